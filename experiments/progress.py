@@ -50,6 +50,30 @@ def _lines(items, total, label, size):
             logging.info("%s: %.0f %%, %s left", label, 100 * done / total, clock(left))
 
 
+class Pace:
+    """Progress of a loop that reports where it is, with an estimate of the time left; silent off process 0.
+
+    Args:
+      total: how many steps there are.
+      label: what they are.
+    """
+
+    def __init__(self, total: int, label: str):
+        self._total, self._label = total, label
+        self._last, self._shown = None, 0
+
+    def __call__(self, done: int, text: str) -> None:
+        """Says, every some seconds, how many steps are done."""
+        now = time.monotonic()
+        if self._last is None:
+            self._last, self._shown = now, done  # the first step includes compilation
+        elif (now - self._last >= LINE_EVERY_SECONDS or done == self._total) and jax.process_index() == 0:
+            pace = (done - self._shown) / max(now - self._last, 1e-9)
+            left = clock((self._total - done) / max(pace, 1e-9))
+            self._last, self._shown = now, done
+            logging.info("%s: step %d of %d, %s left; %s", self._label, done, self._total, left, text)
+
+
 def clock(seconds: float) -> str:
     """Hours, minutes, seconds.
 

@@ -11,15 +11,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from logging import INFO
 from pathlib import Path
 
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is not installed is no news
 
+import jax
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from encore_jax.errors import InputError
+from encore_jax.parallel.processes import join, speaks
 from experiments.config import default_workdir, to_dict, validated
 from experiments.pipeline import STAGES, run_experiment
 
@@ -28,7 +31,15 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Where artefacts go; runs/NAME b
 _RERUN = flags.DEFINE_enum(
     "rerun", None, STAGES, "Run this stage again, from nothing; later ones follow if its outputs change."
 )
+_MULTIHOST = flags.DEFINE_string(
+    "multihost", "", "Join the processes of a pod: auto, or HOST:PORT,PROCESSES,INDEX; each runs this same command."
+)
 _UNTIL = flags.DEFINE_enum("until", STAGES[-1], STAGES, "Stop after this stage.")
+
+
+def _is_ours(record) -> bool:
+    """Leaves out what Orbax says of every file it writes; its warnings stay."""
+    return record.levelno > INFO or "orbax" not in record.pathname
 
 
 def main(argv: list[str]) -> None:
@@ -36,9 +47,18 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_is_ours)
     try:
-        config = validated(_CONFIG.value)
+        join(_MULTIHOST.value)
+        config = _CONFIG.value
         workdir = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config)
+        if jax.process_count() > 1:
+            config.train.checkpoints = config.train.checkpoints or str(workdir / "checkpoints")
+        config = validated(config)
+        if not speaks():
+            logging.set_verbosity(logging.ERROR)
+            sys.stdout = open(os.devnull, "w")
+            workdir = workdir / f".process-{jax.process_index()}"  # every process keeps its own (equal) artefacts
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "config.json").write_text(json.dumps(to_dict(config), indent=1))
         run_experiment(config, workdir, rerun=_RERUN.value, until=_UNTIL.value)

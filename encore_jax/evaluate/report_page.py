@@ -27,6 +27,20 @@ def render_report(results: dict) -> str:
       results: as written by the evaluate stage; may hold one view or several, and no noise study. Names in it are
         escaped; numbers that are `None` or NaN show as "n/a".
     """
+    return _environment().get_template("report.html").render(_context(results))
+
+
+def render_preference_report(results: dict, curve: str) -> str:
+    """The page of a reward model trained on preferences.
+
+    Args:
+      results: its results.json.
+      curve: its loss by step, as SVG.
+    """
+    return _environment().get_template("preference.html").render({"results": results, "curve": Markup(curve)})
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -41,7 +55,7 @@ def render_report(results: dict) -> str:
     environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
     environment.tests["known"] = formats.known
     environment.filters["oracle_name"] = oracle_name
-    return environment.get_template("report.html").render(_context(results))
+    return environment
 
 
 def _typeset(form):

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from encore_jax.errors import InputError
 from encore_jax.interop.assemble import Extras
-from encore_jax.interop.gguf import load_gguf
-from encore_jax.interop.safetensors import load_folder
+from encore_jax.interop.gguf import config_of, load_gguf
+from encore_jax.interop.gguf_file import GGUFFile
+from encore_jax.interop.safetensors import load_folder, read_config
 from encore_jax.model.config import DecoderConfig
 
 
@@ -34,7 +35,25 @@ def load_backbone(
         return load_folder(path, dtype, shardings)
     if path.suffix == ".gguf":
         return load_gguf(path, dtype, shardings)
-    raise InputError(
+    raise _neither(path)
+
+
+def load_config(path: str | Path) -> DecoderConfig:
+    """The configuration alone, from the same places.
+
+    Raises:
+      InputError: neither, or a model that is not supported.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_config(path)[0]
+    if path.suffix == ".gguf":
+        return config_of(GGUFFile(path))
+    raise _neither(path)
+
+
+def _neither(path: Path) -> InputError:
+    return InputError(
         "not a folder and not a .gguf file" if path.exists() else "there is no such folder or file",
         where=str(path),
         fix="give a Hugging Face folder (config.json, *.safetensors) or a .gguf file",

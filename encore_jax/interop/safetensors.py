@@ -137,6 +137,12 @@ def _json(path: Path) -> dict[str, Any]:
         raise InputError(f"not valid JSON ({error})", where=str(path)) from None
 
 
+def read_config(folder: Path) -> tuple[DecoderConfig, dict[str, Any]]:
+    """The architecture, and the ``config.json`` it was read from."""
+    config = _json(folder / "config.json")
+    return DecoderConfig.from_hf(config), config
+
+
 def load_folder(
     folder: str | Path, dtype: Any = jnp.float32, shardings: Any = None
 ) -> tuple[DecoderConfig, dict[str, Any], Extras]:
@@ -154,8 +160,7 @@ def load_folder(
       InputError: an unsupported model, damaged files, or tensors that do not fit.
     """
     folder = Path(folder)
-    config = _json(folder / "config.json")
-    cfg = DecoderConfig.from_hf(config)
+    cfg, config = read_config(folder)
     source = HuggingFaceFolder(folder)
     found = source.shapes()
     base = _BASE if any(name.startswith(_BASE) for name in found) else ""

@@ -44,13 +44,19 @@ def prompt_trees(texts: Sequence[Text], sequences: Sequence[np.ndarray], max_len
     return trees
 
 
-def feature_function(cfg: DecoderConfig, dtype: Any) -> Callable[[Any, TreeBatch], jax.Array]:
-    """The jitted map from parameters and a batch to pooled fp32 features ``[M, D]``."""
+def feature_function(
+    cfg: DecoderConfig, dtype: Any, sharding: jax.sharding.Sharding | None = None
+) -> Callable[[Any, TreeBatch], jax.Array]:
+    """The jitted map from parameters and a batch to pooled fp32 features ``[M, D]``.
+
+    Args:
+      cfg, dtype: the backbone and its compute type.
+      sharding: where the features shall lie; by default where the parameters' computation leaves them.
+    """
     backbone = Backbone(cfg, dtype=dtype)
 
-    @jax.jit
     def features(params, batch: TreeBatch):
         hidden = backbone.apply({"params": params}, batch.tokens, batch.tree, batch.branch, batch.position)
         return pool_ends(hidden, batch.end_row, batch.end_index).astype(jnp.float32)
 
-    return features
+    return jax.jit(features) if sharding is None else jax.jit(features, out_shardings=sharding)

@@ -5,18 +5,19 @@ Shape letters: B batch, S sequence, D width, V vocabulary; see params.py for tho
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 from encore_jax.errors import InputError
 from encore_jax.model.attention import attend
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.dense import product, project
+from encore_jax.model.lora import INPUT_AXES, Lora, declare_lora
 from encore_jax.model.norm import rms_norm
 from encore_jax.model.params import Param, declare
 from encore_jax.model.rope import rotate, rotation
@@ -43,6 +44,7 @@ class Backbone(nn.Module):
       remat: a key of ``REMAT``.
       attention: see ``attention.attend``.
       unroll: layers per step of the scan.
+      lora: low-rank updates beside the matrices, if any; their parameters lie among the layers'.
     """
 
     cfg: DecoderConfig
@@ -51,6 +53,7 @@ class Backbone(nn.Module):
     remat: str = "none"
     attention: str = "xla"
     unroll: int = 1
+    lora: Lora | None = None
 
     @nn.compact
     def __call__(
@@ -87,7 +90,7 @@ class Backbone(nn.Module):
             length=cfg.layers,
             unroll=self.unroll,
             metadata_params={nn.PARTITION_NAME: "layers"},
-        )(cfg, self.param_dtype, self.attention, name="layers")
+        )(cfg, self.param_dtype, self.attention, self.lora, name="layers")
         x_BSD, _ = layers(x_BSD, rows, windows)
         return rms_norm(x_BSD, scale_D, cfg.norm_eps)
 
@@ -98,15 +101,17 @@ class Layer(nn.Module):
     cfg: DecoderConfig
     param_dtype: Any
     attention: str
+    lora: Lora | None
 
     @nn.compact
     def __call__(self, x_BSD, rows, window):
-        declared = declare(self.cfg)["layers"]
+        declared = declare(self.cfg)["layers"] | (declare_lora(self.cfg, self.lora) if self.lora else {})
         params = {name: _param(self, name, p.of_one_layer, self.param_dtype) for name, p in declared.items()}
-        return decoder_layer(self.cfg, params, x_BSD, rows, window, self.attention), None
+        scale = self.lora.scale if self.lora else 0.0
+        return decoder_layer(self.cfg, params, x_BSD, rows, window, self.attention, scale), None
 
 
-def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla"):
+def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla", lora_scale=0.0):
     """Pre-norm attention and pre-norm gated MLP, each added to the residual stream.
 
     Args:
@@ -115,39 +120,51 @@ def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla"):
       rows: ``(tree, branch, position, cos, sin)`` of the batch.
       window: this layer's sliding window, if any.
       attention: implementation name.
+      lora_scale: factor of low-rank updates that are among the parameters.
     """
+    apply = partial(_apply, params, lora_scale)
     y_BSD = rms_norm(x_BSD, params["attn_norm"], cfg.norm_eps)
-    x_BSD = x_BSD + _attention(cfg, params, y_BSD, rows, window, attention)
+    x_BSD = x_BSD + _attention(cfg, params, apply, y_BSD, rows, window, attention)
     x_BSD = nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
     y_BSD = rms_norm(x_BSD, params["mlp_norm"], cfg.norm_eps)
-    x_BSD = x_BSD + _mlp(params, y_BSD)
+    x_BSD = x_BSD + _mlp(apply, y_BSD)
     return nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
 
 
-def _attention(cfg, params, y_BSD, rows, window, attention):
+def _apply(params, lora_scale, name, x):
+    """One matrix of the layer, with its low-rank update if it has one."""
+    axes = INPUT_AXES[name]
+    out = project(x, params[name], axes)
+    if f"{name}_lora_a" in params:
+        low = project(project(x, params[f"{name}_lora_a"], axes), params[f"{name}_lora_b"])
+        out = out + jnp.asarray(lora_scale, out.dtype) * low
+    return out
+
+
+def _attention(cfg, params, apply, y_BSD, rows, window, attention):
     tree, branch, position, cos, sin = rows
-    q_BSNH, k_BSKH, v_BSKH = (_heads(params, name, y_BSD) for name in "qkv")
+    q_BSNH, k_BSKH, v_BSKH = (_heads(params, apply, name, y_BSD) for name in "qkv")
     if cfg.qk_norm:
         q_BSNH = rms_norm(q_BSNH, params["q_norm"], cfg.norm_eps)
         k_BSKH = rms_norm(k_BSKH, params["k_norm"], cfg.norm_eps)
     q_BSNH, k_BSKH = rotate(q_BSNH, cos, sin), rotate(k_BSKH, cos, sin)
     out_BSNH = attend(q_BSNH, k_BSKH, v_BSKH, tree, branch, position, window, implementation=attention)
     out_BSNH = nn.with_logical_constraint(out_BSNH, ("batch", "seq", "act_heads", None))
-    return project(checkpoint_name(out_BSNH, "attention"), params["o"], axes=2)
+    return apply("o", out_BSNH)
 
 
-def _heads(params, name, y_BSD):
-    out = project(y_BSD, params[name])
+def _heads(params, apply, name, y_BSD):
+    out = apply(name, y_BSD)
     if f"{name}_bias" in params:
         out = out + params[f"{name}_bias"].astype(out.dtype)[None, None]
     axis = "act_heads" if name == "q" else "act_kv_heads"
     return nn.with_logical_constraint(out, ("batch", "seq", axis, None))
 
 
-def _mlp(params, y_BSD):
-    gate_BSF, up_BSF = project(y_BSD, params["gate"]), project(y_BSD, params["up"])
+def _mlp(apply, y_BSD):
+    gate_BSF, up_BSF = apply("gate", y_BSD), apply("up", y_BSD)
     h_BSF = nn.with_logical_constraint(jax.nn.silu(gate_BSF) * up_BSF, ("batch", "seq", "act_mlp"))
-    return project(h_BSF, params["down"])
+    return apply("down", h_BSF)
 
 
 def lm_logits(

@@ -4,9 +4,10 @@ Mesh axes: "data" repeats the model, "fsdp" splits parameters and batch alike, "
 parameter and activation names its axes logically (`encore_jax.model.params`); nothing else knows about the mesh.
 """
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import flax.linen as nn
 import jax
@@ -31,6 +32,7 @@ LOGICAL_RULES = (
     ("layers", None),
     ("norm", None),
     ("rules", None),
+    ("lora", None),
     # activations
     ("batch", BATCH),
     ("seq", None),
@@ -99,3 +101,10 @@ def sharding(mesh: Mesh, logical: PartitionSpec) -> NamedSharding:
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of what every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+@contextlib.contextmanager
+def activate(mesh: Mesh) -> Iterator[None]:
+    """Within it, logical constraints and kernels know the mesh; tracing must happen inside."""
+    with jax.set_mesh(mesh), nn.logical_axis_rules(LOGICAL_RULES):
+        yield

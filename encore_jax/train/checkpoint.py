@@ -1,32 +1,101 @@
-"""Checkpoints: what training changes, saved atomically by Orbax, restored strictly."""
+"""Checkpoints: what training changes, where its data stood and what it depends on; saved atomically by Orbax."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
+from etils import epath
+from orbax.checkpoint import checkpoint_managers as policies
 
 from encore_jax.errors import InputError
-from encore_jax.train.gradient import TrainState
+from encore_jax.train.settings import HIGHEST, LOWEST
+from encore_jax.train.state import TrainState
+
+
+class Restored(NamedTuple):
+    """A checkpoint as read: the state, and the data iterator's."""
+
+    state: TrainState
+    iterator: dict[str, Any]
+
+
+class _Best:
+    """Which step had the best value of a metric; remembered in a file that says nothing of other steps."""
+
+    def __init__(self, path: epath.Path, metric: str):
+        self._path, self._metric = path, metric
+        self.step: int | None = None
+        self._value = math.inf if metric in LOWEST else -math.inf
+        try:
+            found = json.loads(path.read_text())
+            if found["metric"] == metric:
+                self.step, self._value = int(found["step"]), float(found["value"])
+        except FileNotFoundError:
+            pass
+        except (ValueError, KeyError, TypeError):
+            logging.warning("%s cannot be read; the best checkpoint is chosen from now on", path)
+
+    def update(self, step: int, value: float | None) -> None:
+        if not self._metric or value is None or not math.isfinite(value):
+            return
+        if value < self._value if self._metric in LOWEST else value > self._value:
+            self.step, self._value = step, value
+            if jax.process_index() == 0:
+                self._path.write_text(json.dumps({"metric": self._metric, "step": step, "value": value}))
+
+
+@dataclasses.dataclass
+class _Keep(policies.PreservationPolicy):
+    """The newest checkpoints, and the best."""
+
+    newest: int
+    best: _Best
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        steps = [found.step for found in checkpoints]
+        return [step in sorted(steps)[-self.newest :] or step == self.best.step for step in steps]
 
 
 class Checkpoints:
-    """Training states in a folder, newest `keep` of them.
+    """Training states in a folder (or a gs:// bucket): the newest `keep` of them, and the best one.
 
-    Only step, trainable parameters and optimizer state are stored; the frozen rest is reloaded from its source, whose
-    passport the caller compares.
+    Only step, trainable parameters and optimizer state are stored; the frozen rest is reloaded from its source. The
+    passport is stored too, and must be the same when training goes on.
 
     Use as a context manager: leaving it waits for saves under way.
+
+    Args:
+      folder: all processes of a run name the same one, on storage they share.
+      passport: what the run depends on, as plain JSON values.
+      keep: newest checkpoints kept.
+      best: metric by which one more is kept; "" for none.
     """
 
-    def __init__(self, folder: Path, keep: int = 2):
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, enable_async_checkpointing=True)
-        self._manager = ocp.CheckpointManager(Path(folder).resolve(), options=options)
-        self._folder = folder
+    def __init__(self, folder: str | Path, passport: Mapping[str, Any], keep: int = 2, best: str = ""):
+        if best not in ("", *LOWEST, *HIGHEST):
+            raise InputError(f"{best!r} is unknown", where="keep_best", fix=f"use one of {(*LOWEST, *HIGHEST)} or ''")
+        self._folder, self._metric = str(folder), best
+        self._passport = json.loads(json.dumps(dict(passport)))
+        path = epath.Path(self._folder if "://" in self._folder else Path(folder).resolve())
+        path.mkdir(parents=True, exist_ok=True)
+        self._best = _Best(path / "best.json", best)
+        self._manager = ocp.CheckpointManager(
+            path,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=_Keep(keep, self._best),
+                cleanup_tmp_directories=True,
+                enable_async_checkpointing=True,
+            ),
+        )
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -35,41 +104,89 @@ class Checkpoints:
         self._manager.wait_until_finished()
         self._manager.close()
 
-    def save(self, state: TrainState) -> None:
+    @property
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints, oldest first."""
+        return sorted(self._manager.all_steps())
+
+    @property
+    def best_step(self) -> int | None:
+        """The checkpoint with the best metric, if metrics were saved."""
+        return self._best.step if self._best.step in self.steps else None
+
+    def save(self, state: TrainState, iterator: Mapping[str, Any], metrics: Mapping[str, float] | None = None) -> None:
         """Saves in the background; a state is found again only once it is complete."""
         stored = _stored(state)
         if jax.default_backend() == "cpu":
             # On CPU the writer would read the very buffers that the next step overwrites (they are donated).
             stored = jax.tree.map(jnp.copy, stored)
-        self._manager.save(int(state.step), args=ocp.args.StandardSave(stored))
+        parts = ocp.args.Composite(
+            state=ocp.args.StandardSave(stored),
+            iterator=ocp.args.JsonSave(dict(iterator)),
+            passport=ocp.args.JsonSave(self._passport),
+        )
+        self._best.update(int(state.step), (metrics or {}).get(self._metric))
+        self._manager.save(int(state.step), args=parts)
 
-    def restore(self, state: TrainState) -> TrainState:
-        """The newest readable checkpoint in the form of `state`, or `state` itself if there is none.
+    def wait(self) -> None:
+        """Returns once everything saved is complete."""
+        self._manager.wait_until_finished()
 
-        A damaged checkpoint is reported and passed over for the one before it.
+    def restore(self, like: TrainState, step: int | None = None) -> Restored | None:
+        """A checkpoint on the devices that `like` names, or `None` if there is none.
+
+        Args:
+          like: a state of arrays, or of `jax.ShapeDtypeStruct`s with shardings; its frozen part is left as it is.
+          step: which one; by default the newest that can be read. A damaged one is reported, removed and passed over
+            for the one before it.
 
         Raises:
-          InputError: there are checkpoints, and none of them can be read.
+          InputError: it belongs to another run, or there are checkpoints and none of them can be read.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _stored(state))
-        for step in steps:
+        steps = self.steps[::-1] if step is None else [step]
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _stored(like))
+        wanted = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract),
+            iterator=ocp.args.JsonRestore(),
+            passport=ocp.args.JsonRestore(),
+        )
+        damaged = []
+        for candidate in steps:
             try:
-                stored = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+                found = self._manager.restore(candidate, args=wanted)
+                passport = found["passport"]
             except Exception as error:  # Orbax raises whatever its storage layers raise
-                logging.warning(
-                    "checkpoint %s/%d cannot be read (%s); trying the one before", self._folder, step, error
-                )
+                logging.warning("checkpoint %s/%d cannot be read; trying the one before: %s", self._folder, candidate,
+                                _first_line(error))  # fmt: skip
+                damaged.append(candidate)
                 continue
-            return state._replace(**stored)
+            self._check(passport, candidate)
+            for bad in damaged:  # training will come to this step again and save it anew
+                self._manager.delete(bad)
+            return Restored(like._replace(**found["state"]), found["iterator"])
         if steps:
             raise InputError(
                 f"none of the checkpoints {steps} can be read",
-                where=str(self._folder),
+                where=self._folder,
                 fix="remove the folder to train from the beginning",
             )
-        return state
+        return None
+
+    def _check(self, passport: Mapping[str, Any], step: int) -> None:
+        names = sorted(passport.keys() | self._passport.keys())
+        differ = [n for n in names if passport.get(n) != self._passport.get(n)]
+        if differ:
+            lines = "; ".join(f"{n}: {passport.get(n)!r} there, {self._passport.get(n)!r} here" for n in differ)
+            raise InputError(
+                f"it belongs to another run: {lines}",
+                where=f"{self._folder}/{step}",
+                fix="use the settings it was made with, or another folder",
+            )
 
 
 def _stored(state: TrainState) -> dict[str, Any]:
     return {"step": state.step, "trainable": state.trainable, "optimizer": state.optimizer}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

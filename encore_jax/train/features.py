@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from encore_jax.data.atomic import atomic_path
@@ -28,6 +29,7 @@ def extract_features(
     tokens_per_batch: int,
     cache: Path,
     track: Callable[[Iterable[TreeBatch], float], Iterable[TreeBatch]],
+    sharding: jax.sharding.Sharding | None = None,
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Features ``[N, D]`` of N texts; rows of texts that are too long for the longest bucket are NaN.
 
@@ -40,6 +42,7 @@ def extract_features(
       cache: folder of finished batches; a killed run continues from there. Its files are trusted only if they are of
         the very same tokens, and undamaged.
       track: wraps the batches to show progress, given the total number of tokens.
+      sharding: for parameters on a mesh: that of the features, which every process must hold whole.
 
     Returns:
       The features, and counts: texts, dropped (too long), tokens (processed), useful (not padding), separate (what
@@ -51,7 +54,7 @@ def extract_features(
     cache.mkdir(parents=True, exist_ok=True)
     trees = prompt_trees(texts, sequences, max(buckets))
     batches = list(tree_batches(trees, buckets, tokens_per_batch))
-    compute = feature_function(cfg, dtype)
+    compute = feature_function(cfg, dtype, sharding)
     result = np.full((len(texts), cfg.width), np.nan, np.float32)
     for i, batch in enumerate(track(batches, float(sum(b.tokens.size for b in batches)))):
         path, real = cache / f"{i:05d}-{_batch_digest(batch)}.f32", batch.key >= 0

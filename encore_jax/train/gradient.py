@@ -1,12 +1,14 @@
-"""Gradient training of rule heads, or of everything: pure loss and step functions over packed prefix trees.
+"""Pure loss and step functions over packed prefix trees.
 
-A batch carries a tree layout, the ratings of every branch end, and which ends form a pair; either loss reads what it
-needs. Every loss ends in one numerator and one denominator, so splitting a batch changes no mathematics.
+A batch carries a tree layout, the ratings of every branch end, and which ends form a pair; each loss reads what it
+needs. Every loss ends in one numerator and one denominator, so splitting a batch changes no mathematics: a step's
+micro-batches add up both, and divide once.
 
-Letters: M branch ends, P pairs, K rules.
+Letters: A micro-batches of a step, M branch ends, P pairs, K rules.
 """
 
-import dataclasses
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -21,12 +23,13 @@ from encore_jax.errors import InputError
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.heads import rule_scores
 from encore_jax.model.pooling import pool_ends
-from encore_jax.settings import Settings
-from encore_jax.train.losses import Sum, bradley_terry, rating_regression
+from encore_jax.train.losses import Sum, binary_cross_entropy, bradley_terry, masked_sum, rating_regression
+from encore_jax.train.settings import LOSSES, LossSettings
+from encore_jax.train.state import TrainState
 
 
 class TrainBatch(NamedTuple):
-    """Packed trees and what is known about their branch ends.
+    """Packed trees and what is known about their branch ends; a training step takes A of them, stacked.
 
     Attributes:
       trees: the layout.
@@ -45,120 +48,113 @@ class TrainBatch(NamedTuple):
     margin: np.ndarray
 
 
-class TrainState(NamedTuple):
-    """What training changes: step count, trainable parameters, optimizer state; and the frozen rest."""
+class Totals(NamedTuple):
+    """What one batch adds to a step: its loss, and how many of its pairs the composed reward orders rightly."""
 
-    step: Array
-    trainable: Any
-    optimizer: Any
-    frozen: Any
+    loss: Sum
+    right: Sum
 
+    def __add__(self, other: Totals) -> Totals:
+        return jax.tree.map(jnp.add, self, other)
 
-@dataclasses.dataclass
-class OptimizerSettings(Settings):
-    """AdamW with linear warm-up and cosine decay to zero, and clipping by the global norm.
-
-    Attributes:
-      rate: peak learning rate.
-      warmup: share of the steps spent warming up.
-      weight_decay: on matrices only; norms and biases are left alone.
-      clip: largest global gradient norm; 0 does not clip.
-      b2: decay of the second moment.
-    """
-
-    rate: float = 1e-3
-    warmup: float = 0.05
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    b2: float = 0.95
-
-    def transformation(self, steps: int) -> optax.GradientTransformation:
-        """The optax optimizer for a run of so many steps."""
-        warm = max(1, round(self.warmup * steps))
-        schedule = optax.warmup_cosine_decay_schedule(0.0, self.rate, warm, max(steps, warm + 1))
-        matrices = lambda params: jax.tree.map(lambda p: p.ndim >= 2, params)  # noqa: E731
-        adam = optax.adamw(schedule, b2=self.b2, weight_decay=self.weight_decay, mask=matrices)
-        return optax.chain(optax.clip_by_global_norm(self.clip), adam) if self.clip else adam
+    @property
+    def metrics(self) -> dict[str, Array]:
+        """Means: loss, accuracy (a tie counts half); and counts: what the loss was averaged over, pairs."""
+        return {
+            "loss": self.loss.mean,
+            "count": self.loss.count,
+            "accuracy": self.right.mean,
+            "pairs": self.right.count,
+        }
 
 
-@dataclasses.dataclass
-class LossSettings(Settings):
-    """Which loss trains the heads.
-
-    Attributes:
-      name: "regression" (masked squared error on ratings) or "bradley_terry" (on composed rewards of pairs).
-      margins: whether pairs are to be won by their margin.
-      centering: coefficient that keeps rewards near zero mean.
-    """
-
-    name: str = "regression"
-    margins: bool = False
-    centering: float = 0.0
-
-
-def init_heads(key: Array, width: int, rules: int) -> dict[str, Array]:
-    """Fresh fp32 rule heads: small random kernel ``[D, K]``, zero bias ``[K]``."""
-    return {"kernel": jax.random.normal(key, (width, rules)) * width**-0.5, "bias": jnp.zeros(rules)}
-
-
-def batch_scores(backbone: Backbone, params: Any, trees: TreeBatch) -> Float[Array, "M K"]:
-    """Scores of every branch end; `params` holds "backbone" and "heads"."""
-    hidden = backbone.apply({"params": params["backbone"]}, trees.tokens, trees.tree, trees.branch, trees.position)
+def batch_scores(backbone: Backbone, params: dict[str, Any], trees: TreeBatch) -> Float[Array, "M K"]:
+    """Scores of every branch end; `params` holds "backbone", "heads" and perhaps "lora"."""
+    layers = params["backbone"]["layers"] | params.get("lora", {})
+    variables = {"params": params["backbone"] | {"layers": layers}}
+    hidden = backbone.apply(variables, trees.tokens, trees.tree, trees.branch, trees.position)
     pooled = pool_ends(hidden, trees.end_row, trees.end_index)
     return rule_scores(pooled, params["heads"]["kernel"], params["heads"]["bias"])
 
 
-def batch_loss(
-    backbone: Backbone, params: Any, batch: TrainBatch, weights: Float[Array, " K"], settings: LossSettings
-) -> Sum:
-    """The configured loss of one batch as numerator and denominator.
+def batch_totals(
+    backbone: Backbone, params: dict[str, Any], batch: TrainBatch, weights: Float[Array, " K"], settings: LossSettings
+) -> Totals:
+    """The configured loss of one batch, and its pairs in the right order.
 
     Args:
       backbone, params: the model.
       batch: packed trees with targets.
-      weights: composes K scores into the reward that "bradley_terry" compares.
+      weights: composes K scores into the reward that pairs are compared by.
       settings: which loss.
+
+    Raises:
+      InputError: an unknown loss, or a model whose heads are not the batch's rules.
     """
     scores = batch_scores(backbone, params, batch.trees)
-    if settings.name == "regression":
-        return rating_regression(scores, batch.ratings, batch.rated)
-    if settings.name == "bradley_terry":
-        reward = scores @ weights
+    reward = scores @ weights
+    chosen, rejected = reward[batch.better], reward[batch.worse]
+    half_right = (1 + jnp.sign(chosen - rejected)) / 2
+    right = masked_sum(half_right, batch.paired)
+    if settings.loss == "regression":
+        return Totals(rating_regression(scores, batch.ratings, batch.rated), right)
+    if settings.loss == "binary":
+        return Totals(binary_cross_entropy(scores, batch.ratings, batch.rated), right)
+    if settings.loss == "bradley_terry":
         margin = batch.margin if settings.margins else None
-        return bradley_terry(reward[batch.better], reward[batch.worse], batch.paired, margin, settings.centering)
-    raise InputError(f"unknown loss {settings.name!r}", where="loss", fix="use regression or bradley_terry")
+        return Totals(bradley_terry(chosen, rejected, batch.paired, margin, settings.centering), right)
+    raise InputError(f"unknown loss {settings.loss!r}", where="loss", fix=f"use one of {', '.join(LOSSES)}")
 
 
-def make_state(params: Any, trainable: str, optimizer: optax.GradientTransformation) -> TrainState:
-    """Splits parameters into trainable ("heads", or "all" of them) and frozen, and starts the optimizer."""
-    if trainable not in ("heads", "all"):
-        raise InputError(f"{trainable!r} is unknown", where="trainable", fix="use heads or all")
-    chosen = {"heads"} if trainable == "heads" else set(params)
-    parts = {name: value for name, value in params.items() if name in chosen}
-    frozen = {name: value for name, value in params.items() if name not in chosen}
-    return TrainState(jnp.zeros((), jnp.int32), parts, optimizer.init(parts), frozen)
+Step = Callable[[TrainState, TrainBatch, Array], tuple[TrainState, dict[str, Array]]]
 
 
-def make_step(
-    backbone: Backbone, optimizer: optax.GradientTransformation, settings: LossSettings
-) -> Callable[[TrainState, TrainBatch, Array], tuple[TrainState, dict[str, Array]]]:
-    """The jitted training step; the state's buffers are donated.
+def step_function(
+    backbone: Backbone,
+    optimizer: optax.GradientTransformation,
+    settings: LossSettings,
+    constrain: Callable[[Any], Any] = lambda gradient: gradient,
+) -> Step:
+    """One optimizer step as a pure function ``(state, batches, weights) -> (state, metrics)``.
 
-    Returns:
-      ``(state, batch, weights) -> (state, metrics)`` with metrics loss, count (what the loss was averaged over) and
-      gradient_norm.
+    Every array of `batches` has a leading axis A; gradients are summed over it in the parameters' own dtype, and
+    divided once by what the loss counted. Metrics: those of `Totals`, and gradient_norm (before clipping).
+
+    Args:
+      backbone, optimizer, settings: what is trained, how, on which loss.
+      constrain: pins the shardings of a gradient.
     """
 
-    def step(state: TrainState, batch: TrainBatch, weights):
-        def loss(trainable):
-            total = batch_loss(backbone, trainable | state.frozen, batch, weights, settings)
-            return total.mean, total.count
+    def gradient_and_totals(state: TrainState, batch: TrainBatch, weights):
+        def total(trainable):
+            totals = batch_totals(backbone, trainable | state.frozen, batch, weights, settings)
+            return totals.loss.total, totals
 
-        (value, count), gradient = jax.value_and_grad(loss, has_aux=True)(state.trainable)
+        gradient, totals = jax.grad(total, has_aux=True)(state.trainable)
+        return constrain(gradient), totals
+
+    def step(state: TrainState, batches: TrainBatch, weights):
+        first = jax.tree.map(lambda x: x[0], batches)
+        gradient, totals = gradient_and_totals(state, first, weights)
+        if batches.paired.shape[0] > 1:
+
+            def add(carry, batch):
+                gradient, totals = gradient_and_totals(state, batch, weights)
+                return (constrain(jax.tree.map(jnp.add, carry[0], gradient)), carry[1] + totals), None
+
+            rest = jax.tree.map(lambda x: x[1:], batches)
+            (gradient, totals), _ = jax.lax.scan(add, (gradient, totals), rest)
+        share = 1 / jnp.maximum(totals.loss.count, 1e-9)
+        gradient = jax.tree.map(lambda g: g * share.astype(g.dtype), gradient)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer step counts
             updates, moments = optimizer.update(gradient, state.optimizer, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
-        metrics = {"loss": value, "count": count, "gradient_norm": optax.tree.norm(gradient)}
+        metrics = totals.metrics | {"gradient_norm": optax.tree.norm(gradient)}
         return TrainState(state.step + 1, trainable, moments, state.frozen), metrics
 
-    return jax.jit(step, donate_argnums=0)
+    return step
+
+
+def make_step(backbone: Backbone, optimizer: optax.GradientTransformation, settings: LossSettings) -> Step:
+    """The jitted step for one device; the state's buffers are donated."""
+    return jax.jit(step_function(backbone, optimizer, settings), donate_argnums=0)

@@ -3,71 +3,95 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import grain
 import jax
+from absl import logging
 from jaxtyping import Array, Float
 
 from encore_jax.errors import InputError
-from encore_jax.train.batches import TrainBatch
 from encore_jax.train.checkpoint import Checkpoints
-from encore_jax.train.gradient import TrainState
+from encore_jax.train.preemption import Notice, Preempted
+from encore_jax.train.program import Program
+from encore_jax.train.state import TrainState
+
+Report = Callable[[int, Mapping[str, float]], None]
 
 
 def fit(
-    state: TrainState,
-    step: Callable,
-    batches: Callable[[int], Iterable[tuple[int, TrainBatch]]],
+    program: Program,
+    start: Callable[[], TrainState],
+    frozen: Callable[[], dict[str, Any]],
+    batches: grain.IterDataset,
     weights: Float[Array, " K"],
+    checkpoints: Checkpoints,
     *,
-    checkpoints: Path,
-    every: int,
-    report: Callable[[int, dict[str, float]], None],
+    steps: int,
+    report: Report,
+    evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
+    name: Callable[[list[int]], list[str]] = lambda keys: [str(key) for key in keys],
 ) -> TrainState:
-    """Trains to the end of the batches, resuming from the newest checkpoint.
+    """Trains for `steps` steps, resuming from the newest checkpoint, and saves the last state.
 
     Args:
-      state: as at the start of training.
-      step: from `make_step`; donates the state.
-      batches: given how many batches to skip, the numbered rest.
-      weights: composes scores into rewards, for pairwise losses.
-      checkpoints: folder of checkpoints.
-      every: steps between checkpoints; the last step is always saved.
-      report: called with step number and metrics, one step late so that the device never waits.
+      program: the compiled step.
+      start: makes the state at step 0; not called when there is a checkpoint.
+      frozen: makes the frozen parameters that go with a checkpoint.
+      batches: stacked host batches; its iterator's state is saved along.
+      weights: composes scores into rewards, for pairs.
+      checkpoints: open; saved to every `program.settings.save_every` steps.
+      steps: optimizer steps of the whole run.
+      report: called with a step's number and metrics, one step late so that the device never waits for the host.
+      evaluate: held-out metrics, computed before each save; the best checkpoint is kept by them.
+      name: names of a batch's texts, for messages.
 
     Raises:
       InputError: the loss is not finite; names the step and the texts of its batch.
+      Preempted: told to stop; the state has been saved.
     """
-    with Checkpoints(checkpoints) as saved:
-        state = saved.restore(state)
-        done, pending = int(state.step), None
-        saved_at = done
-        for number, batch in batches(done):
-            state, metrics = step(state, batch, weights)
-            _read(pending, report)
-            pending = (number, batch, metrics)
-            if (number + 1) % every == 0:
-                _read(pending, report)  # never save a state whose loss was not seen to be finite
+    stream = iter(batches)
+    found = checkpoints.restore(program.abstract_state)
+    if found:
+        state = found.state._replace(frozen=frozen())
+        stream.set_state(found.iterator)
+        logging.info("resuming after step %d of %d", int(state.step), steps)
+    else:
+        state = start()
+    done = saved = int(state.step)
+    pending = None
+    with Notice() as notice:
+        while done < steps:
+            batch = next(stream)
+            state, metrics = program.step(state, program.place(batch), weights)
+            _read(pending, report, name)
+            pending = (done, batch.trees.key, metrics)
+            done += 1
+            stop = notice.stop_after(done)
+            if stop or done == steps or done % program.settings.save_every == 0:
+                _read(pending, report, name)  # never save a state whose loss was not seen to be finite
                 pending = None
-                saved.save(state)
-                saved_at = number + 1
-        _read(pending, report)
-        if int(state.step) != saved_at:
-            saved.save(state)
+                held_out = evaluate(state) if evaluate and not stop else None
+                checkpoints.save(state, stream.get_state(), held_out)
+                saved = done
+            if stop:
+                checkpoints.wait()
+                logging.warning("told to stop: saved after step %d of %d", saved, steps)
+                raise Preempted(saved)
     return state
 
 
-def _read(pending, report) -> None:
+def _read(pending, report: Report, name: Callable[[list[int]], list[str]]) -> None:
     if pending is None:
         return
-    number, batch, metrics = pending
-    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    if not math.isfinite(values["loss"]):
-        keys = sorted(int(key) for key in batch.trees.key if key >= 0)
+    number, keys, metrics = pending
+    values = {key: float(value) for key, value in jax.device_get(metrics).items()}
+    if not math.isfinite(values["loss"]) or not math.isfinite(values["gradient_norm"]):
+        texts = name(sorted(int(key) for key in keys.ravel() if key >= 0))
         raise InputError(
-            f"the loss is {values['loss']}",
-            where=f"step {number}, texts {keys}",
+            f"the loss is {values['loss']}, the gradient's norm {values['gradient_norm']}",
+            where=f"step {number}, texts {', '.join(texts)}",
             fix="lower the learning rate, or look at these texts",
         )
     report(number, values)

@@ -92,3 +92,36 @@ def bradley_terry(
     difference = chosen - rejected - margin
     loss = -jax.nn.log_sigmoid(difference) + centering * (chosen + rejected) ** 2
     return masked_sum(loss, where)
+
+
+def binary_cross_entropy(
+    logits: Float[Array, "N K"],
+    answers: Float[Array, "N K"],
+    where: Bool[Array, "N K"],
+    positive_weight: Float[Array, " K"] | None = None,
+) -> Sum:
+    """Binary cross-entropy of one yes/no question per rule, as the Rule Adapter is trained.
+
+    Args:
+      logits: of "yes".
+      answers: 1 for yes, 0 for no, or a probability between.
+      where: which entries count.
+      positive_weight: factor of the "yes" part per rule, against class imbalance; `None` is 1.
+
+    Raises:
+      InputError: the shapes differ.
+
+    >>> round(binary_cross_entropy(jnp.zeros((1, 2)), jnp.ones((1, 2)), jnp.ones((1, 2), bool)).mean.item(), 3)
+    0.693
+    """
+    weight = jnp.ones(logits.shape[-1]) if positive_weight is None else positive_weight
+    if logits.shape != answers.shape or where.shape != answers.shape or weight.shape != answers.shape[-1:]:
+        raise InputError(
+            f"logits {logits.shape}, answers {answers.shape}, mask {where.shape} and weights {weight.shape} do not fit",
+            where="binary_cross_entropy",
+            fix="the model needs one head per rule",
+        )
+    logits = jnp.where(where, logits.astype(jnp.float32), 0.0)
+    answers = jnp.where(where, answers.astype(jnp.float32), 0.0)
+    yes = weight.astype(jnp.float32)[None] * answers * jax.nn.log_sigmoid(logits)
+    return masked_sum(-(yes + (1 - answers) * jax.nn.log_sigmoid(-logits)), where)

@@ -10,30 +10,34 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from encore_jax.data.prefix_tree import TreeBatch
 from encore_jax.model.config import DecoderConfig
+from encore_jax.model.lora import Lora, declare_lora
 from encore_jax.model.params import logical_axes
 from encore_jax.parallel.mesh import BATCH, replicated, sharding
-from encore_jax.train.gradient import TrainBatch, TrainState
+from encore_jax.train.gradient import TrainBatch
+from encore_jax.train.state import TrainState
 
 HEAD_AXES = {"kernel": PartitionSpec("embed", "rules"), "bias": PartitionSpec("rules")}
 
 
-def param_shardings(cfg: DecoderConfig, mesh: Mesh) -> dict[str, Any]:
-    """Shardings of {"backbone", "heads"}, the parameters of a reward model."""
-    logical = {"backbone": logical_axes(cfg), "heads": HEAD_AXES}
+def param_shardings(cfg: DecoderConfig, mesh: Mesh, lora: Lora | None = None) -> dict[str, Any]:
+    """Shardings of {"backbone", "heads", "lora"}, the parameters of a reward model."""
+    logical: dict[str, Any] = {"backbone": logical_axes(cfg), "heads": HEAD_AXES}
+    if lora:
+        logical["lora"] = {name: PartitionSpec(*p.axes) for name, p in declare_lora(cfg, lora).items()}
     return jax.tree.map(lambda axes: sharding(mesh, axes), logical, is_leaf=lambda x: isinstance(x, PartitionSpec))
 
 
 def state_shardings(
-    state: TrainState, optimizer: optax.GradientTransformation, cfg: DecoderConfig, mesh: Mesh
+    state: TrainState, optimizer: optax.GradientTransformation, of_params: dict[str, Any], mesh: Mesh
 ) -> TrainState:
     """Shardings of a (possibly abstract) training state: moments lie where their parameters lie.
 
     Args:
       state: arrays or `jax.ShapeDtypeStruct`s.
       optimizer: that made `state.optimizer`.
-      cfg, mesh: the backbone and the devices.
+      of_params: from `param_shardings`.
+      mesh: the devices.
     """
-    of_params = param_shardings(cfg, mesh)
     trainable = {name: of_params[name] for name in state.trainable}
     moments = optax.tree_map_params(
         optimizer,
@@ -46,8 +50,25 @@ def state_shardings(
     return TrainState(replicated(mesh), trainable, moments, frozen)
 
 
-def batch_shardings(mesh: Mesh) -> TrainBatch:
-    """Rows are split over the batch axes; ends, ratings and pairs are small and on every device."""
-    rows, whole = NamedSharding(mesh, PartitionSpec(BATCH)), replicated(mesh)
+def batch_shardings(mesh: Mesh, stacked: bool = True) -> TrainBatch:
+    """Rows are split over the batch axes; ends, ratings and pairs are small and on every device.
+
+    Args:
+      mesh: the devices.
+      stacked: whether the batch has a leading axis of micro-batches.
+    """
+    rows, whole = NamedSharding(mesh, PartitionSpec(*(None,) * stacked, BATCH)), replicated(mesh)
     trees = TreeBatch(rows, rows, rows, rows, whole, whole, whole)
     return TrainBatch(trees, *(whole for _ in TrainBatch._fields[1:]))
+
+
+def place(batch: TrainBatch, shardings: TrainBatch) -> TrainBatch:
+    """A host batch on the devices; every process transfers only what its own devices hold."""
+    return jax.tree.map(
+        lambda x, where: jax.make_array_from_callback(x.shape, where, lambda at: x[at]), batch, shardings
+    )
+
+
+def with_shardings(abstract: Any, shardings: Any) -> Any:
+    """`jax.ShapeDtypeStruct`s that say where their arrays lie."""
+    return jax.tree.map(lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), abstract, shardings)

@@ -49,7 +49,7 @@ def _save_reward_model(config: ExperimentConfig, made: Composition, trained: Pat
         load_passport(trained), entropy=tuple(made.entropy.tolist()), weights=tuple(made.weights.tolist())
     )
     (folder / PASSPORT).write_text(json.dumps(composed.to_dict(), indent=1))
-    if config.heads.method == "gradient" and config.heads.trainable == "all":
+    if config.train.method == "gradient" and config.train.trainable != "heads":
         return  # the trained backbone is in the train stage's checkpoints, not where the heads' file could point
     heads = Heads.load(trained / "heads-human.npz")
     save_heads(folder, heads.kernel, heads.bias, composed, config.model.path, config.model.buckets)

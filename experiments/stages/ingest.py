@@ -38,30 +38,32 @@ def rule_pool(config: DataConfig) -> RulePool:
     return RulePool.from_yaml(config.pool) if config.pool.endswith((".yaml", ".yml")) else RulePool.shipped(config.pool)
 
 
-def source_files(config: DataConfig) -> dict[str, Path]:
-    """The files the data come from, fetched if need be, by role."""
+def source_files(config: DataConfig, rated: bool = True) -> dict[str, Path]:
+    """The files the data come from, fetched if need be, by role; without `rated`, comparisons only."""
     if config.source == "pyrit":
         return {"wheel": wheel(*PYRIT_WHEEL, cache=cache_folder(), offline=config.offline)}
-    located = {"comparisons": config.path, "ratings": config.ratings_path}
+    located = {"comparisons": config.path} | ({"ratings": config.ratings_path} if rated else {})
     return {role: locate(uri, offline=config.offline) for role, uri in located.items()}
 
 
-def source_hashes(config: DataConfig) -> dict[str, str]:
+def source_hashes(config: DataConfig, rated: bool = True) -> dict[str, str]:
     """SHA-256 of every source file and of the rule pool: the revision of the data."""
-    files = {role: file_sha256(path) for role, path in source_files(config).items()}
+    files = {role: file_sha256(path) for role, path in source_files(config, rated).items()}
     return files | {"pool": rule_pool(config).digest}
 
 
-def ingest(config: DataConfig, seed: int, folder: Path) -> None:
-    """Writes rated.jsonl, comparisons.jsonl, pool.yaml and counts.json."""
-    pool, files = rule_pool(config), source_files(config)
+def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True) -> None:
+    """Writes rated.jsonl (empty if ratings are not needed), comparisons.jsonl, pool.yaml and counts.json."""
+    pool, files = rule_pool(config), source_files(config, need_rated)
     rated_skips, comparison_skips = SkipCounter(), SkipCounter()
     if config.source == "pyrit":
         rated = list(read_pyrit(files["wheel"], pool=pool, skips=rated_skips))
         comparisons = list(severity_comparisons(rated, most_per_prompt=config.most_per_prompt, seed=seed))
         comparison_skips.kept = len(comparisons)
     else:
-        if config.ratings_format == "openai_rbr":
+        if not need_rated:
+            rated = []
+        elif config.ratings_format == "openai_rbr":
             rated = list(read_openai_rbr(files["ratings"], pool=pool, skips=rated_skips))
         else:
             rated = list(iter_rated(files["ratings"], pool=pool))
@@ -74,7 +76,7 @@ def ingest(config: DataConfig, seed: int, folder: Path) -> None:
         ("rated response", rated, config.ratings_path),
         ("comparison", comparisons, config.path),
     ):
-        if not records:
+        if not records and (need_rated or what == "comparison"):
             raise InputError(f"there is no usable {what}", where=path or config.source, fix="check the file")
     comparisons = _limited(comparisons, config.limit, seed)
     logging.info("rated responses: %s", rated_skips)
@@ -89,7 +91,7 @@ def ingest(config: DataConfig, seed: int, folder: Path) -> None:
         "comparison_rows": str(comparison_skips),
         "rated_rows_skipped": rated_skips.reasons,
         "comparison_rows_skipped": comparison_skips.reasons,
-        "sources": source_hashes(config),
+        "sources": source_hashes(config, need_rated),
     }
     (folder / "counts.json").write_text(json.dumps(counts, indent=1))
 

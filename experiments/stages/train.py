@@ -18,12 +18,15 @@ from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.passport import Passport
 from encore_jax.interop.sequences import prompt_trees, token_sequences
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
+from encore_jax.parallel.mesh import activate, replicated
+from encore_jax.train.batches import Targets
 from encore_jax.train.features import extract_features
 from experiments.config import ExperimentConfig, ModelConfig
 from experiments.manifest import file_sha256
 from experiments.progress import track
 from experiments.stages import ingest, rate
-from experiments.stages.heads import gradient_heads, ridge_heads
+from experiments.stages.gradient import Task, train_by_gradient
+from experiments.stages.heads import Heads, ridge_heads, without_held_out
 from experiments.stages.texts import Texts, collect_texts
 
 
@@ -38,7 +41,7 @@ def model_sha256(config: ModelConfig, offline: bool) -> str:
 def texts_of(config: ExperimentConfig, ingested: Path) -> Texts:
     """The run's texts and split."""
     _, rated, comparisons = ingest.load(ingested)
-    return collect_texts(rated, comparisons, config.data.test_fraction, config.heads.folds, config.seed)
+    return collect_texts(rated, comparisons, config.data.test_fraction, config.train.folds, config.seed)
 
 
 def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: Path, folder: Path) -> None:
@@ -67,13 +70,12 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
     short = np.array([len(sequence) <= passport.max_length for sequence in sequences])
     rows = np.flatnonzero(short[texts.rated] & ~texts.test[texts.rated])
     trained_on = texts.rated[rows]
-    # XLA's CPU products are quicker from fp32 weights, cast layer by layer; elsewhere they would only cost memory.
-    cfg, params, _ = load_backbone(path, jnp.float32 if jax.default_backend() == "cpu" else dtype)
+    held_out = np.flatnonzero(short[texts.rated] & texts.test[texts.rated])
 
-    def features_of(parameters, cache: str):
+    def features_of(cfg, params, cache: str, sharding=None):
         return extract_features(
             cfg,
-            parameters,
+            params,
             texts.texts,
             sequences,
             dtype=dtype,
@@ -81,20 +83,34 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
             tokens_per_batch=config.model.tokens_per_batch,
             cache=folder / "batches" / cache,
             track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
+            sharding=sharding,
         )
 
+    def by_ridge(name: str, target, mask) -> tuple[Heads, np.ndarray, dict]:
+        # XLA's CPU products are quicker from fp32 weights, cast layer by layer; elsewhere they would only cost memory.
+        cfg, params, _ = load_backbone(path, jnp.float32 if jax.default_backend() == "cpu" else dtype)
+        features, counts = features_of(cfg, params, passport.feature_digest[:16])
+        return ridge_heads(config, features, target[rows], mask[rows], trained_on, texts.fold), features, counts
+
+    def by_gradient(name: str, target, mask) -> tuple[Heads, np.ndarray, dict]:
+        def trees_of(chosen):
+            numbers = texts.rated[chosen]
+            return prompt_trees([texts.texts[i] for i in numbers], [sequences[i] for i in numbers], config.train.length)
+
+        task = _regression(config, trees_of, target, mask, rows, held_out)
+        trained = train_by_gradient(config, path, task, passport.to_dict() | {"ratings": name}, folder, name)
+        program = trained.program
+        with activate(program.mesh):
+            where = f"trained-{name}-{trained.summary['used_step']}"
+            features, counts = features_of(program.cfg, trained.backbone, where, replicated(program.mesh))
+        return without_held_out(*trained.heads), features, counts | {f"training_{name}": trained.summary}
+
+    counts: dict = {}
     for name, (target, mask) in _targets(ratings).items():
-        target, mask = target[rows], mask[rows]
-        _check_rated(mask, pool.names if name == "human" else ())
-        if config.heads.method == "ridge":
-            features, counts = features_of(params, passport.feature_digest[:16])
-            heads = ridge_heads(config, features, target, mask, trained_on, texts.fold)
-        else:
-            chosen = [texts.texts[i] for i in trained_on]
-            trees = prompt_trees(chosen, [sequences[i] for i in trained_on], passport.max_length)
-            checkpoints = folder / "checkpoints" / name
-            heads, trained = gradient_heads(config, cfg, params, trees, target, mask, checkpoints)
-            features, counts = features_of(trained, f"trained-{name}")
+        _check_rated(mask[rows], pool.names if name == "human" else ())
+        fit = by_ridge if config.train.method == "ridge" else by_gradient
+        heads, features, more = fit(name, target, mask)
+        counts |= more
         heads.save(folder / f"heads-{name}.npz")
         np.save(folder / f"scores-{name}.npy", heads.scores(features))
     counts |= {
@@ -106,6 +122,20 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
     np.save(folder / "rows.npy", rows)
     (folder / "counts.json").write_text(json.dumps(counts, indent=1))
     (folder / "passport.json").write_text(json.dumps(passport.to_dict(), indent=1))
+
+
+def _regression(config: ExperimentConfig, trees_of, target, mask, rows, held_out) -> Task:
+    """Multi-output regression on ratings; keys of trees are positions in `rows` (or in `held_out`)."""
+    watched = trees_of(held_out)[: config.train.watch] if config.train.watch else []
+    k = target.shape[1]
+    return Task(
+        trees=trees_of(rows),
+        targets=Targets(target[rows], mask[rows], names=[f"rated response {row}" for row in rows]),
+        watched=watched,
+        watched_targets=Targets(target[held_out], mask[held_out]),
+        weights=np.full(k, 1 / k, np.float32),
+        bias=(target * mask)[rows].sum(0) / mask[rows].sum(0),
+    )
 
 
 def _targets(ratings: rate.Ratings) -> dict[str, tuple[np.ndarray, np.ndarray]]:

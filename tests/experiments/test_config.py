@@ -23,14 +23,24 @@ REFUSED = {
     "model.pooling": ["mean"],
     "model.buckets": [(), (0, 128), (-5,)],
     "model.tokens_per_batch": [0],
-    "heads.method": ["sgd"],
-    "heads.folds": [1],
-    "heads.alphas": [(), (0.0,), (-1.0, 1.0)],
-    "heads.trainable": ["lora"],
-    "heads.epochs": [0],
-    "heads.rows_per_batch": [0],
-    "heads.checkpoint_every": [0],
-    "heads.optimizer.rate": [0.0],
+    "model.architecture": ["gpt-2"],
+    "train.method": ["sgd"],
+    "train.loss": ["mse"],
+    "train.folds": [1],
+    "train.alphas": [(), (0.0,), (-1.0, 1.0)],
+    "train.trainable": ["everything"],
+    "train.epochs": [0],
+    "train.rows": [0],
+    "train.length": [0, 511],
+    "train.accumulate": [0, 3],
+    "train.save_every": [0],
+    "train.lr": [0.0, NAN],
+    "train.warmup": [1.0, -0.1],
+    "train.max_steps": [-1],
+    "train.remat": ["some"],
+    "train.first_moment": ["float16"],
+    "train.keep_best": ["recall"],
+    "train.use": ["first"],
     "semi_synthetic.noise": ["pink"],
     "semi_synthetic.judges": [-1],
     "semi_synthetic.best": [0.99, -0.1, NAN],
@@ -63,7 +73,9 @@ def changed(where, value, config=None):
 
 @pytest.mark.parametrize(("where", "value"), [(where, value) for where, values in REFUSED.items() for value in values])
 def test_values_that_make_no_sense_are_refused_by_field(where, value):
-    field = "semi_synthetic.best" if where == "semi_synthetic.worst" else where
+    field = {"semi_synthetic.worst": "semi_synthetic.best"}.get(where, where)
+    if (where, value) == ("train.accumulate", 3):
+        field = "train.rows"
     with pytest.raises(InputError, match=rf"config\.{field}: .* Fix: ") as caught:
         validated(changed(where, value))
     if isinstance(value, str):
@@ -88,7 +100,7 @@ def settings_in(config, path="config"):
 def test_a_checked_configuration_is_frozen_throughout():
     config = validated(ExperimentConfig())
     found = dict(settings_in(config))
-    assert {"config", "config.data", "config.compose", "config.heads.optimizer"} <= found.keys()
+    assert {"config", "config.data", "config.compose", "config.train", "config.mesh"} <= found.keys()
     for part in found.values():
         for field in dataclasses.fields(part):
             with pytest.raises(dataclasses.FrozenInstanceError):

@@ -26,10 +26,10 @@ def commands(tmp_path_factory):
         "overridden": [
             "--config.compose.tau=0.5",
             "--config.model.buckets=(64,128)",
-            "--config.heads.alphas=(2.0,)",
+            "--config.train.alphas=(2.0,)",
             "--config.compose.scale=(0.0,1.0)",
             "--config.data.offline=true",
-            "--config.heads.optimizer.rate=0.25",
+            "--config.train.lr=0.25",
             "--config.name=by hand",
             "--until=ingest",
         ],
@@ -54,8 +54,8 @@ def test_overrides_reach_the_configuration_tuples_included(commands):
     assert process.returncode == 0, stderr
     config = json.loads((workdir / "config.json").read_text())
     assert config["compose"]["tau"] == 0.5 and config["model"]["buckets"] == [64, 128]
-    assert config["heads"]["alphas"] == [2.0] and config["compose"]["scale"] == [0.0, 1.0]
-    assert config["data"]["offline"] is True and config["heads"]["optimizer"]["rate"] == 0.25
+    assert config["train"]["alphas"] == [2.0] and config["compose"]["scale"] == [0.0, 1.0]
+    assert config["data"]["offline"] is True and config["train"]["lr"] == 0.25
     assert config["name"] == "by hand"
 
 

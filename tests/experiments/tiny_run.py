@@ -12,7 +12,7 @@ from experiments.config import (
     DataConfig,
     EvaluateConfig,
     ExperimentConfig,
-    HeadsConfig,
+    TrainConfig,
     ModelConfig,
     SemiSyntheticConfig,
 )
@@ -69,7 +69,7 @@ def config(files: Path, judges: int = 0, **data) -> ExperimentConfig:
             **data,
         ),
         model=ModelConfig(path=str(files / "model"), buckets=(128, 256), tokens_per_batch=512),
-        heads=HeadsConfig(folds=3, alphas=(1.0, 100.0)),
+        train=TrainConfig(folds=3, alphas=(1.0, 100.0)),
         semi_synthetic=SemiSyntheticConfig(judges=judges, draws=4),
         compose=CompositionSettings(draws=8, levels=5),
         evaluate=EvaluateConfig(replicates=128),

@@ -2,83 +2,64 @@
 
 import functools
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from encore_jax.data.prefix_tree import make_trees
-from encore_jax.model import params as declared
-from encore_jax.model.config import DecoderConfig
-from encore_jax.model.decoder import Backbone
-from encore_jax.parallel.mesh import LOGICAL_RULES, MeshSettings, make_mesh
-from encore_jax.train.batches import Targets, training_batches
-from encore_jax.train.gradient import LossSettings, OptimizerSettings, init_heads, make_state, make_step
-from encore_jax.train.sharded import batch_shardings, state_shardings
-
-CFG = DecoderConfig(vocab_size=32, width=16, layers=2, heads=4, kv_heads=2, head_dim=8, mlp_width=32)
-RULES, PROMPTS = 3, 20
-WEIGHTS = np.full(RULES, 1 / RULES, np.float32)
+from encore_jax.errors import InputError
+from encore_jax.parallel.mesh import MeshSettings
+from tests.train.tiny_training import CFG, UNIFORM, assert_close, batches, program, settings, start
 
 
-@functools.cache
-def batch():
-    rng = np.random.default_rng(0)
-    trees = []
-    for i in range(PROMPTS):
-        prompt = rng.integers(0, 32, rng.integers(3, 8)).tolist()
-        pair = [prompt + rng.integers(0, 32, rng.integers(1, 6)).tolist() for _ in range(2)]
-        trees += make_trees(pair, [2 * i, 2 * i + 1], 48)
-    ratings = rng.random((2 * PROMPTS, RULES)).astype(np.float32)
-    targets = Targets(ratings, ratings < 0.8, [(2 * i, 2 * i + 1) for i in range(PROMPTS)])
-    shape = {"length": 48, "num_rows": 8, "num_ends": 40, "num_pairs": 20}
-    [(_, made)] = training_batches(trees, targets, shape, seed=0, epochs=1)
-    return made
+def run(loss, trainable, accumulate, mesh=None, devices=1):
+    made = program(settings(rows=16, loss=loss, accumulate=accumulate, trainable=trainable, lora_rank=2), mesh, devices)
+    state, stream, losses = start(made), iter(batches(made.settings, epochs=3)), []
+    for _ in range(3):
+        state, metrics = made.step(state, made.place(next(stream)), UNIFORM)
+        losses.append(metrics)
+    return jax.device_get((state.trainable, losses))
 
 
-def start(optimizer):
-    params = {
-        "backbone": declared.init(CFG, jax.random.key(0)),
-        "heads": init_heads(jax.random.key(1), CFG.width, RULES),
-    }
-    return make_state(params, "all", optimizer)
+one_device = functools.cache(run)
 
 
-@functools.cache
-def one_device(loss):
-    optimizer = optax.sgd(1.0)
-    state, metrics = make_step(Backbone(CFG), optimizer, LossSettings(name=loss))(start(optimizer), batch(), WEIGHTS)
-    return jax.device_get((state.trainable, metrics))
-
-
-@pytest.mark.parametrize("loss", ["regression", "bradley_terry"])
 @pytest.mark.parametrize(
-    "settings",
-    [MeshSettings(), MeshSettings(data=2, fsdp=2, tensor=2), MeshSettings(data=4, fsdp=1, tensor=2)],
-    ids=str,
+    ("loss", "trainable", "accumulate"),
+    [("regression", "all", 1), ("bradley_terry", "all", 2), ("regression", "lora", 1), ("binary", "heads", 1)],
 )
-def test_sharded_step_equals_single_device(settings, loss):
-    mesh, optimizer = make_mesh(settings), optax.sgd(1.0)
-    state = start(optimizer)
-    state = jax.device_put(state, state_shardings(state, optimizer, CFG, mesh))
-    with jax.set_mesh(mesh), nn.logical_axis_rules(LOGICAL_RULES):
-        step = make_step(Backbone(CFG), optimizer, LossSettings(name=loss))
-        state, metrics = step(state, jax.device_put(batch(), batch_shardings(mesh)), jnp.asarray(WEIGHTS))
-    expected, expected_metrics = one_device(loss)
-    for name, value in expected_metrics.items():
-        np.testing.assert_allclose(metrics[name], value, rtol=1e-5)
-    for a, b in zip(jax.tree.leaves(state.trainable), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5)
+@pytest.mark.parametrize(
+    "mesh",
+    [MeshSettings(), MeshSettings(data=2, fsdp=2, tensor=2), MeshSettings(data=4, fsdp=1, tensor=2)],
+    ids=["fsdp", "all axes", "data and tensor"],
+)
+def test_sharded_steps_equal_those_of_one_device(mesh, loss, trainable, accumulate):
+    trained, metrics = run(loss, trainable, accumulate, mesh, 8)
+    expected, expected_metrics = one_device(loss, trainable, accumulate)
+    assert_close(metrics, expected_metrics, rtol=1e-4)
+    assert_close(trained, expected, rtol=1e-4, atol=2e-5)
 
 
 def test_optimizer_moments_lie_where_their_parameters_lie():
-    mesh, optimizer = make_mesh(MeshSettings(fsdp=4, tensor=2)), OptimizerSettings().transformation(10)
-    state = start(optimizer)
-    where = state_shardings(state, optimizer, CFG, mesh)
-    state = jax.device_put(state, where)
+    made = program(settings(rows=8), MeshSettings(fsdp=4, tensor=2), 8)
+    state = start(made)
     kernels = [x for x in jax.tree.leaves(state) if x.shape == (CFG.layers, CFG.width, CFG.mlp_width)]
     assert len(kernels) == 6  # gate and up: parameter and two moments each
     assert {x.sharding.shard_shape(x.shape) for x in kernels} == {(CFG.layers, CFG.width // 4, CFG.mlp_width // 2)}
-    assert where.step.is_fully_replicated
+    assert state.step.sharding.is_fully_replicated
+    abstract = jax.tree.map(lambda x: (x.shape, x.dtype), made.abstract_state)
+    assert abstract == jax.tree.map(lambda x: (x.shape, x.dtype), state)
+    same = jax.tree.map(lambda x, y: x.sharding.is_equivalent_to(y.sharding, x.ndim), state, made.abstract_state)
+    assert all(jax.tree.leaves(same))
+
+
+def test_rows_lie_on_their_own_devices():
+    made = program(settings(rows=16, accumulate=2), MeshSettings(fsdp=4, tensor=2), 8)
+    placed = made.place(next(iter(batches(made.settings))))
+    assert {s.data.shape for s in placed.trees.tokens.addressable_shards} == {(2, 2, 48)}
+    assert placed.trees.end_row.sharding.is_fully_replicated
+    np.testing.assert_array_equal(placed.trees.tokens, next(iter(batches(made.settings))).trees.tokens)
+
+
+def test_rows_that_do_not_divide_over_the_devices_are_refused():
+    with pytest.raises(InputError, match="multiple of 8"):
+        program(settings(rows=12), MeshSettings(), 8)

@@ -1,0 +1,88 @@
+"""Writes a data set once, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from encore_jax.data.rated_comparisons.config import DatasetConfig
+from encore_jax.data.rated_comparisons.sequence import RatedComparisons, read_metadata
+from encore_jax.data.rated_comparisons.source import find_source
+from encore_jax.errors import InputError
+
+if TYPE_CHECKING:
+    from encore_jax.data.rated_comparisons.builder import Builder
+
+
+def prepare(config: DatasetConfig, data_dir: str | Path, *, offline: bool = False) -> Builder:
+    """The builder of the config's data set, written first unless it is already there and whole.
+
+    It lies in ``data_dir/rated_comparisons/NAME-DIGEST/VERSION``, where the digest is of the file and the settings: the
+    same ones are found again, others get a folder of their own. What a killed run left behind is removed. Processes
+    that share ``data_dir`` wait for each other.
+
+    Args:
+      config: what to read and how to split it, e.g. ``dataclasses.replace(CONFIGS["hh_rlhf"], path=...)``.
+      data_dir: a local folder.
+      offline: use only files that are already here.
+
+    Returns:
+      the builder; ``builder.data_dir`` is the folder, and its ``metadata.json`` tells the source's SHA-256, the pool,
+      the split and the rows skipped.
+
+    Raises:
+      InputError: naming file, line and field; no half of a data set is left then.
+    """
+    source = find_source(config, offline=offline)
+
+    import tensorflow_datasets as tfds
+
+    from encore_jax.data.rated_comparisons.builder import Builder, BuilderConfig
+
+    root = Path(data_dir).expanduser().absolute()
+    builder_config = BuilderConfig(name=source.name, source=source)
+    with _locked(root / Builder.name / source.name) as folder:
+        for left in folder.glob(f"{tfds.core.constants.INCOMPLETE_PREFIX}*"):
+            shutil.rmtree(left)
+        target = folder / str(Builder.VERSION)
+        if target.exists() and not _is_whole(target):
+            shutil.rmtree(target)
+        builder = Builder(data_dir=root, config=builder_config)
+        if not target.exists():
+            settings = tfds.download.DownloadConfig(try_download_gcs=False)
+            try:
+                builder.download_and_prepare(download_dir=folder / "downloads", download_config=settings)
+            finally:
+                shutil.rmtree(folder / "downloads", ignore_errors=True)  # empty
+            rows = builder.info.metadata["rows"]
+            level = logging.WARNING if rows["skipped"] else logging.INFO
+            logging.getLogger(__name__).log(level, "%s: %s", config.path, rows["summary"])
+    return builder
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        for split in read_metadata(folder)["comparisons"]:
+            RatedComparisons(folder, split)
+    except InputError as error:
+        logging.getLogger(__name__).warning("written again, because of %s: %s", error.where, error.problem)
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[Path]:
+    """Makes the folder and keeps it for this process; the lock ends with the process that holds it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise InputError(f"cannot be written to: {error}", where=str(folder), fix="name another data_dir") from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield folder

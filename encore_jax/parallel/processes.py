@@ -1,0 +1,37 @@
+"""Several processes as one program: joining them, and who speaks for them."""
+
+from __future__ import annotations
+
+import jax
+from absl import logging
+
+from encore_jax.errors import InputError
+
+
+def join(where: str) -> None:
+    """Joins the processes of a pod; call it before anything touches a device.
+
+    Args:
+      where: "auto" on a TPU pod, a GKE or a Slurm cluster, whose environment says it all; else
+        "HOST:PORT,PROCESSES,INDEX", with the address of process 0; "" does nothing.
+
+    Raises:
+      InputError: an address in another form.
+    """
+    if not where:
+        return
+    if where == "auto":
+        jax.distributed.initialize()
+    else:
+        parts = where.split(",")
+        if len(parts) != 3 or ":" not in parts[0] or not (parts[1].isdigit() and parts[2].isdigit()):
+            raise InputError(f"{where!r} is malformed", where="multihost", fix="use auto, or HOST:PORT,PROCESSES,INDEX")
+        if int(parts[2]) >= int(parts[1]):
+            raise InputError(f"process {parts[2]} of {parts[1]}", where="multihost", fix="count processes from 0")
+        jax.distributed.initialize(parts[0], int(parts[1]), int(parts[2]))
+    logging.info("process %d of %d, %d devices", jax.process_index(), jax.process_count(), jax.device_count())
+
+
+def speaks() -> bool:
+    """Whether this process writes logs and results for all (process 0)."""
+    return jax.process_index() == 0

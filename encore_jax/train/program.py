@@ -1,0 +1,194 @@
+"""A training run as one compiled program: model, optimizer, mesh, and the shapes of everything it touches.
+
+What runs on a pod is what `lower` compiles ahead of time on a laptop: the same step, shapes and shardings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from encore_jax.data.prefix_tree import TreeBatch
+from encore_jax.errors import InputError
+from encore_jax.model import params as declared
+from encore_jax.model.config import DecoderConfig
+from encore_jax.model.decoder import Backbone
+from encore_jax.model.lora import Lora, declare_lora, init_lora
+from encore_jax.parallel.mesh import BATCH, activate, replicated
+from encore_jax.train.gradient import Totals, TrainBatch, batch_totals, step_function
+from encore_jax.train.optimizer import transformation
+from encore_jax.train.packing import Shape, step_shape
+from encore_jax.train.settings import TrainSettings
+from encore_jax.train.sharded import batch_shardings, param_shardings, place, state_shardings, with_shardings
+from encore_jax.train.state import TrainState, init_heads, make_state
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """Everything static about a training run; see `make_program`.
+
+    Attributes:
+      cfg, rules: the backbone, and K, the number of heads.
+      settings, shape: how it is trained; the shape of a step.
+      mesh: the devices.
+      backbone, lora, optimizer: modules and transformations.
+      param_dtype: of the backbone's parameters.
+    """
+
+    cfg: DecoderConfig
+    rules: int
+    settings: TrainSettings
+    shape: Shape
+    mesh: Mesh
+    backbone: Backbone
+    lora: Lora | None
+    optimizer: optax.GradientTransformation
+    param_dtype: Any
+
+    @functools.cached_property
+    def param_shardings(self) -> dict[str, Any]:
+        """Where the parameters lie."""
+        return param_shardings(self.cfg, self.mesh, self.lora)
+
+    @functools.cached_property
+    def abstract_params(self) -> dict[str, Any]:
+        """Shapes and dtypes of the parameters: the backbone's as configured, heads and updates fp32."""
+        heads = jax.eval_shape(lambda key: init_heads(key, self.cfg.width, self.rules), jax.random.key(0))
+        params = {"backbone": declared.abstract(self.cfg, self.param_dtype), "heads": heads}
+        if self.lora:
+            updates = declare_lora(self.cfg, self.lora)
+            params["lora"] = {name: jax.ShapeDtypeStruct(p.shape, jnp.float32) for name, p in updates.items()}
+        return params
+
+    @functools.cached_property
+    def abstract_state(self) -> TrainState:
+        """Shapes, dtypes and shardings of the training state."""
+        state = jax.eval_shape(functools.partial(self._make_state), self.abstract_params)
+        return with_shardings(state, state_shardings(state, self.optimizer, self.param_shardings, self.mesh))
+
+    @functools.cached_property
+    def abstract_batch(self) -> TrainBatch:
+        """Shapes, dtypes and shardings of the stacked batch of one step."""
+        a, b, s, m = self.shape
+
+        def array(*shape, dtype=jnp.int32):
+            return jax.ShapeDtypeStruct((a, *shape), dtype)
+
+        trees = TreeBatch(*(array(b, s) for _ in range(4)), *(array(m) for _ in range(3)))
+        scores, flags = array(m, self.rules, dtype=jnp.float32), array(m, self.rules, dtype=bool)
+        pairs = (array(m), array(m), array(m, dtype=bool), array(m, dtype=jnp.float32))
+        return with_shardings(TrainBatch(trees, scores, flags, *pairs), batch_shardings(self.mesh))
+
+    @functools.cached_property
+    def jitted_step(self) -> Callable:
+        """The step under `jax.jit`: donated state, pinned shardings."""
+        where = jax.tree.map(lambda x: x.sharding, self.abstract_state)
+        step = step_function(
+            self.backbone,
+            self.optimizer,
+            self.settings,
+            lambda gradient: jax.lax.with_sharding_constraint(gradient, where.trainable),
+        )
+        return jax.jit(step, donate_argnums=0, out_shardings=(where, replicated(self.mesh)))
+
+    def step(self, state: TrainState, batch: TrainBatch, weights: Array) -> tuple[TrainState, dict[str, Array]]:
+        """One optimizer step on a placed batch; the state is donated."""
+        with activate(self.mesh):
+            return self.jitted_step(state, batch, weights)
+
+    def lower(self) -> jax.stages.Lowered:
+        """The step, traced and lowered for the mesh's devices, which need not exist."""
+        weights = jax.ShapeDtypeStruct((self.rules,), jnp.float32, sharding=replicated(self.mesh))
+        with activate(self.mesh):
+            return self.jitted_step.lower(self.abstract_state, self.abstract_batch, weights)
+
+    def place(self, batch: TrainBatch) -> TrainBatch:
+        """A stacked host batch on the devices."""
+        return place(batch, batch_shardings(self.mesh))
+
+    def replicated(self, tree: Any) -> Any:
+        """Arrays, whole, on every device (and so on every process)."""
+        return jax.jit(lambda x: x, out_shardings=replicated(self.mesh))(tree)
+
+    @functools.cached_property
+    def _jitted_totals(self) -> Callable:
+        return jax.jit(functools.partial(batch_totals, self.backbone, settings=self.settings))
+
+    def totals(self, params: dict[str, Any], batch: TrainBatch, weights: Array) -> Totals:
+        """Loss and accuracy of one unstacked host batch, without a gradient."""
+        with activate(self.mesh):
+            return self._jitted_totals(params, place(batch, batch_shardings(self.mesh, stacked=False)), weights)
+
+    def start(self, backbone: Any, key: Array, bias: Any = None) -> TrainState:
+        """The state at step 0: the given backbone, fresh heads and updates, zero moments.
+
+        Args:
+          backbone: loaded with `param_shardings["backbone"]`.
+          key: of the fresh parameters.
+          bias: where the heads' offsets start, ``[K]``; zero if left out.
+        """
+        heads_key, lora_key = jax.random.split(key)
+
+        def fresh(heads_key, lora_key):
+            heads = init_heads(heads_key, self.cfg.width, self.rules)
+            if bias is not None:
+                heads["bias"] = jnp.asarray(bias, jnp.float32)
+            updates = {"lora": init_lora(self.cfg, self.lora, lora_key)} if self.lora else {}
+            return {"heads": heads} | updates
+
+        where = {name: value for name, value in self.param_shardings.items() if name != "backbone"}
+        made = jax.jit(fresh, out_shardings=where)(heads_key, lora_key)
+        chosen = jax.tree.map(lambda x: x.sharding, self.abstract_state)
+        params = {"backbone": backbone} | made
+        state = jax.eval_shape(self._make_state, params)
+        parts = {name: params[name] for name in state.trainable}
+        moments = jax.jit(self.optimizer.init, out_shardings=chosen.optimizer)(parts)
+        step = jax.jit(lambda: jnp.zeros((), jnp.int32), out_shardings=chosen.step)()
+        return TrainState(step, parts, moments, {name: params[name] for name in state.frozen})
+
+    def _make_state(self, params: dict[str, Any]) -> TrainState:
+        return make_state(params, self.settings.trainable, self.optimizer)
+
+
+def make_program(
+    cfg: DecoderConfig, rules: int, settings: TrainSettings, mesh: Mesh, *, steps: int, dtype: Any
+) -> Program:
+    """The program of a training run.
+
+    Args:
+      cfg: the backbone.
+      rules: K heads.
+      settings: how it is trained.
+      mesh: the devices, real or only described.
+      steps: length of the learning-rate schedule.
+      dtype: compute type. A backbone that is trained is kept in fp32 (master weights), and so is a frozen one on CPUs,
+        whose products are quicker so; elsewhere a frozen one is kept in the compute type.
+
+    Raises:
+      InputError: rows that do not divide over the devices, or settings that do not fit together.
+    """
+    shape = step_shape(settings)
+    shards = mesh.shape[BATCH[0]] * mesh.shape[BATCH[1]]
+    if shape.rows % shards:
+        raise InputError(
+            f"{shape.rows} rows of a micro-batch do not divide over {shards} devices",
+            where="train.rows",
+            fix=f"make rows / accumulate a multiple of {shards}, or use another mesh",
+        )
+    lora = None
+    if settings.trainable == "lora":
+        lora = Lora(settings.lora_rank, settings.lora_scale, tuple(settings.lora_targets))
+    remat = "none" if settings.trainable == "heads" else settings.remat
+    backbone = Backbone(cfg, dtype=jnp.dtype(dtype), remat=remat, attention=settings.attention, lora=lora)
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    param_dtype = jnp.float32 if settings.trainable == "all" or on_cpu else jnp.dtype(dtype)
+    optimizer = transformation(settings, steps)
+    return Program(cfg, rules, settings, shape, mesh, backbone, lora, optimizer, param_dtype)

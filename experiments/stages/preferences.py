@@ -1,0 +1,133 @@
+"""Bradley-Terry training of one reward head on preferences, and how it agrees with people on held-out ones."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from absl import logging
+
+from encore_jax.data import Comparison, prompt_key
+from encore_jax.data.prefix_tree import PrefixTree, make_trees
+from encore_jax.data.split import group_ids, is_test
+from encore_jax.interop.sequences import token_sequences
+from encore_jax.interop.tokenizer import load_tokenizer, template_digest
+from encore_jax.parallel.mesh import activate, replicated
+from encore_jax.train.batches import Targets, held_out_batches
+from encore_jax.train.gradient import batch_scores
+from encore_jax.train.sharded import batch_shardings, place
+from experiments.config import ExperimentConfig
+from experiments.manifest import file_sha256
+from experiments.progress import track
+from experiments.stages import ingest
+from experiments.stages.gradient import Task, Trained, train_by_gradient
+
+RULES = ("preference",)
+"""The one head's name."""
+
+
+class Laid(NamedTuple):
+    """Comparisons as trees, one each: text 2 n is the preferred response of comparison n, and 2 n + 1 the other.
+
+    Attributes:
+      trees: of the comparisons that fit a row.
+      kept: their numbers.
+    """
+
+    trees: list[PrefixTree]
+    kept: np.ndarray
+
+
+def lay_comparisons(sequences: Sequence[np.ndarray], length: int) -> Laid:
+    """One tree per comparison; `sequences` holds two per comparison, the preferred response's first.
+
+    A comparison that does not fit a row of `length` tokens is left out whole.
+    """
+    trees, kept = [], []
+    for n in range(len(sequences) // 2):
+        pair = sequences[2 * n : 2 * n + 2]
+        if max(map(len, pair)) > length:
+            continue
+        made = make_trees(pair, (2 * n, 2 * n + 1), length)
+        if len(made) == 1:
+            trees += made
+            kept.append(n)
+    return Laid(trees, np.array(kept, np.int64))
+
+
+def preference_targets(count: int, names: Sequence[str] = ()) -> Targets:
+    """Targets of `count` comparisons laid out by `lay_comparisons`: which response of each is preferred."""
+    numbers = np.arange(count)
+    nothing = np.zeros((2 * count, 1), np.float32)
+    pairs = np.stack([2 * numbers, 2 * numbers + 1], 1)
+    texts = [f"{name}, {which}" for name in names for which in ("preferred", "other")]
+    return Targets(nothing, nothing.astype(bool), pairs, names=texts)
+
+
+def train_preferences(config: ExperimentConfig, model: Path, sha256: str, ingested: Path, folder: Path) -> None:
+    """Trains on the training prompts and scores the held-out comparisons.
+
+    Writes rewards.npz (numbers of the held-out comparisons and their rewards ``[N, 2]``, preferred response first),
+    heads.npz, passport.json and counts.json; metrics.jsonl grows while training.
+    """
+    _, _, comparisons = ingest.load(ingested)
+    tokenizer = load_tokenizer(model)
+    ordered = [(c.prompt, c.responses[i]) for c in comparisons for i in (c.preferred, 1 - c.preferred)]
+    sequences = token_sequences(tokenizer, ordered, config.model.pooling, tokenizer.pad_token_id)
+    laid = lay_comparisons(sequences, config.train.length)
+    test = held_out(comparisons, config)[laid.kept]
+    targets = preference_targets(len(comparisons), [c.id or str(i) for i, c in enumerate(comparisons)])
+    training = [tree for tree, out in zip(laid.trees, test, strict=True) if not out]
+    testing = [tree for tree, out in zip(laid.trees, test, strict=True) if out]
+    counts = {
+        "comparisons_dropped_too_long": len(comparisons) - len(laid.kept),
+        "comparisons_for_training": len(training),
+        "comparisons_held_out": len(testing),
+    }
+    logging.info("counts: %s", counts)
+    one = np.ones(1, np.float32)
+    task = Task(training, targets, testing[: config.train.watch], targets, one, 0 * one)
+    passport = {
+        "model_sha256": sha256,
+        "template_sha256": template_digest(tokenizer),
+        "pooling": config.model.pooling,
+        "rules": RULES,
+        "data_revision": file_sha256(ingested / "comparisons.jsonl"),
+    }
+    trained = train_by_gradient(config, model, task, passport, folder)
+    rewards = held_out_rewards(trained, testing, targets)
+    np.savez(folder / "rewards.npz", comparison=laid.kept[test], rewards=rewards)
+    kernel, bias = trained.heads
+    np.savez(folder / "heads.npz", kernel=kernel, bias=bias)
+    (folder / "passport.json").write_text(json.dumps(passport, indent=1))
+    (folder / "counts.json").write_text(json.dumps(counts | {"training": trained.summary}, indent=1))
+
+
+def held_out(comparisons: Sequence[Comparison], config: ExperimentConfig) -> np.ndarray:
+    """Which comparisons are held out, by prompt: bool ``[N]``."""
+    return is_test([prompt_key(c.prompt) for c in comparisons], config.data.test_fraction, config.seed)
+
+
+def clusters(comparisons: Sequence[Comparison]) -> np.ndarray:
+    """Numbers of the prompts: comparisons of one prompt are resampled together."""
+    return group_ids([prompt_key(c.prompt) for c in comparisons])
+
+
+def held_out_rewards(trained: Trained, trees: Sequence[PrefixTree], targets: Targets) -> np.ndarray:
+    """Rewards ``[N, 2]`` of N comparisons' trees, in their order."""
+    program, params = trained.program, trained.state.params
+    shardings = batch_shardings(program.mesh, stacked=False)
+    score = jax.jit(functools.partial(batch_scores, program.backbone), out_shardings=replicated(program.mesh))
+    found: dict[int, float] = {}
+    with activate(program.mesh):
+        batches = held_out_batches(trees, targets, program.shape)
+        total = float(sum(map(len, trees)))
+        for batch in track(batches, total, "held out", lambda b: float((b.trees.tree > 0).sum())):
+            scores = np.asarray(score(params, place(batch, shardings).trees))[:, 0]
+            found |= {int(key): float(value) for key, value in zip(batch.trees.key, scores, strict=True) if key >= 0}
+    return np.array([[found[key] for key in tree.keys] for tree in trees], np.float32).reshape(-1, 2)

@@ -1,0 +1,214 @@
+"""The loop: the same result after every kind of interruption, nothing lost, nothing silent."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from encore_jax.errors import InputError
+from encore_jax.parallel.mesh import MeshSettings
+from encore_jax.train.checkpoint import Checkpoints
+from encore_jax.train.loop import fit
+from encore_jax.train.metrics import MetricsLog, read_metrics
+from encore_jax.train.packing import count_steps, packed_steps, step_shape
+from encore_jax.train.preemption import EXIT_PREEMPTED, Preempted
+from tests.train.tiny_training import (
+    CFG,
+    UNIFORM,
+    assert_close,
+    assert_identical,
+    batches,
+    program,
+    settings,
+    start,
+    targets,
+    trees,
+)
+
+EPOCHS = 8
+COMPILED = {}
+"""Programs by settings: every run on the same ones uses the same compiled step."""
+PASSPORT = {"rules": ["a", "b", "c"], "seed": 0}
+
+
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+def number_of_steps(config):
+    return count_steps(packed_steps(trees(), step_shape(config), 0, EPOCHS))[0]
+
+
+def train(folder, *, kill_at=None, mesh=None, devices=1, evaluate=None, on_step=None, spoilt=-1, **changes):
+    """Trains for some epochs, killed after reporting step `kill_at` if one is given; returns state and losses."""
+    config = settings(**changes)
+    steps, losses = number_of_steps(config), {}
+    key = f"{config} {mesh} {devices}"
+    made = COMPILED.setdefault(key, program(config, mesh, devices, steps))
+
+    def report(number, metrics):
+        losses[number] = metrics["loss"]
+        if on_step:
+            on_step(number)
+        if number == kill_at:
+            raise Killed
+
+    def frozen():
+        return {name: value for name, value in start(made).frozen.items()}
+
+    with Checkpoints(folder, PASSPORT, keep=config.keep, best=config.keep_best) as checkpoints:
+        state = fit(
+            made, lambda: start(made), frozen, batches(config, EPOCHS, spoilt=spoilt), UNIFORM, checkpoints,
+            steps=steps, report=report, evaluate=evaluate,
+        )  # fmt: skip
+    assert made.jitted_step._cache_size() <= 1  # compiled once for all runs, restored or not
+    return state, losses
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("whole"))
+
+
+def test_loss_falls(undisturbed):
+    _, losses = undisturbed
+    assert sorted(losses) == list(range(len(losses))) and len(losses) > 12
+    values = list(losses.values())
+    assert np.mean(values[-4:]) < 0.5 * np.mean(values[:4])
+
+
+@pytest.mark.parametrize("kill_at", [2, 6, 11])
+def test_interrupted_runs_end_bit_identical(undisturbed, tmp_path, kill_at):
+    with pytest.raises(Killed):
+        train(tmp_path, kill_at=kill_at)
+    resumed, rest = train(tmp_path)
+    assert min(rest) == kill_at // 4 * 4
+    assert_identical(undisturbed[0], resumed)
+    again, nothing = train(tmp_path)
+    assert not nothing
+    assert_identical(undisturbed[0], again)
+
+
+@pytest.mark.parametrize("trainable", ["heads", "lora"])
+def test_a_frozen_backbone_is_not_stored_and_comes_back(tmp_path, trainable):
+    whole, _ = train(tmp_path / "whole", trainable=trainable, lora_rank=2)
+    with pytest.raises(Killed):
+        train(tmp_path / "cut", kill_at=6, trainable=trainable, lora_rank=2)
+    resumed, rest = train(tmp_path / "cut", trainable=trainable, lora_rank=2)
+    assert min(rest) == 4
+    assert_identical(whole, resumed)
+
+
+def test_sigterm_saves_and_leaves_with_a_code_of_its_own(undisturbed, tmp_path):
+    def terminate(number):
+        if number == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Preempted) as stopped:
+        train(tmp_path, on_step=terminate)
+    assert stopped.value.code == EXIT_PREEMPTED == 75
+    assert 6 <= stopped.value.step <= 8 and stopped.value.step % 4  # not a step at which it would have saved anyway
+    assert signal.getsignal(signal.SIGTERM) is before
+    resumed, rest = train(tmp_path)
+    assert min(rest) == stopped.value.step
+    assert_identical(undisturbed[0], resumed)
+
+
+EIGHT, FOUR = dict(mesh=MeshSettings(fsdp=4, tensor=2), devices=8), dict(mesh=MeshSettings(data=2), devices=4)
+
+
+def test_a_run_moves_between_meshes(tmp_path):
+    """8 devices restored to 8 are bit-identical to the undisturbed 8; 8 to 4 to 8 agree up to rounding."""
+    whole, _ = train(tmp_path / "whole", rows=4, save_every=2, **EIGHT)
+    for folder in ("same", "moved"):
+        with pytest.raises(Killed):
+            train(tmp_path / folder, kill_at=4, rows=4, save_every=2, **EIGHT)
+    same, _ = train(tmp_path / "same", rows=4, save_every=2, **EIGHT)
+    assert_identical(whole, same)
+    with pytest.raises(Killed):
+        train(tmp_path / "moved", kill_at=6, rows=4, save_every=2, **FOUR)
+    moved, rest = train(tmp_path / "moved", rows=4, save_every=2, **EIGHT)
+    assert min(rest) == 6
+    assert_close(whole.trainable, moved.trainable, rtol=1e-6, atol=1e-6)
+
+
+def damage(folder):
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_size:
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_damaged_newest_checkpoint_falls_back_and_a_fully_damaged_folder_is_refused(undisturbed, tmp_path):
+    train(tmp_path)
+    steps = sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit())
+    assert len(steps) == 2
+    damage(tmp_path / str(steps[-1]))
+    resumed, rest = train(tmp_path)
+    assert min(rest) == steps[0]
+    assert_identical(undisturbed[0], resumed)
+    for folder in tmp_path.iterdir():
+        damage(folder)
+    with pytest.raises(InputError, match="none of the checkpoints"):
+        train(tmp_path)
+
+
+def test_a_checkpoint_of_another_run_is_refused_naming_the_difference(tmp_path):
+    train(tmp_path)
+    made = program(settings())
+    with Checkpoints(tmp_path, PASSPORT | {"seed": 1}) as other:
+        with pytest.raises(InputError, match="seed: 0 there, 1 here"):
+            other.restore(made.abstract_state)
+
+
+def test_a_checkpoint_of_another_shape_is_not_silently_used(tmp_path):
+    train(tmp_path, trainable="heads")
+    with pytest.raises(InputError, match="none of the checkpoints"):
+        train(tmp_path, trainable="all")
+
+
+def test_the_best_checkpoint_is_kept_besides_the_newest(tmp_path):
+    values = iter([3.0, 1.0, 2.0, 5.0, 4.0, 6.0, 7.0, 8.0])
+    train(tmp_path, evaluate=lambda state: {"loss": next(values)}, keep=1, save_every=3)
+    with Checkpoints(tmp_path, PASSPORT, keep=1, best="loss") as found:
+        assert found.best_step == 6 and len(found.steps) == 2
+        made = program(settings())
+        best = found.restore(made.abstract_state, found.best_step)
+    assert int(best.state.step) == 6
+
+
+def test_nan_stops_the_run_naming_step_and_texts(tmp_path):
+    key = int(np.flatnonzero(targets().rated.any(1))[0])
+    with pytest.raises(InputError, match=rf"step \d+, texts .*\b{key}\b"):
+        train(tmp_path, spoilt=key, save_every=100)
+
+
+def test_metrics_survive_a_kill_without_gaps_or_repeats(tmp_path):
+    log = MetricsLog(tmp_path)
+    for step in range(5):
+        log(step, {"loss": 1.0 / (step + 1)})
+    log.close()
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text()[:-7])  # killed in the middle of a line
+    assert [line["step"] for line in read_metrics(path)] == [0, 1, 2, 3]
+    log = MetricsLog(tmp_path, first=2)
+    for step in (2, 3):
+        log(step, {"loss": 0.5})
+    log.close()
+    assert [(line["step"], line["loss"]) for line in read_metrics(path)] == [(0, 1.0), (1, 0.5), (2, 0.5), (3, 0.5)]
+
+
+def test_held_out_totals_equal_the_unsharded_ones():
+    from encore_jax.model.decoder import Backbone
+    from encore_jax.train.batches import held_out_batches
+    from encore_jax.train.gradient import batch_totals
+
+    made = program(settings(rows=4), MeshSettings(tensor=2), 8)
+    state = start(made)
+    plain = jax.tree.map(lambda x: jnp.asarray(np.asarray(x)), state.params)
+    for batch in held_out_batches(trees(), targets(), made.shape):
+        sharded = made.totals(state.params, batch, UNIFORM)
+        assert_close(sharded, batch_totals(Backbone(CFG), plain, batch, UNIFORM, made.settings))
