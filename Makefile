@@ -8,7 +8,7 @@ export JAX_PLATFORMS ?= cpu
 PYTEST := $(BIN)/python -m pytest
 QUICKSTART := -m experiments.run --config=experiments/configs/quickstart.py
 
-.PHONY: quickstart test test-slow test-parity bench-forward goldens lint readme clean
+.PHONY: quickstart test test-slow test-parity aot bench-forward bench-train goldens lint readme clean
 
 quickstart: $(VENV)/.core  ## ENCORE on real human ratings, with report: runs/quickstart/report.html
 	$(BIN)/python $(QUICKSTART)
@@ -26,6 +26,12 @@ test-slow: $(VENV)/.test  ## what takes minutes, or needs a package index
 
 test-parity: $(VENV)/.parity  ## live comparison with transformers on torch
 	$(PYTEST) -m parity tests
+
+aot: $(VENV)/.aot  ## the 8B training step compiled for four real TPU slices, and refused for one; about 5 minutes
+	$(BIN)/python -m experiments.aot_matrix
+
+bench-train: $(VENV)/.bench  ## training pairs/s beside TRL
+	$(BIN)/python -m experiments.benchmarks.train_throughput
 
 bench-forward: $(VENV)/.parity  ## forward tokens/s beside transformers
 	$(BIN)/python -m experiments.benchmarks.forward_throughput
@@ -47,6 +53,14 @@ $(VENV)/.test: setup.py constraints.txt | $(VENV)/bin/python
 $(VENV)/.parity: setup.py constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e '.[test,parity]'
 	touch $@ $(VENV)/.test $(VENV)/.core
+
+$(VENV)/.aot: setup.py constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[test,aot]'
+	touch $@ $(VENV)/.test $(VENV)/.core
+
+$(VENV)/.bench: setup.py constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[bench]'
+	touch $@ $(VENV)/.core
 
 readme: quickstart  ## puts the quickstart's output and figures into README.md
 	$(BIN)/python -m experiments.readme runs/quickstart

@@ -14,6 +14,8 @@ import sys
 from logging import INFO
 from pathlib import Path
 
+if any(argument.lstrip("-").startswith("aot=") for argument in sys.argv):
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the slice is only described; an installed libtpu must not look for chips
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is not installed is no news
 
@@ -33,6 +35,12 @@ _RERUN = flags.DEFINE_enum(
 )
 _MULTIHOST = flags.DEFINE_string(
     "multihost", "", "Join the processes of a pod: auto, or HOST:PORT,PROCESSES,INDEX; each runs this same command."
+)
+_AOT = flags.DEFINE_string(
+    "aot",
+    "",
+    "Train nothing: compile the training step for a TPU slice (v5e:8x8, v5p:16, ...) or search the smallest that fits "
+    "(fit:v5e); exit status 1 if it does not fit. Needs the TPU compiler: pip install 'encore_jax[aot]'.",
 )
 _UNTIL = flags.DEFINE_enum("until", STAGES[-1], STAGES, "Stop after this stage.")
 
@@ -61,6 +69,10 @@ def main(argv: list[str]) -> None:
             workdir = workdir / f".process-{jax.process_index()}"  # every process keeps its own (equal) artefacts
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "config.json").write_text(json.dumps(to_dict(config), indent=1))
+        if _AOT.value:
+            from experiments.aot import run_aot
+
+            sys.exit(0 if run_aot(config, _AOT.value, workdir) else 1)
         run_experiment(config, workdir, rerun=_RERUN.value, until=_UNTIL.value)
     except InputError as error:
         sys.exit(f"error: {error}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -61,7 +62,7 @@ def fit(
         state = start()
     done = saved = int(state.step)
     pending = None
-    with Notice() as notice:
+    with contextlib.closing(stream), Notice() as notice:
         while done < steps:
             batch = next(stream)
             state, metrics = program.step(state, program.place(batch), weights)

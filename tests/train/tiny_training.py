@@ -18,7 +18,7 @@ from encore_jax.train.state import init_heads
 
 CFG = DecoderConfig(vocab_size=32, width=16, layers=2, heads=4, kv_heads=2, head_dim=8, mlp_width=32)
 RULES, PROMPTS, LENGTH = 3, 12, 48
-UNIFORM = jnp.full(RULES, 1 / RULES)
+UNIFORM = np.full(RULES, 1 / RULES, np.float32)
 
 
 def settings(**changes) -> TrainSettings:

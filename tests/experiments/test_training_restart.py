@@ -1,0 +1,56 @@
+"""Training on eight devices, killed ten times at random moments, ends with the very same parameters."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from tests.experiments import tiny_run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+KILLS = 12
+
+
+def newest_state(workdir):
+    """Every array of the newest checkpoint, on the host."""
+    folder = workdir / "train" / "checkpoints"
+    newest = max(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+    with ocp.PyTreeCheckpointer() as reader:
+        found = reader.restore(folder / str(newest) / "state", restore_args=None)
+    return newest, {
+        jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(found)
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Sharding info not provided")  # one machine: that of the file is right
+def test_killed_many_times_it_ends_with_bit_identical_parameters(tmp_path):
+    files = tiny_run.write_files(tmp_path / "files")
+    environment = os.environ | {
+        "PYTHONPATH": str(REPOSITORY),
+        "JAX_NUM_CPU_DEVICES": "8",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    command = [sys.executable, "-m", "tests.experiments.kill_training", files, tmp_path, str(os.getpid()), str(KILLS)]
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    print(told)
+    assert told["status"] == 0, done.stderr
+    assert told["killed"] >= 10, told
+    (step, whole), (step_of_killed, killed) = newest_state(tmp_path / "whole"), newest_state(tmp_path / "killed")
+    assert step == step_of_killed == told["steps"] and whole.keys() == killed.keys() and len(whole) > 30
+    for name, value in whole.items():
+        np.testing.assert_array_equal(killed[name], value, err_msg=name)
+    runs = [
+        json.loads((tmp_path / run / "train" / "manifest.json").read_text())["outputs"] for run in ("whole", "killed")
+    ]
+    assert runs[0]["rewards.npz"] == runs[1]["rewards.npz"] and runs[0]["metrics.jsonl"] == runs[1]["metrics.jsonl"]

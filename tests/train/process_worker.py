@@ -1,0 +1,44 @@
+"""One process of a tiny training run; see test_processes.py."""
+
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from encore_jax.parallel.mesh import MeshSettings
+from encore_jax.parallel.processes import join
+from encore_jax.train.checkpoint import Checkpoints
+from encore_jax.train.loop import fit
+from encore_jax.train.metrics import MetricsLog
+from encore_jax.train.packing import count_steps, packed_steps, step_shape
+from tests.train import tiny_training as tiny
+
+EPOCHS = 16
+
+
+def main(folder: Path, slow: bool) -> None:
+    config = tiny.settings(rows=4, save_every=5)
+    steps = count_steps(packed_steps(tiny.trees(), step_shape(config), 0, EPOCHS))[0]
+    program = tiny.program(config, MeshSettings(fsdp=2, tensor=2), 4, steps)
+    log = MetricsLog(folder)
+
+    def report(number, metrics):
+        log(number, metrics)
+        if slow:
+            time.sleep(0.5)
+
+    with Checkpoints(folder / "checkpoints", {"run": "tiny"}) as checkpoints:
+        state = fit(
+            program, lambda: tiny.start(program), dict, tiny.batches(config, EPOCHS),
+            program.replicated(tiny.UNIFORM), checkpoints, steps=steps, report=report,
+        )  # fmt: skip
+    whole = jax.device_get(program.replicated(state.trainable))
+    named = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(whole)}
+    np.savez(folder / f"final-{jax.process_index()}.npz", **named)
+
+
+if __name__ == "__main__":
+    join(sys.argv[2])
+    main(Path(sys.argv[1]), "--slow" in sys.argv)
