@@ -6,9 +6,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 INSTALL := $(PIP) install -c constraints.txt
 export JAX_PLATFORMS ?= cpu
 PYTEST := $(BIN)/python -m pytest
+PAIRS ?= pairs.jsonl
 QUICKSTART := -m experiments.run --config=experiments/configs/quickstart.py
 
-.PHONY: quickstart test test-slow test-parity aot bench-forward bench-train goldens lint readme clean
+.PHONY: quickstart test test-slow test-parity aot bench-forward bench-train bench-import goldens lint readme clean
 
 quickstart: $(VENV)/.core  ## ENCORE on real human ratings, with report: runs/quickstart/report.html
 	$(BIN)/python $(QUICKSTART)
@@ -27,11 +28,14 @@ test-slow: $(VENV)/.test  ## what takes minutes, or needs a package index
 test-parity: $(VENV)/.parity  ## live comparison with transformers on torch
 	$(PYTEST) -m parity tests
 
-aot: $(VENV)/.aot  ## the 8B training step compiled for four real TPU slices, and refused for one; about 5 minutes
+aot: $(VENV)/.test  ## the 8B training step compiled for four real TPU slices, and refused for one; about 5 minutes
 	$(BIN)/python -m experiments.aot_matrix
 
-bench-train: $(VENV)/.bench  ## training pairs/s beside TRL
-	$(BIN)/python -m experiments.benchmarks.train_throughput
+bench-train: $(VENV)/.bench  ## training pairs/s beside TRL, on PAIRS=FILE
+	$(BIN)/python -m experiments.benchmarks.train_throughput --pairs=$(PAIRS)
+
+bench-import: $(VENV)/.core  ## peak host memory of importing an 8B checkpoint (writes 15 GB to /tmp)
+	$(BIN)/python -m experiments.benchmarks.import_memory
 
 bench-forward: $(VENV)/.parity  ## forward tokens/s beside transformers
 	$(BIN)/python -m experiments.benchmarks.forward_throughput
@@ -47,7 +51,34 @@ $(VENV)/.core: setup.py constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.test: setup.py constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e '.[test]'
+	$(INSTALL) -e '.[test,aot]'
+	touch $@ $(VENV)/.core
+
+$(VENV)/.parity: setup.py constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[test,parity]'
+	touch $@ $(VENV)/.test $(VENV)/.core
+
+$(VENV)/.bench  ## training pairs/s beside TRL
+	$(BIN)/python -m experiments.benchmarks.train_throughput
+
+bench-import: $(VENV)/.core  ## peak host memory of importing an 8B checkpoint (writes 15 GB to /tmp)
+	$(BIN)/python -m experiments.benchmarks.import_memory
+
+bench-forward: $(VENV)/.parity  ## forward tokens/s beside transformers
+	$(BIN)/python -m experiments.benchmarks.forward_throughput
+
+goldens: $(VENV)/.parity  ## makes tests/goldens/*.npz anew
+	$(BIN)/python tests/goldens/make_goldens.py
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: setup.py constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.test: setup.py constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[test,aot]'
 	touch $@ $(VENV)/.core
 
 $(VENV)/.parity: setup.py constraints.txt | $(VENV)/bin/python

@@ -51,19 +51,19 @@ def _lines(items, total, label, size):
 
 
 class Pace:
-    """Progress of a loop that reports where it is, with an estimate of the time left; silent off process 0.
+    """Progress of something that says how far it is, with an estimate of the time left; silent off process 0.
 
     Args:
-      total: how many steps there are.
-      label: what they are.
+      total: where it ends.
+      label: what it is.
     """
 
-    def __init__(self, total: int, label: str):
+    def __init__(self, total: float, label: str):
         self._total, self._label = total, label
         self._last, self._shown = None, 0
 
-    def __call__(self, done: int, text: str) -> None:
-        """Says, every some seconds, how many steps are done."""
+    def __call__(self, done: float, text: str) -> None:
+        """Says, every some seconds, what share is done; `text` says more."""
         now = time.monotonic()
         if self._last is None:
             self._last, self._shown = now, done  # the first step includes compilation
@@ -71,7 +71,7 @@ class Pace:
             pace = (done - self._shown) / max(now - self._last, 1e-9)
             left = clock((self._total - done) / max(pace, 1e-9))
             self._last, self._shown = now, done
-            logging.info("%s: step %d of %d, %s left; %s", self._label, done, self._total, left, text)
+            logging.info("%s: %.0f %%, %s left; %s", self._label, 100 * done / self._total, left, text)
 
 
 def clock(seconds: float) -> str:

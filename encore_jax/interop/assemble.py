@@ -41,6 +41,28 @@ class TensorSource(Protocol):
     def read(self, name: str) -> np.ndarray:
         """One tensor, preferably a view of the mapped file."""
 
+    def release(self, name: str) -> None:
+        """Says that a tensor will not be read again soon: its pages of the file need not stay in memory."""
+
+
+Seen = Callable[[int], None]
+"""Told the bytes of every tensor that has been read."""
+Progress = Callable[[int, int], None]
+"""Told bytes read and bytes to read."""
+
+
+def counter(progress: Progress | None, total: int) -> Seen:
+    """Adds up sizes for a progress callback."""
+    done = 0
+
+    def seen(size: int) -> None:
+        nonlocal done
+        done += size
+        if progress:
+            progress(done, total)
+
+    return seen
+
 
 def stored_names(param: Param, template: str) -> list[str]:
     """The tensors one parameter is stored in: one per layer, or just one.
@@ -95,10 +117,11 @@ def assemble(
     name_of: Callable[[Param], str],
     dtype: Any,
     shardings: Any = None,
+    seen: Seen = lambda size: None,
 ) -> Any:
-    """Builds the parameters, holding at most one of them twice.
+    """Builds the parameters, each tensor of the file read once, at most one shard held twice.
 
-    With shardings, every process reads only the parts of the file its own devices hold.
+    With shardings, a process looks only at the parts of the file that its own devices hold.
 
     Args:
       source: already checked.
@@ -106,15 +129,22 @@ def assemble(
       name_of: the name template of a parameter in this source.
       dtype: of the result.
       shardings: a pytree of ``jax.sharding.Sharding`` like ``declared``; None: the default device.
+      seen: called after every tensor.
     """
 
     def load(param: Param, sharding=None) -> jax.Array:
-        def block(index: tuple[slice, ...]) -> np.ndarray:
-            return _read(source, param, name_of(param), index, dtype)
-
+        names, shape = stored_names(param, name_of(param)), param.shape
         if sharding is None:
-            return jnp.asarray(block((slice(None),) * len(param.shape)))
-        return jax.make_array_from_callback(param.shape, sharding, block)
+            [whole] = _filled(source, param, names, [tuple((0, size) for size in shape)], dtype, seen)
+            return jnp.asarray(whole)
+        parts = {device: _part(i, shape) for device, i in sharding.addressable_devices_indices_map(shape).items()}
+        distinct = list(dict.fromkeys(parts.values()))
+        blocks = dict(zip(distinct, _filled(source, param, names, distinct, dtype, seen), strict=True))
+        shards = []
+        for part in distinct:
+            block = blocks.pop(part)
+            shards += [jax.device_put(block, device) for device in parts if parts[device] == part]
+        return jax.make_array_from_single_device_arrays(shape, sharding, shards)
 
     def is_param(leaf):
         return isinstance(leaf, Param)
@@ -124,13 +154,29 @@ def assemble(
     return jax.tree.map(load, declared, shardings, is_leaf=is_param)
 
 
-def _read(source, param: Param, template: str, index: tuple[slice, ...], dtype) -> np.ndarray:
-    """The part ``index`` of one parameter, cast while copying."""
-    names = stored_names(param, template)
-    if not param.stacked:
-        return np.array(param.from_file(source.read(names[0]))[index], dtype, order="C")
-    first = param.from_file(source.read(names[index[0]][0]))[index[1:]]
-    out = np.empty((len(names[index[0]]), *first.shape), dtype)
-    for i, name in enumerate(names[index[0]]):
-        out[i] = param.from_file(source.read(name))[index[1:]]
-    return out
+Part = tuple[tuple[int, int], ...]
+"""First and last (exclusive) place on every axis."""
+
+
+def _part(index: tuple[slice, ...], shape: tuple[int, ...]) -> Part:
+    return tuple(piece.indices(size)[:2] for piece, size in zip(index, shape, strict=True))
+
+
+def _filled(source, param: Param, names: list[str], parts: list[Part], dtype, seen: Seen) -> list[np.ndarray]:
+    """These parts of one parameter, filled tensor by tensor and cast while copying."""
+    blocks = [np.empty([last - first for first, last in part], dtype) for part in parts]
+    for layer, name in enumerate(names):
+        targets = []
+        for block, part in zip(blocks, parts, strict=True):
+            if not param.stacked:
+                targets.append((block, part))
+            elif part[0][0] <= layer < part[0][1]:
+                targets.append((block[layer - part[0][0]], part[1:]))
+        if targets:
+            tensor = param.from_file(source.read(name))
+            for target, part in targets:
+                target[...] = tensor[tuple(slice(*bounds) for bounds in part)]
+            seen(tensor.nbytes)
+            del tensor
+            source.release(name)
+    return blocks

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from encore_jax.interop.assemble import Extras, assemble, check, stored_names
+from encore_jax.interop.assemble import Extras, Progress, assemble, check, counter, stored_names
 from encore_jax.interop.gguf_file import GGUFFile
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.params import declare, declare_lm_head
@@ -18,7 +19,12 @@ INTERLEAVED = ("llama", "mistral")
 
 
 def load_gguf(
-    path: str | Path, dtype: Any = jnp.float32, shardings: Any = None
+    path: str | Path,
+    dtype: Any = jnp.float32,
+    shardings: Any = None,
+    *,
+    lm_head: bool = True,
+    progress: Progress | None = None,
 ) -> tuple[DecoderConfig, dict[str, Any], Extras]:
     """Loads a GGUF file into the backbone's parameters.
 
@@ -26,6 +32,8 @@ def load_gguf(
       path: the file; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K or Q6_K tensors.
       dtype: of the parameters.
       shardings: a pytree of shardings like the parameters; None: the default device.
+      lm_head: whether to load an untied LM head at all.
+      progress: called with bytes read and bytes to read, as they are once dequantised.
 
     Returns:
       Configuration, parameters, and extras (metadata, LM head if untied).
@@ -42,12 +50,16 @@ def load_gguf(
         leaves.append(head)
     expected = {name: p.file_shape for p in leaves for name in stored_names(p, p.gguf)}
     check(source, expected, ignored=("rope_freqs.weight",))
-    params = assemble(source, declared, lambda p: p.gguf, dtype, shardings)
-    sharding = None if shardings is None else shardings["embed"]
-    lm_head = None
-    if not cfg.tie_embeddings:
-        lm_head = assemble(source, head, lambda p: p.gguf, dtype, sharding)
-    return cfg, params, Extras(config=file.metadata, lm_head=lm_head)
+    if not lm_head:
+        leaves = [p for p in leaves if p is not head]
+    total = sum(4 * math.prod(p.file_shape) for p in leaves for _ in stored_names(p, p.gguf))
+    seen = counter(progress, total)
+    params = assemble(source, declared, lambda p: p.gguf, dtype, shardings, seen)
+    untied = None
+    if lm_head and not cfg.tie_embeddings:
+        sharding = None if shardings is None else shardings["embed"]
+        untied = assemble(source, head, lambda p: p.gguf, dtype, sharding, seen)
+    return cfg, params, Extras(config=file.metadata, lm_head=untied)
 
 
 def config_of(file: GGUFFile) -> DecoderConfig:
@@ -69,6 +81,9 @@ class _HalfSplit:
 
     def shapes(self):
         return self.file.shapes()
+
+    def release(self, name: str) -> None:
+        """Nothing to give back: quantised tensors are small, and dequantised into arrays of their own."""
 
     def read(self, name: str) -> np.ndarray:
         tensor = self.file.read(name)

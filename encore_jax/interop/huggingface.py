@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from encore_jax.errors import InputError
-from encore_jax.interop.assemble import Extras
+from encore_jax.interop.assemble import Extras, Progress
 from encore_jax.interop.gguf import config_of, load_gguf
 from encore_jax.interop.gguf_file import GGUFFile
 from encore_jax.interop.safetensors import load_folder, read_config
@@ -16,7 +16,12 @@ from encore_jax.model.config import DecoderConfig
 
 
 def load_backbone(
-    path: str | Path, dtype: Any = jnp.float32, shardings: Any = None
+    path: str | Path,
+    dtype: Any = jnp.float32,
+    shardings: Any = None,
+    *,
+    lm_head: bool = True,
+    progress: Progress | None = None,
 ) -> tuple[DecoderConfig, dict[str, Any], Extras]:
     """Loads configuration, parameters and extras from a Hugging Face folder or a GGUF file.
 
@@ -26,15 +31,17 @@ def load_backbone(
       shardings: a pytree of ``jax.sharding.Sharding`` like the parameters (see
         ``encore_jax.model.params.logical_axes``); every process then reads only what its devices
         hold. None: everything on the default device.
+      lm_head: whether to load an untied LM head at all; training does not need it.
+      progress: called with bytes read and bytes to read.
 
     Raises:
       InputError: neither, or anything wrong inside; the message names file, tensor and fix.
     """
     path = Path(path)
     if path.is_dir():
-        return load_folder(path, dtype, shardings)
+        return load_folder(path, dtype, shardings, lm_head=lm_head, progress=progress)
     if path.suffix == ".gguf":
-        return load_gguf(path, dtype, shardings)
+        return load_gguf(path, dtype, shardings, lm_head=lm_head, progress=progress)
     raise _neither(path)
 
 

@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from encore_jax.errors import InputError
-from encore_jax.interop.assemble import Extras, assemble, check, stored_names
+from encore_jax.interop.assemble import Extras, Progress, assemble, check, counter, stored_names
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.params import Param, declare, declare_lm_head
 
@@ -69,6 +69,13 @@ class SafetensorsFile:
         dtype = _DTYPES[entry["dtype"]]
         return np.frombuffer(self._data, dtype, math.prod(shape), first).reshape(shape)
 
+    def release(self, name: str) -> None:
+        """Gives back the memory of a tensor's pages; a later read maps them again."""
+        first, last = (self._start + offset for offset in self.entries[name]["data_offsets"])
+        first, last = -(-first // mmap.PAGESIZE) * mmap.PAGESIZE, last // mmap.PAGESIZE * mmap.PAGESIZE
+        if last > first:
+            self._data.madvise(mmap.MADV_DONTNEED, first, last - first)
+
 
 def _extent(entry: dict[str, Any]) -> tuple[int, int, int | None]:
     """First and last byte of a header entry, and how many its shape needs (None: unknown type)."""
@@ -101,9 +108,18 @@ class HuggingFaceFolder:
         """Name -> shape of every tensor in every shard."""
         return {n: tuple(f.entries[n]["shape"]) for n, f in self._file_of.items()}
 
+    def size(self, name: str) -> int:
+        """Bytes of one tensor in its file."""
+        first, last = self._file_of[name].entries[name]["data_offsets"]
+        return last - first
+
     def read(self, name: str) -> np.ndarray:
         """A read-only view of one tensor."""
         return self._file_of[name].read(name)
+
+    def release(self, name: str) -> None:
+        """Gives back the memory of a tensor's pages."""
+        self._file_of[name].release(name)
 
 
 def _shards(folder: Path) -> list[tuple[Path, list[str] | None]]:
@@ -144,7 +160,12 @@ def read_config(folder: Path) -> tuple[DecoderConfig, dict[str, Any]]:
 
 
 def load_folder(
-    folder: str | Path, dtype: Any = jnp.float32, shardings: Any = None
+    folder: str | Path,
+    dtype: Any = jnp.float32,
+    shardings: Any = None,
+    *,
+    lm_head: bool = True,
+    progress: Progress | None = None,
 ) -> tuple[DecoderConfig, dict[str, Any], Extras]:
     """Loads a Hugging Face folder into the backbone's parameters.
 
@@ -155,6 +176,8 @@ def load_folder(
       folder: with ``config.json`` and safetensors weights.
       dtype: of the parameters.
       shardings: a pytree of shardings like the parameters; None: the default device.
+      lm_head: whether to load an untied LM head at all.
+      progress: called with bytes read and bytes to read.
 
     Raises:
       InputError: an unsupported model, damaged files, or tensors that do not fit.
@@ -179,17 +202,19 @@ def load_folder(
     ignored = [n for n in found if n.endswith(".rotary_emb.inv_freq")]
     check(source, expected, ignored)
 
-    params = assemble(source, declared, name_of, dtype, shardings)
-    lm_head = score = None
+    needed = [*leaves, *([head] if lm_head and head.hf in found and not cfg.tie_embeddings else [])]
+    seen = counter(progress, sum(source.size(name) for p in needed for name in stored_names(p, name_of(p))))
+    params = assemble(source, declared, name_of, dtype, shardings, seen)
+    untied = score = None
     if head.hf in found:
         if cfg.tie_embeddings:
             _check_tied(source, head.hf, name_of(declared["embed"]))
-        else:
+        elif lm_head:
             sharding = None if shardings is None else shardings["embed"]
-            lm_head = assemble(source, head, name_of, dtype, sharding)
+            untied = assemble(source, head, name_of, dtype, sharding, seen)
     if "score.weight" in found:
         score = jnp.asarray(source.read("score.weight").T.astype(np.float32))
-    return cfg, params, Extras(config=config, score=score, lm_head=lm_head)
+    return cfg, params, Extras(config=config, score=score, lm_head=untied)
 
 
 def _check_tied(source: HuggingFaceFolder, head: str, embed: str) -> None:

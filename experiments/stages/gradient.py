@@ -136,7 +136,12 @@ def train_by_gradient(
     weights = program.replicated(jnp.asarray(task.weights, jnp.float32))
 
     def load():
-        return load_backbone(model, program.param_dtype, program.param_shardings["backbone"])[1]
+        shardings, pace = program.param_shardings["backbone"], Pace(1, "reading the checkpoint")
+
+        def progress(done: int, total: int) -> None:
+            pace(done / total, f"{done / 2**30:.1f} of {total / 2**30:.1f} GiB")
+
+        return load_backbone(model, program.param_dtype, shardings, lm_head=False, progress=progress)[1]
 
     def start() -> TrainState:
         return program.start(load(), jax.random.key(config.seed), task.bias)
@@ -154,7 +159,10 @@ def train_by_gradient(
         def report(step: int, metrics: Mapping[str, float]) -> None:
             log(step, metrics)
             logged.append(step)
-            pace(step + 1, f"loss {metrics['loss']:.4f}, gradient norm {metrics['gradient_norm']:.3g}")
+            pace(
+                step + 1,
+                f"step {step + 1} of {steps}, loss {metrics['loss']:.4f}, gradient norm {metrics['gradient_norm']:.3g}",
+            )
 
         def watch(state: TrainState) -> dict[str, float]:
             metrics = watched_metrics(program, state, task)
