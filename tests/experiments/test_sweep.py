@@ -1,0 +1,407 @@
+"""Sweeps: grids become cells, cells become runs that can fail, stop and go on, and runs become a table."""
+
+import csv
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from encore_jax.errors import InputError
+from experiments import grid, sweep_table
+from experiments.config import ExperimentConfig
+from experiments.configs import quickstart
+from experiments.sweep import plan, sweep
+from experiments.sweep_runs import check_launch, command_of, launched, locked
+from tests.experiments import tiny_run
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+QUICKSTART = str(REPOSITORY / "experiments" / "configs" / "quickstart.py")
+
+# A stand-in for the interpreter: notes its arguments, begin and end, and behaves as the file named like the cell says.
+STUB = """#!/usr/bin/env bash
+for argument in "$@"; do
+  case $argument in
+    --workdir=*) work=${argument#*=} ;;
+    --config.seed=*) seed=${argument#*=} ;;
+  esac
+done
+here=$(dirname "$0")
+printf 'begin %s\\n' "$(basename "$work")" >>"$here/journal"
+printf '%s\\0' "$@" >>"$here/arguments"
+trap 'kill $!; echo saved; exit 75' TERM
+code=0
+[[ ! -e "$here/$(basename "$work")" ]] || code=$(<"$here/$(basename "$work")")
+if [[ $code == wait ]]; then sleep 30 & wait; fi
+sleep 0.1 & wait
+echo "this is $work"
+interval='{"value": 0.'$((5 + ${seed:-0}))', "low": 0.25, "high": 0.95}'
+echo '{"views": [{"name": "heads", "label": "human-rated", "methods": [
+  {"name": "ENCORE", "n": 10, "accuracy": '$interval', "minus_uniform": {"value": -0.01, "low": -0.02, "high": null}},
+  {"name": "uniform", "accuracy": '$interval'}]}], "counts": {"noise 0.5": 7, "none": null}}' >"$work/results.json"
+printf 'end %s\\n' "$(basename "$work")" >>"$here/journal"
+exit "$code"
+"""
+
+
+class Sweep:
+    """A sweep of the quickstart's configuration whose runs are stand-ins."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.stub = folder / "my sweep", folder / "stub"
+        self.stub.mkdir()
+        self.python = str(self.stub / "python")
+        Path(self.python).write_text(STUB)
+        Path(self.python).chmod(0o755)
+
+    def behaves(self, cell: str, code: object) -> None:
+        (self.stub / cell).write_text(str(code))
+
+    def run(self, text: str, *, columns=None, launch=None, slices=(), again=False, **fixed: str) -> int:
+        cells = plan(QUICKSTART, quickstart.get_config(), fixed, grid.parse_grid(text))
+
+        def command(cell, place):
+            if launch is None:
+                return command_of(cell, self.folder, self.python)
+            return launched(launch, cell, self.folder, self.python, place)
+
+        return sweep(self.folder, QUICKSTART, cells, columns, command, slices or [""], again)
+
+    def journal(self) -> list[str]:
+        file = self.stub / "journal"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def begun(self) -> list[str]:
+        return [line.removeprefix("begin ") for line in self.journal() if line.startswith("begin ")]
+
+    def statuses(self) -> dict[str, str]:
+        cells = json.loads((self.folder / "sweep.json").read_text())["cells"]
+        return {name: known["status"] for name, known in cells.items()}
+
+    def table(self) -> list[dict[str, str]]:
+        with open(self.folder / "table.csv", newline="") as file:
+            return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def stubs(tmp_path) -> Sweep:
+    return Sweep(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "--grid: is empty"),
+        ("seed", "'seed': is no FIELD=VALUES"),
+        ("=1", "is no FIELD=VALUES"),
+        ("seed=1;seed=2", "seed is there twice"),
+        ("seed=1,1", "a value is there twice"),
+        ("seed=0..2,1", "a value is there twice"),
+        ("seed=1,,2", "a value is missing"),
+        ("seed=3..1", "3..1 is empty. Fix: write 1..3"),
+        ("model.buckets=(1,2", "do not match"),
+        ("name='a", "do not match"),
+        ("name='a'b", "no quoted text"),
+        ("train.lr=0..1:log3", "needs positive ends"),
+        ("train.lr=1e-5..1e-3:log1", "at least 2 values"),
+    ],
+)
+def test_a_grid_that_makes_no_sense_is_named(text, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        grid.parse_grid(text)
+
+
+def test_values_between_ends():
+    axes = grid.parse_grid("a=-1..1,7;b=1e-6..1e-4:log5;c='0..2'")
+    assert axes["a"] == ("-1", "0", "1", "7") and axes["c"] == ("0..2",)
+    values = [float(value) for value in axes["b"]]
+    ratios = [after / before for before, after in zip(values, values[1:], strict=False)]
+    assert values[0] == 1e-6 and values[-1] == 1e-4 and ratios == pytest.approx([10**0.5] * 4, rel=1e-5)
+
+
+texts = st.text(min_size=1, max_size=150)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.from_regex(r"[a-z][a-z_.]{0,20}", fullmatch=True), texts, min_size=1, max_size=3), texts)
+def test_names_of_cells_are_folders_and_tell_cells_apart(overrides, other):
+    name = grid.cell_name(overrides)
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=,+-]*", name) and len(name) < 120
+    assert grid.cell_name(dict(reversed(overrides.items()))) == name
+    field = next(iter(overrides))
+    assert (grid.cell_name(overrides | {field: other}) == name) == (overrides[field] == other)
+
+
+@pytest.mark.parametrize(
+    ("field", "said"),
+    [
+        ("compose.taw", "did you mean compose.tau"),
+        ("tau", "did you mean compose.tau"),
+        ("evaluate.replicate", "did you mean evaluate.replicates"),
+        ("compose", "is a group of fields. Fix: use one of compose.tau, "),
+        ("xyzzy", "use one of name, seed, "),
+    ],
+)
+def test_an_unknown_field_is_answered_by_the_nearest(field, said):
+    with pytest.raises(InputError, match=f"--grid, {re.escape(field)}: .*{re.escape(said)}"):
+        grid.check_fields({field: ("1",)}, ExperimentConfig())
+
+
+def test_every_cell_is_resolved_and_validated_as_a_run_would():
+    cells = plan(
+        QUICKSTART, quickstart.get_config(), {"name": "x-{cell}"}, {"compose.tau": ("0.5", "2"), "seed": ("0", "1")}
+    )
+    assert [cell.overrides for cell in cells] == [
+        {"compose.tau": "0.5", "seed": "0"},
+        {"compose.tau": "0.5", "seed": "1"},
+        {"compose.tau": "2", "seed": "0"},
+        {"compose.tau": "2", "seed": "1"},
+    ]
+    assert "--config.name=x-compose.tau=0.5,seed=1" in cells[1].arguments
+    assert len({cell.digest for cell in cells}) == 4
+    (same,) = plan(
+        QUICKSTART, quickstart.get_config(), {"name": "x-{cell}"}, {"compose.tau": ("0.50",), "seed": ("1",)}
+    )
+    assert same.name != cells[1].name
+
+
+@pytest.mark.parametrize(
+    ("fixed", "axes", "said"),
+    [
+        ({}, {"seed": ("1.5",)}, "cell seed=1.5: .*--config.seed=1.5"),
+        ({}, {"compose.tau": ("hot",)}, "cell compose.tau=hot"),
+        ({}, {"evaluate.replicates": ("200", "5")}, "config.evaluate.replicates: is out of range"),
+        ({"seed": "1"}, {"seed": ("1",)}, "config.seed: is both fixed and in the grid"),
+        ({"train.checkpoints": "gs://b"}, {"seed": ("1", "2")}, r"checkpoints: would be shared.*gs://b/\{cell\}"),
+    ],
+)
+def test_values_are_refused_before_anything_runs(fixed, axes, said):
+    with pytest.raises(InputError, match=said):
+        plan(QUICKSTART, quickstart.get_config(), fixed, axes)
+
+
+def test_each_cell_may_have_checkpoints_of_its_own():
+    cells = plan(QUICKSTART, quickstart.get_config(), {"train.checkpoints": "gs://b/{cell}"}, {"seed": ("1", "2")})
+    assert "--config.train.checkpoints=gs://b/seed=2" in cells[1].arguments
+
+
+def test_cells_run_one_after_another_and_make_a_table(stubs, capsys):
+    assert stubs.run("seed=0..2", name="it's a name") == 0
+    assert stubs.journal() == [f"{what} seed={i}" for i in range(3) for what in ("begin", "end")]
+    arguments = (stubs.stub / "arguments").read_text().split("\0")
+    assert arguments[:5] == ["-m", "experiments.run", f"--config={QUICKSTART}", "--config.name=it's a name",
+                             "--config.seed=0"]  # fmt: skip
+    assert set(stubs.statuses().values()) == {"done"}
+    shown = (stubs.folder / "table.md").read_text()
+    assert "| 1 | done | 60.0 [25.0, 95.0] | 60.0 [25.0, 95.0] | -1.0 [-2.0, n/a] |" in shown
+    assert shown in capsys.readouterr().out
+    row = stubs.table()[2]
+    assert row["seed"] == "2" and row["heads (human-rated): ENCORE.accuracy"] == "0.7"
+    assert row["heads (human-rated): ENCORE.accuracy low"] == "0.25"
+    whole = json.loads((stubs.folder / "table.json").read_text())
+    entry = whole[0]["values"]["heads (human-rated): ENCORE.accuracy"]
+    assert entry == {"path": "views.heads.methods.ENCORE.accuracy", "value": {"value": 0.5, "low": 0.25, "high": 0.95}}
+
+
+def test_a_failed_run_is_recorded_the_sweep_goes_on_and_later_only_it_runs_again(stubs):
+    stubs.behaves("seed=1", 3)
+    assert stubs.run("seed=0..2") == 1
+    assert stubs.statuses() == {"seed=0": "done", "seed=1": "failed", "seed=2": "done"}
+    assert [row["status"] for row in stubs.table()] == ["done", "failed (exit 3)", "done"]
+    assert "this is" in (stubs.folder / "seed=1" / "run.log").read_text()
+    stubs.behaves("seed=1", 0)
+    assert stubs.run("seed=0..2") == 0
+    assert stubs.begun() == ["seed=0", "seed=1", "seed=2", "seed=1"]
+
+
+def test_a_preempted_run_stops_the_sweep_which_goes_on_later(stubs):
+    stubs.behaves("seed=1", 75)
+    assert stubs.run("seed=0..2") == 75
+    assert stubs.begun() == ["seed=0", "seed=1"] and stubs.statuses()["seed=1"] == "preempted"
+    stubs.behaves("seed=1", 0)
+    assert stubs.run("seed=0..2") == 0
+    assert stubs.begun()[2:] == ["seed=1", "seed=2"]
+
+
+def test_what_changed_runs_again_and_what_is_new_is_added(stubs):
+    stubs.run("seed=0,1")
+    assert stubs.run("seed=0..2") == 0 and stubs.begun()[2:] == ["seed=2"]
+    assert stubs.run("seed=0", **{"compose.tau": "7.0"}) == 0 and stubs.begun()[3:] == ["seed=0"]
+    assert stubs.run("seed=0,1") == 0 and stubs.begun()[4:] == ["seed=0"]
+    assert stubs.run("seed=0,1", again=True) == 0 and stubs.begun()[5:] == ["seed=0", "seed=1"]
+
+
+def test_told_to_stop_it_lets_the_run_save(stubs):
+    stubs.behaves("seed=0", "wait")
+
+    def stop():
+        end = time.monotonic() + 20
+        while not stubs.begun() and time.monotonic() < end:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=stop, daemon=True)
+    thread.start()
+    assert stubs.run("seed=0..2") == 75
+    thread.join()
+    assert stubs.begun() == ["seed=0"] and stubs.statuses() == {"seed=0": "preempted"}
+    assert "saved" in (stubs.folder / "seed=0" / "run.log").read_text()
+
+
+def test_two_sweeps_and_a_run_left_behind_do_not_mix(stubs, monkeypatch):
+    monkeypatch.chdir(stubs.stub)
+    with locked(stubs.folder), pytest.raises(InputError, match="another sweep, or a run that one left behind"):
+        stubs.run("seed=0")
+    # the run leaves a process behind, which outlives the sweep and still holds its lock
+    assert stubs.run("seed=0", launch="bash -c 'sleep 3 & echo $! >left; {command}'") == 0
+    with pytest.raises(InputError, match="a run that one left behind"):
+        stubs.run("seed=0")
+    os.kill(int(Path("left").read_text()), signal.SIGKILL)
+
+
+def test_a_folder_of_another_sweep_is_refused(stubs):
+    stubs.run("seed=0")
+    state = json.loads((stubs.folder / "sweep.json").read_text())
+    (stubs.folder / "sweep.json").write_text(json.dumps(state | {"config": "other.py"}))
+    with pytest.raises(InputError, match="holds a sweep of other.py"):
+        stubs.run("seed=0")
+
+
+def test_one_cell_at_a_time_on_each_slice(stubs):
+    journal = stubs.stub / "slices"
+    launch = f"bash -c 'echo begin {{slice}} >>{journal}; {{command}}; echo end {{slice}} >>{journal}'"
+    started = time.monotonic()
+    assert stubs.run("seed=0..5", launch=launch, slices=["a", "b", "c"]) == 0
+    assert time.monotonic() - started < 20
+    lines = [line.split() for line in journal.read_text().splitlines()]
+    assert {place for _, place in lines} == {"a", "b", "c"}
+    for one in "abc":
+        own = [what for what, place in lines if place == one]
+        assert own == ["begin", "end"] * (len(own) // 2)
+    assert [what for what, _ in lines[:3]] == ["begin"] * 3, "slices work at the same time"
+    slices = json.loads((stubs.folder / "sweep.json").read_text())["cells"]
+    assert {known["slice"] for known in slices.values()} == {"a", "b", "c"}
+
+
+def test_a_run_elsewhere_may_leave_no_results_here(stubs):
+    assert stubs.run("seed=0", launch="true {command}") == 0
+    assert stubs.table()[0]["status"] == "done, no results.json here"
+
+
+def test_columns_are_chosen_by_path(stubs):
+    columns = sweep_table.parse_columns("views.heads.methods.uniform.accuracy.low,'counts.noise 0.5', counts.none")
+    assert stubs.run("seed=0", columns=columns) == 0
+    row = stubs.table()[0]
+    assert list(row)[3:] == ["heads (human-rated): uniform.accuracy.low", "counts.noise 0.5", "counts.none"]
+    assert list(row.values())[3:] == ["0.25", "7", ""]
+    for path, said in (
+        ("views.heads.methods.ENCORE.acuracy", "after views.heads.methods.ENCORE comes one of name, n, accuracy"),
+        ("views.heads.methods", "after views.heads.methods comes one of ENCORE, uniform"),
+        ("result", "begin with one of views, counts"),
+    ):
+        with pytest.raises(InputError, match=re.escape(said)):
+            stubs.run("seed=0", columns=[path])
+    assert stubs.begun() == ["seed=0"]
+
+
+def test_default_columns_of_a_reward_model_trained_on_preferences():
+    interval = {"value": 0.75, "low": 0.5, "high": 1.0}
+    results = {"held_out": {"methods": [{"name": "reward model", "accuracy": interval}]}}
+    row = sweep_table.row_of(results, None)
+    assert row == {"reward model.accuracy": {"path": "held_out.methods.reward model.accuracy", "value": interval}}
+
+
+@pytest.mark.parametrize(
+    ("template", "slices", "said"),
+    [
+        ("ssh {slice}", ["a"], "use {command} or {arguments}"),
+        ("run x{arguments}", [], "use {command} or {arguments}"),
+        ("ssh {command}", ["a"], "--slices and {slice} go together"),
+        ("ssh {slice} {command}", [], "--slices and {slice} go together"),
+        ("ssh '{command}", [], "close the quotes"),
+    ],
+)
+def test_a_template_that_would_not_run_the_cells_is_refused(template, slices, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        check_launch(template, slices)
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory):
+    """Several command lines at once, since most of their time is imports: name -> finished process; their folder."""
+    folder = tmp_path_factory.mktemp("sweep")
+    arguments = {
+        "dry run": ["--grid=seed=0..1;name='a b',c", "--config.compose.tau=0.5", "--slices=x,y", "--dry-run",
+                    "--launch=ssh {slice} {command}"],
+        "bad value": ["--grid=seed=x", "--workdir=bad"],
+        "failing run": ["--grid=data.path=no such", "--config.data.source=files",
+                         "--config.data.ratings_path=none", "--workdir=failing"],
+    }  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "JAX_NUM_CPU_DEVICES": "1"}
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = {}
+    for name, extra in arguments.items():
+        command = [sys.executable, "-m", "experiments.sweep", f"--config={QUICKSTART}", *extra]
+        running[name] = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+    return {name: (process, *process.communicate()) for name, process in running.items()}, folder
+
+
+def test_a_dry_run_prints_commands_and_leaves_nothing(commands):
+    done, folder = commands
+    process, stdout, stderr = done["dry run"]
+    assert process.returncode == 0, stderr
+    lines = [shlex.split(line) for line in stdout.splitlines()]
+    assert [line[:2] for line in lines] == [["ssh", "x"], ["ssh", "y"], ["ssh", "x"], ["ssh", "y"]]
+    name = grid.cell_name({"seed": "0", "name": "a b"})
+    assert shlex.split(lines[0][2]) == [
+        "python", "-m", "experiments.run", f"--config={QUICKSTART}", "--config.compose.tau=0.5", "--config.seed=0",
+        "--config.name=a b", f"--workdir=runs/quickstart-sweep/{name}",
+    ]  # fmt: skip
+    assert not (folder / "runs").exists()
+
+
+def test_bad_input_is_one_line_and_exit_code_2(commands):
+    done, folder = commands
+    process, stdout, stderr = done["bad value"]
+    assert process.returncode == 2 and not stdout and not (folder / "bad").exists()
+    (line,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
+    assert "cell seed=x" in line and "Traceback" not in stderr
+
+
+def test_a_real_run_that_fails_is_listed_with_its_last_words(commands):
+    done, folder = commands
+    process, stdout, stderr = done["failing run"]
+    assert process.returncode == 1
+    assert stdout.count("failed (exit 1)") == 1 and stderr.count("no such file or folder") == 1
+    assert len(json.loads((folder / "failing" / "sweep.json").read_text())["cells"]) == 1
+
+
+@pytest.mark.slow
+def test_a_real_sweep_from_end_to_end(tmp_path):
+    config = tiny_run.write_config(tiny_run.write_files(tmp_path / "files"))
+    command = [sys.executable, "-m", "experiments.sweep", f"--config={config}", "--grid=compose.tau=0.5,2"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "JAX_NUM_CPU_DEVICES": "1"}
+    first = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert first.returncode == 0, first.stderr
+    folder = tmp_path / "runs" / "tiny-sweep"
+    for tau, row in zip((0.5, 2.0), json.loads((folder / "table.json").read_text()), strict=True):
+        results = json.loads((folder / row["cell"] / "results.json").read_text())
+        assert results["config"]["compose"]["tau"] == tau
+        view = results["views"][0]
+        encore = next(method for method in view["methods"] if method["name"] == "ENCORE")
+        assert row["values"][f"heads ({view['label']}): ENCORE.accuracy"]["value"] == encore["accuracy"]
+    before = (folder / "table.md").read_text()
+    shutil.rmtree(tmp_path / "files" / "model")  # a finished cell needs nothing any more
+    second = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert second.returncode == 0 and "2 cells, 2 done" in second.stderr, second.stderr
+    assert (folder / "table.md").read_text() == before and before in second.stdout

@@ -1,0 +1,142 @@
+"""Where settings come from, and what is said about those that are missing or make no sense."""
+
+import pytest
+
+from tests.tpu_scripts.fake_cloud import CONFIG, SLICE
+
+SCRIPTS = ("create", "setup", "run", "status", "logs", "delete", "train_with_resume")
+NEEDED = {
+    "create": ("PROJECT", "ZONE", "NAME", "ACCELERATOR"),
+    "setup": ("PROJECT", "ZONE", "NAME", "ACCELERATOR"),
+    "run": ("PROJECT", "ZONE", "NAME"),
+    "status": ("PROJECT", "ZONE", "NAME"),
+    "logs": ("PROJECT", "ZONE", "NAME"),
+    "delete": ("PROJECT", "ZONE", "NAME"),
+    "train_with_resume": ("PROJECT", "ZONE", "NAME", "ACCELERATOR", "BUCKET"),
+}
+ALL = SLICE | {"BUCKET": "my-bucket"}
+
+
+def refusal(cloud, script, *arguments, **settings):
+    done = cloud.run(f"{script}.sh", *arguments, **settings)
+    assert done.returncode == 2 and not done.stdout and not cloud.calls()
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_each_script_says_what_it_is_for_and_names_every_setting(cloud, script):
+    done = cloud.run(f"{script}.sh", "--help")
+    assert done.returncode == 0 and not cloud.calls()
+    assert f"tpu_scripts/{script}.sh --" in done.stdout and not done.stdout.startswith("#")
+    for flag in ("--project", "--zone", "--name", "--spot", "--dry-run", "--settings=FILE"):
+        assert flag in done.stdout
+
+
+@pytest.mark.parametrize(("script", "name"), [(script, name) for script in SCRIPTS for name in NEEDED[script]])
+def test_a_missing_setting_is_named_with_its_flag(cloud, script, name):
+    settings = {key: value for key, value in ALL.items() if key != name}
+    arguments = [f"--config={CONFIG}"] if script in ("run", "train_with_resume") else []
+    line = refusal(cloud, script, *arguments, **settings)
+    assert line.startswith(f"error: {name} is missing: give --{name.lower()}=")
+
+
+@pytest.mark.parametrize("script", ["run", "train_with_resume"])
+def test_the_config_must_be_given_and_be_in_the_checkout(cloud, script):
+    assert refusal(cloud, script, **ALL).startswith("error: --config is missing")
+    line = refusal(cloud, script, "--config", "experiments/configs/other.py", **ALL)
+    assert "no file experiments/configs/other.py in the checkout" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--frob=1"], "unknown flag --frob"),
+        (["--attempts=2"], "unknown flag --attempts"),
+        (["quickly"], "unexpected argument quickly"),
+        (["--"], "unexpected argument --"),
+        (["--config=x"], "unknown flag --config"),
+        (["--zone"], "--zone needs a value"),
+        (["--spot=yes"], "--spot takes no value"),
+        (["--name=Encore_8B"], "--name: use small letters"),
+        (["--run=a/b"], "--run: use letters"),
+        (["--bucket=gs://b b"], "--bucket: not the name of a bucket"),
+        (["--poll-seconds=soon"], "--poll-seconds: not a number"),
+        (["--accelerator=v3-8"], "v3-8 is not of v4, v5litepod (v5e), v5p or v6e"),
+        (["--accelerator=v5e-64"], "v5e-64 is not of"),
+        (["--accelerator=v5litepod"], "v5litepod is not of"),
+        (["--accelerator=v6e:4"], "v6e:4 is no size"),
+        (["--accelerator=v4:4x4"], "v4:4x4 is no size"),
+        (["--accelerator=v5p-0"], "v5p-0 is no size"),
+        (["--settings=nowhere"], "--settings: cannot read nowhere"),
+    ],
+)
+def test_senseless_arguments_are_named(cloud, arguments, said):
+    assert said in refusal(cloud, "create", *arguments, **SLICE)
+
+
+def test_a_switch_in_the_environment_is_1_or_0(cloud):
+    assert refusal(cloud, "create", **SLICE, SPOT="maybe") == "error: SPOT=maybe is neither 1 nor 0"
+
+
+def created(done):
+    """The flags of the create command in a dry run."""
+    (line,) = [line for line in done.stdout.splitlines() if " create " in line]
+    return line.split()[6:]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "flags", "chips"),
+    [
+        ("v5litepod-64", ["--accelerator-type=v5litepod-64", "--runtime-version=v2-alpha-tpuv5-lite"], 64),
+        ("v5e:8x8", ["--accelerator-type=v5litepod-64", "--runtime-version=v2-alpha-tpuv5-lite"], 64),
+        ("v6e:4x4", ["--accelerator-type=v6e-16", "--runtime-version=v2-alpha-tpuv6e"], 16),
+        ("v6e-8", ["--accelerator-type=v6e-8", "--runtime-version=v2-alpha-tpuv6e"], 8),
+        ("v5p-32", ["--accelerator-type=v5p-32", "--runtime-version=v2-alpha-tpuv5"], 16),
+        ("v4-32", ["--accelerator-type=v4-32", "--runtime-version=tpu-ubuntu2204-base"], 16),
+        ("v4:2x2x4", ["--type=v4", "--topology=2x2x4", "--runtime-version=tpu-ubuntu2204-base"], 16),
+    ],
+)
+def test_the_accelerator_determines_type_software_and_number_of_chips(cloud, accelerator, flags, chips):
+    settings = SLICE | {"ACCELERATOR": accelerator}
+    assert set(flags) <= set(created(cloud.run("create.sh", "--dry-run", **settings)))
+    assert f"devices {chips}'" in cloud.run("setup.sh", "--dry-run", **settings).stdout
+
+
+def test_flags_come_before_the_file_and_the_file_before_the_environment(cloud, tmp_path):
+    file = tmp_path / "my slice.env"
+    file.write_text(
+        "# my slice\n\nPROJECT=of-file\nZONE='of-file'  \n"
+        'RUNTIME="of file"\nSPOT=1\nATTEMPTS=3\nCREATE_FLAGS=--reserved --network=n'
+    )
+    environment = SLICE | {"PROJECT": "of-environment", "RUNTIME": "of-environment"}
+    done = cloud.run("create.sh", "--settings", "my slice.env", "--zone=of-flag", "--dry-run", **environment)
+    flags = created(done)
+    assert {"--project=of-file", "--zone=of-flag", "--node-id=encore", "--spot"} <= set(flags)
+    assert "'--runtime-version=of file' --reserved --network=n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("PROJEKT=x", "unknown setting PROJEKT"), ("just words", "not a line KEY=VALUE: just words")]
+)
+def test_a_bad_line_of_the_file_is_named(cloud, tmp_path, line, said):
+    (tmp_path / "bad.env").write_text(f"PROJECT=p\n{line}\n")
+    assert f"bad.env:2: {said}" in refusal(cloud, "create", "--settings=bad.env")
+
+
+def test_the_example_file_is_understood(cloud):
+    done = cloud.run("create.sh", "--settings=check out/tpu_scripts/settings.example", "--dry-run")
+    assert done.returncode == 0 and "--spot" in created(done), done.stderr
+
+
+def test_an_option_that_is_no_setting_is_not_taken_from_the_environment(cloud):
+    done = cloud.run("status.sh", "--dry-run", **SLICE)
+    assert done.stdout == cloud.run("status.sh", "--dry-run", **SLICE, FOLLOW="1", TO="/x", WAIT="1").stdout
+    assert "tail" not in cloud.run("logs.sh", "--dry-run", **SLICE, FOLLOW="1").stdout
+
+
+def test_an_old_bash_is_told_so(cloud):
+    settings = cloud.checkout / "tpu_scripts" / "settings.sh"  # BASH_VERSINFO cannot be set, so it gets another name
+    settings.write_text("OLD=(3 2)\n" + settings.read_text().replace("BASH_VERSINFO", "OLD"))
+    done = cloud.run("status.sh", **SLICE)
+    assert done.returncode == 2 and "need bash 4.4" in done.stderr
