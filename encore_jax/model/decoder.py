@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from encore_jax.errors import InputError
-from encore_jax.model.attention import attend
+from encore_jax.model.attention import attend, saves
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.dense import product, project
 from encore_jax.model.lora import INPUT_AXES, Lora, declare_lora
@@ -22,16 +22,15 @@ from encore_jax.model.norm import rms_norm
 from encore_jax.model.params import Param, declare
 from encore_jax.model.rope import rotate, rotation
 
-_named = jax.checkpoint_policies.save_only_these_names
 REMAT = {
     "none": None,
     "full": jax.checkpoint_policies.nothing_saveable,
-    "attention": _named("attention"),
-    "dots": _named("projection"),
-    "dots_and_attention": _named("projection", "attention"),
+    "attention": saves("attention"),
+    "dots": saves("projection"),
+    "dots_and_attention": saves("projection", "attention"),
 }
 """What the backward pass keeps of each layer: everything, only the layer's input, or besides that
-input the outputs of attention, of the seven projections, or of both."""
+input the outputs of attention (and what spares running its kernel again), of the seven projections, or of both."""
 
 
 class Backbone(nn.Module):
@@ -42,7 +41,7 @@ class Backbone(nn.Module):
       dtype: compute type; products accumulate in fp32, norms, rotations and softmax are fp32.
       param_dtype: type in which ``init`` draws the parameters.
       remat: a key of ``REMAT``.
-      attention: see ``attention.attend``.
+      attention: one of ``attention.IMPLEMENTATIONS``.
       unroll: layers per step of the scan.
       lora: low-rank updates beside the matrices, if any; their parameters lie among the layers'.
     """
@@ -51,7 +50,7 @@ class Backbone(nn.Module):
     dtype: Any = jnp.float32
     param_dtype: Any = jnp.float32
     remat: str = "none"
-    attention: str = "xla"
+    attention: str = "auto"
     unroll: int = 1
     lora: Lora | None = None
 
