@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from encore_jax.errors import InputError
 from encore_jax.settings import Settings
@@ -87,6 +87,11 @@ def make_mesh(settings: MeshSettings, devices: Sequence | None = None) -> Mesh:
     if devices is None:
         return jax.make_mesh(mesh_shape(settings, jax.device_count()), AXES, axis_types=types)
     return Mesh(np.asarray(devices).reshape(mesh_shape(settings, len(devices))), AXES, axis_types=types)
+
+
+def platform_of(mesh: Mesh | AbstractMesh) -> str:
+    """What kind of devices a mesh consists of, described ones included: "cpu", "tpu", "gpu"."""
+    return mesh.abstract_device.platform if isinstance(mesh, AbstractMesh) else mesh.devices.flat[0].platform
 
 
 def sharding(mesh: Mesh, logical: PartitionSpec) -> NamedSharding:

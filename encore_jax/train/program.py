@@ -22,7 +22,7 @@ from encore_jax.model import params as declared
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.lora import Lora, declare_lora, init_lora
-from encore_jax.parallel.mesh import BATCH, activate, replicated
+from encore_jax.parallel.mesh import BATCH, activate, platform_of, replicated
 from encore_jax.train.gradient import Totals, TrainBatch, batch_totals, step_function
 from encore_jax.train.optimizer import transformation
 from encore_jax.train.packing import Shape, step_shape
@@ -167,7 +167,7 @@ def make_program(
       cfg: the backbone.
       rules: K heads.
       settings: how it is trained.
-      mesh: the devices, real or only described.
+      mesh: the devices, real or only described (even a `jax.sharding.AbstractMesh`, for exporting).
       steps: length of the learning-rate schedule.
       dtype: compute type. A backbone that is trained is kept in fp32 (master weights), and so is a frozen one on CPUs,
         whose products are quicker so; elsewhere a frozen one is kept in the compute type.
@@ -188,7 +188,7 @@ def make_program(
         lora = Lora(settings.lora_rank, settings.lora_scale, tuple(settings.lora_targets))
     remat = "none" if settings.trainable == "heads" else settings.remat
     backbone = Backbone(cfg, dtype=jnp.dtype(dtype), remat=remat, attention=settings.attention, lora=lora)
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    param_dtype = jnp.float32 if settings.trainable == "all" or on_cpu else jnp.dtype(dtype)
+    masters = settings.trainable == "all" or platform_of(mesh) == "cpu"
+    param_dtype = jnp.float32 if masters else jnp.dtype(dtype)
     optimizer = transformation(settings, steps)
     return Program(cfg, rules, settings, shape, mesh, backbone, lora, optimizer, param_dtype)

@@ -90,7 +90,7 @@ class TuneSettings(Settings):
     lora_scale: float = 2.0
     lora_targets: tuple[str, ...] = PROJECTIONS
     remat: str = "full"
-    attention: str = "xla"
+    attention: str = "auto"
 
 
 @dataclasses.dataclass

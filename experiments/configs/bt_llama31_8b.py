@@ -23,7 +23,7 @@ def get_config() -> ExperimentConfig:
             buckets=(512, 1024, 2048),
         ),
         train=TrainConfig(
-            method="gradient", loss="bradley_terry", trainable="all", lr=2e-6, rows=64, length=2048, attention="auto",
+            method="gradient", loss="bradley_terry", trainable="all", lr=2e-6, rows=64, length=2048,
             save_every=200, keep_best="accuracy", watch=256,
         ),
     )  # fmt: skip

@@ -25,7 +25,7 @@ def get_config() -> ExperimentConfig:
         ),
         train=TrainConfig(
             method="gradient", loss="regression", trainable="lora", lora_rank=32, lr=1e-4, rows=32, length=2048,
-            attention="auto", save_every=200,
+            save_every=200,
         ),
         semi_synthetic=SemiSyntheticConfig(judges=0),
     )  # fmt: skip

@@ -27,7 +27,7 @@ def get_config() -> ExperimentConfig:
             tokens_per_batch=131072,
         ),
         train=TrainConfig(
-            method="gradient", loss="regression", trainable="all", lr=2e-5, rows=64, length=2048, attention="auto",
+            method="gradient", loss="regression", trainable="all", lr=2e-5, rows=64, length=2048,
             save_every=200,
         ),
         semi_synthetic=SemiSyntheticConfig(judges=0),
