@@ -1,7 +1,9 @@
 """Puts what a run printed, and its main figures, into README.md, so that no number there is typed by hand.
 
 python -m experiments.readme runs/quickstart           tables and figures of a run
-make bench-forward | python -m experiments.readme -    the lines of the forward benchmark
+python -m experiments.readme runs/bt_smollm2           losses and held-out agreement of a preference run
+python -m experiments.readme runs/aot                  the table of `make aot`
+make bench-forward | python -m experiments.readme -    the lines of a benchmark (bench-train as well)
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluate.figures import scatter
+from encore_jax.evaluate.preference import preference_table
 from encore_jax.evaluate.svg import style
 from encore_jax.evaluate.tables import print_tables
 
@@ -42,6 +45,25 @@ def run_section(results: dict, images: Path) -> str:
     return "\n".join([origin, "", *figures, "", "```text", page.getvalue().strip(), "```"])
 
 
+def preference_section(results: dict) -> str:
+    """Markdown: what a preference run trained on, its losses, its agreement with people."""
+    training, held_out = results["counts"]["train"]["training"], results["held_out"]
+    losses = [line["loss"] for line in results["metrics"] if "loss" in line]
+    tenth = max(1, len(losses) // 10)
+    first, last = (sum(part) / tenth for part in (losses[:tenth], losses[-tenth:]))
+    watched = [line for line in results["metrics"] if "held_out_loss" in line]
+    sizes = results["counts"]["train"]
+    head = (
+        f"{sizes['comparisons_for_training']} comparisons for training, {training['steps']} steps, packing efficiency "
+        f"{training['packing_efficiency']:.3f}; jax {results['versions']['jax']}, {results['device']}. Training loss "
+        f"{first:.3f} over the first {tenth} steps, {last:.3f} over the last {tenth}; on watched held-out comparisons "
+        f"{watched[0]['held_out_loss']:.3f} after {watched[0]['step']} steps, {watched[-1]['held_out_loss']:.3f} after "
+        f"{watched[-1]['step']}. Agreement with people on {held_out['comparisons']} held-out comparisons of "
+        f"{held_out['prompts']} prompts:"
+    )
+    return f"{head}\n\n{preference_table(held_out)}"
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """The text with what lies between the named begin and end comments replaced.
 
@@ -57,7 +79,13 @@ def replaced(text: str, name: str, content: str) -> str:
 def main(argument: str) -> None:
     if argument == "-":
         lines = [line.rstrip() for line in sys.stdin if line.startswith(("float32", "bfloat16", "{"))]
-        name, content = "forward throughput", "\n".join(["```text", *lines, "```"])
+        name = "train throughput" if "packing_efficiency" in lines[-1] else "forward throughput"
+        content = "\n".join(["```text", *lines, "```"])
+    elif (Path(argument) / "table.md").exists():
+        name, content = "aot", (Path(argument) / "table.md").read_text().strip()
+    elif "held_out" in json.loads((Path(argument) / "results.json").read_text(encoding="utf-8")):
+        results = json.loads((Path(argument) / "results.json").read_text(encoding="utf-8"))
+        name, content = "real run", preference_section(results)
     else:
         results = json.loads((Path(argument) / "results.json").read_text(encoding="utf-8"))
         name, content = "quickstart output", run_section(results, IMAGES)

@@ -1,4 +1,4 @@
-"""Attention over prefix trees: which keys a query may see, and the weighted sum over them.
+"""Attention over prefix trees: the implementations, and which one is the fastest where.
 
 Shape letters: B batch, S query positions, T key positions (T = S), N query heads, K key-value
 heads, G = N / K query heads per key-value head, H head dimension.
@@ -8,60 +8,22 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from encore_jax.errors import InputError
+from encore_jax.model.block_attention import Rows, block_attention
 from encore_jax.model.device_split import HEADS, ROWS, on_each_device, split_of
 from encore_jax.model.tree_attention import DTYPES as KERNEL_DTYPES
 from encore_jax.model.tree_attention import tree_attention
 from encore_jax.model.tree_blocks import BLOCKS
+from encore_jax.model.visibility import visible
 
 IMPLEMENTATIONS = ("xla", "pallas", "pallas_interpret", "cudnn", "auto")
 """``xla`` runs anywhere, ``pallas`` on TPU (``tree_attention``), ``pallas_interpret`` is the same anywhere, slowly, and
 ``cudnn`` runs on NVIDIA GPUs; ``auto`` is the fastest that the devices traced for, the type and the shape allow."""
-SMALLEST_BLOCK, MOST_BLOCKS = 64, 16
 CUDNN_DTYPES, CUDNN_HEAD_DIM = (jnp.bfloat16, jnp.float16), 128
 CUDNN_FORWARD = "dot_product_attention_fwd_wrapper"
 """jax's primitive for cuDNN's forward pass: its outputs are the attention and its log-sum-exp."""
-
-
-def visible(
-    tree: Int[Array, "B S"],
-    branch: Int[Array, "B S"],
-    position: Int[Array, "B S"],
-    window: Int[Array, ""] | int | None = None,
-    *,
-    queries: slice = slice(None),
-    keys: slice = slice(None),
-) -> Bool[Array, "B q k"]:
-    """Which keys each query sees in rows of packed prefix trees.
-
-    A query sees a key of its own tree that lies no later in the row and is on its path: in the
-    prefix (branch 0) or in its own branch; with a window, also less than ``window`` positions back
-    along the path. Padding (tree 0) sees padding only, itself included, so no row is empty.
-
-    Args:
-      tree: which tree each token belongs to, 0 for padding.
-      branch: which branch of it, 0 for the prefix.
-      position: distance from the root along the path.
-      window: sliding window in tokens; 0 or None: none.
-      queries, keys: the parts of the row wanted.
-
-    >>> rows = [jnp.array([r]) for r in ([1, 1, 1], [0, 1, 2], [0, 1, 1])]
-    >>> visible(*rows)[0].astype(int).tolist()
-    [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
-    """
-    at = jnp.arange(tree.shape[1])
-    q_tree, q_branch = tree[:, queries, None], branch[:, queries, None]
-    k_tree, k_branch = tree[:, None, keys], branch[:, None, keys]
-    seen = (q_tree == k_tree) & ((k_branch == 0) | (k_branch == q_branch))
-    seen &= at[None, None, keys] <= at[None, queries, None]
-    if window is None:
-        return seen
-    back = position[:, queries, None] - position[:, None, keys]
-    return seen & ((back < window) | (jnp.asarray(window) == 0))
 
 
 def attend(
@@ -75,15 +37,15 @@ def attend(
     *,
     implementation: str = "xla",
 ) -> Float[Array, "B S N H"]:
-    """Scaled dot-product attention over prefix trees; the mask is that of ``visible``.
+    """Scaled dot-product attention over prefix trees; the mask is that of ``visibility.visible``.
 
     What the implementations put out for padding differs, but is finite. Remat policies keep the output under the name
-    "attention", see ``saves``; with ``pallas`` and ``cudnn`` the backward pass then does not run attention again.
+    "attention", see ``saves``; the backward pass then does not run attention again.
 
     Args:
       q_BSNH, k_BTKH, v_BTKH: rotated queries and keys, and values; query head n uses key-value
         head ``n // G``.
-      tree, branch, position, window: see ``visible``.
+      tree, branch, position, window: see ``visibility.visible``.
       implementation: one of ``IMPLEMENTATIONS``.
 
     Returns:
@@ -100,7 +62,7 @@ def attend(
         implementation = fastest(platform(), q_BSNH.shape, q_BSNH.dtype)
     arrays = (q_BSNH, k_BTKH, v_BTKH, tree, branch, position, window)
     if implementation == "xla":
-        return checkpoint_name(_xla(*arrays), "attention")
+        return block_attention(*arrays[:3], Rows(*arrays[3:]))
     if implementation == "cudnn":
         return _cudnn(*arrays)
     return tree_attention(*arrays, interpret=implementation == "pallas_interpret")
@@ -138,36 +100,6 @@ def saves(*names: str):
     named = jax.checkpoint_policies.save_only_these_names(*names)
     kernels = (CUDNN_FORWARD,) if "attention" in names else ()
     return lambda primitive, *avals, **params: primitive.name in kernels or named(primitive, *avals, **params)
-
-
-def _xla(q_BSNH, k_BTKH, v_BTKH, tree, branch, position, window):
-    """Blocks of queries against the keys up to their end: about half the work of the full square.
-
-    The scores of one block stay in cache, and memory grows with block x S instead of S x S. Blocks
-    are unrolled, so their number is bounded for the compiler's sake.
-    """
-    b, s, n, h = q_BSNH.shape
-    heads = k_BTKH.shape[2]
-    q_BKGSH = jnp.moveaxis(q_BSNH.reshape(b, s, heads, n // heads, h), 1, 3)
-    k_BKTH, v_BKTH = jnp.moveaxis(k_BTKH, 1, 2), jnp.moveaxis(v_BTKH, 1, 2)
-    blocks = []
-    block = max(SMALLEST_BLOCK, -(-s // MOST_BLOCKS))
-    for start in range(0, s, block):
-        end = min(start + block, s)
-        queries, keys = slice(start, end), slice(0, end)
-        seen = visible(tree, branch, position, window, queries=queries, keys=keys)
-        blocks.append(_softmax_sum(q_BKGSH[:, :, :, queries], k_BKTH[:, :, keys], v_BKTH[:, :, keys], seen))
-    out_BKGSH = jnp.concatenate(blocks, axis=3)
-    return jnp.moveaxis(out_BKGSH, 3, 1).reshape(b, s, n, h)
-
-
-def _softmax_sum(q_BKGSH, k_BKTH, v_BKTH, seen_BST):
-    precision = lax.Precision.HIGHEST if q_BKGSH.dtype == jnp.float32 else None
-    dot = dict(precision=precision, preferred_element_type=jnp.float32)
-    score = jnp.einsum("BKGSH,BKTH->BKGST", q_BKGSH, k_BKTH, **dot) * q_BKGSH.shape[-1] ** -0.5
-    score = jnp.where(seen_BST[:, None, None], score, jnp.finfo(jnp.float32).min)
-    weight = jax.nn.softmax(score, axis=-1).astype(v_BKTH.dtype)
-    return jnp.einsum("BKGST,BKTH->BKGSH", weight, v_BKTH, **dot).astype(q_BKGSH.dtype)
 
 
 def _cudnn(q_BSNH, k_BTKH, v_BTKH, tree, branch, position, window):

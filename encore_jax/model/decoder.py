@@ -77,7 +77,10 @@ class Backbone(nn.Module):
         embed_VD = _param(self, "embed", declared["embed"], self.param_dtype)
         scale_D = _param(self, "final_norm", declared["final_norm"], self.param_dtype)
 
+        # Looked up where the table's columns lie, then moved to where the rows do: else XLA would gather everything.
+        tokens = nn.with_logical_constraint(tokens, ("lookup_batch", "seq"))
         x_BSD = jnp.take(embed_VD, tokens, axis=0).astype(self.dtype)
+        x_BSD = nn.with_logical_constraint(x_BSD, ("lookup_batch", "seq", "embed"))
         x_BSD = nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
         rows = (tree, branch, position, *rotation(position, cfg))
         windows = jnp.asarray(cfg.windows, jnp.int32) if cfg.windows else None

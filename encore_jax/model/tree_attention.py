@@ -68,7 +68,7 @@ def tree_attention(
 
     Args:
       q_BSNH, k_BSKH, v_BSKH: all bf16, or all fp32; softmax and sums are fp32.
-      tree, branch, position, window: see ``attention.visible``.
+      tree, branch, position, window: see ``visibility.visible``.
       block: tokens per block, a multiple of 128 that divides S; by default ``block_size`` picks it.
       interpret: True, or ``pltpu.InterpretParams``: run the kernels on any platform, slowly, for tests.
 

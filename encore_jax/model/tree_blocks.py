@@ -77,7 +77,7 @@ def not_empty(
     window for blocks of several trees. The diagonal is kept even in padding, so that every output gets written.
 
     Args:
-      tree, branch, position, window: see ``attention.visible``.
+      tree, branch, position, window: see ``visibility.visible``.
       block: tokens per block.
     """
     b, s = tree.shape

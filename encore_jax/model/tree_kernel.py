@@ -116,7 +116,7 @@ def place(scalars: Scalars, *, by_key: bool = False) -> Place:
 
 
 def mask(at: Place, scalars: Scalars, q_ids, k_ids, windowed: bool):
-    """0 where a query (column) sees a key (row), ``HIDDEN`` elsewhere: the rule of ``attention.visible``.
+    """0 where a query (column) sees a key (row), ``HIDDEN`` elsewhere: the rule of ``visibility.visible``.
 
     Except that padding sees nothing: as a key it is of no tree.
     """

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import flax.linen as nn
 import jax
-import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from encore_jax.errors import InputError
@@ -35,6 +35,7 @@ LOGICAL_RULES = (
     ("lora", None),
     # activations
     ("batch", BATCH),
+    ("lookup_batch", "data"),
     ("seq", None),
     ("act_embed", None),
     ("act_heads", "tensor"),
@@ -83,10 +84,10 @@ def mesh_shape(settings: MeshSettings, devices: int) -> tuple[int, int, int]:
 
 def make_mesh(settings: MeshSettings, devices: Sequence | None = None) -> Mesh:
     """The mesh over all devices, or over the given ones (of a topology that is only described, for instance)."""
-    types = (AxisType.Auto,) * len(AXES)  # jax.make_mesh would default to Explicit
-    if devices is None:
-        return jax.make_mesh(mesh_shape(settings, jax.device_count()), AXES, axis_types=types)
-    return Mesh(np.asarray(devices).reshape(mesh_shape(settings, len(devices))), AXES, axis_types=types)
+    devices = jax.devices() if devices is None else devices
+    # Neighbours of the torus next to each other, in whatever way the axes split it; the same for described devices.
+    grid = mesh_utils.create_device_mesh(mesh_shape(settings, len(devices)), devices, allow_split_physical_axes=True)
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))  # jax would default to Explicit
 
 
 def platform_of(mesh: Mesh | AbstractMesh) -> str:

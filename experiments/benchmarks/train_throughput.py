@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds per side and dtype")
     parser.add_argument("--steps", type=int, default=6, help="timed steps of a round")
     parser.add_argument("--dtypes", default=",".join(DTYPES))
-    parser.add_argument("--remat", default="none", help="ours: what the backward pass keeps")
+    parser.add_argument("--remat", default="dots_and_attention", help="ours: what the backward pass keeps")
     parser.add_argument("--worker", nargs=4, metavar=("SIDE", "DTYPE", "ROUND", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:

@@ -18,6 +18,6 @@ def get_config() -> ExperimentConfig:
         data=DataConfig(source="files"),
         model=ModelConfig(dtype="bfloat16"),
         train=TrainConfig(
-            method="gradient", loss="bradley_terry", trainable="all", lr=2e-5, remat="none", save_every=25
+            method="gradient", loss="bradley_terry", trainable="all", lr=2e-5, remat="dots_and_attention", save_every=25
         ),
     )

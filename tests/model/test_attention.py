@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.model.attention import MOST_BLOCKS, SMALLEST_BLOCK, attend, visible
+from encore_jax.model.attention import attend
+from encore_jax.model.block_attention import MOST_BLOCKS, SMALLEST_BLOCK, blocks
+from encore_jax.model.visibility import reach, visible
 
 
 def packed_rows(rng, batch, length):
@@ -84,8 +86,48 @@ def test_long_rows_take_few_large_blocks():
     q, k, v = (jnp.asarray(rng.standard_normal((1, length, 1, 4)), jnp.float32) for _ in range(3))
     expected = naive(*(np.asarray(x, np.float64) for x in (q, k, v)), np.asarray(visible(*rows)))
     np.testing.assert_allclose(jax.jit(attend)(q, k, v, *rows), expected, atol=2e-6)
-    dots = str(jax.make_jaxpr(attend)(q, k, v, *rows)).count("dot_general[")
-    assert dots == 2 * MOST_BLOCKS
+    assert len(blocks(length)) == MOST_BLOCKS
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_no_key_that_is_seen_lies_before_the_reach(shuffled):
+    rng = np.random.RandomState(1)
+    rows = [np.array(r) for r in packed_rows(rng, 4, 90)]
+    if shuffled:  # ids that no packing makes: the reach must not cut anything off
+        rows = [r[:, rng.permutation(90)] for r in rows]
+    seen, first = np.asarray(visible(*map(jnp.asarray, rows))), np.asarray(reach(jnp.asarray(rows[0])))
+    earliest = seen.argmax(-1)
+    assert (first <= earliest).all()
+    if not shuffled:
+        np.testing.assert_array_equal(first, earliest)  # and it is tight: the first token of a tree is in its prefix
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("window", [None, 7])
+def test_gradients_equal_those_of_the_full_square(window, shuffled):
+    """Trees of many lengths over several blocks, so that short and long stretches of keys are taken."""
+    rng, length = np.random.RandomState(5), SMALLEST_BLOCK * 5 + 20
+    tree, branch, position = (np.zeros((2, length), np.int32) for _ in range(3))
+    for b, sizes in enumerate([(30, 150, 20, 60), (200, 10, 100)]):
+        at = 0
+        for t, size in enumerate(sizes, 1):
+            tree[b, at : at + size], position[b, at : at + size] = t, np.arange(size)
+            branch[b, at + size // 2 : at + size] = rng.randint(1, 3, size - size // 2)
+            at += size
+    rows = [jnp.asarray(r[:, rng.permutation(length)] if shuffled else r) for r in (tree, branch, position)]
+    q, k, v, dout = (jnp.asarray(rng.standard_normal((2, length, n, 8)), jnp.float32) for n in (4, 2, 2, 4))
+
+    def square(q, k, v):
+        k, v = jnp.repeat(k, 2, axis=2), jnp.repeat(v, 2, axis=2)
+        score = jnp.einsum("bsnh,btnh->bnst", q, k, precision="highest") / np.sqrt(8)
+        score = jnp.where(visible(*rows, window)[:, None], score, -jnp.inf)
+        return jnp.einsum("bnst,btnh->bsnh", jax.nn.softmax(score), v, precision="highest")
+
+    expected, pull = jax.vjp(square, q, k, v)
+    got, pull_blocks = jax.vjp(jax.jit(lambda q, k, v: attend(q, k, v, *rows, window)), q, k, v)
+    np.testing.assert_allclose(got, expected, atol=2e-6)
+    for a, b in zip(pull_blocks(dout), pull(dout), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_gradients_are_finite_and_padding_gives_and_takes_none():

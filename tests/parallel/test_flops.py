@@ -55,18 +55,24 @@ def unseen(length):
     return 4 * CFG.heads * CFG.head_dim * ROWS * CFG.layers * (length**2 - visible_pairs(length))
 
 
+def scores_again(length):
+    """FLOPs of the scores that attention's backward pass makes anew from queries and keys."""
+    return 2 * CFG.heads * CFG.head_dim * ROWS * CFG.layers * length**2
+
+
 def analytic(trainable, length, **options):
     return step_flops(CFG, rows=ROWS, length=length, ends=ROWS, rules=RULES, trainable=trainable, **options)
 
 
 @pytest.mark.parametrize(("trainable", "passes"), [("all", 3), ("heads", 1)])
 def test_without_rematerialisation_every_product_is_counted(trainable, passes):
-    assert compiled_flops(trainable, 64) == analytic(trainable, 64) + passes * unseen(64)
+    again = scores_again(64) if passes == 3 else 0
+    assert compiled_flops(trainable, 64) == analytic(trainable, 64) + passes * unseen(64) + again
 
 
 def test_low_rank_updates_pay_no_gradient_of_frozen_weights():
     adapters = sum(math.prod(p.shape) for p in declare_lora(CFG, Lora(rank=4)).values())
-    assert compiled_flops("lora", 64) == analytic("lora", 64, adapters=adapters) + 3 * unseen(64)
+    assert compiled_flops("lora", 64) == analytic("lora", 64, adapters=adapters) + 3 * unseen(64) + scores_again(64)
 
 
 def test_full_rematerialisation_pays_the_forward_pass_again_but_for_its_last_product():
@@ -78,7 +84,7 @@ def test_full_rematerialisation_pays_the_forward_pass_again_but_for_its_last_pro
 
 def test_long_rows_are_close_to_the_half_square():
     ratio = compiled_flops("all", 256) / analytic("all", 256)
-    assert 1.0 < ratio < 1.1  # four blocks of queries compute 5/8 of the square
+    assert 1.0 < ratio < 1.15  # four blocks of queries compute 5/8 of the square, and the scores twice
 
 
 def test_matrices_are_all_parameters_but_embedding_and_norms():
