@@ -31,65 +31,7 @@ test-parity: $(VENV)/.parity  ## live comparison with transformers on torch
 aot: $(VENV)/.test  ## the 8B training step compiled for four real TPU slices, and refused for one; about 5 minutes
 	$(BIN)/python -m experiments.aot_matrix
 
-bench-train: $(VENV)/.bench  ## training pairs/s beside TRL, on PAIRS=FILE
-	$(BIN)/python -m experiments.benchmarks.train_throughput --pairs=$(PAIRS)
-
-bench-import: $(VENV)/.core  ## peak host memory of importing an 8B checkpoint (writes 15 GB to /tmp)
-	$(BIN)/python -m experiments.benchmarks.import_memory
-
-bench-forward: $(VENV)/.parity  ## forward tokens/s beside transformers
-	$(BIN)/python -m experiments.benchmarks.forward_throughput
-
-goldens: $(VENV)/.parity  ## makes tests/goldens/*.npz anew
-	$(BIN)/python tests/goldens/make_goldens.py
-
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.core: setup.py constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e .
-	touch $@
-
-$(VENV)/.test: setup.py constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e '.[test,aot]'
-	touch $@ $(VENV)/.core
-
-$(VENV)/.parity: setup.py constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e '.[test,parity]'
-	touch $@ $(VENV)/.test $(VENV)/.core
-
-$(VENV)/.bench  ## training pairs/s beside TRL
-	$(BIN)/python -m experiments.benchmarks.train_throughput
-
-bench-import: $(VENV)/.core  ## peak host memory of importing an 8B checkpoint (writes 15 GB to /tmp)
-	$(BIN)/python -m experiments.benchmarks.import_memory
-
-bench-forward: $(VENV)/.parity  ## forward tokens/s beside transformers
-	$(BIN)/python -m experiments.benchmarks.forward_throughput
-
-goldens: $(VENV)/.parity  ## makes tests/goldens/*.npz anew
-	$(BIN)/python tests/goldens/make_goldens.py
-
-$(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
-
-$(VENV)/.core: setup.py constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e .
-	touch $@
-
-$(VENV)/.test: setup.py constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e '.[test,aot]'
-	touch $@ $(VENV)/.core
-
-$(VENV)/.parity: setup.py constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e '.[test,parity]'
-	touch $@ $(VENV)/.test $(VENV)/.core
-
-$(VENV)/.aot: setup.py constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e '.[test,aot]'
-	touch $@ $(VENV)/.test $(VENV)/.core
-
-$(VENV)/.bench: setup.py constraints.txt | $(VENV)/bin/python
+bench-train: $(VENV)/.bench: setup.py constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e '.[bench]'
 	touch $@ $(VENV)/.core
 
