@@ -9,13 +9,13 @@ PYTEST := $(BIN)/python -m pytest
 PAIRS ?= pairs.jsonl
 QUICKSTART := -m experiments.run --config=experiments/configs/quickstart.py
 
-.PHONY: quickstart test test-slow test-parity aot bench-forward bench-train bench-import goldens lint readme clean
+.PHONY: quickstart test test-slow test-parity test-gpu aot bench-forward bench-train bench-import goldens lint readme clean
 
 quickstart: $(VENV)/.core  ## ENCORE on real human ratings, with report: runs/quickstart/report.html
 	$(BIN)/python $(QUICKSTART)
 
 test: $(VENV)/.test  ## the ordinary tests and the doctests
-	$(PYTEST) -n 2 -m "not slow and not parity and not network" tests
+	$(PYTEST) -n 2 -m "not slow and not parity and not network and not gpu" tests
 	$(PYTEST) -q --doctest-modules encore_jax experiments
 
 lint: $(VENV)/.test
@@ -28,15 +28,50 @@ test-slow: $(VENV)/.test  ## what takes minutes, or needs a package index
 test-parity: $(VENV)/.parity  ## live comparison with transformers on torch
 	$(PYTEST) -m parity tests
 
-aot: $(VENV)/.test  ## the 8B training step compiled for four real TPU slices, and refused for one; about 5 minutes
+test-gpu: $(VENV)/.cuda  ## cuDNN attention and training, on a machine with an NVIDIA GPU
+	ENCORE_TEST_PLATFORM=cuda $(PYTEST) -m gpu tests
+
+aot: $(VENV)/.test  ## the 8B and 70B steps compiled for real TPU slices, and refused where they must be
 	$(BIN)/python -m experiments.aot_matrix
 
-bench-train: $(VENV)/.bench: setup.py constraints.txt | $(VENV)/bin/python
-	$(INSTALL) -e '.[bench]'
-	touch $@ $(VENV)/.core
+bench-train: $(VENV)/.bench  ## training pairs/s beside TRL, on PAIRS=FILE
+	$(BIN)/python -m experiments.benchmarks.train_throughput --pairs=$(PAIRS)
+
+bench-import: $(VENV)/.core  ## peak host memory of importing an 8B checkpoint (writes 15 GB to /tmp)
+	$(BIN)/python -m experiments.benchmarks.import_memory
+
+bench-forward: $(VENV)/.parity  ## forward tokens/s beside transformers
+	$(BIN)/python -m experiments.benchmarks.forward_throughput
+
+goldens: $(VENV)/.parity  ## makes tests/goldens/*.npz anew
+	$(BIN)/python tests/goldens/make_goldens.py
 
 readme: quickstart  ## puts the quickstart's output and figures into README.md
 	$(BIN)/python -m experiments.readme runs/quickstart
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: setup.py constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e .
+	touch $@
+
+$(VENV)/.test: setup.py constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[test,aot]'
+	touch $@ $(VENV)/.core
+
+$(VENV)/.parity: setup.py constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[test,aot,parity]'
+	touch $@ $(VENV)/.test $(VENV)/.core
+
+$(VENV)/.bench: setup.py constraints.txt | $(VENV)/bin/python
+	$(INSTALL) torch==2.13.0
+	$(INSTALL) -e '.[bench]'
+	touch $@ $(VENV)/.core
+
+$(VENV)/.cuda: setup.py constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[test,cuda]'
+	touch $@ $(VENV)/.core
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
