@@ -36,20 +36,6 @@ from experiments import grid, sweep_table
 from experiments.config import ExperimentConfig, default_workdir, to_dict, validated
 from experiments.sweep_runs import LOG, RESULTS, Cell, Runner, State, check_launch, command_of, launched, locked
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config().", lock_config=True)
-_GRID = flags.DEFINE_string("grid", None, "Fields and values: 'train.lr=1e-5,2e-5;seed=0..4;compose.tau=0.1..10:log5'.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where the cells' folders go; runs/NAME-sweep by default.")
-_COLUMNS = flags.DEFINE_string(
-    "columns",
-    None,
-    "Dotted paths into results.json, for the table, separated by commas; the main accuracies by default.",
-)
-_DRY_RUN = flags.DEFINE_bool("dry-run", False, "Print the commands, one per line, and run none.")
-_RECHECK = flags.DEFINE_bool("recheck", False, "Start cells that are done as well: what their data outdate runs again.")
-_LAUNCH = flags.DEFINE_string("launch", None, "Template of the command that runs a cell elsewhere.")
-_SLICES = flags.DEFINE_list("slices", [], "Where cells run at the same time, one in each place: {slice} in --launch.")
-_PYTHON = flags.DEFINE_string("python", None, "Interpreter of the runs; this one, or python with --launch, by default.")
-
 
 def plan(
     config: str, base: ExperimentConfig, fixed: Mapping[str, str], axes: Mapping[str, tuple[str, ...]]
@@ -160,36 +146,55 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
+    given = flags.FLAGS
     try:
-        config = config_flags.get_config_filename(flags.FLAGS["config"])
-        fixed = {field: str(value) for field, value in config_flags.get_override_values(flags.FLAGS["config"]).items()}
-        cells = plan(config, _CONFIG.value, fixed, grid.parse_grid(_GRID.value))
-        default = str(default_workdir(_CONFIG.value)).replace("{cell}", "") + "-sweep"
-        folder = Path(_WORKDIR.value or default)
-        columns = None if _COLUMNS.value is None else sweep_table.parse_columns(_COLUMNS.value)
-        places = _SLICES.value or [""]
-        if _LAUNCH.value is None and _SLICES.value:
+        config = config_flags.get_config_filename(given["config"])
+        fixed = {field: str(value) for field, value in config_flags.get_override_values(given["config"]).items()}
+        cells = plan(config, given["config"].value, fixed, grid.parse_grid(given["grid"].value))
+        default = str(default_workdir(given["config"].value)).replace("{cell}", "") + "-sweep"
+        folder = Path(given["workdir"].value or default)
+        columns = None if given["columns"].value is None else sweep_table.parse_columns(given["columns"].value)
+        places = given["slices"].value or [""]
+        if given["launch"].value is None and given["slices"].value:
             raise InputError("is given without --launch", where="--slices", fix="say by --launch how to reach a slice")
-        if _LAUNCH.value is not None:
-            check_launch(_LAUNCH.value, _SLICES.value)
-        python = _PYTHON.value or ("python" if _LAUNCH.value else sys.executable)
+        if given["launch"].value is not None:
+            check_launch(given["launch"].value, given["slices"].value)
+        python = given["python"].value or ("python" if given["launch"].value else sys.executable)
 
         def command(cell: Cell, place: str) -> list[str]:
-            if _LAUNCH.value is None:
+            if given["launch"].value is None:
                 return command_of(cell, folder, python)
-            return launched(_LAUNCH.value, cell, folder, python, place)
+            return launched(given["launch"].value, cell, folder, python, place)
 
-        if _DRY_RUN.value:
+        if given["dry-run"].value:
             for i, cell in enumerate(cells):
                 print(shlex.join(command(cell, places[i % len(places)])))
             return
-        code = sweep(folder, config, cells, columns, command, places, _RECHECK.value)
+        code = sweep(folder, config, cells, columns, command, places, given["recheck"].value)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     sys.exit(code)
 
 
+def define_flags() -> None:
+    """The command line's; not defined on import, because experiments.run has flags of the same names."""
+    config_flags.DEFINE_config_file("config", None, "Python file with get_config().", lock_config=True)
+    flags.DEFINE_string("grid", None, "Fields and values: 'train.lr=1e-5,2e-5;seed=0..4;compose.tau=0.1..10:log5'.")
+    flags.DEFINE_string("workdir", None, "Where the cells' folders go; runs/NAME-sweep by default.")
+    flags.DEFINE_string(
+        "columns",
+        None,
+        "Dotted paths into results.json, for the table, separated by commas; the main accuracies by default.",
+    )
+    flags.DEFINE_bool("dry-run", False, "Print the commands, one per line, and run none.")
+    flags.DEFINE_bool("recheck", False, "Start cells that are done as well: what their data outdate runs again.")
+    flags.DEFINE_string("launch", None, "Template of the command that runs a cell elsewhere.")
+    flags.DEFINE_list("slices", [], "Where cells run at the same time, one in each place: {slice} in --launch.")
+    flags.DEFINE_string("python", None, "Interpreter of the runs; this one, or python with --launch, by default.")
+
+
 if __name__ == "__main__":
+    define_flags()
     flags.mark_flags_as_required(["config", "grid"])
     app.run(main)

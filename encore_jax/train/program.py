@@ -71,7 +71,7 @@ class Program:
     @functools.cached_property
     def abstract_state(self) -> TrainState:
         """Shapes, dtypes and shardings of the training state."""
-        state = jax.eval_shape(functools.partial(self._make_state), self.abstract_params)
+        state = jax.eval_shape(self._make_state, self.abstract_params)
         return with_shardings(state, state_shardings(state, self.optimizer, self.param_shardings, self.mesh))
 
     @functools.cached_property
@@ -107,8 +107,10 @@ class Program:
     def lower(self) -> jax.stages.Lowered:
         """The step, traced and lowered for the mesh's devices, which need not exist."""
         weights = jax.ShapeDtypeStruct((self.rules,), jnp.float32, sharding=replicated(self.mesh))
+        # All made before the mesh is active: even an abstract state needs a random key, and these devices compute none.
+        step, state, batch = self.jitted_step, self.abstract_state, self.abstract_batch
         with activate(self.mesh):
-            return self.jitted_step.lower(self.abstract_state, self.abstract_batch, weights)
+            return step.lower(state, batch, weights)
 
     def place(self, batch: TrainBatch) -> TrainBatch:
         """A stacked host batch on the devices."""

@@ -59,7 +59,7 @@ def computed(monkeypatch):
     """Counts the batches that really go through the model; the compiled function is shared by all tests."""
     calls = []
 
-    def counting(cfg, dtype):
+    def counting(cfg, dtype, sharding):
         compute = shared_function(dtype)
         return lambda params, batch: calls.append(batch) or compute(params, batch)
 

@@ -80,7 +80,7 @@ def test_loss_falls(undisturbed):
     assert np.mean(values[-4:]) < 0.5 * np.mean(values[:4])
 
 
-@pytest.mark.parametrize("kill_at", [2, 6, 11])
+@pytest.mark.parametrize("kill_at", [2, 6])
 def test_interrupted_runs_end_bit_identical(undisturbed, tmp_path, kill_at):
     with pytest.raises(Killed):
         train(tmp_path, kill_at=kill_at)

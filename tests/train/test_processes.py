@@ -62,6 +62,7 @@ def test_two_processes_equal_one(one_process, tmp_path):
     assert [line["step"] for line in lines] == list(range(len(lines)))  # written by one process only
 
 
+@pytest.mark.slow
 def test_a_notice_to_one_process_stops_both_and_one_process_can_go_on(one_process, tmp_path):
     started = launch(tmp_path, 2, "--slow")
     wait_for_step(tmp_path, 3)

@@ -1,0 +1,106 @@
+"""Ahead-of-time compilation from a config: what is asked of the compiler, what is said, and the real thing."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from encore_jax.errors import InputError
+from encore_jax.parallel.aot import GIB
+from encore_jax.parallel.slices import standard_slices
+from experiments import aot
+from experiments.config import TrainConfig, validated
+from experiments.configs import encore_llama31_8b
+from tests.experiments import tiny_run
+
+
+def large(**train):
+    """The 8B config with other training settings; its data are never read."""
+    config = encore_llama31_8b.get_config()
+    config.data.path = config.data.ratings_path = "unused"
+    for name, value in train.items():
+        setattr(config.train, name, value)
+    return validated(config)
+
+
+def libtpu_or_skip():
+    pytest.importorskip("libtpu", reason="the TPU compiler (libtpu) is not installed: pip install 'encore_jax[aot]'")
+
+
+def compiler(gib_per_row: float, tried: list):
+    """A stand-in for the compiler: rows on a chip cost so much, "none" twice as much, on top of 1 GiB."""
+
+    def compile(config, settings, tpu):
+        rows = settings.rows // (tpu.chips * settings.accumulate)
+        peak = int((1 + rows * gib_per_row * (2 if settings.remat == "none" else 1)) * GIB)
+        tried.append((tpu.name, rows, settings.remat))
+        fits = peak <= tpu.hbm_bytes
+        memory, overrun = SimpleNamespace(peak=peak), max(0, peak - tpu.hbm_bytes)
+        return SimpleNamespace(memory=memory, fits=fits, overrun=overrun, flops_ratio=1.25, compile_seconds=1.0)
+
+    return compile
+
+
+@pytest.mark.aot
+def test_the_search_skips_what_cannot_fit_and_explores_the_first_slice_that_does():
+    libtpu_or_skip()
+    tried: list = []
+    rows = list(aot.search(large(), standard_slices("v5e"), compiler(4.0, tried)))
+    # 8B parameters with two moments are 90 GB: too much for 1, 4 and 8... chips of 15.75 GiB without compiling
+    refused = [row["slice"] for row in rows if "alone need" in row["why_not"]]
+    assert refused == ["v5e:1x1", "v5e:2x2"]
+    best = aot.smallest_fit(rows)
+    assert best["slice"] == "v5e:2x4" and best["rows_per_device"] == 1 and best["remat"] == "full"
+    assert {name for name, _, _ in tried} == {"v5e:2x4"}
+    assert max(n for _, n, remat in tried if remat == "full") == 4  # 1 + 4 * 4 GiB is too much, 1 + 2 * 4 is not
+    assert [row["fits"] for row in rows if row["remat"] == "none"] == [True, False]
+    table = aot.search_table(rows)
+    assert len(table.splitlines()) == len(rows) + 1 and "1.25 GiB too many" in table
+
+
+@pytest.mark.aot
+def test_a_mesh_that_does_not_divide_a_slice_is_said_not_compiled():
+    libtpu_or_skip()
+    config, tried = encore_llama31_8b.get_config(), []
+    config.data.path = config.data.ratings_path = "unused"
+    config.mesh.tensor = 8
+    rows = list(aot.search(validated(config), standard_slices("v5e")[:2], compiler(1.0, tried)))
+    assert not tried and all("does not divide" in row["why_not"] for row in rows)
+    assert aot.smallest_fit(rows) is None
+
+
+@pytest.mark.aot
+def test_the_8b_step_is_refused_by_the_compiler_where_it_cannot_fit(tmp_path, capsys):
+    libtpu_or_skip()
+    assert not aot.run_aot(large(), "v5e:2x2", tmp_path)
+    report = json.loads((tmp_path / "aot.json").read_text())
+    assert not report["fits"] and report["overrun_gib"] > 10 and report["chips"] == 4
+    assert "DOES NOT FIT" in capsys.readouterr().out
+
+
+@pytest.mark.aot
+def test_a_small_step_compiles_and_its_flops_and_collectives_are_told(tmp_path):
+    libtpu_or_skip()
+    config = tiny_run.config(tiny_run.write_files(tmp_path / "files"))
+    config.train = TrainConfig(method="gradient", trainable="all", rows=8, length=256, accumulate=2)
+    config.model.dtype = "bfloat16"
+    assert aot.run_aot(validated(config), "v5e:2x2", tmp_path)
+    report = json.loads((tmp_path / "aot.json").read_text())
+    assert report["fits"] and report["per_chip_gib"]["peak"] < 1
+    kinds = {c["kind"] for c in report["per_chip_per_step"]["collectives"]}
+    assert "all-gather" in kinds and kinds & {"all-reduce", "reduce-scatter"}
+    assert {kernel["name"] for kernel in report["per_chip_per_step"]["kernels"]} >= {"tree_attention_forward"}
+
+
+def test_what_trains_nothing_by_gradient_is_refused(tmp_path):
+    with pytest.raises(InputError, match="compiles no training step"):
+        aot.run_aot(large(method="ridge"), "v5e:2x2", tmp_path)
+
+
+def test_without_the_compiler_the_fix_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "libtpu", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.delenv("TPU_LIBRARY_PATH", raising=False)
+    with pytest.raises(InputError, match=r"encore_jax\[aot\]"):
+        aot.run_aot(large(), "v5e:2x2", tmp_path)
