@@ -153,8 +153,3 @@ def step_function(
         return TrainState(state.step + 1, trainable, moments, state.frozen), metrics
 
     return step
-
-
-def make_step(backbone: Backbone, optimizer: optax.GradientTransformation, settings: LossSettings) -> Step:
-    """The jitted step for one device; the state's buffers are donated."""
-    return jax.jit(step_function(backbone, optimizer, settings), donate_argnums=0)

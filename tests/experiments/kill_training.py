@@ -1,7 +1,7 @@
 """Trains undisturbed, then once more while killing it many times: ``python -m ... FILES OUT SEED KILLS``.
 
-A process of its own, because it forks: it imports everything once, starts no JAX backend, and each run is a child on
-eight fake devices that is killed by SIGKILL at a random moment after its first new step. Prints one JSON line.
+A process of its own, because it forks: each run is a child on eight fake devices that is killed by SIGKILL at a random
+moment after its first new step. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ import random
 import signal
 import sys
 import time
-import traceback
-import warnings
 from pathlib import Path
 
 from encore_jax.parallel.mesh import MeshSettings
 from experiments.config import TrainConfig, validated
-from experiments.pipeline import run_experiment
 from tests.experiments import tiny_run
+from tests.experiments.forked import start
 
 
 def config(files: Path):
@@ -33,23 +31,6 @@ def config(files: Path):
     return validated(made)
 
 
-def start(files: Path, workdir: Path) -> int:
-    """The process id of a child that runs the experiment."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # JAX warns of forks; none of its threads is running yet
-        child = os.fork()
-    if child:
-        return child
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    try:
-        run_experiment(config(files), workdir)
-        os._exit(0)
-    except Exception:
-        traceback.print_exc()
-    finally:
-        os._exit(1)
-
-
 def last_step(workdir: Path) -> float:
     """When the newest step was written, 0 if there is none."""
     path = workdir / "train" / "metrics.jsonl"
@@ -58,7 +39,7 @@ def last_step(workdir: Path) -> float:
 
 def run_killed(files: Path, workdir: Path, delay: float) -> bool:
     """Kills a run `delay` seconds after it has made its first new step; whether it was still running then."""
-    began, child = time.time(), start(files, workdir)
+    began, child = time.time(), start(config(files), workdir)
     while last_step(workdir) < began:
         if os.waitpid(child, os.WNOHANG)[0]:
             return False
@@ -70,7 +51,7 @@ def run_killed(files: Path, workdir: Path, delay: float) -> bool:
 
 def main(files: Path, out: Path, seed: int, kills: int) -> None:
     """Writes out/whole and out/killed."""
-    _, status = os.waitpid(start(files, out / "whole"), 0)
+    _, status = os.waitpid(start(config(files), out / "whole"), 0)
     assert status == 0, "the undisturbed run failed"
     counts = json.loads((out / "whole" / "train" / "counts.json").read_text())["training"]
     pace = counts["seconds_of_this_process"] / counts["steps"]
@@ -79,7 +60,7 @@ def main(files: Path, out: Path, seed: int, kills: int) -> None:
         killed += run_killed(files, out / "killed", rng.uniform(0, 0.5 * counts["steps"] * pace / kills))
         path = out / "killed" / "train" / "metrics.jsonl"
         steps.append(len(path.read_text().splitlines()) if path.exists() else 0)
-    _, status = os.waitpid(start(files, out / "killed"), 0)
+    _, status = os.waitpid(start(config(files), out / "killed"), 0)
     print(json.dumps({"killed": killed, "lines_when_killed": steps, "steps": counts["steps"], "status": status}))
 
 

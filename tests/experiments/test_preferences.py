@@ -7,8 +7,9 @@ import pytest
 
 from encore_jax.errors import InputError
 from encore_jax.evaluate.preference import preference_results
+from experiments.chains.preferences import PreferenceChain
 from experiments.config import TrainConfig, validated
-from experiments.pipeline import PREFERENCE_STAGES, run_experiment
+from experiments.pipeline import run_experiment
 from experiments.stages.preferences import lay_comparisons, preference_targets
 from tests.experiments import tiny_run
 
@@ -48,7 +49,7 @@ def test_it_learns_and_says_how_well(finished):
     accuracy = model["accuracy"]
     assert accuracy["value"] == pytest.approx((model["correct"] + model["ties"] / 2) / model["n"])
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
-    assert sorted(p.name for p in finished.iterdir() if p.is_dir()) == sorted(PREFERENCE_STAGES)
+    assert sorted(p.name for p in finished.iterdir() if p.is_dir()) == sorted(PreferenceChain.STAGES)
     page = (finished / "report.html").read_text()
     assert "held-out" in page and "<svg" in page and f"{model['n']}" in page
 
@@ -66,6 +67,17 @@ def test_a_second_run_has_nothing_to_do(files, finished):
     before = (finished / "train" / "manifest.json").stat().st_mtime_ns
     run_experiment(tiny(files), finished)
     assert (finished / "train" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_the_best_checkpoint_can_be_used_and_training_cut_short(files, tmp_path):
+    """A learning rate far too high: the model is best early, and the last state is not what is wanted."""
+    config = tiny(files, lr=0.3, max_steps=9, save_every=3, keep_best="loss", use="best", keep=1)
+    run_experiment(config, tmp_path, until="train")
+    training = json.loads((tmp_path / "train" / "counts.json").read_text())["training"]
+    lines = [json.loads(line) for line in (tmp_path / "train" / "metrics.jsonl").read_text().splitlines()]
+    watched = {line["step"]: line["held_out_loss"] for line in lines if "held_out_loss" in line}
+    assert training["steps"] == 9 and sorted(watched) == [3, 6, 9]
+    assert training["used_step"] == min(watched, key=watched.get)
 
 
 def test_stages_that_it_does_not_have_are_refused(files, tmp_path):

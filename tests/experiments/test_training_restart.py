@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from tests.experiments import tiny_run
+from tests.experiments.forked import environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 KILLS = 12
@@ -32,15 +33,10 @@ def newest_state(workdir):
 @pytest.mark.filterwarnings("ignore:Sharding info not provided")  # one machine: that of the file is right
 def test_killed_many_times_it_ends_with_bit_identical_parameters(tmp_path):
     files = tiny_run.write_files(tmp_path / "files")
-    environment = os.environ | {
-        "PYTHONPATH": str(REPOSITORY),
-        "JAX_NUM_CPU_DEVICES": "8",
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
     command = [sys.executable, "-m", "tests.experiments.kill_training", files, tmp_path, str(os.getpid()), str(KILLS)]
-    done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment(8, tmp_path / "compiled"), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     print(told)

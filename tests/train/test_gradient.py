@@ -12,7 +12,7 @@ from encore_jax.data.prefix_tree import make_trees
 from encore_jax.errors import InputError
 from encore_jax.model.decoder import Backbone
 from encore_jax.train.batches import held_out_batches
-from encore_jax.train.gradient import batch_scores, batch_totals, make_step
+from encore_jax.train.gradient import batch_scores, batch_totals, step_function
 from encore_jax.train.optimizer import transformation
 from encore_jax.train.packing import Shape, step_shape
 from encore_jax.train.settings import LossSettings, OptimizerSettings
@@ -96,7 +96,7 @@ def test_micro_batches_change_nothing_but_rounding(loss):
     whole, parts = settings(rows=4, loss=loss), settings(rows=4, accumulate=4, loss=loss)
     results = []
     for config in (whole, parts):
-        step = make_step(Backbone(CFG), optimizer, config)
+        step = jax.jit(step_function(Backbone(CFG), optimizer, config), donate_argnums=0)
         state = make_state(params(), "all", optimizer)
         first = next(iter(batches(config)))
         state, metrics = step(state, first, UNIFORM)
