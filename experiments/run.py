@@ -1,4 +1,5 @@
-"""Runs an experiment: ingest, rate, train, score, compose, evaluate, report.
+"""Runs an experiment: the chain of stages that its configuration asks for, e.g. ingest, rate, train, score, compose,
+evaluate, report.
 
     python -m experiments.run --config=experiments/configs/quickstart.py --config.compose.tau=0.5 --workdir=runs/tau
 
@@ -26,12 +27,12 @@ from ml_collections import config_flags
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import join, speaks
 from experiments.config import default_workdir, to_dict, validated
-from experiments.pipeline import STAGES, run_experiment
+from experiments.pipeline import run_experiment
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config().", lock_config=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where artefacts go; runs/NAME by default.")
-_RERUN = flags.DEFINE_enum(
-    "rerun", None, STAGES, "Run this stage again, from nothing; later ones follow if its outputs change."
+_RERUN = flags.DEFINE_string(
+    "rerun", None, "Run this stage again, from nothing; later ones follow if its outputs change."
 )
 _MULTIHOST = flags.DEFINE_string(
     "multihost", "", "Join the processes of a pod: auto, or HOST:PORT,PROCESSES,INDEX; each runs this same command."
@@ -42,7 +43,7 @@ _AOT = flags.DEFINE_string(
     "Train nothing: compile the training step for a TPU slice (v5e:8x8, v5p:16, ...) or search the smallest that fits "
     "(fit:v5e); exit status 1 if it does not fit. Needs the TPU compiler: pip install 'encore_jax[aot]'.",
 )
-_UNTIL = flags.DEFINE_enum("until", STAGES[-1], STAGES, "Stop after this stage.")
+_UNTIL = flags.DEFINE_string("until", None, "Stop after this stage.")
 
 
 def _is_ours(record) -> bool:

@@ -13,8 +13,9 @@ from encore_jax.data import iter_comparisons, iter_rated, prompt_key
 from encore_jax.data.split import is_test
 from encore_jax.errors import InputError
 from encore_jax.evaluate.view import View
+from experiments.chains.heads import HeadsChain
 from experiments.config import validated
-from experiments.pipeline import STAGES, run_experiment
+from experiments.pipeline import run_experiment
 from experiments.stages import rate
 from tests.experiments import tiny_run
 
@@ -49,10 +50,10 @@ def again(files, finished, tmp_path):
     def run(change=lambda config: None, folder=None, **options):
         config = tiny_run.config(folder or files, JUDGES)
         change(config)
-        before = {stage: (workdir / stage / "manifest.json").stat().st_mtime_ns for stage in STAGES}
+        before = {stage: (workdir / stage / "manifest.json").stat().st_mtime_ns for stage in HeadsChain.STAGES}
         run_experiment(validated(config), workdir, **options)
-        after = {stage: (workdir / stage / "manifest.json").stat().st_mtime_ns for stage in STAGES}
-        return [stage for stage in STAGES if after[stage] != before[stage]]
+        after = {stage: (workdir / stage / "manifest.json").stat().st_mtime_ns for stage in HeadsChain.STAGES}
+        return [stage for stage in HeadsChain.STAGES if after[stage] != before[stage]]
 
     run.workdir = workdir
     return run
@@ -188,7 +189,7 @@ def test_a_complete_run_skips_everything(again):
     [
         (lambda c: setattr(c.compose, "tau", 0.5), ["compose", "evaluate", "report"]),
         (lambda c: setattr(c, "name", "renamed"), ["evaluate", "report"]),
-        (lambda c: setattr(c.data, "limit", 70), list(STAGES)),
+        (lambda c: setattr(c.data, "limit", 70), list(HeadsChain.STAGES)),
     ],
     ids=["tau", "name", "limit"],
 )

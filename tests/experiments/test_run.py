@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.pipeline import STAGES
+from experiments.chains.heads import HeadsChain
 from tests.experiments import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -104,4 +104,4 @@ def test_a_stray_word_is_named(commands):
 
 
 def test_the_stages_are_those_of_the_design():
-    assert STAGES == ("ingest", "rate", "train", "score", "compose", "evaluate", "report")
+    assert HeadsChain.STAGES == ("ingest", "rate", "train", "score", "compose", "evaluate", "report")

@@ -1,0 +1,92 @@
+"""A chain of stages: what each reads, and when it must run again."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import logging
+
+from encore_jax.data import locate
+from encore_jax.errors import InputError
+from experiments.config import RunConfig, to_dict
+from experiments.manifest import run_stage
+from experiments.progress import clock
+from experiments.stages.train import model_sha256
+
+Plan = dict[str, tuple[Callable[[], dict], Callable[[Path], None]]]
+"""Of every stage, in order: what its outputs depend on, and what makes them, given its folder."""
+
+
+class Chain:
+    """What the stages of one run pass to each other; a subclass for every kind of run.
+
+    Args:
+      config: validated.
+      workdir: one folder per stage.
+    """
+
+    STAGES: tuple[str, ...] = ()
+    """Names of the stages, in order; the last one is `report`."""
+
+    def __init__(self, config: RunConfig, workdir: Path):
+        self.config, self.manifests = config, {}
+        self._plain = to_dict(config)
+        self._plain.get("train", {}).pop("checkpoints", None)  # where they are kept changes no result
+        self.at = {stage: workdir / stage for stage in self.STAGES}
+
+    def plan(self) -> Plan:
+        """The stages."""
+        raise NotImplementedError
+
+    def show(self) -> None:
+        """Prints the report of a run that was complete already."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def weights(self) -> str:
+        """Hash of the model's files; fetched and hashed when first needed, before training and scoring."""
+        return model_sha256(self.config.model, self.config.data.offline)
+
+    def outputs(self, *stages: str) -> dict:
+        """Hashes of what these stages wrote."""
+        return {stage: self.manifests[stage]["outputs"] for stage in stages}
+
+    def settings(self, *names: str) -> dict:
+        """The seed and these parts of the configuration, as plain values."""
+        return {name: self._plain[name] for name in ("seed", *names)}
+
+    def everything(self) -> dict:
+        """The whole configuration, as plain values."""
+        return {"config": self._plain}
+
+    def model(self) -> Path:
+        """The model's files, fetched before."""
+        return locate(self.config.model.path, offline=True)
+
+
+def run_chain(chain: Chain, *, rerun: str | None = None, until: str | None = None) -> None:
+    """Runs the stages that are not complete on these inputs.
+
+    Args:
+      chain: of a run.
+      rerun: a stage to run again whatever its manifest says.
+      until: the last stage wanted; all of them if left out.
+
+    Raises:
+      InputError: the chain has no such stage.
+    """
+    for wanted in {rerun, until} - {None}:
+        if wanted not in chain.STAGES:
+            fix = f"use one of {', '.join(chain.STAGES)}"
+            raise InputError(f"there is no stage {wanted!r} here", where="run", fix=fix)
+    plan = chain.plan()
+    for stage in chain.STAGES:
+        inputs, body = plan[stage]
+        chain.manifests[stage], ran = run_stage(chain.at[stage], inputs(), body, again=stage == rerun)
+        logging.info("%s: %s (%s)", stage, "done" if ran else "up to date", clock(chain.manifests[stage]["seconds"]))
+        if stage == chain.STAGES[-1] and not ran:
+            chain.show()
+        if stage == until:
+            return

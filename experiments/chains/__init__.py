@@ -1,0 +1,1 @@
+"""The kinds of runs, each a chain of stages."""

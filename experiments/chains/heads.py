@@ -1,0 +1,55 @@
+"""Rule heads, composed: the seven stages of ENCORE."""
+
+from __future__ import annotations
+
+from experiments.chain import Chain, Plan
+from experiments.stages.compose import compose
+from experiments.stages.evaluate import evaluate
+from experiments.stages.ingest import ingest, source_hashes
+from experiments.stages.rate import rate
+from experiments.stages.report import report, show
+from experiments.stages.score import score
+from experiments.stages.train import train
+
+
+class HeadsChain(Chain):
+    """Heads trained on ratings, composed by every method, evaluated on held-out comparisons."""
+
+    STAGES = ("ingest", "rate", "train", "score", "compose", "evaluate", "report")
+
+    def plan(self) -> Plan:
+        config, at, settings, outputs = self.config, self.at, self.settings, self.outputs
+        everything = self.STAGES[:5]
+        return {
+            "ingest": (
+                lambda: settings("data") | {"sources": source_hashes(config.data)},
+                lambda folder: ingest(config.data, config.seed, folder),
+            ),
+            "rate": (
+                lambda: settings("semi_synthetic") | outputs("ingest"),
+                lambda folder: rate(config.semi_synthetic, config.seed, at["ingest"], folder),
+            ),
+            "train": (
+                lambda: settings("data", "model", "train") | outputs("ingest", "rate") | {"weights": self.weights},
+                lambda folder: train(config, self.weights, at["ingest"], at["rate"], folder),
+            ),
+            "score": (
+                lambda: settings("data", "semi_synthetic") | outputs("ingest", "rate", "train"),
+                lambda folder: score(config, at["ingest"], at["rate"], at["train"], folder),
+            ),
+            "compose": (
+                lambda: settings("compose") | outputs("train", "score"),
+                lambda folder: compose(config, at["train"], at["score"], folder),
+            ),
+            "evaluate": (
+                lambda: self.everything() | outputs(*everything),
+                lambda folder: evaluate(config, *(at[stage] for stage in everything), folder),
+            ),
+            "report": (
+                lambda: outputs("evaluate"),
+                lambda folder: report(at["evaluate"], folder),
+            ),
+        }
+
+    def show(self) -> None:
+        show(self.at["report"])
