@@ -1,0 +1,98 @@
+"""How a rule is put to a language model: prompts of our own wording, versioned and hashed.
+
+The conversation comes first and the rule last, so that all questions about one conversation share a prefix: the local
+judge runs it once, and servers with prefix caching do the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from encore_jax.data.comparison import Message
+from encore_jax.errors import InputError
+from encore_jax.rules import Rule
+
+SPEAKERS = {"system": "SYSTEM", "user": "USER", "assistant": "ASSISTANT"}
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One way to ask.
+
+    Attributes:
+      name: with a version, e.g. "yes_no_irrelevant.1"; wording never changes under a name.
+      system: the system message; "" for none.
+      head: before the conversation.
+      question: after it; `{rule}` stands for the rule's text.
+      answers: the answers offered, of which the first token's probability is read; empty for a number.
+    """
+
+    name: str
+    system: str
+    head: str
+    question: str
+    answers: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (64 hex digits) over the name and every word."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    def messages(self, prompt: Sequence[Message], response: str, rule: Rule) -> tuple[Message, ...]:
+        """The chat that asks about one rule; the same up to the rule for every rule.
+
+        >>> asked = YES_NO_IRRELEVANT.messages([Message("user", "Hi")], "Hello!", Rule("polite", "It is polite."))
+        >>> print(asked[-1].content[-200:])  # doctest: +ELLIPSIS
+        ...
+        Answer with one word: Yes, No or Irrelevant.
+        """
+        turns = [*prompt, Message("assistant", response)]
+        shown = "\n\n".join(f"{SPEAKERS[turn.role]}: {turn.content}" for turn in turns)
+        text = f"{self.head}\n\n{shown}\n\n{self.question.replace('{rule}', rule.text)}"
+        return (*((Message("system", self.system),) if self.system else ()), Message("user", text))
+
+
+YES_NO_IRRELEVANT = Prompt(
+    name="yes_no_irrelevant.1",
+    system="You check conversations with an AI assistant against rules. You answer with one word.",
+    head="Read this conversation with an AI assistant.\n\n--- start of the conversation ---",
+    question=(
+        "--- end of the conversation ---\n\n"
+        "Look at the assistant's last message only. Is the following statement true of it?\n\n"
+        "Statement: {rule}\n\n"
+        "If the statement has nothing to do with this conversation, answer Irrelevant.\n"
+        "Answer with one word: Yes, No or Irrelevant."
+    ),
+    answers=("Yes", "No", "Irrelevant"),
+)
+"""The second paper's kind of question: rating P(Yes) - P(No), relevance 1 - P(Irrelevant)."""
+
+NUMERIC = Prompt(
+    name="numeric.1",
+    system="You rate an AI assistant's messages. You answer with one number.",
+    head="Read this conversation with an AI assistant.\n\n--- start of the conversation ---",
+    question=(
+        "--- end of the conversation ---\n\n"
+        "Look at the assistant's last message only. How well does the following statement describe it?\n\n"
+        "Statement: {rule}\n\n"
+        "Answer with one number from 0 (not at all) to 1 (perfectly), with at most one decimal."
+    ),
+    answers=(),
+)
+"""The first paper's kind of rating: a number from 0 to 1."""
+
+PROMPTS = {prompt.name: prompt for prompt in (YES_NO_IRRELEVANT, NUMERIC)}
+
+
+def find_prompt(name: str) -> Prompt:
+    """The prompt of that name.
+
+    Raises:
+      InputError: there is none.
+    """
+    if name not in PROMPTS:
+        raise InputError(f"{name!r} is unknown", where="prompt", fix=f"use one of {', '.join(PROMPTS)}")
+    return PROMPTS[name]

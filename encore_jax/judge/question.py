@@ -1,0 +1,118 @@
+"""What every judge is asked and what it answers: one rule about one conversation.
+
+A judge is anything with an `identity` and a method `answers`; where it runs (a server, a batch file, this machine's
+devices, a person) shows nowhere else.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from encore_jax.data.comparison import Message, prompt_key
+from encore_jax.rules import Rule
+
+
+def conversation_id(prompt: Sequence[Message], responses: Sequence[str]) -> str:
+    """32 hex digits that depend on every character of a prompt and its responses, in their order.
+
+    >>> len(conversation_id([Message("user", "Hi")], ["Hello!"]))
+    32
+    """
+    content = json.dumps([prompt_key(prompt), *responses])
+    return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+class Key(NamedTuple):
+    """Which rating is meant.
+
+    Attributes:
+      conversation: identifies the prompt and its responses, see `conversation_id`.
+      response: index of the response.
+      rule: the rule's name.
+    """
+
+    conversation: str
+    response: int
+    rule: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """One rule about one response.
+
+    Attributes:
+      key: which rating is wanted.
+      prompt: the conversation up to the response.
+      response: the text that is rated.
+      rule: the criterion.
+    """
+
+    key: Key
+    prompt: tuple[Message, ...]
+    response: str
+    rule: Rule
+
+
+class Status(enum.StrEnum):
+    """What became of a question.
+
+    `OK`: rated. `UNPARSABLE`: the judge answered, but no rating can be read from it. `FAILED`: it did not answer.
+    """
+
+    OK = "ok"
+    UNPARSABLE = "unparsable"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a judge says to one question.
+
+    Attributes:
+      status: whether there is a rating.
+      rating: as the judge gave it, on the scale of its prompt (yes/no: P(Yes) - P(No), in [-1, 1]; numeric: in
+        [0, 1]), not yet oriented by the rule's direction; None unless the status is `OK`.
+      relevance: 1 - P(Irrelevant), in [0, 1], where the prompt offers that answer.
+      evidence: what the rating was read from, as JSON values: raw log-probabilities, text.
+      problem: kind of failure in a few words, the same words for the same kind; "" unless something went wrong.
+    """
+
+    status: Status
+    rating: float | None = None
+    relevance: float | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """All that an answer depends on besides the question; two judges with equal identities are interchangeable.
+
+    Attributes:
+      kind: where answers come from, e.g. "server", "local", "table", "model".
+      model: name of the model, with a revision or hash where there is one.
+      prompt: `Prompt.digest`, or "" where no prompt is shown.
+      decoding: settings of the decoding, as JSON values.
+      label: what its ratings are called in reports: "human-rated", "judge-rated" or "model-rated".
+    """
+
+    kind: str
+    model: str
+    prompt: str = ""
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+    label: str = "judge-rated"
+
+
+class Judge(Protocol):
+    """Answers questions, in any order, each exactly once."""
+
+    identity: Identity
+
+    def answers(self, questions: Iterable[Question]) -> Iterator[tuple[Question, Answer]]:
+        """Yields every question with its answer as soon as there is one; questions are drawn as they are needed."""
+        ...
