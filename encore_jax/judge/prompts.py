@@ -45,9 +45,8 @@ class Prompt:
         """The chat that asks about one rule; the same up to the rule for every rule.
 
         >>> asked = YES_NO_IRRELEVANT.messages([Message("user", "Hi")], "Hello!", Rule("polite", "It is polite."))
-        >>> print(asked[-1].content[-200:])  # doctest: +ELLIPSIS
-        ...
-        Answer with one word: Yes, No or Irrelevant.
+        >>> asked[-1].content.splitlines()[-1]
+        'Answer with one word: Yes, No or Irrelevant.'
         """
         turns = [*prompt, Message("assistant", response)]
         shown = "\n\n".join(f"{SPEAKERS[turn.role]}: {turn.content}" for turn in turns)

@@ -7,7 +7,8 @@ same comparisons (prompt, chosen, rejected), AdamW, gradient clipping at 1, sequ
 same two cores, in processes of their own that take turns, so that other load on the machine falls on both. TRL takes
 8 pairs a step; ours takes two packed rows of 1,024 tokens, which hold 8.3 pairs on average of such data (the number is
 printed). fp32 is fp32 on both sides; bf16 is fp32 master weights with bf16 computation on both sides (autocast in TRL).
-TRL keeps its own defaults otherwise. A round's first two steps (compilation, allocation) are not counted.
+A round's first step (compilation, allocation) is not counted. TRL keeps its own defaults but one: it does not recompute
+activations, which makes it faster; with --trl_checkpointing it does, as by default, and takes less memory.
 
 The last line is one JSON object: per dtype the medians over rounds of pairs per second, tokens processed per pair
 (padding included) and peak memory, and the ratios of the medians; and the packing efficiency over all comparisons.
@@ -26,7 +27,7 @@ import tempfile
 import time
 from pathlib import Path
 
-THREADS, BATCH, LENGTH, ROWS, WARM_UP = 2, 8, 1024, 2, 2
+THREADS, BATCH, LENGTH, ROWS, WARM_UP = 2, 8, 1024, 2, 1
 DTYPES = ("float32", "bfloat16")
 RATE = 1e-5
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6, help="timed steps of a round")
     parser.add_argument("--dtypes", default=",".join(DTYPES))
     parser.add_argument("--remat", default="dots_and_attention", help="ours: what the backward pass keeps")
+    parser.add_argument("--trl_checkpointing", action="store_true", help="TRL: recompute activations, its default")
     parser.add_argument("--worker", nargs=4, metavar=("SIDE", "DTYPE", "ROUND", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
@@ -76,6 +78,7 @@ def _compare(rounds: dict[str, list[dict]]) -> dict:
 def _measure(given, side: str, dtype: str, number: int, folder: str) -> dict:
     """One round in a process of its own."""
     options = [f"--pairs={given.pairs}", f"--steps={given.steps}", f"--remat={given.remat}"]
+    options += ["--trl_checkpointing"] if given.trl_checkpointing else []
     worker = ["--worker", side, dtype, str(number), folder]
     command = [sys.executable, "-m", "experiments.benchmarks.train_throughput", *options, *worker]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
@@ -88,7 +91,7 @@ def _work(given, side: str, dtype: str, number: str, folder: str) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     os.environ.pop("JAX_NUM_CPU_DEVICES", None)  # fake devices would share the cores
     run = {"ours": _ours, "trl": _trl}[side]
-    measured = run(given.pairs, dtype, int(number), given.steps, Path(folder), given.remat)
+    measured = run(given, dtype, int(number), Path(folder))
     times, pairs = measured.pop("times"), measured.pop("pairs")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     result = {"pairs_per_second": sum(pairs) / sum(times), "pairs_per_step": sum(pairs) / len(pairs), "peak_gib": peak}
@@ -114,7 +117,7 @@ def _sequences(path: str, folder: Path):
     return [token for pair in pairs if max(map(len, pair)) <= LENGTH for token in pair]
 
 
-def _ours(path: str, dtype: str, number: int, steps: int, folder: Path, remat: str) -> dict:
+def _ours(given, dtype: str, number: int, folder: Path) -> dict:
     import jax
     import jax.numpy as jnp
 
@@ -126,10 +129,10 @@ def _ours(path: str, dtype: str, number: int, steps: int, folder: Path, remat: s
     from encore_jax.train.settings import TrainSettings
     from experiments.stages.preferences import lay_comparisons, preference_targets
 
-    sequences = _sequences(path, folder)
+    sequences = _sequences(given.pairs, folder)
     trees = lay_comparisons(sequences, LENGTH).trees
     settings = TrainSettings(
-        rows=ROWS, length=LENGTH, loss="bradley_terry", trainable="all", remat=remat, lr=RATE, clip=1.0
+        rows=ROWS, length=LENGTH, loss="bradley_terry", trainable="all", remat=given.remat, lr=RATE, clip=1.0
     )
     program = make_program(load_config(folder), 1, settings, make_mesh(MeshSettings()), steps=1000, dtype=dtype)
     plan = packed_steps(trees, program.shape, number, 1)
@@ -139,7 +142,7 @@ def _ours(path: str, dtype: str, number: int, steps: int, folder: Path, remat: s
     )
     stream = iter(training_batches(trees, preference_targets(len(sequences) // 2), program.shape, number, 1))
     weights, times, pairs = jnp.ones(1), [], []
-    for i in range(WARM_UP + steps):
+    for i in range(WARM_UP + given.steps):
         start = time.perf_counter()
         state, metrics = program.step(state, program.place(next(stream)), weights)
         count = float(metrics["pairs"])  # waits for the step
@@ -151,14 +154,14 @@ def _ours(path: str, dtype: str, number: int, steps: int, folder: Path, remat: s
     return {"times": times, "pairs": pairs, "tokens_per_pair": tokens, "packing_efficiency": efficiency}
 
 
-def _trl(path: str, dtype: str, number: int, steps: int, folder: Path, remat: str) -> dict:
+def _trl(given, dtype: str, number: int, folder: Path) -> dict:
     import torch
     import transformers
     from datasets import Dataset
     from trl import RewardConfig, RewardTrainer
 
     torch.set_num_threads(THREADS)
-    sequences = [[int(t) for t in s] for s in _sequences(path, folder)]
+    sequences = [[int(t) for t in s] for s in _sequences(given.pairs, folder)]
     data = Dataset.from_dict({"chosen_ids": sequences[0::2], "rejected_ids": sequences[1::2]}).shuffle(seed=number)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
@@ -182,9 +185,10 @@ def _trl(path: str, dtype: str, number: int, steps: int, folder: Path, remat: st
             return super().compute_loss(model, inputs, *args, **kwargs)
 
     arguments = RewardConfig(
-        output_dir=str(folder / "trl"), per_device_train_batch_size=BATCH, max_length=LENGTH, max_steps=WARM_UP + steps,
+        output_dir=str(folder / "trl"), per_device_train_batch_size=BATCH, max_length=LENGTH, max_steps=WARM_UP + given.steps,
         learning_rate=RATE, max_grad_norm=1.0, bf16=dtype == "bfloat16", use_cpu=True, report_to=[], save_strategy="no",
         logging_steps=1000, seed=number, optim="adamw_torch", disable_tqdm=True,
+        gradient_checkpointing=given.trl_checkpointing,
     )  # fmt: skip
     trainer = Counting(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, callbacks=[Clock()])
     trainer.train()
