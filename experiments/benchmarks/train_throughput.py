@@ -185,8 +185,8 @@ def _trl(given, dtype: str, number: int, folder: Path) -> dict:
             return super().compute_loss(model, inputs, *args, **kwargs)
 
     arguments = RewardConfig(
-        output_dir=str(folder / "trl"), per_device_train_batch_size=BATCH, max_length=LENGTH, max_steps=WARM_UP + given.steps,
-        learning_rate=RATE, max_grad_norm=1.0, bf16=dtype == "bfloat16", use_cpu=True, report_to=[], save_strategy="no",
+        output_dir=str(folder / "trl"), per_device_train_batch_size=BATCH, max_length=LENGTH,
+        max_steps=WARM_UP + given.steps, learning_rate=RATE, max_grad_norm=1.0, bf16=dtype == "bfloat16", use_cpu=True, report_to=[], save_strategy="no",
         logging_steps=1000, seed=number, optim="adamw_torch", disable_tqdm=True,
         gradient_checkpointing=given.trl_checkpointing,
     )  # fmt: skip
