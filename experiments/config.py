@@ -26,10 +26,12 @@ class DataConfig(Settings):
 
     Attributes:
       source: "pyrit" (human ratings of ten rules from the pinned wheel; comparisons are same-prompt responses of
-        different human severity) or "files".
-      pool: a shipped rule pool's name, or a YAML file.
-      path, format: comparisons of source "files": a path or hf:// uri, and its format ("auto" recognises it).
-      ratings_path, ratings_format: rated responses of source "files"; format "openai_rbr" or "encore".
+        different human severity), "files", or "tfds", a data set that `encore_jax.data.rated_comparisons` prepared.
+      pool: a shipped rule pool's name, or a YAML file; a prepared data set that has ratings has its own.
+      path, format: comparisons of source "files": a path or hf:// uri, and its format ("auto" recognises it). Of source
+        "tfds", the data set's folder; its prompts are split anew, and as it was if seed and test_fraction are the same.
+      ratings_path, ratings_format: rated responses of source "files"; format "openai_rbr" or "encore". Left out,
+        they are those of the comparisons, which then carry ratings of their own.
       most_per_prompt: of source "pyrit", at most so many comparisons of one prompt and rubric; 0 means all. Without
         it, one prompt of 3,644 comparisons supplies 1,211.
       limit: use only so many comparisons, the first by hash; 0 means all.
@@ -48,15 +50,13 @@ class DataConfig(Settings):
     test_fraction: float = 0.5
     offline: bool = False
 
-    def check(self, files: tuple[str, ...] = ("path",)) -> None:
-        """Raises InputError; `files` are the fields that source "files" needs."""
-        one_of("data.source", self.source, ("pyrit", "files"))
+    def check(self) -> None:
+        """Raises InputError."""
+        one_of("data.source", self.source, ("pyrit", "files", "tfds"))
         one_of("data.format", self.format, ("auto", *FORMATS))
         one_of("data.ratings_format", self.ratings_format, ("openai_rbr", "encore"))
-        if self.source == "files":
-            for name in files:
-                if not getattr(self, name):
-                    raise InputError("is empty", where=f"data.{name}", fix=f"give --config.data.{name}=FILE")
+        if self.source != "pyrit" and not self.path:
+            raise InputError("is empty", where="data.path", fix="give --config.data.path=FILE")
         require("data.test_fraction", 0 < self.test_fraction < 1, "lies between 0 and 1")
         require("data.most_per_prompt", self.most_per_prompt >= 0, "is 0 (all) or more")
         require("data.limit", self.limit >= 0, "is 0 (all) or more")
@@ -219,14 +219,13 @@ class ExperimentConfig(RunConfig):
         Raises:
           InputError: naming the field and what it may be.
         """
-        preferences = self.train.loss == "bradley_terry"
-        self.data.check(("path",) if preferences else ("path", "ratings_path"))
+        self.data.check()
         self.model.check()
         self.train.check()
         require(
             "train.length", self.train.length >= max(self.model.buckets), "is at least the longest of model.buckets"
         )
-        if preferences:
+        if self.train.loss == "bradley_terry":
             require("train.method", self.train.method == "gradient", "is gradient for the loss bradley_terry")
         check_mesh(self.mesh)
         self.semi_synthetic.check()

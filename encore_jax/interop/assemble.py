@@ -143,7 +143,8 @@ def assemble(
         shards = []
         for part in distinct:
             block = blocks.pop(part)
-            shards += [jax.device_put(block, device) for device in parts if parts[device] == part]
+            # Waited for, since a transfer under way keeps its block: else all of them would be held twice at once.
+            shards += jax.block_until_ready([jax.device_put(block, d) for d in parts if parts[d] == part])
         return jax.make_array_from_single_device_arrays(shape, sharding, shards)
 
     def is_param(leaf):

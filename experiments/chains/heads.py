@@ -5,8 +5,9 @@ from __future__ import annotations
 from experiments.chain import Chain, Plan
 from experiments.stages.compose import compose
 from experiments.stages.evaluate import evaluate
-from experiments.stages.ingest import ingest, source_hashes
+from experiments.stages.ingest import ingest
 from experiments.stages.rate import rate
+from experiments.stages.records import source_hashes
 from experiments.stages.report import report, show
 from experiments.stages.score import score
 from experiments.stages.train import train

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from experiments.chain import Chain, Plan
 from experiments.stages.agreement import agreement, report_agreement, show_agreement
-from experiments.stages.ingest import ingest, source_hashes
+from experiments.stages.ingest import ingest
 from experiments.stages.preferences import train_preferences
+from experiments.stages.records import source_hashes
 
 
 class PreferenceChain(Chain):

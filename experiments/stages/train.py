@@ -27,6 +27,7 @@ from experiments.progress import track
 from experiments.stages import ingest, rate
 from experiments.stages.gradient import Task, train_by_gradient
 from experiments.stages.heads import Heads, ridge_heads, without_held_out
+from experiments.stages.records import rule_pool
 from experiments.stages.texts import Texts, collect_texts
 
 
@@ -50,7 +51,7 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
     Writes heads-NAME.npz and scores-NAME.npy (scores ``[T, K]`` of every text, NaN if it is too long), rows.npy (the
     rated responses trained on), passport.json and counts.json.
     """
-    pool, ratings, texts = ingest.rule_pool(config.data), rate.load(rated), texts_of(config, ingested)
+    pool, ratings, texts = rule_pool(config.data), rate.load(rated), texts_of(config, ingested)
     path, dtype = locate(config.model.path, offline=True), jnp.dtype(config.model.dtype)
     tokenizer = load_tokenizer(path)
     sequences = token_sequences(tokenizer, texts.texts, config.model.pooling, tokenizer.pad_token_id)

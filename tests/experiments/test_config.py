@@ -83,11 +83,10 @@ def test_values_that_make_no_sense_are_refused_by_field(where, value):
         assert repr(value) in str(caught.value) and "use one of" in caught.value.fix
 
 
-@pytest.mark.parametrize("missing", ["path", "ratings_path"])
-def test_files_must_be_named(missing):
-    data = DataConfig(source="files", **{"path": "a.jsonl", "ratings_path": "b.jsonl"} | {missing: ""})
-    with pytest.raises(InputError, match=rf"data\.{missing}: .*--config\.data\.{missing}=FILE"):
-        validated(ExperimentConfig(data=data))
+@pytest.mark.parametrize("source", ["files", "tfds"])
+def test_files_must_be_named(source):
+    with pytest.raises(InputError, match=r"data\.path: .*--config\.data\.path=FILE"):
+        validated(ExperimentConfig(data=DataConfig(source=source)))
 
 
 def settings_in(config, path="config"):

