@@ -108,9 +108,9 @@ def test_agreement_counts_ties_half_and_compares_pair_by_pair():
     assert first["subsets"]["x"] == {"n": 2, "accuracy": 0.5}
 
 
-def test_ratings_are_needed_by_other_losses_only(files):
+def test_ratings_are_needed_by_other_losses_only(files, tmp_path):
     config = tiny_run.config(files)
     config.data.ratings_path = ""
-    with pytest.raises(InputError, match=r"data\.ratings_path"):
-        validated(config)
+    with pytest.raises(InputError, match=r"no usable rated response.*data\.ratings_path"):
+        run_experiment(validated(config), tmp_path, until="ingest")
     assert tiny(files).data.ratings_path == ""
