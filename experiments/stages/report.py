@@ -1,4 +1,4 @@
-"""Stage 7, report: the results as a page, as tables, and as a summary on the terminal."""
+"""Stage 9, report: the results as a page, as tables, and as a summary on the terminal."""
 
 from __future__ import annotations
 
@@ -34,4 +34,4 @@ def show(folder: Path) -> None:
         with atomic_path(folder.parent / name) as temporary:
             shutil.copyfile(folder / name, temporary)
     print_tables(json.loads((folder / "results.json").read_text(encoding="utf-8")))
-    print(f"\nReport: {folder.parent / 'report.html'}")
+    print(f"\nReport: {folder.parent / 'report.html'}\nEvery comparison: {folder.parent / 'audit.html'}")
