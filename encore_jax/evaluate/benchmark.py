@@ -48,6 +48,8 @@ def judge_items(kind: str, comparisons: Sequence[Comparison], rewards: Sequence[
             is_ties = comparison.subset.lower() == rewardbench2.TIES
             credit[i] = reward[:right].min() > reward[right:].max() if is_ties else rewardbench2.best_of_credit(reward)
         else:
+            if comparison.preferred is None:
+                raise InputError("nobody preferred a response", where=f"comparison {comparison.id}", fix="leave it out")
             others = np.delete(reward, comparison.preferred)
             credit[i] = reward[comparison.preferred] > others.max()
             tie[i] = reward[comparison.preferred] == others.max()

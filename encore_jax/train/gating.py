@@ -104,7 +104,8 @@ def _train(params, state, embedding, prompt, margins, key, *, batch, temperature
         row_key, drop_key = jax.random.split(step_key)
         rows = jax.random.permutation(row_key, margins.shape[0])[:batch]
         loss, gradient = jax.value_and_grad(loss_of)(params, rows, drop_key)
-        updates, state = optimizer.update(gradient, state, params)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer step counts
+            updates, state = optimizer.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state), loss
 
     (params, state), losses = jax.lax.scan(one, (params, state), jax.random.split(key, steps))
@@ -141,8 +142,8 @@ def fit_gate(
             raise InputError(f"{name} {array.shape} must be finite, and not empty", where="fit_gate")
     init_key, train_key = jax.random.split(jax.random.key(seed))
     params = init_gate(init_key, embedding.shape[1], margins.shape[1], settings)
-    cosine = optax.cosine_decay_schedule(settings.lr, max(settings.steps, 1))
-    optimizer = optax.adamw(lambda step: cosine(step.astype(jnp.float32)), weight_decay=settings.weight_decay)
+    schedule = optax.cosine_decay_schedule(settings.lr, max(settings.steps, 1))
+    optimizer = optax.adamw(schedule, weight_decay=settings.weight_decay)
     state, losses = optimizer.init(params), [np.zeros(0, np.float32)]
     starts = range(0, settings.steps, STEPS_AT_ONCE)
     for start in track(starts, float(len(starts))):

@@ -18,7 +18,7 @@ from encore_jax.evaluate.benchmark import KINDS, benchmark_scores, judge_items, 
 from encore_jax.evaluate.benchmark_report import benchmark_table, render_benchmark
 from encore_jax.evaluate.conventions import PEERS, Convention, lay, why_different
 from encore_jax.evaluate.rewardbench import SAFETY_COUNTS, explain_safety
-from encore_jax.interop.reward_model import RewardModel
+from encore_jax.interop.reward_model import BACKBONE, HEADS, PASSPORT, RewardModel
 from encore_jax.train.features import extract_features
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import to_dict
@@ -38,7 +38,7 @@ def data_file(config: BenchmarkConfig) -> tuple[Path, str]:
 def model_hashes(config: BenchmarkConfig) -> dict[str, str]:
     """Of the saved reward model's own files; its passport has the backbone's hash."""
     folder = locate(config.model)
-    return {path.name: file_sha256(path) for path in sorted(folder.iterdir()) if path.suffix != ".npz"}
+    return {name: file_sha256(folder / name) for name in (HEADS, PASSPORT, BACKBONE) if (folder / name).is_file()}
 
 
 def ingest(config: BenchmarkConfig, folder: Path) -> None:
