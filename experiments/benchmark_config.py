@@ -14,7 +14,9 @@ class BenchmarkConfig(RunConfig):
     """A reward model on a benchmark.
 
     Attributes:
-      model: folder of a saved reward model, e.g. runs/quickstart/compose.
+      model: folder of a saved reward model, e.g. runs/quickstart/compose; or a folder or hf:// uri of a
+        ...ForSequenceClassification checkpoint, which is scored as it is.
+      dtype: "float32" or "bfloat16", of such a checkpoint; a saved model has its own.
       data: file in the benchmark's native schema (JSON, JSON Lines, Parquet), or an hf:// uri of one.
       format: "auto" recognises it; rewardbench, rewardbench2 and rm_bench have their own scoring, any other format of
         labelled comparisons is scored as pairs.
@@ -31,6 +33,7 @@ class BenchmarkConfig(RunConfig):
 
     name: str = "benchmark"
     model: str = ""
+    dtype: str = "float32"
     data: str = ""
     format: str = "auto"
     revision: str = ""
@@ -49,6 +52,7 @@ class BenchmarkConfig(RunConfig):
             if not getattr(self, name):
                 raise InputError("is empty", where=f"config.{name}", fix=f"give --config.{name}=...")
         one_of("format", self.format, ("auto", *FORMATS))
+        one_of("dtype", self.dtype, ("float32", "bfloat16"))
         one_of("peer", self.peer, ("", *PEERS))
         require("buckets", all(length > 0 for length in self.buckets), "holds positive row lengths, or nothing")
         require("tokens_per_batch", self.tokens_per_batch > 0, "is positive")

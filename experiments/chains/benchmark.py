@@ -20,7 +20,7 @@ class BenchmarkChain(Chain):
             ),
             "score": (
                 lambda: (
-                    settings("peer", "buckets", "tokens_per_batch")
+                    settings("peer", "dtype", "buckets", "tokens_per_batch")
                     | outputs("ingest")
                     | {"model": model_hashes(config)}
                 ),

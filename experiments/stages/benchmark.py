@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from encore_jax.evaluate.benchmark import KINDS, benchmark_scores, judge_items, 
 from encore_jax.evaluate.benchmark_report import benchmark_table, render_benchmark
 from encore_jax.evaluate.conventions import PEERS, Convention, lay, why_different
 from encore_jax.evaluate.rewardbench import SAFETY_COUNTS, explain_safety
+from encore_jax.interop.checkpoint_reward import checkpoint_files, reward_model_of_checkpoint
 from encore_jax.interop.reward_model import BACKBONE, HEADS, PASSPORT, RewardModel
 from encore_jax.train.features import extract_features
 from experiments.benchmark_config import BenchmarkConfig
@@ -26,6 +28,8 @@ from experiments.manifest import file_sha256, versions
 from experiments.progress import track
 
 PUBLISHED = ("results.json", "report.html")
+CHECKPOINT_BUCKETS = (512, 1024, 2048)
+"""Row lengths for a checkpoint, unless the configuration names some."""
 
 
 def data_file(config: BenchmarkConfig) -> tuple[Path, str]:
@@ -36,9 +40,19 @@ def data_file(config: BenchmarkConfig) -> tuple[Path, str]:
 
 
 def model_hashes(config: BenchmarkConfig) -> dict[str, str]:
-    """Of the saved reward model's own files; its passport has the backbone's hash."""
-    folder = locate(config.model)
-    return {name: file_sha256(folder / name) for name in (HEADS, PASSPORT, BACKBONE) if (folder / name).is_file()}
+    """Of a saved reward model's own files, whose passport has the backbone's hash; of all of a checkpoint's files."""
+    folder = locate(config.model, offline=config.offline)
+    saved = (folder / PASSPORT).is_file()
+    files = [folder / name for name in (HEADS, PASSPORT, BACKBONE)] if saved else checkpoint_files(folder)
+    return {path.name: file_sha256(path) for path in files if path.is_file()}
+
+
+def _model(config: BenchmarkConfig) -> RewardModel:
+    folder = locate(config.model, offline=config.offline)
+    if (folder / PASSPORT).is_file():
+        return RewardModel.from_pretrained(folder, offline=config.offline)
+    digest = hashlib.sha256(json.dumps(model_hashes(config)).encode()).hexdigest()
+    return reward_model_of_checkpoint(folder, config.dtype, config.buckets or CHECKPOINT_BUCKETS, digest)
 
 
 def ingest(config: BenchmarkConfig, folder: Path) -> None:
@@ -65,7 +79,7 @@ def ingest(config: BenchmarkConfig, folder: Path) -> None:
 def score(config: BenchmarkConfig, ingested: Path, folder: Path) -> None:
     """Writes scores-ours.npz, scores-peer.npz if there is a peer, and passport.json."""
     comparisons = list(iter_comparisons(ingested / "comparisons.jsonl"))
-    model = RewardModel.from_pretrained(config.model, offline=config.offline)
+    model = _model(config)
     (folder / "passport.json").write_text(json.dumps(model.passport.to_dict(), indent=1))
     ways = {"ours": Convention(model.passport.pooling)}
     if config.peer:

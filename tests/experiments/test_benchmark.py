@@ -136,6 +136,20 @@ def test_any_labelled_comparisons_are_scored_as_pairs(saved, tmp_path):
     assert results["scores"]["all"]["score"] == pytest.approx(results["subsets"][""]["correct"] / 6)
 
 
+def test_a_checkpoint_with_a_reward_head_is_scored_as_it_is(safety, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    folder = tiny_model.write(tmp_path / "checkpoint")
+    with pytest.raises(InputError, match="its reward head has 0 outputs"):
+        run(folder, safety, tmp_path / "none", buckets=(512,))
+    tensors = load_file(folder / "model.safetensors")
+    head = np.random.default_rng(1).normal(size=(1, 16)).astype(np.float32)
+    save_file(tensors | {"score.weight": head}, folder / "model.safetensors")
+    results = run(folder, safety, tmp_path / "run", buckets=(512,))
+    assert results["passport"]["pooling"] == "hf" and results["passport"]["rules"] == ["reward"]
+    assert results["passport"]["weights"] == [1.0] and results["n"] > 0
+
+
 def test_a_model_must_be_named():
     with pytest.raises(InputError, match="config.model: is empty"):
         validated(BenchmarkConfig(data="x.json"))

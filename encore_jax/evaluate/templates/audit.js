@@ -68,13 +68,14 @@ function head() {
   const bar = by("head");
   bar.style.gridTemplateColumns = columns;
   bar.replaceChildren();
-  const names = [["number", "#", "number"], ["subset", "subset", ""], ["size", "|margin|", ""], ["margin", "margin", "number"]];
+  const names = [["number", "#", "number"], ["subset", "subset", ""], ["size", "outcome", ""], ["margin", "margin", "number"]];
   for (let k = 0; k < rules; k++) names.push([`rule${k}`, String(k + 1), "cell"]);
   names.push(["prompt", "prompt", ""]);
   for (const [sort, text, className] of names) {
     const mark = state.sort === sort ? (state.down ? " ↓" : " ↑") : "";
     const button = element("button", className, rules > 24 && className === "cell" ? mark || "·" : text + mark);
     button.dataset.sort = sort;
+    if (sort === "size") button.title = "sorts by the size of the margin";
     if (className === "cell") button.title = data.rules[Number(sort.slice(4))];
     button.onclick = () => { state.down = state.sort === sort ? !state.down : true; state.sort = sort; changed(); };
     bar.append(button);
