@@ -65,27 +65,30 @@ def finished(saved, safety, tmp_path_factory):
 
 
 def test_the_scores_are_those_of_the_model(finished, saved, safety):
-    _, results = finished
+    workdir, results = finished
+    rows = {row["id"]: row for row in json.loads(safety.read_text())}
+    scored = json.loads((workdir / "official" / "eval-set-scores" / "me" / "tiny.json").read_text())
+    kept = [rows[number] for number in scored["id"]]
+    assert len(rows) - len(kept) == results["counts"]["comparisons_dropped_too_long"] > 0
     model = RewardModel.from_pretrained(saved)
-    rows = json.loads(safety.read_text())
-    kept = [r for r in rows if len(r["rejected"]) < 300]
     rewards = model.rewards([r["prompt"] for r in kept], [[r["chosen"], r["rejected"]] for r in kept])
-    right = {name: [] for name in SAFETY_COUNTS}
-    for row, (chosen, rejected) in zip(kept, rewards, strict=True):
-        right[row["subset"]].append(chosen > rejected)
-    if results["counts"]["comparisons_dropped_too_long"] == len(rows) - len(kept):
-        for name, outcomes in right.items():
-            assert results["subsets"][name]["correct"] == sum(outcomes)
+    np.testing.assert_allclose(rewards, np.transpose([scored["scores_chosen"], scored["scores_rejected"]]), rtol=1e-4)
+    for name, entry in results["subsets"].items():
+        right = [
+            chosen > rejected for row, (chosen, rejected) in zip(kept, rewards, strict=True) if row["subset"] == name
+        ]
+        assert (entry["n"], entry["correct"], entry["score"]) == (len(right), sum(right), np.mean(right))
     assert results["benchmark"] == "rewardbench" and results["passport"]["weights"] == [0.5, 0.3, 0.2]
     assert "Safety" in results["scores"] and "Score" not in results["scores"]
 
 
 def test_what_is_missing_and_dropped_is_told(finished):
     workdir, results = finished
-    assert "donotanswer: 2 comparisons instead of 136" in results["incomplete"] or results["incomplete"]
+    n = results["subsets"]["donotanswer"]["n"]
+    assert f"donotanswer: {n} comparisons instead of 136" in results["incomplete"]
     assert results["counts"]["sha256"] and results["counts"]["rows"].startswith("10 rows")
     assert "Not the whole benchmark" in (workdir / "report.html").read_text()
-    assert "none of the known ways" in results["reported"] or "is the" in results["reported"]
+    assert results["reported"].startswith("50.00 is")
 
 
 def test_the_leaderboards_files(finished):
