@@ -58,4 +58,5 @@ class BenchmarkConfig(RunConfig):
         require("tokens_per_batch", self.tokens_per_batch > 0, "is positive")
         require("replicates", self.replicates >= 100, "is at least 100")
         require("reported_safety", 0 <= self.reported_safety <= 100, "is a percentage")
+        require("official_name", ".." not in self.official_name, "is organisation/name")
         require("limit", self.limit >= 0, "is 0 (all) or more")

@@ -102,7 +102,7 @@ def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, t
         )  # fmt: skip
         weights = np.asarray(gate_weights(gate, jnp.asarray(embedding), chosen.gate.temperature))
         made[GATE] = Baseline("train labels", np.einsum("nrk,nk->nr", scores[compared], weights[prompt]))
-        counts["gate_loss"] = {"first": float(losses[0]), "last": float(losses[-1])}
+        counts["gate_loss"] = {"first": round(float(losses[0]), 4), "last": round(float(losses[-1]), 4)}
     if extras.score is not None and extras.score.shape[1] == 1:
         made[UNTOUCHED] = Baseline("nothing", (features @ np.asarray(extras.score))[:, 0][compared])
     return made, counts

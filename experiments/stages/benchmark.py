@@ -28,6 +28,8 @@ from experiments.manifest import file_sha256, versions
 from experiments.progress import track
 
 PUBLISHED = ("results.json", "report.html")
+OFFICIAL = "official.json"
+"""The leaderboard's result files, by path."""
 CHECKPOINT_BUCKETS = (512, 1024, 2048)
 """Row lengths for a checkpoint, unless the configuration names some."""
 
@@ -129,7 +131,7 @@ def _load(folder: Path, name: str, comparisons: list[Comparison]):
 
 
 def evaluate(config: BenchmarkConfig, ingested: Path, scored: Path, folder: Path) -> None:
-    """Writes results.json and the leaderboard's result files, one file each for scores and rewards."""
+    """Writes results.json, and the leaderboard's result files as one official.json."""
     comparisons = list(iter_comparisons(ingested / "comparisons.jsonl"))
     counts = json.loads((ingested / "counts.json").read_text())
     kind = counts["format"] if counts["format"] in KINDS else "pairs"
@@ -154,8 +156,7 @@ def evaluate(config: BenchmarkConfig, ingested: Path, scored: Path, folder: Path
         results["peer"] = _compare(config, kind, comparisons, (ours, notes, dtype), _load(scored, "peer", comparisons))
     (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
     name = config.official_name or f"encore_jax/{config.name}"
-    for path, text in official_files(kind, name, results, chosen, rewards).items():
-        (folder / f"official-{path.replace('/', '--')}").write_text(text)
+    (folder / OFFICIAL).write_text(json.dumps(official_files(kind, name, results, chosen, rewards)))
 
 
 def _compare(config: BenchmarkConfig, kind: str, comparisons, ours, theirs) -> dict:
@@ -185,9 +186,8 @@ def _compare(config: BenchmarkConfig, kind: str, comparisons, ours, theirs) -> d
 def report(evaluated: Path, folder: Path) -> None:
     """Writes report.html and the result files into the work directory, and shows the table."""
     results = json.loads((evaluated / "results.json").read_text())
-    for path in evaluated.glob("official-*"):
-        (folder / path.name).write_bytes(path.read_bytes())
-    (folder / "results.json").write_bytes((evaluated / "results.json").read_bytes())
+    for name in ("results.json", OFFICIAL):
+        (folder / name).write_bytes((evaluated / name).read_bytes())
     with atomic_path(folder / "report.html") as temporary:
         temporary.write_text(render_benchmark(results), encoding="utf-8")
     show(folder)
@@ -195,13 +195,12 @@ def report(evaluated: Path, folder: Path) -> None:
 
 def show(folder: Path) -> None:
     """Prints a finished report's table; the work directory gets its copies, the leaderboard's files by their paths."""
-    copies = {name: folder / name for name in PUBLISHED}
-    for path in folder.glob("official-*"):
-        copies["official/" + path.name.removeprefix("official-").replace("--", "/")] = path
-    for name, source in copies.items():
+    copies = {name: (folder / name).read_text(encoding="utf-8") for name in PUBLISHED}
+    copies |= {f"official/{path}": text for path, text in json.loads((folder / OFFICIAL).read_text()).items()}
+    for name, text in copies.items():
         target = folder.parent / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(target) as temporary:
-            temporary.write_bytes(source.read_bytes())
+            temporary.write_text(text, encoding="utf-8")
     print(benchmark_table(json.loads((folder / "results.json").read_text())))
     print(f"\nReport: {folder.parent / 'report.html'}")

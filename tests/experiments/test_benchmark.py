@@ -12,7 +12,7 @@ from encore_jax.evaluate.benchmark import benchmark_scores
 from encore_jax.evaluate.conventions import PEERS, Convention, lay
 from encore_jax.interop.passport import Passport
 from encore_jax.interop.reward_model import PASSPORT, RewardModel, save_heads
-from encore_jax.interop.tokenizer import template_digest
+from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.chains.benchmark import BenchmarkChain
 from experiments.config import validated
@@ -27,7 +27,7 @@ def saved(tmp_path_factory):
     backbone = tiny_model.write(folder / "backbone")
     rng = np.random.default_rng(0)
     passport = Passport(
-        model="tiny", model_sha256="0" * 64, template_sha256=template_digest(tiny_model.tokenizer()),
+        model="tiny", model_sha256="0" * 64, template_sha256=template_digest(load_tokenizer(backbone)),
         bos="chat template", pooling="last", pad_id=257, dtype="float32", max_length=256, rules=("a", "b", "c"),
         pool_sha256="1" * 64, data_revision="2" * 64, weights=(0.5, 0.3, 0.2),
     )  # fmt: skip
@@ -127,9 +127,13 @@ def test_a_second_run_skips_and_damage_is_mended(finished, saved, safety, tmp_pa
     ("fixture", "kind"), [("rewardbench2/rows.jsonl", "rewardbench2"), ("rm_bench/total_dataset.json", "rm_bench")]
 )
 def test_other_benchmarks_are_recognised(saved, fixtures, tmp_path, fixture, kind):
-    results = run(saved, fixtures / fixture, tmp_path)
+    data = tmp_path / fixture.rpartition("/")[2]
+    data.write_text((fixtures / fixture).read_text().replace('"id": "8"', '"id": "tied:8"'))
+    results = run(saved, data, tmp_path / "run", peer="hf")
     assert results["benchmark"] == kind and results["subsets"] and results["n"] > 0
     assert all(0 <= entry["score"] <= 1.01 for entry in results["subsets"].values())
+    assert "Score" not in results["scores"]
+    assert kind in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_any_labelled_comparisons_are_scored_as_pairs(saved, tmp_path):
