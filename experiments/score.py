@@ -39,10 +39,9 @@ from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.scorer import Scorer, grouped_trees
 from experiments.manifest import file_sha256, versions
 from experiments.progress import track
+from experiments.score_parts import Parts
 from experiments.score_rows import PLAIN, Item, read_items
 
-KEY = b"encore_jax"
-"""Of the passport and all else that the scores depend on, as JSON, in the Parquet file's metadata."""
 CHUNK = 1024
 """Input rows of a chunk: what a kill can cost, and how far packing looks."""
 
@@ -62,6 +61,14 @@ class Totals(NamedTuple):
     skips: SkipCounter
 
 
+class Chunk(NamedTuple):
+    """Some of the items, and token ids of all their responses unless they are scored already."""
+
+    number: int
+    items: list[Item]
+    sequences: list[np.ndarray] | None
+
+
 def score_file(
     model: RewardModel, source: Path, output: Path, *, format: str = "auto", tokens_per_batch: int = 4096
 ) -> dict:
@@ -75,21 +82,16 @@ def score_file(
       InputError: a malformed input (before anything is scored), or parts that another run left.
     """
     totals = _count(source, format)
-    identity = json.dumps(_identity(model, source, format), sort_keys=True)
-    parts = output.with_name(output.name + ".parts")
-    if not _is_complete(output, identity):
-        _claim(parts, identity, output)
+    parts = Parts(output, _identity(model, source, format), _schema(model.rules))
+    if not parts.complete():
+        parts.claim()
         scorer = Scorer(model, tokens_per_batch=tokens_per_batch)
-        chunks = _chunks(source, format, parts)
-        tokenized = _ahead(lambda chunk: (chunk, _tokenize(scorer, chunk[1])), chunks)
-        size = lambda done: sum(map(_characters, done[0][1]))  # noqa: E731
-        for (number, items), sequences in track(tokenized, float(totals.characters), "score", size):
-            if sequences is not None:
-                table = score_items(scorer, items, sequences)
-                with atomic_path(_part(parts, number)) as temporary:
-                    pq.write_table(table, temporary)
-        _merge(parts, output, identity, _schema(model.rules))
-    shutil.rmtree(parts, ignore_errors=True)
+        chunks = _tokenized(scorer, _chunks(source, format), parts)
+        for chunk in track(chunks, float(totals.characters), "score", lambda chunk: sum(map(_characters, chunk.items))):
+            if chunk.sequences is not None:
+                parts.write(chunk.number, score_items(scorer, chunk.items, chunk.sequences))
+        parts.merge()
+    shutil.rmtree(parts.folder, ignore_errors=True)
     logging.info("%s: %s", source, totals.skips)
     return summary(output)
 
@@ -183,44 +185,23 @@ def _identity(model: RewardModel, source: Path, format: str) -> dict:
     }
 
 
-def _is_complete(output: Path, identity: str) -> bool:
-    return output.exists() and (pq.read_schema(output).metadata or {}).get(KEY, b"").decode() == identity
-
-
-def _claim(parts: Path, identity: str, output: Path) -> None:
-    """Makes the folder of parts, or finds it to be of this very run."""
-    note = parts / "run.json"
-    if parts.exists() and (not note.exists() or note.read_text() != identity):
-        fix = f"delete {parts}, or run that command to its end"
-        raise InputError("holds parts of a run with another model, input or version", where=str(parts), fix=fix)
-    if not parts.exists():
-        with atomic_path(note) as temporary:
-            temporary.write_text(identity)
-
-
-def _part(parts: Path, number: int) -> Path:
-    return parts / f"{number:06d}.parquet"
-
-
-def _chunks(source: Path, format: str, parts: Path) -> Iterator[tuple[int, list[Item], bool]]:
+def _chunks(source: Path, format: str) -> Iterator[list[Item]]:
     items = read_items(source, format, SkipCounter())
-    for number in itertools.count():
-        chunk = list(itertools.islice(items, CHUNK))
-        if not chunk:
-            return
-        yield number, chunk, _part(parts, number).exists()
+    while chunk := list(itertools.islice(items, CHUNK)):
+        yield chunk
 
 
-def _tokenize(scorer: Scorer, items: Sequence[Item]) -> list[np.ndarray]:
-    return scorer.tokenize([(item.prompt, response) for item in items for response in item.responses])
+def _tokenized(scorer: Scorer, chunks: Iterator[list[Item]], parts: Parts) -> Iterator[Chunk]:
+    """Chunks with token ids, except those that are done; each is tokenised while the one before is scored."""
 
+    def tokenize(number: int, items: list[Item]) -> Chunk:
+        texts = [(item.prompt, response) for item in items for response in item.responses]
+        return Chunk(number, items, None if parts.has(number) else scorer.tokenize(texts))
 
-def _ahead(function, items: Iterator) -> Iterator:
-    """`map`, with the next result made in a thread while the caller works on this one."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = None
-        for item in items:
-            started = pool.submit(function, item)
+        for number, items in enumerate(chunks):
+            started = pool.submit(tokenize, number, items)
             if waiting is not None:
                 yield waiting.result()
             waiting = started
@@ -246,13 +227,6 @@ def _reason(long: np.ndarray, length: np.ndarray, longest: int) -> str | None:
         return None
     each = ", ".join(f"response {i}: {length[i]}" for i in long[:5])
     return f"{long.size} of {len(length)} responses have more than {longest} tokens ({each})"
-
-
-def _merge(parts: Path, output: Path, identity: str, schema: pa.Schema) -> None:
-    schema = schema.with_metadata({KEY: identity.encode()})
-    with atomic_path(output) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for path in sorted(parts.glob("[0-9]*.parquet")):
-            writer.write_table(pq.read_table(path).cast(schema))
 
 
 def main(argv: list[str]) -> None:

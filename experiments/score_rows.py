@@ -48,10 +48,8 @@ def read_items(path: Path, format: str, skips: SkipCounter) -> Iterator[Item]:
         format = _recognised(path)
     if format == PLAIN:
         for where, row in read_rows(path):
-            with located(where):
-                item = _plain(row, where)
             skips.kept += 1
-            yield item
+            yield _plain(row, where)
     else:
         for comparison in read_comparisons(path, format, skips=skips):
             yield Item(comparison.id, comparison.prompt, comparison.responses, comparison.preferred)
@@ -65,17 +63,20 @@ def _recognised(path: Path) -> str:
 
 
 def _plain(row: dict, where: str) -> Item:
-    prompt = parse_prompt(require(row, "prompt", object, where))
-    if not prompt or prompt[-1].role != "user":
-        raise InputError("does not end with the user's turn", where="prompt", fix="put what follows into the response")
-    if "responses" in row:
-        responses = require(row, "responses", list, where)
-    else:
-        responses = [require(row, "response", str, where)]
-    if not responses:
-        raise InputError("is empty", where="responses", fix="leave the row out")
-    texts = tuple(Message("assistant", text).content for text in responses)
-    preferred = row.get("preferred")
-    if preferred is not None and (type(preferred) is not int or not 0 <= preferred < len(texts)):
-        raise InputError(f"{preferred!r} is no index of {len(texts)} responses", where="preferred", fix="correct it")
-    return Item(str(row.get("id") or Path(where).name), prompt, texts, preferred)
+    prompt = require(row, "prompt", object, where)
+    one = "responses" not in row
+    responses = [require(row, "response", str, where)] if one else require(row, "responses", list, where)
+    with located(where):
+        prompt = parse_prompt(prompt)
+        if not prompt or prompt[-1].role != "user":
+            fix = "put what follows into the response"
+            raise InputError("does not end with the user's turn", where="prompt", fix=fix)
+        if not responses:
+            raise InputError("is empty", where="responses", fix="leave the row out")
+        texts = tuple(Message("assistant", text).content for text in responses)
+        preferred = row.get("preferred")
+        if preferred is not None and (type(preferred) is not int or not 0 <= preferred < len(texts)):
+            raise InputError(
+                f"{preferred!r} is no index of {len(texts)} responses", where="preferred", fix="correct it"
+            )
+    return Item(Path(where).name if row.get("id") is None else str(row["id"]), prompt, texts, preferred)

@@ -40,9 +40,7 @@ def in_memory(seed: int = 0, pooling: str = "last", buckets: tuple[int, ...] = B
     rng, cfg = np.random.default_rng(seed), tiny_model.decoder_config()
     kernel = rng.standard_normal((cfg.width, len(RULES))).astype(np.float32)
     bias = rng.standard_normal(len(RULES)).astype(np.float32)
-    return RewardModel(
-        cfg, tiny_model.draw(seed), tiny_model.tokenizer(), kernel, bias, passport(pooling), buckets
-    )
+    return RewardModel(cfg, tiny_model.draw(seed), tiny_model.tokenizer(), kernel, bias, passport(pooling), buckets)
 
 
 def write(folder: Path, seed: int = 0) -> Path:

@@ -72,7 +72,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one, which is printed")
     parser.add_argument("--tokens_per_batch", type=int, default=4096, help="that go through the model at once")
-    parser.add_argument("--max_waiting_tokens", type=int, default=0, help=f"beyond which 429; {QUEUE} batches by default")
+    parser.add_argument(
+        "--max_waiting_tokens", type=int, default=0, help=f"beyond which 429; {QUEUE} batches by default"
+    )
     parser.add_argument("--max_body_mib", type=float, default=4.0, help="beyond which 413")
     parser.add_argument("--max_texts", type=int, default=1024, help="in one request, beyond which 413")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds, beyond which 504")

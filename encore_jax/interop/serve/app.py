@@ -219,4 +219,3 @@ def _too_large(most: int) -> Refused:
 
 def _shutting_down() -> Refused:
     return Refused(503, "the server is shutting down", fix="ask another one", retry_after=1)
-

@@ -127,5 +127,3 @@ class Service:
             where=f"text {i}",
             fix="leave it out; nothing is truncated here",
         )
-
-
