@@ -2,7 +2,7 @@
 
     python -m experiments.score --model=runs/quickstart/compose/model --input=pairs.jsonl --output=scores.parquet
 
-The input is anything `encore_jax.data.read_comparisons` knows, or rows {"prompt", "responses"} or {"prompt", "response"}.
+The input is anything `encore_jax.data.read_comparisons` knows, or rows {"prompt", "responses"}, {"prompt", "response"}.
 The output has a row per input row, in order: id, rewards of its n responses, best (index of the highest), preferred (if
 the file says), a list of n scores for every rule (column "score:RULE"), tokens, and reason: why something is null (a
 response that is longer than the model takes; nothing is truncated). The model's passport is in the file's metadata,

@@ -19,11 +19,15 @@ from experiments.score_rows import read_items
 from tests.experiments import tiny_reward_model
 
 ROWS = [
-    {"id": f"row {i}", "prompt": f"Question {i % 7}?", "responses": [f"Answer {i}.", "No.", "Sure! " * (1 + i % 5)][: 1 + i % 3]}
+    {
+        "id": f"row {i}",
+        "prompt": f"Question {i % 7}?",
+        "responses": [f"Answer {i}.", "No.", "Sure! " * (1 + i % 5)][: 1 + i % 3],
+    }
     for i in range(40)
-]  # fmt: skip
+]
 ROWS[11]["responses"] = ["No.", "far too long " * 40, ""]
-ROWS[12]["preferred"] = 0
+ROWS[13]["preferred"] = 0
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +52,11 @@ def whole(files, model):
 def test_every_score_is_that_of_its_text_alone(model, whole):
     _, table = whole
     assert table.column("id").to_pylist() == [row["id"] for row in ROWS]
-    for row, got in zip(ROWS, table.to_pylist(), strict=True):
-        if got["reason"]:
-            continue
-        (expected,) = model.scores([row["prompt"]], [row["responses"]])
+    kept = [i for i in range(len(ROWS)) if i != 11]
+    texts = [((Message("user", ROWS[i]["prompt"]),), response) for i in kept for response in ROWS[i]["responses"]]
+    alone = iter(tiny_reward_model.scores_alone(model, texts))
+    for got, row in ((table.slice(i, 1).to_pylist()[0], ROWS[i]) for i in kept):
+        expected = np.array([next(alone) for _ in row["responses"]])
         for k, rule in enumerate(model.rules):
             np.testing.assert_allclose(got[f"score:{rule}"], expected[:, k], atol=2e-5)
         rewards = np.asarray(compose(expected, model.weights))
@@ -65,12 +70,11 @@ def test_what_is_too_long_is_null_with_a_reason(whole):
     assert [reward is None for reward in row["rewards"]] == [False, True, False] and row["best"] is None
     assert "1 of 3 responses have more than 256 tokens (response 1: " in row["reason"]
     assert row["tokens"][1] > 256 and row["score:privacy"][1] is None
+    responses = sum(len(row["responses"]) for row in ROWS)
     assert counts == {
-        "rows": 40,
-        "responses": sum(len(row["responses"]) for row in ROWS),
-        "too_long": 1,
-        "rows_with_reason": 1,
-    } | ({"judged": 1, "accuracy": counts["accuracy"], "ties": 0} if len(ROWS[12]["responses"]) > 1 else {})
+        **{"rows": 40, "responses": responses, "too_long": 1, "rows_with_reason": 1},
+        **{"judged": 1, "accuracy": counts["accuracy"], "ties": 0},
+    }
 
 
 def test_the_passport_travels_with_the_scores(files, model, whole):

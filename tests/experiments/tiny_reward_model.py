@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from encore_jax.interop.passport import Passport
 from encore_jax.interop.reward_model import RewardModel
+from encore_jax.interop.sequences import token_sequences
 from encore_jax.interop.tokenizer import template_digest
+from encore_jax.model.decoder import Backbone
 from tests.experiments import tiny_model
 
 RULES = ("violence", "privacy", "kindness")
@@ -48,3 +51,16 @@ def write(folder: Path, seed: int = 0) -> Path:
     tiny_model.write(folder / "backbone", seed)
     in_memory(seed).save(folder / "model", str(folder / "backbone"))
     return folder / "model"
+
+
+def scores_alone(model: RewardModel, texts) -> np.ndarray:
+    """Scores ``[N, K]``, each text as a plain causal sequence in a row of its own; what follows it cannot matter."""
+    sequences = token_sequences(model.tokenizer, texts, model.passport.pooling, model.tokenizer.pad_token_id)
+    tokens = np.full((len(texts), max(map(len, sequences))), 7, np.int32)
+    for row, sequence in zip(tokens, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    position = np.tile(np.arange(tokens.shape[1], dtype=np.int32), (len(tokens), 1))
+    apply = jax.jit(Backbone(model.cfg).apply)
+    hidden = apply({"params": model.params}, tokens, np.ones_like(tokens), np.zeros_like(tokens), position)
+    ends = np.asarray(hidden)[np.arange(len(tokens)), [len(sequence) - 1 for sequence in sequences]]
+    return ends @ model.kernel + model.bias

@@ -35,12 +35,20 @@ def scores(scorer):
     return scorer.score_texts(TEXTS)
 
 
-def test_equal_to_every_text_alone(model, scorer, scores):
-    assert scores.dtype == np.float32 and np.ptp(scores, axis=0).min() > 0.1
-    alone = np.concatenate([scorer.score_texts([text]) for text in TEXTS])
-    np.testing.assert_allclose(scores, alone, atol=2e-5)
-    by_hand = np.concatenate([model.scores([prompt], [[answer]])[0] for prompt, answer in TEXTS[:3]])
-    np.testing.assert_allclose(scores[:3], by_hand, atol=2e-5)
+@pytest.mark.parametrize("pooling", ["last", "hf"])
+def test_equal_to_every_text_alone(pooling):
+    model = tiny_reward_model.in_memory(pooling=pooling)
+    got = Scorer(model, tokens_per_batch=1024, devices=jax.devices()[:1]).score_texts(TEXTS)
+    assert got.dtype == np.float32 and np.ptp(got, axis=0).min() > 0.1
+    np.testing.assert_allclose(got, tiny_reward_model.scores_alone(model, TEXTS), atol=2e-5)
+
+
+def test_a_reward_model_scores_prompt_by_prompt(model, scores):
+    got = model.scores(PROMPTS, [ANSWERS] * len(PROMPTS))
+    assert [part.shape for part in got] == [(len(ANSWERS), 3)] * len(PROMPTS)
+    np.testing.assert_allclose(np.concatenate(got), scores, atol=2e-5)
+    with pytest.raises(InputError, match="more than 256"):
+        model.scores(["x" * 300], [["No."]])
 
 
 def test_equal_on_all_devices(model, scores):

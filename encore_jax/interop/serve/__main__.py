@@ -99,7 +99,8 @@ def serve(given: argparse.Namespace) -> None:
         raise InputError("everybody could use the model", where=f"--host={given.host}", fix=fix)
     model = RewardModel.from_pretrained(given.model)
     scorer = Scorer(model, tokens_per_batch=given.tokens_per_batch)
-    logging.info("compiling %d shapes: %s", len(scorer.shapes), ", ".join("%dx%d" % shape for shape in scorer.shapes))
+    shapes = ", ".join(f"{shape.rows}x{shape.length}" for shape in scorer.shapes)
+    logging.info("compiling %d shapes: %s", len(scorer.shapes), shapes)
     scorer.warm_up()
     metrics = Metrics()
     waiting = given.max_waiting_tokens or QUEUE * scorer.shapes[-1].tokens

@@ -53,7 +53,7 @@ class Ask(NamedTuple):
 
 
 def score(body: Mapping[str, Any], served: Served) -> Ask:
-    """``POST /v1/score``: ``{"prompt", "responses"}``, or many of these as ``{"items": [...]}``; ``"explain": true``."""
+    """``POST /v1/score``: ``{"prompt", "responses"}``, or ``{"items": [...]}`` of these; ``"explain": true``."""
     explain = _flag(body, "explain")
     items = _list(body, "items") if "items" in body else [body]
     texts, groups = [], []
