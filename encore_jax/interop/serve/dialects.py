@@ -16,6 +16,7 @@ import numpy as np
 
 from encore_jax.data.comparison import Message, parse_prompt
 from encore_jax.errors import InputError
+from encore_jax.interop.rl import completion_text
 from encore_jax.interop.sequences import Text
 
 Conversation = Text | str
@@ -213,20 +214,6 @@ def rewards(body: Mapping[str, Any], served: Served) -> Ask:
         for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
     ]
     return Ask(texts, True, lambda scores, lengths: {"rewards": _numbers(served.rewards(scores))})
-
-
-def completion_text(completion: Any, where: str = "completion") -> str:
-    """A completion as text: itself, or the content of the one assistant message that it is a list of.
-
-    Raises:
-      InputError: it is neither.
-    """
-    if isinstance(completion, str):
-        return _text(completion, where)
-    messages = parse_prompt(completion, where)
-    if len(messages) != 1 or messages[0].role != "assistant":
-        raise InputError("not one assistant message", where=where, fix="give a text, or one message")
-    return messages[0].content
 
 
 DIALECTS: dict[str, Callable[..., Ask]] = {
