@@ -1,6 +1,7 @@
 """Requests made of valid ones by damaging them: the server answers each, never fails, and never gives a wrong score."""
 
 import asyncio
+import copy
 import json
 import random
 
@@ -65,7 +66,7 @@ def spoil(rng: random.Random, node) -> None:
             del node[key]
             return
         else:
-            node[key] = rng.choice(ODD)
+            node[key] = copy.deepcopy(rng.choice(ODD))
             return
 
 
