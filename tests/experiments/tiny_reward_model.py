@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -12,6 +13,8 @@ from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.sequences import token_sequences
 from encore_jax.interop.tokenizer import template_digest
 from encore_jax.model.decoder import Backbone
+from experiments.config import ModelConfig
+from experiments.stages.train import model_sha256
 from tests.experiments import tiny_model
 
 RULES = ("violence", "privacy", "kindness")
@@ -48,8 +51,10 @@ def in_memory(seed: int = 0, pooling: str = "last", buckets: tuple[int, ...] = B
 
 def write(folder: Path, seed: int = 0) -> Path:
     """The same, saved: the backbone in `folder`/backbone, the reward model in `folder`/model."""
-    tiny_model.write(folder / "backbone", seed)
-    in_memory(seed).save(folder / "model", str(folder / "backbone"))
+    backbone, model = tiny_model.write(folder / "backbone", seed), in_memory(seed)
+    digest = model_sha256(ModelConfig(path=str(backbone)), offline=True)
+    named = dataclasses.replace(model, passport=dataclasses.replace(model.passport, model_sha256=digest))
+    named.save(folder / "model", str(backbone))
     return folder / "model"
 
 

@@ -89,6 +89,8 @@ class App:
     async def _health(self, request: Request) -> Response:
         if self.draining:
             return JSONResponse({"status": "shutting down"}, 503)
+        if not self._service.batcher.alive:
+            return JSONResponse({"status": "the batcher has stopped"}, 500)
         return JSONResponse({"status": "ok", "model": self._service.served.name})
 
     async def _show_metrics(self, request: Request) -> Response:

@@ -95,6 +95,11 @@ class Batcher:
         self._thread.join(timeout)
 
     @property
+    def alive(self) -> bool:
+        """Whether it works off what waits."""
+        return self._thread.is_alive()
+
+    @property
     def waiting_tokens(self) -> int:
         """Tokens of texts that are not yet in a batch."""
         return self._tokens

@@ -10,8 +10,8 @@ import numpy as np
 from encore_jax.data.prefix_tree import PrefixTree
 from encore_jax.interop.scorer import Shape, grouped_trees
 
-WINDOW = 4
-"""So many batches' worth of waiting tokens are looked at; who comes later waits, whatever would fit."""
+WINDOW = 3
+"""So many batches' worth of waiting tokens, shared prefixes counted once, are looked at; who comes later waits."""
 
 
 class Batch(NamedTuple):
@@ -37,10 +37,16 @@ def next_batch(
       lengths: tokens of each sequence.
     """
     longest = max(shape.length for shape in shapes)
-    seen = max(1, int(np.searchsorted(np.cumsum(lengths), WINDOW * shapes[-1].tokens, side="right")))
-    trees = grouped_trees(sequences[:seen], groups[:seen], range(seen), longest)
+    enough = WINDOW * shapes[-1].tokens
+    seen = max(1, int(np.searchsorted(np.cumsum(lengths), enough, side="right")))
+    while True:
+        trees = grouped_trees(sequences[:seen], groups[:seen], range(seen), longest)
+        total = sum(map(len, trees))
+        if seen == len(sequences) or total > enough:
+            break
+        seen = min(2 * seen, len(sequences))
     if seen == len(sequences):
-        total, by_size = sum(map(len, trees)), sorted(trees, key=len, reverse=True)
+        by_size = sorted(trees, key=len, reverse=True)
         for shape in shapes:
             if shape.tokens >= total:
                 rows, placed = _first_fit(by_size, shape)

@@ -187,6 +187,7 @@ def test_health_models_and_metrics(serve):
     good(app, "/v1/score", {"prompt": "Hi", "responses": ["No.", "Yes."]})
     ask(app, "/v1/score", b"{")
     assert ask(app, "/health", method="GET").json() == {"status": "ok", "model": "tiny"}
+    assert ask(serve(start=False), "/health", method="GET").status == 500
     models = ask(app, "/v1/models", method="GET").json()["data"]
     assert [one["id"] for one in models] == ["tiny", "tiny/rules"]
     page = ask(app, "/metrics", method="GET").body.decode()
