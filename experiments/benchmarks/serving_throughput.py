@@ -26,7 +26,7 @@ import tempfile
 import time
 from pathlib import Path
 
-THREADS, RULES, BUCKETS = 2, 10, (128, 256, 512)
+THREADS, RULES, BUCKETS = 2, 10, (512,)
 
 
 def main() -> None:
