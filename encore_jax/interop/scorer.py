@@ -18,8 +18,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, lay_out, make_trees, pack_rows
-from encore_jax.errors import InputError
-from encore_jax.interop.sequences import Text, prompt_trees, token_sequences
+from encore_jax.interop.sequences import Text, check_finite, prompt_trees, token_sequences
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.heads import rule_scores
 
@@ -159,13 +158,7 @@ class Scorer:
 
 def _keep(scores: np.ndarray, pending: Pending) -> None:
     keys, got = pending.collect()
-    bad = np.flatnonzero(~np.isfinite(got).all(1))
-    if bad.size:
-        raise InputError(
-            f"the scores of {bad.size} texts in a batch are not finite",
-            where=f"text {keys[bad[0]]}",
-            fix="check the model's weights; if they are sound, compute in float32",
-        )
+    check_finite(got, keys, "scores")
     scores[keys] = got
 
 
