@@ -69,7 +69,7 @@ def test_too_long_is_nan_and_harms_nobody(scorer, scores):
 
 
 def test_nothing_is_compiled_after_warming_up(model):
-    scorer = Scorer(model, tokens_per_batch=512, devices=jax.devices()[:1])
+    scorer = Scorer(model, tokens_per_batch=256, devices=jax.devices()[:1])
     scorer.warm_up()
     compiled = scorer._scores._cache_size()
     assert compiled == len(scorer.shapes)
