@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ipaddress
+import logging
 import os
 import sys
 from pathlib import Path
@@ -26,7 +27,6 @@ from pathlib import Path
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is not installed is no news
 
 import uvicorn
-from absl import logging
 
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
@@ -35,6 +35,7 @@ from encore_jax.interop.serve.app import App, Limits
 from encore_jax.interop.serve.metrics import Metrics
 from encore_jax.interop.serve.service import Service
 
+_LOG = logging.getLogger("encore_jax.serve")
 TOKEN = "ENCORE_SERVE_TOKEN"
 QUEUE = 64
 """By default so many batches' worth of tokens may wait."""
@@ -52,7 +53,7 @@ class Server(uvicorn.Server):
         if self._draining:
             self.should_exit = self.force_exit = True
             return
-        logging.info("shutting down: %d requests are open", self._app.open)
+        _LOG.info("shutting down: %d requests are open", self._app.open)
         self._draining = asyncio.get_running_loop().create_task(self._drain())
 
     async def _drain(self) -> None:
@@ -78,8 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--max_body_mib", type=float, default=4.0, help="beyond which 413")
     parser.add_argument("--max_texts", type=int, default=1024, help="in one request, beyond which 413")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds, beyond which 504")
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
+    logging.basicConfig(format="%(levelname)s:     %(message)s")
+    _LOG.setLevel(logging.INFO)
     try:
         serve(parser.parse_args(arguments))
     except InputError as error:
@@ -100,7 +101,7 @@ def serve(given: argparse.Namespace) -> None:
     model = RewardModel.from_pretrained(given.model)
     scorer = Scorer(model, tokens_per_batch=given.tokens_per_batch)
     shapes = ", ".join(f"{shape.rows}x{shape.length}" for shape in scorer.shapes)
-    logging.info("compiling %d shapes: %s", len(scorer.shapes), shapes)
+    _LOG.info("compiling %d shapes: %s", len(scorer.shapes), shapes)
     scorer.warm_up()
     metrics = Metrics()
     waiting = given.max_waiting_tokens or QUEUE * scorer.shapes[-1].tokens
@@ -111,7 +112,7 @@ def serve(given: argparse.Namespace) -> None:
     config = uvicorn.Config(app.asgi, given.host, given.port, log_level="info", access_log=False)
     Server(config, app).run()
     service.close()
-    logging.info("everything accepted is answered")
+    _LOG.info("everything accepted is answered")
 
 
 def is_loopback(host: str) -> bool:

@@ -7,11 +7,11 @@ import contextlib
 import dataclasses
 import hmac
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from absl import logging
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -147,7 +147,7 @@ class App:
         except ClientDisconnect:
             return Response(status_code=LEFT)
         except Exception:
-            logging.exception("a request to %s failed", path)
+            logging.getLogger(__name__).exception("a request to %s failed", path)
             return Refused(500, "the server failed; its log says how").response()
 
     async def _answer(self, path: str, request: Request) -> dict[str, Any]:
