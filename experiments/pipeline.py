@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from experiments.ablation_config import AblateConfig
 from experiments.chain import Chain, run_chain
+from experiments.chains.ablation import AblationChain
 from experiments.chains.heads import HeadsChain
 from experiments.chains.preferences import PreferenceChain
 from experiments.config import RunConfig
@@ -12,6 +14,8 @@ from experiments.config import RunConfig
 
 def chain_of(config: RunConfig, workdir: Path) -> Chain:
     """The chain of stages that carries out this configuration in this work directory."""
+    if isinstance(config, AblateConfig):
+        return AblationChain(config, workdir)
     if config.train.loss == "bradley_terry":
         return PreferenceChain(config, workdir)
     return HeadsChain(config, workdir)
