@@ -34,8 +34,8 @@ class Tile(NamedTuple):
     settings: int
 
 
-CACHED = Tile(512, 512)
-"""For CPUs: a megabyte of margins, which stays in a core's cache between the product and the counting."""
+CACHED = Tile(2048, 256)
+"""For CPUs: two megabytes of margins, which stay in the cores' caches between the product and the counting."""
 WIDE = Tile(2048, 4096)
 """For accelerators."""
 
