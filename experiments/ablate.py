@@ -7,9 +7,9 @@
 ratings and rated ``[R, K]``, rating_cluster ``[R]``, and for "train" and "test" PART.scores ``[N, 2, K]``,
 PART.preferred, PART.cluster and PART.subset ``[N]``; name, label, description.
 
-WORKDIR/decide/part-*.parquet (give readers this pattern) hold a row per setting: its number (index), what it chooses on every axis,
-accuracy (ties half), correct, ties; prepare/subsets.parquet names the rules of each subset. WORKDIR gets results.json
-and report.html. Killed and run again, it continues after the last complete part.
+WORKDIR/decide/part-*.parquet (give readers this pattern) hold a row per setting: its number (index), what it chooses on
+every axis, accuracy (ties half), correct, ties; prepare/subsets.parquet names the rules of each subset. WORKDIR gets
+results.json and report.html. Killed and run again, it continues after the last complete part.
 """
 
 from __future__ import annotations

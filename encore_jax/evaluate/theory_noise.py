@@ -154,8 +154,8 @@ def noise_claims(key, pairs: int, repeats: int) -> list[Claim]:
     return [
         noise_claim(
             "guess-bimodal", "Guessing smears ratings that stand at the ends, so entropy rises as accuracy falls",
-            "P = (1 - λ) P₀ + λ / L: a mixture with the even distribution, which has the largest entropy; entropy is concave, "
-            "so it can only rise with λ. Accuracy falls from 1 to ½.",
+            "P = (1 - λ) P₀ + λ / L: a mixture with the even distribution, whose entropy is largest; as entropy is "
+            "concave, it can only rise with λ. Accuracy falls from 1 to ½.",
             keys[0], "guess", (0.05, 0.2, 0.4, 0.6, 0.8, 0.95), 0.5, "<", sizes,
         ),
         even_quality(keys[1], pairs, repeats),
@@ -176,7 +176,7 @@ def noise_claims(key, pairs: int, repeats: int) -> list[Claim]:
         ),
         noise_claim(
             "flip-even", "Misreading a rule does not move entropy where good and bad are equally frequent",
-            "A flip exchanges the two halves of the ratings, which are alike: H = log 2 for every λ; accuracy is 1 - λ.",
+            "A flip exchanges the two halves of the ratings, which are alike: H = log 2 throughout. Accuracy is 1 - λ.",
             keys[5], "flip", (0.05, 0.2, 0.4), 0.5, "=", sizes,
         ),
         noise_claim(
