@@ -16,7 +16,7 @@ class AblateConfig(RunConfig):
 
     Attributes:
       scores: the view to work on: view-NAME.npz, as the score stage of a run writes it and `View` documents it.
-      features: features-NAME.npz beside it; then heads are fitted anew on every draw of the training prompts. "" leaves
+      features: features.npz beside it; then heads are fitted anew on every draw of the training prompts. "" leaves
         the view's scores as they are, and a draw changes only the ratings that entropies come from.
       taus: temperatures; inf means equal weights.
       grids: of ratings, each "N levels" or "N bins".

@@ -96,7 +96,7 @@ def even_quality(key, pairs: int, repeats: int) -> Claim:
     entropies, accuracies = [], []
     for repeat in jax.random.split(key, repeats):
         of_quality, of_judges = jax.random.split(repeat)
-        quality = jax.random.randint(of_quality, (2 * pairs,), 0, levels) / jnp.float32(levels - 1)
+        quality = jax.random.randint(of_quality, (2 * pairs,), 0, levels).astype(jnp.float32) / (levels - 1)
         ratings = answers(quality, strength, jax.random.uniform(of_judges, (2, 2 * pairs, 3)), "guess", levels)
         counts = rating_counts(ratings, jnp.ones(ratings.shape, bool), jnp.asarray(level_edges(levels), jnp.float32))
         entropies.append(np.asarray(entropy_of_counts(counts)))
@@ -129,8 +129,8 @@ def finer_grid(key, pairs: int, repeats: int) -> Claim:
     """Two faultless judges, one on a finer grid."""
     tau, fine, ratios, accuracies = 2.0, 10, [], []
     for repeat in jax.random.split(key, repeats):
-        jitter = jax.random.randint(repeat, (2, pairs), 0, fine // 2)
-        good, bad = (jitter[0] + fine // 2) / jnp.float32(fine - 1), jitter[1] / jnp.float32(fine - 1)
+        jitter = jax.random.randint(repeat, (2, pairs), 0, fine // 2).astype(jnp.float32)
+        good, bad = (jitter[0] + fine // 2) / (fine - 1), jitter[1] / (fine - 1)
         ratings = jnp.stack([jnp.concatenate([jnp.ones(pairs), jnp.zeros(pairs)]), jnp.concatenate([good, bad])], 1)
         counts = rating_counts(ratings, jnp.ones(ratings.shape, bool), jnp.asarray(level_edges(fine), jnp.float32))
         coarse_h, fine_h = np.asarray(entropy_of_counts(counts), np.float64)

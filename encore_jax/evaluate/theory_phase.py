@@ -15,7 +15,7 @@ import numpy as np
 
 from encore_jax.composition import entropy_of_counts, entropy_weights, level_edges, margin_accuracy, rating_counts
 from encore_jax.evaluate import theory_closed as closed
-from encore_jax.evaluate.theory_claims import ROUNDING, STANDARD_ERRORS, Claim, Row
+from encore_jax.evaluate.theory_claims import ROUNDING, Claim, Row, tolerated
 from encore_jax.judge.simulated import answers
 
 JUDGES, LEVELS, TAU = 3, 5, 2.0
@@ -81,6 +81,7 @@ def phase_diagram(key, pairs: int, repeats: int) -> list[dict]:
                     "uniform": of_uniform,
                     "predicted": of_encore - of_uniform,
                     "measured": float(gain[i].mean()),
+                    "repeats": repeats,
                     "error": float(gain[i].std(ddof=1) / repeats**0.5),
                 }
             )
@@ -97,7 +98,7 @@ def predicted(noise: str, strengths: np.ndarray, shared: float, base_rate: float
 
 def phase_claims(cells: list[dict]) -> list[Claim]:
     """What the diagram must show."""
-    astray = [abs(c["measured"] - c["predicted"]) > STANDARD_ERRORS * c["error"] + ROUNDING for c in cells]
+    astray = [abs(c["measured"] - c["predicted"]) > tolerated(c["repeats"] - 1) * c["error"] + ROUNDING for c in cells]
     assumption = (
         f"Three judges on {LEVELS} levels, τ = {TAU:g} nats; noise from the best to the worst judge in even steps; "
         "entropies at the base rate, pairs of one good and one bad response."
@@ -114,7 +115,7 @@ def phase_claims(cells: list[dict]) -> list[Claim]:
         wanted = {"noise": noise, "worst": worst, "base_rate": base_rate, "shared": shared}
         cell = next(c for c in cells if wanted.items() <= c.items())
         what = f"gain, {noise}, worst λ = {worst:g}, {100 * base_rate:g} % good, shared {shared:g}"
-        return Row(what, 0.0, cell["measured"], cell["error"], relation)
+        return Row(what, 0.0, cell["measured"], cell["error"], relation, cell["repeats"] - 1)
 
     wins = (
         at("guess", 0.9, 0.5, ">"),

@@ -40,7 +40,7 @@ def bradley_terry_rows(names: Sequence[str], mean, covariance, key, pairs: int, 
     spread = np.asarray(fitted).std(0, ddof=1)
     relative = math.sqrt(1 / (2 * (repeats - 1)))
     rows += [
-        Row(f"spread of the fits of {name}", float(se), float(sd), float(se * relative))
+        Row(f"spread of the fits of {name}", float(se), float(sd), float(se * relative), freedom=repeats - 1)
         for name, se, sd in zip(names, single, spread, strict=True)
     ]
     return rows

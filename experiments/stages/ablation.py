@@ -101,7 +101,7 @@ def _refitted(config: AblateConfig, view: View, draws: np.ndarray) -> np.ndarray
             f"features {rated.shape} and {test.shape} for {len(view.ratings)} rated responses and "
             f"{len(view.test)} comparisons",
             where=config.features,
-            fix="give the features-NAME.npz that stands beside the view",
+            fix="give the features.npz that stands beside the view",
         )
     scale = rated.std(0)
     scale = np.where(scale > 0, scale, 1).astype(np.float32)

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 
 from encore_jax.data.atomic import atomic_path
-from encore_jax.evaluate.theory_claims import STANDARD_ERRORS, Claim
+from encore_jax.evaluate.theory_claims import CHANCE, Claim
 from encore_jax.evaluate.theory_entropy import entropy_claims
 from encore_jax.evaluate.theory_noise import noise_claims
 from encore_jax.evaluate.theory_page import render_theory, theory_text
@@ -50,7 +50,7 @@ def check_claims(config: TheoryConfig, folder: Path) -> None:
         "claims": [claim.plain() for claim in claims],
         "phase": found["phase"],
         "views": found["views"],
-        "standard_errors": STANDARD_ERRORS,
+        "chance": CHANCE,
         "config": to_dict(config),
         "versions": versions(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
