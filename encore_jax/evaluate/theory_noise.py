@@ -26,6 +26,15 @@ def simulated_answers(quality, strength, chance, noise: str, levels: int):
     return answers(quality, strength, chance, noise, levels)
 
 
+def steps(margin, levels: int):
+    """A margin in whole steps of the scale.
+
+    Compiled together, the ratings' division and this subtraction become one multiply-add, whose rounding would break
+    ties, all of one level in the same direction.
+    """
+    return jnp.round(margin * (levels - 1))
+
+
 @functools.partial(jax.jit, static_argnames=("noise", "levels", "pairs", "repeats"))
 def measured_judges(strength, base_rate, key, noise: str, levels: int, pairs: int, repeats: int):
     """Entropy and accuracy ``[repeats, K]`` of judges on good (1) and bad (0) responses.
@@ -44,7 +53,7 @@ def measured_judges(strength, base_rate, key, noise: str, levels: int, pairs: in
         )
         counts = [rating_counts(ratings, jnp.ones(ratings.shape, bool), edges) for ratings in (good, bad)]
         entropy = entropy_of_counts(base_rate * counts[0] + (1 - base_rate) * counts[1])
-        return entropy, margin_accuracy(good - bad).ties_half
+        return entropy, margin_accuracy(steps(good - bad, levels)).ties_half
 
     return jax.lax.map(one, jax.random.split(key, repeats))
 

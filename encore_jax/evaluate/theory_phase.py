@@ -1,7 +1,7 @@
 """When does ENCORE beat equal weights? A jury of three over kind of noise, its strength, base rate, shared errors.
 
-Both sides of every cell use the whole recipe: entropies of the answers at the base rate, weights exp(-H/τ), accuracy of
-the weighted sum on pairs of a good and a bad response.
+Both sides of every cell use the whole recipe: entropies of answers at the base rate (in simulations: to other responses,
+drawn at that rate), weights exp(-H/τ), accuracy of the weighted sum on pairs of a good and a bad response.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from encore_jax.composition import entropy_of_counts, entropy_weights, level_edges, margin_accuracy, rating_counts
 from encore_jax.evaluate import theory_closed as closed
 from encore_jax.evaluate.theory_claims import ROUNDING, Claim, Row, tolerated
+from encore_jax.evaluate.theory_noise import steps
 from encore_jax.judge.simulated import answers
 
 JUDGES, LEVELS, TAU = 3, 5, 2.0
@@ -40,14 +41,16 @@ def measured_gain(strength_C, shared_C, base_rate_C, key, noise: str, pairs: int
         chance = jax.random.uniform(own, (2, pairs, JUDGES))
         common = jnp.broadcast_to(jax.random.uniform(joint, (pairs, 1)), (pairs, JUDGES))
         whether = jnp.where(jax.random.uniform(which, (pairs, JUDGES)) < shared, common, chance[0])
-        return answers(jnp.full(pairs, quality), strength, jnp.stack([whether, chance[1]]), noise, LEVELS)
+        return answers(quality, strength, jnp.stack([whether, chance[1]]), noise, LEVELS)
 
     def one(cell):
         strength, shared, base_rate, key = cell
-        good, bad = (rated(q, strength, shared, k) for q, k in zip((1.0, 0.0), jax.random.split(key), strict=True))
-        counts = [rating_counts(r, jnp.ones(r.shape, bool), edges) for r in (good, bad)]
-        weights = entropy_weights(entropy_of_counts(base_rate * counts[0] + (1 - base_rate) * counts[1]), TAU)
-        delta = good - bad
+        of_good, of_bad, of_pool, of_ratings = jax.random.split(key, 4)
+        good, bad = (rated(jnp.full(pairs, q), strength, shared, k) for q, k in ((1.0, of_good), (0.0, of_bad)))
+        is_good = jax.random.uniform(of_pool, (pairs,)) < base_rate
+        pool = rated(is_good.astype(jnp.float32), strength, shared, of_ratings)
+        weights = entropy_weights(entropy_of_counts(rating_counts(pool, jnp.ones(pool.shape, bool), edges)), TAU)
+        delta = steps(good - bad, LEVELS)
         encore = margin_accuracy(delta @ (weights / weights.max())).ties_half
         return encore, margin_accuracy(delta.sum(1)).ties_half
 
@@ -148,7 +151,8 @@ def phase_claims(cells: list[dict]) -> list[Claim]:
             "entropy-blind",
             "ENCORE equals equal weights where entropy is blind",
             assumption,
-            "Flips move no entropy where good and bad are equally frequent, so the gain is 0 however bad a judge is.",
+            "Flips move no entropy where good and bad are equally frequent, so the gain is 0 however bad a judge is: "
+            "chance differences of entropy break ties at random.",
             blind,
         ),
     ]

@@ -7,6 +7,7 @@ import pytest
 
 from encore_jax.errors import InputError
 from encore_jax.evaluate import theory_closed
+from encore_jax.evaluate.theory_noise import measured_judges
 from encore_jax.evaluate.theory_ratings import trained_weights
 from encore_jax.evaluate.theory_weights import zero_weight
 from experiments.config import validated
@@ -19,7 +20,7 @@ from tests.evaluate import views
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("theory")
     views.view().save(folder / "view-heads.npz")
-    made = TheoryConfig(pairs=4000, repeats=6, views=(str(folder / "view-heads.npz"),), replicates=30)
+    made = TheoryConfig(pairs=8000, repeats=12, views=(str(folder / "view-heads.npz"),), replicates=30)
     run_experiment(validated(made), folder / "run")
     return folder / "run"
 
@@ -60,3 +61,9 @@ def test_trained_weights_find_the_rule_that_preferences_follow():
 def test_too_little_simulation_is_refused(field, value):
     with pytest.raises(InputError, match=rf"config\.{field}"):
         validated(TheoryConfig(**{field: value}))
+
+
+def test_ties_survive_compilation():
+    """Ratings and their difference compiled together become multiply-adds, which would decide ties by rounding."""
+    _, accuracy = measured_judges(jax.numpy.ones(1), 0.5, jax.random.key(1), "gaussian", 11, 20_000, 4)
+    assert float(accuracy.mean()) == pytest.approx(theory_closed.judge(1.0, 0.5, "gaussian", 11)[1], abs=0.01)
