@@ -13,7 +13,7 @@ import numpy as np
 from encore_jax.composition import entropy_of_counts, level_edges, margin_accuracy, rating_counts
 from encore_jax.evaluate import theory_closed as closed
 from encore_jax.evaluate.theory_claims import Claim, repeated
-from encore_jax.judge.simulated import answers
+from encore_jax.judge.simulated import answers, whole_steps
 
 LEVELS = 11
 
@@ -24,15 +24,6 @@ def simulated_answers(quality, strength, chance, noise: str, levels: int):
     if noise == "refuse":
         return jnp.where(chance[0] < strength[None], 0.0, quality[:, None])
     return answers(quality, strength, chance, noise, levels)
-
-
-def steps(margin, levels: int):
-    """A margin in whole steps of the scale.
-
-    Compiled together, the ratings' division and this subtraction become one multiply-add, whose rounding would break
-    ties, all of one level in the same direction.
-    """
-    return jnp.round(margin * (levels - 1))
 
 
 @functools.partial(jax.jit, static_argnames=("noise", "levels", "pairs", "repeats"))
@@ -53,7 +44,7 @@ def measured_judges(strength, base_rate, key, noise: str, levels: int, pairs: in
         )
         counts = [rating_counts(ratings, jnp.ones(ratings.shape, bool), edges) for ratings in (good, bad)]
         entropy = entropy_of_counts(base_rate * counts[0] + (1 - base_rate) * counts[1])
-        return entropy, margin_accuracy(steps(good - bad, levels)).ties_half
+        return entropy, margin_accuracy(whole_steps(good - bad, levels)).ties_half
 
     return jax.lax.map(one, jax.random.split(key, repeats))
 

@@ -1,7 +1,7 @@
 """When does ENCORE beat equal weights? A jury of three over kind of noise, its strength, base rate, shared errors.
 
-Both sides of every cell use the whole recipe: entropies of answers at the base rate (in simulations: to other responses,
-drawn at that rate), weights exp(-H/τ), accuracy of the weighted sum on pairs of a good and a bad response.
+Both sides of every cell use the whole recipe: entropies of answers at the base rate (simulated: to other
+responses, drawn at that rate), weights exp(-H/τ), accuracy of the weighted sum on pairs of a good and a bad response.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import numpy as np
 from encore_jax.composition import entropy_of_counts, entropy_weights, level_edges, margin_accuracy, rating_counts
 from encore_jax.evaluate import theory_closed as closed
 from encore_jax.evaluate.theory_claims import ROUNDING, Claim, Row, tolerated
-from encore_jax.evaluate.theory_noise import steps
-from encore_jax.judge.simulated import answers
+from encore_jax.judge.simulated import answers, whole_steps
 
 JUDGES, LEVELS, TAU = 3, 5, 2.0
 BASE_RATES = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -50,7 +49,7 @@ def measured_gain(strength_C, shared_C, base_rate_C, key, noise: str, pairs: int
         is_good = jax.random.uniform(of_pool, (pairs,)) < base_rate
         pool = rated(is_good.astype(jnp.float32), strength, shared, of_ratings)
         weights = entropy_weights(entropy_of_counts(rating_counts(pool, jnp.ones(pool.shape, bool), edges)), TAU)
-        delta = steps(good - bad, LEVELS)
+        delta = whole_steps(good - bad, LEVELS)
         encore = margin_accuracy(delta @ (weights / weights.max())).ties_half
         return encore, margin_accuracy(delta.sum(1)).ties_half
 

@@ -46,7 +46,7 @@ def test_the_page_says_what_is_made_up_and_needs_nothing_else(finished):
 def test_a_wrong_closed_form_is_found_out(monkeypatch):
     right = theory_closed.bradley_terry_optimum
     monkeypatch.setattr(theory_closed, "bradley_terry_optimum", lambda mean, covariance: 1.1 * right(mean, covariance))
-    assert zero_weight(jax.random.key(0), 4000, 6).verdict == "contradicted"
+    assert zero_weight(jax.random.key(0), 20_000, 20).verdict == "contradicted"
 
 
 def test_trained_weights_find_the_rule_that_preferences_follow():
