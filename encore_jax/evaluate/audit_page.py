@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from encore_jax.data import Comparison
-from encore_jax.evaluate.report_page import TEMPLATES, environment
+from encore_jax.evaluate.report_page import TEMPLATES, page_environment
 
 
 def render_audit(
@@ -36,7 +36,7 @@ def render_audit(
     script = (TEMPLATES / "audit.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return (
-        environment()
+        page_environment()
         .get_template("audit.html")
         .render(
             facts=facts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from encore_jax.evaluate.formats import bounds, count, known, percent, printable
-from encore_jax.evaluate.report_page import environment
+from encore_jax.evaluate.report_page import page_environment
 
 MOST_EXPLAINED = 20
 """Differences from a peer that the terminal explains; results.json and the page have all."""
@@ -13,7 +13,7 @@ MOST_EXPLAINED = 20
 
 def render_benchmark(results: dict) -> str:
     """The page of one `results.json`."""
-    return environment().get_template("benchmark.html").render(results=results)
+    return page_environment().get_template("benchmark.html").render(results=results)
 
 
 def benchmark_table(results: dict) -> str:

@@ -29,7 +29,7 @@ def render_report(results: dict) -> str:
       results: as written by the evaluate stage; may hold one view or several, and no noise study. Names in it are
         escaped; numbers that are `None` or NaN show as "n/a".
     """
-    return environment().get_template("report.html").render(_context(results))
+    return page_environment().get_template("report.html").render(_context(results))
 
 
 def render_preference_report(results: dict, curve: str) -> str:
@@ -39,10 +39,10 @@ def render_preference_report(results: dict, curve: str) -> str:
       results: its results.json.
       curve: its loss by step, as SVG.
     """
-    return environment().get_template("preference.html").render({"results": results, "curve": Markup(curve)})
+    return page_environment().get_template("preference.html").render({"results": results, "curve": Markup(curve)})
 
 
-def environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
     """Where pages' templates are rendered: everything escaped, numbers formatted, nothing undefined."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),

@@ -58,7 +58,11 @@ def scorable(comparisons: Sequence[Comparison], texts: Texts, scores: np.ndarray
 
 
 def score(config: ExperimentConfig, ingested: Path, rated: Path, trained: Path, compared_with: Path, folder: Path):
-    """Writes view-NAME.npz for every view; `compared_with` is the folder of the baselines stage."""
+    """Writes view-NAME.npz for every view; for heads fitted in closed form also features.npz, to fit them anew from:
+    of the views' rated responses ``[R, D]`` and test comparisons ``[N, 2, D]``.
+
+    `compared_with` is the folder of the baselines stage.
+    """
     pool, records, comparisons = ingest.load(ingested)
     ratings, texts = rate.load(rated), train.texts_of(config, ingested)
     rows, scores = np.load(trained / "rows.npy"), train.load_scores(trained, "human")
@@ -106,6 +110,9 @@ def score(config: ExperimentConfig, ingested: Path, rated: Path, trained: Path, 
         views.append(view("judges-heads", "semi-synthetic", f"{text} {JUDGES_HEADS}", rules, answers, known, by_heads))
     for made in views:
         made.save(folder / f"view-{made.name}.npz")
+    if (trained / train.FEATURES).exists():
+        features = np.load(trained / train.FEATURES, mmap_mode="r")
+        np.savez(folder / "features.npz", rated=features[texts.rated[rows]], test=features[compared[test]])
 
 
 def load_views(folder: Path) -> list[View]:

@@ -10,6 +10,7 @@ import pytest
 from encore_jax.errors import InputError
 from encore_jax.settings import Settings
 from experiments import configs
+from experiments.ablation_config import AblateConfig
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import SMOLLM2, DataConfig, ExperimentConfig, default_workdir, to_dict, validated
 
@@ -148,7 +149,9 @@ def resolved(name):
     made = module.get_config()
     if isinstance(made, BenchmarkConfig):
         made.model, made.data = "runs/quickstart/compose", "filtered.json"
-    elif made.data.source == "files":
+    elif isinstance(made, AblateConfig):
+        made.scores = "view-heads.npz"
+    elif isinstance(made, ExperimentConfig) and made.data.source == "files":
         made.data.path, made.data.ratings_path = "pairs.jsonl", "ratings.jsonl"
     return module, made, to_dict(validated(made))
 
