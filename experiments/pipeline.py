@@ -7,11 +7,17 @@ from pathlib import Path
 from experiments.chain import Chain, run_chain
 from experiments.chains.heads import HeadsChain
 from experiments.chains.preferences import PreferenceChain
+from experiments.chains.ramo import AdapterChain, RamoChain
 from experiments.config import RunConfig
+from experiments.ramo_config import AdapterConfig, RamoConfig
 
 
 def chain_of(config: RunConfig, workdir: Path) -> Chain:
     """The chain of stages that carries out this configuration in this work directory."""
+    if isinstance(config, RamoConfig):
+        return RamoChain(config, workdir)
+    if isinstance(config, AdapterConfig):
+        return AdapterChain(config, workdir)
     if config.train.loss == "bradley_terry":
         return PreferenceChain(config, workdir)
     return HeadsChain(config, workdir)

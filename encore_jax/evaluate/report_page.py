@@ -27,7 +27,7 @@ def render_report(results: dict) -> str:
       results: as written by the evaluate stage; may hold one view or several, and no noise study. Names in it are
         escaped; numbers that are `None` or NaN show as "n/a".
     """
-    return _environment().get_template("report.html").render(_context(results))
+    return page_environment().get_template("report.html").render(_context(results))
 
 
 def render_preference_report(results: dict, curve: str) -> str:
@@ -37,10 +37,11 @@ def render_preference_report(results: dict, curve: str) -> str:
       results: its results.json.
       curve: its loss by step, as SVG.
     """
-    return _environment().get_template("preference.html").render({"results": results, "curve": Markup(curve)})
+    return page_environment().get_template("preference.html").render({"results": results, "curve": Markup(curve)})
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """Templates with the filters of every page: strict, and escaping what they are given."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,

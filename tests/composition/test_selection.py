@@ -135,7 +135,7 @@ broken = np.where(np.arange(12).reshape(2, 2, 3) == 10, np.nan, pair)
     [
         (lambda: critical_rules(pair, r=4), "r: 4 of 3 rules"),
         (lambda: critical_rules(pair, r=0), "between 1 and 3"),
-        (lambda: critical_rules(pair[:, 0], r=1), r"\[..., 2, K\]"),
+        (lambda: critical_rules(pair[0, 0], r=1), r"\[..., 2, K\]"),
         (lambda: critical_rules(pair, r=1, half=0), "neither relevance nor discrepancy"),
         (lambda: critical_rules(pair, np.zeros((2, 2)), 1), r"relevance has shape \(2, 2\)"),
         (lambda: critical_rules(broken, r=1), "comparison 1, rule 1: the rating is not finite. Fix: mask it"),
