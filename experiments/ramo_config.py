@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import field
 
 from encore_jax.composition.rule_labels import TIES
+from encore_jax.errors import InputError
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.settings import Settings
 from encore_jax.train.ridge import ALPHAS
@@ -96,6 +97,8 @@ class AdapterTrainConfig(TrainConfig):
 
     method: str = "heads"
     loss: str = "binary"
+    keep_best: str = "recall"
+    use: str = "best"
     orders: str = "random"
     penalties: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
     validation: float = 0.2
@@ -110,7 +113,11 @@ class AdapterTrainConfig(TrainConfig):
         positive = bool(self.penalties) and min(self.penalties) > 0
         require(f"{where}.penalties", positive, "holds at least one value, all positive")
         require(f"{where}.positive_weight", self.positive_weight > 0, "is positive")
-        dataclasses.replace(_plain(self), method="gradient", keep_best="").check()
+        try:
+            dataclasses.replace(_plain(self), method="gradient", keep_best="").check()
+        except InputError as error:
+            place = error.where.replace("config.train.", f"config.{where}.")
+            raise InputError(error.problem, where=place, fix=error.fix) from None
 
 
 @dataclasses.dataclass

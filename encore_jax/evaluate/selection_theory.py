@@ -22,7 +22,7 @@ from encore_jax.composition import (
     selection_accuracy,
     top_rules,
 )
-from encore_jax.evaluate.bootstrap import percentile_interval, resampled_totals
+from encore_jax.evaluate.bootstrap import percentile_interval
 
 STRATEGIES = ("largest", "random", "best")
 """The r largest ``|d|``; random ones; the r of largest ``|Σ d|``, which is the true optimum."""
@@ -46,16 +46,17 @@ def simulate(r: int, num_rules: int, comparisons: int, noise: float, flips: tupl
             chosen = jnp.take_along_axis(difference, rules, 1)
             errors = noise * jax.random.normal(jax.random.fold_in(err, i), chosen.shape)
             right = (chosen.sum(1) > 0) == ((chosen + errors).sum(1) > 0)
-            counts = jnp.stack([right, ~right, jnp.zeros_like(right)], 1).astype(jnp.float32)
-            replicates = preference_information(resampled_totals(counts, boot, REPLICATES), corrections=2)
-            low, high = percentile_interval(replicates)
+            hits = float(right.sum())
+            # Comparisons are drawn independently, so resampling them is drawing the number of right ones.
+            drawn = jax.random.binomial(boot, float(comparisons), hits / comparisons, (REPLICATES,))
+            low, high = percentile_interval(preference_information(_counts(drawn, comparisons), corrections=2))
             exact, naive = (float(channel_information(p.mean())) for p in selection_accuracy(chosen, noise))
             rows.append(
                 {
                     "flips": float(q),
                     "strategy": strategy,
                     "information": {
-                        "value": float(preference_information(counts.sum(0))),
+                        "value": float(preference_information(_counts(jnp.float32(hits), comparisons))),
                         "low": float(low),
                         "high": float(high),
                     },
@@ -64,6 +65,10 @@ def simulate(r: int, num_rules: int, comparisons: int, noise: float, flips: tupl
                 }
             )
     return rows
+
+
+def _counts(right: jax.Array, comparisons: int) -> jax.Array:
+    return jnp.stack([right, comparisons - right, jnp.zeros_like(right)], -1)
 
 
 def _discrepancies(key: jax.Array, comparisons: int, num_rules: int, flips: float) -> jax.Array:

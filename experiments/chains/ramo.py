@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from experiments.chain import Chain, Plan
@@ -24,8 +25,7 @@ class AdapterChain(Chain):
 
     def shown(self) -> Presented:
         """The comparisons, split and ordered."""
-        share = self.config.adapter_fraction if isinstance(self.config, RamoConfig) else 1.0
-        return present(self.at["ingest"], self.config.seed, self.config.data.test_fraction, share)
+        return present(self.at["ingest"], self.config.seed, **self.split())
 
     def adapter_config(self) -> AdapterConfig:
         """The configuration of the adapter alone."""
@@ -33,7 +33,7 @@ class AdapterChain(Chain):
 
     def split(self) -> dict:
         """What decides which comparison is in which part."""
-        return {"test_fraction": self.config.data.test_fraction}
+        return {"test_fraction": self.config.data.test_fraction, "adapter_fraction": 1.0}
 
     def plan(self) -> Plan:
         config, at, settings, outputs = self.config, self.at, self.settings, self.outputs
@@ -93,10 +93,13 @@ class RamoChain(AdapterChain):
     def adapter_config(self) -> AdapterConfig:
         config = self.config
         shared = {name: getattr(config, name) for name in ("name", "seed", "data", "model", "mesh", "rate", "select")}
-        return AdapterConfig(**shared, train=config.adapter, simulate=config.simulate, evaluate=config.evaluate)
+        where = config.adapter.checkpoints or config.train.checkpoints  # of a pod, what its processes share
+        train = dataclasses.replace(config.adapter, checkpoints=where)
+        return AdapterConfig(**shared, train=train, simulate=config.simulate, evaluate=config.evaluate)
 
     def split(self) -> dict:
-        return super().split() | {"adapter_fraction": self.config.adapter_fraction}
+        share = 0.0 if self.config.adapter_from else self.config.adapter_fraction
+        return super().split() | {"adapter_fraction": share}
 
     def adapter_inputs(self) -> dict:
         source = self.config.adapter_from

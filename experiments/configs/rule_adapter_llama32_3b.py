@@ -29,6 +29,6 @@ def get_config() -> AdapterConfig:
         select=SelectConfig(r=5, half=1.0),
         train=AdapterTrainConfig(
             method="gradient", trainable="all", lr=2e-5, weight_decay=0.01, epochs=3, rows=16, length=2048,
-            save_every=100, keep_best="recall", use="best", watch=128, orders="both", validation=0.05,
+            save_every=100, watch=128, orders="both", validation=0.05,
         ),
     )  # fmt: skip

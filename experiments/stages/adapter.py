@@ -209,7 +209,8 @@ def _by_gradient(config, shown, critical, usable, validating, passport, features
     frequency = np.clip(answers[training].mean(0), 1e-3, 1 - 1e-3)
     task = Task(trees, targets, watched_trees, watched_targets, np.full(k, 1 / k, np.float32),
                 np.log(frequency / (1 - frequency)), measure)  # fmt: skip
-    digest = {"template_sha256": template_digest(tokenizer), "data": comparison_digests(shown).tolist()}
+    data = hashlib.sha256("".join(comparison_digests(shown).tolist()).encode() + critical.tobytes()).hexdigest()
+    digest = {"template_sha256": template_digest(tokenizer), "data": data}
     trained = train_by_gradient(config, path, task, passport | digest, folder, "adapter")
     every = np.flatnonzero(np.repeat(short, 2))
     every_trees, every_targets = laid(every)

@@ -81,6 +81,15 @@ def _labels(
         return np.where(known, shown.human, -2)
     chosen = ratings._replace(**{f: getattr(ratings, f)[known] for f in ("ratings", "rated", "relevance")})
     rules = _rules(config, cell, seed, chosen, said, known)
+    missing = (rules >= 0) & ~np.take_along_axis(chosen.usable, np.maximum(rules, 0), 1)
+    for row, slot in np.argwhere(missing)[:1]:
+        n = np.flatnonzero(known)[row]
+        raise InputError(
+            f"arm {cell.arm!r} labels by rule {rules[row, slot]}, which is not rated for both responses "
+            f"({int(missing.any(1).sum())} comparisons lack a selected rating)",
+            where=f"comparison {shown.comparisons[n].id or n}",
+            fix="have the judge rate it, take its ratings out altogether, or leave the arm out",
+        )
     weights = _weights(config, cell.arm, chosen, said, known)
     made = label_from_rules(chosen.ratings, rules, weights=weights, where=chosen.rated, ties=config.select.ties)
     labels = np.full(len(known), -2)

@@ -75,7 +75,7 @@ def pair_text(a: str, b: str) -> str:
     return f"Response A:\n{a}\n\nResponse B:\n{b}"
 
 
-def present(ingested: Path, seed: int, test_fraction: float, adapter_fraction: float = 1.0) -> Presented:
+def present(ingested: Path, seed: int, test_fraction: float, adapter_fraction: float) -> Presented:
     """Reads the comparisons and draws, by hash: A and B, the held-out prompts, and the adapter's share of the rest."""
     _, _, comparisons = ingest.load(ingested)
     keys = [prompt_key(c.prompt) for c in comparisons]

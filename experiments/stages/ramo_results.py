@@ -20,7 +20,7 @@ from encore_jax.evaluate.selection_theory import simulate, verdicts
 from experiments.config import to_dict
 from experiments.manifest import versions
 from experiments.ramo_config import AdapterConfig, RamoConfig
-from experiments.stages import adapter, arms, ingest, reward_arms, rule_ratings
+from experiments.stages import adapter, arms, ingest, reward_arms
 from experiments.stages.evaluate import finite
 from experiments.stages.presented import Presented
 
@@ -52,8 +52,8 @@ def evaluate_ramo(config: AdapterConfig | RamoConfig, shown: Presented, at: dict
 
 def _adapter(config: AdapterConfig | RamoConfig, shown: Presented, at: dict[str, Path]) -> dict:
     """Metrics on comparisons whose prompts the adapter never saw."""
-    said, ratings = adapter.load(at["adapter"]), rule_ratings.load(at["rate"])
-    test = (shown.part == "test") & said.known & ratings.usable.any(1) & ~said.trained
+    said = adapter.load(at["adapter"])
+    test = (shown.part == "test") & said.known & said.critical.any(1) & ~said.trained
     described = json.loads((at["adapter"] / adapter.SAID).read_text())
     if not test.any():
         raise InputError("no held-out comparison has ratings", where="adapter", fix="rate some, or hold out more")

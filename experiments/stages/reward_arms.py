@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,7 +185,7 @@ def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Pa
         counts = drawn_counts(pool, run.size, seed, replace=False)
         trees = [tree_of[int(n)] for n in np.flatnonzero((counts > 0) & (label >= 0)) if int(n) in tree_of]
         task = untouched._replace(trees=trees, targets=targets(label), watched=held_out[: config.train.watch])
-        digest = {"labels": label.tolist(), "counts": counts.tolist()}
+        digest = {"labels": hashlib.sha256(label.tobytes() + counts.tobytes()).hexdigest()}
         trained = train_by_gradient(
             dataclasses.replace(config, seed=seed), path, task, passport | digest, folder, run.key
         )

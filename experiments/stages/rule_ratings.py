@@ -120,9 +120,13 @@ def _from_comparisons(shown: Presented, pool: RulePool) -> RuleRatings:
 
 
 def _entropy(ratings: np.ndarray, rated: np.ndarray, pool: RulePool) -> np.ndarray:
+    """``[K]``; NaN for a rule without ratings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RatingsWarning)
-        entropy = np.asarray(rating_entropy(ratings, rated, names=pool.names))
+        given = rated.reshape(-1, len(pool)).any(0)
+        names = [name for name, ok in zip(pool.names, given, strict=True) if ok]
+        entropy = np.full(len(pool), np.nan, np.float32)
+        entropy[given] = rating_entropy(ratings[..., given], rated[..., given], names=names)
     for warning in caught:
         logging.warning("%s", warning.message)
     return entropy
