@@ -29,8 +29,8 @@ def channel_information(p: Float[Array, "..."]) -> Float[Array, "..."]:
 def preference_information(counts: Float[Array, "... 3"], corrections: int = 1) -> Float[Array, "..."]:
     """I(Y; Ŷ) in nats, plug-in, from how often a label agrees, disagrees and ties with the preference.
 
-    The plug-in estimate of n comparisons is too large by 1/(2n) (Miller and Madow: the symmetric table has one free
-    probability more than its margins).
+    The plug-in estimate of n comparisons is too large by 1/(2n) (Miller and Madow: the symmetric table has one occupied
+    cell more than its margins, unless the label was never right or never wrong).
 
     Args:
       counts: ``[..., 3]``, right, wrong, tied; not necessarily integers.
@@ -49,7 +49,8 @@ def preference_information(counts: Float[Array, "... 3"], corrections: int = 1) 
     total, decided = counts.sum(-1), counts[..., 0] + counts[..., 1]
     p = counts[..., 0] / jnp.maximum(decided, 1e-9)
     plug_in = decided / jnp.maximum(total, 1e-9) * channel_information(p)
-    return plug_in - corrections * 0.5 / jnp.maximum(total, 1e-9)
+    open_question = (counts[..., 0] > 0) & (counts[..., 1] > 0)
+    return plug_in - jnp.where(open_question, corrections * 0.5 / jnp.maximum(total, 1e-9), 0.0)
 
 
 def selection_accuracy(

@@ -43,7 +43,7 @@ def test_labels_are_counted_as_by_hand():
     assert found["random.r2"]["ties"] == pytest.approx(0.1)
     decided = rows[:, 4:]
     assert found["random.r2"]["flips"] == pytest.approx((decided != given["all.r0"][:, 4:]).mean())
-    assert found["human.r0"]["information"]["value"] == pytest.approx(np.log(2) - 0.5 / N, abs=1e-5)
+    assert found["human.r0"]["information"]["value"] == pytest.approx(np.log(2), abs=1e-5)
     p = (decided == HUMAN[4:]).mean()
     expected = 0.9 * float(channel_information(np.float32(p))) - 0.5 / N
     assert found["random.r2"]["information"]["value"] == pytest.approx(expected, abs=1e-5)
