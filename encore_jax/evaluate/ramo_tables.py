@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 
 from encore_jax.evaluate.formats import bounds, count, fixed, percent, points
 from encore_jax.evaluate.ramo import ARM_WORDS
+from encore_jax.evaluate.tables import csv_text
 
 CHOOSERS = {"adapter": "Rule Adapter", "most frequent": "floor: most frequent rules", "random": "floor: random rules"}
 COLUMNS = (
@@ -161,8 +160,4 @@ def ramo_rows(results: Mapping) -> Iterator[dict]:
 
 def ramo_csv(results: Mapping) -> str:
     """All `ramo_rows` as CSV with a header; numbers in full precision."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(ramo_rows(results))
-    return text.getvalue()
+    return csv_text(COLUMNS, ramo_rows(results))

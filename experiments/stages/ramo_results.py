@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from encore_jax.data.atomic import atomic_path
 from encore_jax.errors import InputError
 from encore_jax.evaluate.heuristics import heuristic_rewards
 from encore_jax.evaluate.ramo import arm_results, interval_of_means, label_results
@@ -23,8 +21,7 @@ from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.stages import adapter, arms, ingest, reward_arms
 from experiments.stages.evaluate import finite
 from experiments.stages.presented import Presented
-
-PUBLISHED = ("results.json", "report.html")
+from experiments.stages.report import publish, write_pages
 
 
 def evaluate_ramo(config: AdapterConfig | RamoConfig, shown: Presented, at: dict[str, Path], folder: Path) -> None:
@@ -125,18 +122,11 @@ def _arms(config: RamoConfig, shown: Presented, at: dict[str, Path]) -> dict:
 
 def report_ramo(evaluated: Path, folder: Path) -> None:
     """Writes results.json, report.html and tables.csv, copies the first two to the work directory, and shows them."""
-    results = json.loads((evaluated / "results.json").read_text(encoding="utf-8"))
-    shutil.copyfile(evaluated / "results.json", folder / "results.json")
-    for name, text in (("report.html", render_ramo_report(results)), ("tables.csv", ramo_csv(results))):
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_pages(evaluated, folder, {"report.html": render_ramo_report, "tables.csv": ramo_csv})
     show_ramo(folder)
 
 
 def show_ramo(folder: Path) -> None:
     """Prints the tables of a finished report and makes sure that the work directory holds its copies."""
-    for name in PUBLISHED:
-        with atomic_path(folder.parent / name) as temporary:
-            shutil.copyfile(folder / name, temporary)
-    print(ramo_tables(json.loads((folder / "results.json").read_text(encoding="utf-8"))))
+    print(ramo_tables(publish(folder)))
     print(f"\nReport: {folder.parent / 'report.html'}")
