@@ -243,8 +243,10 @@ class RamoConfig(RunConfig):
 
 
 def _check_common(config: AdapterConfig | RamoConfig) -> None:
-    one_of("data.source", config.data.source, ("files",))
-    config.data.check(("path", "ratings_path") if config.rate.source == "heads" else ("path",))
+    one_of("data.source", config.data.source, ("files", "tfds"))
+    config.data.check()
+    if config.rate.source == "heads" and not config.data.ratings_path:
+        raise InputError("is empty", where="config.data.ratings_path", fix="give --config.data.ratings_path=FILE")
     config.model.check()
     check_mesh(config.mesh)
     config.rate.check()

@@ -11,9 +11,10 @@ from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.stages.adapter import PREDICTIONS, SAID, adopt_adapter, train_adapter
 from experiments.stages.arms import label
 from experiments.stages.frozen import features
-from experiments.stages.ingest import ingest, rule_pool, source_hashes
+from experiments.stages.ingest import ingest
 from experiments.stages.presented import Presented, present
 from experiments.stages.ramo_results import evaluate_ramo, report_ramo, show_ramo
+from experiments.stages.records import rule_pool, source_hashes
 from experiments.stages.reward_arms import train_arms
 from experiments.stages.rule_ratings import rate_rules
 

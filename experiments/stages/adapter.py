@@ -24,9 +24,10 @@ from encore_jax.rules import RulePool
 from encore_jax.train.batches import Targets
 from encore_jax.train.binary_heads import fit_binary_heads
 from experiments.ramo_config import AdapterConfig, AdapterTrainConfig, SelectConfig
-from experiments.stages import frozen, ingest, rule_ratings
+from experiments.stages import frozen, rule_ratings
 from experiments.stages.gradient import Task, end_scores, train_by_gradient
 from experiments.stages.presented import Presented
+from experiments.stages.records import rule_pool
 from experiments.stages.rule_ratings import RuleRatings
 
 PREDICTIONS, SAID = "predictions.npz", "adapter.json"
@@ -63,7 +64,7 @@ def train_adapter(
     config: AdapterConfig, shown: Presented, sha256: str, ingested: Path, features: Path, rated: Path, folder: Path
 ) -> None:
     """Writes predictions.npz, adapter.json (passport, choices, counts) and, of method "heads", adapter-heads.npz."""
-    pool, ratings = ingest.rule_pool(config.data), rule_ratings.load(rated)
+    pool, ratings = rule_pool(config.data), rule_ratings.load(rated)
     critical = truth(ratings, config.select)
     usable = (shown.part == "adapter") & ratings.usable.any(1)
     keys = np.array([prompt_key(c.prompt) for c in shown.comparisons])

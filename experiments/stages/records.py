@@ -70,9 +70,7 @@ def source_hashes(config: DataConfig, rated: bool = True) -> dict[str, str]:
     return {role: file_sha256(path) for role, path in source_files(config, rated).items()} | {"pool": pool}
 
 
-def read_records(
-    config: DataConfig, seed: int, pool: RulePool, need_rated: bool, need_labels: bool = True
-) -> Records:
+def read_records(config: DataConfig, seed: int, pool: RulePool, need_rated: bool, need_labels: bool = True) -> Records:
     """Reads the source.
 
     Without `need_labels`, pairs without a preference are comparisons too.
