@@ -66,13 +66,11 @@ class AdapterChain(Chain):
 
     def adapter_inputs(self) -> dict:
         """What the adapter depends on."""
-        config = self.adapter_config()
-        train = {name: value for name, value in self._plain["train"].items() if name != "checkpoints"}
         return (
             self.settings("data", "model", "rate", "select")
             | self.split()
             | self.outputs("ingest", "features", "rate")
-            | {"train": train, "mesh": str(config.mesh), "weights": self.weights}
+            | {"train": self._plain["train"], "weights": self.weights}
         )
 
     def make_adapter(self, folder: Path) -> None:

@@ -206,7 +206,7 @@ def _load(program: Program, model: Path) -> tuple[Any, Extras]:
     return load_backbone(model, program.param_dtype, shardings, lm_head=False, progress=progress)[1:]
 
 
-def _score_head(extras: Extras, model: Path, rules: int) -> jax.Array:
+def _score_head(extras: Extras, model: Path, rules: int) -> np.ndarray:
     if extras.score is None or extras.score.shape[1] != rules:
         found = "no reward head" if extras.score is None else f"{extras.score.shape[1]} heads"
         raise InputError(
@@ -214,7 +214,7 @@ def _score_head(extras: Extras, model: Path, rules: int) -> jax.Array:
             where=str(model),
             fix="give a ...ForSequenceClassification checkpoint, such as a published reward model",
         )
-    return extras.score
+    return np.asarray(extras.score)
 
 
 def end_scores(
@@ -253,6 +253,8 @@ def _readable(metrics: Mapping[str, float]) -> str:
 def _identity(config: ExperimentConfig) -> dict[str, Any]:
     """The settings that a run's result depends on: not where it is kept, nor how often it is saved."""
     plain = to_dict(config)
-    irrelevant = ("checkpoints", "save_every", "keep", "keep_best", "watch", "use", "folds", "alphas", "method")
+    kept_where = ("checkpoints", "save_every", "keep", "keep_best", "watch", "use")
+    elsewhere = ("folds", "alphas", "method", "penalties", "arms", "rs", "sizes", "seeds")  # of other methods, or runs
+    irrelevant = kept_where + elsewhere
     kept = {name: value for name, value in plain["train"].items() if name not in irrelevant}
     return kept | {"seed": plain["seed"], "dtype": plain["model"]["dtype"]}
