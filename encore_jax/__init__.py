@@ -7,6 +7,12 @@ ENCORE on your own ratings, an array ``[N, 2, K]`` of N comparisons of two respo
 >>> weights = enc.entropy_weights(enc.rating_entropy(ratings, normalize="observed"))
 >>> enc.compose(ratings, weights).shape
 (2, 2)
+
+The critical rule of each comparison, and the label by it (RuleAdapter, RAMO):
+
+>>> rules = enc.critical_rules(ratings, r=1)
+>>> rules.tolist(), enc.label_from_rules(ratings, rules).preferred.tolist()
+([[0], [0]], [0, 0])
 """
 
 import importlib
@@ -17,9 +23,11 @@ _HOME = {
     "encore_jax.composition": (
         "RatingsWarning",
         "compose",
+        "critical_rules",
         "effective_rules",
         "entropy_accuracy_correlation",
         "entropy_weights",
+        "label_from_rules",
         "lowest_entropy_weights",
         "margins",
         "rating_entropy",

@@ -38,6 +38,8 @@ CASES = (
     Case("encore_llama31_8b", "v5e:2x2", False),
     Case("bt_llama31_8b", "v5e:8x8", True),
     Case("encore_llama31_70b", "v5p:32", True),
+    Case("rule_adapter_llama32_3b", "v5e:4x4", True),
+    Case("ramo_llama31_8b", "v5e:8x8", True),
 )
 UNUSED = ("--config.data.path=unused", "--config.data.ratings_path=unused")
 """A config names its data; compiling reads none."""

@@ -13,7 +13,7 @@ from encore_jax.model.decoder import REMAT
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.settings import Settings
 from encore_jax.train.ridge import ALPHAS
-from encore_jax.train.settings import HIGHEST, LOSSES, LOWEST, TRAINABLE, TrainSettings
+from encore_jax.train.settings import LOSSES, TRAINABLE, TrainSettings
 from experiments.baseline_config import BaselineConfig
 from experiments.checks import one_of, require
 
@@ -121,7 +121,7 @@ class TrainConfig(TrainSettings):
         one_of("train.trainable", self.trainable, tuple(TRAINABLE))
         one_of("train.remat", self.remat, tuple(REMAT))
         one_of("train.first_moment", self.first_moment, ("float32", "bfloat16"))
-        one_of("train.keep_best", self.keep_best, ("", *LOWEST, *HIGHEST))
+        one_of("train.keep_best", self.keep_best, ("", "loss", "accuracy"))
         one_of("train.use", self.use, ("last", "best"))
         require("train.folds", self.folds >= 2, "is at least 2")
         require("train.alphas", bool(self.alphas) and min(self.alphas) > 0, "holds at least one value, all positive")
@@ -139,7 +139,7 @@ class TrainConfig(TrainSettings):
             require(f"train.{name}", getattr(self, name) > 0, "is positive")
         for name in ("warmup", "b1", "b2"):
             require(f"train.{name}", 0 <= getattr(self, name) < 1, "is at least 0 and below 1")
-        for name in ("weight_decay", "clip", "centering", "max_steps", "watch"):
+        for name in ("weight_decay", "clip", "centering", "max_steps", "watch", "positive_weight"):
             require(f"train.{name}", getattr(self, name) >= 0, "is not negative")
         require("train.rows", self.rows % self.accumulate == 0, "is a multiple of train.accumulate")
 

@@ -11,8 +11,10 @@ from experiments.chains.ablation import AblationChain
 from experiments.chains.benchmark import BenchmarkChain
 from experiments.chains.heads import HeadsChain
 from experiments.chains.preferences import PreferenceChain
+from experiments.chains.ramo import AdapterChain, RamoChain
 from experiments.chains.theory import TheoryChain
 from experiments.config import RunConfig
+from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.theory_config import TheoryConfig
 
 
@@ -24,6 +26,10 @@ def chain_of(config: RunConfig, workdir: Path) -> Chain:
         return AblationChain(config, workdir)
     if isinstance(config, TheoryConfig):
         return TheoryChain(config, workdir)
+    if isinstance(config, RamoConfig):
+        return RamoChain(config, workdir)
+    if isinstance(config, AdapterConfig):
+        return AdapterChain(config, workdir)
     if config.train.loss == "bradley_terry":
         return PreferenceChain(config, workdir)
     return HeadsChain(config, workdir)

@@ -15,28 +15,49 @@ from encore_jax.composition.entropy import (
     rating_counts,
     rating_entropy,
 )
+from encore_jax.composition.information import channel_information, preference_information, selection_accuracy
 from encore_jax.composition.kde import kde_entropy
 from encore_jax.composition.reward import compose, margins
+from encore_jax.composition.rule_labels import RuleLabels, label_from_rules
+from encore_jax.composition.selection import (
+    critical_rules,
+    discrepancy,
+    mean_relevance,
+    random_rules,
+    selected,
+    top_rules,
+)
 from encore_jax.composition.weights import effective_rules, entropy_weights, lowest_entropy_weights
 
 __all__ = [
     "Accuracy",
     "Correlation",
     "RatingsWarning",
+    "RuleLabels",
     "bin_edges",
+    "channel_information",
     "compose",
+    "critical_rules",
+    "discrepancy",
     "effective_rules",
     "entropy_accuracy_correlation",
     "entropy_of_counts",
     "entropy_weights",
     "fisher_interval",
     "kde_entropy",
+    "label_from_rules",
     "level_edges",
     "lowest_entropy_weights",
     "margin_accuracy",
     "margins",
+    "mean_relevance",
     "pearson",
+    "preference_information",
+    "random_rules",
     "rating_counts",
     "rating_entropy",
     "rule_accuracy",
+    "selected",
+    "selection_accuracy",
+    "top_rules",
 ]

@@ -99,7 +99,8 @@ def batch_totals(
     if settings.loss == "regression":
         return Totals(rating_regression(scores, batch.ratings, batch.rated), right)
     if settings.loss == "binary":
-        return Totals(binary_cross_entropy(scores, batch.ratings, batch.rated), right)
+        weight = jnp.full(scores.shape[1], settings.positive_weight)
+        return Totals(binary_cross_entropy(scores, batch.ratings, batch.rated, weight), right)
     if settings.loss == "bradley_terry":
         margin = batch.margin if settings.margins else None
         return Totals(bradley_terry(chosen, rejected, batch.paired, margin, settings.centering), right)

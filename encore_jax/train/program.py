@@ -23,7 +23,7 @@ from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.lora import Lora, declare_lora, init_lora
 from encore_jax.parallel.mesh import BATCH, activate, platform_of, replicated
-from encore_jax.train.gradient import Totals, TrainBatch, batch_totals, step_function
+from encore_jax.train.gradient import Totals, TrainBatch, batch_scores, batch_totals, step_function
 from encore_jax.train.optimizer import transformation
 from encore_jax.train.packing import Shape, step_shape
 from encore_jax.train.settings import TrainSettings
@@ -129,13 +129,23 @@ class Program:
         with activate(self.mesh):
             return self._jitted_totals(params, place(batch, batch_shardings(self.mesh, stacked=False)), weights)
 
-    def start(self, backbone: Any, key: Array, bias: Any = None) -> TrainState:
+    @functools.cached_property
+    def _jitted_scores(self) -> Callable:
+        return jax.jit(functools.partial(batch_scores, self.backbone), out_shardings=replicated(self.mesh))
+
+    def scores(self, params: dict[str, Any], batch: TrainBatch) -> Array:
+        """Scores ``[M, K]`` of one unstacked host batch's branch ends, whole on every process."""
+        with activate(self.mesh):
+            return self._jitted_scores(params, place(batch, batch_shardings(self.mesh, stacked=False)).trees)
+
+    def start(self, backbone: Any, key: Array, bias: Any = None, kernel: Any = None) -> TrainState:
         """The state at step 0: the given backbone, fresh heads and updates, zero moments.
 
         Args:
           backbone: loaded with `param_shardings["backbone"]`.
           key: of the fresh parameters.
           bias: where the heads' offsets start, ``[K]``; zero if left out.
+          kernel: where the heads start, ``[D, K]``; drawn if left out.
         """
         heads_key, lora_key = jax.random.split(key)
 
@@ -143,6 +153,8 @@ class Program:
             heads = init_heads(heads_key, self.cfg.width, self.rules)
             if bias is not None:
                 heads["bias"] = jnp.asarray(bias, jnp.float32)
+            if kernel is not None:
+                heads["kernel"] = jnp.asarray(kernel, jnp.float32)
             updates = {"lora": init_lora(self.cfg, self.lora, lora_key)} if self.lora else {}
             return {"heads": heads} | updates
 

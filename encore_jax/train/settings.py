@@ -10,7 +10,7 @@ from encore_jax.settings import Settings
 TRAINABLE = {"heads": ("heads",), "lora": ("heads", "lora"), "all": ("heads", "backbone")}
 """Which parts of the parameters change."""
 LOSSES = ("regression", "bradley_terry", "binary")
-LOWEST, HIGHEST = ("loss",), ("accuracy",)
+LOWEST, HIGHEST = ("loss",), ("accuracy", "recall")
 """Held-out metrics of which the lowest, or the highest, is best."""
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 """Weight matrices of a layer, those that LoRA can adapt."""
@@ -48,11 +48,13 @@ class LossSettings(Settings):
         (masked cross-entropy of one yes/no answer per rule).
       margins: whether pairs are to be won by their margin.
       centering: coefficient that keeps rewards near zero mean.
+      positive_weight: of "binary", factor of the "yes" answers against class imbalance.
     """
 
     loss: str = "regression"
     margins: bool = False
     centering: float = 0.0
+    positive_weight: float = 1.0
 
 
 @dataclasses.dataclass
@@ -102,8 +104,8 @@ class TrainSettings(OptimizerSettings, LossSettings, BatchSettings, TuneSettings
       max_steps: stop after so many optimizer steps; 0 does not.
       save_every: steps between checkpoints; held-out metrics are computed then.
       keep: newest checkpoints kept, besides the best one.
-      keep_best: held-out metric by which the best checkpoint is kept as well: "loss" (lowest), "accuracy" (highest), or
-        "" for none.
+      keep_best: held-out metric by which the best checkpoint is kept as well: "loss" (lowest), "accuracy" or a Rule
+        Adapter's "recall" (highest), or "" for none.
       watch: held-out trees that these metrics are computed on; 0 computes none.
       use: which state is used in the end, "last" or "best".
     """

@@ -49,15 +49,15 @@ def evaluate(
         "versions": versions(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
-    (folder / "results.json").write_text(json.dumps(_finite(results), indent=1, allow_nan=False))
+    (folder / "results.json").write_text(json.dumps(finite(results), indent=1, allow_nan=False))
 
 
-def _finite(value):
+def finite(value):
     """The same value with null for numbers that JSON cannot hold: an accuracy of nothing, a bound at infinity."""
     if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
+        return {name: finite(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from absl import logging
 
 from encore_jax.data.prefix_tree import PrefixTree
 from encore_jax.errors import InputError
+from encore_jax.interop.assemble import Extras
 from encore_jax.interop.huggingface import load_backbone, load_config
 from encore_jax.model.architectures import architecture
 from encore_jax.model.config import DecoderConfig
@@ -28,7 +29,7 @@ from encore_jax.train.packing import count_steps, packed_steps, step_shape
 from encore_jax.train.program import Program, make_program
 from encore_jax.train.state import TrainState
 from experiments.config import ExperimentConfig, ModelConfig, to_dict
-from experiments.progress import Pace
+from experiments.progress import Pace, track
 
 
 class Task(NamedTuple):
@@ -39,6 +40,8 @@ class Task(NamedTuple):
       watched, watched_targets: held-out data for metrics while training; may be empty.
       weights: ``[K]``, composes scores into the reward that pairs are compared by.
       bias: ``[K]``, where the heads' offsets start.
+      measure: more held-out metrics, from the scores ``[K]`` of the watched texts by key.
+      from_score_head: start from the reward head of a ...ForSequenceClassification checkpoint instead of a fresh one.
     """
 
     trees: Sequence[PrefixTree]
@@ -47,6 +50,8 @@ class Task(NamedTuple):
     watched_targets: Targets
     weights: np.ndarray
     bias: np.ndarray
+    measure: Callable[[Mapping[int, np.ndarray]], dict[str, float]] | None = None
+    from_score_head: bool = False
 
 
 class Trained(NamedTuple):
@@ -135,19 +140,11 @@ def train_by_gradient(
     )  # fmt: skip
     weights = program.replicated(jnp.asarray(task.weights, jnp.float32))
 
-    def load():
-        shardings, pace = program.param_shardings["backbone"], Pace(1, "reading the checkpoint")
-
-        def progress(done: int, total: int) -> None:
-            pace(done / total, f"{done / 2**30:.1f} of {total / 2**30:.1f} GiB")
-
-        return load_backbone(model, program.param_dtype, shardings, lm_head=False, progress=progress)[1]
-
     def start() -> TrainState:
-        return program.start(load(), jax.random.key(config.seed), task.bias)
+        return initial_state(program, model, task, config.seed)
 
     def frozen() -> dict[str, Any]:
-        return {"backbone": load()} if "backbone" in program.abstract_state.frozen else {}
+        return {"backbone": _load(program, model)[0]} if "backbone" in program.abstract_state.frozen else {}
 
     passport = dict(passport) | {"train": _identity(config), "steps": steps}
     where = f"{settings.checkpoints}/{name}".rstrip("/") if settings.checkpoints else folder / "checkpoints" / name
@@ -193,6 +190,46 @@ def train_by_gradient(
     return Trained(program, state, summary)
 
 
+def initial_state(program: Program, model: Path, task: Task, seed: int) -> TrainState:
+    """The checkpoint with the heads that training starts from."""
+    backbone, extras = _load(program, model)
+    kernel = _score_head(extras, model, program.rules) if task.from_score_head else None
+    return program.start(backbone, jax.random.key(seed), task.bias, kernel)
+
+
+def _load(program: Program, model: Path) -> tuple[Any, Extras]:
+    shardings, pace = program.param_shardings["backbone"], Pace(1, "reading the checkpoint")
+
+    def progress(done: int, total: int) -> None:
+        pace(done / total, f"{done / 2**30:.1f} of {total / 2**30:.1f} GiB")
+
+    return load_backbone(model, program.param_dtype, shardings, lm_head=False, progress=progress)[1:]
+
+
+def _score_head(extras: Extras, model: Path, rules: int) -> np.ndarray:
+    if extras.score is None or extras.score.shape[1] != rules:
+        found = "no reward head" if extras.score is None else f"{extras.score.shape[1]} heads"
+        raise InputError(
+            f"the checkpoint has {found}, and training is to start from {rules}",
+            where=str(model),
+            fix="give a ...ForSequenceClassification checkpoint, such as a published reward model",
+        )
+    return np.asarray(extras.score)
+
+
+def end_scores(
+    program: Program, params: Any, trees: Sequence[PrefixTree], targets: Targets, label: str = "held out"
+) -> dict[int, np.ndarray]:
+    """Scores ``[K]`` of every branch end, by key."""
+    found: dict[int, np.ndarray] = {}
+    batches = held_out_batches(trees, targets, program.shape)
+    total = float(sum(map(len, trees)))
+    for batch in track(batches, total, label, lambda b: float((b.trees.tree > 0).sum())):
+        scores = np.asarray(program.scores(params, batch))
+        found |= {int(key): row for key, row in zip(batch.trees.key, scores, strict=True) if key >= 0}
+    return found
+
+
 def watched_metrics(program: Program, state: TrainState, task: Task) -> dict[str, float]:
     """Loss and accuracy on the watched held-out data; nothing if there is none."""
     totals, weights = None, program.replicated(jnp.asarray(task.weights, jnp.float32))
@@ -204,6 +241,8 @@ def watched_metrics(program: Program, state: TrainState, task: Task) -> dict[str
     metrics = {key: float(value) for key, value in jax.device_get(totals.metrics).items()}
     if not metrics["pairs"]:
         del metrics["accuracy"]
+    if task.measure:
+        metrics |= task.measure(end_scores(program, state.params, task.watched, task.watched_targets, "watched"))
     return metrics
 
 
@@ -214,6 +253,8 @@ def _readable(metrics: Mapping[str, float]) -> str:
 def _identity(config: ExperimentConfig) -> dict[str, Any]:
     """The settings that a run's result depends on: not where it is kept, nor how often it is saved."""
     plain = to_dict(config)
-    irrelevant = ("checkpoints", "save_every", "keep", "keep_best", "watch", "use", "folds", "alphas", "method")
+    kept_where = ("checkpoints", "save_every", "keep", "keep_best", "watch", "use")
+    elsewhere = ("folds", "alphas", "method", "penalties", "arms", "rs", "sizes", "seeds")  # of other methods, or runs
+    irrelevant = kept_where + elsewhere
     kept = {name: value for name, value in plain["train"].items() if name not in irrelevant}
     return kept | {"seed": plain["seed"], "dtype": plain["model"]["dtype"]}

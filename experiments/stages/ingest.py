@@ -23,10 +23,13 @@ from experiments.config import DataConfig
 from experiments.stages.records import read_records, rule_pool, source_hashes
 
 
-def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True) -> None:
-    """Writes rated.jsonl (empty if ratings are not needed), comparisons.jsonl, pool.yaml and counts.json."""
+def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True, need_labels: bool = True) -> None:
+    """Writes rated.jsonl (empty if ratings are not needed), comparisons.jsonl, pool.yaml and counts.json.
+
+    Without `need_labels`, pairs that nobody labelled are kept.
+    """
     pool = rule_pool(config)
-    rated, comparisons, rated_skips, comparison_skips = read_records(config, seed, pool, need_rated)
+    rated, comparisons, rated_skips, comparison_skips = read_records(config, seed, pool, need_rated, need_labels)
     if not comparisons:
         raise InputError("there is no usable comparison", where=config.path or config.source, fix="check the file")
     if need_rated and not rated:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from absl import logging
 
@@ -17,15 +15,11 @@ from encore_jax.data.prefix_tree import PrefixTree, make_trees
 from encore_jax.data.split import group_ids, is_test
 from encore_jax.interop.sequences import token_sequences
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
-from encore_jax.parallel.mesh import activate, replicated
-from encore_jax.train.batches import Targets, held_out_batches
-from encore_jax.train.gradient import batch_scores
-from encore_jax.train.sharded import batch_shardings, place
+from encore_jax.train.batches import Targets
 from experiments.config import ExperimentConfig
 from experiments.manifest import file_sha256
-from experiments.progress import track
 from experiments.stages import ingest
-from experiments.stages.gradient import Task, Trained, train_by_gradient
+from experiments.stages.gradient import Task, Trained, end_scores, train_by_gradient
 
 RULES = ("preference",)
 """The one head's name."""
@@ -120,14 +114,5 @@ def clusters(comparisons: Sequence[Comparison]) -> np.ndarray:
 
 def held_out_rewards(trained: Trained, trees: Sequence[PrefixTree], targets: Targets) -> np.ndarray:
     """Rewards ``[N, 2]`` of N comparisons' trees, in their order."""
-    program, params = trained.program, trained.state.params
-    shardings = batch_shardings(program.mesh, stacked=False)
-    score = jax.jit(functools.partial(batch_scores, program.backbone), out_shardings=replicated(program.mesh))
-    found: dict[int, float] = {}
-    with activate(program.mesh):
-        batches = held_out_batches(trees, targets, program.shape)
-        total = float(sum(map(len, trees)))
-        for batch in track(batches, total, "held out", lambda b: float((b.trees.tree > 0).sum())):
-            scores = np.asarray(score(params, place(batch, shardings).trees))[:, 0]
-            found |= {int(key): float(value) for key, value in zip(batch.trees.key, scores, strict=True) if key >= 0}
-    return np.array([[found[key] for key in tree.keys] for tree in trees], np.float32).reshape(-1, 2)
+    found = end_scores(trained.program, trained.state.params, trees, targets)
+    return np.array([[found[key][0] for key in tree.keys] for tree in trees], np.float32).reshape(-1, 2)

@@ -70,8 +70,10 @@ def source_hashes(config: DataConfig, rated: bool = True) -> dict[str, str]:
     return {role: file_sha256(path) for role, path in source_files(config, rated).items()} | {"pool": pool}
 
 
-def read_records(config: DataConfig, seed: int, pool: RulePool, need_rated: bool) -> Records:
+def read_records(config: DataConfig, seed: int, pool: RulePool, need_rated: bool, need_labels: bool = True) -> Records:
     """Reads the source.
+
+    Without `need_labels`, pairs without a preference are comparisons too.
 
     Comparisons that carry ratings of their own are rated responses as well, unless a file of ratings is given. Those of
     them without a preference, or of more than two responses, are used for their ratings alone.
@@ -89,7 +91,7 @@ def read_records(config: DataConfig, seed: int, pool: RulePool, need_rated: bool
     found = list(_comparisons(config, pool, skips[1]))
     rated = _rated(config, pool, found, skips[0]) if need_rated else []
     own = need_rated and not config.ratings_path
-    return Records(rated, list(_pairs(found, own, skips[1])), *skips)
+    return Records(rated, list(_pairs(found, own, need_labels, skips[1])), *skips)
 
 
 def _splits(config: DataConfig) -> list[str]:
@@ -133,10 +135,12 @@ def _responses(comparison: Comparison) -> Iterator[RatedResponse]:
             yield RatedResponse(comparison.prompt, response, comparison.rules, ratings, mask, **labels)
 
 
-def _pairs(comparisons: Sequence[Comparison], own_ratings: bool, skips: SkipCounter) -> Iterator[Comparison]:
+def _pairs(
+    comparisons: Sequence[Comparison], own_ratings: bool, need_labels: bool, skips: SkipCounter
+) -> Iterator[Comparison]:
     for i, comparison in enumerate(comparisons):
         name = comparison.id or str(i)
-        if len(comparison.responses) == 2 and comparison.preferred is not None:
+        if len(comparison.responses) == 2 and not (need_labels and comparison.preferred is None):
             yield comparison
         elif own_ratings and comparison.ratings is not None:
             skips.kept -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from encore_jax.data.atomic import atomic_path
@@ -20,23 +21,28 @@ def report(evaluated: Path, folder: Path) -> None:
       evaluated: folder of the evaluate stage.
       folder: of this stage, directly below the work directory.
     """
+    write_pages(evaluated, folder, {"report.html": render_report, "tables.csv": tables_csv})
+    show(folder)
+
+
+def write_pages(evaluated: Path, folder: Path, pages: Mapping[str, Callable[[dict], str]]) -> None:
+    """Copies results.json from the stage before, and writes each page that a function makes of it."""
     results = json.loads((evaluated / "results.json").read_text(encoding="utf-8"))
     shutil.copyfile(evaluated / "results.json", folder / "results.json")
-    for name, text in (("report.html", render_report(results)), ("tables.csv", tables_csv(results))):
+    for name, render in pages.items():
         with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    show(folder)
+            temporary.write_text(render(results), encoding="utf-8")
+
+
+def publish(folder: Path) -> dict:
+    """Makes sure that the work directory holds copies of a finished report; returns its results."""
+    for name in PUBLISHED:
+        with atomic_path(folder.parent / name) as temporary:
+            shutil.copyfile(folder / name, temporary)
+    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
 
 
 def show(folder: Path) -> None:
     """Prints the tables of a finished report and makes sure that the work directory holds its copies."""
-    publish(folder)
-    print_tables(json.loads((folder / "results.json").read_text(encoding="utf-8")))
+    print_tables(publish(folder))
     print(f"\nReport: {folder.parent / 'report.html'}\nEvery comparison: {folder.parent / 'audit.html'}")
-
-
-def publish(folder: Path) -> None:
-    """Copies the results and the page of a report stage up to the work directory."""
-    for name in PUBLISHED:
-        with atomic_path(folder.parent / name) as temporary:
-            shutil.copyfile(folder / name, temporary)

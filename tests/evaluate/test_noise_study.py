@@ -52,7 +52,7 @@ def test_juries_equal_a_loop(noise, levels):
 
 @pytest.fixture(scope="module")
 def study():
-    return noise_study(QUALITY, FOR_ENTROPY, PAIRS, judges=JUDGES, best=0.05, levels=levels, draws=DRAWS, seed=0)
+    return noise_study(QUALITY, FOR_ENTROPY, PAIRS, judges=JUDGES, best=0.05, levels=LEVELS, draws=DRAWS, seed=0)
 
 
 def test_it_is_json_with_every_noise_and_level(study):

@@ -105,3 +105,26 @@ def test_hinge_stops_caring_about_comparisons_it_is_sure_of():
     margins = np.array([[1.0, 0.2], [1.0, -0.1], [2.0, 0.3]])
     got = np.asarray(hinge_weights(jnp.asarray(margins, jnp.float32), 1e-4))
     assert (margins @ got > 0.95).all() and np.abs(got).max() < 1.2
+
+
+def test_counts_are_repetitions_and_0_leaves_out():
+    margins = simulated(60, [1.0, -0.5], seed=3).astype(np.float32)
+    counts = np.random.default_rng(0).integers(0, 4, 60)
+    repeated = bradley_terry_weights(jnp.asarray(np.repeat(margins, counts, 0)), 0.05)
+    got = bradley_terry_weights(jnp.asarray(margins), 0.05, counts=jnp.asarray(counts, jnp.float32))
+    np.testing.assert_allclose(got, repeated, atol=1e-4)
+
+
+def test_a_head_is_pulled_towards_where_it_started():
+    """The optimum from w⁰ has the gradient of the data alone, λ (w⁰ - w); a huge penalty leaves w⁰ as it is."""
+    margins, start = simulated(80, [1.0, 0.0, 2.0]).astype(np.float32), np.array([-1.0, 2.0, 0.5], np.float32)
+    np.testing.assert_allclose(bradley_terry_weights(jnp.asarray(margins), 1e6, start=start), start, atol=1e-4)
+    w = np.asarray(bradley_terry_weights(jnp.asarray(margins), 0.1, start=start), np.float64)
+    wrong = 1 / (1 + np.exp(margins @ w))
+    np.testing.assert_allclose((wrong[:, None] * margins).mean(0), 0.1 * (w - start), atol=1e-4)
+
+
+@pytest.mark.parametrize("given", [{"counts": np.ones(3)}, {"start": np.ones(3)}])
+def test_counts_and_start_of_another_shape_are_refused(given):
+    with pytest.raises(InputError, match=next(iter(given))):
+        bradley_terry_weights(jnp.ones((4, 2)), **given)

@@ -1,0 +1,149 @@
+"""A Rule Adapter, and RAMO on top of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from experiments.chain import Chain, Plan
+from experiments.manifest import file_sha256
+from experiments.ramo_config import AdapterConfig, RamoConfig
+from experiments.stages.adapter import PREDICTIONS, SAID, adopt_adapter, train_adapter
+from experiments.stages.arms import label
+from experiments.stages.frozen import features
+from experiments.stages.ingest import ingest
+from experiments.stages.presented import Presented, present
+from experiments.stages.ramo_results import evaluate_ramo, report_ramo, show_ramo
+from experiments.stages.records import rule_pool, source_hashes
+from experiments.stages.reward_arms import train_arms
+from experiments.stages.rule_ratings import rate_rules
+
+
+class AdapterChain(Chain):
+    """Critical rules of rated comparisons, learnt from their texts."""
+
+    STAGES = ("ingest", "features", "rate", "adapter", "evaluate", "report")
+
+    def shown(self) -> Presented:
+        """The comparisons, split and ordered."""
+        return present(self.at["ingest"], self.config.seed, **self.split())
+
+    def adapter_config(self) -> AdapterConfig:
+        """The configuration of the adapter alone."""
+        return self.config
+
+    def split(self) -> dict:
+        """What decides which comparison is in which part."""
+        return {"test_fraction": self.config.data.test_fraction, "adapter_fraction": 1.0}
+
+    def plan(self) -> Plan:
+        config, at, settings, outputs = self.config, self.at, self.settings, self.outputs
+        from_heads, needed = config.rate.source == "heads", frozen_parts(config)
+        before = self.STAGES[:-2]
+        return {
+            "ingest": (
+                lambda: settings("data") | {"sources": source_hashes(config.data, rated=from_heads)},
+                lambda folder: ingest(config.data, config.seed, folder, need_rated=from_heads, need_labels=False),
+            ),
+            "features": (
+                lambda: settings("model") | outputs("ingest") | {"needed": needed, "weights": self.weights},
+                lambda folder: features(config.model, self.shown(), at["ingest"], needed, folder),
+            ),
+            "rate": (
+                lambda: settings("rate", "select") | self.split() | outputs("ingest", "features"),
+                lambda folder: rate_rules(config, self.shown(), at["ingest"], at["features"], folder),
+            ),
+            "adapter": (self.adapter_inputs, self.make_adapter),
+            "evaluate": (
+                lambda: self.everything() | outputs(*before),
+                lambda folder: evaluate_ramo(config, self.shown(), {stage: at[stage] for stage in before}, folder),
+            ),
+            "report": (
+                lambda: outputs("evaluate"),
+                lambda folder: report_ramo(at["evaluate"], folder),
+            ),
+        }
+
+    def adapter_inputs(self) -> dict:
+        """What the adapter depends on."""
+        return (
+            self.settings("data", "model", "rate", "select")
+            | self.split()
+            | self.outputs("ingest", "features", "rate")
+            | {"train": self._plain["train"], "weights": self.weights}
+        )
+
+    def make_adapter(self, folder: Path) -> None:
+        """Trains it."""
+        at = self.at
+        train_adapter(
+            self.adapter_config(), self.shown(), self.weights, at["ingest"], at["features"], at["rate"], folder
+        )
+
+    def show(self) -> None:
+        show_ramo(self.at["report"])
+
+
+class RamoChain(AdapterChain):
+    """The adapter, labels by the rules it and its rivals select, and reward models trained on them."""
+
+    STAGES = ("ingest", "features", "rate", "adapter", "label", "train", "evaluate", "report")
+
+    def adapter_config(self) -> AdapterConfig:
+        config = self.config
+        shared = {name: getattr(config, name) for name in ("name", "seed", "data", "model", "mesh", "rate", "select")}
+        where = config.adapter.checkpoints or config.train.checkpoints  # of a pod, what its processes share
+        train = dataclasses.replace(config.adapter, checkpoints=where)
+        return AdapterConfig(**shared, train=train, simulate=config.simulate, evaluate=config.evaluate)
+
+    def split(self) -> dict:
+        share = 0.0 if self.config.adapter_from else self.config.adapter_fraction
+        return super().split() | {"adapter_fraction": share}
+
+    def adapter_inputs(self) -> dict:
+        source = self.config.adapter_from
+        if not source:
+            return super().adapter_inputs() | {"train": self._plain["adapter"]}
+        at = Path(source) / "adapter"
+        files = {name: file_sha256(at / name) for name in (PREDICTIONS, SAID) if (at / name).is_file()}
+        return self.outputs("ingest") | {"adopted": files, "pool": rule_pool(self.config.data).digest}
+
+    def make_adapter(self, folder: Path) -> None:
+        """Trains it, or takes over another run's predictions."""
+        source = self.config.adapter_from
+        if not source:
+            return super().make_adapter(folder)
+        return adopt_adapter(Path(source), self.shown(), rule_pool(self.config.data), folder)
+
+    def plan(self) -> Plan:
+        config, at, settings, outputs = self.config, self.at, self.settings, self.outputs
+        return super().plan() | {
+            "label": (
+                lambda: settings("select", "train") | self.split() | outputs("ingest", "rate", "adapter"),
+                lambda folder: label(config, self.shown(), at["rate"], at["adapter"], folder),
+            ),
+            "train": (
+                lambda: (
+                    settings("model", "train")
+                    | self.split()
+                    | outputs("ingest", "features", "adapter", "label")
+                    | {"weights": self.weights}
+                ),
+                lambda folder: train_arms(
+                    config, self.shown(), self.weights, at["features"], at["adapter"], at["label"], folder
+                ),
+            ),
+        }
+
+
+def frozen_parts(config: AdapterConfig | RamoConfig) -> tuple[str, ...]:
+    """The fields of `Features` that the run's methods need, in their order."""
+    ramo = isinstance(config, RamoConfig)
+    adapter = config.adapter if ramo else config.train
+    heads = config.rate.source == "heads"
+    wanted = {
+        "response": heads or (ramo and config.train.method == "heads"),
+        "pair": adapter.method == "heads" and not (ramo and config.adapter_from),
+        "rated": heads,
+    }
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)

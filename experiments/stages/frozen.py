@@ -1,0 +1,91 @@
+"""Features of the frozen backbone for everything that runs on them: rule heads, an adapter's head, reward heads.
+
+All texts of one prompt (both responses alone, and the pair in both orders) are branches of one prefix tree, so the
+prompt is run once.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from encore_jax.data import locate
+from encore_jax.interop.huggingface import load_backbone
+from encore_jax.interop.sequences import token_sequences
+from encore_jax.interop.tokenizer import load_tokenizer
+from encore_jax.train.features import extract_features
+from experiments.config import ModelConfig
+from experiments.progress import track
+from experiments.stages import ingest
+from experiments.stages.presented import Presented
+
+
+class Features(NamedTuple):
+    """fp32 features; NaN where a text is too long, zero columns where they are not needed.
+
+    Attributes:
+      response: ``[N, 2, D]`` of prompt and A, prompt and B.
+      pair: ``[N, 2, D]`` of prompt, A, B, and of prompt, B, A.
+      rated: ``[R, D]`` of the rated responses.
+    """
+
+    response: np.ndarray
+    pair: np.ndarray
+    rated: np.ndarray
+
+    @property
+    def kept(self) -> np.ndarray:
+        """bool ``[N]``: every text of the comparison fits."""
+        return np.isfinite(self.response).all((1, 2)) & np.isfinite(self.pair).all((1, 2))
+
+
+def features(model: ModelConfig, shown: Presented, ingested: Path, needed: tuple[str, ...], folder: Path) -> None:
+    """Writes features.npz and counts.json; `needed` names fields of `Features`."""
+    _, rated, _ = ingest.load(ingested)
+    texts = {
+        "response": shown.response_texts,
+        "pair": shown.pair_texts,
+        "rated": [(r.prompt, r.response) for r in rated],
+    }
+    numbers: dict = {}
+    rows = {
+        name: np.array([numbers.setdefault(text, len(numbers)) for text in texts[name]], np.int64) for name in needed
+    }
+    found, counts = _extract(model, list(numbers), folder) if numbers else (np.zeros((0, 0), np.float32), {})
+    shapes = {"response": (-1, 2), "pair": (-1, 2), "rated": (-1,)}
+    n = len(shown.comparisons)
+    empty = Features(np.zeros((n, 2, 0)), np.zeros((n, 2, 0)), np.zeros((len(rated), 0)))
+    made = empty._replace(**{name: found[at].reshape(*shapes[name], found.shape[1]) for name, at in rows.items()})
+    counts |= {
+        "comparisons_dropped_too_long": int((~made.kept).sum()),
+        "rated_responses_dropped_too_long": int((~np.isfinite(made.rated).all(1)).sum()),
+    }
+    logging.info("counts: %s", counts)
+    np.savez(folder / "features.npz", **made._asdict())
+    (folder / "counts.json").write_text(json.dumps(counts, indent=1))
+
+
+def load(folder: Path) -> Features:
+    """What `features` wrote."""
+    with np.load(folder / "features.npz") as stored:
+        return Features(**{name: stored[name] for name in Features._fields})
+
+
+def _extract(model: ModelConfig, texts: list, folder: Path) -> tuple[np.ndarray, dict]:
+    path, dtype = locate(model.path, offline=True), jnp.dtype(model.dtype)
+    tokenizer = load_tokenizer(path)
+    sequences = token_sequences(tokenizer, texts, model.pooling, tokenizer.pad_token_id)
+    # XLA's CPU products are quicker from fp32 weights, cast layer by layer; elsewhere they would only cost memory.
+    cfg, params, _ = load_backbone(path, jnp.float32 if jax.default_backend() == "cpu" else dtype)
+    return extract_features(
+        cfg, params, texts, sequences,
+        dtype=dtype, buckets=model.buckets, tokens_per_batch=model.tokens_per_batch, cache=folder / "batches",
+        track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
+    )  # fmt: skip

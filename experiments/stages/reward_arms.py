@@ -1,0 +1,194 @@
+"""One Bradley-Terry reward model per arm, number of rules, size and seed, all from the same initial one."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from encore_jax.data import locate, prompt_key
+from encore_jax.data.split import folds
+from encore_jax.errors import InputError
+from encore_jax.interop.sequences import token_sequences
+from encore_jax.interop.tokenizer import load_tokenizer, template_digest
+from encore_jax.parallel.mesh import make_mesh
+from encore_jax.train.batches import Targets
+from encore_jax.train.bradley_terry import bradley_terry_weights
+from encore_jax.train.program import make_program
+from experiments.progress import track
+from experiments.ramo_config import RamoConfig
+from experiments.stages import adapter, arms, frozen
+from experiments.stages.arms import Cell
+from experiments.stages.gradient import Task, backbone_config, end_scores, initial_state, train_by_gradient
+from experiments.stages.preferences import lay_comparisons
+from experiments.stages.presented import Presented
+
+FOLDS = 5
+"""Of the cross-validation that chooses the penalty of method "heads"."""
+
+
+class Run(NamedTuple):
+    """One reward model.
+
+    Attributes:
+      cell: whose labels.
+      size: training comparisons drawn; 0 is all.
+      seed: of the draw.
+    """
+
+    cell: Cell
+    size: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.cell.key}.n{self.size}.s{self.seed}"
+
+
+def runs(config: RamoConfig) -> Iterator[Run]:
+    """Every cell on all comparisons; the smaller sizes at `select.r` only."""
+    for cell in arms.cells(config):
+        sizes = (0, *config.train.sizes) if cell.r in (0, config.select.r) else (0,)
+        yield from (Run(cell, size, seed) for size in sizes for seed in range(config.train.seeds))
+
+
+def train_arms(
+    config: RamoConfig, shown: Presented, sha256: str, features: Path, predicted: Path, labelled: Path, folder: Path
+) -> None:
+    """Writes margins.npz (held-out comparisons' numbers, and for every run reward(A) - reward(B)) and counts.json."""
+    train = _by_heads if config.train.method == "heads" else _by_gradient
+    trained = adapter.load(predicted).trained
+    labels = arms.load(labelled)
+    for n in np.flatnonzero((shown.part == "test") & (shown.human < 0)):
+        where = f"comparison {shown.comparisons[n].id or n}"
+        raise InputError(
+            "held out to judge by, and people did not label it", where=where, fix="leave it out, or label it"
+        )
+    pool = (shown.part == "reward") & ~trained
+    test, margins, counts = train(config, shown, sha256, features, pool, labels, folder)
+    counts |= {"comparisons_for_training": int(pool.sum()), "comparisons_held_out": len(test)}
+    logging.info("counts: %s", counts)
+    np.savez(folder / "margins.npz", test=test, **margins)
+    (folder / "counts.json").write_text(json.dumps(counts, indent=1))
+
+
+def load(folder: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Numbers of the held-out comparisons, and margins ``[T]`` by run ("initial", or `Run.key`)."""
+    with np.load(folder / "margins.npz") as stored:
+        margins = dict(stored)
+    return margins.pop("test"), margins
+
+
+def drawn_counts(pool: np.ndarray, size: int, seed: int, replace: bool = True) -> np.ndarray:
+    """How often each comparison of the pool is drawn: int ``[N]``; the same for every arm.
+
+    With replacement, as convex heads are trained, even draws of all comparisons differ from seed to seed.
+    """
+    numbers = np.flatnonzero(pool)
+    size = size or len(numbers)
+    chosen = np.random.default_rng([seed, size]).choice(numbers, size if replace else min(size, len(numbers)), replace)
+    return np.bincount(chosen, minlength=len(pool))
+
+
+def _labels_of(labels: dict[str, np.ndarray], run: Run) -> np.ndarray:
+    rows = labels[run.cell.key]
+    return rows[run.seed % len(rows)]
+
+
+def _by_heads(config: RamoConfig, shown: Presented, sha256: str, features: Path, pool, labels, folder: Path):
+    found = frozen.load(features)
+    difference = found.response[:, 0] - found.response[:, 1]
+    fits = np.isfinite(difference).all(1)
+    own = fits & (shown.part == "adapter") & (shown.human >= 0)
+    test = np.flatnonzero(fits & (shown.part == "test"))
+    if own.sum() < FOLDS or not (pool & fits).any() or not len(test):
+        raise InputError(
+            f"{own.sum()} labelled comparisons for the initial head, {(pool & fits).sum()} for the arms, {len(test)} "
+            "held out",
+            where="config.adapter_fraction", fix="give more data, or change the fractions",
+        )  # fmt: skip
+    scale = difference[fits & (shown.part != "test")].std(0)
+    x = np.where(fits[:, None], difference, 0) / np.where(scale > 0, scale, 1)
+    l2, initial, tried = _initial(config, x, shown, own)
+    margins = {"initial": x[test] @ initial}
+    plan = list(runs(config))
+    for run in track(plan, len(plan), "reward heads"):
+        label = _labels_of(labels, run)
+        usable = drawn_counts(pool & fits, run.size, config.seed + run.seed) * (label >= 0)
+        rows = np.flatnonzero(pool & fits)
+        signed = x[rows] * np.where(label[rows] == 1, -1.0, 1.0)[:, None]
+        head = bradley_terry_weights(
+            jnp.asarray(signed, jnp.float32), l2, counts=jnp.asarray(usable[rows], jnp.float32), start=initial
+        )
+        margins[run.key] = x[test] @ np.asarray(head)
+    np.savez(folder / "initial.npz", kernel=initial / np.where(scale > 0, scale, 1))
+    said = {"method": "heads", "penalty": l2, "cross_validated_accuracy": tried, "runs": len(plan),
+            "comparisons_of_initial_head": int(own.sum())}  # fmt: skip
+    return test, margins, said
+
+
+def _initial(config: RamoConfig, x: np.ndarray, shown: Presented, own: np.ndarray):
+    """A head on people's labels of the adapter's comparisons, and the penalty that cross-validation prefers."""
+    rows = np.flatnonzero(own)
+    signed = jnp.asarray(x[rows] * np.where(shown.human[rows] == 1, -1.0, 1.0)[:, None], jnp.float32)
+    fold = folds([prompt_key(shown.comparisons[n].prompt) for n in rows], FOLDS, config.seed + 5)
+    tried = {}
+    for l2 in config.train.penalties:
+        right = np.zeros(len(rows))
+        for f in range(FOLDS):
+            head = bradley_terry_weights(signed, l2, counts=jnp.asarray(fold != f, jnp.float32))
+            right = np.where(fold == f, np.asarray(signed @ head) > 0, right)
+        tried[l2] = float(right.mean())
+    best = max(tried, key=lambda l2: (tried[l2], l2))
+    logging.info("initial head: penalty %g, accuracy %.3f across folds", best, tried[best])
+    return best, np.asarray(bradley_terry_weights(signed, best)), {f"{l2:g}": value for l2, value in tried.items()}
+
+
+def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Path, pool, labels, folder: Path):
+    path = locate(config.model.path, offline=True)
+    tokenizer = load_tokenizer(path)
+    sequences = token_sequences(tokenizer, shown.response_texts, config.model.pooling, tokenizer.pad_token_id)
+    laid = lay_comparisons(sequences, config.train.length)
+    tree_of = dict(zip(laid.kept.tolist(), laid.trees, strict=True))
+    test = np.array([n for n in laid.kept if shown.part[n] == "test"], np.int64)
+    names = [f"comparison {c.id or n}, response {ab}" for n, c in enumerate(shown.comparisons) for ab in "AB"]
+    passport = {"model_sha256": sha256, "template_sha256": template_digest(tokenizer), "pooling": config.model.pooling}
+    one, margins, said = np.ones(1, np.float32), {}, {}
+
+    def targets(label: np.ndarray) -> Targets:
+        numbers = np.flatnonzero(label >= 0)
+        pairs = np.stack([2 * numbers + label[numbers], 2 * numbers + 1 - label[numbers]], 1)
+        nothing = np.zeros((len(names), 1), np.float32)
+        return Targets(nothing, nothing.astype(bool), pairs, names=names)
+
+    judged = targets(np.where(shown.part == "test", shown.human, -1))
+    held_out = [tree_of[int(n)] for n in test]
+
+    def test_margins(program, state) -> np.ndarray:
+        scores = end_scores(program, state.params, held_out, judged)
+        return np.array([scores[2 * n][0] - scores[2 * n + 1][0] for n in test.tolist()], np.float32)
+
+    untouched = Task((), judged, (), judged, one, 0 * one, from_score_head=True)
+    program = make_program(
+        backbone_config(config.model, path), 1, config.train, make_mesh(config.mesh), steps=1, dtype=config.model.dtype
+    )
+    margins["initial"] = test_margins(program, initial_state(program, path, untouched, config.seed))
+    for run in runs(config):
+        label, seed = _labels_of(labels, run), config.seed + run.seed
+        counts = drawn_counts(pool, run.size, seed, replace=False)
+        trees = [tree_of[int(n)] for n in np.flatnonzero((counts > 0) & (label >= 0)) if int(n) in tree_of]
+        task = untouched._replace(trees=trees, targets=targets(label), watched=held_out[: config.train.watch])
+        digest = {"labels": hashlib.sha256(label.tobytes() + counts.tobytes()).hexdigest()}
+        trained = train_by_gradient(
+            dataclasses.replace(config, seed=seed), path, task, passport | digest, folder, run.key
+        )
+        margins[run.key], said[run.key] = test_margins(trained.program, trained.state), trained.summary
+    said = {"method": "gradient", "comparisons_dropped_too_long": len(shown.human) - len(laid.kept), "training": said}
+    return test, margins, said

@@ -1,0 +1,279 @@
+"""The second paper end to end in miniature: what the stages leave, what the report says, and what is refused."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from encore_jax.data import iter_comparisons, write_comparisons
+from encore_jax.errors import InputError
+from encore_jax.rules import RulePool
+from experiments.chains.ramo import AdapterChain, RamoChain
+from experiments.config import DataConfig, EvaluateConfig, ModelConfig, validated
+from experiments.pipeline import run_experiment
+from experiments.ramo_config import (
+    AdapterConfig,
+    AdapterTrainConfig,
+    RamoConfig,
+    RateConfig,
+    RewardTrainConfig,
+    SelectConfig,
+    SimulateConfig,
+)
+from experiments.stages import adapter, arms, reward_arms
+from experiments.stages.presented import present
+from tests.experiments import tiny_run
+
+
+def shared(files, **data) -> dict:
+    paths = dict(path=str(files / "pairs.jsonl"), ratings_path=str(files / "rated.jsonl"), ratings_format="encore")
+    return dict(
+        data=DataConfig(source="files", pool=str(files / "pool.yaml"), **(paths | data)),
+        model=ModelConfig(path=str(files / "model"), buckets=(256, 512), tokens_per_batch=1024),
+        select=SelectConfig(r=1),
+        simulate=SimulateConfig(comparisons=500, rules=4, flips=(0.0, 0.4)),
+        evaluate=EvaluateConfig(replicates=100),
+    )
+
+
+def ramo(files, **data) -> RamoConfig:
+    penalties = dict(penalties=(0.1, 1.0))
+    return RamoConfig(
+        name="tiny", **shared(files, **data), rate=RateConfig(folds=3, alphas=(1.0, 100.0)),
+        adapter=AdapterTrainConfig(**penalties), train=RewardTrainConfig(**penalties, rs=(2,), sizes=(10,), seeds=2),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return tiny_run.write_files(tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(scope="module")
+def finished(files, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    run_experiment(validated(ramo(files)), workdir)
+    return workdir
+
+
+def test_the_report_has_every_arm_with_intervals_and_the_floors(finished):
+    results = json.loads((finished / "results.json").read_text())
+    assert sorted(p.name for p in finished.iterdir() if p.is_dir()) == sorted(RamoChain.STAGES)
+    rows = results["arms"]["rows"]
+    assert {row["arm"] for row in rows} == set(RewardTrainConfig().arms)
+    assert rows[0]["arm"] == "initial" and rows[0]["minus_initial"] is None
+    for row in rows:
+        accuracy = row["accuracy"]
+        assert accuracy["low"] <= accuracy["value"] <= accuracy["high"] and row["n"] > 10
+        assert row["seeds"] == (1 if row["arm"] == "initial" else 2)
+    assert {(row["r"], row["size"]) for row in rows if row["arm"] == "adapter"} == {(1, 0), (1, 10), (2, 0)}
+    human = next(row for row in results["labels"] if row["arm"] == "human")
+    assert human["agreement"]["value"] == 1.0
+    assert human["information"]["value"] == pytest.approx(np.log(2), abs=1e-5)
+    everything = next(row for row in results["labels"] if row["arm"] == "all")
+    assert everything["flips"] == 0.0 and everything["judge_calls"] == 3
+    assert {row["judge_calls"] for row in results["labels"] if row["arm"] == "adapter"} == {1, 2}
+    assert set(results["adapter"]["choosers"]) == {"adapter", "most frequent", "random"}
+    page = (finished / "report.html").read_text()
+    assert page.count("<svg") == 5 and "model-rated" in page and "Rule Adapter" in page
+    table = list(csv.DictReader((finished / "report" / "tables.csv").read_text().splitlines()))
+    assert {row["table"] for row in table} == {"adapter", "rule", "labels", "arms", "simulation"}
+
+
+def test_parts_share_no_prompt_and_the_arms_share_their_draws(finished):
+    shown = present(finished / "ingest", 0, 0.5, 0.4)
+    prompts = [{shown.cluster[n] for n in np.flatnonzero(shown.part == part)} for part in ("test", "adapter", "reward")]
+    assert not prompts[0] & prompts[1] and not prompts[0] & prompts[2] and not prompts[1] & prompts[2]
+    assert 0 < shown.human.mean() < 1  # the file lists the preferred response first
+    said = adapter.load(finished / "adapter")
+    assert set(shown.part[said.trained]) == {"adapter"}
+    pool = shown.part == "reward"
+    counts = reward_arms.drawn_counts(pool, 10, 1)
+    assert counts.sum() == 10 and not counts[~pool].any()
+    np.testing.assert_array_equal(counts, reward_arms.drawn_counts(pool, 10, 1))
+    whole = reward_arms.drawn_counts(pool, 0, 1, replace=False)
+    np.testing.assert_array_equal(whole, pool.astype(int))
+
+
+def test_labels_are_by_the_selected_rules(finished):
+    from experiments.stages import rule_ratings
+
+    ratings, labels = rule_ratings.load(finished / "rate"), arms.load(finished / "label")
+    difference = ratings.ratings[:, 0] - ratings.ratings[:, 1]
+    largest = np.abs(difference).argmax(1)
+    by_hand = (np.take_along_axis(difference, largest[:, None], 1)[:, 0] < 0).astype(int)
+    np.testing.assert_array_equal(labels["oracle.r1"][0], by_hand)
+    np.testing.assert_array_equal(labels["all.r0"][0], (difference.sum(1) < 0).astype(int))
+    assert len(labels["random.r1"]) == 2 and (labels["random.r1"][0] != labels["random.r1"][1]).any()
+
+
+def test_a_second_run_has_nothing_to_do_and_other_arms_reuse_the_features(files, finished):
+    before = {s: (finished / s / "manifest.json").stat().st_mtime_ns for s in RamoChain.STAGES}
+    run_experiment(validated(ramo(files)), finished)
+    assert before == {s: (finished / s / "manifest.json").stat().st_mtime_ns for s in RamoChain.STAGES}
+
+
+def rated_file(files, folder, drop=lambda n, comparison: comparison):
+    """The pairs with the ratings of their responses, as one file of rated comparisons."""
+    pool = RulePool.from_yaml(files / "pool.yaml")
+    ratings = {}
+    for row in map(json.loads, (files / "rated.jsonl").read_text().splitlines()):
+        ratings[row["prompt"], row["response"]] = row["ratings"]
+    lines = []
+    for n, row in enumerate(map(json.loads, (files / "pairs.jsonl").read_text().splitlines())):
+        both = [ratings[row["prompt"], row[which]] for which in ("chosen", "rejected")]
+        named = {name: [one[name] for one in both] for name in pool.names}
+        lines.append({"id": f"c{n}", "prompt": row["prompt"], "responses": [row["chosen"], row["rejected"]],
+                      "preferred": 0, "ratings": named})  # fmt: skip
+    plain = folder / "plain.jsonl"
+    plain.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = [drop(n, c) for n, c in enumerate(iter_comparisons(plain, pool=pool))]
+    write_comparisons(folder / "rated_pairs.jsonl", made, pool=pool)
+    return str(folder / "rated_pairs.jsonl")
+
+
+GRADIENT = dict(method="gradient", rows=8, length=512, lr=3e-3, save_every=10, watch=4, remat="none", max_steps=20)
+
+
+@pytest.fixture(scope="module")
+def adapted(files, tmp_path_factory):
+    """An adapter trained by gradient on a file of rated comparisons, of which every fifth is unrated."""
+    folder, workdir = tmp_path_factory.mktemp("rated"), tmp_path_factory.mktemp("adapter")
+
+    def drop(n, comparison):
+        return dataclasses.replace(comparison, ratings=None, mask=None, rules=()) if n % 5 == 0 else comparison
+
+    path = rated_file(files, folder, drop)
+    settings = shared(files, path=path, format="encore")
+    config = AdapterConfig(
+        name="adapter", **settings, rate=RateConfig("comparisons"),
+        train=AdapterTrainConfig(**GRADIENT, trainable="all", orders="both"),
+    )  # fmt: skip
+    run_experiment(validated(config), workdir)
+    return path, workdir
+
+
+def test_an_adapter_by_gradient_keeps_its_best_checkpoint_and_predicts_for_unrated_comparisons(adapted):
+    _, workdir = adapted
+    assert sorted(p.name for p in workdir.iterdir() if p.is_dir()) == sorted(AdapterChain.STAGES)
+    said = adapter.load(workdir / "adapter")
+    assert said.known.all() and not said.trained[::5].any() and said.trained.any()
+    best = json.loads((workdir / "adapter" / "checkpoints" / "adapter" / "best.json").read_text())
+    used = json.loads((workdir / "adapter" / "adapter.json").read_text())["training"]["used_step"]
+    lines = [json.loads(line) for line in (workdir / "adapter/adapter/metrics.jsonl").read_text().splitlines()]
+    recalls = {line["step"]: line["held_out_recall"] for line in lines if "held_out_recall" in line}
+    assert best["metric"] == "recall" and used == best["step"] == max(recalls, key=recalls.get)
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["rate"]["comparisons_without_ratings"] == 16 and "arms" not in results
+
+
+@pytest.fixture(scope="module")
+def reward_model(files, tmp_path_factory):
+    """The tiny model with a reward head, as published reward models have one."""
+    folder = tmp_path_factory.mktemp("reward")
+    for path in (files / "model").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    head = np.random.default_rng(0).normal(size=(1, 16)).astype(np.float32)
+    save_file(load_file(folder / "model.safetensors") | {"score.weight": head}, folder / "model.safetensors")
+    return folder
+
+
+def by_gradient(files, path, adapted, model) -> RamoConfig:
+    config = RamoConfig(
+        name="tiny8b", **shared(files, path=path, format="encore"), rate=RateConfig("comparisons"),
+        adapter_from=str(adapted),
+        train=RewardTrainConfig(**GRADIENT, trainable="all", arms=("initial", "adapter"), rs=(), sizes=(), seeds=1),
+    )  # fmt: skip
+    config.model.path = str(model)
+    return config
+
+
+def test_ramo_by_gradient_adopts_an_adapter_and_starts_from_the_reward_head(files, adapted, reward_model, tmp_path):
+    """Comparisons unrated for the adapter are rated later on the rules it selected, and on no others."""
+    _, source = adapted
+    said = adapter.load(source / "adapter")
+    selected = said.probability.mean(0).argmax(1)
+
+    def drop(n, comparison):
+        mask = np.zeros((2, 3), bool)
+        mask[:, selected[n]] = n != 7  # one that the judge never saw
+        return dataclasses.replace(comparison, mask=comparison.mask & mask)
+
+    path = rated_file(files, tmp_path, drop)
+    unrated = sum(not c.mask[:, selected[n]].all() for n, c in enumerate(
+        iter_comparisons(path, pool=RulePool.from_yaml(files / "pool.yaml"))))  # fmt: skip
+    assert unrated >= 1
+    run_experiment(validated(by_gradient(files, path, source, reward_model)), tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    initial, trained = results["arms"]["rows"]
+    assert initial["arm"] == "initial" and trained["arm"] == "adapter" and trained["n"] == initial["n"] > 10
+    labels = arms.load(tmp_path / "run" / "label")["adapter.r1"][0]
+    assert (labels == -2).sum() == unrated
+    with pytest.raises(InputError, match="no reward head"):
+        run_experiment(validated(by_gradient(files, path, source, files / "model")), tmp_path / "headless")
+
+
+def test_predictions_of_another_pool_or_of_other_comparisons_are_refused(files, adapted, reward_model, tmp_path):
+    path, source = adapted
+    config = by_gradient(files, path, source, reward_model)
+    other = RulePool.from_yaml(files / "pool.yaml")
+    RulePool(tuple(dataclasses.replace(rule, text=rule.text + " Really.") for rule in other), "x").to_yaml(
+        tmp_path / "pool.yaml"
+    )
+    config.data.pool = str(tmp_path / "pool.yaml")
+    with pytest.raises(InputError, match="another rule pool"):
+        run_experiment(validated(config), tmp_path / "pool", until="adapter")
+    config = by_gradient(files, path, source, reward_model)
+    config.seed = 5  # other responses are A
+    with pytest.raises(InputError, match="did not predict for it"):
+        run_experiment(validated(config), tmp_path / "seed", until="adapter")
+    config = by_gradient(files, path, tmp_path / "nowhere", reward_model)
+    with pytest.raises(InputError, match="is missing"):
+        run_experiment(validated(config), tmp_path / "none", until="adapter")
+
+
+def test_data_that_do_not_serve_are_refused(files, finished, tmp_path):
+    config = ramo(files)
+    config.select.r = 4
+    with pytest.raises(InputError, match=r"config\.select\.r: 4 of 3 rules"):
+        run_experiment(validated(config), finished / "bad", until="rate")
+
+    def unlabelled(n, comparison):
+        return dataclasses.replace(comparison, preferred=None)
+
+    config = ramo(files, path=rated_file(files, tmp_path, unlabelled), format="encore")
+    with pytest.raises(InputError, match="people did not label it"):
+        run_experiment(validated(config), tmp_path / "unlabelled")
+    config = ramo(files)
+    config.rate = RateConfig("comparisons")
+    config.data.format = "pairs"
+    with pytest.raises(InputError, match="no comparison has ratings"):
+        run_experiment(validated(config), tmp_path / "unrated", until="rate")
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [
+        ("rate.source", "oracle"), ("rate.judged", "rated"), ("rate.folds", 1), ("rate.alphas", ()),
+        ("select.r", 0), ("select.half", -1.0), ("select.half", 0.0), ("select.relevance", "some"),
+        ("select.ties", "coin"), ("select.tau", 0.0), ("simulate.comparisons", 9), ("simulate.noise", 0.0),
+        ("simulate.rules", 0), ("simulate.flips", (1.5,)), ("adapter.method", "ridge"), ("adapter.orders", "one"),
+        ("adapter.penalties", (0.0,)), ("adapter.validation", 1.0), ("adapter.keep_best", "accuracy"),
+        ("adapter.positive_weight", 0.0), ("adapter.loss", "regression"), ("train.method", "ridge"),
+        ("train.loss", "binary"), ("train.arms", ("some",)), ("train.arms", ()), ("train.rs", (0,)),
+        ("train.sizes", (0,)), ("train.seeds", 0), ("train.penalties", ()), ("adapter_fraction", 1.0),
+        ("data.source", "pyrit"),
+    ],
+)  # fmt: skip
+def test_values_that_make_no_sense_are_refused_by_field(files, where, value):
+    config = ramo(files)
+    *path, name = where.split(".")
+    target = config
+    for part in path:
+        target = getattr(target, part)
+    setattr(target, name, value)
+    with pytest.raises(InputError, match=rf"config\.{where}: .* Fix: "):
+        validated(config)
