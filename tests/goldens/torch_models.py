@@ -13,6 +13,8 @@ def model(family: str, labels: int = 0, **changes):
     """A transformers model with the tiny weights: base, or sequence classification."""
     fields = {**tiny.config(family), **changes}
     config = transformers.AutoConfig.for_model(fields.pop("model_type"), **fields)
+    if config.model_type == "gemma2":
+        config._attn_implementation = "eager"  # others may leave its soft cap out
     state = {name: torch.from_numpy(w) for name, w in tiny.weights(family, labels).items()}
     if labels:
         config.num_labels = labels
@@ -30,8 +32,7 @@ def hidden(family: str) -> tuple[np.ndarray, np.ndarray]:
     built = model(family)
     ids = torch.from_numpy(tiny.tokens(family)).long()
     with torch.inference_mode():
-        out = built.model(ids).last_hidden_state
-        return out.numpy(), built.lm_head(out).numpy()
+        return built.model(ids).last_hidden_state.numpy(), built(ids).logits.numpy()
 
 
 def scores(family: str, rows: list[list[int]], pad_id: int | None) -> np.ndarray:
