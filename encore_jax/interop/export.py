@@ -1,12 +1,12 @@
-"""Exporting a reward model as a folder that transformers, TRL, vLLM, OpenRLHF and RewardBench load without this package.
+"""Exporting a reward model as a folder that transformers, TRL, vLLM, OpenRLHF and RewardBench load on their own.
 
-A model of K heads becomes a ...ForSequenceClassification with K named labels; *folded*, with its heads composed into one
-(heads are linear, so ``φ = Σ_k w_k (W_k h + b_k)`` is one linear head too), the ordinary one-score reward model.
+A model of K heads becomes a ...ForSequenceClassification with K named labels; *folded*, with its heads composed into
+one (heads are linear, so ``φ = Σ_k w_k (W_k h + b_k)`` is one linear head too), the ordinary one-score reward model.
 
 Those classes have no bias. Nothing in their weights could stand for one exactly: what the head reads has just been
-normed and has no constant coordinate. So the heads are exported without their offsets, and the offsets, one number per
-label, are in ``config.json`` under ``encore_jax``: our scores are ``logits + offset``. A constant changes no comparison,
-no best-of-n and no advantage. Loaded here again, scores are those before, offsets included.
+normed and has no constant coordinate. So the heads are exported without their offsets, and the offsets, one number
+per label, are in ``config.json`` under ``encore_jax``: our scores are ``logits + offset``. A constant changes no
+comparison, no best-of-n and no advantage. Loaded here again, scores are those before, offsets included.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,30 @@ class Stored(NamedTuple):
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Updated:
+    """Stacked matrices with low-rank updates that are added, ``W + s A B`` in fp32, only while they are written.
+
+    Attributes:
+      base: ``[L, ...]``.
+      a, b: of its update, see `encore_jax.model.lora`.
+      scale: s.
+    """
+
+    base: Any
+    a: Any
+    b: Any
+    scale: float
+
+
+def updated(layers: Mapping[str, Any], updates: Mapping[str, Any], scale: float) -> dict[str, Any]:
+    """The layers' parameters as `encore_jax.model.lora.merged` would have them, but merged one by one, when written."""
+    names = {key.removesuffix("_lora_a") for key in updates if key.endswith("_lora_a")}
+    return dict(layers) | {
+        name: Updated(layers[name], updates[f"{name}_lora_a"], updates[f"{name}_lora_b"], scale) for name in names
+    }
+
+
 def whole(name: str, array: np.ndarray) -> Stored:
     """A small tensor that is at hand.
 
@@ -57,7 +82,7 @@ def stored_params(declared: Any, arrays: Any, dtype: Any, name_of: Callable[[Par
 
     Args:
       declared: a pytree of ``Param``.
-      arrays: arrays like it.
+      arrays: arrays like it, or `Updated` ones.
       dtype: to store.
       name_of: the name template of a parameter.
 
@@ -88,6 +113,9 @@ def _blocks(param: Param, array, layer: int | None, dtype: np.dtype) -> Iterator
 
 def _rows(array, start: int, stop: int) -> np.ndarray:
     """Rows of an array as they are on the host; only they are fetched, each from one device that holds it."""
+    if isinstance(array, Updated):
+        base, a, b = (_rows(part, start, stop).astype(np.float32) for part in (array.base, array.a, array.b))
+        return np.stack([w + np.float32(array.scale) * np.tensordot(*ab, 1) for w, *ab in zip(base, a, b, strict=True)])
     if not isinstance(array, jax.Array):
         return np.asarray(array[start:stop])
     rows = np.empty((stop - start, *array.shape[1:]), array.dtype)

@@ -150,7 +150,7 @@ def train_by_gradient(
         return {"backbone": load()} if "backbone" in program.abstract_state.frozen else {}
 
     passport = dict(passport) | {"train": _identity(config), "steps": steps}
-    where = f"{settings.checkpoints}/{name}".rstrip("/") if settings.checkpoints else folder / "checkpoints" / name
+    where = checkpoint_folder(config, folder, name)
     started, logged = time.monotonic(), []
     with Checkpoints(where, passport, settings.keep, settings.keep_best if task.watched else "") as checkpoints:
         log = MetricsLog(folder / name, first=max(checkpoints.steps, default=0))
@@ -191,6 +191,12 @@ def train_by_gradient(
         "used_step": int(state.step),
     }
     return Trained(program, state, summary)
+
+
+def checkpoint_folder(config: ExperimentConfig, folder: Path, name: str = "") -> str | Path:
+    """Where a training keeps its checkpoints."""
+    shared = config.train.checkpoints
+    return f"{shared}/{name}".rstrip("/") if shared else folder / "checkpoints" / name
 
 
 def watched_metrics(program: Program, state: TrainState, task: Task) -> dict[str, float]:

@@ -12,6 +12,8 @@ FOLDER = Path(__file__).parent
 FAMILIES = tuple(sorted(p.stem for p in (FOLDER / "configs").glob("*.json")))
 SEEDS = ("llama2", "llama31", "llama32", "llama_linear", "mistral", "qwen2", "qwen3", "qwen3_yarn", "gemma2")
 """The order in which families came to be: a family's place seeds its weights."""
+CLASSIFIED = ("llama31", "mistral", "qwen2", "qwen3", "gemma2")
+"""One of every architecture, for the goldens of classification scores."""
 LENGTH, ROWS, LABELS = 24, 2, 3
 POOL_ROWS = [[5, 6, 2, 7, 8, 2], [5, 6, 2, 7, 8], [9, 2, 2], [2, 2], [4]]
 

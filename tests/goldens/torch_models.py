@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import transformers
 
-from tests.goldens import tiny
+from tests.goldens import armorm, tiny
 
 
 def model(family: str, labels: int = 0, **changes):
@@ -40,3 +40,26 @@ def scores(family: str, rows: list[list[int]], pad_id: int | None) -> np.ndarray
     built = model(family, tiny.LABELS, pad_token_id=pad_id)
     with torch.inference_mode():
         return np.concatenate([built(torch.tensor([row])).logits.numpy() for row in rows])
+
+
+def armorm_outputs() -> dict[str, np.ndarray]:
+    """Scores of the heads, gate and reward of the tiny ArmoRM, one conversation at a time, as its paper describes."""
+    drawn = {name: torch.from_numpy(array) for name, array in armorm.weights().items()}
+    fields = {k: v for k, v in armorm.CONFIG.items() if k not in ("model_type", "architectures")}
+    backbone = transformers.LlamaModel(transformers.LlamaConfig(**fields)).eval()
+    own = {name.removeprefix("model."): w for name, w in drawn.items() if name.startswith("model.")}
+    backbone.load_state_dict(own, strict=True)
+    start, outputs = armorm.pattern(), []
+    for ids in armorm.conversations():
+        with torch.inference_mode():
+            states = backbone(torch.tensor([ids])).last_hidden_state[0]
+            heads = torch.nn.functional.linear(states[-1], drawn["regression_layer.weight"])
+            at = max(i for i in range(len(ids)) if ids[i : i + len(start)] == start)
+            x = states[at]
+            for i in range(armorm.HIDDEN + 1):
+                x = torch.nn.functional.linear(x, drawn[f"gating.layers.{i}.weight"], drawn[f"gating.layers.{i}.bias"])
+                x = torch.relu(x) if i < armorm.HIDDEN else x
+            gate = torch.softmax(x / armorm.TEMPERATURE, 0) * drawn["gating.logit_scale"][0]
+            adjusted = heads @ drawn["reward_transform_matrix"]
+            outputs.append((heads.numpy(), gate.numpy(), (gate * adjusted).sum().numpy()))
+    return dict(zip(("heads", "gate", "reward"), map(np.stack, zip(*outputs, strict=True)), strict=True))
