@@ -53,7 +53,7 @@ setup(
         "tpu": ["jax[tpu]>=0.10,<0.11", "gcsfs>=2024.6"],
         "cuda": ["jax[cuda13]>=0.10,<0.11"],
         "aot": ["jax[tpu]>=0.10,<0.11"],
-        "parity": [*TEST, "torch>=2.6"],
+        "parity": [*TEST, "peft>=0.17", "torch>=2.6", "trl>=0.20"],
         "bench": ["torch>=2.6", "trl>=0.20"],
         "serve": SERVE,
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.30"],

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
+from typing import Any
 
 from encore_jax.data import FORMATS, SMOLLM2_GGUF, SMOLLM2_WHEEL
 from encore_jax.errors import InputError
@@ -269,6 +271,29 @@ def validated(config: RunConfig) -> RunConfig:
 def to_dict(config: Settings) -> dict:
     """Plain values of a configuration, ready for JSON."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(kind: type[Settings], values: Mapping[str, Any], where: str = "config") -> Any:
+    """The inverse of `to_dict`; not checked, not locked.
+
+    Args:
+      kind: the configuration's class.
+      values: plain values.
+      where: what to call them in errors.
+
+    Raises:
+      InputError: values of another kind of configuration.
+    """
+    made = kind()
+    unknown = values.keys() - {field.name for field in dataclasses.fields(kind)}
+    if unknown:
+        raise InputError(f"{kind.__name__} has no {', '.join(sorted(unknown))}", where=where, fix="use its own kind")
+    for name, value in values.items():
+        own = getattr(made, name)
+        if isinstance(own, Settings):
+            value = from_dict(type(own), value, f"{where}.{name}")
+        setattr(made, name, tuple(value) if isinstance(own, tuple) else value)
+    return made
 
 
 def default_workdir(config: RunConfig) -> Path:

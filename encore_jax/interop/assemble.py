@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import jax
@@ -22,11 +22,13 @@ class Extras:
       config: the parsed ``config.json``, or the GGUF metadata.
       score: rule-head kernel ``[D, K]`` of a ...ForSequenceClassification checkpoint, fp32.
       lm_head: ``[V, D]`` of a model that does not tie it to the embedding, in the backbone's dtype.
+      heads: any other tensors of heads by their names, fp32.
     """
 
     config: Mapping[str, Any]
     score: jax.Array | None = None
     lm_head: jax.Array | None = None
+    heads: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class TensorSource(Protocol):

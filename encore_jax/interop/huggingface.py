@@ -11,7 +11,7 @@ from encore_jax.errors import InputError
 from encore_jax.interop.assemble import Extras, Progress
 from encore_jax.interop.gguf import config_of, load_gguf
 from encore_jax.interop.gguf_file import GGUFFile
-from encore_jax.interop.safetensors import load_folder, read_config
+from encore_jax.interop.hf_folder import load_folder, read_config
 from encore_jax.model.config import DecoderConfig
 
 

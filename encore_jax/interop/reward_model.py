@@ -16,16 +16,22 @@ from safetensors import SafetensorError
 
 from encore_jax.composition import compose
 from encore_jax.data.comparison import Message, parse_prompt
+from encore_jax.data.prefix_tree import tree_batches
 from encore_jax.data.sources import locate
 from encore_jax.errors import InputError
+from encore_jax.interop import armorm
 from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.passport import Passport
+from encore_jax.interop.passport import PASSPORT, Passport, model_digest, read_passport
+from encore_jax.interop.reward_checkpoint import load_checkpoint
 from encore_jax.interop.scorer import Scorer
-from encore_jax.interop.sequences import prompt_trees
+from encore_jax.interop.sequences import Text, feature_function, prompt_trees
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.model.config import DecoderConfig
+from encore_jax.model.gating import Gate, gate_weights
 
-HEADS, PASSPORT, BACKBONE = "heads.safetensors", "passport.json", "backbone.json"
+HEADS, BACKBONE = "heads.safetensors", "backbone.json"
+GATED_TOKENS = 2048
+"""Tokens of a batch of a gated model."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,6 +43,7 @@ class RewardModel:
       kernel, bias: rule heads, fp32 ``[D, K]`` and ``[K]``.
       passport: what the scores depend on; holds rule names and weights.
       buckets: row lengths in tokens.
+      gate: of a model whose weights depend on the prompt (ArmoRM).
     """
 
     cfg: DecoderConfig
@@ -46,6 +53,7 @@ class RewardModel:
     bias: np.ndarray
     passport: Passport
     buckets: tuple[int, ...] = (256, 512)
+    gate: Gate | None = None
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -54,7 +62,19 @@ class RewardModel:
 
     @property
     def weights(self) -> np.ndarray:
-        """Composition weights ``[K]``."""
+        """Composition weights ``[K]``.
+
+        Raises:
+          InputError: they depend on the prompt, or the model has several heads and nobody has said how they compose.
+        """
+        if self.gate is not None:
+            raise InputError("the weights depend on the prompt", where=self.passport.model, fix="call rewards()")
+        if len(self.passport.weights) != len(self.rules):
+            raise InputError(
+                f"{len(self.rules)} heads and {len(self.passport.weights)} weights",
+                where=self.passport.model,
+                fix="give the passport weights: dataclasses.replace(model, passport=...)",
+            )
         return np.asarray(self.passport.weights, np.float32)
 
     @functools.cached_property
@@ -72,23 +92,46 @@ class RewardModel:
         Raises:
           InputError: a conversation is longer than the model was trained for; nothing is truncated.
         """
-        if len(prompts) != len(responses):
-            raise InputError(f"{len(prompts)} prompts and {len(responses)} lists of responses", where="scores")
-        parsed = [parse_prompt(p) if isinstance(p, str) else tuple(p) for p in prompts]
-        texts = [(prompt, text) for prompt, group in zip(parsed, responses, strict=True) for text in group]
+        texts = _texts(prompts, responses)
+        trees = prompt_trees(texts, self._sequences(texts), max(self.buckets))
+        flat = self.scorer.run(self.scorer.plan(trees), len(texts))
+        return np.split(flat, np.cumsum([len(group) for group in responses])[:-1])
+
+    def rewards(self, prompts: Sequence, responses: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Composed rewards ``Σ_k w_k s_k``: for each prompt an fp32 array ``[n]``."""
+        if self.gate is None:
+            weights = self.weights
+            return [np.asarray(compose(scores, weights)) for scores in self.scores(prompts, responses)]
+        texts = _texts(prompts, responses)
+        sequences, pattern = self._sequences(texts), armorm.generation_prompt(self.tokenizer)
+        asked = [armorm.gate_sequence(tokens, pattern) for tokens in sequences]
+        features = self._features([*texts, *texts], [*sequences, *asked])
+        scores = features[: len(texts)] @ self.kernel + self.bias
+        flat = (np.asarray(gate_weights(jnp.asarray(features[len(texts) :]), self.gate)) * scores).sum(1)
+        return np.split(flat, np.cumsum([len(group) for group in responses])[:-1])
+
+    def _sequences(self, texts: Sequence[Text]) -> list[np.ndarray]:
+        """Token ids up to the pooled one.
+
+        Raises:
+          InputError: a conversation is too long.
+        """
         sequences = self.scorer.tokenize(texts)
         for i, sequence in enumerate(sequences):
             if len(sequence) > max(self.buckets):
                 raise InputError(
                     f"{len(sequence)} tokens, more than {max(self.buckets)}", where=f"text {i}", fix="leave it out"
                 )
-        trees = prompt_trees(texts, sequences, max(self.buckets))
-        flat = self.scorer.run(self.scorer.plan(trees), len(texts))
-        return np.split(flat, np.cumsum([len(group) for group in responses])[:-1])
+        return sequences
 
-    def rewards(self, prompts: Sequence, responses: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        """Composed rewards ``Σ_k w_k s_k``: for each prompt an fp32 array ``[n]``."""
-        return [np.asarray(compose(scores, self.weights)) for scores in self.scores(prompts, responses)]
+    def _features(self, texts: Sequence[Text], sequences: Sequence[np.ndarray]) -> np.ndarray:
+        """Pooled features ``[N, D]`` of sequences that belong to the prompts of these texts."""
+        compute = feature_function(self.cfg, jnp.dtype(self.passport.dtype))
+        features = np.zeros((len(texts), self.cfg.width), np.float32)
+        for batch in tree_batches(prompt_trees(texts, sequences, max(self.buckets)), self.buckets, GATED_TOKENS):
+            real = batch.key >= 0
+            features[batch.key[real]] = np.asarray(compute(self.params, batch))[real]
+        return features
 
     def save(self, folder: str | Path, backbone: str) -> None:
         """Writes heads, passport and where the backbone is (`backbone`, a path or uri) into a folder."""
@@ -97,39 +140,59 @@ class RewardModel:
         save_heads(folder, self.kernel, self.bias, self.passport, backbone, self.buckets)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, offline: bool = False) -> RewardModel:
-        """Loads what `save`, or a run, wrote; the backbone is fetched from where it was.
+    def from_pretrained(
+        cls, folder: str | Path, *, dtype: str | None = None, offline: bool = False, allow_mismatch: bool = False
+    ) -> RewardModel:
+        """Loads a reward model: what `save` or a run wrote, an export, or a published checkpoint.
+
+        Args:
+          folder: a path or an hf:// uri. It holds heads and where their backbone is; or a Hugging Face checkpoint with
+            heads (...ForSequenceClassification, ArmoRM); or a PEFT adapter of one.
+          dtype: of weights and computation, instead of the model's own.
+          offline: fetch nothing.
+          allow_mismatch: load a model that its passport does not stand for; `passport.mismatch` says how it differs.
 
         Raises:
-          InputError: a file is missing or damaged, or the backbone's chat template is another than in training.
+          InputError: a file is missing or damaged, tensors do not fit, or the passport stands for something else.
         """
-        folder = locate(folder)
-        try:
-            passport = Passport.from_dict(json.loads((folder / PASSPORT).read_text()))
-            origin = json.loads((folder / BACKBONE).read_text())
-            heads = safetensors.numpy.load_file(folder / HEADS)
-        except FileNotFoundError as error:
-            raise InputError(
-                "is missing", where=str(error.filename), fix="name a saved reward model's folder"
-            ) from None
-        except (json.JSONDecodeError, SafetensorError, TypeError) as error:
-            raise InputError(f"cannot be read: {error}", where=str(folder), fix="save the model again") from None
-        path = locate(origin["path"], offline=offline)
-        cfg, params, _ = load_backbone(path, jnp.dtype(passport.dtype))
-        tokenizer = load_tokenizer(path)
-        if template_digest(tokenizer) != passport.template_sha256:
-            raise InputError(
-                "the chat template is not the one the heads were trained with",
-                where=str(path),
-                fix="use the original backbone",
-            )
-        if heads["kernel"].shape != (cfg.width, len(passport.rules)):
-            raise InputError(
-                f"shape {heads['kernel'].shape}, not ({cfg.width}, {len(passport.rules)})",
-                where=f"{folder / HEADS}, tensor 'kernel'",
-                fix="heads and backbone must belong together",
-            )
-        return cls(cfg, params, tokenizer, heads["kernel"], heads["bias"], passport, tuple(origin["buckets"]))
+        folder = locate(folder, offline=offline)
+        options = {"dtype": dtype, "offline": offline, "allow_mismatch": allow_mismatch}
+        if not (folder / BACKBONE).is_file() and any(
+            (folder / name).is_file() for name in ("config.json", "adapter_config.json")
+        ):
+            return cls(**load_checkpoint(folder, **options)._asdict())
+        return _load_saved(folder, **options)
+
+
+def _texts(prompts, responses) -> list[Text]:
+    if len(prompts) != len(responses):
+        raise InputError(f"{len(prompts)} prompts and {len(responses)} lists of responses", where="scores")
+    parsed = [parse_prompt(p) if isinstance(p, str) else tuple(p) for p in prompts]
+    return [(prompt, text) for prompt, group in zip(parsed, responses, strict=True) for text in group]
+
+
+def _load_saved(folder: Path, dtype: str | None, offline: bool, allow_mismatch: bool) -> RewardModel:
+    """What `RewardModel.save` wrote."""
+    passport = read_passport(folder)
+    try:
+        origin = json.loads((folder / BACKBONE).read_text())
+        heads = safetensors.numpy.load_file(folder / HEADS)
+    except FileNotFoundError as error:
+        raise InputError("is missing", where=str(error.filename), fix="name a saved reward model's folder") from None
+    except (json.JSONDecodeError, SafetensorError, TypeError) as error:
+        raise InputError(f"cannot be read: {error}", where=str(folder), fix="save the model again") from None
+    path, dtype = locate(origin["path"], offline=offline), dtype or passport.dtype
+    tokenizer = load_tokenizer(path)
+    found = {"model_sha256": model_digest(path), "template_sha256": template_digest(tokenizer), "dtype": dtype}
+    passport = passport.checked(found, str(path), allow=allow_mismatch)
+    cfg, params, _ = load_backbone(path, jnp.dtype(dtype), lm_head=False)
+    if heads["kernel"].shape != (cfg.width, len(passport.rules)):
+        raise InputError(
+            f"shape {heads['kernel'].shape}, not ({cfg.width}, {len(passport.rules)})",
+            where=f"{folder / HEADS}, tensor 'kernel'",
+            fix="heads and backbone must belong together",
+        )
+    return RewardModel(cfg, params, tokenizer, heads["kernel"], heads["bias"], passport, tuple(origin["buckets"]))
 
 
 def save_heads(

@@ -1,4 +1,4 @@
-"""Weights from a local Hugging Face folder, read tensor by tensor from the mapped files."""
+"""The tensors of a local Hugging Face folder, read one by one from the mapped files."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ import mmap
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
 from encore_jax.errors import InputError
-from encore_jax.interop.assemble import Extras, Progress, assemble, check, counter, stored_names
-from encore_jax.model.config import DecoderConfig
-from encore_jax.model.params import Param, declare, declare_lm_head
 
 _DTYPES = {
     "F64": np.dtype("<f8"),
@@ -23,7 +19,6 @@ _DTYPES = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
-_BASE = "model."
 
 
 class SafetensorsFile:
@@ -135,7 +130,7 @@ def _shards(folder: Path) -> list[tuple[Path, list[str] | None]]:
             fix="save with save_pretrained(..., safe_serialization=True); pickles can run code",
         )  # fmt: skip
     placed: dict[str, list[str]] = {}
-    for name, shard in _json(index).get("weight_map", {}).items():
+    for name, shard in read_json(index).get("weight_map", {}).items():
         placed.setdefault(shard, []).append(name)
     absent = [shard for shard in placed if not (folder / shard).is_file()]
     if absent or not placed:
@@ -144,83 +139,15 @@ def _shards(folder: Path) -> list[tuple[Path, list[str] | None]]:
     return [(folder / shard, names) for shard, names in placed.items()]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file.
+
+    Raises:
+      InputError: it is missing or damaged.
+    """
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError("there is no such file", where=str(path)) from None
     except ValueError as error:
         raise InputError(f"not valid JSON ({error})", where=str(path)) from None
-
-
-def read_config(folder: Path) -> tuple[DecoderConfig, dict[str, Any]]:
-    """The architecture, and the ``config.json`` it was read from."""
-    config = _json(folder / "config.json")
-    return DecoderConfig.from_hf(config), config
-
-
-def load_folder(
-    folder: str | Path,
-    dtype: Any = jnp.float32,
-    shardings: Any = None,
-    *,
-    lm_head: bool = True,
-    progress: Progress | None = None,
-) -> tuple[DecoderConfig, dict[str, Any], Extras]:
-    """Loads a Hugging Face folder into the backbone's parameters.
-
-    Base models, ...ForCausalLM and ...ForSequenceClassification checkpoints all load; a
-    classification head comes back as ``extras.score``, an untied LM head as ``extras.lm_head``.
-
-    Args:
-      folder: with ``config.json`` and safetensors weights.
-      dtype: of the parameters.
-      shardings: a pytree of shardings like the parameters; None: the default device.
-      lm_head: whether to load an untied LM head at all.
-      progress: called with bytes read and bytes to read.
-
-    Raises:
-      InputError: an unsupported model, damaged files, or tensors that do not fit.
-    """
-    folder = Path(folder)
-    cfg, config = read_config(folder)
-    source = HuggingFaceFolder(folder)
-    found = source.shapes()
-    base = _BASE if any(name.startswith(_BASE) for name in found) else ""
-    declared, head = declare(cfg), declare_lm_head(cfg)
-
-    def name_of(p: Param) -> str:
-        return base + p.hf.removeprefix(_BASE) if p.hf.startswith(_BASE) else p.hf
-
-    leaves = [declared["embed"], declared["final_norm"], *declared["layers"].values()]
-    expected = {n: p.file_shape for p in leaves for n in stored_names(p, name_of(p))}
-    if head.hf in found:
-        expected[head.hf] = head.file_shape
-    if "score.weight" in found:
-        expected["score.weight"] = (found["score.weight"][0], cfg.width)
-    # Older llama checkpoints also store the rotary frequencies, which follow from the config.
-    ignored = [n for n in found if n.endswith(".rotary_emb.inv_freq")]
-    check(source, expected, ignored)
-
-    needed = [*leaves, *([head] if lm_head and head.hf in found and not cfg.tie_embeddings else [])]
-    seen = counter(progress, sum(source.size(name) for p in needed for name in stored_names(p, name_of(p))))
-    params = assemble(source, declared, name_of, dtype, shardings, seen)
-    untied = score = None
-    if head.hf in found:
-        if cfg.tie_embeddings:
-            _check_tied(source, head.hf, name_of(declared["embed"]))
-        elif lm_head:
-            sharding = None if shardings is None else shardings["embed"]
-            untied = assemble(source, head, name_of, dtype, sharding, seen)
-    if "score.weight" in found:
-        score = jnp.asarray(source.read("score.weight").T.astype(np.float32))
-    return cfg, params, Extras(config=config, score=score, lm_head=untied)
-
-
-def _check_tied(source: HuggingFaceFolder, head: str, embed: str) -> None:
-    if not np.array_equal(source.read(head), source.read(embed)):
-        raise InputError(
-            f"tie_word_embeddings is true and {head!r} differs from {embed!r}",
-            where=source.where,
-            fix="set tie_word_embeddings to false in config.json, or remove the tensor",
-        )

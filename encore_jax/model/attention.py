@@ -35,6 +35,7 @@ def attend(
     position: Int[Array, "B S"],
     window: Int[Array, ""] | int | None = None,
     *,
+    cap: float = 0.0,
     implementation: str = "xla",
 ) -> Float[Array, "B S N H"]:
     """Scaled dot-product attention over prefix trees; the mask is that of ``visibility.visible``.
@@ -46,6 +47,7 @@ def attend(
       q_BSNH, k_BTKH, v_BTKH: rotated queries and keys, and values; query head n uses key-value
         head ``n // G``.
       tree, branch, position, window: see ``visibility.visible``.
+      cap: c of soft-capped scores ``c tanh(s / c)``, which "xla" alone computes; 0: none.
       implementation: one of ``IMPLEMENTATIONS``.
 
     Returns:
@@ -59,10 +61,16 @@ def attend(
         fix = f"use one of {list(IMPLEMENTATIONS)}"
         raise InputError(f"{implementation!r} is unknown", where="attention", fix=fix)
     if implementation == "auto":
-        implementation = fastest(platform(), q_BSNH.shape, q_BSNH.dtype)
+        implementation = "xla" if cap else fastest(platform(), q_BSNH.shape, q_BSNH.dtype)
+    if cap and implementation != "xla":
+        problem, fix = (
+            f"it has no soft cap, and the model's scores are capped at {cap:g}",
+            "use attention 'auto' or 'xla'",
+        )
+        raise InputError(problem, where=f"attention {implementation!r}", fix=fix)
     arrays = (q_BSNH, k_BTKH, v_BTKH, tree, branch, position, window)
     if implementation == "xla":
-        return block_attention(*arrays[:3], Rows(*arrays[3:]))
+        return block_attention(*arrays[:3], Rows(*arrays[3:]), cap)
     if implementation == "cudnn":
         return _cudnn(*arrays)
     return tree_attention(*arrays, interpret=implementation == "pallas_interpret")

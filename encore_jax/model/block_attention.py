@@ -11,6 +11,7 @@ heads per key-value head, H head dimension, Q queries of a block, W keys of a st
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -78,25 +79,26 @@ def block_attention(
     k_BTKH: Float[Array, "B T K H"],
     v_BTKH: Float[Array, "B T K H"],
     rows: Rows,
+    cap: float = 0.0,
 ) -> Float[Array, "B S N H"]:
     """Scaled dot-product attention, see ``attention.attend``. ``checkpoint_name`` "attention" is on output and lse."""
     b, s, n, h = q_BSNH.shape
     heads = k_BTKH.shape[2]
     q_BKGSH = jnp.moveaxis(q_BSNH.reshape(b, s, heads, n // heads, h), 1, 3)
-    out_BKGSH = _attention(q_BKGSH, jnp.moveaxis(k_BTKH, 1, 2), jnp.moveaxis(v_BTKH, 1, 2), rows)
+    out_BKGSH = _attention(q_BKGSH, jnp.moveaxis(k_BTKH, 1, 2), jnp.moveaxis(v_BTKH, 1, 2), rows, cap)
     return jnp.moveaxis(out_BKGSH, 3, 1).reshape(b, s, n, h)
 
 
-@jax.custom_vjp
-def _attention(q, k, v, rows):
-    return _forward(q, k, v, rows)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _attention(q, k, v, rows, cap):
+    return _forward(q, k, v, rows, cap)[0]
 
 
-def _forward(q, k, v, rows):
+def _forward(q, k, v, rows, cap):
     parts = []
 
     def run(block, keys, carry):
-        score = _scores(q, k, rows, block, keys)
+        score = _scores(q, k, rows, block, keys, cap)
         highest = score.max(-1, keepdims=True)
         weight = jnp.exp(score - highest)
         total = weight.sum(-1, keepdims=True)
@@ -110,7 +112,7 @@ def _forward(q, k, v, rows):
     return out, (q, k, v, rows, out, lse)
 
 
-def _backward(saved, dout):
+def _backward(cap, saved, dout):
     q, k, v, rows, out, lse = saved
     delta = (out.astype(jnp.float32) * dout.astype(jnp.float32)).sum(-1)
 
@@ -118,8 +120,11 @@ def _backward(saved, dout):
         dk, dv = carry
         queries = slice(block.start, block.end)
         dout_block = dout[:, :, :, queries]
-        weight = jnp.exp(_scores(q, k, rows, block, keys) - lse[:, :, :, queries, None])
+        score = _scores(q, k, rows, block, keys, cap)
+        weight = jnp.exp(score - lse[:, :, :, queries, None])
         slope = _dot("BKGQH,BKWH->BKGQW", dout_block, v[:, :, keys]) - delta[:, :, :, queries, None]
+        if cap:  # d/ds of c tanh(s / c); where a key is hidden the weight is 0, and the number must only be finite
+            slope = slope * (1 - jnp.square(jnp.maximum(score, -cap) / cap))
         dscore = (weight * slope * q.shape[-1] ** -0.5).astype(q.dtype)
         dv = dv.at[:, :, keys].add(_dot("BKGQW,BKGQH->BKWH", weight.astype(dout.dtype), dout_block))
         dk = dk.at[:, :, keys].add(_dot("BKGQW,BKGQH->BKWH", dscore, q[:, :, :, queries]))
@@ -135,11 +140,13 @@ def _backward(saved, dout):
 _attention.defvjp(_forward, _backward)
 
 
-def _scores(q, k, rows, block, keys):
-    """Scaled fp32 scores [B, K, G, Q, W] of a block's queries, hidden keys at the lowest number."""
+def _scores(q, k, rows, block, keys, cap):
+    """Scaled (and capped) fp32 scores [B, K, G, Q, W] of a block's queries, hidden keys at the lowest number."""
     queries = slice(block.start, block.end)
     seen = visible(*rows, queries=queries, keys=keys)
     score = _dot("BKGQH,BKWH->BKGQW", q[:, :, :, queries], k[:, :, keys]) * q.shape[-1] ** -0.5
+    if cap:
+        score = cap * jnp.tanh(score / cap)
     return jnp.where(seen[:, None, None], score, HIDDEN)
 
 

@@ -10,10 +10,12 @@ from encore_jax.errors import InputError
 from encore_jax.model.config_files import fields_from_gguf, fields_from_hf
 from encore_jax.model.rope_scaling import RopeScaling
 
+ACTIVATIONS = ("silu", "gelu_tanh")
+
 
 @dataclass(frozen=True)
 class DecoderConfig:
-    """A Llama-style decoder: RMS norm, rotary positions, grouped-query attention, gated SiLU MLP.
+    """A Llama-style decoder: RMS norm, rotary positions, grouped-query attention, gated MLP.
 
     Attributes:
       vocab_size: V, rows of the embedding.
@@ -28,10 +30,17 @@ class DecoderConfig:
       qkv_bias: query, key and value projections have a bias (Qwen2).
       qk_norm: queries and keys are RMS-normed per head before the rotation (Qwen3).
       tie_embeddings: the LM head is the embedding.
+      activation: of the MLP's gate: ``silu``, or ``gelu_tanh`` (Gemma 2).
+      norm_offset: what RMS norms add to their stored scale: 0, or 1 (Gemma 2).
+      post_norms: attention and MLP have a norm on what they put out, too (Gemma 2).
+      embed_scale: factor of the embeddings (Gemma 2: the square root of D).
+      query_scale: attention scores are ``q k / sqrt(query_scale)``; 0 stands for H.
+      attention_cap: attention scores s become ``c tanh(s / c)``; 0: they stay as they are.
+      logit_cap: the same for the LM head's logits.
       windows: each layer's sliding window in tokens, 0 for full attention; empty: all full.
       max_positions: the longest path the model was made for, in tokens.
       init_std: standard deviation of freshly drawn kernels.
-      family: ``llama``, ``mistral``, ``qwen2`` or ``qwen3``.
+      family: one of ``config_files.FAMILIES``.
 
     Raises:
       InputError: sizes that do not fit together.
@@ -55,6 +64,13 @@ class DecoderConfig:
     qkv_bias: bool = False
     qk_norm: bool = False
     tie_embeddings: bool = False
+    activation: str = "silu"
+    norm_offset: float = 0.0
+    post_norms: bool = False
+    embed_scale: float = 1.0
+    query_scale: float = 0.0
+    attention_cap: float = 0.0
+    logit_cap: float = 0.0
     windows: tuple[int, ...] = ()
     max_positions: int = 2048
     init_std: float = 0.02
@@ -71,6 +87,8 @@ class DecoderConfig:
                 where="kv_heads",
                 fix="make heads a multiple of kv_heads",
             )
+        if self.activation not in ACTIVATIONS:
+            raise InputError(f"{self.activation!r} is unknown", where="activation", fix=f"use one of {ACTIVATIONS}")
         if self.head_dim % 2:
             raise InputError(f"{self.head_dim} is odd", where="head_dim", fix="rope needs pairs")
         if self.windows and len(self.windows) != self.layers:
@@ -107,7 +125,7 @@ class DecoderConfig:
         """Reads a Hugging Face ``config.json`` (transformers 4 and 5 spellings).
 
         Args:
-          config_json: the parsed file; ``model_type`` llama, mistral, qwen2 or qwen3.
+          config_json: the parsed file; ``model_type`` llama, mistral, qwen2, qwen3 or gemma2.
 
         Raises:
           InputError: another model type, or a field value this decoder does not compute.

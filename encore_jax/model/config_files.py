@@ -8,7 +8,8 @@ from typing import Any
 from encore_jax.errors import InputError
 from encore_jax.model.rope_scaling import KINDS, RopeScaling, rope_scaling
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2")
+GGUF_FAMILIES = FAMILIES[:4]
 
 # What transformers' own configuration classes assume where config.json is silent.
 _HF_DEFAULTS = {
@@ -21,18 +22,25 @@ _HF_DEFAULTS = {
         "max_position_embeddings": 32_768, "sliding_window": 4096, "max_window_layers": 28,
         "head_dim": 128,
     },
+    "gemma2": {
+        "max_position_embeddings": 8192, "sliding_window": 4096, "head_dim": 256, "tie_word_embeddings": True,
+        "query_pre_attn_scalar": 256, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
+    },
 }  # fmt: skip
 
 # Fields that change the computation, with the only values computed here.
 _HF_REQUIRED = {
-    "hidden_act": ("silu",),
     "attention_bias": (False, None),
     "mlp_bias": (False, None),
     "partial_rotary_factor": (1, 1.0, None),
     "rope_interleaved": (False, None),
     "pretraining_tp": (1, None),
     "quantization_config": (None,),
+    "use_bidirectional_attention": (False, None),
 }
+_HF_ACTIVATION = {family: {"hidden_act": ("silu",)} for family in FAMILIES[:4]} | {
+    "gemma2": {"hidden_activation": ("gelu_pytorch_tanh", None)}
+}  # its `hidden_act` is read by nobody
 
 
 def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,11 +48,12 @@ def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     family = config.get("model_type")
     if family not in FAMILIES:
         raise _unsupported("config.json, field 'model_type'", family, FAMILIES)
-    for name, allowed in _HF_REQUIRED.items():
+    for name, allowed in (_HF_REQUIRED | _HF_ACTIVATION[family]).items():
         if config.get(name, allowed[0]) not in allowed:
             raise _unsupported(f"config.json, field {name!r}", config[name], allowed)
 
     known = {**_HF_DEFAULTS[family], **config}  # an explicit null wins over the default
+    gemma = family == "gemma2"
 
     def get(name, otherwise=None):
         return otherwise if known.get(name) is None else known[name]
@@ -69,6 +78,13 @@ def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
         "qkv_bias": family == "qwen2",
         "qk_norm": family == "qwen3",
         "tie_embeddings": bool(get("tie_word_embeddings", False)),
+        "activation": "gelu_tanh" if gemma else "silu",
+        "norm_offset": 1.0 if gemma else 0.0,
+        "post_norms": gemma,
+        "embed_scale": width**0.5 if gemma else 1.0,
+        "query_scale": float(get("query_pre_attn_scalar")) if gemma else 0.0,
+        "attention_cap": float(get("attn_logit_softcapping", 0)) if gemma else 0.0,
+        "logit_cap": float(get("final_logit_softcapping", 0)) if gemma else 0.0,
         "windows": _hf_windows(family, get, layers),
         "max_positions": max_positions,
         "init_std": float(get("initializer_range", 0.02)),
@@ -77,17 +93,19 @@ def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hf_windows(family: str, get, layers: int) -> tuple[int, ...]:
-    """Each layer's window; the rules are those of the four configuration classes."""
+    """Each layer's window; the rules are those of transformers' configuration classes."""
     window = get("sliding_window")
     if family == "llama" or not window:
         return ()
     if family == "mistral":
         return (int(window),) * layers
-    if not get("use_sliding_window", False):
+    if family == "gemma2":
+        slides = [i % 2 == 0 for i in range(layers)]
+    elif get("use_sliding_window", False):
+        slides = [i >= get("max_window_layers") for i in range(layers)]
+    else:
         return ()
-    types = get("layer_types") or [
-        "sliding_attention" if i >= get("max_window_layers") else "full_attention" for i in range(layers)
-    ]
+    types = get("layer_types") or ["sliding_attention" if slide else "full_attention" for slide in slides]
     known = {"sliding_attention": int(window), "full_attention": 0}
     for kind in types:
         if kind not in known:
@@ -117,8 +135,8 @@ def fields_from_gguf(
 ) -> dict[str, Any]:
     """Keyword arguments of ``DecoderConfig`` from GGUF metadata."""
     arch = metadata.get("general.architecture")
-    if arch not in FAMILIES:
-        raise _unsupported("GGUF key 'general.architecture'", arch, FAMILIES)
+    if arch not in GGUF_FAMILIES:
+        raise _unsupported("GGUF key 'general.architecture'", arch, GGUF_FAMILIES)
 
     def get(name, default=None):
         return metadata.get(f"{arch}.{name}", default)

@@ -82,6 +82,8 @@ class Backbone(nn.Module):
         x_BSD = jnp.take(embed_VD, tokens, axis=0).astype(self.dtype)
         x_BSD = nn.with_logical_constraint(x_BSD, ("lookup_batch", "seq", "embed"))
         x_BSD = nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
+        if cfg.embed_scale != 1:
+            x_BSD = x_BSD * jnp.asarray(cfg.embed_scale, x_BSD.dtype)
         rows = (tree, branch, position, *rotation(position, cfg))
         windows = jnp.asarray(cfg.windows, jnp.int32) if cfg.windows else None
         layers = nn.scan(
@@ -94,7 +96,7 @@ class Backbone(nn.Module):
             metadata_params={nn.PARTITION_NAME: "layers"},
         )(cfg, self.param_dtype, self.attention, self.lora, name="layers")
         x_BSD, _ = layers(x_BSD, rows, windows)
-        return rms_norm(x_BSD, scale_D, cfg.norm_eps)
+        return rms_norm(x_BSD, scale_D, cfg.norm_eps, cfg.norm_offset)
 
 
 class Layer(nn.Module):
@@ -114,7 +116,7 @@ class Layer(nn.Module):
 
 
 def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla", lora_scale=0.0):
-    """Pre-norm attention and pre-norm gated MLP, each added to the residual stream.
+    """Pre-norm attention and pre-norm gated MLP, each (normed again in some models) added to the residual stream.
 
     Args:
       params: the parameters of one layer, named as in ``declare(cfg)["layers"]``.
@@ -125,11 +127,15 @@ def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla", lora_s
       lora_scale: factor of low-rank updates that are among the parameters.
     """
     apply = partial(_apply, params, lora_scale)
-    y_BSD = rms_norm(x_BSD, params["attn_norm"], cfg.norm_eps)
-    x_BSD = x_BSD + _attention(cfg, params, apply, y_BSD, rows, window, attention)
+
+    def norm(name, x):
+        return rms_norm(x, params[name], cfg.norm_eps, cfg.norm_offset)
+
+    out_BSD = _attention(cfg, params, apply, norm("attn_norm", x_BSD), rows, window, attention)
+    x_BSD = x_BSD + (norm("attn_post_norm", out_BSD) if cfg.post_norms else out_BSD)
     x_BSD = nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
-    y_BSD = rms_norm(x_BSD, params["mlp_norm"], cfg.norm_eps)
-    x_BSD = x_BSD + _mlp(apply, y_BSD)
+    out_BSD = _mlp(cfg, apply, norm("mlp_norm", x_BSD))
+    x_BSD = x_BSD + (norm("mlp_post_norm", out_BSD) if cfg.post_norms else out_BSD)
     return nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
 
 
@@ -147,10 +153,13 @@ def _attention(cfg, params, apply, y_BSD, rows, window, attention):
     tree, branch, position, cos, sin = rows
     q_BSNH, k_BSKH, v_BSKH = (_heads(params, apply, name, y_BSD) for name in "qkv")
     if cfg.qk_norm:
-        q_BSNH = rms_norm(q_BSNH, params["q_norm"], cfg.norm_eps)
-        k_BSKH = rms_norm(k_BSKH, params["k_norm"], cfg.norm_eps)
+        q_BSNH = rms_norm(q_BSNH, params["q_norm"], cfg.norm_eps, cfg.norm_offset)
+        k_BSKH = rms_norm(k_BSKH, params["k_norm"], cfg.norm_eps, cfg.norm_offset)
     q_BSNH, k_BSKH = rotate(q_BSNH, cos, sin), rotate(k_BSKH, cos, sin)
-    out_BSNH = attend(q_BSNH, k_BSKH, v_BSKH, tree, branch, position, window, implementation=attention)
+    if cfg.query_scale not in (0, cfg.head_dim):  # attention itself divides by the square root of H
+        q_BSNH = q_BSNH * jnp.asarray((cfg.head_dim / cfg.query_scale) ** 0.5, q_BSNH.dtype)
+    rows = (tree, branch, position, window)
+    out_BSNH = attend(q_BSNH, k_BSKH, v_BSKH, *rows, cap=cfg.attention_cap, implementation=attention)
     out_BSNH = nn.with_logical_constraint(out_BSNH, ("batch", "seq", "act_heads", None))
     return apply("o", out_BSNH)
 
@@ -163,9 +172,10 @@ def _heads(params, apply, name, y_BSD):
     return nn.with_logical_constraint(out, ("batch", "seq", axis, None))
 
 
-def _mlp(apply, y_BSD):
+def _mlp(cfg, apply, y_BSD):
     gate_BSF, up_BSF = apply("gate", y_BSD), apply("up", y_BSD)
-    h_BSF = nn.with_logical_constraint(jax.nn.silu(gate_BSF) * up_BSF, ("batch", "seq", "act_mlp"))
+    opened_BSF = jax.nn.silu(gate_BSF) if cfg.activation == "silu" else jax.nn.gelu(gate_BSF, approximate=True)
+    h_BSF = nn.with_logical_constraint(opened_BSF * up_BSF, ("batch", "seq", "act_mlp"))
     return apply("down", h_BSF)
 
 
@@ -192,7 +202,8 @@ def lm_logits(
             fix="pass the loaded LM head, or use a checkpoint that has one",
         )
     head_VD = params["embed"] if lm_head is None else lm_head
-    return product(hidden, head_VD.astype(hidden.dtype), ((hidden.ndim - 1,), (1,)))
+    logits = product(hidden, head_VD.astype(hidden.dtype), ((hidden.ndim - 1,), (1,)))
+    return cfg.logit_cap * jnp.tanh(logits / cfg.logit_cap) if cfg.logit_cap else logits
 
 
 def _rematerialised(layer, name: str):

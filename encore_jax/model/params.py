@@ -76,6 +76,7 @@ def declare(cfg: DecoderConfig) -> dict[str, Any]:
     d, n, k, h, f = cfg.width, cfg.heads, cfg.kv_heads, cfg.head_dim, cfg.mlp_width
     kernel = jax.nn.initializers.normal(cfg.init_std)
     ones, zeros = jax.nn.initializers.ones, jax.nn.initializers.zeros
+    unit = zeros if cfg.norm_offset else ones
 
     def layer(hf, gguf, shape, axes, init, file_order=None):
         return _declared(
@@ -84,7 +85,7 @@ def declare(cfg: DecoderConfig) -> dict[str, Any]:
         )  # fmt: skip
 
     layers = {
-        "attn_norm": layer("input_layernorm.weight", "attn_norm.weight", (d,), ("norm",), ones),
+        "attn_norm": layer("input_layernorm.weight", "attn_norm.weight", (d,), ("norm",), unit),
         "q": layer("self_attn.q_proj.weight", "attn_q.weight", (d, n, h),
                    ("embed", "heads", "head_dim"), kernel, (1, 2, 0)),
         "k": layer("self_attn.k_proj.weight", "attn_k.weight", (d, k, h),
@@ -93,8 +94,8 @@ def declare(cfg: DecoderConfig) -> dict[str, Any]:
                    ("embed", "kv_heads", "head_dim"), kernel, (1, 2, 0)),
         "o": layer("self_attn.o_proj.weight", "attn_output.weight", (n, h, d),
                    ("heads", "head_dim", "embed"), kernel, (2, 0, 1)),
-        "mlp_norm": layer("post_attention_layernorm.weight", "ffn_norm.weight", (d,),
-                          ("norm",), ones),
+        "mlp_norm": layer("pre_feedforward_layernorm.weight" if cfg.post_norms else "post_attention_layernorm.weight",
+                          "ffn_norm.weight", (d,), ("norm",), unit),
         "gate": layer("mlp.gate_proj.weight", "ffn_gate.weight", (d, f), ("embed", "mlp"),
                       kernel, (1, 0)),
         "up": layer("mlp.up_proj.weight", "ffn_up.weight", (d, f), ("embed", "mlp"),
@@ -102,6 +103,12 @@ def declare(cfg: DecoderConfig) -> dict[str, Any]:
         "down": layer("mlp.down_proj.weight", "ffn_down.weight", (f, d), ("mlp", "embed"),
                       kernel, (1, 0)),
     }  # fmt: skip
+    if cfg.post_norms:
+        for name, hf, gguf in (
+            ("attn_post_norm", "post_attention_layernorm", "post_attention_norm"),
+            ("mlp_post_norm", "post_feedforward_layernorm", "post_ffw_norm"),
+        ):
+            layers[name] = layer(f"{hf}.weight", f"{gguf}.weight", (d,), ("norm",), unit)
     if cfg.qkv_bias:
         for name, count, axis in (("q", n, "heads"), ("k", k, "kv_heads"), ("v", k, "kv_heads")):
             layers[f"{name}_bias"] = layer(
@@ -117,7 +124,7 @@ def declare(cfg: DecoderConfig) -> dict[str, Any]:
     return {
         "embed": _declared("model.embed_tokens.weight", "token_embd.weight", *vocab),
         "layers": layers,
-        "final_norm": _declared("model.norm.weight", "output_norm.weight", (d,), ("norm",), ones),
+        "final_norm": _declared("model.norm.weight", "output_norm.weight", (d,), ("norm",), unit),
     }
 
 

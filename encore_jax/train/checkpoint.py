@@ -172,6 +172,38 @@ class Checkpoints:
             )
         return None
 
+    def restore_trainable(self, like: dict[str, Any], step: int, belongs: Mapping[str, Any]) -> dict[str, Any]:
+        """The trainable parameters of one checkpoint alone: no optimizer state is read.
+
+        Args:
+          like: `jax.ShapeDtypeStruct`s with shardings.
+          step: which checkpoint.
+          belongs: fields of the passport that must be as given.
+
+        Raises:
+          InputError: there is no such checkpoint, it cannot be read, or it belongs to another run.
+        """
+        if step not in self.steps:
+            raise InputError(f"there is no checkpoint {step}", where=self._folder, fix="run the training stage again")
+        wanted = {"trainable": like}
+        arguments = ocp.args.Composite(
+            state=ocp.args.PyTreeRestore(
+                item=wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
+            ),
+            passport=ocp.args.JsonRestore(),
+        )
+        try:
+            found = self._manager.restore(step, args=arguments)
+        except Exception as error:  # Orbax raises whatever its storage layers raise
+            where, fix = f"{self._folder}/{step}", "run the training stage again"
+            raise InputError(f"cannot be read: {_first_line(error)}", where=where, fix=fix) from error
+        plain = json.loads(json.dumps(dict(belongs)))
+        differ = [name for name in plain if found["passport"].get(name) != plain[name]]
+        if differ:
+            raise InputError(f"it belongs to another run: {', '.join(differ)} differ", where=f"{self._folder}/{step}",
+                             fix="use the work directory it was made in")  # fmt: skip
+        return found["state"]["trainable"]
+
     def _check(self, passport: Mapping[str, Any], step: int) -> None:
         names = sorted(passport.keys() | self._passport.keys())
         differ = [n for n in names if passport.get(n) != self._passport.get(n)]

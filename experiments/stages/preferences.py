@@ -13,6 +13,7 @@ from absl import logging
 from encore_jax.data import Comparison, prompt_key
 from encore_jax.data.prefix_tree import PrefixTree, make_trees
 from encore_jax.data.split import group_ids, is_test
+from encore_jax.interop.passport import PASSPORT, Passport
 from encore_jax.interop.sequences import token_sequences
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.batches import Targets
@@ -86,19 +87,26 @@ def train_preferences(config: ExperimentConfig, model: Path, sha256: str, ingest
     logging.info("counts: %s", counts)
     one = np.ones(1, np.float32)
     task = Task(training, targets, testing[: config.train.watch], targets, one, 0 * one)
-    passport = {
-        "model_sha256": sha256,
-        "template_sha256": template_digest(tokenizer),
-        "pooling": config.model.pooling,
-        "rules": RULES,
-        "data_revision": file_sha256(ingested / "comparisons.jsonl"),
-    }
+    passport = Passport(
+        model=Path(config.model.path.split("?")[0]).name,
+        model_sha256=sha256,
+        template_sha256=template_digest(tokenizer),
+        bos="chat template",
+        pooling=config.model.pooling,
+        pad_id=-1 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        dtype=config.model.dtype,
+        max_length=config.train.length,
+        rules=RULES,
+        pool_sha256="",
+        data_revision=file_sha256(ingested / "comparisons.jsonl"),
+        weights=(1.0,),
+    ).to_dict()
     trained = train_by_gradient(config, model, task, passport, folder)
     rewards = held_out_rewards(trained, testing, targets)
     np.savez(folder / "rewards.npz", comparison=laid.kept[test], rewards=rewards)
     kernel, bias = trained.heads
     np.savez(folder / "heads.npz", kernel=kernel, bias=bias)
-    (folder / "passport.json").write_text(json.dumps(passport, indent=1))
+    (folder / PASSPORT).write_text(json.dumps(passport, indent=1))
     (folder / "counts.json").write_text(json.dumps(counts | {"training": trained.summary}, indent=1))
 
 

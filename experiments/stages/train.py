@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from absl import logging
 from encore_jax.data import locate
 from encore_jax.errors import InputError
 from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.passport import Passport
+from encore_jax.interop.passport import PASSPORT, Passport, model_digest, read_passport
 from encore_jax.interop.sequences import prompt_trees, token_sequences
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.parallel.mesh import activate, replicated
@@ -35,10 +34,7 @@ FEATURES = "features.npy"
 
 def model_sha256(config: ModelConfig, offline: bool) -> str:
     """One hash over the files of the model and its tokenizer, fetched if need be."""
-    path = locate(config.path, offline=offline)
-    suffixes = (".safetensors", ".json", ".jinja", ".model")
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in suffixes)
-    return hashlib.sha256("\n".join(f"{p.name}:{file_sha256(p)}" for p in files).encode()).hexdigest()
+    return model_digest(locate(config.path, offline=offline))
 
 
 def texts_of(config: ExperimentConfig, ingested: Path) -> Texts:
@@ -126,7 +122,7 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
     logging.info("counts: %s", counts)
     np.save(folder / "rows.npy", rows)
     (folder / "counts.json").write_text(json.dumps(counts, indent=1))
-    (folder / "passport.json").write_text(json.dumps(passport.to_dict(), indent=1))
+    (folder / PASSPORT).write_text(json.dumps(passport.to_dict(), indent=1))
 
 
 def _regression(config: ExperimentConfig, trees_of, target, mask, rows, held_out) -> Task:
@@ -163,7 +159,7 @@ def _check_rated(mask: np.ndarray, names: tuple[str, ...]) -> None:
 
 def load_passport(folder: Path) -> Passport:
     """The passport that `train` wrote."""
-    return Passport.from_dict(json.loads((folder / "passport.json").read_text()))
+    return read_passport(folder)
 
 
 def load_scores(folder: Path, name: str) -> np.ndarray:

@@ -33,6 +33,9 @@ def main() -> None:
         )  # fmt: skip
     pooled = {f"pad_{p}": torch_models.scores("llama2", tiny.POOL_ROWS, p) for p in (0, 2)}
     np.savez_compressed(tiny.FOLDER / "pooling.npz", **pooled)
+    scored = {family: torch_models.scores(family, tiny.POOL_ROWS, 0) for family in tiny.CLASSIFIED}
+    np.savez_compressed(tiny.FOLDER / "scores.npz", **scored)
+    np.savez_compressed(tiny.FOLDER / "armorm.npz", **torch_models.armorm_outputs())
     if len(sys.argv) > 1:
         np.savez_compressed(tiny.FOLDER / "smollm2.npz", **smollm2(sys.argv[1]))
 

@@ -10,6 +10,10 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 FAMILIES = tuple(sorted(p.stem for p in (FOLDER / "configs").glob("*.json")))
+SEEDS = ("llama2", "llama31", "llama32", "llama_linear", "mistral", "qwen2", "qwen3", "qwen3_yarn", "gemma2")
+"""The order in which families came to be: a family's place seeds its weights."""
+CLASSIFIED = ("llama31", "mistral", "qwen2", "qwen3", "gemma2")
+"""One of every architecture, for the goldens of classification scores."""
 LENGTH, ROWS, LABELS = 24, 2, 3
 POOL_ROWS = [[5, 6, 2, 7, 8, 2], [5, 6, 2, 7, 8], [9, 2, 2], [2, 2], [4]]
 
@@ -27,12 +31,12 @@ def tokens(family: str) -> np.ndarray:
 
 def weights(family: str, labels: int = 0) -> dict[str, np.ndarray]:
     """Every tensor under its Hugging Face name; RandomState's streams are frozen by NumPy."""
-    rng = np.random.RandomState(FAMILIES.index(family))
-    drawn = {}
-    for name, shape in shapes(config(family), labels):
+    rng = np.random.RandomState(SEEDS.index(family))
+    drawn, fields = {}, config(family)
+    for name, shape in shapes(fields, labels):
         array = rng.standard_normal(shape)
         if name.endswith("norm.weight"):
-            array = 1 + 0.2 * array
+            array = 0.2 * array + (fields["model_type"] != "gemma2")  # Gemma's code adds the 1
         elif name.endswith(".bias"):
             array = 0.3 * array
         elif "embed" not in name:
@@ -57,6 +61,9 @@ def shapes(c: dict, labels: int) -> Iterator[tuple[str, tuple[int, ...]]]:
                 yield f"{layer}self_attn.{name}_norm.weight", (h,)
         yield layer + "self_attn.o_proj.weight", (d, heads * h)
         yield layer + "post_attention_layernorm.weight", (d,)
+        if c["model_type"] == "gemma2":
+            yield layer + "pre_feedforward_layernorm.weight", (d,)
+            yield layer + "post_feedforward_layernorm.weight", (d,)
         yield layer + "mlp.gate_proj.weight", (f, d)
         yield layer + "mlp.up_proj.weight", (f, d)
         yield layer + "mlp.down_proj.weight", (d, f)

@@ -6,13 +6,15 @@ import numpy as np
 import torch
 import transformers
 
-from tests.goldens import tiny
+from tests.goldens import armorm, tiny
 
 
 def model(family: str, labels: int = 0, **changes):
     """A transformers model with the tiny weights: base, or sequence classification."""
     fields = {**tiny.config(family), **changes}
     config = transformers.AutoConfig.for_model(fields.pop("model_type"), **fields)
+    if config.model_type == "gemma2":
+        config._attn_implementation = "eager"  # others may leave its soft cap out
     state = {name: torch.from_numpy(w) for name, w in tiny.weights(family, labels).items()}
     if labels:
         config.num_labels = labels
@@ -30,8 +32,7 @@ def hidden(family: str) -> tuple[np.ndarray, np.ndarray]:
     built = model(family)
     ids = torch.from_numpy(tiny.tokens(family)).long()
     with torch.inference_mode():
-        out = built.model(ids).last_hidden_state
-        return out.numpy(), built.lm_head(out).numpy()
+        return built.model(ids).last_hidden_state.numpy(), built(ids).logits.numpy()
 
 
 def scores(family: str, rows: list[list[int]], pad_id: int | None) -> np.ndarray:
@@ -39,3 +40,26 @@ def scores(family: str, rows: list[list[int]], pad_id: int | None) -> np.ndarray
     built = model(family, tiny.LABELS, pad_token_id=pad_id)
     with torch.inference_mode():
         return np.concatenate([built(torch.tensor([row])).logits.numpy() for row in rows])
+
+
+def armorm_outputs() -> dict[str, np.ndarray]:
+    """Scores of the heads, gate and reward of the tiny ArmoRM, one conversation at a time, as its paper describes."""
+    drawn = {name: torch.from_numpy(array) for name, array in armorm.weights().items()}
+    fields = {k: v for k, v in armorm.CONFIG.items() if k not in ("model_type", "architectures")}
+    backbone = transformers.LlamaModel(transformers.LlamaConfig(**fields)).eval()
+    own = {name.removeprefix("model."): w for name, w in drawn.items() if name.startswith("model.")}
+    backbone.load_state_dict(own, strict=True)
+    start, outputs = armorm.pattern(), []
+    for ids in armorm.conversations():
+        with torch.inference_mode():
+            states = backbone(torch.tensor([ids])).last_hidden_state[0]
+            heads = torch.nn.functional.linear(states[-1], drawn["regression_layer.weight"])
+            at = max(i for i in range(len(ids)) if ids[i : i + len(start)] == start)
+            x = states[at]
+            for i in range(armorm.HIDDEN + 1):
+                x = torch.nn.functional.linear(x, drawn[f"gating.layers.{i}.weight"], drawn[f"gating.layers.{i}.bias"])
+                x = torch.relu(x) if i < armorm.HIDDEN else x
+            gate = torch.softmax(x / armorm.TEMPERATURE, 0) * drawn["gating.logit_scale"][0]
+            adjusted = heads @ drawn["reward_transform_matrix"]
+            outputs.append((heads.numpy(), gate.numpy(), (gate * adjusted).sum().numpy()))
+    return dict(zip(("heads", "gate", "reward"), map(np.stack, zip(*outputs, strict=True)), strict=True))

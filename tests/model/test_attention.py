@@ -103,8 +103,8 @@ def test_no_key_that_is_seen_lies_before_the_reach(shuffled):
 
 
 @pytest.mark.parametrize("shuffled", [False, True])
-@pytest.mark.parametrize("window", [None, 7])
-def test_gradients_equal_those_of_the_full_square(window, shuffled):
+@pytest.mark.parametrize(("window", "cap"), [(None, 0.0), (7, 0.0), (7, 1.5)])
+def test_gradients_equal_those_of_the_full_square(window, cap, shuffled):
     """Trees of many lengths over several blocks, so that short and long stretches of keys are taken."""
     rng, length = np.random.RandomState(5), SMALLEST_BLOCK * 5 + 20
     tree, branch, position = (np.zeros((2, length), np.int32) for _ in range(3))
@@ -120,14 +120,24 @@ def test_gradients_equal_those_of_the_full_square(window, shuffled):
     def square(q, k, v):
         k, v = jnp.repeat(k, 2, axis=2), jnp.repeat(v, 2, axis=2)
         score = jnp.einsum("bsnh,btnh->bnst", q, k, precision="highest") / np.sqrt(8)
+        score = cap * jnp.tanh(score / cap) if cap else score
         score = jnp.where(visible(*rows, window)[:, None], score, -jnp.inf)
         return jnp.einsum("bnst,btnh->bsnh", jax.nn.softmax(score), v, precision="highest")
 
     expected, pull = jax.vjp(square, q, k, v)
-    got, pull_blocks = jax.vjp(jax.jit(lambda q, k, v: attend(q, k, v, *rows, window)), q, k, v)
+    got, pull_blocks = jax.vjp(jax.jit(lambda q, k, v: attend(q, k, v, *rows, window, cap=cap)), q, k, v)
     np.testing.assert_allclose(got, expected, atol=2e-6)
     for a, b in zip(pull_blocks(dout), pull(dout), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["pallas", "pallas_interpret", "cudnn"])
+def test_kernels_without_a_soft_cap_refuse_it_by_name(implementation):
+    rows = [jnp.ones((1, 128), jnp.int32)] * 3
+    q = jnp.ones((1, 128, 1, 128), jnp.bfloat16)
+    with pytest.raises(InputError, match=f"attention '{implementation}': it has no soft cap.*capped at 50"):
+        attend(q, q, q, *rows, cap=50.0, implementation=implementation)
+    assert attend(q, q, q, *rows, cap=50.0, implementation="auto").shape == q.shape
 
 
 def test_gradients_are_finite_and_padding_gives_and_takes_none():

@@ -61,6 +61,20 @@ def test_windows_follow_each_familys_rule():
     assert DecoderConfig.from_hf(llama | {"sliding_window": 5}).windows == ()
 
 
+def test_gemma_2_9b_as_published():
+    cfg = DecoderConfig.from_hf({
+        "model_type": "gemma2", "vocab_size": 256000, "hidden_size": 3584, "intermediate_size": 14336,
+        "num_hidden_layers": 42, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 256,
+        "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "max_position_embeddings": 8192, "sliding_window": 4096,
+        "sliding_window_size": 4096, "hidden_act": "gelu_pytorch_tanh", "hidden_activation": "gelu_pytorch_tanh",
+        "query_pre_attn_scalar": 256, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
+        "attention_bias": False, "cache_implementation": "hybrid", "torch_dtype": "bfloat16",
+    })  # fmt: skip
+    assert cfg.windows == (4096, 0) * 21 and cfg.tie_embeddings
+    assert (cfg.attention_cap, cfg.logit_cap, cfg.query_scale, cfg.embed_scale) == (50.0, 30.0, 256.0, 3584**0.5)
+    assert (cfg.activation, cfg.norm_offset, cfg.post_norms, cfg.family) == ("gelu_tanh", 1.0, True, "gemma2")
+
+
 @pytest.mark.parametrize(
     ("change", "field"),
     [

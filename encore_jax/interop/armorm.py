@@ -1,0 +1,90 @@
+"""ArmoRM (arXiv 2406.12845): nineteen regression heads, and a gate that weighs them by the prompt.
+
+Its published checkpoint has the tensors of `head_shapes` in place of ``score.weight``. The gate reads the hidden state
+at the first token of the last generation prompt (Llama 3: ``<|start_header_id|>`` of the assistant's header), which
+has seen the whole conversation and nothing of the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from encore_jax.errors import InputError
+from encore_jax.interop.tokenizer import DATE_STRING
+from encore_jax.model.gating import Gate
+
+ARCHITECTURE = "LlamaForRewardModelWithGating"
+ATTRIBUTES = (
+    "helpsteer-helpfulness", "helpsteer-correctness", "helpsteer-coherence", "helpsteer-complexity",
+    "helpsteer-verbosity", "ultrafeedback-overall_score", "ultrafeedback-instruction_following",
+    "ultrafeedback-truthfulness", "ultrafeedback-honesty", "ultrafeedback-helpfulness", "beavertails-is_safe",
+    "prometheus-score", "argilla-overall_quality", "argilla-judge_lm", "code-complexity", "code-style",
+    "code-explanation", "code-instruction-following", "code-readability",
+)  # fmt: skip
+"""What the heads of the published model stand for, from its model card."""
+REGRESSION, TRANSFORM, SCALE = "regression_layer.weight", "reward_transform_matrix", "gating.logit_scale"
+
+
+def head_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors beside the backbone's."""
+    rules, width = config.get("num_objectives", len(ATTRIBUTES)), config["hidden_size"]
+    units, hidden = config.get("gating_hidden_dim", 1024), config.get("gating_n_hidden", 3)
+    shapes = {REGRESSION: (rules, width), TRANSFORM: (rules, rules), SCALE: (1,)}
+    sizes = [width, *[units] * hidden, rules]
+    for i, (inside, outside) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        shapes |= {f"gating.layers.{i}.weight": (outside, inside), f"gating.layers.{i}.bias": (outside,)}
+    return shapes
+
+
+def gate_of(heads: Mapping[str, np.ndarray], config: Mapping[str, Any]) -> Gate:
+    """The gate, from the checkpoint's tensors in fp32."""
+    layers = range(sum(name.startswith("gating.layers.") for name in heads) // 2)
+    return Gate(
+        kernels=tuple(jnp.asarray(heads[f"gating.layers.{i}.weight"].T) for i in layers),
+        biases=tuple(jnp.asarray(heads[f"gating.layers.{i}.bias"]) for i in layers),
+        temperature=float(config.get("gating_temperature", 10)),
+        scale=jnp.asarray(heads[SCALE][0]),
+        transform=jnp.asarray(heads[TRANSFORM]),
+    )
+
+
+def head_names(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the heads: the published ones, or numbers if there are not nineteen."""
+    count = config.get("num_objectives", len(ATTRIBUTES))
+    return ATTRIBUTES if count == len(ATTRIBUTES) else tuple(f"objective {i}" for i in range(count))
+
+
+def generation_prompt(tokenizer) -> tuple[int, ...]:
+    """The tokens with which the chat template begins an answer."""
+    asked = [{"role": "user", "content": "?"}]
+    without, begun = (
+        tokenizer.apply_chat_template(
+            asked, tokenize=True, add_generation_prompt=begin, return_dict=False, date_string=DATE_STRING
+        )
+        for begin in (False, True)
+    )
+    if list(begun[: len(without)]) != list(without) or len(begun) == len(without):
+        raise InputError("the chat template has no generation prompt", where="tokenizer", fix="use the model's own")
+    return tuple(begun[len(without) :])
+
+
+def gate_sequence(tokens: Sequence[int], pattern: Sequence[int]) -> np.ndarray:
+    """The part of a conversation up to the token that the gate reads: the first of the last `pattern`.
+
+    Raises:
+      InputError: the pattern is not there.
+
+    >>> gate_sequence([1, 8, 9, 2, 8, 9, 3], (8, 9)).tolist()
+    [1, 8, 9, 2, 8]
+    """
+    tokens, size = np.asarray(tokens, np.int32), len(pattern)
+    if len(tokens) >= size:
+        windows = np.lib.stride_tricks.sliding_window_view(tokens, size)
+        found = np.flatnonzero((windows == np.asarray(pattern)[None]).all(1))
+        if found.size:
+            return tokens[: found[-1] + 1]
+    raise InputError("no answer begins in it, so the gate has nothing to read", where="conversation")

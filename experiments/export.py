@@ -1,0 +1,197 @@
+"""Exports the reward model of a finished run for transformers, TRL, vLLM, OpenRLHF and RewardBench.
+
+    python -m experiments.export --workdir=runs/quickstart --out=exports/quickstart [--folded] [--peft]
+
+Without --folded the export has one score per rule, with it the composed reward alone. Low-rank updates are merged into
+the weights, or with --peft written as an adapter. The folder loads here again: RewardModel.from_pretrained(OUT).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is not installed is no news
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from encore_jax.data import locate
+from encore_jax.errors import InputError
+from encore_jax.interop.export import export, export_adapter
+from encore_jax.interop.huggingface import load_backbone
+from encore_jax.interop.passport import Passport, model_digest, read_passport
+from encore_jax.interop.reward_model import RewardModel
+from encore_jax.interop.safetensors_writer import updated
+from encore_jax.interop.tokenizer import load_tokenizer, template_digest
+from encore_jax.model.config import DecoderConfig
+from encore_jax.model.lora import Lora, declare_lora
+from encore_jax.model.params import abstract
+from encore_jax.parallel.mesh import MeshSettings, make_mesh
+from encore_jax.train.checkpoint import Checkpoints
+from encore_jax.train.sharded import param_shardings, with_shardings
+from encore_jax.train.state import init_heads
+from experiments.chains.preferences import PreferenceChain
+from experiments.config import ExperimentConfig, from_dict
+from experiments.pipeline import chain_of
+from experiments.progress import Pace
+from experiments.stages.gradient import backbone_config, checkpoint_folder
+from experiments.stages.heads import Heads
+
+
+class Finished(NamedTuple):
+    """A run whose reward model can be exported.
+
+    Attributes:
+      config, workdir: the run.
+      passport: of the model.
+      kernel, bias: its heads.
+      training: name and step of the checkpoint that holds what was trained besides heads; None if nothing was.
+      about: what the model card tells of it.
+    """
+
+    config: ExperimentConfig
+    workdir: Path
+    passport: Passport
+    kernel: np.ndarray
+    bias: np.ndarray
+    training: tuple[str, int] | None
+    about: dict[str, str]
+
+
+def read_run(workdir: Path) -> Finished:
+    """What a finished run says of itself.
+
+    Raises:
+      InputError: it is not finished, or of a kind that trains no reward model.
+    """
+    config = from_dict(ExperimentConfig, _json(workdir / "config.json"), str(workdir / "config.json"))
+    results, train = _json(workdir / "results.json"), workdir / "train"
+    counts = _json(train / "counts.json")
+    gradient = config.train.method == "gradient" and config.train.trainable != "heads"
+    if isinstance(chain_of(config, workdir), PreferenceChain):
+        with np.load(train / "heads.npz") as stored:
+            kernel, bias = stored["kernel"], stored["bias"]
+        name, summary, folder = "", counts["training"], train
+        best = results["held_out"]["methods"][0]
+        label = "held-out comparisons"
+    else:
+        heads = Heads.load(train / "heads-human.npz")
+        kernel, bias, name, folder = heads.kernel, heads.bias, "human", workdir / "compose"
+        summary = counts.get("training_human", {})
+        best = next(m for m in results["views"][0]["methods"] if m["name"] == "ENCORE")
+        label = f"held-out comparisons ({results['views'][0]['label']})"
+    accuracy, data = best["accuracy"], config.data
+    about = {
+        "Data": f"Source `{data.source}`, {data.path or 'the pinned wheel'}, rule pool `{data.pool}`.",
+        "Results": f"Accuracy {accuracy['value']:.4f} [{accuracy['low']:.4f}, {accuracy['high']:.4f}] on {best['n']} "
+        f"{label}; run `{config.name}`, seed {config.seed}.",
+    }
+    training = (name, summary["used_step"]) if gradient else None
+    return Finished(config, workdir, read_passport(folder), kernel, bias, training, about)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError("is missing", where=str(path), fix="finish the run first: experiments.run") from None
+
+
+def restored(run: Finished, cfg: DecoderConfig, shardings: Any, lora: Lora | None) -> dict[str, Any]:
+    """What a run trained, from its checkpoint, split over this host's devices; its optimizer state is left unread."""
+    name, step = run.training
+    heads = jax.eval_shape(lambda key: init_heads(key, cfg.width, len(run.bias)), jax.random.key(0))
+    like: dict[str, Any] = {"heads": heads}
+    if lora:
+        declared = declare_lora(cfg, lora)
+        like["lora"] = {key: jax.ShapeDtypeStruct(p.shape, jnp.float32) for key, p in declared.items()}
+    else:
+        like["backbone"] = abstract(cfg)
+    like = with_shardings(like, {part: shardings[part] for part in like})
+    where = checkpoint_folder(run.config, run.workdir / "train", name)
+    plain = run.passport.to_dict()
+    belongs = {key: plain[key] for key in ("model_sha256", "template_sha256", "data_revision", "rules")}
+    with Checkpoints(where, {}) as checkpoints:
+        return checkpoints.restore_trainable(like, step, belongs)
+
+
+def export_run(run: Finished, out: Path, *, folded: bool, peft: bool, allow_mismatch: bool, shard_bytes: int) -> Path:
+    """Writes the export of a finished run.
+
+    Raises:
+      InputError: the base model is not the one it was trained from, or --peft for a run without low-rank updates.
+    """
+    config, settings = run.config, run.config.train
+    path = locate(config.model.path, offline=config.data.offline)
+    tokenizer = load_tokenizer(path)
+    found = {"model_sha256": model_digest(path), "template_sha256": template_digest(tokenizer)}
+    passport = run.passport.checked(found, str(path), allow=allow_mismatch)
+    cfg, lora = backbone_config(config.model, path), None
+    if run.training and settings.trainable == "lora":
+        lora = Lora(settings.lora_rank, settings.lora_scale, tuple(settings.lora_targets))
+    if peft and lora is None:
+        raise InputError("it has no low-rank updates", where=str(run.workdir), fix="leave out --peft")
+    shardings = param_shardings(cfg, make_mesh(MeshSettings()), lora)
+    trained = restored(run, cfg, shardings, lora) if run.training else {}
+    params = trained.get("backbone")
+    if params is None:
+        dtype = jnp.dtype(config.model.dtype)
+        params = load_backbone(path, dtype, shardings["backbone"], lm_head=False, progress=_progress("reading"))[1]
+    heads = trained.get("heads", {"kernel": run.kernel, "bias": run.bias})
+    kernel, bias = (np.asarray(heads[name], np.float32) for name in ("kernel", "bias"))
+    model = RewardModel(cfg, params, tokenizer, kernel, bias, passport, tuple(config.model.buckets))
+    options = {"folded": folded, "about": run.about, "progress": _progress("writing")}
+    if peft:
+        base = config.model.path.removeprefix("hf://") if config.model.path.startswith("hf://") else None
+        if base is None and path.is_dir():
+            base = str(path.resolve())
+        return export_adapter(model, lora, trained["lora"], base, out, **options)
+    if lora:
+        layers = updated(params["layers"], trained["lora"], lora.scale)
+        model = dataclasses.replace(model, params=params | {"layers": layers})
+    return export(model, out, shard_bytes=shard_bytes, **options)
+
+
+def _progress(label: str):
+    pace = Pace(1, label)
+
+    def progress(done: int, total: int) -> None:
+        pace(done / total, f"{done / 2**30:.1f} of {total / 2**30:.1f} GiB")
+
+    return progress
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workdir", required=True, type=Path, help="of a finished run")
+    parser.add_argument("--out", required=True, type=Path, help="a new folder")
+    parser.add_argument("--folded", action="store_true", help="one score, the composed reward")
+    parser.add_argument("--peft", action="store_true", help="low-rank updates as an adapter, not merged")
+    parser.add_argument(
+        "--allow-mismatch", action="store_true", help="export though the base model is another; recorded"
+    )
+    parser.add_argument("--shard-gb", type=float, default=5.0, help="largest weight file")
+    given = parser.parse_args()
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    try:
+        run = read_run(given.workdir)
+        folder = export_run(
+            run, given.out, folded=given.folded, peft=given.peft, allow_mismatch=given.allow_mismatch,
+            shard_bytes=int(given.shard_gb * 1e9),
+        )  # fmt: skip
+    except InputError as error:
+        sys.exit(f"error: {error}")
+    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""A finished run's reward model, exported and loaded again: the scores are the run's own."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from encore_jax.errors import InputError
+from encore_jax.interop.reward_model import RewardModel
+from experiments.config import ExperimentConfig, TrainConfig, from_dict, to_dict, validated
+from experiments.export import export_run, read_run
+from experiments.pipeline import run_experiment
+from experiments.stages import ingest, train
+from experiments.stages.preferences import held_out
+from tests.experiments import tiny_run
+
+OPTIONS = dict(folded=False, peft=False, allow_mismatch=False, shard_bytes=10**9)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return tiny_run.write_files(tmp_path_factory.mktemp("files"))
+
+
+def run(config, workdir):
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "config.json").write_text(json.dumps(to_dict(config)))
+    run_experiment(validated(config), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def heads(files, tmp_path_factory):
+    return run(tiny_run.config(files), tmp_path_factory.mktemp("heads") / "run")
+
+
+def preferences(files, trainable, workdir):
+    config = tiny_run.config(files)
+    config.train = TrainConfig(
+        method="gradient", loss="bradley_terry", trainable=trainable, rows=8, length=256, lr=3e-3, epochs=2,
+        remat="none", lora_rank=2, save_every=4, watch=0, keep_best="",
+    )  # fmt: skip
+    config.data.ratings_path = ""
+    return run(config, workdir)
+
+
+def test_a_configuration_survives_its_own_file(files):
+    config = tiny_run.config(files)
+    assert from_dict(ExperimentConfig, json.loads(json.dumps(to_dict(config)))) == config
+    with pytest.raises(InputError, match=r"config\.train: TrainConfig has no nonsense"):
+        from_dict(ExperimentConfig, {"train": {"nonsense": 1}})
+
+
+def test_composed_heads(files, heads, tmp_path):
+    """Ridge heads are cross-fitted on training texts, so the test's texts show the exported heads' own scores."""
+    model = RewardModel.from_pretrained(export_run(read_run(heads), tmp_path / "out", **OPTIONS))
+    assert model.rules == tiny_run.POOL.names and model.passport.weights
+    config = validated(from_dict(ExperimentConfig, json.loads((heads / "config.json").read_text())))
+    texts, scores = train.texts_of(config, heads / "ingest"), train.load_scores(heads / "train", "human")
+    chosen = np.flatnonzero(texts.test)[:6]
+    got = model.scores([texts.texts[i][0] for i in chosen], [[texts.texts[i][1]] for i in chosen])
+    np.testing.assert_allclose(np.concatenate(got), scores[chosen], atol=2e-5)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "model-rated" in card and "Accuracy" in card and "rule pool" in card
+
+
+@pytest.mark.parametrize("trainable", ["all", "lora"])
+def test_a_backbone_that_lies_in_checkpoints_only(files, trainable, tmp_path):
+    workdir = preferences(files, trainable, tmp_path / "run")
+    model = RewardModel.from_pretrained(export_run(read_run(workdir), tmp_path / "out", **OPTIONS))
+    agrees_with_the_run(model, workdir)
+    if trainable == "lora":
+        adapter = export_run(read_run(workdir), tmp_path / "adapter", **OPTIONS | {"peft": True})
+        assert {"adapter_config.json", "adapter_model.safetensors"} <= {p.name for p in adapter.iterdir()}
+        agrees_with_the_run(RewardModel.from_pretrained(adapter), workdir)
+    else:
+        with pytest.raises(InputError, match="no low-rank updates"):
+            export_run(read_run(workdir), tmp_path / "adapter", **OPTIONS | {"peft": True})
+        counts = workdir / "train" / "counts.json"
+        content = json.loads(counts.read_text())
+        content["training"]["used_step"] = 777
+        counts.write_text(json.dumps(content))
+        with pytest.raises(InputError, match="there is no checkpoint 777"):
+            export_run(read_run(workdir), tmp_path / "none", **OPTIONS)
+
+
+def agrees_with_the_run(model, workdir):
+    config = validated(from_dict(ExperimentConfig, json.loads((workdir / "config.json").read_text())))
+    _, _, comparisons = ingest.load(workdir / "ingest")
+    with np.load(workdir / "train" / "rewards.npz") as stored:
+        numbers, rewards = stored["comparison"][:6], stored["rewards"][:6]
+    chosen = [comparisons[i] for i in numbers]
+    assert held_out(chosen, config).all()
+    ordered = [[c.responses[c.preferred], c.responses[1 - c.preferred]] for c in chosen]
+    got = model.rewards([c.prompt for c in chosen], ordered)
+    np.testing.assert_allclose(np.stack(got), rewards, atol=2e-5)
+
+
+def test_another_base_model_is_refused_or_recorded(files, heads, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(heads, workdir)
+    shutil.copytree(files / "model", tmp_path / "model")
+    config = json.loads((workdir / "config.json").read_text())
+    config["model"]["path"] = str(tmp_path / "model")
+    (workdir / "config.json").write_text(json.dumps(config))
+    settings = tmp_path / "model" / "config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"rope_theta": 5.0}))
+    with pytest.raises(InputError, match="model_sha256.*--allow-mismatch"):
+        export_run(read_run(workdir), tmp_path / "out", **OPTIONS)
+    folder = export_run(read_run(workdir), tmp_path / "out", **OPTIONS | {"allow_mismatch": True})
+    assert RewardModel.from_pretrained(folder).passport.mismatch[0].startswith("model_sha256")
+
+
+def test_an_unfinished_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"config\.json: is missing"):
+        read_run(tmp_path)
