@@ -151,7 +151,7 @@ def resolved(name):
         made.model, made.data = "runs/quickstart/compose", "filtered.json"
     elif isinstance(made, AblateConfig):
         made.scores = "view-heads.npz"
-    elif isinstance(made, ExperimentConfig) and made.data.source == "files":
+    elif hasattr(made, "data") and made.data.source == "files":
         made.data.path, made.data.ratings_path = "pairs.jsonl", "ratings.jsonl"
     return module, made, to_dict(validated(made))
 
