@@ -13,6 +13,7 @@ disk syncs, all that arrived meanwhile together, so a slow disk costs no answers
 from __future__ import annotations
 
 import collections
+import dataclasses
 import fcntl
 import itertools
 import json
@@ -33,6 +34,7 @@ CREATE TABLE IF NOT EXISTS rule (id INTEGER PRIMARY KEY, name TEXT NOT NULL, tex
 CREATE TABLE IF NOT EXISTS attempt (
   id INTEGER PRIMARY KEY, judge INTEGER NOT NULL, conversation BLOB NOT NULL, response INTEGER NOT NULL,
   rule INTEGER NOT NULL, at REAL NOT NULL, status TEXT NOT NULL, problem TEXT, faults TEXT, evidence TEXT);
+CREATE INDEX IF NOT EXISTS unanswered ON attempt (judge, conversation, response, rule) WHERE status <> 'ok';
 CREATE TABLE IF NOT EXISTS rating (
   judge INTEGER NOT NULL, conversation BLOB NOT NULL, response INTEGER NOT NULL, rule INTEGER NOT NULL,
   status TEXT NOT NULL, rating REAL, relevance REAL, problem TEXT, attempts INTEGER NOT NULL, attempt INTEGER NOT NULL,
@@ -166,16 +168,15 @@ class Journal:
         return self._names.get(number)
 
     def was_seen(self, key: Key, answer: Answer) -> bool:
-        """Whether this key has an OK answer, or had this very answer: then recording it again would change nothing."""
+        """Whether this key has an OK answer, or once had this very answer: then recording it would change nothing."""
         place = (self.judge, bytes.fromhex(key.conversation), key.response, self.rule_id(key.rule))
-        found = self.connection.execute(
-            "SELECT r.status, a.problem, a.evidence FROM rating r JOIN attempt a ON a.id = r.attempt "
-            "WHERE r.judge = ? AND r.conversation = ? AND r.response = ? AND r.rule = ?",
-            place,
-        ).fetchone()
-        if found is None:
-            return False
-        return found[0] == Status.OK or found[1:] == (answer.problem or None, json.dumps(answer.evidence))
+        here = "judge = ? AND conversation = ? AND response = ? AND rule = ?"
+        ask = self.connection.execute
+        status = ask(f"SELECT status FROM rating WHERE {here}", place).fetchone()
+        if status is None or status[0] == Status.OK:
+            return status is not None
+        seen = ask(f"SELECT problem, evidence FROM attempt WHERE {here} AND status <> 'ok'", place).fetchall()
+        return (answer.problem or None, json.dumps(answer.evidence)) in seen
 
 
 def open_journal(path: Path) -> sqlite3.Connection:
@@ -216,6 +217,4 @@ def _id(connection: sqlite3.Connection, table: str, key: dict, more: dict | None
 
 
 def _json(identity: Identity) -> str:
-    import dataclasses
-
     return json.dumps(dataclasses.asdict(identity), sort_keys=True)
