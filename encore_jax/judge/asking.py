@@ -75,7 +75,9 @@ def ask_ratings(
     if render is not None and api == "chat":
         raise InputError("a chat's template is the server's", where="render", fix="use api completions")
     chat, logprobs = api == "chat", bool(prompt.answers)
-    settings: dict[str, Any] = {"max_tokens": 1, "temperature": 1.0} if logprobs else {"max_tokens": 8, "temperature": 0.0}
+    settings: dict[str, Any] = (
+        {"max_tokens": 1, "temperature": 1.0} if logprobs else {"max_tokens": 8, "temperature": 0.0}
+    )
     if logprobs:
         settings |= {"logprobs": True, "top_logprobs": top} if chat else {"logprobs": top}
     settings |= extra or {}
@@ -91,7 +93,9 @@ def ask_ratings(
         return unparsable("no text", reply) if text is None else read_number(text)
 
     decoding = settings | {"api": api, "rendered": render is not None}
-    identity = Identity("server", f"{model}@{revision}" if revision else model, prompt.digest, decoding, scale=prompt.scale)
+    identity = Identity(
+        "server", f"{model}@{revision}" if revision else model, prompt.digest, decoding, scale=prompt.scale
+    )
     return Asking(CHAT if chat else COMPLETIONS, body, read, identity)
 
 

@@ -21,7 +21,8 @@ def summary(journal: Journal) -> dict:
     questions = dict.fromkeys((status.value for status in Status), 0)
     problems, again = collections.Counter(), 0
     for status, problem, count, repeated in ask(
-        "SELECT status, problem, count(*), sum(attempts > 1) FROM rating WHERE judge = ? GROUP BY status, problem", judge
+        "SELECT status, problem, count(*), sum(attempts > 1) FROM rating WHERE judge = ? GROUP BY status, problem",
+        judge,
     ):
         questions[status] += count
         again += repeated

@@ -23,10 +23,13 @@ from experiments.config import DataConfig
 from experiments.stages.records import read_records, rule_pool, source_hashes
 
 
-def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True) -> None:
-    """Writes rated.jsonl (empty if ratings are not needed), comparisons.jsonl, pool.yaml and counts.json."""
+def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True, labelled: bool = True) -> None:
+    """Writes rated.jsonl (empty if ratings are not needed), comparisons.jsonl, pool.yaml and counts.json.
+
+    Unless only `labelled` pairs will do, comparisons of any number of responses, chosen by nobody, are taken as well.
+    """
     pool = rule_pool(config)
-    rated, comparisons, rated_skips, comparison_skips = read_records(config, seed, pool, need_rated)
+    rated, comparisons, rated_skips, comparison_skips = read_records(config, seed, pool, need_rated, labelled)
     if not comparisons:
         raise InputError("there is no usable comparison", where=config.path or config.source, fix="check the file")
     if need_rated and not rated:

@@ -34,7 +34,7 @@ class Records(NamedTuple):
 
     Attributes:
       rated: rated responses; none if they are not needed.
-      comparisons: pairs of which one response is preferred.
+      comparisons: pairs of which one response is preferred; any comparisons if labels are not needed.
       rated_skips, comparison_skips: rows of the source that are neither, and why.
     """
 
@@ -70,7 +70,7 @@ def source_hashes(config: DataConfig, rated: bool = True) -> dict[str, str]:
     return {role: file_sha256(path) for role, path in source_files(config, rated).items()} | {"pool": pool}
 
 
-def read_records(config: DataConfig, seed: int, pool: RulePool, need_rated: bool) -> Records:
+def read_records(config: DataConfig, seed: int, pool: RulePool, need_rated: bool, labelled: bool = True) -> Records:
     """Reads the source.
 
     Comparisons that carry ratings of their own are rated responses as well, unless a file of ratings is given. Those of
@@ -88,6 +88,8 @@ def read_records(config: DataConfig, seed: int, pool: RulePool, need_rated: bool
         return Records(rated, comparisons, *skips)
     found = list(_comparisons(config, pool, skips[1]))
     rated = _rated(config, pool, found, skips[0]) if need_rated else []
+    if not labelled:
+        return Records(rated, found, *skips)
     own = need_rated and not config.ratings_path
     return Records(rated, list(_pairs(found, own, skips[1])), *skips)
 
