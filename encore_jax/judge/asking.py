@@ -13,11 +13,14 @@ from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
 from encore_jax.judge.prompts import Prompt
 from encore_jax.judge.question import Answer, Identity, Question
-from encore_jax.judge.reading import NO_LOGPROBS, read_logprobs, read_number, reply_logprobs, reply_text, unparsable
+from encore_jax.judge.reading import read_logprobs, read_number, reply_logprobs, reply_text, unparsable
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 MOST_TOP = 20
 """Servers list at most so many likely tokens."""
+
+NUMBER_TOKENS = 8
+"""What a number may take."""
 
 Render = Callable[[Sequence[Message]], "str | list[int]"]
 """Messages to the prompt of a plain completion: text, or token ids."""
@@ -75,11 +78,10 @@ def ask_ratings(
     if render is not None and api == "chat":
         raise InputError("a chat's template is the server's", where="render", fix="use api completions")
     chat, logprobs = api == "chat", bool(prompt.answers)
-    settings: dict[str, Any] = (
-        {"max_tokens": 1, "temperature": 1.0} if logprobs else {"max_tokens": 8, "temperature": 0.0}
-    )
+    settings: dict[str, Any] = {"max_tokens": NUMBER_TOKENS, "temperature": 0.0}
     if logprobs:
-        settings |= {"logprobs": True, "top_logprobs": top} if chat else {"logprobs": top}
+        listed = {"logprobs": True, "top_logprobs": top} if chat else {"logprobs": top}
+        settings = {"max_tokens": 1, "temperature": 1.0} | listed
     settings |= extra or {}
 
     def body(question: Question) -> dict:
@@ -93,9 +95,8 @@ def ask_ratings(
         return unparsable("no text", reply) if text is None else read_number(text)
 
     decoding = settings | {"api": api, "rendered": render is not None}
-    identity = Identity(
-        "server", f"{model}@{revision}" if revision else model, prompt.digest, decoding, scale=prompt.scale
-    )
+    named = f"{model}@{revision}" if revision else model
+    identity = Identity("server", named, prompt.digest, decoding, scale=prompt.scale)
     return Asking(CHAT if chat else COMPLETIONS, body, read, identity)
 
 
@@ -103,8 +104,3 @@ def _shown(messages: Sequence[Message], chat: bool, render: Render | None) -> di
     if chat:
         return {"messages": [{"role": m.role, "content": m.content} for m in messages]}
     return {"prompt": render(messages) if render else "\n\n".join(m.content for m in messages) + "\n\nAnswer:"}
-
-
-def lacks_logprobs(answer: Answer) -> bool:
-    """Whether the reply held none: a fault of the server, not of the judge."""
-    return answer.problem == NO_LOGPROBS

@@ -1,7 +1,7 @@
 """Questions as OpenAI batch files, and their results back: `vllm run-batch` and hosted batch interfaces.
 
-A request's `custom_id` says by itself which rating is meant and by whom, so nothing has to be remembered between writing
-and ingesting: result and error files may come in any order, in parts, and more than once.
+A request's `custom_id` says by itself which rating is meant and by whom, so nothing has to be remembered between
+writing and ingesting: result and error files may come in any order, in parts, and more than once.
 """
 
 from __future__ import annotations

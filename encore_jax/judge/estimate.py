@@ -93,14 +93,19 @@ def estimate(
 def estimate_text(told: Estimate) -> str:
     """One line.
 
-    >>> estimate_text(Estimate(1000, 10, 5e5, 1e4, 6e4, 1000, 1.25, 100.0))
-    '1,000 requests about 10 conversations, 0.500 ± 0.010 million prompt tokens (0.060 million where shared prefixes are cached), at most 1,000 answer tokens; price 1.25; at least 100 s by the rate limit'
+    >>> print(estimate_text(Estimate(1000, 10, 5e5, 1e4, 6e4, 1000, 1.25, 100.0)).replace("; ", "\\n"))
+    1,000 requests about 10 conversations
+    0.500 ± 0.010 million prompt tokens (0.060 million where shared prefixes are cached)
+    at most 1,000 answer tokens
+    price 1.25
+    at least 100 s by the rate limit
     """
-    million = f"{told.prompt_tokens / 1e6:.3f} ± {told.margin / 1e6:.3f} million prompt tokens"
-    text = (
-        f"{told.requests:,} requests about {told.conversations:,} conversations, {million} "
-        f"({told.fresh_tokens / 1e6:.3f} million where shared prefixes are cached), "
-        f"at most {told.answer_tokens:,} answer tokens"
-    )
-    text += f"; price {told.price:,.2f}" if told.price is not None else ""
-    return text + (f"; at least {told.seconds:,.0f} s by the rate limit" if told.seconds is not None else "")
+    parts = [
+        f"{told.requests:,} requests about {told.conversations:,} conversations",
+        f"{told.prompt_tokens / 1e6:.3f} ± {told.margin / 1e6:.3f} million prompt tokens "
+        f"({told.fresh_tokens / 1e6:.3f} million where shared prefixes are cached)",
+        f"at most {told.answer_tokens:,} answer tokens",
+    ]
+    parts += [f"price {told.price:,.2f}"] if told.price is not None else []
+    parts += [f"at least {told.seconds:,.0f} s by the rate limit"] if told.seconds is not None else []
+    return "; ".join(parts)

@@ -57,7 +57,8 @@ def answer_probabilities(
 ) -> tuple[dict[str, float], list[tuple[str, float]]]:
     """Summed probability of each offered answer, and the (token, log-probability) pairs that counted.
 
-    >>> p, counted = answer_probabilities([("Yes", math.log(0.5)), (" yes", math.log(0.25)), ("Sure", -2.0)], ("Yes", "No"))
+    >>> logprobs = [("Yes", math.log(0.5)), (" yes", math.log(0.25)), ("Sure", -2.0)]
+    >>> p, counted = answer_probabilities(logprobs, ("Yes", "No"))
     >>> round(p["Yes"], 6), p["No"], len(counted)
     (0.75, 0.0, 2)
     """

@@ -6,8 +6,8 @@ Data:      comparisons in any format this project reads; rules as in rate_server
 Hardware:  2 CPU cores; whatever runs the batch
 Time:      writing and ingesting take minutes for a million questions
 Expected:  the first run writes runs/rate_batch/batch/requests-*.jsonl, says how to run them, and exits with status 75.
-           With results and error files under runs/rate_batch/batch/results/, in any order and in parts, the same
-           command ingests what is there, writes requests for what is missing, and goes on to the report once nothing is.
+           With result and error files under runs/rate_batch/batch/results/, in any order and in parts, the same
+           command ingests what is there, writes requests for what is missing, and reports once nothing is.
 """
 
 from experiments.config import DataConfig

@@ -4,7 +4,8 @@ Command:   python -m experiments.run --config=experiments/configs/rate_table.py
 Hardware:  2 CPU cores, 4 GiB of memory
 Time:      under a minute after downloading 11 MB (one wheel, pinned by hash)
 Data:      human ratings of ten rules shipped with PyRIT, and the comparisons of two responses to one prompt
-Expected:  2,344 human ratings in the journal; every question that nobody answered counts as "not in the table"
+Expected:  651 human ratings of the compared responses; the 5,859 questions that nobody answered count as "not in the
+           table", and stay masked
 """
 
 from encore_jax.judge.retry_policy import RetryPolicy

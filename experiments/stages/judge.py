@@ -56,7 +56,7 @@ def judge(config: RatingConfig, ingested: Path, workdir: Path, folder: Path) -> 
 
 
 def _ask(config: RatingConfig, judge, questions: Questions, journal: Journal) -> None:
-    told = _estimate(config, questions, journal)
+    total = _estimate(config, questions, journal).requests
     answers = ask_all(
         judge,
         questions,
@@ -64,7 +64,7 @@ def _ask(config: RatingConfig, judge, questions: Questions, journal: Journal) ->
         config.judge.policy,
         hopeless=0 if config.judge.kind == "table" else HOPELESS,
     )
-    for _ in track(answers, max(told.requests, 1), "ratings"):
+    for _ in track(answers, max(total, 1), "ratings"):
         pass
 
 
@@ -73,7 +73,7 @@ def _estimate(config: RatingConfig, questions: Questions, journal: Journal):
         journal.pending(questions(), config.judge.policy),
         functools.partial(shared_texts, config),
         token_counter(config),
-        answer_tokens=1 if journal.identity.scale[0] < 0 else 8,
+        answer_tokens=journal.identity.decoding.get("max_tokens", 0),
         prices=config.judge.prices,
         requests_per_second=config.judge.server.requests_per_second,
         seed=config.seed,
@@ -93,8 +93,8 @@ def _batch(config: RatingConfig, questions: Questions, pool: RulePool, journal: 
     if files:
         print(
             f"{told.requests:,} questions are in {len(files)} files {folder}/requests-*.jsonl.\n"
-            f"Run each, e.g. `vllm run-batch -i {files[0]} -o {results / files[0].name} --model {config.judge.model}`,\n"
-            f"put result and error files (*.jsonl) into {results}, and run the same command again."
+            f"Run each, e.g. `vllm run-batch --model {config.judge.model} "
+            f"-i {files[0]} -o {results / files[0].name}`,\nput result and error files (*.jsonl) into {results}, and run the same command again."
         )
         raise WaitsForResults
 
