@@ -25,6 +25,7 @@ CORE = [
     "transformers>=5",
 ]
 TEST = [
+    "aiohttp>=3.11",
     "hypothesis>=6",
     "pytest>=8",
     "pytest-xdist>=3.6",
@@ -47,6 +48,8 @@ setup(
     install_requires=CORE,
     extras_require={
         "test": TEST,
+        "judge": ["aiohttp>=3.11"],
+        "llama": ["llama-cpp-python[server]>=0.3.9"],
         "tpu": ["jax[tpu]>=0.10,<0.11", "gcsfs>=2024.6"],
         "cuda": ["jax[cuda13]>=0.10,<0.11"],
         "aot": ["jax[tpu]>=0.10,<0.11"],

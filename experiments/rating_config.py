@@ -97,8 +97,7 @@ class RatingConfig(RunConfig):
         Raises:
           InputError: naming the field and what it may be.
         """
-        table = self.judge.kind == "table"
-        self.data.check(("path", "ratings_path") if table else ("path",))
+        self.data.check()
         self.model.check()
         self.judge.check()
         check_composition(self.compose)

@@ -34,7 +34,9 @@ from encore_jax.rules import RulePool
 CORES = 2
 CONCURRENCY = 128
 POOL = RulePool.shipped("safety_10")
-_TOP = [{"token": t, "logprob": p, "bytes": None} for t, p in (("Yes", -0.3), ("No", -1.6), ("Ir", -3.2), ("Maybe", -5))]
+_TOP = [
+    {"token": t, "logprob": p, "bytes": None} for t, p in (("Yes", -0.3), ("No", -1.6), ("Ir", -3.2), ("Maybe", -5))
+]
 _REPLY = json.dumps(
     {
         "choices": [

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from experiments.chain import Chain, Plan
 from experiments.rating_config import RatingConfig
-from experiments.stages.ingest import ingest, source_hashes
+from experiments.stages.ingest import ingest
 from experiments.stages.judge import judge
 from experiments.stages.judges import judging_pool
 from experiments.stages.rating_report import rating_report, show_ratings
+from experiments.stages.records import source_hashes
 
 
 class RatingChain(Chain):

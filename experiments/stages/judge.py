@@ -7,10 +7,12 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
 from absl import logging
 
 from encore_jax.data import write_comparisons, write_rated
 from encore_jax.data.comparison import Comparison
+from encore_jax.errors import InputError
 from encore_jax.judge.ask import HOPELESS, ask_all
 from encore_jax.judge.batch import ingest_results, write_requests
 from encore_jax.judge.estimate import estimate, estimate_text
@@ -42,6 +44,8 @@ def judge(config: RatingConfig, ingested: Path, workdir: Path, folder: Path) -> 
       WaitsForResults: judge "batch", and not all results are there.
       InputError: the judge cannot go on; what was answered is in the journal.
     """
+    if jax.process_count() > 1:
+        raise InputError("several processes would all ask", where="config.judge", fix="run it without --multihost")
     pool, (_, _, comparisons) = judging_pool(config), ingest.load(ingested)
     questions = functools.partial(rating_questions, comparisons, pool)
     batch = config.judge.kind == "batch"

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from encore_jax.data import locate
 from encore_jax.data.comparison import Message
+from encore_jax.errors import InputError
 from encore_jax.judge.asking import Asking, Render, ask_ratings
 from encore_jax.judge.prompts import find_prompt
 from encore_jax.judge.question import Judge, Question
-from encore_jax.judge.server import ServerJudge
 from encore_jax.judge.table import TableJudge
 from encore_jax.rules import Rule, RulePool
 from experiments.config import DataConfig
 from experiments.rating_config import RatingConfig
 from experiments.stages import ingest
+from experiments.stages.records import rule_pool
 
 OTHER = Rule("other", "~")
 """Shows what all questions about one conversation share."""
@@ -24,7 +25,7 @@ OTHER = Rule("other", "~")
 
 def judging_pool(config: RatingConfig) -> RulePool:
     """The rules that are asked about."""
-    return ingest.rule_pool(DataConfig(pool=config.judge.pool)) if config.judge.pool else ingest.rule_pool(config.data)
+    return rule_pool(DataConfig(pool=config.judge.pool) if config.judge.pool else config.data)
 
 
 def make_judge(config: RatingConfig, ingested: Path) -> Judge:
@@ -64,6 +65,12 @@ def token_counter(config: RatingConfig):
 
 
 def _server(config: RatingConfig, ingested: Path) -> Judge:
+    try:
+        from encore_jax.judge.server import ServerJudge
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"needs {error.name}", where="config.judge.kind server", fix="pip install 'encore_jax[judge]'"
+        ) from None
     return ServerJudge(asking(config), config.judge.server)
 
 

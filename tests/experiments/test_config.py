@@ -11,6 +11,7 @@ from encore_jax.errors import InputError
 from encore_jax.settings import Settings
 from experiments import configs
 from experiments.config import SMOLLM2, DataConfig, ExperimentConfig, default_workdir, to_dict, validated
+from experiments.rating_config import RatingConfig
 
 NAN = float("nan")
 REFUSED = {
@@ -136,6 +137,8 @@ def resolved(name):
     """A shipped configuration, its data files named, checked and plain."""
     module = importlib.import_module(f"experiments.configs.{name}")
     made = module.get_config()
+    if isinstance(made, RatingConfig) and made.judge.kind in ("server", "batch"):
+        made.judge.model = "some-model"
     if made.data.source == "files":
         made.data.path, made.data.ratings_path = "pairs.jsonl", "ratings.jsonl"
     return module, made, to_dict(validated(made))

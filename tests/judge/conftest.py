@@ -15,7 +15,9 @@ from encore_jax.rules import Rule, RulePool
 
 @pytest.fixture(scope="session")
 def pool():
-    return RulePool([Rule("kind", "The response is kind."), Rule("rude", "It is rude.", -1), Rule("brief", "It is brief.")])
+    return RulePool(
+        [Rule("kind", "The response is kind."), Rule("rude", "It is rude.", -1), Rule("brief", "It is brief.")]
+    )
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,11 @@ def asked_of(question) -> str:
     ],
 )
 def test_killed_anywhere_it_goes_on_and_asks_nothing_twice_that_was_given(conversations, share, kills, tmp_path):
-    server, path, chance = FaultyServer(share=share, seed=3, slow=3.0), tmp_path / "journal", random.Random(conversations)
+    server, path, chance = (
+        FaultyServer(share=share, seed=3, slow=3.0),
+        tmp_path / "journal",
+        random.Random(conversations),
+    )
     total, client = conversations * 20, Client()
     known: set[str] = set()
     try:
