@@ -8,14 +8,15 @@ from experiments.chain import Chain, run_chain
 from experiments.chains.heads import HeadsChain
 from experiments.chains.preferences import PreferenceChain
 from experiments.chains.rating import RatingChain
+from experiments.chains.verdicts import VerdictChain
 from experiments.config import RunConfig
-from experiments.rating_config import RatingConfig
+from experiments.rating_config import PAIRS, RatingConfig
 
 
 def chain_of(config: RunConfig, workdir: Path) -> Chain:
     """The chain of stages that carries out this configuration in this work directory."""
     if isinstance(config, RatingConfig):
-        return RatingChain(config, workdir)
+        return VerdictChain(config, workdir) if config.judge.prompt == PAIRS else RatingChain(config, workdir)
     if config.train.loss == "bradley_terry":
         return PreferenceChain(config, workdir)
     return HeadsChain(config, workdir)

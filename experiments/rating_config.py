@@ -8,6 +8,7 @@ from pathlib import Path
 from encore_jax.errors import InputError
 from encore_jax.evaluate.methods import CompositionSettings
 from encore_jax.judge.asking import MOST_TOP
+from encore_jax.judge.pairwise import SAFE_AND_HELPFUL
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.server_settings import ServerSettings
@@ -16,6 +17,9 @@ from experiments.checks import one_of, require
 from experiments.config import DataConfig, ModelConfig, RunConfig, check_composition
 
 KINDS = ("server", "batch", "table")
+
+PAIRS = SAFE_AND_HELPFUL.name
+"""The prompt that asks for verdicts on pairs, and not for ratings."""
 
 
 @dataclasses.dataclass
@@ -26,7 +30,8 @@ class JudgeConfig(Settings):
       kind: "server" (any OpenAI-compatible endpoint), "batch" (OpenAI batch files) or "table" (ratings from the files
         that data.ratings_path, or data.source "pyrit", name).
       pool: the rules, a shipped pool's name or a YAML file; "" takes data.pool.
-      prompt: which wording, among `encore_jax.judge.prompts.PROMPTS`.
+      prompt: which wording, among `encore_jax.judge.prompts.PROMPTS`; or `PAIRS` for verdicts on labelled pairs.
+      both_orders: of `PAIRS`: ask twice, with either response first.
       model: its name on the server.
       revision: what else identifies the model, e.g. its hash; ratings of another revision are not reused.
       api: "chat", or "completions" for raw next-token log-probabilities.
@@ -43,6 +48,7 @@ class JudgeConfig(Settings):
     kind: str = "server"
     pool: str = ""
     prompt: str = "yes_no_irrelevant.1"
+    both_orders: bool = False
     model: str = ""
     revision: str = ""
     api: str = "chat"
@@ -57,7 +63,9 @@ class JudgeConfig(Settings):
     def check(self) -> None:
         """Raises InputError."""
         one_of("judge.kind", self.kind, KINDS)
-        one_of("judge.prompt", self.prompt, tuple(PROMPTS))
+        one_of("judge.prompt", self.prompt, (*PROMPTS, PAIRS))
+        if self.prompt == PAIRS:
+            one_of("judge.kind", self.kind, ("server",))
         one_of("judge.api", self.api, ("chat", "completions"))
         if self.kind in ("server", "batch") and not self.model:
             raise InputError("is empty", where="config.judge.model", fix="give --config.judge.model=NAME")

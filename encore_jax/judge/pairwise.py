@@ -115,7 +115,12 @@ def shown_first(conversation: str, seed: int) -> int:
 
 
 def ask_pairs(
-    model: str, *, prompt: PairPrompt = SAFE_AND_HELPFUL, max_tokens: int = 256, extra: Mapping[str, Any] | None = None
+    model: str,
+    *,
+    prompt: PairPrompt = SAFE_AND_HELPFUL,
+    max_tokens: int = 256,
+    extra: Mapping[str, Any] | None = None,
+    revision: str = "",
 ) -> Asking:
     """How a pair is put to a chat server, decoded greedily, and its verdict read.
 
@@ -131,7 +136,8 @@ def ask_pairs(
         text = reply_text(reply)
         return unparsable("no text", reply) if text is None else read_verdict(text)
 
-    return Asking(CHAT, body, read, Identity("server", model, prompt.digest, settings))
+    named = f"{model}@{revision}" if revision else model
+    return Asking(CHAT, body, read, Identity("server", named, prompt.digest, settings))
 
 
 def read_verdict(text: str) -> Answer:

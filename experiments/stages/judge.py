@@ -98,7 +98,8 @@ def _batch(config: RatingConfig, questions: Questions, pool: RulePool, journal: 
         print(
             f"{told.requests:,} questions are in {len(files)} files {folder}/requests-*.jsonl.\n"
             f"Run each, e.g. `vllm run-batch --model {config.judge.model} "
-            f"-i {files[0]} -o {results / files[0].name}`,\nput result and error files (*.jsonl) into {results}, and run the same command again."
+            f"-i {files[0]} -o {results / files[0].name}`,\n"
+            f"put result and error files (*.jsonl) into {results}, and run the same command again."
         )
         raise WaitsForResults
 

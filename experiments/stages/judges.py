@@ -12,6 +12,7 @@ from encore_jax.errors import InputError
 from encore_jax.judge.asking import Asking, Render, ask_ratings
 from encore_jax.judge.prompts import find_prompt
 from encore_jax.judge.question import Judge, Question
+from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.judge.table import TableJudge
 from encore_jax.rules import Rule, RulePool
 from experiments.config import DataConfig
@@ -65,13 +66,22 @@ def token_counter(config: RatingConfig):
 
 
 def _server(config: RatingConfig, ingested: Path) -> Judge:
+    return server_judge(asking(config), config.judge.server)
+
+
+def server_judge(asking: Asking, settings: ServerSettings) -> Judge:
+    """Asks over HTTP.
+
+    Raises:
+      InputError: the client's library is not installed.
+    """
     try:
         from encore_jax.judge.server import ServerJudge
     except ModuleNotFoundError as error:
         raise InputError(
             f"needs {error.name}", where="config.judge.kind server", fix="pip install 'encore_jax[judge]'"
         ) from None
-    return ServerJudge(asking(config), config.judge.server)
+    return ServerJudge(asking, settings)
 
 
 def _table(config: RatingConfig, ingested: Path) -> Judge:

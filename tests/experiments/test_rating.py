@@ -15,7 +15,7 @@ from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.rules import RulePool
 from experiments.config import DataConfig, validated
 from experiments.pipeline import run_experiment
-from experiments.rating_config import JudgeConfig, RatingConfig
+from experiments.rating_config import PAIRS, JudgeConfig, RatingConfig
 from experiments.stages.judge import WaitsForResults
 from tests.experiments import tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
@@ -182,3 +182,25 @@ def test_values_that_make_no_sense_are_refused_by_field(change, field, files):
     with contextlib.suppress(InputError):
         validated(RatingConfig(data=DataConfig(source="files", path="x")))
         pytest.fail("a server needs a model's name")
+
+
+def test_verdicts_on_pairs_stand_beside_heuristics(files, tmp_path, capsys):
+    class Longer(FaultyServer):
+        async def answer(self, body):
+            from aiohttp import web
+
+            a, b = body["messages"][-1]["content"].split("--- response A ---")[1].split("--- response B ---")
+            b = b.split("--- end ---")[0]
+            return web.json_response(chat({}, "[[A]]" if len(a.strip()) > len(b.strip()) else "[[B]]"))
+
+    workdir, server = tmp_path / "run", Longer()
+    with Running(server) as url:
+        run_experiment(config(files, url, prompt=PAIRS, both_orders=True), workdir)
+        _, pairs, _ = questions_in(workdir)
+        assert sum(server.asked.values()) == 2 * len(pairs)
+    results = json.loads((workdir / "results.json").read_text())
+    methods = {method["name"]: method for method in results["agreement"]["methods"]}
+    lengths = [(len(c.responses[c.preferred]), len(c.responses[1 - c.preferred])) for c in pairs]
+    credit = np.mean([1.0 if a > b else 0.0 if a < b else 0.5 for a, b in lengths])
+    assert methods["LLM-as-a-judge"]["accuracy"]["value"] == pytest.approx(credit)
+    assert len(methods) > 1 and "| LLM-as-a-judge |" in capsys.readouterr().out
