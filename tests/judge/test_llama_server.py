@@ -4,6 +4,7 @@ Both read the same file of 4-bit weights. llama.cpp multiplies them with activat
 dequantises them to float32. The difference is that rounding, and it is printed.
 """
 
+import importlib.util
 import json
 import math
 import os
@@ -46,7 +47,8 @@ def gguf():
 @pytest.fixture(scope="module")
 def url(gguf, tmp_path_factory):
     """A running server's address."""
-    pytest.importorskip("llama_cpp.server", reason="needs llama-cpp-python[server]: the extra `llama`")
+    if importlib.util.find_spec("llama_cpp") is None:
+        pytest.skip("needs llama-cpp-python[server]: pip install 'encore_jax[llama]'")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
