@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import aiohttp
 from encore_jax.errors import InputError
 from encore_jax.judge.api_key import ApiKey
 from encore_jax.judge.endpoints import Endpoint, Endpoints, RateLimit
+from encore_jax.judge.reading import MOST_RAW
 from encore_jax.judge.retrying import RETRIED, THROTTLED, backoff, retry_after
 from encore_jax.judge.server_settings import ServerSettings
 
@@ -30,6 +32,7 @@ FATAL = {
 """HTTP statuses that every further request would meet as well."""
 
 NOT_JSON, TIMED_OUT, DROPPED = "body is not JSON", "timed out", "connection failed or dropped"
+_ESCAPED = re.compile(r"\\u00([0-7][0-9a-fA-F])|\\/")
 SHOWN = 300
 """Characters of a server's words in a message."""
 
@@ -148,12 +151,12 @@ class Client:
         return Reply(self._key.hide(body))
 
     def _words(self, raw: bytes) -> str:
-        text = raw[:4096].decode(errors="replace")
+        """What the server said, on no more than `MOST_RAW` characters; a key written with JSON's escapes is found, too."""
         try:
-            text = json.dumps(self._key.hide(json.loads(raw)))  # finds a key that is written with escapes, too
+            text = json.dumps(self._key.hide(json.loads(raw)))
         except (ValueError, RecursionError):
-            pass
-        return self._key.hide(text)[:2000]
+            text = _ESCAPED.sub(_character, raw[:65536].decode(errors="replace"))
+        return self._key.hide(text)[:MOST_RAW]
 
     async def _is_well(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint answers at all; servers differ in what they offer, so any answer below 500 will do."""
@@ -162,6 +165,10 @@ class Client:
                 return response.status < 500
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
+
+
+def _character(escape: re.Match) -> str:
+    return chr(int(escape[1], 16)) if escape[1] else "/"
 
 
 def _worth_a_retry(problem: str) -> bool:

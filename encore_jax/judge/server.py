@@ -16,7 +16,6 @@ from typing import Any
 from encore_jax.judge.asking import Asking
 from encore_jax.judge.client import Client
 from encore_jax.judge.question import Answer, Identity, Status
-from encore_jax.judge.reading import MOST_RAW
 from encore_jax.judge.server_settings import ServerSettings
 
 LOOKAHEAD = 2
@@ -101,6 +100,8 @@ class _Lane:
             pass
         except BaseExceptionGroup as group:  # whatever it is, the caller must hear of it
             self._out.put(group.exceptions[0])
+        except BaseException as error:
+            self._out.put(error)
         finally:
             self._loop.run_until_complete(self._loop.shutdown_asyncgens())
             self._loop.close()
@@ -115,7 +116,7 @@ class _Lane:
             question = await self._in.get()
             reply = await self._client.ask(self._asking.body(question))
             if reply.body is None:
-                evidence = {"raw": reply.raw[:MOST_RAW]} if reply.raw else {}
+                evidence = {"raw": reply.raw} if reply.raw else {}
                 answer = Answer(Status.FAILED, evidence=evidence, problem=reply.problem, faults=reply.faults)
             else:
                 answer = self._asking.read(reply.body)

@@ -35,6 +35,7 @@ class Parrot(FaultyServer):
             web.Response(status=500, text=f"no, {SENTINEL}!"),
             web.Response(status=400, text=f'{{"error": "wrong key {escaped}"}}'),
             web.Response(text=f'{{"broken": "{SENTINEL}'),
+            web.Response(text=f'{{"broken": "{escaped}'),
             web.json_response(chat({SENTINEL: 0.9}, f"your key is {SENTINEL}")),
             web.json_response({"choices": [{"text": SENTINEL}], SENTINEL: SENTINEL}),
             web.json_response(chat({"Yes": 0.5, "No": 0.1}, "0.5")),
