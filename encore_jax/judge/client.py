@@ -151,7 +151,7 @@ class Client:
         return Reply(self._key.hide(body))
 
     def _words(self, raw: bytes) -> str:
-        """What the server said, on no more than `MOST_RAW` characters; a key written with JSON's escapes is found, too."""
+        """What the server said, cut to `MOST_RAW`; a key that is written with JSON's escapes is found, too."""
         try:
             text = json.dumps(self._key.hide(json.loads(raw)))
         except (ValueError, RecursionError):
