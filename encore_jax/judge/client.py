@@ -87,10 +87,11 @@ class Client:
           InputError: no further request can succeed: the key, the model or the path is wrong, or all endpoints are
             down for longer than patience goes. Never holds the API key.
         """
-        retry, faults, tried = self._settings.retry, [], 0
+        retry, faults, tried, endpoint = self._settings.retry, [], 0, None
         data, until = json.dumps(body).encode(), time.monotonic() + retry.patience
         while True:
-            reply, throttled = await self._once(data)
+            endpoint = await self._acquire(endpoint)
+            reply, throttled = await self._once(endpoint, data)
             tried += not throttled
             spent = tried >= retry.tries or time.monotonic() >= until
             if not reply.problem or spent or not _worth_a_retry(reply.problem):
@@ -98,9 +99,8 @@ class Client:
             faults.append(reply.problem)
             await asyncio.sleep(backoff(len(faults), retry, self._chance))
 
-    async def _once(self, data: bytes) -> tuple[Reply, bool]:
+    async def _once(self, endpoint: Endpoint, data: bytes) -> tuple[Reply, bool]:
         """One request: its outcome, and whether the server only said "later"."""
-        endpoint = await self._acquire()
         failed = True
         try:
             async with self._session.post(endpoint.url + self._path, data=data, allow_redirects=False) as response:
@@ -126,10 +126,10 @@ class Client:
         finally:
             self.endpoints.release(endpoint, failed=failed)
 
-    async def _acquire(self) -> Endpoint:
+    async def _acquire(self, avoid: Endpoint | None) -> Endpoint:
         try:
             while True:
-                endpoint = await self.endpoints.acquire()
+                endpoint = await self.endpoints.acquire(avoid)
                 await self._limit.wait()
                 if self.endpoints.usable(endpoint):
                     return endpoint

@@ -30,6 +30,7 @@ class Endpoint:
       rests_until: it asked to be left alone until then, `time.monotonic`.
       failures: in a row.
       down: only asked for its health.
+      downs: times in a row that it said it was well and then failed again.
     """
 
     url: str
@@ -37,6 +38,7 @@ class Endpoint:
     rests_until: float = 0.0
     failures: int = 0
     down: bool = False
+    downs: int = 0
 
 
 def checked_url(url: str, where: str = "url") -> str:
@@ -74,8 +76,11 @@ class Endpoints:
         self._probing: set[asyncio.Task] = set()
         self._changed = asyncio.Event()
 
-    async def acquire(self) -> Endpoint:
+    async def acquire(self, avoid: Endpoint | None = None) -> Endpoint:
         """A usable endpoint, waited for; counted as one more request in flight until `release`.
+
+        Args:
+          avoid: taken only if there is no other: one that fails at once would have the fewest in flight, and draw all.
 
         Raises:
           TimeoutError: all were down for as long as patience goes.
@@ -86,7 +91,7 @@ class Endpoints:
             up = [e for e in self.all if not e.down]
             usable = [e for e in up if self.usable(e)]
             if usable:
-                chosen = min(usable, key=lambda e: e.in_flight)
+                chosen = min(usable, key=lambda e: (e is avoid, e.in_flight))
                 chosen.in_flight += 1
                 return chosen
             if up:
@@ -108,6 +113,7 @@ class Endpoints:
         """The request is over; after `DOWN_AFTER` failures in a row the endpoint is down until it says it is well."""
         endpoint.in_flight -= 1
         endpoint.failures = endpoint.failures + 1 if failed else 0
+        endpoint.downs = endpoint.downs if failed else 0
         if endpoint.failures >= DOWN_AFTER and not endpoint.down:
             endpoint.down = True
             task = asyncio.get_running_loop().create_task(self._watch(endpoint))
@@ -119,10 +125,12 @@ class Endpoints:
         endpoint.rests_until = max(endpoint.rests_until, time.monotonic() + seconds)
 
     async def _watch(self, endpoint: Endpoint) -> None:
-        wait = PROBE_EVERY
+        wait = min(PROBE_EVERY * 2.0**endpoint.downs, PROBE_LONGEST)
+        await asyncio.sleep(wait)
         while not await self._probe(endpoint):
-            await asyncio.sleep(wait)
             wait = min(2 * wait, PROBE_LONGEST)
+            await asyncio.sleep(wait)
+        endpoint.downs += 1
         endpoint.down, endpoint.failures = False, DOWN_AFTER - 1  # one more failure and it is down again
         self._changed.set()
 

@@ -65,10 +65,10 @@ class _Lane:
 
     def __init__(self, asking: Asking, settings: ServerSettings):
         self._asking, self._settings = asking, settings
+        self._client = Client(settings, asking.path)  # first: a missing key is told to the caller, and nothing is open
         self._out: queue.SimpleQueue = queue.SimpleQueue()
         self._loop = asyncio.new_event_loop()
         self._in: asyncio.Queue = asyncio.Queue()
-        self._client = Client(settings, asking.path)  # here, so that a missing key is told to the caller
         self._main = self._loop.create_task(self._work())
         self._thread = threading.Thread(target=self._run, name="server-judge", daemon=True)
         self._thread.start()

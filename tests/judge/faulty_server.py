@@ -55,9 +55,12 @@ class FaultyServer:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self.handle)
         app.router.add_post("/v1/completions", self.handle)
-        app.router.add_get("/v1/models", lambda request: _json({"data": []}))
+        app.router.add_get("/v1/models", self.models)
         app.router.add_get("/counts", self.counts)
         return app
+
+    async def models(self, request: web.Request) -> web.Response:
+        return web.json_response({"data": []})
 
     async def counts(self, request: web.Request) -> web.Response:
         return web.json_response({"asked": self.asked, "answered": self.answered, "faults": self.done})
@@ -104,10 +107,6 @@ class FaultyServer:
         return web.json_response(chat({"Sure": 0.9, "Well": 0.05}))
 
 
-async def _json(value) -> web.Response:
-    return web.json_response(value)
-
-
 class Running:
     """A server in a thread: ``with Running(FaultyServer()) as url``."""
 
@@ -126,8 +125,10 @@ class Running:
 
         def run():
             asyncio.set_event_loop(self._loop)
-            self._loop.run_until_complete(start())
-            ready.set()
+            try:
+                self._loop.run_until_complete(start())
+            finally:
+                ready.set()  # or the test would wait for ever
             self._loop.run_forever()
             self._loop.run_until_complete(self._runner.cleanup())
             left = asyncio.all_tasks(self._loop)

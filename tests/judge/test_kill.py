@@ -131,7 +131,9 @@ def test_killed_anywhere_it_goes_on_and_asks_nothing_twice_that_was_given(conver
 def known_now(path: Path, conversations: int) -> set[str]:
     """The questions, as the server sees them, whose ratings are in the journal."""
     with Journal(path, ask_and_die.ASKING.identity, ask_and_die.POOL) as journal:
-        pending = {question.key for question in journal.pending(ask_and_die.questions(conversations))}
+        pending = {
+            question.key for question in journal.pending(ask_and_die.questions(conversations), ask_and_die.POLICY)
+        }
     return {asked_of(q) for q in ask_and_die.questions(conversations) if q.key not in pending}
 
 
