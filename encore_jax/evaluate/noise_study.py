@@ -23,7 +23,7 @@ from encore_jax.composition import (
     pearson,
     rating_counts,
 )
-from encore_jax.judge.simulated import answers
+from encore_jax.judge.simulated import answers, whole_steps
 
 NOISES = ("guess", "gaussian", "shrink", "flip")
 WORST = (0.25, 0.5, 0.75, 0.95)
@@ -62,7 +62,7 @@ def juries(
         ratings = answers(quality, strength_J, chance_2xRxJ, noise, levels)
         where = jnp.broadcast_to(for_entropy[:, None], ratings.shape)
         entropy = entropy_of_counts(rating_counts(ratings, where, edges))
-        delta = margins(ratings[pairs])
+        delta = whole_steps(margins(ratings[pairs]), levels)
         weights = entropy_weights(entropy[None] / taus[:, None], 1.0)
         rule = margin_accuracy(delta).ties_half
         return {

@@ -17,6 +17,8 @@ from encore_jax.evaluate.svg import style, to_svg
 from encore_jax.evaluate.tables import REFERENCE, SINGLE, oracle_name
 
 TEMPLATES = Path(__file__).parent / "templates"
+MOST_PAIRS = 15
+"""Of any two methods, so many pairs that differ most surely are shown; tables.csv has all."""
 FEW = 20
 """Accuracy of a subset with fewer comparisons is shown, but greyed."""
 
@@ -28,7 +30,7 @@ def render_report(results: dict) -> str:
       results: as written by the evaluate stage; may hold one view or several, and no noise study. Names in it are
         escaped; numbers that are `None` or NaN show as "n/a".
     """
-    return _environment().get_template("report.html").render(_context(results))
+    return page_environment().get_template("report.html").render(_context(results))
 
 
 def render_preference_report(results: dict, curve: str) -> str:
@@ -38,7 +40,7 @@ def render_preference_report(results: dict, curve: str) -> str:
       results: its results.json.
       curve: its loss by step, as SVG.
     """
-    return _environment().get_template("preference.html").render({"results": results, "curve": Markup(curve)})
+    return page_environment().get_template("preference.html").render({"results": results, "curve": Markup(curve)})
 
 
 def render_rating_report(results: dict) -> str:
@@ -48,10 +50,11 @@ def render_rating_report(results: dict) -> str:
         figure = (
             to_svg(histograms(view), "ratings", f"Ratings of every rule ({view['label']})") if view["rules"] else ""
         )
-    return _environment().get_template("ratings.html").render({"results": results, "histograms": Markup(figure)})
+    return page_environment().get_template("ratings.html").render({"results": results, "histograms": Markup(figure)})
 
 
-def _environment() -> jinja2.Environment:
+def page_environment() -> jinja2.Environment:
+    """Where pages' templates are rendered: everything escaped, numbers formatted, nothing undefined."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -59,10 +62,11 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("fixed", "percent", "points", "count"):
+    for name in ("fixed", "percent", "points", "count", "p_value"):
         environment.filters[name] = _typeset(getattr(formats, name))
     environment.filters["bounds"] = _typeset(formats.bounds)
     environment.filters["point_bounds"] = _typeset(lambda interval: formats.bounds(interval, formats.points))
+    environment.filters["rounded"] = formats.rounded
     environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
     environment.tests["known"] = formats.known
     environment.filters["oracle_name"] = oracle_name
@@ -100,6 +104,7 @@ def _view_context(view: dict, slug: str, results: dict) -> dict:
     singles = sum(method["name"].startswith(SINGLE) for method in view["methods"])
     return view | {
         "methods": _grouped(view["methods"]),
+        "closest_pairs": sorted(view["pairs"], key=lambda pair: pair["prompt_p"])[:MOST_PAIRS],
         "slug": slug,
         "simulated": view["label"] == "semi-synthetic",
         "noise_model": synthetic["noise"] if view["label"] == "semi-synthetic" else None,

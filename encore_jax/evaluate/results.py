@@ -12,8 +12,10 @@ from encore_jax.composition import RatingsWarning, rule_accuracy
 from encore_jax.composition.checks import observed_grids
 from encore_jax.evaluate.bootstrap import cluster_sums, percentile_interval, resampled_totals
 from encore_jax.evaluate.methods import CompositionSettings, Method, credit_of_margin, half_credit, weightings
+from encore_jax.evaluate.paired import against_reference, pairwise
 from encore_jax.evaluate.premise import Interval, bootstrap_accuracy, check_premise
 from encore_jax.evaluate.sensitivity import LEVELS, TAUS, sensitivity
+from encore_jax.evaluate.tables import SINGLE
 from encore_jax.evaluate.view import View
 
 REFERENCE = "uniform"
@@ -67,8 +69,12 @@ def evaluate_view(
     """
     test_key, premise_key = jax.random.split(jax.random.key(seed))
     entropy, methods = composition.entropy, composition.methods
-    scored = [_score(view, method) for method in methods] + _score_heuristics(view)
+    scored = [_score(view, method) for method in methods] + _score_rewards(view)
     accuracy = _with_intervals(view, scored, test_key, replicates)
+    names, credit = [s.method.name for s in scored], np.stack([s.credit for s in scored], 1)
+    flip_key = jax.random.fold_in(test_key, 1)
+    tests = against_reference(names.index(REFERENCE), credit, view.test.cluster, flip_key)
+    compared = [m for m, s in enumerate(scored) if not s.method.name.startswith(SINGLE)]
     gain = Interval(**accuracy["ENCORE"]["minus_uniform"])
     premise = check_premise(view, settings, entropy, gain, premise_key, replicates)
     return {
@@ -84,8 +90,10 @@ def evaluate_view(
         "methods": [
             {"name": s.method.name, "sees": s.method.sees, "oracle": s.method.is_oracle, "draw_sd": s.draw_sd}
             | accuracy[s.method.name]
-            for s in scored
+            | {"test": test}
+            for s, test in zip(scored, tests, strict=True)
         ],
+        "pairs": pairwise([names[m] for m in compared], credit[:, compared], view.test.cluster, flip_key),
         "sensitivity": {
             "tau": list(TAUS),
             "levels": list(LEVELS),
@@ -105,12 +113,13 @@ def _score(view: View, method: Method) -> Scored:
     return Scored(method, credit.mean(1), ties.mean(1), float(credit.mean(0).std()))
 
 
-def _score_heuristics(view: View) -> list[Scored]:
+def _score_rewards(view: View) -> list[Scored]:
+    """Methods that are no weighting of the rules: they come with rewards of their own."""
+    sign = 1 - 2 * view.test.preferred.astype(np.float32)
     scored = []
-    for name, reward in view.heuristics.items():
-        sign = 1 - 2 * view.test.preferred.astype(np.float32)
+    for name, (sees, reward) in view.rewards().items():
         credit, ties = credit_of_margin((reward[:, 0] - reward[:, 1]) * sign)
-        scored.append(Scored(Method(f"heuristic: {name}", "text", None), credit, ties.astype(np.float64), 0.0))
+        scored.append(Scored(Method(name, sees, None), credit, ties.astype(np.float64), 0.0))
     return scored
 
 

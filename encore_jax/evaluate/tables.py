@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from encore_jax.evaluate.formats import bounds, count, fixed, percent, points, printable
+from encore_jax.evaluate.formats import bounds, count, fixed, p_value, percent, points, printable
 
 SINGLE = "single: "
 """How the names of methods begin that use one rule alone."""
@@ -37,29 +37,44 @@ COLUMNS = (
     "minus_uniform",
     "minus_uniform_low",
     "minus_uniform_high",
+    "second",
+    "better",
+    "worse",
+    "mcnemar_p",
+    "prompt_p",
+    "holm_p",
+    "bh_p",
+    "discordance",
+    "design",
+    "needed",
     "ratings",
     "levels_used",
     "entropy",
     "weight",
     "r_without",
 )
-"""Of the CSV; a row leaves out what it has not. Accuracies are shares of 1, unrounded."""
+"""Of the CSV; a row leaves out what it has not. Accuracies are shares of 1, unrounded. In a row of table "pair" the
+method `name` is compared with the method `second`, elsewhere with uniform."""
 PLAIN_WIDTH = 120
 LEGEND = (
     "Accuracy in %, a tie counts half; vs uniform: difference in points; [95 % interval over prompts]; "
-    "sd: over random weightings; sees: what the weights were chosen from; (oracle): from the labels it is judged by. "
+    "sd: over random weightings; sees: what the weights were chosen from; (oracle): from the labels it is judged by; "
+    "p: of vs uniform, by flipping whole prompts, corrected by Holm for the whole table. "
     "tables.csv holds every row and column."
 )
 
 
 def rows(results: dict) -> Iterator[dict[str, object]]:
-    """One row per method, per method and subset, and per rule of every view, with keys of `COLUMNS`."""
+    """One row per method, method and subset, two methods, and rule of every view, with keys of `COLUMNS`."""
     for view in results["views"]:
         of_view = {"view": view["name"], "label": view["label"]}
         for method in view["methods"]:
-            yield {"table": "method"} | of_view | _flat(method)
+            yield {"table": "method"} | of_view | _flat(method) | (method["test"] or {})
             for subset, outcome in method["subsets"].items():
                 yield {"table": "subset", "name": method["name"], "subset": subset} | of_view | _flat(outcome)
+        for pair in view["pairs"]:
+            values = {name: value for name, value in pair.items() if name in COLUMNS}
+            yield {"table": "pair", "name": pair["first"]} | of_view | values
         for rule in view["rules"]:
             yield (
                 {"table": "rule"}
@@ -103,7 +118,7 @@ def print_tables(results: dict, file: TextIO | None = None) -> None:
         for text, style in _introduction(view):
             console.print(Text(text, style))
         _print_table(console, _rule_cells(view), ("ratings", "vs uniform"))
-        _print_table(console, _method_cells(view), ("sees", "sd", "subset mean"))
+        _print_table(console, _method_cells(view), ("sees", "sd", "p", "subset mean"))
     console.print(Text(LEGEND))
 
 
@@ -150,6 +165,7 @@ def _method_cells(view: dict) -> Iterator[dict[str, str]]:
             "vs uniform": "reference"
             if method["name"] == REFERENCE
             else f"{points(gain['value'])} {bounds(gain, points)}",
+            "p": p_value(method["test"]["holm_p"]) if method["test"] else "",
             "ties": count(method["ties"]),
             "subset mean": percent(method["subset_mean"]["value"]),
         }

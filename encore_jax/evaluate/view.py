@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,21 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.errors import InputError
 
 Label = Literal["human-rated", "model-rated", "semi-synthetic"]
+Sees = Literal["ratings", "nothing", "train labels", "test labels", "text"]
+"""What a method was chosen, or fitted, from; "test labels" marks an oracle."""
 _PARTS = ("train", "test")
+
+
+class Baseline(NamedTuple):
+    """A method that is no weighting of the rules.
+
+    Attributes:
+      sees: what it was fitted from.
+      rewards: fp32 ``[N, 2]`` of the test comparisons.
+    """
+
+    sees: Sees
+    rewards: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,6 +82,7 @@ class View:
       train: training comparisons; their scores never come from heads that saw their prompt.
       test: held-out comparisons.
       heuristics: rewards ``[N, 2]`` of the test comparisons by rule-free baselines.
+      baselines: other methods that are no weighting of the rules, by name.
     """
 
     name: str
@@ -80,6 +95,7 @@ class View:
     train: Pairs
     test: Pairs
     heuristics: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    baselines: dict[str, Baseline] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         k = len(self.rules)
@@ -96,8 +112,14 @@ class View:
         rows = len(self.ratings)
         _check_shape(self.rated, (rows, k), "rated", f"view {self.name!r}")
         _check_shape(self.rating_cluster, (rows,), "rating_cluster", f"view {self.name!r}")
-        for name, reward in self.heuristics.items():
-            _check_shape(reward, (len(self.test), 2), f"heuristic {name!r}", f"view {self.name!r}")
+        for name, (_, reward) in self.rewards().items():
+            _check_shape(reward, (len(self.test), 2), f"{name!r}", f"view {self.name!r}")
+            if not np.isfinite(reward).all():
+                raise InputError(f"{name!r} has rewards that are not finite", where=f"view {self.name!r}")
+
+    def rewards(self) -> dict[str, Baseline]:
+        """Everything that rewards the test comparisons without weighing rules: baselines, then heuristics."""
+        return self.baselines | {f"heuristic: {name}": Baseline("text", r) for name, r in self.heuristics.items()}
 
     def save(self, path: Path) -> None:
         """Writes the view as one .npz file."""
@@ -106,6 +128,7 @@ class View:
         for part in _PARTS:
             arrays |= {f"{part}.{f.name}": getattr(getattr(self, part), f.name) for f in dataclasses.fields(Pairs)}
         arrays |= {f"heuristic.{name}": reward for name, reward in self.heuristics.items()}
+        arrays |= {f"baseline.{made.sees}.{name}": made.rewards for name, made in self.baselines.items()}
         words = {name: np.array(getattr(self, name)) for name in ("name", "label", "description")}
         with atomic_path(Path(path)) as temporary, open(temporary, "wb") as file:
             np.savez(file, **arrays, **words)
@@ -117,9 +140,16 @@ class View:
             values = dict(stored)
         pairs = {p: Pairs(**{f.name: values[f"{p}.{f.name}"] for f in dataclasses.fields(Pairs)}) for p in _PARTS}
         heuristics = {name.removeprefix("heuristic."): r for name, r in values.items() if name.startswith("heuristic.")}
+        baselines = {}
+        for key, rewards in values.items():
+            kind, _, rest = key.partition(".")
+            if kind == "baseline":
+                sees, _, name = rest.partition(".")
+                baselines[name] = Baseline(sees, rewards)
         words = {name: str(values[name]) for name in ("name", "label", "description")}
         arrays = {name: values[name] for name in ("ratings", "rated", "rating_cluster")}
-        return cls(**words, **arrays, **pairs, rules=tuple(map(str, values["rules"])), heuristics=heuristics)
+        rules = tuple(map(str, values["rules"]))
+        return cls(**words, **arrays, **pairs, rules=rules, heuristics=heuristics, baselines=baselines)
 
 
 def _check_shape(array: np.ndarray, shape: tuple[int, ...], name: str, where: str) -> None:

@@ -157,8 +157,9 @@ def limits(results: Mapping) -> list[str]:
         "otherwise.",
         "The numbers are of this run's data, split and model. They do not reproduce, confirm or refute any number that "
         "was published for ENCORE on other data, models or judges.",
-        "Many methods, views and settings are shown side by side and no interval is adjusted for that; the sensitivity "
-        "table shows test accuracy and is no way to choose a setting.",
+        "Many methods, views and settings are shown side by side. Intervals are not adjusted for that; the p-values by "
+        "prompts are, for the methods or pairs of one view. The sensitivity table shows test accuracy and is no way to "
+        "choose a setting.",
     ]
     dropped, total = counts["train"].get("comparisons_dropped_too_long", 0), counts["ingest"].get("comparisons", 0)
     if dropped and total:

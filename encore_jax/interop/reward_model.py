@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,12 @@ from safetensors import SafetensorError
 
 from encore_jax.composition import compose
 from encore_jax.data.comparison import Message, parse_prompt
-from encore_jax.data.prefix_tree import tree_batches
 from encore_jax.data.sources import locate
 from encore_jax.errors import InputError
 from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.passport import Passport
-from encore_jax.interop.sequences import feature_function, prompt_trees, token_sequences
+from encore_jax.interop.scorer import Scorer
+from encore_jax.interop.sequences import prompt_trees
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.model.config import DecoderConfig
 
@@ -56,12 +57,13 @@ class RewardModel:
         """Composition weights ``[K]``."""
         return np.asarray(self.passport.weights, np.float32)
 
+    @functools.cached_property
+    def scorer(self) -> Scorer:
+        """The model compiled for a few shapes of batches, each when it first comes; on all devices of this process."""
+        return Scorer(self)
+
     def scores(
-        self,
-        prompts: Sequence[str | Sequence[Message]],
-        responses: Sequence[Sequence[str]],
-        *,
-        batch_tokens: int = 2048,
+        self, prompts: Sequence[str | Sequence[Message]], responses: Sequence[Sequence[str]]
     ) -> list[np.ndarray]:
         """Per-rule scores of every response: for each prompt an fp32 array ``[n, K]``.
 
@@ -74,24 +76,19 @@ class RewardModel:
             raise InputError(f"{len(prompts)} prompts and {len(responses)} lists of responses", where="scores")
         parsed = [parse_prompt(p) if isinstance(p, str) else tuple(p) for p in prompts]
         texts = [(prompt, text) for prompt, group in zip(parsed, responses, strict=True) for text in group]
-        pad_id = self.tokenizer.pad_token_id
-        sequences = token_sequences(self.tokenizer, texts, self.passport.pooling, pad_id)
+        sequences = self.scorer.tokenize(texts)
         for i, sequence in enumerate(sequences):
             if len(sequence) > max(self.buckets):
                 raise InputError(
                     f"{len(sequence)} tokens, more than {max(self.buckets)}", where=f"text {i}", fix="leave it out"
                 )
-        compute = feature_function(self.cfg, jnp.dtype(self.passport.dtype))
-        features = np.zeros((len(texts), self.cfg.width), np.float32)
-        for batch in tree_batches(prompt_trees(texts, sequences, max(self.buckets)), self.buckets, batch_tokens):
-            real = batch.key >= 0
-            features[batch.key[real]] = np.asarray(compute(self.params, batch))[real]
-        flat = features @ self.kernel + self.bias
+        trees = prompt_trees(texts, sequences, max(self.buckets))
+        flat = self.scorer.run(self.scorer.plan(trees), len(texts))
         return np.split(flat, np.cumsum([len(group) for group in responses])[:-1])
 
-    def rewards(self, prompts: Sequence, responses: Sequence[Sequence[str]], **options) -> list[np.ndarray]:
+    def rewards(self, prompts: Sequence, responses: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """Composed rewards ``Σ_k w_k s_k``: for each prompt an fp32 array ``[n]``."""
-        return [np.asarray(compose(scores, self.weights)) for scores in self.scores(prompts, responses, **options)]
+        return [np.asarray(compose(scores, self.weights)) for scores in self.scores(prompts, responses)]
 
     def save(self, folder: str | Path, backbone: str) -> None:
         """Writes heads, passport and where the backbone is (`backbone`, a path or uri) into a folder."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from encore_jax.data.comparison import Message, prompt_key
 from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, make_trees
+from encore_jax.errors import InputError
 from encore_jax.interop.tokenizer import render
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
@@ -42,6 +43,21 @@ def prompt_trees(texts: Sequence[Text], sequences: Sequence[np.ndarray], max_len
     for members in groups.values():
         trees.extend(make_trees([sequences[i] for i in members], members, max_length))
     return trees
+
+
+def check_finite(values: np.ndarray, keys: np.ndarray, what: str) -> None:
+    """Makes sure of what a batch gave, one row for each of these keys.
+
+    Raises:
+      InputError: a row is not finite.
+    """
+    bad = np.flatnonzero(~np.isfinite(values).all(1))
+    if bad.size:
+        raise InputError(
+            f"the {what} of {bad.size} texts in a batch are not finite",
+            where=f"text {keys[bad[0]]}",
+            fix="check the model's weights; if they are sound, compute in float32",
+        )
 
 
 def feature_function(

@@ -80,3 +80,15 @@ def answers(
     else:
         raise InputError(f"{noise!r} is unknown", where="noise", fix="use guess, gaussian, shrink or flip")
     return jnp.round(answer * (levels - 1)) / (levels - 1)
+
+
+def whole_steps(margin: Float[Array, "*shape"], levels: int) -> Float[Array, "*shape"]:
+    """Differences of answers in whole steps of the scale; use it where answers and their comparison share a program.
+
+    Compiled together, the answers' division and their difference become one multiply-add, in which two equal answers
+    differ by a rounding, in a direction that depends on the level: ties would be decided, and not by chance.
+
+    >>> whole_steps(jnp.array([0.1, -1e-9]), 11).tolist()
+    [1.0, 0.0]
+    """
+    return jnp.round(margin * (levels - 1)) + 0.0

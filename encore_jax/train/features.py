@@ -13,8 +13,7 @@ import numpy as np
 
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.prefix_tree import TreeBatch, tree_batches
-from encore_jax.errors import InputError
-from encore_jax.interop.sequences import Text, feature_function, prompt_trees
+from encore_jax.interop.sequences import Text, check_finite, feature_function, prompt_trees
 from encore_jax.model.config import DecoderConfig
 
 
@@ -61,7 +60,7 @@ def extract_features(
         features = _load(path, (len(batch.key), cfg.width))
         if features is None:
             features = np.asarray(compute(params, batch))
-            _check_finite(features[real], batch.key[real])
+            check_finite(features[real], batch.key[real], "features")
             _save(path, features)
         result[batch.key[real]] = features[real]
     kept = [key for tree in trees for key in tree.keys]
@@ -79,16 +78,6 @@ def _batch_digest(batch: TreeBatch) -> str:
     for array in batch:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
-
-
-def _check_finite(features: np.ndarray, keys: np.ndarray) -> None:
-    bad = np.flatnonzero(~np.isfinite(features).all(1))
-    if bad.size:
-        raise InputError(
-            f"the features of {bad.size} texts in a batch are not finite",
-            where=f"text {keys[bad[0]]}",
-            fix="check the model's weights; if they are sound, compute in float32",
-        )
 
 
 def _save(path: Path, features: np.ndarray) -> None:

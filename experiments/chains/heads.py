@@ -1,8 +1,10 @@
-"""Rule heads, composed: the seven stages of ENCORE."""
+"""Rule heads, composed: the stages of ENCORE."""
 
 from __future__ import annotations
 
 from experiments.chain import Chain, Plan
+from experiments.stages.audit import audit, publish
+from experiments.stages.baselines import baselines, verdicts_sha256
 from experiments.stages.compose import compose
 from experiments.stages.evaluate import evaluate
 from experiments.stages.ingest import ingest
@@ -16,11 +18,11 @@ from experiments.stages.train import train
 class HeadsChain(Chain):
     """Heads trained on ratings, composed by every method, evaluated on held-out comparisons."""
 
-    STAGES = ("ingest", "rate", "train", "score", "compose", "evaluate", "report")
+    STAGES = ("ingest", "rate", "train", "baselines", "score", "compose", "evaluate", "audit", "report")
 
     def plan(self) -> Plan:
         config, at, settings, outputs = self.config, self.at, self.settings, self.outputs
-        everything = self.STAGES[:5]
+        made = ("ingest", "rate", "train", "score", "compose")
         return {
             "ingest": (
                 lambda: settings("data") | {"sources": source_hashes(config.data)},
@@ -34,17 +36,29 @@ class HeadsChain(Chain):
                 lambda: settings("data", "model", "train") | outputs("ingest", "rate") | {"weights": self.weights},
                 lambda folder: train(config, self.weights, at["ingest"], at["rate"], folder),
             ),
+            "baselines": (
+                lambda: (
+                    settings("data", "model", "train", "baselines")
+                    | outputs("ingest", "train")
+                    | {"weights": self.weights, "verdicts": verdicts_sha256(config.baselines)}
+                ),
+                lambda folder: baselines(config, at["ingest"], at["train"], folder),
+            ),
             "score": (
-                lambda: settings("data", "semi_synthetic") | outputs("ingest", "rate", "train"),
-                lambda folder: score(config, at["ingest"], at["rate"], at["train"], folder),
+                lambda: settings("data", "semi_synthetic") | outputs("ingest", "rate", "train", "baselines"),
+                lambda folder: score(config, at["ingest"], at["rate"], at["train"], at["baselines"], folder),
             ),
             "compose": (
                 lambda: settings("compose") | outputs("train", "score"),
                 lambda folder: compose(config, at["train"], at["score"], folder),
             ),
             "evaluate": (
-                lambda: self.everything() | outputs(*everything),
-                lambda folder: evaluate(config, *(at[stage] for stage in everything), folder),
+                lambda: self.everything() | outputs(*made, "baselines"),
+                lambda folder: evaluate(config, *(at[stage] for stage in made), at["baselines"], folder),
+            ),
+            "audit": (
+                lambda: settings("data", "train") | {"name": config.name} | outputs(*made),
+                lambda folder: audit(config, at["ingest"], at["train"], at["score"], at["compose"], folder),
             ),
             "report": (
                 lambda: outputs("evaluate"),
@@ -53,4 +67,5 @@ class HeadsChain(Chain):
         }
 
     def show(self) -> None:
+        publish(self.at["audit"])
         show(self.at["report"])

@@ -1,4 +1,4 @@
-"""Stage 6, evaluate: accuracy of every method with intervals, the premise check, and what drives the gain."""
+"""Stage 7, evaluate: accuracy of every method with intervals, the premise check, and what drives the gain."""
 
 from __future__ import annotations
 
@@ -19,9 +19,16 @@ from experiments.stages.score import load_views
 
 
 def evaluate(
-    config: ExperimentConfig, ingested: Path, rated: Path, trained: Path, scored: Path, composed: Path, folder: Path
+    config: ExperimentConfig,
+    ingested: Path,
+    rated: Path,
+    trained: Path,
+    scored: Path,
+    composed: Path,
+    compared: Path,
+    folder: Path,
 ) -> None:
-    """Writes results.json."""
+    """Writes results.json; `compared` is the folder of the baselines stage."""
     views = load_views(scored)
     compositions = {view.name: compose.load(composed, view.name) for view in views}
     replicates = config.evaluate.replicates
@@ -34,6 +41,7 @@ def evaluate(
         "counts": {
             "ingest": json.loads((ingested / "counts.json").read_text()),
             "train": json.loads((trained / "counts.json").read_text()),
+            "baselines": json.loads((compared / "counts.json").read_text()),
         },
         "passport": json.loads((composed / PASSPORT).read_text()),
         "config": to_dict(config),

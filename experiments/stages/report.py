@@ -1,4 +1,4 @@
-"""Stage 7, report: the results as a page, as tables, and as a summary on the terminal."""
+"""Stage 9, report: the results as a page, as tables, and as a summary on the terminal."""
 
 from __future__ import annotations
 
@@ -30,8 +30,13 @@ def report(evaluated: Path, folder: Path) -> None:
 
 def show(folder: Path) -> None:
     """Prints the tables of a finished report and makes sure that the work directory holds its copies."""
+    publish(folder)
+    print_tables(json.loads((folder / "results.json").read_text(encoding="utf-8")))
+    print(f"\nReport: {folder.parent / 'report.html'}\nEvery comparison: {folder.parent / 'audit.html'}")
+
+
+def publish(folder: Path) -> None:
+    """Copies the results and the page of a report stage up to the work directory."""
     for name in PUBLISHED:
         with atomic_path(folder.parent / name) as temporary:
             shutil.copyfile(folder / name, temporary)
-    print_tables(json.loads((folder / "results.json").read_text(encoding="utf-8")))
-    print(f"\nReport: {folder.parent / 'report.html'}")

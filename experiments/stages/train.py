@@ -30,6 +30,8 @@ from experiments.stages.heads import Heads, ridge_heads, without_held_out
 from experiments.stages.records import rule_pool
 from experiments.stages.texts import Texts, collect_texts
 
+FEATURES = "features.npy"
+
 
 def model_sha256(config: ModelConfig, offline: bool) -> str:
     """One hash over the files of the model and its tokenizer, fetched if need be."""
@@ -49,7 +51,7 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
     """Trains heads on the "human" ratings and, if there are any, on the simulated "judges".
 
     Writes heads-NAME.npz and scores-NAME.npy (scores ``[T, K]`` of every text, NaN if it is too long), rows.npy (the
-    rated responses trained on), passport.json and counts.json.
+    rated responses trained on), passport.json and counts.json; with method "ridge" also features.npy ``[T, D]``.
     """
     pool, ratings, texts = rule_pool(config.data), rate.load(rated), texts_of(config, ingested)
     path, dtype = locate(config.model.path, offline=True), jnp.dtype(config.model.dtype)
@@ -114,6 +116,8 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
         counts |= more
         heads.save(folder / f"heads-{name}.npz")
         np.save(folder / f"scores-{name}.npy", heads.scores(features))
+    if config.train.method == "ridge":
+        np.save(folder / FEATURES, features)  # of the frozen backbone, the same for all ratings
     counts |= {
         "rated_responses_dropped_too_long": int((~short[texts.rated]).sum()),
         "rated_responses_for_training": len(rows),

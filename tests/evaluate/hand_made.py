@@ -7,6 +7,20 @@ def interval(value, width=0.1):
     return {"value": value, "low": value - width, "high": value + width}
 
 
+def hand_made_test(p=0.03):
+    return {
+        "better": 9,
+        "worse": 4,
+        "mcnemar_p": p / 2,
+        "prompt_p": p,
+        "holm_p": 2 * p,
+        "bh_p": 1.5 * p,
+        "discordance": 0.3,
+        "design": 1.5,
+        "needed": 35321.7,
+    }
+
+
 def hand_made_method(name, sees, accuracy, draw_sd=0.0):
     subsets = {"hate": (40, accuracy), "rare <subset>": (3, 1.0)}
     return {
@@ -21,6 +35,7 @@ def hand_made_method(name, sees, accuracy, draw_sd=0.0):
         "accuracy_ties_wrong": accuracy - 1 / 43,
         "subset_mean": interval(accuracy + 0.01),
         "minus_uniform": interval(accuracy - 0.7, 0.05),
+        "test": None if name == "uniform" else hand_made_test(),
         "subsets": {
             s: {"n": n, "correct": n * a, "ties": 0.0, "accuracy": interval(a)} for s, (n, a) in subsets.items()
         },
@@ -79,6 +94,10 @@ def hand_made_view(name="heads", label="human-rated", rules=RULES):
             for k, rule in enumerate(rules)
         ],
         "methods": methods,
+        "pairs": [
+            {"first": "ENCORE", "second": "uniform", "difference": -0.0457} | hand_made_test(0.01),
+            {"first": "ENCORE", "second": "best of all", "difference": -0.1357} | hand_made_test(0.0001),
+        ],
         "sensitivity": {"tau": [0.5, 2.0], "levels": [2, 11], "accuracy": [[0.61, 0.62], [0.63, 0.6543]]},
     }
 

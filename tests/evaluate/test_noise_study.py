@@ -18,21 +18,22 @@ PAIRS = np.stack([RNG.permutation(np.flatnonzero(QUALITY == q))[:45] for q in (1
 JUDGES, LEVELS, DRAWS = 6, 5, 3
 
 
+@pytest.mark.parametrize("levels", [5, 11])  # quarters are exact in binary, tenths are not
 @pytest.mark.parametrize("noise", ["guess", "gaussian"])
-def test_juries_equal_a_loop(noise):
+def test_juries_equal_a_loop(noise, levels):
     strength = jnp.asarray(np.linspace([0.1, 0.1], [0.5, 0.9], JUDGES).T, jnp.float32)
     chance = jax.random.uniform(jax.random.key(1), (DRAWS, 2, 120, JUDGES))
     taus = (2.0, 0.2)
     got = juries(
         jnp.asarray(QUALITY), jnp.asarray(FOR_ENTROPY), jnp.asarray(PAIRS), strength, chance,
-        jnp.asarray(taus, jnp.float32), noise=noise, levels=LEVELS,
+        jnp.asarray(taus, jnp.float32), noise=noise, levels=levels,
     )  # fmt: skip
     for w in range(2):
         for d in range(DRAWS):
-            ratings = np.asarray(answers(jnp.asarray(QUALITY), strength[w], chance[d], noise, LEVELS), np.float64)
-            grid = np.round(ratings * (LEVELS - 1)).astype(int)
+            ratings = np.asarray(answers(jnp.asarray(QUALITY), strength[w], chance[d], noise, levels), np.float64)
+            grid = np.round(ratings * (levels - 1)).astype(int)
             entropy = np.array([scipy.stats.entropy(np.bincount(column[FOR_ENTROPY])) for column in grid.T])
-            delta = (grid[PAIRS[:, 0]] - grid[PAIRS[:, 1]]) / (LEVELS - 1)
+            delta = (grid[PAIRS[:, 0]] - grid[PAIRS[:, 1]]) / (levels - 1)
 
             def accuracy(margin):
                 margin = np.round(margin, 6)
@@ -51,7 +52,7 @@ def test_juries_equal_a_loop(noise):
 
 @pytest.fixture(scope="module")
 def study():
-    return noise_study(QUALITY, FOR_ENTROPY, PAIRS, judges=JUDGES, best=0.05, levels=LEVELS, draws=DRAWS, seed=0)
+    return noise_study(QUALITY, FOR_ENTROPY, PAIRS, judges=JUDGES, best=0.05, levels=levels, draws=DRAWS, seed=0)
 
 
 def test_it_is_json_with_every_noise_and_level(study):

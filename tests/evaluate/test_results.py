@@ -5,9 +5,11 @@ import json
 import jax
 import numpy as np
 import pytest
+import scipy.stats
 
 from encore_jax.evaluate.methods import CompositionSettings
 from encore_jax.evaluate.results import compose_view, evaluate_view
+from encore_jax.evaluate.view import Baseline
 from tests.evaluate import views
 from tests.evaluate.test_bootstrap import draws
 
@@ -121,6 +123,39 @@ def test_intervals_are_those_of_a_loop_over_the_same_draws(methods, composition)
         (macro, told["subset_mean"]),
     ):
         np.testing.assert_allclose([interval["low"], interval["high"]], np.percentile(samples, [2.5, 97.5]), atol=1e-5)
+
+
+def test_every_method_is_tested_against_uniform(methods, composition):
+    weights = {m.name: m.weights for m in composition.methods}
+    difference = credits(weights["ENCORE"]) - credits(weights["uniform"])
+    test = methods["ENCORE"]["test"]
+    assert (test["better"], test["worse"]) == ((difference > 0).sum(), (difference < 0).sum())
+    expected = scipy.stats.binomtest(test["better"], test["better"] + test["worse"]).pvalue
+    assert test["mcnemar_p"] == pytest.approx(expected)
+    assert methods["uniform"]["test"] is None and methods["random (Dirichlet)"]["test"]["mcnemar_p"] is None
+    tests = [m["test"] for m in methods.values() if m["test"]]
+    assert all(t["prompt_p"] <= t["bh_p"] <= t["holm_p"] <= 1 for t in tests)
+
+
+def test_any_two_methods_are_compared(results, composition):
+    names = [m["name"] for m in results["methods"] if not m["name"].startswith("single: ")]
+    assert len(results["pairs"]) == len(names) * (len(names) - 1) / 2
+    weights = {m.name: m.weights for m in composition.methods}
+    pair = next(p for p in results["pairs"] if (p["first"], p["second"]) == ("uniform", "inverse variance"))
+    difference = credits(weights["uniform"]) - credits(weights["inverse variance"])
+    assert pair["difference"] == pytest.approx(difference.mean())
+    assert pair["discordance"] == pytest.approx((difference**2).mean())
+
+
+def test_a_baseline_of_its_own_rewards_is_a_method():
+    import dataclasses
+
+    rewards = VIEW.test.scores[:, :, 0]
+    view = dataclasses.replace(VIEW, baselines={"a gate": Baseline("train labels", rewards)})
+    composition = compose_view(view, SETTINGS, SEED)
+    told = {m["name"]: m for m in evaluate_view(view, composition, SETTINGS, SEED, REPLICATES)["methods"]}
+    assert told["a gate"]["accuracy"] == told["single: alpha"]["accuracy"]
+    assert told["a gate"]["sees"] == "train labels"
 
 
 def test_uniform_differs_from_itself_by_nothing(methods):

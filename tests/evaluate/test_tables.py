@@ -22,9 +22,9 @@ def results():
 
 def test_csv_reads_back(results):
     read = list(csv.DictReader(io.StringIO(tables_csv(results))))
-    assert len(read) == len(list(rows(results))) == 3 * (10 + 10 * 2 + 3)
+    assert len(read) == len(list(rows(results))) == 3 * (10 + 10 * 2 + 2 + 3)
     assert tuple(read[0]) == COLUMNS
-    by_key = {(r["table"], r["view"], r["name"], r["subset"]): r for r in read}
+    by_key = {(r["table"], r["view"], r["name"], r["subset"] or r["second"]): r for r in read}
     assert len(by_key) == len(read)
     for view in results["views"]:
         for method in view["methods"]:
@@ -35,9 +35,14 @@ def test_csv_reads_back(results):
                 assert got == list(method[name].values())
             for name in ("n", "correct", "ties", "accuracy_ties_wrong", "draw_sd"):
                 assert float(row[name]) == method[name]
+            for name, value in (method["test"] or {}).items():
+                assert float(row[name]) == value
             for subset, outcome in method["subsets"].items():
                 row = by_key["subset", view["name"], method["name"], subset]
                 assert float(row["accuracy"]) == outcome["accuracy"]["value"]
+        for pair in view["pairs"]:
+            row = by_key["pair", view["name"], pair["first"], pair["second"]]
+            assert float(row["holm_p"]) == pair["holm_p"] and int(row["better"]) == pair["better"]
         for rule in view["rules"]:
             row = by_key["rule", view["name"], rule["name"], ""]
             assert (float(row["entropy"]), float(row["weight"])) == (rule["entropy"], rule["weight"])

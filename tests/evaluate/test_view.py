@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.evaluate.view import Pairs, View
+from encore_jax.evaluate.view import Baseline, Pairs, View
 from tests.evaluate import views
 
 PAIRS = views.pairs(12, 0)
@@ -30,6 +30,17 @@ def test_reading_gives_what_was_written(tmp_path):
         else:
             assert theirs == mine
     assert [p.name for p in tmp_path.iterdir()] == ["view.npz"]
+
+
+def test_baselines_come_back_with_what_they_saw(tmp_path):
+    made = {"a gate, v1.5": Baseline("train labels", VIEW.test.scores[:, :, 1])}
+    view = dataclasses.replace(VIEW, baselines=made)
+    view.save(tmp_path / "view.npz")
+    back = View.load(tmp_path / "view.npz").baselines
+    assert back.keys() == made.keys() and back["a gate, v1.5"].sees == "train labels"
+    np.testing.assert_array_equal(back["a gate, v1.5"].rewards, made["a gate, v1.5"].rewards)
+    with pytest.raises(InputError, match="not finite"):
+        dataclasses.replace(VIEW, baselines={"odd": Baseline("text", np.full((80, 2), np.nan))})
 
 
 def test_writing_twice_gives_the_same_bytes(tmp_path):
@@ -79,7 +90,7 @@ VIEW = views.view()
         ({"rating_cluster": VIEW.rating_cluster[:-1]}, r"rating_cluster has shape \(199,\)"),
         ({"test": views.pairs(0, 0)}, "60 training and 0 test comparisons.*test fraction"),
         ({"train": views.pairs(0, 0)}, "0 training and 80 test comparisons"),
-        ({"heuristics": {"odd": np.zeros((79, 2))}}, r"heuristic 'odd' has shape \(79, 2\)"),
+        ({"heuristics": {"odd": np.zeros((79, 2))}}, r"'heuristic: odd' has shape \(79, 2\)"),
     ],
     ids=lambda value: "" if isinstance(value, str) else "-".join(value),
 )

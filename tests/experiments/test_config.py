@@ -10,6 +10,8 @@ import pytest
 from encore_jax.errors import InputError
 from encore_jax.settings import Settings
 from experiments import configs
+from experiments.ablation_config import AblateConfig
+from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import SMOLLM2, DataConfig, ExperimentConfig, default_workdir, to_dict, validated
 from experiments.rating_config import RatingConfig
 
@@ -49,6 +51,15 @@ REFUSED = {
     "semi_synthetic.worst": [1.5],
     "semi_synthetic.levels": [1],
     "semi_synthetic.draws": [0],
+    "baselines.gate.steps": [-1],
+    "baselines.gate.width": [0],
+    "baselines.gate.layers": [0],
+    "baselines.gate.batch": [0],
+    "baselines.gate.temperature": [0.0],
+    "baselines.gate.lr": [0.0, NAN],
+    "baselines.gate.dropout": [1.0, -0.1],
+    "baselines.gate.weight_decay": [-1.0],
+    "baselines.penalties": [(0.0,)],
     "compose.tau": [0.0, -2.0, NAN],
     "compose.levels": [1],
     "compose.bins": [1, -3],
@@ -139,7 +150,11 @@ def resolved(name):
     made = module.get_config()
     if isinstance(made, RatingConfig) and made.judge.kind in ("server", "batch"):
         made.judge.model = "some-model"
-    if made.data.source == "files":
+    if isinstance(made, BenchmarkConfig):
+        made.model, made.data = "runs/quickstart/compose", "filtered.json"
+    elif isinstance(made, AblateConfig):
+        made.scores = "view-heads.npz"
+    elif isinstance(made, (ExperimentConfig, RatingConfig)) and made.data.source == "files":
         made.data.path, made.data.ratings_path = "pairs.jsonl", "ratings.jsonl"
     return module, made, to_dict(validated(made))
 
@@ -150,7 +165,7 @@ def test_shipped_configurations_are_sound_and_say_how_to_run_them(name):
     assert made.name == name
     for word in ("Command:", "Hardware:", "Data:", f"--config=experiments/configs/{name}.py"):
         assert word in module.__doc__
-    large = made.model.path != SMOLLM2
+    large = isinstance(made, ExperimentConfig) and made.model.path != SMOLLM2
     for word in ("Memory:", "Check:", "--aot=") if large else ("Time:", "Expected:"):
         assert word in module.__doc__
 

@@ -79,6 +79,8 @@ def test_every_method_is_told_overall_and_by_subset(results):
         assert len(set(names)) == len(names)
         assert {"ENCORE", "uniform", "random (Dirichlet)", "Bradley-Terry weights", "heuristic: refusal"} <= set(names)
         assert {"inverse variance", "best single rule", "best single rule (oracle)"} <= set(names)
+        assert {"rule-based reward (hinge)"} <= set(names)
+        assert {"ArmoRM gate", "single Bradley-Terry head"} <= set(names) or view["name"] != "heads"
         for method in view["methods"]:
             assert method["n"] == view["comparisons"]["test"] > 0
             assert method["accuracy"]["low"] <= method["accuracy"]["value"] <= method["accuracy"]["high"]
@@ -187,8 +189,8 @@ def test_a_complete_run_skips_everything(again):
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        (lambda c: setattr(c.compose, "tau", 0.5), ["compose", "evaluate", "report"]),
-        (lambda c: setattr(c, "name", "renamed"), ["evaluate", "report"]),
+        (lambda c: setattr(c.compose, "tau", 0.5), ["compose", "evaluate", "audit", "report"]),
+        (lambda c: setattr(c, "name", "renamed"), ["evaluate", "audit", "report"]),
         (lambda c: setattr(c.data, "limit", 70), list(HeadsChain.STAGES)),
     ],
     ids=["tau", "name", "limit"],
@@ -198,9 +200,10 @@ def test_a_changed_setting_runs_what_depends_on_it(again, change, stages):
 
 
 def test_a_lost_copy_of_the_results_comes_back(again):
-    for name in ("results.json", "report.html"):
+    for name in ("results.json", "report.html", "audit.html"):
         (again.workdir / name).unlink()
     assert again() == []
+    assert (again.workdir / "audit.html").read_bytes() == (again.workdir / "audit" / "audit.html").read_bytes()
     assert (again.workdir / "results.json").read_bytes() == (again.workdir / "report" / "results.json").read_bytes()
 
 

@@ -104,4 +104,14 @@ def test_a_stray_word_is_named(commands):
 
 
 def test_the_stages_are_those_of_the_design():
-    assert HeadsChain.STAGES == ("ingest", "rate", "train", "score", "compose", "evaluate", "report")
+    assert HeadsChain.STAGES == (
+        "ingest",
+        "rate",
+        "train",
+        "baselines",
+        "score",
+        "compose",
+        "evaluate",
+        "audit",
+        "report",
+    )

@@ -7,6 +7,8 @@ import random
 from pathlib import Path
 
 from encore_jax.rules import Rule, RulePool
+from encore_jax.train.gating import GateSettings
+from experiments.baseline_config import BaselineConfig
 from experiments.config import (
     CompositionSettings,
     DataConfig,
@@ -71,6 +73,7 @@ def config(files: Path, judges: int = 0, **data) -> ExperimentConfig:
         model=ModelConfig(path=str(files / "model"), buckets=(128, 256), tokens_per_batch=512),
         train=TrainConfig(folds=3, alphas=(1.0, 100.0)),
         semi_synthetic=SemiSyntheticConfig(judges=judges, draws=4),
+        baselines=BaselineConfig(gate=GateSettings(width=8, steps=4), penalties=(0.1, 1.0)),
         compose=CompositionSettings(draws=8, levels=5),
         evaluate=EvaluateConfig(replicates=128),
     )

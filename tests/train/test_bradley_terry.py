@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.svm import LinearSVC
 
 from encore_jax.errors import InputError
-from encore_jax.train.bradley_terry import bradley_terry_weights
+from encore_jax.train.bradley_terry import bradley_terry_weights, hinge_weights
 
 
 def simulated(n, weights, seed=0, scale=1.0):
@@ -82,3 +83,25 @@ def test_margins_that_are_not_finite_are_refused():
 def test_a_penalty_that_is_not_positive_is_refused(l2):
     with pytest.raises(InputError, match="l2"):
         bradley_terry_weights(jnp.ones((5, 2)), l2)
+
+
+def hinge(weights, margins, l2):
+    return np.maximum(0, 1 - margins @ weights).mean() + l2 / 2 * weights @ weights
+
+
+@pytest.mark.parametrize("l2", [1e-3, 1e-2, 0.3])
+@pytest.mark.parametrize("scale", [0.3, 1.0])
+def test_hinge_weights_equal_scikit_learns(l2, scale):
+    margins = simulated(500, [1.0, -0.5, 0.0, 2.0], scale=scale)
+    both, sides = np.concatenate([margins, -margins]), np.repeat([1, 0], len(margins))
+    svc = LinearSVC(loss="hinge", fit_intercept=False, C=1 / (l2 * len(both)), tol=1e-9, max_iter=2_000_000)
+    expected = svc.fit(both, sides).coef_[0]
+    got = np.asarray(hinge_weights(jnp.asarray(margins, jnp.float32), l2), np.float64)
+    assert hinge(got, margins, l2) <= hinge(expected, margins, l2) * (1 + 1e-3) + 1e-3
+    np.testing.assert_allclose(got, expected, rtol=0.02, atol=0.02)
+
+
+def test_hinge_stops_caring_about_comparisons_it_is_sure_of():
+    margins = np.array([[1.0, 0.2], [1.0, -0.1], [2.0, 0.3]])
+    got = np.asarray(hinge_weights(jnp.asarray(margins, jnp.float32), 1e-4))
+    assert (margins @ got > 0.95).all() and np.abs(got).max() < 1.2

@@ -1,0 +1,171 @@
+"""A reward taken apart: what every rule contributes to every margin, and to the accuracy as a whole.
+
+The reward is linear, so with margins Δ the composed margin is the sum of the rules' contributions, c_nk = w_k Δ_nk, and
+the Shapley value of rule k for comparison n *is* c_nk. Accuracy is not linear: there the Shapley value of a rule is its
+mean marginal gain over all orders in which rules could be added, from v(no rule) = 1/2 on,
+
+    shapley_k = Σ_{S without k} |S|! (K - |S| - 1)! / K! (v(S with k) - v(S)),      Σ_k shapley_k = v(all) - 1/2,
+
+by enumeration of all subsets up to `EXACT` rules, by random orders beyond.
+
+Letters: N comparisons, K rules, R random orders.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from encore_jax.composition import margins
+from encore_jax.errors import InputError
+from encore_jax.evaluate.methods import credit_of_margin
+
+EXACT = 16
+"""Up to so many rules all 2^K subsets are evaluated."""
+ORDERS = 2000
+"""Random orders of the rules beyond that."""
+_CELLS = 1 << 22
+"""Margins held at once."""
+
+
+class Shapley(NamedTuple):
+    """Shapley values ``[K]`` of the rules for accuracy, and their standard errors (0 where exact)."""
+
+    value: np.ndarray
+    standard_error: np.ndarray
+
+
+def contributions(scores: Float[Array, "N 2 K"], preferred: Array, weights: Float[Array, " K"]) -> np.ndarray:
+    """``c_nk = w_k Δ_nk``, fp32 ``[N, K]``, preferred minus other: the rows sum to the margins of the composed reward.
+
+    >>> contributions(np.array([[[0.0, 1.0], [1.0, 0.5]]]), np.array([0]), np.array([0.5, 2.0])).tolist()
+    [[-0.5, 1.0]]
+    """
+    delta, weights = np.asarray(margins(scores, preferred)), np.asarray(weights, np.float32)
+    if weights.shape != delta.shape[1:]:
+        raise InputError(f"weights {weights.shape} for {delta.shape[1]} rules", where="contributions", fix="pass [K]")
+    return delta * weights[None]
+
+
+def flips(contribution: Float[np.ndarray, "N K"]) -> tuple[Bool[np.ndarray, "N K"], Bool[np.ndarray, "N K"]]:
+    """Which comparisons change when a rule is left out: lost (right with it only), and gained (right without it only).
+
+    Rescaling the other weights changes no sign, so it does not matter whether they are made to sum to 1 again.
+
+    >>> [x.tolist() for x in flips(np.array([[3.0, -1.0], [-3.0, 1.0]]))]
+    [[[True, False], [False, False]], [[False, False], [True, False]]]
+    """
+    contribution = np.asarray(contribution, np.float64)
+    whole = contribution.sum(1)[:, None]
+    without = _without(contribution)
+    return (whole > 0) & (without <= 0), (whole <= 0) & (without > 0)
+
+
+def accuracy_without(contribution: Float[np.ndarray, "N K"]) -> np.ndarray:
+    """Accuracy (ties half) when each rule is left out, ``[K]``."""
+    return credit_of_margin(_without(np.asarray(contribution, np.float64)))[0].mean(0)
+
+
+def _without(contribution: np.ndarray) -> np.ndarray:
+    """Margins with one rule left out, ``[N, K]``; summed, not subtracted, so that what remains can be exactly 0."""
+    rest = 1.0 - np.eye(contribution.shape[1])
+    return contribution @ rest
+
+
+def shapley_accuracy(contribution: Float[np.ndarray, "N K"], key: Array, orders: int = ORDERS) -> Shapley:
+    """Shapley values of the rules for accuracy with ties half.
+
+    Args:
+      contribution: ``[N, K]``, as from `contributions`.
+      key: of the random orders, used beyond `EXACT` rules only.
+      orders: how many.
+    """
+    contribution = jnp.asarray(contribution, jnp.float32)
+    if contribution.shape[1] <= EXACT:
+        value = _exact(subset_accuracy(contribution))
+        return Shapley(value, np.zeros_like(value))
+    gains = np.asarray(_order_gains(contribution, key, orders), np.float64)
+    return Shapley(gains.mean(0), gains.std(0, ddof=1) / math.sqrt(orders))
+
+
+def subset_accuracy(contribution: Float[Array, "N K"]) -> np.ndarray:
+    """Accuracy with every subset of the rules, ``[2^K]``; bit k of the index says whether rule k is in it."""
+    n, k = contribution.shape
+    if k > EXACT:
+        raise InputError(f"2^{k} subsets", where="subset_accuracy", fix=f"take at most {EXACT} rules")
+    chunk = min(1 << k, 1 << max(0, int(math.log2(max(_CELLS // n, 1)))))
+    numbers = jnp.arange(1 << k, dtype=jnp.int32).reshape(-1, chunk)
+
+    def one(numbers):
+        member = ((numbers[None, :] >> jnp.arange(k, dtype=jnp.int32)[:, None]) & 1).astype(jnp.float32)
+        return _mean_credit(jnp.matmul(contribution, member, precision="highest"))
+
+    return np.asarray(jax.jit(lambda numbers: jax.lax.map(one, numbers))(numbers)).reshape(-1)
+
+
+def _mean_credit(margin_NxS: Array) -> Array:
+    return jnp.where(margin_NxS > 0, 1.0, jnp.where(margin_NxS == 0, 0.5, 0.0)).mean(0)
+
+
+def _exact(accuracy: np.ndarray) -> np.ndarray:
+    accuracy = accuracy.astype(np.float64)
+    k = accuracy.size.bit_length() - 1
+    subsets = np.arange(accuracy.size)
+    size = np.array([int(s).bit_count() for s in subsets])
+    share = np.array([1 / (k * math.comb(k - 1, s)) for s in range(k)])
+    values = []
+    for rule in range(k):
+        absent = subsets[(subsets >> rule) & 1 == 0]
+        values.append(np.dot(share[size[absent]], accuracy[absent | (1 << rule)] - accuracy[absent]))
+    return np.array(values)
+
+
+@functools.partial(jax.jit, static_argnames=("orders",))
+def _order_gains(contribution, key, orders):
+    """Every rule's gain in accuracy when it is added in random orders: ``[R, K]``."""
+
+    def one(order_key):
+        order = jax.random.permutation(order_key, contribution.shape[1])
+        accuracy = _mean_credit(jnp.cumsum(contribution[:, order], axis=1))
+        gains = jnp.diff(accuracy, prepend=jnp.float32(0.5))
+        return jnp.zeros_like(gains).at[order].set(gains)
+
+    return jax.lax.map(one, jax.random.split(key, orders))
+
+
+def audit_rules(
+    names: tuple[str, ...], weights: np.ndarray, contribution: Float[np.ndarray, "N K"], delta, key: Array
+) -> list[dict]:
+    """What `audit.json` says of every rule, plain values.
+
+    Args:
+      names, weights: K of them.
+      contribution, delta: ``[N, K]``, of each rule to each margin, and its own margin.
+      key: see `shapley_accuracy`.
+    """
+    lost, gained = flips(contribution)
+    whole = float(credit_of_margin(np.asarray(contribution, np.float64).sum(1))[0].mean())
+    without, shapley = accuracy_without(contribution), shapley_accuracy(contribution, key)
+    agreement, ties = credit_of_margin(np.asarray(delta))
+    size = np.abs(contribution).mean(0)
+    return [
+        {
+            "name": name,
+            "weight": float(weights[k]),
+            "agreement": float(agreement[:, k].mean()),
+            "ties": int(ties[:, k].sum()),
+            "share": float(size[k] / max(size.sum(), 1e-30)),
+            "lost": int(lost[:, k].sum()),
+            "gained": int(gained[:, k].sum()),
+            "gain": whole - float(without[k]),
+            "shapley": float(shapley.value[k]),
+            "shapley_se": float(shapley.standard_error[k]),
+        }
+        for k, name in enumerate(names)
+    ]

@@ -1,0 +1,53 @@
+"""A benchmark's results as a page and as a Markdown table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from encore_jax.evaluate.formats import bounds, count, known, percent, printable
+from encore_jax.evaluate.report_page import page_environment
+
+MOST_EXPLAINED = 20
+"""Differences from a peer that the terminal explains; results.json and the page have all."""
+
+
+def render_benchmark(results: dict) -> str:
+    """The page of one `results.json`."""
+    return page_environment().get_template("benchmark.html").render(results=results)
+
+
+def benchmark_table(results: dict) -> str:
+    """Scores, subsets, what is missing, and what a peer would have made of it, as Markdown."""
+    return "\n".join(_lines(results))
+
+
+def _lines(results: dict) -> Iterator[str]:
+    peer = results["peer"]
+    yield f"{printable(results['name'])}: {results['benchmark']}, {results['n']} comparisons, {results['ties']} ties"
+    named = f" {peer['name']}, % |" if peer else ""
+    yield f"\n| | score, % [95 %] | n | correct | ties |{named}"
+    yield "|---|---|---|---|---|" + ("---|" if peer else "")
+    for name, entry in results["scores"].items():
+        theirs = f" **{percent(peer['scores'].get(name, {}).get('score'))}** |" if peer else ""
+        yield f"| **{printable(name)}** | **{_score(entry)}** | | | |{theirs}"
+    for name, entry in results["subsets"].items():
+        theirs = f" {percent(peer['subsets'].get(name, {}).get('score'))} |" if peer else ""
+        numbers = f"{entry['n']} | {count(entry['correct'])} | {entry['ties']}"
+        yield f"| {printable(name) or 'all'} | {_score(entry)} | {numbers} |{theirs}"
+    dropped = results["counts"]["comparisons_dropped_too_long"]
+    yield f"\n{results['counts']['rows']}; {dropped} dropped as too long"
+    if results["incomplete"]:
+        yield "Not the whole benchmark, so not comparable with published scores:"
+        yield from (f"- {line}" for line in results["incomplete"])
+    if results["reported"]:
+        yield f"Reported Safety: {results['reported']}"
+    if peer:
+        yield f"\nBy the conventions of {peer['name']}, {len(peer['differences'])} comparisons come out differently:"
+        for one in peer["differences"][:MOST_EXPLAINED]:
+            before, after = (count(value) if known(value) else "dropped" for value in one["credit"])
+            where = f"{printable(one['id'])} ({printable(one['subset'])})"
+            yield f"- {where}: {before} -> {after}; {'; '.join(one['because'])}"
+
+
+def _score(entry: dict) -> str:
+    return f"{percent(entry['score'])} {bounds(entry)}" if known(entry["low"]) else percent(entry["score"])

@@ -1,0 +1,284 @@
+"""The requests that the server understands, each as one function: from the body to texts and a way to answer.
+
+Own API, with explanations; vLLM's ``/classify`` and ``/pooling``; OpenRLHF's remote reward URL; and the signature of
+TRL's and Tunix's reward functions over HTTP. Nothing here touches a socket or the model.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from encore_jax.data.comparison import Message, parse_prompt
+from encore_jax.errors import InputError
+from encore_jax.interop.rl import completion_text
+from encore_jax.interop.sequences import Text
+
+Conversation = Text | str
+"""A prompt and a response, or both as one text that is rendered in the model's chat template already."""
+
+RULES_SUFFIX = "/rules"
+"""With this after the model's name, vLLM's dialect has one label per rule instead of the composed reward."""
+
+
+class Served(NamedTuple):
+    """The model as clients see it: its name, the K rules, and their weights ``[K]``."""
+
+    name: str
+    rules: tuple[str, ...]
+    weights: np.ndarray
+
+    def rewards(self, scores_NK: np.ndarray) -> np.ndarray:
+        """Composed rewards ``[N]``."""
+        return scores_NK @ self.weights
+
+
+class Ask(NamedTuple):
+    """What a request wants.
+
+    Attributes:
+      texts: N conversations to score.
+      partial: whether a text that is too long is answered with null, not refused with the whole request.
+      answer: the body of the response, given scores ``[N, K]`` (NaN rows for texts that are too long) and N lengths in
+        tokens.
+    """
+
+    texts: list[Conversation]
+    partial: bool
+    answer: Callable[[np.ndarray, Sequence[int]], dict]
+
+
+def score(body: Mapping[str, Any], served: Served) -> Ask:
+    """``POST /v1/score``: ``{"prompt", "responses"}``, or ``{"items": [...]}`` of these; ``"explain": true``."""
+    explain = _flag(body, "explain")
+    items = _list(body, "items") if "items" in body else [body]
+    texts, groups = [], []
+    for i, item in enumerate(items):
+        where = f"items[{i}]." if "items" in body else ""
+        if not isinstance(item, Mapping):
+            raise InputError("not an object", where=where.rstrip("."), fix='write {"prompt": ..., "responses": [...]}')
+        prompt = _prompt(_need(item, "prompt", where), f"{where}prompt")
+        responses = [_text(r, f"{where}responses[{j}]") for j, r in enumerate(_list(item, "responses", where))]
+        texts += [(prompt, response) for response in responses]
+        groups.append(len(responses))
+
+    def answer(scores, lengths):
+        pieces = np.split(scores, np.cumsum(groups)[:-1])
+        return {
+            "model": served.name,
+            "weights": dict(zip(served.rules, map(float, served.weights), strict=True)),
+            "items": [_scored(piece, served, explain) for piece in pieces],
+            "usage": _usage(lengths),
+        }
+
+    return Ask(texts, True, answer)
+
+
+def _scored(scores_nK: np.ndarray, served: Served, explain: bool) -> dict:
+    """One prompt's responses: rewards, the best one's index, scores per rule, and why."""
+    rewards = served.rewards(scores_nK)
+    complete = bool(np.isfinite(rewards).all())
+    result = {
+        "rewards": _numbers(rewards),
+        "best": int(rewards.argmax()) if complete else None,
+        "scores": {rule: _numbers(column) for rule, column in zip(served.rules, scores_nK.T, strict=True)},
+    }
+    if not complete:
+        result["problem"] = "a response is longer than the model takes"
+    if explain:
+        result["explanations"] = [_contributions(row, served) for row in scores_nK]
+        if complete and len(rewards) > 1:
+            second, first = np.argsort(rewards, kind="stable")[-2:]
+            result["decided_by"] = _contributions(scores_nK[first] - scores_nK[second], served)
+    return result
+
+
+def _contributions(row_K: np.ndarray, served: Served) -> list[dict] | None:
+    """What each rule adds to the reward, the largest share first; they add up to it."""
+    if not np.isfinite(row_K).all():
+        return None
+    parts = row_K * served.weights
+    return [
+        {"rule": served.rules[k], "weight": float(served.weights[k]), "score": float(row_K[k]), "adds": float(parts[k])}
+        for k in np.argsort(-np.abs(parts), kind="stable")
+    ]
+
+
+def classify(body: Mapping[str, Any], served: Served) -> Ask:
+    """vLLM's ``POST /classify``: ``probs`` is the composed reward as the only class, or one score per rule.
+
+    Scores are raw, as of a regression model, unless ``use_activation`` is true: then their sigmoid.
+    """
+    texts, columns, activate = _vllm(body, served)
+
+    def answer(scores, lengths):
+        values = activate(columns(scores))
+        names = served.rules if values.shape[1] > 1 else ("reward",)
+        data = [
+            {"index": i, "label": names[int(row.argmax())], "probs": _numbers(row), "num_classes": len(row)}
+            for i, row in enumerate(values)
+        ]
+        return _envelope("classify", body, served, data, lengths)
+
+    return Ask(texts, False, answer)
+
+
+def pooling(body: Mapping[str, Any], served: Served) -> Ask:
+    """vLLM's ``POST /pooling`` of a sequence classifier: ``data`` is the composed reward, or one score per rule."""
+    if body.get("task") not in (None, "classify"):
+        raise InputError("only the task classify is served", where="task", fix="leave it out")
+    if body.get("encoding_format", "float") != "float":
+        raise InputError("only float is served", where="encoding_format", fix="leave it out")
+    texts, columns, activate = _vllm(body, served)
+
+    def answer(scores, lengths):
+        rows = activate(columns(scores))
+        data = [{"index": i, "object": "pooling", "data": _numbers(row)} for i, row in enumerate(rows)]
+        return _envelope("pool", body, served, data, lengths)
+
+    return Ask(texts, False, answer)
+
+
+def _vllm(body, served) -> tuple[list[Conversation], Callable, Callable]:
+    wanted = body.get("model") or served.name
+    if wanted not in (served.name, served.name + RULES_SUFFIX):
+        fix = f"use {served.name}, or {served.name}{RULES_SUFFIX} for the scores of every rule"
+        raise InputError("there is no such model here", where="model", fix=fix)
+    if body.get("truncate_prompt_tokens") is not None:
+        raise InputError("nothing is truncated here", where="truncate_prompt_tokens", fix="leave it out")
+    activated = _flag(body, "use_activation") or _flag(body, "activation")
+    if ("input" in body) == ("messages" in body):
+        raise InputError("one of input and messages is needed", where="body", fix="send either")
+    if "messages" in body:
+        *prompt, last = parse_prompt(_list(body, "messages"), "messages")
+        if last.role != "assistant":
+            raise InputError("ends without an answer", where="messages", fix="end with the assistant's turn to score")
+        texts: list[Conversation] = [(_asked(tuple(prompt), "messages"), last.content)]
+    else:
+        given = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        texts = [_text(text, f"input[{i}]") for i, text in enumerate(given)]
+
+    def columns(scores):
+        return scores if wanted != served.name else served.rewards(scores)[:, None]
+
+    return texts, columns, _sigmoid if activated else lambda values: values
+
+
+def _envelope(kind: str, body, served: Served, data: list[dict], lengths) -> dict:
+    return {
+        "id": f"{kind}-{uuid.uuid4().hex}",
+        "object": "list",
+        "created": int(time.time()),
+        "model": body.get("model") or served.name,
+        "data": data,
+        "usage": _usage(lengths),
+    }
+
+
+def get_reward(body: Mapping[str, Any], served: Served, plain: bool = False) -> Ask:
+    """OpenRLHF's ``--remote_rm_url``: ``{"query", "prompts", "labels"}`` in, ``{"rewards", "scores"}`` out.
+
+    Args:
+      body: every query is prompt and response in one text, rendered in the reward model's own chat template.
+      served: the model.
+      plain: the prompts are plain text instead: of a policy that is trained without a template.
+    """
+    queries = [_text(text, f"query[{i}]") for i, text in enumerate(_list(body, "query"))]
+    texts: list[Conversation] = list(queries)
+    if plain:
+        prompts = [_text(text, f"prompts[{i}]") for i, text in enumerate(_list(body, "prompts"))]
+        _same_number(queries, prompts, "prompts")
+        for i, (query, prompt) in enumerate(zip(queries, prompts, strict=True)):
+            if not query.startswith(prompt):
+                raise InputError("does not begin with its prompt", where=f"query[{i}]", fix="send prompt + response")
+            texts[i] = _prompt(prompt, f"prompts[{i}]"), query.removeprefix(prompt)
+
+    def answer(scores, lengths):
+        rewards = _numbers(served.rewards(scores))
+        return {"rewards": rewards, "scores": rewards, "extra_logs": {}}
+
+    return Ask(texts, False, answer)
+
+
+def rewards(body: Mapping[str, Any], served: Served) -> Ask:
+    """What a TRL or Tunix reward function is given, ``{"prompts", "completions"}``; null where one is too long."""
+    prompts, completions = _list(body, "prompts"), _list(body, "completions")
+    _same_number(prompts, completions, "completions")
+    texts = [
+        (_prompt(prompt, f"prompts[{i}]"), completion_text(completion, f"completions[{i}]"))
+        for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
+    ]
+    return Ask(texts, True, lambda scores, lengths: {"rewards": _numbers(served.rewards(scores))})
+
+
+DIALECTS: dict[str, Callable[..., Ask]] = {
+    "/v1/score": score,
+    "/classify": classify,
+    "/v1/classify": classify,
+    "/pooling": pooling,
+    "/get_reward": get_reward,
+    "/rewards": rewards,
+}
+"""By path."""
+
+
+def _need(body: Mapping, name: str, where: str = "") -> Any:
+    if name not in body:
+        raise InputError("is missing", where=f"{where}{name}", fix="see the documentation of this endpoint")
+    return body[name]
+
+
+def _list(body: Mapping, name: str, where: str = "") -> list:
+    value = _need(body, name, where)
+    if not isinstance(value, list) or not value:
+        raise InputError("not a list with something in it", where=f"{where}{name}", fix="send a list")
+    return value
+
+
+def _flag(body: Mapping, name: str) -> bool:
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InputError("neither true nor false", where=name, fix="send true or false")
+    return bool(value)
+
+
+def _text(value: Any, where: str) -> str:
+    try:
+        return Message("assistant", value).content
+    except InputError as error:
+        raise InputError(error.problem, where=where, fix=error.fix) from None
+
+
+def _prompt(value: Any, where: str) -> tuple[Message, ...]:
+    if isinstance(value, str):
+        return (Message("user", _text(value, where)),)
+    return _asked(parse_prompt(value, where), where)
+
+
+def _asked(prompt: tuple[Message, ...], where: str) -> tuple[Message, ...]:
+    if not prompt or prompt[-1].role != "user":
+        raise InputError("does not end with the user's turn", where=where, fix="put what follows into the response")
+    return prompt
+
+
+def _same_number(ours: Sequence, theirs: Sequence, where: str) -> None:
+    if len(ours) != len(theirs):
+        raise InputError(f"{len(theirs)} of them for {len(ours)}", where=where, fix="send one for each")
+
+
+def _numbers(values: np.ndarray) -> list[float | None]:
+    return [None if math.isnan(value) else value for value in np.asarray(values, np.float64).tolist()]
+
+
+def _sigmoid(values: np.ndarray) -> np.ndarray:
+    return 0.5 * (1 + np.tanh(0.5 * values))
+
+
+def _usage(lengths: Sequence[int]) -> dict:
+    total = int(sum(lengths))
+    return {"prompt_tokens": total, "total_tokens": total, "completion_tokens": 0}

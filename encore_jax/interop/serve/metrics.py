@@ -1,0 +1,42 @@
+"""What the server counts, in Prometheus' terms; one registry per server."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from encore_jax.interop.serve.batcher import Batcher, BatchReport
+
+SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """Requests by path and status, seconds, texts, tokens with and without padding, and what waits."""
+
+    def __init__(self):
+        self.registry = CollectorRegistry()
+        common = {"namespace": "encore", "registry": self.registry}
+        self.requests = Counter("requests", "Requests answered.", ("path", "status"), **common)
+        self.seconds = Histogram(
+            "request_seconds", "From a request's first byte to its answer.", ("path",), buckets=SECONDS, **common
+        )
+        self.running = Gauge("requests_running", "Requests that are not answered yet.", **common)
+        self.texts = Counter("texts", "Texts scored.", **common)
+        self.useful = Counter("tokens_useful", "Tokens run through the model, shared prefixes once.", **common)
+        self.processed = Counter("tokens_processed", "The same with padding.", **common)
+        self.batch_seconds = Histogram("batch_seconds", "One batch through the model.", buckets=SECONDS, **common)
+        self._waiting = Gauge("tokens_waiting", "Tokens of texts that are not in a batch yet.", **common)
+
+    def watch(self, batcher: Batcher) -> None:
+        """Shows how much waits there."""
+        self._waiting.set_function(lambda: batcher.waiting_tokens)
+
+    def batch(self, report: BatchReport) -> None:
+        """Counts a batch; for `Batcher`."""
+        self.texts.inc(report.texts)
+        self.useful.inc(report.useful)
+        self.processed.inc(report.processed)
+        self.batch_seconds.observe(report.seconds)
+
+    def text(self) -> bytes:
+        """The page for Prometheus."""
+        return generate_latest(self.registry)

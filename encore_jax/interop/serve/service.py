@@ -1,0 +1,129 @@
+"""A served model: from conversations to scores, without HTTP. Tokens in one thread, the model in another."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Sequence
+
+import numpy as np
+
+from encore_jax.data.comparison import prompt_key
+from encore_jax.errors import InputError
+from encore_jax.interop.rendered import Template, normalize, read_template
+from encore_jax.interop.scorer import Scorer
+from encore_jax.interop.serve.batcher import Batcher
+from encore_jax.interop.serve.dialects import Conversation, Served
+from encore_jax.interop.tokenizer import render
+from encore_jax.model.pooling import pool_index
+
+NORMALISATION = 4
+PIECE = 16
+"""So many texts are tokenised before other requests have their turn."""
+
+
+class TooMany(InputError):
+    """More than the server ever takes in one request."""
+
+
+class Service:
+    """Scores conversations for many requests at once.
+
+    Args:
+      scorer: the model.
+      name: what clients call it.
+      max_waiting_tokens: more than so many waiting tokens are refused.
+      report: called after every batch.
+
+    Attributes:
+      served: the model as clients see it.
+      batcher: what runs it.
+    """
+
+    def __init__(self, scorer: Scorer, name: str, max_waiting_tokens: int, report=lambda report: None):
+        model = scorer.model
+        self.served = Served(name, model.rules, model.weights)
+        self.batcher = Batcher(scorer, max_waiting_tokens, report)
+        self._most = max_waiting_tokens
+        self._longest, self._pooling = scorer.longest, model.passport.pooling
+        self._tokenizer = model.tokenizer
+        self._threads = concurrent.futures.ThreadPoolExecutor(1, "tokenizer")
+        # A token stands for so many bytes at most: a text of more than that is too long whatever is in it. Unicode
+        # normalisation, where a tokenizer has it, makes text shorter first, by less than this factor.
+        self._widest = NORMALISATION * max((len(token.encode()) for token in model.tokenizer.get_vocab()), default=1)
+        try:
+            self._template: Template | InputError = read_template(model.tokenizer)
+        except InputError as error:
+            self._template = error
+
+    async def scores(self, texts: Sequence[Conversation], partial: bool) -> tuple[np.ndarray, list[int]]:
+        """Scores ``[N, K]`` and lengths in tokens of N conversations; nothing goes on if the caller is cancelled.
+
+        Args:
+          texts: the conversations.
+          partial: whether one that is too long gets NaN, not an error for all.
+
+        Raises:
+          InputError: a conversation that cannot be scored.
+          TooMany: more tokens than may ever wait.
+          Busy, Closed: see `Batcher.submit`.
+        """
+        loop, sequences, groups = asyncio.get_running_loop(), [], []
+        for start in range(0, len(texts), PIECE):
+            piece = texts[start : start + PIECE]
+            tokens = await loop.run_in_executor(self._threads, self._tokenized, piece, start)
+            sequences += [sequence for sequence, _ in tokens]
+            groups += [group for _, group in tokens]
+        fits = [i for i, sequence in enumerate(sequences) if len(sequence) <= self._longest]
+        if len(fits) < len(texts) and not partial:
+            self._refuse_long(sequences)
+        if sum(len(sequences[i]) for i in fits) > self._most:
+            fix = "send fewer texts at a time"
+            raise TooMany(f"more than {self._most} tokens in one request", where="body", fix=fix)
+        scores = np.full((len(texts), len(self.served.rules)), np.nan, np.float32)
+        if fits:
+            job = self.batcher.submit([sequences[i] for i in fits], [groups[i] for i in fits])
+            try:
+                scores[fits] = await asyncio.wrap_future(job.answer)
+            except asyncio.CancelledError:
+                self.batcher.drop(job)
+                raise
+        return scores, [len(sequence) for sequence in sequences]
+
+    def close(self) -> None:
+        """Finishes what was accepted."""
+        self.batcher.close()
+        self._threads.shutdown()
+
+    def _tokenized(self, texts: Sequence[Conversation], start: int) -> list[tuple[np.ndarray, str]]:
+        """Token ids up to the pooled one, and a key that is equal for texts of one prompt."""
+        result = []
+        for i, text in enumerate(texts, start=start):
+            try:
+                result.append(self._one(text))
+            except InputError as error:
+                raise InputError(error.problem, where=f"text {i}, {error.where}", fix=error.fix) from None
+        return result
+
+    def _one(self, text: Conversation) -> tuple[np.ndarray, str]:
+        parts = (text,) if isinstance(text, str) else (*(turn.content for turn in text[0]), text[1])
+        if (size := sum(len(part.encode()) for part in parts)) > self._longest * self._widest:
+            return np.empty(-(-size // self._widest), np.int32), ""  # only its length is looked at
+        if isinstance(text, str):
+            if isinstance(self._template, InputError):
+                raise self._template
+            prompt, answer = normalize(text, self._template)
+            tokens = self._tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]
+            group = prompt
+        else:
+            tokens, group = render(self._tokenizer, *text), prompt_key(text[0])
+        end = pool_index(tokens, self._pooling, self._tokenizer.pad_token_id) + 1
+        return np.asarray(tokens[:end], np.int32), group
+
+    def _refuse_long(self, sequences: Sequence[np.ndarray]) -> None:
+        i = next(i for i, sequence in enumerate(sequences) if len(sequence) > self._longest)
+        raise InputError(
+            f"{len(sequences[i])} tokens or more, and the model takes {self._longest}",
+            where=f"text {i}",
+            fix="leave it out; nothing is truncated here",
+        )

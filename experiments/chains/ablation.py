@@ -1,0 +1,40 @@
+"""An ablation: a grid of settings decided on the cached scores of one view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.chain import Chain, Plan
+from experiments.manifest import file_sha256
+from experiments.stages.ablation import decide_all, load_view, prepare
+from experiments.stages.ablation_report import report, show
+
+
+class AblationChain(Chain):
+    """What settings choose from, the decisions of all settings, and which choices matter."""
+
+    STAGES = ("prepare", "decide", "report")
+
+    def plan(self) -> Plan:
+        config, at = self.config, self.at
+        load_view(Path(config.scores))  # refused before anything is written
+        files = {name: file_sha256(Path(path)) for name in ("scores", "features") if (path := getattr(config, name))}
+        # where the files lie, and how the run is called, changes no result
+        config_of = {name: value for name, value in self._plain.items() if name not in ("name", *files)}
+        return {
+            "prepare": (
+                lambda: {"config": {n: v for n, v in config_of.items() if n != "part"}, "files": files},
+                lambda folder: prepare(config, folder),
+            ),
+            "decide": (
+                lambda: {"config": config_of} | self.outputs("prepare"),
+                lambda folder: decide_all(config, at["prepare"], folder),
+            ),
+            "report": (
+                lambda: self.everything() | self.outputs("prepare", "decide"),
+                lambda folder: report(config, at["prepare"], at["decide"], folder),
+            ),
+        }
+
+    def show(self) -> None:
+        show(self.at["report"])

@@ -1,0 +1,250 @@
+"""Scores a file of prompts and responses with a saved reward model.
+
+    python -m experiments.score --model=runs/quickstart/compose/model --input=pairs.jsonl --output=scores.parquet
+
+The input is anything `encore_jax.data.read_comparisons` knows, or rows {"prompt", "responses"}, {"prompt", "response"}.
+The output has a row per input row, in order: id, rewards of its n responses, best (index of the highest), preferred (if
+the file says), a list of n scores for every rule (column "score:RULE"), tokens, and reason: why something is null (a
+response that is longer than the model takes; nothing is truncated). The model's passport is in the file's metadata,
+under "encore_jax". With --best=FILE.jsonl every prompt's best response is written there too (best-of-n).
+
+Killed, the same command goes on where it was: finished chunks wait in OUTPUT.parts until they are merged.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import itertools
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is not installed is no news
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from absl import app, flags, logging
+
+from encore_jax.data import FORMATS, locate
+from encore_jax.data.atomic import atomic_path
+from encore_jax.data.skips import SkipCounter
+from encore_jax.errors import InputError
+from encore_jax.interop.reward_model import RewardModel
+from encore_jax.interop.scorer import Scorer, grouped_trees
+from experiments.manifest import file_sha256, versions
+from experiments.progress import track
+from experiments.score_parts import Parts
+from experiments.score_rows import PLAIN, Item, read_items
+
+CHUNK = 1024
+"""Input rows of a chunk: what a kill can cost, and how far packing looks."""
+
+_MODEL = flags.DEFINE_string("model", None, "Folder of a saved reward model, or an hf:// uri.")
+_INPUT = flags.DEFINE_string("input", None, "File of prompts and responses, a path or an hf:// uri.")
+_OUTPUT = flags.DEFINE_string("output", None, "Parquet file to write.")
+_FORMAT = flags.DEFINE_string("format", "auto", f"Of the input: auto, {PLAIN}, {', '.join(FORMATS)}.")
+_BEST = flags.DEFINE_string("best", None, "JSONL file for the best response to every prompt.")
+_TOKENS = flags.DEFINE_integer("tokens_per_batch", 4096, "Tokens that go through the model at once.", lower_bound=1)
+
+
+class Totals(NamedTuple):
+    """What a whole input holds: items, characters of all responses and prompts, and what was skipped."""
+
+    items: int
+    characters: int
+    skips: SkipCounter
+
+
+class Chunk(NamedTuple):
+    """Some of the items, and token ids of all their responses unless they are scored already."""
+
+    number: int
+    items: list[Item]
+    sequences: list[np.ndarray] | None
+
+
+def score_file(
+    model: RewardModel, source: Path, output: Path, *, format: str = "auto", tokens_per_batch: int = 4096
+) -> dict:
+    """Scores `source` into `output`, from where a killed run left off.
+
+    Returns:
+      Counts: rows, responses, too_long (responses), rows_with_reason, accuracy and ties where the file says what is
+      preferred.
+
+    Raises:
+      InputError: a malformed input (before anything is scored), or parts that another run left.
+    """
+    totals = _count(source, format)
+    parts = Parts(output, _identity(model, source, format), _schema(model.rules))
+    if not parts.complete():
+        parts.claim()
+        scorer = Scorer(model, tokens_per_batch=tokens_per_batch)
+        chunks = _tokenized(scorer, _chunks(source, format), parts)
+        for chunk in track(chunks, float(totals.characters), "score", lambda chunk: sum(map(_characters, chunk.items))):
+            if chunk.sequences is not None:
+                parts.write(chunk.number, score_items(scorer, chunk.items, chunk.sequences))
+        parts.merge()
+    shutil.rmtree(parts.folder, ignore_errors=True)
+    logging.info("%s: %s", source, totals.skips)
+    return summary(output)
+
+
+def score_items(scorer: Scorer, items: Sequence[Item], sequences: Sequence[np.ndarray]) -> pa.Table:
+    """One row per item; see the top of this file.
+
+    Args:
+      scorer: the model.
+      items: with n responses each.
+      sequences: token ids of all responses, one item after the other.
+    """
+    counts = [len(item.responses) for item in items]
+    owner = np.repeat(np.arange(len(items)), counts)
+    fits = [i for i, sequence in enumerate(sequences) if len(sequence) <= scorer.longest]
+    trees = grouped_trees([sequences[i] for i in fits], [str(owner[i]) for i in fits], fits, scorer.longest)
+    scores = scorer.run(scorer.plan(trees), len(sequences))
+    rewards, lengths = scorer.rewards(scores), np.array([len(sequence) for sequence in sequences])
+    columns: dict[str, list] = {name: [] for name in _schema(scorer.model.rules).names}
+    splits = np.cumsum(counts)[:-1]
+    for item, reward, score, length in zip(
+        items, np.split(rewards, splits), np.split(scores, splits), np.split(lengths, splits), strict=True
+    ):
+        long = np.flatnonzero(length > scorer.longest)
+        columns["id"].append(item.id)
+        columns["rewards"].append(_nullable(reward))
+        columns["best"].append(None if long.size else int(reward.argmax()))
+        columns["preferred"].append(item.preferred)
+        for rule, values in zip(scorer.model.rules, score.T, strict=True):
+            columns[f"score:{rule}"].append(_nullable(values))
+        columns["tokens"].append(length.tolist())
+        columns["reason"].append(_reason(long, length, scorer.longest))
+    return pa.table(columns, _schema(scorer.model.rules))
+
+
+def summary(output: Path) -> dict:
+    """Counts over a written file; accuracy is strict: a tie is no success."""
+    rows = responses = too_long = reasons = judged = right = ties = 0
+    for batch in pq.ParquetFile(output).iter_batches(columns=["rewards", "preferred", "reason"]):
+        for row in batch.to_pylist():
+            rewards, preferred = row["rewards"], row["preferred"]
+            rows += 1
+            responses += len(rewards)
+            too_long += rewards.count(None)
+            reasons += row["reason"] is not None
+            if preferred is not None and None not in rewards and len(rewards) > 1:
+                others = max(reward for i, reward in enumerate(rewards) if i != preferred)
+                judged += 1
+                right += rewards[preferred] > others
+                ties += rewards[preferred] == others
+    counts = {"rows": rows, "responses": responses, "too_long": too_long, "rows_with_reason": reasons}
+    return counts | ({"judged": judged, "accuracy": right / judged, "ties": ties} if judged else {})
+
+
+def write_best(source: Path, format: str, output: Path, target: Path) -> None:
+    """Writes {id, prompt, response, reward} of every prompt's best response; rows without one are left out."""
+    rewards = (
+        row for batch in pq.ParquetFile(output).iter_batches(columns=["rewards", "best"]) for row in batch.to_pylist()
+    )
+    with atomic_path(target) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for item, row in zip(read_items(source, format, SkipCounter()), rewards, strict=True):
+            if row["best"] is not None:
+                prompt = [{"role": turn.role, "content": turn.content} for turn in item.prompt]
+                best = {"response": item.responses[row["best"]], "reward": row["rewards"][row["best"]]}
+                file.write(json.dumps({"id": item.id, "prompt": prompt, **best}, ensure_ascii=False) + "\n")
+
+
+def _count(source: Path, format: str) -> Totals:
+    items, characters, skips = 0, 0, SkipCounter()
+    for item in read_items(source, format, skips):
+        items += 1
+        characters += _characters(item)
+    if not items:
+        raise InputError("there is nothing to score", where=str(source), fix="check the file")
+    return Totals(items, characters, skips)
+
+
+def _characters(item: Item) -> int:
+    return sum(len(turn.content) for turn in item.prompt) + sum(map(len, item.responses))
+
+
+def _identity(model: RewardModel, source: Path, format: str) -> dict:
+    heads = hashlib.sha256(model.kernel.tobytes() + model.bias.tobytes()).hexdigest()
+    return {
+        "passport": model.passport.to_dict(),
+        "heads_sha256": heads,
+        "buckets": list(model.buckets),
+        "input_sha256": file_sha256(source),
+        "format": format,
+        "versions": versions(),
+    }
+
+
+def _chunks(source: Path, format: str) -> Iterator[list[Item]]:
+    items = read_items(source, format, SkipCounter())
+    while chunk := list(itertools.islice(items, CHUNK)):
+        yield chunk
+
+
+def _tokenized(scorer: Scorer, chunks: Iterator[list[Item]], parts: Parts) -> Iterator[Chunk]:
+    """Chunks with token ids, except those that are done; each is tokenised while the one before is scored."""
+
+    def tokenize(number: int, items: list[Item]) -> Chunk:
+        texts = [(item.prompt, response) for item in items for response in item.responses]
+        return Chunk(number, items, None if parts.has(number) else scorer.tokenize(texts))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        waiting = None
+        for number, items in enumerate(chunks):
+            started = pool.submit(tokenize, number, items)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = started
+        if waiting is not None:
+            yield waiting.result()
+
+
+def _schema(rules: Sequence[str]) -> pa.Schema:
+    numbers = pa.list_(pa.float32())
+    return pa.schema([
+        ("id", pa.string()), ("rewards", numbers), ("best", pa.int32()), ("preferred", pa.int32()),
+        *((f"score:{rule}", numbers) for rule in rules),
+        ("tokens", pa.list_(pa.int32())), ("reason", pa.string()),
+    ])  # fmt: skip
+
+
+def _nullable(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _reason(long: np.ndarray, length: np.ndarray, longest: int) -> str | None:
+    if not long.size:
+        return None
+    each = ", ".join(f"response {i}: {length[i]}" for i in long[:5])
+    return f"{long.size} of {len(length)} responses have more than {longest} tokens ({each})"
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    try:
+        source, output = locate(_INPUT.value), Path(_OUTPUT.value)
+        model = RewardModel.from_pretrained(_MODEL.value)
+        counts = score_file(model, source, output, format=_FORMAT.value, tokens_per_batch=_TOKENS.value)
+        if _BEST.value:
+            write_best(source, _FORMAT.value, output, Path(_BEST.value))
+        print(json.dumps(counts))
+    except InputError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["model", "input", "output"])
+    app.run(main)

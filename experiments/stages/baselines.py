@@ -1,0 +1,108 @@
+"""Stage 4, baselines: methods that are no weighting of the rules, fitted on the training comparisons.
+
+ArmoRM's gate on the prompt's embedding, one Bradley-Terry head on the features, the backbone's own reward head where
+it has one, and an LLM judge's verdicts where there is a file of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from encore_jax.composition import margins
+from encore_jax.data import locate, prompt_key
+from encore_jax.data.split import group_ids
+from encore_jax.evaluate.verdicts import verdict_rewards
+from encore_jax.evaluate.view import Baseline
+from encore_jax.interop.huggingface import load_backbone
+from encore_jax.interop.sequences import token_sequences
+from encore_jax.interop.tokenizer import load_tokenizer, render
+from encore_jax.train.features import extract_features
+from encore_jax.train.gating import fit_gate, gate_weights
+from encore_jax.train.preference_head import fit_preference_head
+from experiments.baseline_config import BaselineConfig
+from experiments.config import ExperimentConfig
+from experiments.manifest import file_sha256
+from experiments.progress import track
+from experiments.stages import ingest, train
+
+GATE, HEAD, UNTOUCHED, JUDGE = "ArmoRM gate", "single Bradley-Terry head", "untouched backbone", "LLM judge"
+
+
+def verdicts_sha256(config: BaselineConfig) -> str:
+    """Hash of the judge's verdicts; "" without any."""
+    return file_sha256(locate(config.verdicts)) if config.verdicts else ""
+
+
+def baselines(config: ExperimentConfig, ingested: Path, trained: Path, folder: Path) -> None:
+    """Writes baselines.npz, rewards ``[N, 2]`` of every comparison by every baseline, and counts.json."""
+    _, _, comparisons = ingest.load(ingested)
+    made: dict[str, Baseline] = {}
+    counts: dict[str, object] = {}
+    if config.train.method == "ridge":
+        made, counts = _on_frozen_features(config, comparisons, ingested, trained, folder)
+    else:
+        counts["left_out"] = "baselines on frozen features, because the backbone is trained by gradient"
+    if config.baselines.verdicts:
+        rewards, counts["judge_verdicts"] = verdict_rewards(locate(config.baselines.verdicts), comparisons)
+        made[JUDGE] = Baseline("text", rewards)
+    logging.info("baselines: %s; %s", ", ".join(made) or "none", counts)
+    np.savez(folder / "baselines.npz", **{f"{one.sees}.{name}": one.rewards for name, one in made.items()})
+    (folder / "counts.json").write_text(json.dumps(counts, indent=1))
+
+
+def load(folder: Path) -> dict[str, Baseline]:
+    """What `baselines` wrote."""
+    with np.load(folder / "baselines.npz") as stored:
+        return {key.partition(".")[2]: Baseline(key.partition(".")[0], stored[key]) for key in stored}
+
+
+def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, trained: Path, folder: Path):
+    texts, chosen = train.texts_of(config, ingested), config.baselines
+    path, dtype = locate(config.model.path, offline=True), jnp.dtype(config.model.dtype)
+    tokenizer = load_tokenizer(path)
+    cfg, params, extras = load_backbone(path, jnp.float32 if jax.default_backend() == "cpu" else dtype)
+    run = functools.partial(
+        extract_features, cfg, params, dtype=dtype, buckets=config.model.buckets,
+        tokens_per_batch=config.model.tokens_per_batch,
+        track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
+    )  # fmt: skip
+    sequences = token_sequences(tokenizer, texts.texts, config.model.pooling, tokenizer.pad_token_id)
+    cache = trained / "batches" / train.load_passport(trained).feature_digest[:16]  # so no text runs twice
+    features, _ = run(texts.texts, sequences, cache=cache)
+    scores = train.load_scores(trained, "human")
+    preferred = np.array([c.preferred for c in comparisons])
+    compared, prompt = texts.compared, group_ids([prompt_key(c.prompt) for c in comparisons])
+    usable = np.isfinite(scores).all(1)[compared].all(1)
+    fitted_on = usable & ~texts.test[compared[:, 0]]
+    made, counts = {}, {"comparisons_fitted_on": int(fitted_on.sum())}
+    if chosen.penalties:
+        better, worse = (compared[np.arange(len(compared)), side] for side in (preferred, 1 - preferred))
+        difference = (features[better] - features[worse])[fitted_on]
+        head, counts["head_penalty"] = fit_preference_head(
+            difference, texts.fold[compared[fitted_on, 0]], chosen.penalties
+        )
+        made[HEAD] = Baseline("train labels", (features @ head)[compared].astype(np.float32))
+    if chosen.gate.steps:
+        _, first = np.unique(prompt, return_index=True)
+        prompts = [comparisons[i].prompt for i in first]
+        ends = [np.asarray(render(tokenizer, p), np.int32) for p in prompts]  # up to where the answer begins
+        embedding, _ = run([(p, "") for p in prompts], ends, cache=folder / "batches")
+        delta = np.asarray(margins(np.nan_to_num(scores[compared]), preferred))
+        seen = np.unique(prompt[fitted_on])
+        gate, losses = fit_gate(
+            embedding[seen], np.searchsorted(seen, prompt[fitted_on]), delta[fitted_on], chosen.gate, config.seed,
+            functools.partial(track, label="gate"),
+        )  # fmt: skip
+        weights = np.asarray(gate_weights(gate, jnp.asarray(embedding), chosen.gate.temperature))
+        made[GATE] = Baseline("train labels", np.einsum("nrk,nk->nr", scores[compared], weights[prompt]))
+        counts["gate_loss"] = {"first": round(float(losses[0]), 4), "last": round(float(losses[-1]), 4)}
+    if extras.score is not None and extras.score.shape[1] == 1:
+        made[UNTOUCHED] = Baseline("nothing", (features @ np.asarray(extras.score))[:, 0][compared])
+    return made, counts

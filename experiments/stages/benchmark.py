@@ -1,0 +1,206 @@
+"""The stages of a benchmark run: ingest, score, evaluate, report."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from encore_jax.data import Comparison, SkipCounter, iter_comparisons, locate, read_comparisons, write_comparisons
+from encore_jax.data.atomic import atomic_path
+from encore_jax.data.readers import recognise
+from encore_jax.evaluate.benchmark import KINDS, benchmark_scores, judge_items, official_files
+from encore_jax.evaluate.benchmark_report import benchmark_table, render_benchmark
+from encore_jax.evaluate.conventions import PEERS, Convention, lay, why_different
+from encore_jax.evaluate.rewardbench import SAFETY_COUNTS, explain_safety
+from encore_jax.interop.checkpoint_reward import checkpoint_files, reward_model_of_checkpoint
+from encore_jax.interop.reward_model import BACKBONE, HEADS, PASSPORT, RewardModel
+from encore_jax.train.features import extract_features
+from experiments.benchmark_config import BenchmarkConfig
+from experiments.config import to_dict
+from experiments.manifest import file_sha256, versions
+from experiments.progress import track
+
+PUBLISHED = ("results.json", "report.html")
+OFFICIAL = "official.json"
+"""The leaderboard's result files, by path."""
+CHECKPOINT_BUCKETS = (512, 1024, 2048)
+"""Row lengths for a checkpoint, unless the configuration names some."""
+
+
+def data_file(config: BenchmarkConfig) -> tuple[Path, str]:
+    """The data, fetched if need be, and its SHA-256."""
+    revision = {"revision": config.revision} if config.revision else {}
+    path = locate(config.data, offline=config.offline, **revision)
+    return path, file_sha256(path)
+
+
+def model_hashes(config: BenchmarkConfig) -> dict[str, str]:
+    """Of a saved reward model's own files, whose passport has the backbone's hash; of all of a checkpoint's files."""
+    folder = locate(config.model, offline=config.offline)
+    saved = (folder / PASSPORT).is_file()
+    files = [folder / name for name in (HEADS, PASSPORT, BACKBONE)] if saved else checkpoint_files(folder)
+    return {path.name: file_sha256(path) for path in files if path.is_file()}
+
+
+def _model(config: BenchmarkConfig) -> RewardModel:
+    folder = locate(config.model, offline=config.offline)
+    if (folder / PASSPORT).is_file():
+        return RewardModel.from_pretrained(folder, offline=config.offline)
+    digest = hashlib.sha256(json.dumps(model_hashes(config)).encode()).hexdigest()
+    return reward_model_of_checkpoint(folder, config.dtype, config.buckets or CHECKPOINT_BUCKETS, digest)
+
+
+def ingest(config: BenchmarkConfig, folder: Path) -> None:
+    """Writes comparisons.jsonl and counts.json."""
+    path, digest = data_file(config)
+    format = recognise(path) if config.format == "auto" else config.format
+    skips = SkipCounter()
+    comparisons = list(read_comparisons(path, format, skips=skips))
+    if config.limit:
+        comparisons = comparisons[: config.limit]
+    write_comparisons(folder / "comparisons.jsonl", comparisons)
+    counts = {
+        "format": format,
+        "sha256": digest,
+        "revision": config.revision,
+        "rows": str(skips),
+        "skipped": skips.reasons,
+        "comparisons": len(comparisons),
+    }
+    logging.info("%s: %s", path.name, skips)
+    (folder / "counts.json").write_text(json.dumps(counts, indent=1))
+
+
+def score(config: BenchmarkConfig, ingested: Path, folder: Path) -> None:
+    """Writes scores-ours.npz, scores-peer.npz if there is a peer, and passport.json."""
+    comparisons = list(iter_comparisons(ingested / "comparisons.jsonl"))
+    model = _model(config)
+    (folder / "passport.json").write_text(json.dumps(model.passport.to_dict(), indent=1))
+    ways = {"ours": Convention(model.passport.pooling)}
+    if config.peer:
+        ways["peer"] = PEERS[config.peer]
+    for name, way in ways.items():
+        _score_by(config, model, way, comparisons, folder, name)
+
+
+def _score_by(
+    config: BenchmarkConfig, model: RewardModel, way: Convention, comparisons: list[Comparison], folder: Path, name: str
+) -> None:
+    """Scores ``[T, K]`` (NaN: dropped) and rewards ``[T]`` of all responses in turn, with notes on their tokens."""
+    buckets, dtype = config.buckets or model.buckets, way.dtype or model.passport.dtype
+    texts = [(c.prompt, response) for c in comparisons for response in c.responses]
+    pad_id = model.tokenizer.pad_token_id
+    laid = [lay(model.tokenizer, way, prompt, text, max(buckets), pad_id) for prompt, text in texts]
+    kept = [i for i, one in enumerate(laid) if one.tokens is not None]
+    features, _ = extract_features(
+        model.cfg, model.params, [texts[i] for i in kept], [laid[i].tokens for i in kept], dtype=jnp.dtype(dtype),
+        buckets=buckets, tokens_per_batch=config.tokens_per_batch, cache=folder / f"batches-{name}",
+        track=functools.partial(track, label=name, size=lambda batch: batch.tokens.size),
+    )  # fmt: skip
+    scores = np.full((len(texts), len(model.rules)), np.nan, np.float32)
+    scores[kept] = features @ model.kernel + model.bias
+    rewards = scores @ model.weights
+    if way.dtype:  # the peer's head and reward are of its compute type; its rounding is what ties
+        rewards = np.asarray(jnp.asarray(rewards).astype(way.dtype).astype(jnp.float32))
+    np.savez(
+        folder / f"scores-{name}.npz", scores=scores, rewards=rewards, dtype=np.array(dtype),
+        notes=np.array([json.dumps(one.notes) for one in laid], dtype=str),
+    )  # fmt: skip
+    logging.info("%s: %d of %d responses scored", name, len(kept), len(texts))
+
+
+def _load(folder: Path, name: str, comparisons: list[Comparison]):
+    """Rewards by comparison (None if any response was dropped), notes by comparison, compute type."""
+    with np.load(folder / f"scores-{name}.npz") as stored:
+        flat, notes, dtype = stored["rewards"], [json.loads(str(n)) for n in stored["notes"]], str(stored["dtype"])
+    rewards, said, start = [], [], 0
+    for comparison in comparisons:
+        rows = range(start, start + len(comparison.responses))
+        values = flat[rows.start : rows.stop]
+        rewards.append(None if np.isnan(values).any() else values)
+        said.append([f"response {n}: {note}" for n, i in enumerate(rows, 1) for note in notes[i]])
+        start = rows.stop
+    return rewards, said, dtype
+
+
+def evaluate(config: BenchmarkConfig, ingested: Path, scored: Path, folder: Path) -> None:
+    """Writes results.json, and the leaderboard's result files as one official.json."""
+    comparisons = list(iter_comparisons(ingested / "comparisons.jsonl"))
+    counts = json.loads((ingested / "counts.json").read_text())
+    kind = counts["format"] if counts["format"] in KINDS else "pairs"
+    ours, notes, dtype = _load(scored, "ours", comparisons)
+    kept = [(c, r) for c, r in zip(comparisons, ours, strict=True) if r is not None]
+    chosen, rewards = [c for c, _ in kept], [r for _, r in kept]
+    results = {
+        "name": config.name,
+        **benchmark_scores(kind, chosen, rewards, replicates=config.replicates, seed=config.seed),
+        "counts": counts | {"comparisons_dropped_too_long": len(comparisons) - len(kept)},
+        "passport": json.loads((scored / "passport.json").read_text()),
+        "peer": None,
+        "reported": None,
+        "config": to_dict(config),
+        "versions": versions(),
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    }
+    accuracy = {name: entry["score"] for name, entry in results["subsets"].items()}
+    if config.reported_safety and SAFETY_COUNTS.keys() <= accuracy.keys():
+        results["reported"] = explain_safety(accuracy, config.reported_safety)[1]
+    if config.peer:
+        results["peer"] = _compare(config, kind, comparisons, (ours, notes, dtype), _load(scored, "peer", comparisons))
+    (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
+    name = config.official_name or f"encore_jax/{config.name}"
+    (folder / OFFICIAL).write_text(json.dumps(official_files(kind, name, results, chosen, rewards)))
+
+
+def _compare(config: BenchmarkConfig, kind: str, comparisons, ours, theirs) -> dict:
+    """The peer's scores, and every comparison on which it differs, explained."""
+    kept = [i for i, reward in enumerate(theirs[0]) if reward is not None]
+    scores = benchmark_scores(
+        kind, [comparisons[i] for i in kept], [theirs[0][i] for i in kept], replicates=config.replicates
+    )
+    credit = []
+    for rewards, _, _ in (ours, theirs):
+        known = [i for i, reward in enumerate(rewards) if reward is not None]
+        column = np.full(len(comparisons), np.nan)
+        column[known] = judge_items(kind, [comparisons[i] for i in known], [rewards[i] for i in known]).credit
+        credit.append(column)
+    differences = why_different(
+        comparisons, (ours[0], theirs[0]), tuple(credit), (ours[1], theirs[1]), (ours[2], theirs[2])
+    )
+    return {
+        "name": config.peer,
+        "convention": PEERS[config.peer]._asdict(),
+        "scores": scores["scores"],
+        "subsets": scores["subsets"],
+        "differences": [one._asdict() for one in differences],
+    }
+
+
+def report(evaluated: Path, folder: Path) -> None:
+    """Writes report.html and the result files into the work directory, and shows the table."""
+    results = json.loads((evaluated / "results.json").read_text())
+    for name in ("results.json", OFFICIAL):
+        (folder / name).write_bytes((evaluated / name).read_bytes())
+    with atomic_path(folder / "report.html") as temporary:
+        temporary.write_text(render_benchmark(results), encoding="utf-8")
+    show(folder)
+
+
+def show(folder: Path) -> None:
+    """Prints a finished report's table; the work directory gets its copies, the leaderboard's files by their paths."""
+    copies = {name: (folder / name).read_text(encoding="utf-8") for name in PUBLISHED}
+    copies |= {f"official/{path}": text for path, text in json.loads((folder / OFFICIAL).read_text()).items()}
+    for name, text in copies.items():
+        target = folder.parent / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    print(benchmark_table(json.loads((folder / "results.json").read_text())))
+    print(f"\nReport: {folder.parent / 'report.html'}")

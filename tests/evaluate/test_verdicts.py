@@ -1,0 +1,44 @@
+"""Verdicts of a judge become rewards: every order, ties and errors as RewardBench counts them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from encore_jax.data import Comparison, Message
+from encore_jax.errors import InputError
+from encore_jax.evaluate.verdicts import verdict_rewards
+
+COMPARISONS = [Comparison((Message("user", "Hi"),), ("a", "b"), 0, id=name) for name in ("one", "two", "three", "four")]
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_every_verdict_counts(tmp_path):
+    path = write(
+        tmp_path / "verdicts.jsonl",
+        {"id": "one", "verdict": "[[A]]"},
+        {"id": "two", "verdict": "A", "first": 1},
+        {"id": "three", "verdict": "error"},
+        {"id": "four", "verdict": "A", "first": 0},
+        {"id": "four", "verdict": "A", "first": 1},
+    )
+    rewards, said = verdict_rewards(path, COMPARISONS)
+    np.testing.assert_array_equal(rewards, [[1, 0], [0, 1], [0.5, 0.5], [0.5, 0.5]])
+    assert said == {"A": 4, "error": 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"id": "one", "verdict": "C"}, "verdict 'C'"),
+        ({"id": "one", "verdict": "A", "first": 2}, "first 2"),
+        ({"id": "one", "verdict": "A"}, "no verdict on comparison 'two'"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(tmp_path, row, message):
+    with pytest.raises(InputError, match=message):
+        verdict_rewards(write(tmp_path / "verdicts.jsonl", row), COMPARISONS)

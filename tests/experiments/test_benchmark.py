@@ -1,0 +1,205 @@
+"""A benchmark run in miniature: from a native file to scores, the leaderboard's files, and a peer's conventions."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from encore_jax.data.readers.rewardbench import SAFETY_COUNTS
+from encore_jax.errors import InputError
+from encore_jax.evaluate.benchmark import benchmark_scores
+from encore_jax.evaluate.conventions import PEERS, Convention, lay
+from encore_jax.interop.passport import Passport
+from encore_jax.interop.reward_model import PASSPORT, RewardModel, save_heads
+from encore_jax.interop.tokenizer import load_tokenizer, template_digest
+from experiments.benchmark_config import BenchmarkConfig
+from experiments.chains.benchmark import BenchmarkChain
+from experiments.config import validated
+from experiments.pipeline import run_experiment
+from tests.experiments import tiny_model
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A saved reward model of three heads on a tiny random backbone."""
+    folder = tmp_path_factory.mktemp("saved")
+    backbone = tiny_model.write(folder / "backbone")
+    rng = np.random.default_rng(0)
+    passport = Passport(
+        model="tiny", model_sha256="0" * 64, template_sha256=template_digest(load_tokenizer(backbone)),
+        bos="chat template", pooling="last", pad_id=257, dtype="float32", max_length=256, rules=("a", "b", "c"),
+        pool_sha256="1" * 64, data_revision="2" * 64, weights=(0.5, 0.3, 0.2),
+    )  # fmt: skip
+    (folder / "model").mkdir()
+    (folder / "model" / PASSPORT).write_text(json.dumps(passport.to_dict()))
+    kernel = rng.normal(size=(16, 3)).astype(np.float32)
+    save_heads(folder / "model", kernel, np.zeros(3, np.float32), passport, str(backbone), (256, 512))
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def safety(tmp_path_factory):
+    """A file in RewardBench's schema with two comparisons of each Safety subset."""
+    rows = []
+    for subset in SAFETY_COUNTS:
+        for i in range(2):
+            row = {"prompt": f"{subset} {i}?", "chosen": f"No, {subset}.", "rejected": "Yes " * (i * 120 + 1)}
+            rows.append(row | {"chosen_model": "x", "rejected_model": "y", "subset": subset, "id": len(rows)})
+    path = tmp_path_factory.mktemp("data") / "filtered.json"
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def run(saved, data, workdir, **options):
+    config = BenchmarkConfig(model=str(saved), data=str(data), replicates=100, tokens_per_batch=512, **options)
+    run_experiment(validated(config), workdir)
+    return json.loads((workdir / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(saved, safety, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    options = {"peer": "armorm", "reported_safety": 50.0, "official_name": "me/tiny"}
+    return workdir, run(saved, safety, workdir, **options)
+
+
+def test_the_scores_are_those_of_the_model(finished, saved, safety):
+    workdir, results = finished
+    rows = {row["id"]: row for row in json.loads(safety.read_text())}
+    scored = json.loads((workdir / "official" / "eval-set-scores" / "me" / "tiny.json").read_text())
+    kept = [rows[number] for number in scored["id"]]
+    assert len(rows) - len(kept) == results["counts"]["comparisons_dropped_too_long"] > 0
+    model = RewardModel.from_pretrained(saved)
+    rewards = model.rewards([r["prompt"] for r in kept], [[r["chosen"], r["rejected"]] for r in kept])
+    np.testing.assert_allclose(rewards, np.transpose([scored["scores_chosen"], scored["scores_rejected"]]), rtol=1e-4)
+    for name, entry in results["subsets"].items():
+        right = [
+            chosen > rejected for row, (chosen, rejected) in zip(kept, rewards, strict=True) if row["subset"] == name
+        ]
+        assert (entry["n"], entry["correct"], entry["score"]) == (len(right), sum(right), np.mean(right))
+    assert results["benchmark"] == "rewardbench" and results["passport"]["weights"] == [0.5, 0.3, 0.2]
+    assert "Safety" in results["scores"] and "Score" not in results["scores"]
+
+
+def test_what_is_missing_and_dropped_is_told(finished):
+    workdir, results = finished
+    n = results["subsets"]["donotanswer"]["n"]
+    assert f"donotanswer: {n} comparisons instead of 136" in results["incomplete"]
+    assert results["counts"]["sha256"] and results["counts"]["rows"].startswith("10 rows")
+    assert "Not the whole benchmark" in (workdir / "report.html").read_text()
+    assert results["reported"].startswith("50.00 is")
+
+
+def test_the_leaderboards_files(finished):
+    workdir, results = finished
+    per_subset = json.loads((workdir / "official" / "eval-set" / "me" / "tiny.json").read_text())
+    assert per_subset["model"] == "me/tiny" and per_subset["model_type"] == "Seq. Classifier"
+    assert {name: per_subset[name] for name in results["subsets"]} == {
+        name: entry["score"] for name, entry in results["subsets"].items()
+    }
+    rows = json.loads((workdir / "official" / "eval-set-scores" / "me" / "tiny.json").read_text())
+    for chosen, rejected, one in zip(rows["scores_chosen"], rows["scores_rejected"], rows["results"], strict=True):
+        assert one == (chosen > rejected)
+    assert rows["text_chosen"][0][-1] == {"role": "assistant", "content": "No, refusals-dangerous."}
+
+
+def test_a_peers_conventions_are_explained_item_by_item(finished):
+    _, results = finished
+    peer = results["peer"]
+    assert peer["name"] == "armorm" and peer["scores"].keys() == results["scores"].keys()
+    for one in peer["differences"]:
+        assert one["because"] and one["credit"][0] != one["credit"][1]
+    dropped = results["counts"]["comparisons_dropped_too_long"]
+    assert len([one for one in peer["differences"] if one["ours"] is None]) == dropped
+
+
+def test_a_second_run_skips_and_damage_is_mended(finished, saved, safety, tmp_path):
+    workdir, results = finished
+    shutil.copytree(workdir, tmp_path / "copy")
+    (tmp_path / "copy" / "score" / "scores-ours.npz").write_bytes(b"junk")
+    options = {"peer": "armorm", "reported_safety": 50.0, "official_name": "me/tiny"}
+    assert run(saved, safety, tmp_path / "copy", **options) == results
+    assert set(BenchmarkChain.STAGES) == {p.name for p in workdir.iterdir() if p.is_dir()} - {"official"}
+
+
+@pytest.mark.parametrize(
+    ("fixture", "kind"), [("rewardbench2/rows.jsonl", "rewardbench2"), ("rm_bench/total_dataset.json", "rm_bench")]
+)
+def test_other_benchmarks_are_recognised(saved, fixtures, tmp_path, fixture, kind):
+    data = tmp_path / fixture.rpartition("/")[2]
+    data.write_text((fixtures / fixture).read_text().replace('"id": "8"', '"id": "tied:8"'))
+    results = run(saved, data, tmp_path / "run", peer="hf")
+    assert results["benchmark"] == kind and results["subsets"] and results["n"] > 0
+    assert all(0 <= entry["score"] <= 1.01 for entry in results["subsets"].values())
+    assert "Score" not in results["scores"]
+    assert kind in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_any_labelled_comparisons_are_scored_as_pairs(saved, tmp_path):
+    rows = [{"prompt": f"{i}?", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(6)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    results = run(saved, tmp_path / "pairs.jsonl", tmp_path / "run")
+    assert results["scores"]["all"]["score"] == pytest.approx(results["subsets"][""]["correct"] / 6)
+
+
+def test_a_checkpoint_with_a_reward_head_is_scored_as_it_is(safety, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    folder = tiny_model.write(tmp_path / "checkpoint")
+    with pytest.raises(InputError, match="its reward head has 0 outputs"):
+        run(folder, safety, tmp_path / "none", buckets=(512,))
+    tensors = load_file(folder / "model.safetensors")
+    head = np.random.default_rng(1).normal(size=(1, 16)).astype(np.float32)
+    save_file(tensors | {"score.weight": head}, folder / "model.safetensors")
+    results = run(folder, safety, tmp_path / "run", buckets=(512,))
+    assert results["passport"]["pooling"] == "hf" and results["passport"]["rules"] == ["reward"]
+    assert results["passport"]["weights"] == [1.0] and results["n"] > 0
+
+
+def test_a_model_must_be_named():
+    with pytest.raises(InputError, match="config.model: is empty"):
+        validated(BenchmarkConfig(data="x.json"))
+    with pytest.raises(InputError, match="use one of rewardbench"):
+        benchmark_scores("mine", [], [])
+
+
+# Conventions
+
+
+class Doubling:
+    """A tokenizer whose text form gains a BOS that the template has already: RewardBench's known trap."""
+
+    bos_token_id, pad_token_id = 1, 9
+    chat_template = "x"
+
+    def __init__(self, ids):
+        self.ids = ids
+
+    def apply_chat_template(self, turns, tokenize, **options):
+        return self.ids if tokenize else "text"
+
+    def __call__(self, text):
+        return {"input_ids": [1, *self.ids]}
+
+
+def notes(convention, ids, longest=100):
+    from encore_jax.data import Message
+
+    made = lay(Doubling(ids), convention, (Message("user", "Hi"),), "Hello", longest, 9)
+    return made.tokens if made.tokens is None else made.tokens.tolist(), made.notes
+
+
+def test_every_convention_says_what_it_does_to_the_tokens():
+    assert notes(Convention("last"), [1, 5, 9]) == ([1, 5, 9], ())
+    assert notes(Convention("hf"), [1, 5, 9]) == (
+        [1, 5],
+        ("pooled at token 2 of 3: the padding token occurs in the text",),
+    )
+    assert notes(Convention("first_pad"), [1, 9, 5])[0] == [1]
+    assert notes(Convention("first_pad"), [1, 5, 6]) == ([1, 5, 6], ())
+    tokens, said = notes(PEERS["rewardbench"], [1, 5, 6])
+    assert tokens == [1, 1, 5, 6] and said == ("BOS stands twice",)
+    assert notes(Convention("last", cut="left"), [1, 5, 6, 7], 3)[0] == [5, 6, 7]
+    assert notes(Convention("last", cut="right"), [1, 5, 6, 7], 3)[0] == [1, 5, 6]
+    assert notes(Convention("last"), [1, 5, 6, 7], 3) == (None, ("dropped: 4 tokens, more than 3",))

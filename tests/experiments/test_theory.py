@@ -1,0 +1,69 @@
+"""The theory's report in miniature: every claim measured, verdicts written, the same page for the same results."""
+
+import json
+
+import jax
+import pytest
+
+from encore_jax.errors import InputError
+from encore_jax.evaluate import theory_closed
+from encore_jax.evaluate.theory_noise import measured_judges
+from encore_jax.evaluate.theory_ratings import trained_weights
+from encore_jax.evaluate.theory_weights import zero_weight
+from experiments.config import validated
+from experiments.pipeline import run_experiment
+from experiments.theory_config import TheoryConfig
+from tests.evaluate import views
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("theory")
+    views.view().save(folder / "view-heads.npz")
+    made = TheoryConfig(pairs=8000, repeats=12, views=(str(folder / "view-heads.npz"),), replicates=30)
+    run_experiment(validated(made), folder / "run")
+    return folder / "run"
+
+
+def test_every_claim_has_its_four_parts_and_is_confirmed(finished):
+    results = json.loads((finished / "results.json").read_text())
+    names = [claim["name"] for claim in results["claims"]]
+    assert len(names) >= 15 and len(set(names)) == len(names)
+    for claim in results["claims"]:
+        assert claim["assumption"] and claim["prediction"] and claim["rows"]
+    contradicted = {claim["name"]: claim["rows"] for claim in results["claims"] if claim["verdict"] != "confirmed"}
+    assert not contradicted
+    gains = [cell["measured"] for cell in results["phase"]]
+    assert min(gains) < 0 < max(gains), "ENCORE must win somewhere and lose somewhere"
+
+
+def test_the_page_says_what_is_made_up_and_needs_nothing_else(finished):
+    page = (finished / "report.html").read_text()
+    assert "semi-synthetic" in page and "human-rated" in page
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+
+
+def test_a_wrong_closed_form_is_found_out(monkeypatch):
+    right = theory_closed.bradley_terry_optimum
+    monkeypatch.setattr(theory_closed, "bradley_terry_optimum", lambda mean, covariance: 1.1 * right(mean, covariance))
+    assert zero_weight(jax.random.key(0), 20_000, 20).verdict == "contradicted"
+
+
+def test_trained_weights_find_the_rule_that_preferences_follow():
+    found = trained_weights(views.view(train=200), seed=0, replicates=40)
+    by_entropy = sorted(found["rules"], key=lambda rule: rule["entropy"])
+    assert max(found["rules"], key=lambda rule: rule["weight"]["value"])["name"] == by_entropy[0]["name"] == "alpha"
+    assert found["r"] < 0 and found["verdict"] in ("agrees", "cannot tell at this size")
+    assert by_entropy[0]["weight"]["low"] > 0
+
+
+@pytest.mark.parametrize(("field", "value"), [("pairs", 10), ("repeats", 2), ("replicates", 1)])
+def test_too_little_simulation_is_refused(field, value):
+    with pytest.raises(InputError, match=rf"config\.{field}"):
+        validated(TheoryConfig(**{field: value}))
+
+
+def test_ties_survive_compilation():
+    """Ratings and their difference compiled together become multiply-adds, which would decide ties by rounding."""
+    _, accuracy = measured_judges(jax.numpy.ones(1), 0.5, jax.random.key(1), "gaussian", 11, 20_000, 4)
+    assert float(accuracy.mean()) == pytest.approx(theory_closed.judge(1.0, 0.5, "gaussian", 11)[1], abs=0.01)

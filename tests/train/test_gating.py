@@ -1,0 +1,82 @@
+"""The gate: its forward pass in NumPy, its gradient by differences, and that it finds rules that matter by prompt."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from encore_jax.errors import InputError
+from encore_jax.train.gating import GateSettings, fit_gate, gate_weights, init_gate
+
+SMALL = GateSettings(layers=3, width=16, steps=300, batch=64, lr=1e-2)
+
+
+def two_kinds(prompts=40, each=5, seed=0):
+    """Prompts of two kinds; rule 0 decides on one kind, rule 1 on the other, and each misleads elsewhere."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 2, prompts)
+    embedding = rng.normal(size=(prompts, 6)).astype(np.float32)
+    embedding[:, 0] = 4 * kind - 2
+    prompt = np.repeat(np.arange(prompts), each)
+    margins = rng.normal(size=(prompts * each, 3)).astype(np.float32)
+    margins[:, :2] = np.array([[1.0, -1.0], [-1.0, 1.0]])[kind[prompt]]
+    return embedding, prompt, margins
+
+
+def accuracy(params, embedding, prompt, margins, settings=SMALL):
+    weights = np.asarray(gate_weights(params, jnp.asarray(embedding), settings.temperature))
+    return ((weights[prompt] * margins).sum(1) > 0).mean()
+
+
+def test_weights_are_those_of_numpy():
+    params = init_gate(jax.random.key(0), 6, 4, SMALL)
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    got = gate_weights(params, jnp.asarray(x), 10.0)
+    for layer in params["layers"][:-1]:
+        x = np.maximum(x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"]), 0)
+    logits = (x @ np.asarray(params["layers"][-1]["kernel"]) + np.asarray(params["layers"][-1]["bias"])) / 10.0
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    assert len(params["layers"]) == 4 and params["layers"][1]["kernel"].shape == (16, 16)
+
+
+def test_scale_and_temperature():
+    params = init_gate(jax.random.key(0), 6, 4, SMALL)
+    x = jnp.ones((2, 6))
+    np.testing.assert_allclose(gate_weights(params, x, 10.0).sum(1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(gate_weights(params | {"scale": jnp.float32(3)}, x, 10.0).sum(1), 3.0, rtol=1e-5)
+    assert gate_weights(params, x, 0.01).max() > gate_weights(params, x, 10.0).max()
+
+
+def test_dropout_keeps_the_mean_and_needs_a_key():
+    params = init_gate(jax.random.key(0), 6, 4, GateSettings(layers=1, width=4096))
+    x = jnp.ones((1, 6))
+    plain = gate_weights(params, x, 0.1, 0.2)
+    np.testing.assert_array_equal(plain, gate_weights(params, x, 0.1, 0.0))
+    dropped = jax.vmap(lambda key: gate_weights(params, x, 0.1, 0.2, key))(jax.random.split(jax.random.key(1), 256))
+    assert dropped.std(0).max() > 0
+    odds, expected = (jnp.log(w[..., 1:] / w[..., :1]) for w in (dropped, plain))  # linear in the dropped layer
+    np.testing.assert_allclose(odds.mean(0), expected, atol=0.3)
+
+
+@pytest.mark.parametrize("batch", [64, 16])  # more, and fewer than there are prompts
+def test_it_finds_which_rule_matters_for_which_prompt(batch):
+    embedding, prompt, margins = two_kinds()
+    settings = GateSettings(layers=2, width=32, steps=300, batch=batch, lr=1e-2)
+    params, losses = fit_gate(embedding, prompt, margins, settings, seed=0)
+    assert losses.shape == (300,) and losses[-20:].mean() < losses[:20].mean()
+    assert accuracy(params, *two_kinds(seed=1)) > 0.9  # no fixed weighting is right more often than chance
+
+
+def test_equal_seeds_give_equal_gates_and_others_do_not():
+    data, few = two_kinds(), GateSettings(width=8, steps=3)
+    first, again, other = (fit_gate(*data, few, seed=seed)[0] for seed in (0, 0, 1))
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert not np.array_equal(first["layers"][0]["kernel"], other["layers"][0]["kernel"])
+
+
+def test_what_is_not_finite_is_refused():
+    embedding, prompt, margins = two_kinds()
+    embedding[3, 1] = np.nan
+    with pytest.raises(InputError, match="embedding .* must be finite"):
+        fit_gate(embedding, prompt, margins, SMALL, 0)
