@@ -22,7 +22,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-test-slow: $(VENV)/.test  ## what takes minutes, or needs a package index
+test-slow: $(VENV)/.llama  ## what takes minutes, or needs a package index
 	$(PYTEST) -m "slow or network" tests
 
 test-parity: $(VENV)/.parity  ## live comparison with transformers on torch
@@ -65,6 +65,10 @@ $(VENV)/.core: setup.py constraints.txt | $(VENV)/bin/python
 $(VENV)/.test: setup.py constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e '.[test,aot]'
 	touch $@ $(VENV)/.core
+
+$(VENV)/.llama: setup.py constraints.txt | $(VENV)/.test  # builds llama.cpp: needs cmake and a C++ compiler, 10 minutes
+	$(INSTALL) -e '.[test,aot,llama]'
+	touch $@ $(VENV)/.test $(VENV)/.core
 
 $(VENV)/.parity: setup.py constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e '.[test,aot,parity]'

@@ -26,6 +26,7 @@ CORE = [
 ]
 SERVE = ["prometheus_client>=0.21", "starlette>=0.41", "uvicorn>=0.32"]
 TEST = [
+    "aiohttp>=3.11",
     *SERVE,
     "hypothesis>=6",
     "pytest>=8",
@@ -50,6 +51,8 @@ setup(
     install_requires=CORE,
     extras_require={
         "test": TEST,
+        "judge": ["aiohttp>=3.11"],
+        "llama": ["llama-cpp-python[server]>=0.3.9"],
         "tpu": ["jax[tpu]>=0.10,<0.11", "gcsfs>=2024.6"],
         "cuda": ["jax[cuda13]>=0.10,<0.11"],
         "aot": ["jax[tpu]>=0.10,<0.11"],

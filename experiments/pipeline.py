@@ -12,14 +12,19 @@ from experiments.chains.benchmark import BenchmarkChain
 from experiments.chains.heads import HeadsChain
 from experiments.chains.preferences import PreferenceChain
 from experiments.chains.ramo import AdapterChain, RamoChain
+from experiments.chains.rating import RatingChain
 from experiments.chains.theory import TheoryChain
+from experiments.chains.verdicts import VerdictChain
 from experiments.config import RunConfig
 from experiments.ramo_config import AdapterConfig, RamoConfig
+from experiments.rating_config import PAIRS, RatingConfig
 from experiments.theory_config import TheoryConfig
 
 
 def chain_of(config: RunConfig, workdir: Path) -> Chain:
     """The chain of stages that carries out this configuration in this work directory."""
+    if isinstance(config, RatingConfig):
+        return VerdictChain(config, workdir) if config.judge.prompt == PAIRS else RatingChain(config, workdir)
     if isinstance(config, BenchmarkConfig):
         return BenchmarkChain(config, workdir)
     if isinstance(config, AblateConfig):

@@ -61,7 +61,7 @@ def main(argv: list[str]) -> None:
         join(_MULTIHOST.value)
         config = _CONFIG.value
         workdir = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config)
-        if jax.process_count() > 1:
+        if jax.process_count() > 1 and hasattr(config, "train"):
             config.train.checkpoints = config.train.checkpoints or str(workdir / "checkpoints")
         config = validated(config)
         if not speaks():

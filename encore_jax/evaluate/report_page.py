@@ -10,9 +10,10 @@ import jinja2
 from markupsafe import Markup
 
 from encore_jax.evaluate import formats, wording
-from encore_jax.evaluate.figures import CROWDED, MOST_NAMES, configured_cell, view_figures
+from encore_jax.evaluate.figures import CROWDED, MOST_NAMES, configured_cell, histograms, view_figures
 from encore_jax.evaluate.glossary import COUNT_NAMES, GLOSSARY
 from encore_jax.evaluate.noise_figures import noise_figures
+from encore_jax.evaluate.svg import style, to_svg
 from encore_jax.evaluate.tables import REFERENCE, SINGLE, oracle_name
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -40,6 +41,16 @@ def render_preference_report(results: dict, curve: str) -> str:
       curve: its loss by step, as SVG.
     """
     return page_environment().get_template("preference.html").render({"results": results, "curve": Markup(curve)})
+
+
+def render_rating_report(results: dict) -> str:
+    """The page of a judge's ratings, by its results.json."""
+    view = {"rules": results["rules"], "label": results["summary"]["label"]}
+    with style():
+        figure = (
+            to_svg(histograms(view), "ratings", f"Ratings of every rule ({view['label']})") if view["rules"] else ""
+        )
+    return page_environment().get_template("ratings.html").render({"results": results, "histograms": Markup(figure)})
 
 
 def page_environment() -> jinja2.Environment:

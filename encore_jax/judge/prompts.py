@@ -41,6 +41,11 @@ class Prompt:
         """SHA-256 (64 hex digits) over the name and every word."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def scale(self) -> tuple[float, float]:
+        """(lowest, highest) rating: P(Yes) - P(No), or a number from 0 to 1."""
+        return (-1.0, 1.0) if self.answers else (0.0, 1.0)
+
     def messages(self, prompt: Sequence[Message], response: str, rule: Rule) -> tuple[Message, ...]:
         """The chat that asks about one rule; the same up to the rule for every rule.
 

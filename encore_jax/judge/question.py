@@ -10,11 +10,11 @@ import enum
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from encore_jax.data.comparison import Message, prompt_key
-from encore_jax.rules import Rule
+from encore_jax.data.comparison import Comparison, Message, prompt_key
+from encore_jax.rules import Rule, RulePool
 
 
 def conversation_id(prompt: Sequence[Message], responses: Sequence[str]) -> str:
@@ -32,7 +32,8 @@ class Key(NamedTuple):
 
     Attributes:
       conversation: identifies the prompt and its responses, see `conversation_id`.
-      response: index of the response.
+      response: index of the response among them. `rating_questions` makes every response a conversation of its own
+        (index 0), so that a response that stands in many comparisons is rated, and paid for, once.
       rule: the rule's name.
     """
 
@@ -58,6 +59,25 @@ class Question:
     rule: Rule
 
 
+def rating_questions(comparisons: Iterable[Comparison], pool: RulePool) -> Iterator[Question]:
+    """Every rule about every response, all rules of one response in a row; a response met before is left out.
+
+    Memory grows by 16 bytes and a set entry per different response, not per question.
+
+    >>> hi = Comparison((Message("user", "Hi"),), ("Hello!", "Bye."), 0)
+    >>> len(list(rating_questions([hi, hi], RulePool([Rule("kind", "It is kind."), Rule("short", "It is short.")]))))
+    4
+    """
+    met = set()
+    for comparison in comparisons:
+        for response in comparison.responses:
+            conversation = conversation_id(comparison.prompt, (response,))
+            if (digest := bytes.fromhex(conversation)) not in met:
+                met.add(digest)
+                for rule in pool:
+                    yield Question(Key(conversation, 0, rule.name), comparison.prompt, response, rule)
+
+
 class Status(enum.StrEnum):
     """What became of a question.
 
@@ -80,6 +100,7 @@ class Answer:
       relevance: 1 - P(Irrelevant), in [0, 1], where the prompt offers that answer.
       evidence: what the rating was read from, as JSON values: raw log-probabilities, text.
       problem: kind of failure in a few words, the same words for the same kind; "" unless something went wrong.
+      faults: what went wrong on the way to this answer and was tried again, kinds in the order they came.
     """
 
     status: Status
@@ -87,6 +108,7 @@ class Answer:
     relevance: float | None = None
     evidence: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    faults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +121,7 @@ class Identity:
       prompt: `Prompt.digest`, or "" where no prompt is shown.
       decoding: settings of the decoding, as JSON values.
       label: what its ratings are called in reports: "human-rated", "judge-rated" or "model-rated".
+      scale: (lowest, highest) possible rating, of a prompt `Prompt.scale`.
     """
 
     kind: str
@@ -106,6 +129,12 @@ class Identity:
     prompt: str = ""
     decoding: Mapping[str, Any] = field(default_factory=dict)
     label: str = "judge-rated"
+    scale: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (64 hex digits) over all of it."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 class Judge(Protocol):

@@ -14,7 +14,7 @@ from experiments.stages.frozen import features
 from experiments.stages.ingest import ingest
 from experiments.stages.presented import Presented, present
 from experiments.stages.ramo_results import evaluate_ramo, report_ramo, show_ramo
-from experiments.stages.records import rule_pool, source_hashes
+from experiments.stages.records import PAIRS, rule_pool, source_hashes
 from experiments.stages.reward_arms import train_arms
 from experiments.stages.rule_ratings import rate_rules
 
@@ -43,7 +43,7 @@ class AdapterChain(Chain):
         return {
             "ingest": (
                 lambda: settings("data") | {"sources": source_hashes(config.data, rated=from_heads)},
-                lambda folder: ingest(config.data, config.seed, folder, need_rated=from_heads, need_labels=False),
+                lambda folder: ingest(config.data, config.seed, folder, need_rated=from_heads, need=PAIRS),
             ),
             "features": (
                 lambda: settings("model") | outputs("ingest") | {"needed": needed, "weights": self.weights},

@@ -20,16 +20,21 @@ from encore_jax.data.split import hash_unit
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 from experiments.config import DataConfig
-from experiments.stages.records import read_records, rule_pool, source_hashes
+from experiments.stages.records import LABELLED_PAIRS, read_records, rule_pool, source_hashes
 
 
-def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True, need_labels: bool = True) -> None:
+def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True, need: str = LABELLED_PAIRS) -> None:
     """Writes rated.jsonl (empty if ratings are not needed), comparisons.jsonl, pool.yaml and counts.json.
 
-    Without `need_labels`, pairs that nobody labelled are kept.
+    Args:
+      config: what is read.
+      seed: of what is drawn.
+      folder: to write into.
+      need_rated: whether there must be rated responses.
+      need: what comparisons must be, one of `records.NEEDS`.
     """
     pool = rule_pool(config)
-    rated, comparisons, rated_skips, comparison_skips = read_records(config, seed, pool, need_rated, need_labels)
+    rated, comparisons, rated_skips, comparison_skips = read_records(config, seed, pool, need_rated, need)
     if not comparisons:
         raise InputError("there is no usable comparison", where=config.path or config.source, fix="check the file")
     if need_rated and not rated:

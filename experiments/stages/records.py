@@ -28,13 +28,16 @@ from encore_jax.rules import RulePool
 from experiments.config import DataConfig
 from experiments.manifest import file_sha256
 
+LABELLED_PAIRS, PAIRS, ANY = NEEDS = ("labelled pairs", "pairs", "any comparison")
+"""What a run needs: two responses of which one is preferred; two responses; or any number of them, chosen or not."""
+
 
 class Records(NamedTuple):
     """What a source holds.
 
     Attributes:
       rated: rated responses; none if they are not needed.
-      comparisons: pairs of which one response is preferred.
+      comparisons: pairs of which one response is preferred; any comparisons if labels are not needed.
       rated_skips, comparison_skips: rows of the source that are neither, and why.
     """
 
@@ -70,10 +73,10 @@ def source_hashes(config: DataConfig, rated: bool = True) -> dict[str, str]:
     return {role: file_sha256(path) for role, path in source_files(config, rated).items()} | {"pool": pool}
 
 
-def read_records(config: DataConfig, seed: int, pool: RulePool, need_rated: bool, need_labels: bool = True) -> Records:
+def read_records(
+    config: DataConfig, seed: int, pool: RulePool, need_rated: bool, need: str = LABELLED_PAIRS
+) -> Records:
     """Reads the source.
-
-    Without `need_labels`, pairs without a preference are comparisons too.
 
     Comparisons that carry ratings of their own are rated responses as well, unless a file of ratings is given. Those of
     them without a preference, or of more than two responses, are used for their ratings alone.
@@ -90,8 +93,10 @@ def read_records(config: DataConfig, seed: int, pool: RulePool, need_rated: bool
         return Records(rated, comparisons, *skips)
     found = list(_comparisons(config, pool, skips[1]))
     rated = _rated(config, pool, found, skips[0]) if need_rated else []
+    if need == ANY:
+        return Records(rated, found, *skips)
     own = need_rated and not config.ratings_path
-    return Records(rated, list(_pairs(found, own, need_labels, skips[1])), *skips)
+    return Records(rated, list(_pairs(found, own, need, skips[1])), *skips)
 
 
 def _splits(config: DataConfig) -> list[str]:
@@ -135,12 +140,10 @@ def _responses(comparison: Comparison) -> Iterator[RatedResponse]:
             yield RatedResponse(comparison.prompt, response, comparison.rules, ratings, mask, **labels)
 
 
-def _pairs(
-    comparisons: Sequence[Comparison], own_ratings: bool, need_labels: bool, skips: SkipCounter
-) -> Iterator[Comparison]:
+def _pairs(comparisons: Sequence[Comparison], own_ratings: bool, need: str, skips: SkipCounter) -> Iterator[Comparison]:
     for i, comparison in enumerate(comparisons):
         name = comparison.id or str(i)
-        if len(comparison.responses) == 2 and not (need_labels and comparison.preferred is None):
+        if len(comparison.responses) == 2 and (need == PAIRS or comparison.preferred is not None):
             yield comparison
         elif own_ratings and comparison.ratings is not None:
             skips.kept -= 1

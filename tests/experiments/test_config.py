@@ -13,6 +13,7 @@ from experiments import configs
 from experiments.ablation_config import AblateConfig
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import SMOLLM2, DataConfig, ExperimentConfig, default_workdir, to_dict, validated
+from experiments.rating_config import RatingConfig
 
 NAN = float("nan")
 REFUSED = {
@@ -147,6 +148,8 @@ def resolved(name):
     """A shipped configuration, its data files named, checked and plain."""
     module = importlib.import_module(f"experiments.configs.{name}")
     made = module.get_config()
+    if isinstance(made, RatingConfig) and made.judge.kind in ("server", "batch"):
+        made.judge.model = "some-model"
     if isinstance(made, BenchmarkConfig):
         made.model, made.data = "runs/quickstart/compose", "filtered.json"
     elif isinstance(made, AblateConfig):

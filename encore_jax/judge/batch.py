@@ -1,0 +1,169 @@
+"""Questions as OpenAI batch files, and their results back: `vllm run-batch` and hosted batch interfaces.
+
+A request's `custom_id` says by itself which rating is meant and by whom, so nothing has to be remembered between
+writing and ingesting: result and error files may come in any order, in parts, and more than once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from encore_jax.data.atomic import atomic_path
+from encore_jax.data.skips import SkipCounter
+from encore_jax.errors import InputError
+from encore_jax.judge.asking import Asking
+from encore_jax.judge.journal import Journal
+from encore_jax.judge.question import Answer, Key, Question, Status
+from encore_jax.judge.reading import MOST_RAW
+from encore_jax.rules import Rule, RulePool
+
+ROWS, BYTES = 50_000, 100_000_000
+"""A file's requests and bytes at most: half of what hosted interfaces take, or less."""
+
+CHUNK = 1000
+_ID = re.compile(r"([0-9a-f]{32})-(\d+)-([0-9a-f]{12})-([0-9a-f]{8})")
+
+
+def request_id(key: Key, rule: Rule, judge: str) -> str:
+    """At most 64 characters, from which `read_id` gets the key again; `judge` is `Identity.digest`."""
+    return f"{key.conversation}-{key.response}-{_rule_digest(rule)}-{judge[:8]}"
+
+
+def write_requests(
+    folder: Path, questions: Iterable[Question], asking: Asking, *, rows: int = ROWS, size: int = BYTES
+) -> list[Path]:
+    """Writes requests-00000.jsonl, ... and removes what an earlier call left beyond them.
+
+    The same questions give the same files. Each file appears whole or not at all.
+
+    Args:
+      folder: where they go.
+      questions: streamed.
+      asking: how they are put.
+      rows, size: a file's requests and bytes at most.
+
+    Returns:
+      The files, in order.
+    """
+    if rows < 1 or size < 1:
+        raise InputError(f"got {rows} rows and {size} bytes", where="write_requests", fix="use at least 1 of each")
+    lines, files = _lines(questions, asking), []
+    line = next(lines, None)
+    while line is not None:
+        path = folder / f"requests-{len(files):05}.jsonl"
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            written = 0
+            while line is not None and written < rows and (not written or file.tell() + len(line) <= size):
+                file.write(line)
+                written += 1
+                line = next(lines, None)
+        files.append(path)
+    for path in sorted(folder.glob("requests-*.jsonl")):
+        if path not in files:
+            path.unlink()
+    return files
+
+
+def _lines(questions: Iterable[Question], asking: Asking) -> Iterator[bytes]:
+    for question in questions:
+        request = {
+            "custom_id": request_id(question.key, question.rule, asking.identity.digest),
+            "method": "POST",
+            "url": asking.path,
+            "body": asking.body(question),
+        }
+        yield json.dumps(request, ensure_ascii=False).encode() + b"\n"
+
+
+def ingest_results(
+    paths: Sequence[Path], asking: Asking, journal: Journal, pool: RulePool, conversations: Collection[str]
+) -> SkipCounter:
+    """Records what result and error files say; reading a file again, or its rest later, changes nothing else.
+
+    Args:
+      paths: in any order.
+      asking: how the questions were put.
+      journal: of `asking.identity`.
+      pool: the rules asked about.
+      conversations: the ids that were asked about.
+
+    Returns:
+      How many lines became answers, and why others did not: broken, truncated, of another judge, unknown, or known
+      already.
+    """
+    rules = {_rule_digest(rule): rule.name for rule in pool}
+    skips = SkipCounter()
+    parsed = (_result(line, where, whole, skips) for path in sorted(paths) for where, line, whole in _file_lines(path))
+    results = (result for result in parsed if result is not None)
+    while chunk := list(itertools.islice(results, CHUNK)):
+        met: set[tuple[Key, str]] = set()
+        for where, row in chunk:
+            key = _key(row["custom_id"], rules, asking.identity.digest, conversations, where, skips)
+            if key is None:
+                continue
+            answer = _answer(row, asking)
+            once = (key, json.dumps([answer.problem, answer.evidence]))
+            if once in met or journal.was_seen(key, answer):
+                skips.skip("known already", where)
+                continue
+            met.add(once)
+            journal.record(key, answer)
+            skips.kept += 1
+        journal.flush()
+    return skips
+
+
+def _file_lines(path: Path) -> Iterator[tuple[str, bytes, bool]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield f"{path}:{number}", line, line.endswith(b"\n")
+
+
+def _result(line: bytes, where: str, whole: bool, skips: SkipCounter) -> tuple[str, dict] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        skips.skip("broken line" if whole else "truncated last line", where)
+        return None
+    if not isinstance(row, dict) or not isinstance(row.get("custom_id"), str):
+        skips.skip("line without custom_id", where)
+        return None
+    return where, row
+
+
+def _key(
+    text: str, rules: dict[str, str], judge: str, conversations: Collection[str], where: str, skips: SkipCounter
+) -> Key | None:
+    parts = _ID.fullmatch(text)
+    if parts is None:
+        skips.skip("unknown custom_id", where)
+        return None
+    conversation, response, rule, judged_by = parts.groups()
+    if judged_by != judge[:8]:
+        skips.skip("answer of another judge", where)
+        return None
+    if conversation not in conversations or rule not in rules:
+        skips.skip("unknown custom_id", where)
+        return None
+    return Key(conversation, int(response), rules[rule])
+
+
+def _answer(row: dict, asking: Asking) -> Answer:
+    response, error = row.get("response"), row.get("error")
+    if isinstance(response, dict) and response.get("status_code") == 200 and isinstance(response.get("body"), dict):
+        return asking.read(response["body"])
+    raw = {"raw": json.dumps(row, ensure_ascii=False)[:MOST_RAW]}
+    if isinstance(response, dict) and response.get("status_code") != 200:
+        return Answer(Status.FAILED, evidence=raw, problem=f"HTTP {response.get('status_code')}")
+    code = error.get("code") if isinstance(error, dict) else None
+    return Answer(Status.FAILED, evidence=raw, problem=f"batch error {code}" if code else "batch error")
+
+
+def _rule_digest(rule: Rule) -> str:
+    return hashlib.sha256(f"{rule.name}\0{rule.text}".encode()).hexdigest()[:12]

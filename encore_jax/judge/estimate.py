@@ -1,0 +1,111 @@
+"""What a run will ask and cost, before it starts."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+SAMPLE = 256
+"""Questions whose tokens are counted; the rest is extrapolated."""
+
+CHARACTERS_PER_TOKEN = 4.0
+"""Of English text, where there is no tokenizer at hand."""
+
+
+class Estimate(NamedTuple):
+    """Attributes:
+    requests: exact.
+    conversations: different ones among them, exact where questions about one come in a row.
+    prompt_tokens: with `margin`, half of the 95 % interval of sampling.
+    fresh_tokens: what of them is left where the server caches the prefix that questions about one conversation share.
+    answer_tokens: at most.
+    price: in the unit of the prices per million tokens, without caching; None where none was given.
+    seconds: at the rate limit; None without one.
+    """
+
+    requests: int
+    conversations: int
+    prompt_tokens: float
+    margin: float
+    fresh_tokens: float
+    answer_tokens: int
+    price: float | None
+    seconds: float | None
+
+
+def estimate(
+    questions: Iterable[Any],
+    texts: Callable[[Any], tuple[str, str]],
+    tokens: Callable[[str], int] | None,
+    *,
+    answer_tokens: int,
+    prices: Sequence[float] = (0.0, 0.0),
+    requests_per_second: float = 0.0,
+    seed: int = 0,
+) -> Estimate:
+    """Counts the questions, and the tokens of a random `SAMPLE` of them.
+
+    Args:
+      questions: that would be asked; streamed.
+      texts: what a question shows, and what another question about the same conversation would show: what both begin
+        with is shared.
+      tokens: counts a text's tokens; by default a guess from its characters.
+      answer_tokens: per answer, at most.
+      prices: per million prompt tokens, per million answer tokens.
+      requests_per_second: the limit; 0 for none.
+      seed: of the sample.
+    """
+    count = tokens or (lambda text: math.ceil(len(text) / CHARACTERS_PER_TOKEN))
+    chance, sample, n, conversations, last = random.Random(seed), [], 0, 0, None
+    for n, question in enumerate(questions, start=1):
+        conversations += question.key.conversation != last
+        last = question.key.conversation
+        if len(sample) < SAMPLE:
+            sample.append(question)
+        elif (place := chance.randrange(n)) < SAMPLE:
+            sample[place] = question
+    whole, shared = [], []
+    for question in sample:
+        shown, other = texts(question)
+        whole.append(count(shown))
+        shared.append(min(count(os.path.commonprefix([shown, other])), whole[-1]))
+    mean = sum(whole) / max(len(whole), 1)
+    spread = math.sqrt(sum((w - mean) ** 2 for w in whole) / max(len(whole) - 1, 1))
+    exact = n <= SAMPLE and tokens is not None
+    prompt = mean * n
+    fresh = prompt - sum(shared) / max(len(shared), 1) * (n - conversations)
+    priced = any(prices)
+    return Estimate(
+        requests=n,
+        conversations=conversations,
+        prompt_tokens=prompt,
+        margin=0.0 if exact else 1.96 * spread / math.sqrt(max(len(whole), 1)) * n,
+        fresh_tokens=fresh,
+        answer_tokens=answer_tokens * n,
+        price=(prompt * prices[0] + answer_tokens * n * prices[1]) / 1e6 if priced else None,
+        seconds=n / requests_per_second if requests_per_second else None,
+    )
+
+
+def estimate_text(told: Estimate) -> str:
+    """One line.
+
+    >>> print(estimate_text(Estimate(1000, 10, 5e5, 1e4, 6e4, 1000, 1.25, 100.0)).replace("; ", "\\n"))
+    1,000 requests about 10 conversations
+    0.500 ± 0.010 million prompt tokens (0.060 million where shared prefixes are cached)
+    at most 1,000 answer tokens
+    price 1.25
+    at least 100 s by the rate limit
+    """
+    parts = [
+        f"{told.requests:,} requests about {told.conversations:,} conversations",
+        f"{told.prompt_tokens / 1e6:.3f} ± {told.margin / 1e6:.3f} million prompt tokens "
+        f"({told.fresh_tokens / 1e6:.3f} million where shared prefixes are cached)",
+        f"at most {told.answer_tokens:,} answer tokens",
+    ]
+    parts += [f"price {told.price:,.2f}"] if told.price is not None else []
+    parts += [f"at least {told.seconds:,.0f} s by the rate limit"] if told.seconds is not None else []
+    return "; ".join(parts)

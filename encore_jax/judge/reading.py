@@ -1,0 +1,150 @@
+"""From what a language model said to a rating: pure functions on token log-probabilities and on text.
+
+A token counts for an answer if it is the answer, or the first piece of it that a tokenizer cuts off ("Ir" of
+"Irrelevant"), in any of three spellings (Yes, yes, YES), with or without a space before it. Probabilities of all such
+tokens are summed, and nothing is renormalised: rating P(Yes) - P(No), relevance 1 - P(Irrelevant) (RAMO, section on
+rule ratings).
+
+A server lists only its most likely tokens, at most 20. What it leaves out has probability `unlisted` in all, which
+bounds the error of every sum; it is recorded with each rating.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from encore_jax.judge.question import Answer, Status
+
+MOST_RAW = 2000
+"""Characters of raw text kept with an answer that could not be read."""
+
+NO_LOGPROBS = "no log-probabilities"
+NO_OFFERED_ANSWER = "none of the offered answers among the likely tokens"
+NO_NUMBER = "no number"
+NOT_ONE_NUMBER = "more than one number"
+OUT_OF_RANGE = "number outside 0 to 1"
+
+_SPACES = " \u0120\u2581"  # a space, and how byte-level BPE and SentencePiece vocabularies write it
+_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?![\w%])")
+
+
+@functools.lru_cache(maxsize=65536)
+def answer_of(token: str, answers: tuple[str, ...]) -> str | None:
+    """Which of the offered answers a first token stands for; None if for none.
+
+    A piece counts from two letters on, and only if no other answer begins the same way.
+
+    >>> [answer_of(token, ("Yes", "No", "Irrelevant")) for token in (" Yes", "no", "Ir", "I", "Not", "YES")]
+    ['Yes', 'No', 'Irrelevant', None, None, 'Yes']
+    """
+    piece = token[1:] if token[:1] in _SPACES and token else token
+    found = [answer for answer in answers if _begins(answer, piece)]
+    whole = [answer for answer in found if piece.lower() == answer.lower()]
+    return whole[0] if whole else found[0] if len(found) == 1 else None
+
+
+def _begins(answer: str, piece: str) -> bool:
+    if len(piece) < min(2, len(answer)):
+        return False
+    return any(spelling.startswith(piece) for spelling in (answer, answer.lower(), answer.upper()))
+
+
+def answer_probabilities(
+    logprobs: Sequence[tuple[str, float]], answers: tuple[str, ...]
+) -> tuple[dict[str, float], list[tuple[str, float]]]:
+    """Summed probability of each offered answer, and the (token, log-probability) pairs that counted.
+
+    >>> logprobs = [("Yes", math.log(0.5)), (" yes", math.log(0.25)), ("Sure", -2.0)]
+    >>> p, counted = answer_probabilities(logprobs, ("Yes", "No"))
+    >>> round(p["Yes"], 6), p["No"], len(counted)
+    (0.75, 0.0, 2)
+    """
+    sums, counted = dict.fromkeys(answers, 0.0), []
+    for token, logprob in logprobs:
+        answer = answer_of(token, answers)
+        if answer is not None:
+            sums[answer] += math.exp(logprob)
+            counted.append((token, logprob))
+    return sums, counted
+
+
+def read_logprobs(logprobs: Sequence[tuple[str, float]], answers: tuple[str, ...], raw: object = None) -> Answer:
+    """The rating of a Yes/No(/Irrelevant) question from the most likely first tokens.
+
+    Args:
+      logprobs: (token, natural log-probability), as raw as the judge gives them.
+      answers: offered; the first one counts for, the second against, a third says the rule is irrelevant.
+      raw: kept as evidence where nothing can be read.
+    """
+    if not logprobs:
+        return unparsable(NO_LOGPROBS, raw)
+    sums, counted = answer_probabilities(logprobs, answers)
+    if not counted:
+        return unparsable(NO_OFFERED_ANSWER, raw)
+    unlisted = max(0.0, 1.0 - math.fsum(math.exp(logprob) for _, logprob in logprobs))
+    yes, no, *irrelevant = (min(1.0, sums[answer]) for answer in answers)
+    return Answer(
+        Status.OK,
+        rating=yes - no,
+        relevance=1.0 - irrelevant[0] if irrelevant else None,
+        evidence={"logprobs": counted, "unlisted": round(unlisted, 9), "first": logprobs[0][0]},
+    )
+
+
+def read_number(text: str) -> Answer:
+    """The rating that a text states: exactly one number, from 0 to 1.
+
+    >>> read_number("0.7").rating, read_number("I would say .5.").rating
+    (0.7, 0.5)
+    >>> read_number("7/10").problem, read_number("Safe!").problem, read_number("8").problem
+    ('more than one number', 'no number', 'number outside 0 to 1')
+    """
+    numbers = _NUMBER.findall(text)
+    if len(numbers) != 1:
+        return unparsable(NOT_ONE_NUMBER if numbers else NO_NUMBER, text)
+    value = float(numbers[0])
+    if not 0.0 <= value <= 1.0:
+        return unparsable(OUT_OF_RANGE, text)
+    return Answer(Status.OK, rating=value, evidence={"text": text[:MOST_RAW]})
+
+
+def unparsable(problem: str, raw: object) -> Answer:
+    """An answer without a rating, its raw text kept."""
+    return Answer(Status.UNPARSABLE, evidence={"raw": str(raw)[:MOST_RAW]}, problem=problem)
+
+
+def reply_text(body: Mapping) -> str | None:
+    """What the model wrote, of a chat or a plain completion; None where the body holds none."""
+    choice = _choice(body)
+    message = choice.get("message")
+    text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
+    return text if isinstance(text, str) else None
+
+
+def reply_logprobs(body: Mapping) -> list[tuple[str, float]]:
+    """(token, log-probability) of the most likely first tokens, likeliest first, of a chat or a plain completion.
+
+    Entries that are no finite log-probability are left out; the result is empty where the body holds none.
+    """
+    logprobs = _choice(body).get("logprobs")
+    if not isinstance(logprobs, Mapping):
+        return []
+    content, top = logprobs.get("content"), logprobs.get("top_logprobs")
+    if isinstance(content, list) and content and isinstance(content[0], Mapping):  # a chat
+        listed = content[0].get("top_logprobs") or [content[0]]
+        listed = [(e.get("token"), e.get("logprob")) for e in listed if isinstance(e, Mapping)]
+    elif isinstance(top, list) and top and isinstance(top[0], Mapping):  # a plain completion
+        listed = list(top[0].items())
+    else:
+        return []
+    listed = [(t, float(p)) for t, p in listed if isinstance(t, str) and type(p) in (int, float) and p <= 1e-3]
+    return sorted((pair for pair in listed if math.isfinite(pair[1])), key=lambda pair: -pair[1])
+
+
+def _choice(body: Mapping) -> Mapping:
+    choices = body.get("choices") if isinstance(body, Mapping) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, Mapping) else {}

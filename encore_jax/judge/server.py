@@ -1,0 +1,125 @@
+"""A judge behind HTTP: one process keeps hundreds of requests in flight at any OpenAI-compatible server.
+
+An event loop runs in a thread of its own, so that requests stay in flight while the caller works on answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from encore_jax.judge.asking import Asking
+from encore_jax.judge.client import Client
+from encore_jax.judge.question import Answer, Identity, Status
+from encore_jax.judge.server_settings import ServerSettings
+
+LOOKAHEAD = 2
+"""Questions drawn but not yet answered and handed on, per request that may be in flight."""
+
+
+class ServerJudge:
+    """Answers questions through `Asking.body` and `Asking.read`; of ratings or of pairs, whatever asks.
+
+    Args:
+      asking: how a question becomes a request.
+      settings: where, and how hard; checked.
+    """
+
+    def __init__(self, asking: Asking, settings: ServerSettings):
+        settings.check()
+        self._asking, self._settings = asking, settings
+        self.identity: Identity = asking.identity
+
+    def answers(self, questions: Iterable[Any]) -> Iterator[tuple[Any, Answer]]:
+        """Every question with its answer, as soon as there is one; a question that fails has an answer too.
+
+        Questions are drawn in the caller's thread, at most `LOOKAHEAD` times the concurrency ahead of the answers.
+
+        Raises:
+          InputError: no further request can succeed (see `Client.ask`); answers that had come are handed out before.
+        """
+        lane = _Lane(self._asking, self._settings)
+        most = LOOKAHEAD * self._settings.concurrency
+        open_questions = 0
+        try:
+            for question in questions:
+                lane.put(question)
+                open_questions += 1
+                while open_questions >= most or (open_questions and lane.ready()):
+                    yield lane.get()
+                    open_questions -= 1
+            while open_questions:
+                yield lane.get()
+                open_questions -= 1
+        finally:
+            lane.close()
+
+
+class _Lane:
+    """The event loop's thread, with a way in and a way out."""
+
+    def __init__(self, asking: Asking, settings: ServerSettings):
+        self._asking, self._settings = asking, settings
+        self._client = Client(settings, asking.path)  # first: a missing key is told to the caller, and nothing is open
+        self._out: queue.SimpleQueue = queue.SimpleQueue()
+        self._loop = asyncio.new_event_loop()
+        self._in: asyncio.Queue = asyncio.Queue()
+        self._main = self._loop.create_task(self._work())
+        self._thread = threading.Thread(target=self._run, name="server-judge", daemon=True)
+        self._thread.start()
+
+    def put(self, question: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended; why is the next thing to `get`
+            self._loop.call_soon_threadsafe(self._in.put_nowait, question)
+
+    def ready(self) -> bool:
+        return not self._out.empty()
+
+    def get(self) -> tuple[Any, Answer]:
+        outcome = self._out.get()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def close(self) -> None:
+        """Cancels what is in flight, closes every connection and ends the thread."""
+        with contextlib.suppress(RuntimeError):  # it has ended
+            self._loop.call_soon_threadsafe(self._main.cancel)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._main)
+        except asyncio.CancelledError:
+            pass
+        except BaseExceptionGroup as group:  # whatever it is, the caller must hear of it
+            self._out.put(group.exceptions[0])
+        except BaseException as error:
+            self._out.put(error)
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
+
+    async def _work(self) -> None:
+        async with self._client, asyncio.TaskGroup() as group:
+            for _ in range(self._settings.concurrency):
+                group.create_task(self._answer_all())
+
+    async def _answer_all(self) -> None:
+        while True:
+            question = await self._in.get()
+            reply = await self._client.ask(self._asking.body(question))
+            if reply.body is None:
+                evidence = {"raw": reply.raw} if reply.raw else {}
+                answer = Answer(Status.FAILED, evidence=evidence, problem=reply.problem, faults=reply.faults)
+            else:
+                answer = self._asking.read(reply.body)
+                if reply.faults:
+                    answer = dataclasses.replace(answer, faults=reply.faults)
+            self._out.put((question, answer))

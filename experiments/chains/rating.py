@@ -1,0 +1,39 @@
+"""Rules to ratings: every response rated on every rule by one judge."""
+
+from __future__ import annotations
+
+from experiments.chain import Chain, Plan
+from experiments.rating_config import RatingConfig
+from experiments.stages.ingest import ingest
+from experiments.stages.judge import judge
+from experiments.stages.judges import judging_pool
+from experiments.stages.rating_report import rating_report, show_ratings
+from experiments.stages.records import ANY, source_hashes
+
+
+class RatingChain(Chain):
+    """Comparisons, their ratings by one judge, and a report on the ratings."""
+
+    STAGES = ("ingest", "rate", "report")
+
+    def plan(self) -> Plan:
+        config: RatingConfig = self.config
+        at, settings, outputs = self.at, self.settings, self.outputs
+        rated = config.judge.kind == "table"
+        return {
+            "ingest": (
+                lambda: settings("data") | {"sources": source_hashes(config.data, rated)},
+                lambda folder: ingest(config.data, config.seed, folder, need_rated=rated, need=ANY),
+            ),
+            "rate": (
+                lambda: settings("judge") | outputs("ingest") | {"rules": judging_pool(config).digest},
+                lambda folder: judge(config, at["ingest"], folder.parent, folder),
+            ),
+            "report": (
+                lambda: settings("compose") | outputs("ingest", "rate"),
+                lambda folder: rating_report(config, at["ingest"], at["rate"], folder),
+            ),
+        }
+
+    def show(self) -> None:
+        show_ratings(self.at["report"])

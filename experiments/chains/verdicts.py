@@ -1,0 +1,36 @@
+"""LLM-as-a-judge on labelled pairs."""
+
+from __future__ import annotations
+
+from experiments.chain import Chain, Plan
+from experiments.rating_config import RatingConfig
+from experiments.stages.ingest import ingest
+from experiments.stages.records import source_hashes
+from experiments.stages.verdicts import judge_pairs, report_verdicts, show_verdicts
+
+
+class VerdictChain(Chain):
+    """Labelled pairs, an LLM judge's verdicts on them, and how the two agree."""
+
+    STAGES = ("ingest", "rate", "report")
+
+    def plan(self) -> Plan:
+        config: RatingConfig = self.config
+        at, settings, outputs = self.at, self.settings, self.outputs
+        return {
+            "ingest": (
+                lambda: settings("data") | {"sources": source_hashes(config.data, rated=False)},
+                lambda folder: ingest(config.data, config.seed, folder, need_rated=False),
+            ),
+            "rate": (
+                lambda: settings("judge") | outputs("ingest"),
+                lambda folder: judge_pairs(config, at["ingest"], folder.parent, folder),
+            ),
+            "report": (
+                lambda: self.everything() | outputs("ingest", "rate"),
+                lambda folder: report_verdicts(config, at["ingest"], at["rate"], folder),
+            ),
+        }
+
+    def show(self) -> None:
+        show_verdicts(self.at["report"])

@@ -1,0 +1,115 @@
+"""The configuration of a rating run: who is asked what, and what it may cost."""
+
+import dataclasses
+import json
+from dataclasses import field
+from pathlib import Path
+
+from encore_jax.errors import InputError
+from encore_jax.evaluate.methods import CompositionSettings
+from encore_jax.judge.asking import MOST_TOP
+from encore_jax.judge.pairwise import SAFE_AND_HELPFUL
+from encore_jax.judge.prompts import PROMPTS
+from encore_jax.judge.retry_policy import RetryPolicy
+from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.settings import Settings
+from experiments.checks import one_of, require
+from experiments.config import DataConfig, ModelConfig, RunConfig, check_composition
+
+KINDS = ("server", "batch", "table")
+
+PAIRS = SAFE_AND_HELPFUL.name
+"""The prompt that asks for verdicts on pairs, and not for ratings."""
+
+
+@dataclasses.dataclass
+class JudgeConfig(Settings):
+    """Who rates, and how it is asked.
+
+    Attributes:
+      kind: "server" (any OpenAI-compatible endpoint), "batch" (OpenAI batch files) or "table" (ratings from the files
+        that data.ratings_path, or data.source "pyrit", name).
+      pool: the rules, a shipped pool's name or a YAML file; "" takes data.pool.
+      prompt: which wording, among `encore_jax.judge.prompts.PROMPTS`; or `PAIRS` for verdicts on labelled pairs.
+      both_orders: of `PAIRS`: ask twice, with either response first.
+      model: its name on the server.
+      revision: what else identifies the model, e.g. its hash; ratings of another revision are not reused.
+      api: "chat", or "completions" for raw next-token log-probabilities.
+      tokenizer: of api "completions", and for exact token counts: a folder or .gguf file, or a uri; its chat template
+        makes the prompt, sent as token ids. "" sends plain text, and guesses token counts.
+      top: likely tokens that the server lists.
+      extra: more fields of every request, as a JSON object.
+      journal: file of all answers; journal.sqlite in the work directory by default. Several runs can share it.
+      prices: per million prompt tokens, per million answer tokens; for the estimate.
+      server: addresses, key variable, limits, retries.
+      policy: how often a question without a rating is asked again.
+    """
+
+    kind: str = "server"
+    pool: str = ""
+    prompt: str = "yes_no_irrelevant.1"
+    both_orders: bool = False
+    model: str = ""
+    revision: str = ""
+    api: str = "chat"
+    tokenizer: str = ""
+    top: int = MOST_TOP
+    extra: str = ""
+    journal: str = ""
+    prices: tuple[float, float] = (0.0, 0.0)
+    server: ServerSettings = field(default_factory=ServerSettings)
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def check(self) -> None:
+        """Raises InputError."""
+        one_of("judge.kind", self.kind, KINDS)
+        one_of("judge.prompt", self.prompt, (*PROMPTS, PAIRS))
+        if self.prompt == PAIRS:
+            one_of("judge.kind", self.kind, ("server",))
+        one_of("judge.api", self.api, ("chat", "completions"))
+        if self.kind in ("server", "batch") and not self.model:
+            raise InputError("is empty", where="config.judge.model", fix="give --config.judge.model=NAME")
+        require("judge.top", 1 <= self.top <= MOST_TOP, f"is 1 to {MOST_TOP}")
+        require("judge.prices", len(self.prices) == 2 and min(self.prices) >= 0, "is two prices, not negative")
+        self.extra_fields()
+        self.server.check("config.judge.server")
+        self.policy.check("config.judge.policy")
+
+    def extra_fields(self) -> dict:
+        """`extra`, parsed.
+
+        Raises:
+          InputError: it is no JSON object.
+        """
+        try:
+            fields = json.loads(self.extra) if self.extra else {}
+        except ValueError:
+            fields = None
+        if not isinstance(fields, dict):
+            raise InputError("is no JSON object", where="config.judge.extra", fix="""write e.g. '{"seed": 0}'""")
+        return fields
+
+
+@dataclasses.dataclass
+class RatingConfig(RunConfig):
+    """Every response of a set of comparisons, rated on every rule of a pool."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    compose: CompositionSettings = field(default_factory=CompositionSettings)
+
+    def check(self) -> None:
+        """Checks every choice that can be checked without data.
+
+        Raises:
+          InputError: naming the field and what it may be.
+        """
+        self.data.check()
+        self.model.check()
+        self.judge.check()
+        check_composition(self.compose)
+
+    def journal(self, workdir: Path) -> Path:
+        """Where answers are kept: outside of any stage's folder, which a changed setting empties."""
+        return Path(self.judge.journal) if self.judge.journal else workdir / "journal.sqlite"

@@ -1,0 +1,107 @@
+"""The judge that a rating run asks for."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+from encore_jax.data import locate
+from encore_jax.data.comparison import Message
+from encore_jax.errors import InputError
+from encore_jax.judge.asking import Asking, Render, ask_ratings
+from encore_jax.judge.prompts import find_prompt
+from encore_jax.judge.question import Judge, Question
+from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.judge.table import TableJudge
+from encore_jax.rules import Rule, RulePool
+from experiments.config import DataConfig
+from experiments.rating_config import RatingConfig
+from experiments.stages import ingest
+from experiments.stages.records import rule_pool
+
+OTHER = Rule("other", "~")
+"""Shows what all questions about one conversation share."""
+
+
+def judging_pool(config: RatingConfig) -> RulePool:
+    """The rules that are asked about."""
+    return rule_pool(DataConfig(pool=config.judge.pool) if config.judge.pool else config.data)
+
+
+def make_judge(config: RatingConfig, ingested: Path) -> Judge:
+    """A judge whose `answers` can be drawn at once; `ingested` is the ingest stage's folder."""
+    makers = {"server": _server, "table": _table}
+    return makers[config.judge.kind](config, ingested)
+
+
+def asking(config: RatingConfig) -> Asking:
+    """How a server or a batch file is asked."""
+    judge = config.judge
+    return ask_ratings(
+        find_prompt(judge.prompt),
+        judge.model,
+        api=judge.api,
+        render=_renderer(judge.tokenizer, config.data.offline) if judge.api == "completions" else None,
+        top=judge.top,
+        extra=judge.extra_fields(),
+        revision=judge.revision,
+    )
+
+
+def shared_texts(config: RatingConfig, question: Question) -> tuple[str, str]:
+    """What a question shows, and what one about another rule would."""
+    prompt = find_prompt(config.judge.prompt)
+    shown = (prompt.messages(question.prompt, question.response, rule) for rule in (question.rule, OTHER))
+    whole, other = ("\n".join(m.content for m in messages) for messages in shown)
+    return whole, other
+
+
+def token_counter(config: RatingConfig):
+    """Counts a text's tokens by the configured tokenizer; None without one."""
+    if not config.judge.tokenizer:
+        return None
+    tokenizer = _tokenizer(config.judge.tokenizer, config.data.offline)
+    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _server(config: RatingConfig, ingested: Path) -> Judge:
+    return server_judge(asking(config), config.judge.server)
+
+
+def server_judge(asking: Asking, settings: ServerSettings) -> Judge:
+    """Asks over HTTP.
+
+    Raises:
+      InputError: the client's library is not installed.
+    """
+    try:
+        from encore_jax.judge.server import ServerJudge
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"needs {error.name}", where="config.judge.kind server", fix="pip install 'encore_jax[judge]'"
+        ) from None
+    return ServerJudge(asking, settings)
+
+
+def _table(config: RatingConfig, ingested: Path) -> Judge:
+    pool, rated, _ = ingest.load(ingested)
+    return TableJudge(rated, pool, config.data.ratings_path or config.data.source)
+
+
+def _renderer(uri: str, offline: bool) -> Render | None:
+    if not uri:
+        return None
+    from encore_jax.interop.tokenizer import render
+
+    def ids(messages: Sequence[Message]) -> list[int]:
+        return render(_tokenizer(uri, offline), messages)
+
+    return ids
+
+
+@functools.lru_cache(maxsize=1)
+def _tokenizer(uri: str, offline: bool):
+    from encore_jax.interop.tokenizer import load_tokenizer
+
+    return load_tokenizer(locate(uri, offline=offline))

@@ -1,0 +1,57 @@
+"""The report of a rating run: what became of the questions, and what the ratings look like, rule by rule."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from encore_jax.data import iter_comparisons, iter_rated
+from encore_jax.data.atomic import atomic_path
+from encore_jax.evaluate.rating_results import rating_results, rating_table
+from encore_jax.evaluate.report_page import render_rating_report
+from encore_jax.judge.journal_summary import summary_table
+from encore_jax.rules import RulePool
+from experiments.config import to_dict
+from experiments.manifest import versions
+from experiments.rating_config import RatingConfig
+
+PUBLISHED = ("results.json", "report.html")
+
+
+def rating_report(config: RatingConfig, ingested: Path, rated: Path, folder: Path) -> None:
+    """Writes results.json and report.html, copies them up to the work directory, and shows the tables."""
+    pool = RulePool.from_yaml(rated / "pool.yaml")
+    told = rating_results(
+        iter_rated(rated / "rated.jsonl", pool=pool),
+        iter_comparisons(rated / "comparisons.jsonl", pool=pool),
+        config.compose,
+    )
+    results = told | {
+        "name": config.name,
+        "summary": json.loads((rated / "summary.json").read_text()),
+        "counts": {"ingest": json.loads((ingested / "counts.json").read_text())},
+        "pool": {"name": pool.name, "digest": pool.digest},
+        "config": to_dict(config),
+        "versions": versions(),
+    }
+    (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
+    with atomic_path(folder / "report.html") as temporary:
+        temporary.write_text(render_rating_report(results), encoding="utf-8")
+    show_ratings(folder)
+
+
+def show_ratings(folder: Path) -> None:
+    """Prints a finished report's tables, and makes sure that the work directory holds its copies."""
+    for name in PUBLISHED:
+        with atomic_path(folder.parent / name) as temporary:
+            shutil.copyfile(folder / name, temporary)
+    results = json.loads((folder / "results.json").read_text())
+    told = results["summary"]
+    print(f"\n{results['name']}: {told['label']} by {told['identity']['model']}\n")
+    print(summary_table(told))
+    print()
+    print(rating_table(results["rules"]))
+    for warning in results["warnings"]:
+        print(f"note: {warning}")
+    print(f"\nReport: {folder.parent / 'report.html'}")

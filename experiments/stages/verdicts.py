@@ -1,0 +1,76 @@
+"""Pairs put to an LLM judge, and how its verdicts agree with the people who labelled the pairs."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from encore_jax.data.atomic import atomic_path
+from encore_jax.evaluate.heuristics import heuristic_rewards
+from encore_jax.evaluate.preference import preference_results, preference_table
+from encore_jax.judge.ask import ask_all
+from encore_jax.judge.journal import Journal
+from encore_jax.judge.journal_summary import summary, summary_table
+from encore_jax.judge.pairwise import RULE, ask_pairs, pair_questions, verdict_rewards, write_verdicts
+from experiments.config import to_dict
+from experiments.manifest import versions
+from experiments.progress import track
+from experiments.rating_config import RatingConfig
+from experiments.stages import ingest
+from experiments.stages.judges import server_judge
+
+METHOD = "LLM-as-a-judge"
+
+
+def judge_pairs(config: RatingConfig, ingested: Path, workdir: Path, folder: Path) -> None:
+    """Asks about every pair that the journal has no verdict on, then writes verdicts.jsonl and summary.json."""
+    _, _, comparisons = ingest.load(ingested)
+    asking = ask_pairs(config.judge.model, extra=config.judge.extra_fields(), revision=config.judge.revision)
+    questions = functools.partial(pair_questions, comparisons, config.seed, both=config.judge.both_orders)
+    with Journal(config.journal(workdir), asking.identity, [RULE]) as journal:
+        left = sum(1 for _ in journal.pending(questions(), config.judge.policy))
+        logging.info("to ask: %d verdicts on %d pairs", left, len(comparisons))
+        answers = ask_all(server_judge(asking, config.judge.server), questions, journal, config.judge.policy)
+        for _ in track(answers, max(left, 1), "verdicts"):
+            pass
+        counts = write_verdicts(folder / "verdicts.jsonl", comparisons, journal)
+        told = summary(journal) | {"verdicts": counts, "model": asking.identity.model, "prompt": asking.identity.prompt}
+    (folder / "summary.json").write_text(json.dumps(told, indent=1))
+
+
+def report_verdicts(config: RatingConfig, ingested: Path, judged: Path, folder: Path) -> None:
+    """Writes results.json, the judge as a method beside what reads no model, copies it up, and shows the table."""
+    _, _, comparisons = ingest.load(ingested)
+    ordered = [[c.responses[c.preferred], c.responses[1 - c.preferred]] for c in comparisons]
+    methods = {METHOD: verdict_rewards(judged / "verdicts.jsonl", comparisons)}
+    methods |= {f"heuristic: {name}": value for name, value in heuristic_rewards(ordered).items()}
+    prompts = np.unique([str(c.prompt) for c in comparisons], return_inverse=True)[1]
+    subsets = [c.subset or "all" for c in comparisons]
+    results = {
+        "name": config.name,
+        "agreement": preference_results(methods, prompts, subsets, config.seed, 2000),
+        "summary": json.loads((judged / "summary.json").read_text()),
+        "config": to_dict(config),
+        "versions": versions(),
+    }
+    (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
+    show_verdicts(folder)
+
+
+def show_verdicts(folder: Path) -> None:
+    """Prints a finished report's tables, and makes sure that the work directory holds its copy."""
+    with atomic_path(folder.parent / "results.json") as temporary:
+        shutil.copyfile(folder / "results.json", temporary)
+    results = json.loads((folder / "results.json").read_text())
+    told = results["summary"]
+    print(f"\n{results['name']}: {told['verdicts']['comparisons']} pairs judged by {told['model']}\n")
+    print(summary_table(told))
+    for name, count in told["verdicts"].items():
+        print(f"| {name.replace('_', ' ')} | {count} |")
+    print()
+    print(preference_table(results["agreement"]))

@@ -1,0 +1,206 @@
+"""Rating runs from files to a report: by a server that dies, by batch files, from a table; ready for training."""
+
+import contextlib
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from encore_jax.data import iter_comparisons, iter_rated
+from encore_jax.errors import InputError
+from encore_jax.judge.asking import CHAT
+from encore_jax.judge.retrying import RetrySettings
+from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.rules import RulePool
+from experiments.config import DataConfig, validated
+from experiments.pipeline import run_experiment
+from experiments.rating_config import PAIRS, JudgeConfig, RatingConfig
+from experiments.stages.judge import WaitsForResults
+from tests.experiments import tiny_run
+from tests.judge.faulty_server import FaultyServer, Running, chat
+
+VARIABLE, SENTINEL = "ENCORE_TEST_JUDGE_KEY", "sk-sentinel-0123456789"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return tiny_run.write_files(tmp_path_factory.mktemp("files"))
+
+
+@pytest.fixture(autouse=True)
+def said(caplog):
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def config(files, url="http://127.0.0.1:9", **judge):
+    data = DataConfig(
+        source="files",
+        pool=str(files / "pool.yaml"),
+        path=str(files / "pairs.jsonl"),
+        ratings_path=str(files / "rated.jsonl"),
+        ratings_format="encore",
+        limit=12,
+    )
+    retry = RetrySettings(first_wait=0.01, longest_wait=0.05, patience=1.0, tries=3)
+    server = ServerSettings(urls=(url,), concurrency=8, timeout=5.0, retry=retry, key_variable=judge.pop("key", ""))
+    return validated(RatingConfig(name="rate", data=data, judge=JudgeConfig(model="m", server=server, **judge)))
+
+
+def questions_in(workdir):
+    pool = RulePool.from_yaml(workdir / "ingest" / "pool.yaml")
+    pairs = list(iter_comparisons(workdir / "ingest" / "comparisons.jsonl", pool=pool))
+    return pool, pairs, len({(c.prompt, r) for c in pairs for r in c.responses}) * len(pool)
+
+
+def test_a_server_rates_and_a_dead_one_costs_nothing_that_was_answered(files, tmp_path, said, capsys):
+    class Dying(FaultyServer):
+        """Refuses everybody after 40 answers."""
+
+        async def answer(self, body):
+            if sum(self.answered.values()) >= 40:
+                from aiohttp import web
+
+                return web.Response(status=401, text="quota is used up")
+            return await super().answer(body)
+
+    server, workdir = Dying(), tmp_path / "run"
+    with Running(server) as url, pytest.raises(InputError, match="quota is used up"):
+        run_experiment(config(files, url), workdir)
+    second = FaultyServer()
+    with Running(second) as url:
+        run_experiment(config(files, url), workdir)
+        pool, pairs, total = questions_in(workdir)
+        asked = sum(second.asked.values())
+        run_experiment(config(files, url), workdir)
+        assert sum(second.asked.values()) == asked, "complete: nothing is asked"
+    assert total - 40 - 1 <= asked <= total - 40 + 8
+    assert f"to ask: {total} requests" in said.text and "million prompt tokens" in said.text
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["summary"]["questions"]["ok"] == total and results["summary"]["label"] == "judge-rated"
+    assert [rule["name"] for rule in results["rules"]] == list(pool.names)
+    rule = results["rules"][0]
+    assert rule["n"] == total / len(pool) and rule["entropy"] == pytest.approx(0, abs=1e-6)
+    assert rule["accuracy"] == 0.5 and rule["pairs"] == len(pairs), "all rated the same: ties"
+    assert any("constant" in warning for warning in results["warnings"])
+    assert "| rated |" in capsys.readouterr().out
+    assert "<svg" in (workdir / "report.html").read_text()
+    for c in iter_comparisons(workdir / "rate" / "comparisons.jsonl", pool=pool):
+        expected = np.where(pool.directions > 0, (0.375 + 1) / 2, 1 - (0.375 + 1) / 2)
+        np.testing.assert_allclose(c.ratings, np.broadcast_to(expected, c.ratings.shape), rtol=1e-6)
+    assert len(list(iter_rated(workdir / "rate" / "rated.jsonl", pool=pool))) == total / len(pool)
+
+
+def test_the_key_is_in_nothing_that_a_run_leaves(files, tmp_path, said, capfd, monkeypatch):
+    monkeypatch.setenv(VARIABLE, SENTINEL)
+
+    class Parrot(FaultyServer):
+        async def answer(self, body):
+            from aiohttp import web
+
+            if sum(self.asked.values()) % 4 == 0:
+                return web.json_response({"error": f"your key {SENTINEL} is slow"}, status=400)
+            return web.json_response(chat({"Yes": 0.6, SENTINEL: 0.1}))
+
+    server = Parrot()
+    with Running(server) as url:
+        run_experiment(config(files, url, key=VARIABLE), tmp_path / "run")
+    assert set(server.headers) == {f"Bearer {SENTINEL}"}
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    shown = capfd.readouterr()
+    assert b"HTTP 400" in written and b"[API key]" in written
+    assert SENTINEL.encode() not in written and SENTINEL not in said.text + shown.out + shown.err
+
+
+def test_batch_files_go_out_and_results_come_back_in_parts(files, tmp_path, capsys):
+    workdir, server = tmp_path / "run", FaultyServer()
+    with pytest.raises(WaitsForResults) as caught:
+        run_experiment(config(files, kind="batch"), workdir)
+    assert caught.value.code == 75 and "vllm run-batch" in capsys.readouterr().out
+    (requests,) = (workdir / "batch").glob("requests-*.jsonl")
+    rows = [json.loads(line) for line in requests.read_text().splitlines()]
+    assert len(rows) == questions_in(workdir)[2] and {row["url"] for row in rows} == {CHAT}
+    done = [
+        {"custom_id": row["custom_id"], "response": {"status_code": 200, "body": server.reply}, "error": None}
+        for row in rows
+    ]
+    results = workdir / "batch" / "results"
+    (results / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in done[::2]))
+    with pytest.raises(WaitsForResults):
+        run_experiment(config(files, kind="batch"), workdir)
+    left = [json.loads(line)["custom_id"] for line in requests.read_text().splitlines()]
+    assert left == [row["custom_id"] for row in rows[1::2]]
+    (results / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in done))
+    run_experiment(config(files, kind="batch"), workdir)
+    assert json.loads((workdir / "results.json").read_text())["summary"]["questions"]["ok"] == len(rows)
+    assert not list((workdir / "batch").glob("requests-*"))
+
+
+def test_a_table_rates_as_people_did(files, tmp_path):
+    workdir = tmp_path / "run"
+    run_experiment(config(files, kind="table"), workdir)
+    pool, pairs, total = questions_in(workdir)
+    given = {(r.prompt, r.response): r for r in iter_rated(files / "rated.jsonl", pool=pool)}
+    for c in iter_comparisons(workdir / "rate" / "comparisons.jsonl", pool=pool):
+        for i, response in enumerate(c.responses):
+            record = given[c.prompt, response]
+            np.testing.assert_array_equal(c.mask[i], record.mask)
+            np.testing.assert_allclose(c.ratings[i], record.ratings, atol=1e-7)
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["summary"]["label"] == "human-rated"
+    assert sum(results["summary"]["questions"].values()) == total
+    assert results["summary"]["problems"].keys() <= {"not in the table"}
+
+
+def test_other_rules_than_the_datas_and_a_changed_policy_ask_no_more_than_they_must(files, tmp_path):
+    server, workdir = FaultyServer(), tmp_path / "run"
+    with Running(server) as url:
+        run_experiment(config(files, url, pool="safety_10"), workdir)
+        asked = sum(server.asked.values())
+        assert asked == questions_in(workdir)[2] / 3 * 10
+        run_experiment(config(files, url, pool="safety_10", prices=(1.0, 1.0)), workdir)
+        assert sum(server.asked.values()) == asked, "a stage that runs again asks the journal first"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"kind": "oracle"}, "judge.kind"),
+        ({"prompt": "ask.9"}, "judge.prompt"),
+        ({"api": "grpc"}, "judge.api"),
+        ({"top": 21}, "judge.top"),
+        ({"extra": "[1]"}, "judge.extra"),
+        ({"extra": "{"}, "judge.extra"),
+        ({"prices": (-1.0, 0.0)}, "judge.prices"),
+        ({"key": "sk-abc"}, "judge.server.key_variable"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused_by_field(change, field, files):
+    with pytest.raises(InputError, match=rf"config\.{field}: .*Fix: "):
+        config(files, **change)
+    with contextlib.suppress(InputError):
+        validated(RatingConfig(data=DataConfig(source="files", path="x")))
+        pytest.fail("a server needs a model's name")
+
+
+def test_verdicts_on_pairs_stand_beside_heuristics(files, tmp_path, capsys):
+    class Longer(FaultyServer):
+        async def answer(self, body):
+            from aiohttp import web
+
+            a, b = body["messages"][-1]["content"].split("--- response A ---")[1].split("--- response B ---")
+            b = b.split("--- end ---")[0]
+            return web.json_response(chat({}, "[[A]]" if len(a.strip()) > len(b.strip()) else "[[B]]"))
+
+    workdir, server = tmp_path / "run", Longer()
+    with Running(server) as url:
+        run_experiment(config(files, url, prompt=PAIRS, both_orders=True), workdir)
+        _, pairs, _ = questions_in(workdir)
+        assert sum(server.asked.values()) == 2 * len(pairs)
+    results = json.loads((workdir / "results.json").read_text())
+    methods = {method["name"]: method for method in results["agreement"]["methods"]}
+    lengths = [(len(c.responses[c.preferred]), len(c.responses[1 - c.preferred])) for c in pairs]
+    credit = np.mean([1.0 if a > b else 0.0 if a < b else 0.5 for a, b in lengths])
+    assert methods["LLM-as-a-judge"]["accuracy"]["value"] == pytest.approx(credit)
+    assert len(methods) > 1 and "| LLM-as-a-judge |" in capsys.readouterr().out

@@ -1,0 +1,124 @@
+"""An API key never reaches anything that is written or shown, not even when the server repeats it."""
+
+import json
+import logging
+import pickle
+import traceback
+
+import pytest
+
+from encore_jax.errors import InputError
+from encore_jax.judge.api_key import ApiKey
+from encore_jax.judge.ask import ask_all
+from encore_jax.judge.asking import ask_ratings
+from encore_jax.judge.endpoints import checked_url
+from encore_jax.judge.journal import Journal
+from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT
+from encore_jax.judge.question import rating_questions
+from encore_jax.judge.retry_policy import RetryPolicy
+from encore_jax.judge.retrying import RetrySettings
+from encore_jax.judge.server import ServerJudge
+from tests.judge.faulty_server import FaultyServer, Running, chat
+
+SENTINEL = "sk-sentinel/0123456789+abcdef"
+VARIABLE = "ENCORE_TEST_JUDGE_KEY"
+
+
+class Parrot(FaultyServer):
+    """Repeats the key in every way it can: in errors, in broken JSON, with escapes, in answers and as a token."""
+
+    async def answer(self, body):
+        from aiohttp import web
+
+        escaped = SENTINEL.replace("/", "\\/").replace("s", "\\u0073")
+        kinds = [
+            web.Response(status=500, text=f"no, {SENTINEL}!"),
+            web.Response(status=400, text=f'{{"error": "wrong key {escaped}"}}'),
+            web.Response(text=f'{{"broken": "{SENTINEL}'),
+            web.Response(text=f'{{"broken": "{escaped}'),
+            web.json_response(chat({SENTINEL: 0.9}, f"your key is {SENTINEL}")),
+            web.json_response({"choices": [{"text": SENTINEL}], SENTINEL: SENTINEL}),
+            web.json_response(chat({"Yes": 0.5, "No": 0.1}, "0.5")),
+        ]
+        return kinds[sum(self.asked.values()) % len(kinds)]
+
+
+def everything_in(folder) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("prompt", [YES_NO_IRRELEVANT, NUMERIC], ids=lambda prompt: prompt.name)
+def test_it_is_sent_and_never_kept_or_shown(prompt, pool, comparisons, settings, tmp_path, monkeypatch, caplog, capfd):
+    monkeypatch.setenv(VARIABLE, SENTINEL)
+    caplog.set_level(logging.DEBUG)
+    server, asking = Parrot(), ask_ratings(prompt, "m")
+    with Running(server) as url, Journal(tmp_path / "journal", asking.identity, pool) as journal:
+        retry = RetrySettings(tries=3, first_wait=0.01, longest_wait=0.02)
+        judge = ServerJudge(asking, settings(url, key_variable=VARIABLE, concurrency=4, retry=retry))
+        answers = list(ask_all(judge, lambda: rating_questions(comparisons, pool), journal, RetryPolicy(2, 2)))
+        print(judge, vars(judge), [answer for _, answer in answers])
+    assert set(server.headers) == {f"Bearer {SENTINEL}"}, "it is sent"
+    printed = capfd.readouterr()
+    written = everything_in(tmp_path)
+    assert b"[API key]" in written, "what the server repeated is in the journal, without it"
+    for where, text in {"log": caplog.text, "output": printed.out + printed.err}.items():
+        assert SENTINEL not in text, where
+    for part in (SENTINEL, SENTINEL.replace("/", "\\/"), "sentinel"):
+        assert part.encode() not in written
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_it_is_in_no_exception(status, pool, comparisons, settings, monkeypatch):
+    monkeypatch.setenv(VARIABLE, SENTINEL)
+
+    class Closed(FaultyServer):
+        async def answer(self, body):
+            from aiohttp import web
+
+            return web.json_response({"error": f"Incorrect API key provided: {SENTINEL}"}, status=status)
+
+    with Running(Closed()) as url, pytest.raises(InputError, match=r"\[API key\]") as caught:
+        list(
+            ServerJudge(ask_ratings(NUMERIC, "m"), settings(url, key_variable=VARIABLE)).answers(
+                rating_questions(comparisons, pool)
+            )
+        )
+    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + str(caught.value.args)
+    assert "sentinel" not in shown
+
+
+def test_it_does_not_show_itself(monkeypatch):
+    monkeypatch.setenv(VARIABLE, SENTINEL)
+    key = ApiKey(VARIABLE)
+    assert SENTINEL not in repr(key) + str(key) + f"{key}"
+    assert SENTINEL.encode() not in pickle.dumps(key)
+    assert pickle.loads(pickle.dumps(key)).headers == key.headers == {"Authorization": f"Bearer {SENTINEL}"}
+    nested = key.hide({"a": [SENTINEL, {SENTINEL: f"x{SENTINEL}y"}], "n": 1.5})
+    assert json.dumps(nested) == json.dumps({"a": ["[API key]", {"[API key]": "x[API key]y"}], "n": 1.5})
+
+
+@pytest.mark.parametrize("name", [SENTINEL, "sk-live-123456", "judge key", "lower_case", "A" * 65, "HF_abc"])
+def test_a_key_in_place_of_a_variable_is_refused_and_not_repeated(name, settings):
+    for act in (lambda: ApiKey(name), lambda: settings("http://localhost", key_variable=name).check()):
+        with pytest.raises(InputError, match="not the name of an environment variable") as caught:
+            act()
+        assert name not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@host", "https://host/v1?api-key=secret", "https://host/#secret"])
+def test_an_address_with_a_secret_is_refused_and_not_repeated(url):
+    with pytest.raises(InputError) as caught:
+        checked_url(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_variable_that_is_not_set_is_told_before_anything_is_asked(pool, comparisons, settings, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    server = FaultyServer()
+    with Running(server) as url, pytest.raises(InputError, match=f"{VARIABLE}: is not set.*export {VARIABLE}=") as _:
+        list(
+            ServerJudge(ask_ratings(NUMERIC, "m"), settings(url, key_variable=VARIABLE)).answers(
+                rating_questions(comparisons, pool)
+            )
+        )
+    assert not server.asked

@@ -1,0 +1,105 @@
+"""Pairs put to a judge: the order is chance by seed, a tie or an error is one half, evaluation reads the verdicts."""
+
+import numpy as np
+import pytest
+from aiohttp import web
+
+from encore_jax.data import Comparison, Message
+from encore_jax.errors import InputError
+from encore_jax.evaluate.preference import preference_results
+from encore_jax.judge.ask import ask_all
+from encore_jax.judge.journal import Journal
+from encore_jax.judge.pairwise import RULE, ask_pairs, pair_questions, read_verdict, verdict_rewards, write_verdicts
+from encore_jax.judge.server import ServerJudge
+from tests.judge.faulty_server import FaultyServer, Running, chat
+
+ASKING = ask_pairs("m")
+
+
+class Verdicts(FaultyServer):
+    """Judges by a function of the question's text."""
+
+    def __init__(self, verdict):
+        super().__init__()
+        self.verdict = verdict
+
+    async def answer(self, body):
+        text = body["messages"][-1]["content"]
+        a, b = text.split("--- response A ---")[1].split("--- response B ---")
+        return web.json_response(chat({}, self.verdict(a.strip(), b.split("--- end ---")[0].strip())))
+
+
+def longer(a, b):
+    return "A is longer. [[A]]" if len(a) > len(b) else "B is. [[B]]" if len(b) > len(a) else "Equal: [[C]]"
+
+
+@pytest.fixture
+def judged(tmp_path, settings):
+    """Runs a verdict function over comparisons; returns counts and the file."""
+
+    def run(verdict, comparisons, seed=0, both=False):
+        path = tmp_path / f"verdicts-{seed}-{both}.jsonl"
+        journal_path = tmp_path / f"journal-{seed}-{both}"
+        with Running(Verdicts(verdict)) as url, Journal(journal_path, ASKING.identity, [RULE]) as journal:
+            judge = ServerJudge(ASKING, settings(url))
+            for _ in ask_all(judge, lambda: pair_questions(comparisons, seed, both=both), journal, hopeless=0):
+                pass
+            return write_verdicts(path, comparisons, journal), path
+
+    return run
+
+
+@pytest.fixture
+def pairs():
+    return [
+        Comparison((Message("user", f"Q{i}"),), ("x" * (1 + i % 7), "y" * (1 + i % 5)), i % 2, id=f"p{i}")
+        for i in range(35)
+    ]
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_a_judge_without_position_bias_agrees_in_any_order(both, judged, pairs):
+    counts, path = judged(longer, pairs, both=both)
+    margins = np.array([len(c.responses[c.preferred]) - len(c.responses[1 - c.preferred]) for c in pairs])
+    rewards = verdict_rewards(path, pairs)
+    assert (np.sign(rewards[:, 0] - rewards[:, 1]) == np.sign(margins)).all()
+    assert counts["undecided"] == (margins == 0).sum() and counts["without_verdict"] == 0
+    assert counts["consistent"] == (35 if both else 0) and counts["contradicting"] == 0
+
+
+def test_a_judge_that_sees_only_the_position_gets_one_half_when_asked_both_ways(judged, pairs):
+    counts, path = judged(lambda a, b: "[[A]]", pairs, both=True)
+    assert counts["contradicting"] == counts["undecided"] == 35
+    assert (verdict_rewards(path, pairs) == 0.5).all()
+
+
+def test_no_verdict_is_one_half_and_a_method_row_of_evaluation(judged, pairs):
+    counts, path = judged(lambda a, b: "I cannot say.", pairs)
+    assert counts["without_verdict"] == counts["undecided"] == 35
+    rewards = verdict_rewards(path, pairs)
+    told = preference_results({"judge": rewards}, np.arange(35), ["all"] * 35, 0, 100)["methods"][0]
+    assert told["accuracy"]["value"] == 0.5 and told["ties"] == 35
+
+
+def test_which_response_is_first_is_chance_by_seed_and_content():
+    many = [Comparison((Message("user", f"Q{i}"),), ("a", "b"), 0) for i in range(400)]
+    first = [q.key.response for q in pair_questions(many, 0)]
+    assert 150 < sum(first) < 250
+    assert first == [q.key.response for q in pair_questions(many, 0)]
+    assert first[::-1] == [q.key.response for q in pair_questions(many[::-1], 0)], "not by place in the file"
+    assert first != [q.key.response for q in pair_questions(many, 1)]
+    for question, comparison in zip(pair_questions(many, 0), many, strict=True):
+        assert question.first == comparison.responses[question.key.response]
+
+
+def test_the_last_verdict_counts():
+    assert read_verdict("At first [[A]], but no: [[ B ]]").rating == 0.0
+
+
+def test_what_is_not_a_pair_or_not_judged_is_refused(pairs, judged):
+    three = Comparison((Message("user", "Q"),), ("a", "b", "c"), 0, id="t")
+    with pytest.raises(InputError, match="comparison t: 3 responses"):
+        list(pair_questions([three], 0))
+    _, path = judged(longer, pairs[:5])
+    with pytest.raises(InputError, match="comparison p5: no verdict in the file"):
+        verdict_rewards(path, pairs)
