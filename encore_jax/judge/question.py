@@ -99,6 +99,7 @@ class Identity:
       prompt: `Prompt.digest`, or "" where no prompt is shown.
       decoding: settings of the decoding, as JSON values.
       label: what its ratings are called in reports: "human-rated", "judge-rated" or "model-rated".
+      scale: (lowest, highest) possible rating, of a prompt `Prompt.scale`.
     """
 
     kind: str
@@ -106,6 +107,7 @@ class Identity:
     prompt: str = ""
     decoding: Mapping[str, Any] = field(default_factory=dict)
     label: str = "judge-rated"
+    scale: tuple[float, float] = (0.0, 1.0)
 
 
 class Judge(Protocol):

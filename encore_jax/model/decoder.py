@@ -124,16 +124,23 @@ def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla", lora_s
       attention: implementation name.
       lora_scale: factor of low-rank updates that are among the parameters.
     """
-    apply = partial(_apply, params, lora_scale)
+    tree, branch, position, cos, sin = rows
+    apply = partial(apply_matrix, params, lora_scale)
     y_BSD = rms_norm(x_BSD, params["attn_norm"], cfg.norm_eps)
-    x_BSD = x_BSD + _attention(cfg, params, apply, y_BSD, rows, window, attention)
-    x_BSD = nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
+    q_BSNH, k_BSKH, v_BSKH = rotated_heads(cfg, params, apply, y_BSD, cos, sin)
+    out_BSNH = attend(q_BSNH, k_BSKH, v_BSKH, tree, branch, position, window, implementation=attention)
+    return after_attention(cfg, params, apply, x_BSD, out_BSNH)
+
+
+def after_attention(cfg, params, apply, x_BSD, out_BSNH):
+    """The rest of a layer: attention's output into the residual stream, then the MLP."""
+    out_BSNH = nn.with_logical_constraint(out_BSNH, ("batch", "seq", "act_heads", None))
+    x_BSD = nn.with_logical_constraint(x_BSD + apply("o", out_BSNH), ("batch", "seq", "act_embed"))
     y_BSD = rms_norm(x_BSD, params["mlp_norm"], cfg.norm_eps)
-    x_BSD = x_BSD + _mlp(apply, y_BSD)
-    return nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
+    return nn.with_logical_constraint(x_BSD + _mlp(apply, y_BSD), ("batch", "seq", "act_embed"))
 
 
-def _apply(params, lora_scale, name, x):
+def apply_matrix(params, lora_scale, name, x):
     """One matrix of the layer, with its low-rank update if it has one."""
     axes = INPUT_AXES[name]
     out = project(x, params[name], axes)
@@ -143,16 +150,13 @@ def _apply(params, lora_scale, name, x):
     return out
 
 
-def _attention(cfg, params, apply, y_BSD, rows, window, attention):
-    tree, branch, position, cos, sin = rows
+def rotated_heads(cfg, params, apply, y_BSD, cos, sin):
+    """Queries [B, S, N, H], keys and values [B, S, K, H] of the normed residual stream; queries and keys rotated."""
     q_BSNH, k_BSKH, v_BSKH = (_heads(params, apply, name, y_BSD) for name in "qkv")
     if cfg.qk_norm:
         q_BSNH = rms_norm(q_BSNH, params["q_norm"], cfg.norm_eps)
         k_BSKH = rms_norm(k_BSKH, params["k_norm"], cfg.norm_eps)
-    q_BSNH, k_BSKH = rotate(q_BSNH, cos, sin), rotate(k_BSKH, cos, sin)
-    out_BSNH = attend(q_BSNH, k_BSKH, v_BSKH, tree, branch, position, window, implementation=attention)
-    out_BSNH = nn.with_logical_constraint(out_BSNH, ("batch", "seq", "act_heads", None))
-    return apply("o", out_BSNH)
+    return rotate(q_BSNH, cos, sin), rotate(k_BSKH, cos, sin), v_BSKH
 
 
 def _heads(params, apply, name, y_BSD):
