@@ -45,7 +45,8 @@ class LocalJudge:
       lm_head: of a model that does not tie it to the embedding.
       dtype: compute type.
       buckets: lengths in tokens to which conversations (without instructions and rules) are padded.
-      tokens_per_step: about how many tokens go through the model at once, on all devices together.
+      tokens_per_step: about how many tokens go through the model at once, on all devices together; accelerators want
+        far more than the default, which is as fast as any on a CPU.
       window: questions drawn at once; more of them fill the steps better, and come back later.
       rows: the sharding of rows of a step, ``PartitionSpec(axes of the batch)`` on a mesh; every process then has to
         ask the same questions in the same order.
@@ -66,7 +67,7 @@ class LocalJudge:
         lm_head: jax.Array | None = None,
         dtype: Any = jnp.float32,
         buckets: Sequence[int] = BUCKETS,
-        tokens_per_step: int = 4096,
+        tokens_per_step: int = 1024,
         window: int = 4096,
         rows: NamedSharding | None = None,
         within: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
@@ -150,7 +151,7 @@ class LocalJudge:
             rows, keys = lay_out(trees, shape, self._per_step(shape))
             with self._within():
                 made = self._compute(
-                    self._params, self._head, self._root, self._place(rows), self._answers.ids, shape.block, shape.blocks
+                    self._params, self._head, self._root, self._place(rows), self._answers.ids, shape.prefix, shape.longest
                 )
             if pending is not None:
                 yield from self._read(*pending, asked)
@@ -219,8 +220,8 @@ def last_steps(waiting: dict[Shape, list[QuestionTree]], per_step: Callable[[Sha
 def _program(cfg: DecoderConfig, dtype: Any, rows: NamedSharding | None) -> Callable:
     """Parameters, LM head, root, rows and token ids ``[T]`` to log-probabilities ``[C, E, T]``, fp32."""
 
-    def compute(params, head, root: Root, rows: BranchRows, ids, block: int, blocks: int):
-        hidden = run_branches(cfg, params, root, rows, block, blocks, dtype)
+    def compute(params, head, root: Root, rows: BranchRows, ids, prefix: int, longest: int):
+        hidden = run_branches(cfg, params, root, rows, prefix, longest, dtype)
         logits = lm_logits(cfg, params, hidden, head)
         return jnp.take(logits, ids, axis=-1) - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
 

@@ -16,24 +16,18 @@ import numpy as np
 
 from encore_jax.model.branching import BranchRows
 
-WIDTHS = tuple(range(16, 257, 16))
-"""Block lengths in tokens to choose from; branches longer than the last get blocks of their own length."""
-SEEN_PER_MATRIX = 2000
-"""A block of so many tokens costs its own attention as much again as everything else (about, for small models)."""
-
-
 class Shape(NamedTuple):
-    """Static shape of a row: P tokens of prefix, R blocks of W tokens, E ends."""
+    """Static shape of a row: P tokens of prefix, then the branches' tokens, none longer than M, and E ends."""
 
     prefix: int
-    blocks: int
-    block: int
+    branches: int
+    longest: int
     ends: int
 
     @property
     def tokens(self) -> int:
         """Length of the row."""
-        return self.prefix + self.blocks * self.block
+        return self.prefix + self.branches
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,48 +76,17 @@ def shape_of(tree: QuestionTree, buckets: Sequence[int]) -> Shape | None:
     prefix = next((size for size in sorted(buckets) if size >= len(tree.prefix)), None)
     if prefix is None:
         return None
-    width, blocks = best_blocks(tuple(map(len, tree.branches)))
-    return Shape(prefix, blocks, width, round_up(len(tree.branches)))
-
-
-@functools.lru_cache(maxsize=4096)
-def best_blocks(lengths: tuple[int, ...]) -> tuple[int, int]:
-    """Block length W and number R (rounded up) that hold the branches at the least cost.
-
-    >>> best_blocks((30, 30, 30, 30))
-    (64, 2)
-    """
-    longest = max(lengths)
-    widths = [width for width in WIDTHS if width >= longest] or [-(-longest // 16) * 16]
-    choices = [(width, round_up(len(pack(lengths, width)))) for width in widths]
-    return min(choices, key=lambda choice: choice[0] * choice[1] * (1 + choice[0] / SEEN_PER_MATRIX))
-
-
-def pack(lengths: Sequence[int], width: int) -> list[list[int]]:
-    """First-fit decreasing: which branches each block holds.
-
-    >>> pack((3, 7, 5, 2), 10)
-    [[1, 0], [2, 3]]
-    """
-    blocks: list[list[int]] = []
-    room: list[int] = []
-    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        slot = next((b for b, free in enumerate(room) if free >= lengths[i]), len(room))
-        if slot == len(room):
-            blocks.append([])
-            room.append(width)
-        blocks[slot].append(i)
-        room[slot] -= lengths[i]
-    return blocks
+    lengths = [len(branch) for branch in tree.branches]
+    return Shape(prefix, round_up(sum(lengths)), round_up(max(lengths)), round_up(len(lengths)))
 
 
 def round_up(count: int) -> int:
-    """To three significant bits: few different numbers, at most a fifth too many.
+    """To five significant bits (from 16 up, a multiple of 16): few different numbers, little padding.
 
-    >>> [round_up(n) for n in (1, 7, 9, 23, 100)]
-    [1, 7, 10, 24, 112]
+    >>> [round_up(n) for n in (1, 33, 250, 2428)]
+    [16, 48, 256, 2432]
     """
-    step = 1 << max(0, count.bit_length() - 3)
+    step = max(16, 1 << max(0, count.bit_length() - 5))
     return -(-count // step) * step
 
 
@@ -147,11 +110,9 @@ def lay_out(trees: Sequence[QuestionTree], shape: Shape, rows: int) -> tuple[Bra
     for c, tree in enumerate(trees):
         root[c] = tree.root
         write(c, 0, tree.prefix, 0, tree.root)
-        lengths = [len(b) for b in tree.branches]
-        for b, members in enumerate(pack(lengths, shape.block)):
-            cursor = shape.prefix + b * shape.block
-            for i in members:
-                write(c, cursor, tree.branches[i], i + 1, tree.root + len(tree.prefix))
-                cursor += lengths[i]
-                ends[c, i], keys[c, i] = cursor - 1, tree.keys[i]
+        cursor = shape.prefix
+        for i, tokens in enumerate(tree.branches):
+            write(c, cursor, tokens, i + 1, tree.root + len(tree.prefix))
+            cursor += len(tokens)
+            ends[c, i], keys[c, i] = cursor - 1, tree.keys[i]
     return BranchRows(grid["tokens"], branch, grid["position"], root, ends), keys

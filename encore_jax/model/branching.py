@@ -1,22 +1,24 @@
 """Many short branches after one prefix: K questions about one conversation, without attention over each other's keys.
 
-In a row of packed branches every branch would look at the masked keys of all others. Here a row is laid out as
+In a row of packed branches every query would look at the masked keys of all branches before it. Here a row is laid out as
 
-    [ prefix: P tokens | block: W tokens | ... | block: W tokens ]        S = P + R W tokens
+    [ prefix: P tokens | branch | branch | ... | padding ]        S tokens, the longest branch at most M
 
-with whole branches packed into R blocks. Tokens of the prefix see the prefix, tokens of a block see the prefix and
-their own branch, so a query meets P + W keys and not S. Norms, projections and MLP run over the whole row at once.
-Before all prefixes there may lie a root, common to all rows: it is run once (`run_root`), and its keys and values are
-kept. Only the last token of each branch is wanted, so the last layer computes no more than that needs.
+and a piece of queries meets the prefix's keys and those of the piece itself and of the M tokens before it, among which
+its own branches begin: about P + M of them and not S. Norms, projections and MLP run over the whole row at once. Before
+all prefixes there may lie a root, common to all rows: it is run once (`run_root`), and its keys and values are kept.
+Only the last token of each branch is wanted, so the last layer computes no more than that needs.
 
 Exact: the result is that of every path (root, prefix, branch) run alone. Inference only.
 
-Shape letters: C rows, S positions, R blocks of W tokens, E ends, P0 tokens of the root, P of the prefix, T = P0 + P
-keys that all of a row may see, D width, L layers, N query heads, K key-value heads, G = N / K, H head dimension.
+Shape letters: C rows, S positions, E ends, Q queries of a piece, P0 tokens of the root, P of the prefix, T = P0 + P keys
+that all of a row may see, U other keys of a piece, D width, L layers, N query heads, K key-value heads, G = N / K, H
+head dimension.
 """
 
 from __future__ import annotations
 
+import functools
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -34,8 +36,8 @@ from encore_jax.model.rope import rotation
 HIDDEN = jnp.finfo(jnp.float32).min
 FAR = jnp.iinfo(jnp.int32).max
 """Position of keys that nobody may see."""
-MOST_QUERIES = 128
-"""Queries of the prefix whose scores are held at once."""
+QUERIES, MOST_PIECES = 128, 24
+"""Queries of a row whose scores are held at once; pieces are unrolled, so their number is bounded."""
 
 
 class Root(NamedTuple):
@@ -80,7 +82,7 @@ def run_root(cfg: DecoderConfig, params: Any, tokens: Int[Array, " P0"], dtype: 
 
 
 def run_branches(
-    cfg: DecoderConfig, params: Any, root: Root, rows: BranchRows, block: int, blocks: int, dtype: Any = jnp.float32
+    cfg: DecoderConfig, params: Any, root: Root, rows: BranchRows, prefix: int, longest: int, dtype: Any = jnp.float32
 ) -> Float[Array, "C E D"]:
     """Hidden states after the final norm at the branches' ends.
 
@@ -88,10 +90,10 @@ def run_branches(
       params: the backbone's.
       root: from `run_root` with the same parameters and type.
       rows: see `BranchRows`.
-      block, blocks: W and R (static); the first S - R W tokens of a row are its prefix.
+      prefix: P, places at the row's beginning that hold the prefix and its padding (static).
+      longest: M, no branch has more tokens (static).
       dtype: compute type; products accumulate in fp32, norms, rotations and softmax are fp32.
     """
-    prefix = rows.tokens.shape[1] - block * blocks
     windows = _windows(cfg)
     shared = jnp.arange(root.k.shape[1], dtype=jnp.int32)[None]
     key_position = jnp.concatenate(
@@ -104,7 +106,7 @@ def run_branches(
     cos, sin = rotation(rows.position, cfg)
 
     def heads(index, x):
-        """This layer's weights, its queries, and keys and values: of what a row shares, and of its blocks."""
+        """This layer's weights and queries, the keys and values of what a row shares, and those of the row."""
         take = partial(lax.dynamic_index_in_dim, index=index, keepdims=False)
         weights = jax.tree.map(take, params["layers"])
         apply = partial(apply_matrix, weights, 0.0)
@@ -112,36 +114,32 @@ def run_branches(
         q, *kv = rotated_heads(cfg, weights, apply, y, cos, sin)
         before = (jnp.broadcast_to(take(a)[None], (len(x), *a.shape[1:])) for a in root)
         common = [jnp.concatenate([a, b[:, :prefix]], axis=1) for a, b in zip(before, kv, strict=True)]
-        return weights, apply, q, common, [b[:, prefix:] for b in kv], windows[index]
-
-    def of_blocks(q, common, kv, window):
-        """Attention of the blocks' tokens, one block after the other, so that their scores stay small."""
-        own = (q[:, prefix:], *kv, rows.position[:, prefix:], rows.branch[:, prefix:])
-
-        def one(part):
-            q, k, v, position, branch = part
-            return _attend(q, *common, key_position, position, window, (k, v, branch))
-
-        out = lax.map(one, _in_pieces(own, blocks))
-        return jnp.moveaxis(out, 0, 1).reshape(len(q), blocks * block, *q.shape[2:])
+        return weights, apply, q, common, kv, windows[index]
 
     def of_prefix(q, common, window):
-        out = lax.map(
-            lambda part: _attend(part[0], *common, key_position, part[1], window),
-            _in_pieces((q[:, :prefix], rows.position[:, :prefix]), _pieces(prefix)),
-        )
-        return jnp.moveaxis(out, 0, 1).reshape(len(q), prefix, *q.shape[2:])
+        parts = []
+        for first, last in _pieces(0, prefix):
+            parts.append(_attend(q[:, first:last], *common, key_position, rows.position[:, first:last], window))
+        return jnp.concatenate(parts, axis=1)
+
+    def of_branches(q, common, kv, window):
+        parts = []
+        for first, last in _pieces(prefix, rows.tokens.shape[1]):
+            at, near = slice(first, last), slice(max(prefix, first - longest), last)
+            own = (*(a[:, near] for a in kv), _own(rows, at, near, window))
+            parts.append(_attend(q[:, at], *common, key_position, rows.position[:, at], window, own))
+        return jnp.concatenate(parts, axis=1)
 
     def layer(index, x):
         weights, apply, q, common, kv, window = heads(index, x)
-        out = jnp.concatenate([of_prefix(q, common, window), of_blocks(q, common, kv, window)], axis=1)
+        out = jnp.concatenate([of_prefix(q, common, window), of_branches(q, common, kv, window)], axis=1)
         return after_attention(cfg, weights, apply, x, out)
 
     x = jnp.take(params["embed"], rows.tokens, axis=0).astype(dtype)
     x = nn.with_logical_constraint(x, ("batch", "seq", "act_embed"))
     x = lax.fori_loop(0, cfg.layers - 1, layer, x)
     weights, apply, q, common, kv, window = heads(cfg.layers - 1, x)
-    out = of_blocks(q, common, kv, window)
+    out = of_branches(q, common, kv, window)
     x = jnp.take_along_axis(x, rows.ends[:, :, None], axis=1)
     out = jnp.take_along_axis(out, (rows.ends - prefix)[:, :, None, None], axis=1)
     return rms_norm(after_attention(cfg, weights, apply, x, out), params["final_norm"], cfg.norm_eps)
@@ -152,21 +150,25 @@ def _windows(cfg: DecoderConfig) -> jax.Array:
     return jnp.asarray(cfg.windows or (0,) * cfg.layers, jnp.int32)
 
 
-def _in_pieces(arrays, n: int):
-    """Each array ``[C, n Q, ...]`` as ``[n, C, Q, ...]``."""
-    return tuple(jnp.moveaxis(a.reshape(len(a), n, -1, *a.shape[2:]), 1, 0) for a in arrays)
+def _pieces(start: int, stop: int) -> list[tuple[int, int]]:
+    """Nearly equal pieces (first, last) of a row."""
+    count = min(MOST_PIECES, -(-(stop - start) // QUERIES))
+    cuts = [start + (stop - start) * i // count for i in range(count + 1)]
+    return list(zip(cuts, cuts[1:], strict=False))
 
 
-def _pieces(length: int) -> int:
-    """The fewest equal pieces of at most `MOST_QUERIES` tokens."""
-    return next(n for n in range(-(-length // MOST_QUERIES), length + 1) if length % n == 0)
+def _own(rows: BranchRows, at: slice, near: slice, window):
+    """Which keys of a stretch lie on the queries' own branches, ``[C, Q, U]``."""
+    back = rows.position[:, at, None] - rows.position[:, None, near]
+    same = rows.branch[:, at, None] == rows.branch[:, None, near]
+    return same & (back >= 0) & ((back < window) | (window == 0))
 
 
 def _attend(q_CQNH, k_CTKH, v_CTKH, key_position_CT, position_CQ, window, own=None):
-    """Attention of Q queries over keys no later than they are, and over the keys of their own branch in their block.
+    """Attention of Q queries over keys no later than they are, and over their own branches.
 
     Args:
-      own: keys and values ``[C, Q, K, H]`` and branches ``[C, Q]`` of the queries' block.
+      own: keys and values ``[C, U, K, H]`` and which of them each query may see, ``[C, Q, U]``.
     """
     c, q, n, h = q_CQNH.shape
     heads = k_CTKH.shape[2]
@@ -175,16 +177,15 @@ def _attend(q_CQNH, k_CTKH, v_CTKH, key_position_CT, position_CQ, window, own=No
     seen_CQT = (back_CQT >= 0) & ((back_CQT < window) | (window == 0))
     parts = [(_scores(q_CQKGH, k_CTKH, seen_CQT), v_CTKH)]
     if own is not None:
-        k_CQKH, v_CQKH, branch_CQ = own
-        back_CQQ = position_CQ[:, :, None] - position_CQ[:, None]
-        at_Q = jnp.arange(q)
-        seen_CQQ = (branch_CQ[:, :, None] == branch_CQ[:, None]) & (at_Q[:, None] >= at_Q[None])[None]
-        parts.append((_scores(q_CQKGH, k_CQKH, seen_CQQ & ((back_CQQ < window) | (window == 0))), v_CQKH))
-    highest = jnp.max(jnp.stack([score.max(-1) for score, _ in parts]), axis=0)[..., None]
-    weights = [(jnp.exp(score - highest), v) for score, v in parts]
-    total = sum(weight.sum(-1, keepdims=True) for weight, _ in weights)
-    out = sum(_dot("CKGQT,CTKH->CKGQH", weight.astype(v.dtype), v) for weight, v in weights) / total
-    return jnp.moveaxis(out, 3, 1).reshape(c, q, n, h).astype(q_CQNH.dtype)
+        k_CUKH, v_CUKH, seen_CQU = own
+        parts.append((_scores(q_CQKGH, k_CUKH, seen_CQU), v_CUKH))
+    highest = functools.reduce(jnp.maximum, (score.max(-1, keepdims=True) for score, _ in parts))
+    out_CKGQH, total = 0.0, 0.0
+    for score, v in parts:
+        weight = jnp.exp(score - highest)
+        total += weight.sum(-1, keepdims=True)
+        out_CKGQH += _dot("CKGQT,CTKH->CKGQH", weight.astype(v.dtype), v)
+    return jnp.moveaxis(out_CKGQH / total, 3, 1).reshape(c, q, n, h).astype(q_CQNH.dtype)
 
 
 def _scores(q_CQKGH, k_CTKH, seen_CQT):
