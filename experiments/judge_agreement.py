@@ -22,7 +22,16 @@ import numpy as np
 from absl import logging
 
 from encore_jax.composition import rating_entropy
-from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL, RatedResponse, SkipCounter, locate, member, read_openai_rbr, wheel
+from encore_jax.data import (
+    SMOLLM2_GGUF,
+    SMOLLM2_WHEEL,
+    RatedResponse,
+    SkipCounter,
+    locate,
+    member,
+    read_openai_rbr,
+    wheel,
+)
 from encore_jax.data.atomic import atomic_path
 from encore_jax.errors import InputError
 from encore_jax.evaluate.agreement import agreement, auc, krippendorff_alpha, rating_histogram, share_decided
@@ -45,7 +54,11 @@ def main(given: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     answers = ask(judge, records, pool, out / "answers.jsonl")
     result = measure(records, pool, answers, judge.identity.scale)
-    result = {"label": "judge-rated against human-rated", "model": judge.identity.model, "prompt": given.prompt} | result
+    result = {
+        "label": "judge-rated against human-rated",
+        "model": judge.identity.model,
+        "prompt": given.prompt,
+    } | result
     for name, text in (("agreement.json", json.dumps(result, indent=1)), ("agreement.md", table(result))):
         with atomic_path(out / name) as temporary:
             temporary.write_text(text + "\n")
@@ -55,7 +68,9 @@ def main(given: argparse.Namespace) -> None:
 def read(folder: Path, pool: RulePool) -> list[RatedResponse]:
     """Human-rated responses of both files; what is skipped is counted."""
     skips = SkipCounter()
-    records = [r for name in ("train", "test") for r in read_openai_rbr(folder / f"{name}.jsonl", pool=pool, skips=skips)]
+    records = [
+        r for name in ("train", "test") for r in read_openai_rbr(folder / f"{name}.jsonl", pool=pool, skips=skips)
+    ]
     logging.info("%d responses; %s", len(records), skips)
     return records
 
@@ -105,6 +120,7 @@ def ask(judge, records: list[RatedResponse], pool: RulePool, path: Path) -> dict
 
 def measure(records: list[RatedResponse], pool: RulePool, answers: dict[Key, dict], scale: tuple[float, float]) -> dict:
     """Agreement per rule and over all."""
+
     def of(record, field):
         conversation = conversation_id(record.prompt, [record.response])
         row = [answers[Key(conversation, 0, name)][field] for name in pool.names]
@@ -158,7 +174,9 @@ def table(result: dict) -> str:
     rows = [["rule", *columns.values()], ["---"] * (1 + len(columns))]
     rows += [[rule["rule"], *(cell(rule[name]) for name in columns)] for rule in result["rules"]]
     rows.append(["mean", *(cell(result["mean"].get(name, "")) for name in columns)])
-    title = f"{result['model']}, prompt {result['prompt']}, {result['responses']} responses, answers {result['answers']}"
+    title = (
+        f"{result['model']}, prompt {result['prompt']}, {result['responses']} responses, answers {result['answers']}"
+    )
     return f"{result['label']}: {title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -151,7 +151,13 @@ class LocalJudge:
             rows, keys = lay_out(trees, shape, self._per_step(shape))
             with self._within():
                 made = self._compute(
-                    self._params, self._head, self._root, self._place(rows), self._answers.ids, shape.prefix, shape.longest
+                    self._params,
+                    self._head,
+                    self._root,
+                    self._place(rows),
+                    self._answers.ids,
+                    shape.prefix,
+                    shape.longest,
                 )
             if pending is not None:
                 yield from self._read(*pending, asked)

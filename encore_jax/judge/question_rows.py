@@ -16,6 +16,7 @@ import numpy as np
 
 from encore_jax.model.branching import BranchRows
 
+
 class Shape(NamedTuple):
     """Static shape of a row: P tokens of prefix, then the branches' tokens, none longer than M, and E ends."""
 

@@ -57,9 +57,7 @@ def _compare(judge, theirs, name: str, conversations: int, sample: int, given) -
     pool = RulePool.from_yaml(name) if Path(name).exists() else RulePool.shipped(name)
     questions, rng = _questions(given.pairs, pool, conversations), np.random.default_rng(0)
     sampled = [
-        i * len(pool) + int(k)
-        for i in range(conversations)
-        for k in np.sort(rng.permutation(len(pool))[:sample])
+        i * len(pool) + int(k) for i in range(conversations) for k in np.sort(rng.permutation(len(pool))[:sample])
     ]
     prepared = theirs([questions[i] for i in sampled])
     list(judge.answers(questions)), prepared(2)  # warm-up, of ours with compilation
