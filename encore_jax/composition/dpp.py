@@ -1,7 +1,8 @@
 """Choosing K diverse rules out of M: determinantal point processes on the Gram matrix of their ratings.
 
-A set S of rules is as likely as the determinant of its part of the Gram matrix, P(S) ∝ det(L_S): the squared volume that
-the rules' rating vectors span. Rules that are rated alike add none, so a large determinant means little redundancy.
+A set S of rules is as likely as the determinant of its part of the Gram matrix, P(S) ∝ det(L_S): the squared volume
+that the rules' rating vectors span. Rules that are rated alike add none, so a large determinant means little
+redundancy.
 
     greedy MAP   adds the rule with the largest gain log det(L_{S+i}) - log det(L_S), by a Cholesky factor that grows by
                  one row a step (Chen, Zhang, Zhou 2018, arXiv 1709.05135): O(M K) a step

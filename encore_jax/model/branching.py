@@ -1,6 +1,7 @@
 """Many short branches after one prefix: K questions about one conversation, without attention over each other's keys.
 
-In a row of packed branches every query would look at the masked keys of all branches before it. Here a row is laid out as
+In a row of packed branches every query would look at the masked keys of all branches before it. Here a row is laid out
+as
 
     [ prefix: P tokens | branch | branch | ... | padding ]        S tokens, the longest branch at most M
 
@@ -11,9 +12,9 @@ Only the last token of each branch is wanted, so the last layer computes no more
 
 Exact: the result is that of every path (root, prefix, branch) run alone. Inference only.
 
-Shape letters: C rows, S positions, E ends, Q queries of a piece, P0 tokens of the root, P of the prefix, T = P0 + P keys
-that all of a row may see, U other keys of a piece, D width, L layers, N query heads, K key-value heads, G = N / K, H
-head dimension.
+Shape letters: C rows, S positions, E ends, Q queries of a piece, P0 tokens of the root, P of the prefix, T = P0 + P
+keys that all of a row may see, U other keys of a piece, D width, L layers, N query heads, K key-value heads, G = N / K,
+H head dimension.
 """
 
 from __future__ import annotations
