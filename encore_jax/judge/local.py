@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.interop.tokenizer import render, template_digest
+from encore_jax.interop.tokenizer import render_prompts, template_digest
 from encore_jax.judge.answer_tokens import AnswerTokens, answer_tokens
 from encore_jax.judge.prompts import Prompt
 from encore_jax.judge.question import Answer, Identity, Question, Status
@@ -88,7 +88,7 @@ class LocalJudge:
             raise InputError("the model has no LM head", where="local judge", fix="load it with lm_head=True")
         self._root_tokens = root_tokens(tokenizer, prompt)
         with within():
-            self._root = _root_program(cfg, dtype, rows)(params, jnp.asarray(self._root_tokens))
+            self._root = _root_program(cfg, dtype, rows)(params, self._root_tokens)
         self.identity = Identity(
             kind="local",
             model=model,
@@ -134,7 +134,7 @@ class LocalJudge:
             groups.setdefault((q.prompt, q.response), []).append(number)
         for (prompt, response), numbers in groups.items():
             chats = [self._prompt.messages(prompt, response, drawn[i].rule) for i in numbers]
-            yield make_tree([render(self._tokenizer, chat) for chat in chats], numbers, self._root_tokens)
+            yield make_tree(render_prompts(self._tokenizer, chats), numbers, self._root_tokens)
 
     def _per_step(self, shape: Shape) -> int:
         """C, rows of a step: as many as the budget allows, evenly over the devices."""
@@ -150,15 +150,8 @@ class LocalJudge:
         for trees, shape in steps:
             rows, keys = lay_out(trees, shape, self._per_step(shape))
             with self._within():
-                made = self._compute(
-                    self._params,
-                    self._head,
-                    self._root,
-                    self._place(rows),
-                    self._answers.ids,
-                    shape.prefix,
-                    shape.longest,
-                )
+                placed, ids = self._place(rows), self._answers.ids
+                made = self._compute(self._params, self._head, self._root, placed, ids, shape.prefix, shape.longest)
             if pending is not None:
                 yield from self._read(*pending, asked)
             pending = made, keys
@@ -193,10 +186,9 @@ def read_answer(logprobs: np.ndarray, tokens: AnswerTokens, answers: int) -> Ans
 def root_tokens(tokenizer, prompt: Prompt) -> np.ndarray:
     """What questions begin with whatever the conversation is: the instructions. May be empty."""
     rule = Rule("any", "Any.")
-    shown = [
-        np.asarray(render(tokenizer, prompt.messages([Message(*first), Message("user", "c")], "d", rule)), np.int32)
-        for first in (("user", "a"), ("system", "b"), ("assistant", "."), ("user", "(1"))
-    ]
+    firsts = (("user", "a"), ("system", "b"), ("assistant", "."), ("user", "(1"))
+    chats = [prompt.messages([Message(*first), Message("user", "c")], "d", rule) for first in firsts]
+    shown = [np.asarray(ids, np.int32) for ids in render_prompts(tokenizer, chats)]
     return shown[0][: min(agree(shown[0], other) for other in shown[1:])]
 
 

@@ -1,8 +1,8 @@
 """Questions as token rows of static shape: one conversation, all questions about it behind it.
 
 The questions about one conversation begin alike and differ from the rule on. What they share is the prefix, what
-follows is one branch each. Rows are laid out as `encore_jax.model.branching` reads them; several go through the model in a
-step, and every step has one of few shapes, so that programs are compiled once.
+follows is one branch each. Rows are laid out as `encore_jax.model.branching` reads them; several go through the model
+in a step, and every step has one of few shapes, so that programs are compiled once.
 """
 
 from __future__ import annotations

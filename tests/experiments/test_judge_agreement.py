@@ -37,7 +37,7 @@ def given(fixtures, tmp_path):
 
 
 def run(given, monkeypatch, judge):
-    monkeypatch.setattr(judge_agreement, "load_judge", lambda model, prompt: judge)
+    monkeypatch.setattr(judge_agreement, "load_local_judge", lambda model, prompt: judge)
     judge_agreement.main(given)
     return json.loads((judge_agreement.Path(given.out) / "agreement.json").read_text())
 
