@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 PAIRS ?= pairs.jsonl
 QUICKSTART := -m experiments.run --config=experiments/configs/quickstart.py
 
-.PHONY: quickstart test test-slow test-parity test-gpu aot bench-forward bench-train bench-serving bench-import goldens docs lint readme clean
+.PHONY: quickstart test test-slow test-parity test-gpu aot bench-forward bench-train bench-serving bench-import bench-judge goldens docs lint readme clean
 
 quickstart: $(VENV)/.core  ## ENCORE on real human ratings, with report: runs/quickstart/report.html
 	$(BIN)/python $(QUICKSTART)
@@ -45,6 +45,9 @@ bench-import: $(VENV)/.core  ## peak host memory of importing an 8B checkpoint (
 
 bench-forward: $(VENV)/.parity  ## forward tokens/s beside transformers
 	$(BIN)/python -m experiments.benchmarks.forward_throughput
+
+bench-judge: $(VENV)/.parity  ## the local judge's ratings/s beside transformers, on PAIRS=FILE
+	$(BIN)/python -m experiments.benchmarks.judge_throughput --pairs=$(PAIRS)
 
 goldens: $(VENV)/.parity  ## makes tests/goldens/*.npz anew
 	$(BIN)/python tests/goldens/make_goldens.py

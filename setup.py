@@ -11,6 +11,7 @@ CORE = [
     "jax>=0.10,<0.11",
     "jaxtyping>=0.3",
     "jinja2>=3.1",
+    "krippendorff>=0.8",
     "matplotlib>=3.9",
     "ml_collections>=1.1",
     "numpy>=2.0",

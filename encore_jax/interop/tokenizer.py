@@ -155,24 +155,42 @@ def render(
     Raises:
       InputError: the tokenizer has no chat template, or the template refuses the messages.
     """
+    turns = _turns(messages)
+    if response is not None:
+        turns.append({"role": "assistant", "content": response})
+    return _apply(tokenizer, [turns], generation=response is None)[0]
+
+
+def render_prompts(
+    tokenizer: PreTrainedTokenizerBase, chats: Iterable[Iterable[Mapping[str, str] | Any]]
+) -> list[list[int]]:
+    """``render(tokenizer, chat)`` of many chats in one call, several times as fast.
+
+    Raises:
+      InputError: as ``render``.
+    """
+    return _apply(tokenizer, [_turns(chat) for chat in chats], generation=True)
+
+
+def _turns(messages: Iterable[Mapping[str, str] | Any]) -> list[dict[str, str]]:
+    return [dict(m) if isinstance(m, Mapping) else {"role": m.role, "content": m.content} for m in messages]
+
+
+def _apply(tokenizer: PreTrainedTokenizerBase, chats: list[list[dict[str, str]]], generation: bool) -> list[list[int]]:
     if not tokenizer.chat_template:
         raise InputError("the tokenizer has no chat template", where="tokenizer",
                          fix="use an instruction-tuned model, or set tokenizer.chat_template")  # fmt: skip
-    turns = [dict(m) if isinstance(m, Mapping) else {"role": m.role, "content": m.content} for m in messages]
-    if response is not None:
-        turns.append({"role": "assistant", "content": response})
     import jinja2
 
     try:
-        ids = tokenizer.apply_chat_template(
-            turns, tokenize=True, add_generation_prompt=response is None, return_dict=False,
-            date_string=DATE_STRING,
-        )  # fmt: skip
+        rendered = tokenizer.apply_chat_template(
+            chats, tokenize=True, add_generation_prompt=generation, return_dict=False, date_string=DATE_STRING
+        )
     except jinja2.exceptions.TemplateError as error:
-        roles = " ".join(turn["role"] for turn in turns)
+        roles = "; ".join(dict.fromkeys(" ".join(turn["role"] for turn in turns) for turns in chats))
         raise InputError(f"the chat template refuses these roles ({roles}): {error}",
                          where="messages") from error  # fmt: skip
-    return list(ids)
+    return [list(ids) for ids in rendered]
 
 
 def template_digest(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -79,11 +79,9 @@ class Backbone(nn.Module):
 
         # Looked up where the table's columns lie, then moved to where the rows do: else XLA would gather everything.
         tokens = nn.with_logical_constraint(tokens, ("lookup_batch", "seq"))
-        x_BSD = jnp.take(embed_VD, tokens, axis=0).astype(self.dtype)
+        x_BSD = embedded(cfg, {"embed": embed_VD}, tokens, self.dtype)
         x_BSD = nn.with_logical_constraint(x_BSD, ("lookup_batch", "seq", "embed"))
         x_BSD = nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
-        if cfg.embed_scale != 1:
-            x_BSD = x_BSD * jnp.asarray(cfg.embed_scale, x_BSD.dtype)
         rows = (tree, branch, position, *rotation(position, cfg))
         windows = jnp.asarray(cfg.windows, jnp.int32) if cfg.windows else None
         layers = nn.scan(
@@ -126,12 +124,20 @@ def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla", lora_s
       attention: implementation name.
       lora_scale: factor of low-rank updates that are among the parameters.
     """
-    apply = partial(_apply, params, lora_scale)
+    tree, branch, position, cos, sin = rows
+    apply = partial(apply_matrix, params, lora_scale)
+    y_BSD = layer_norm(cfg, params, "attn_norm", x_BSD)
+    q_BSNH, k_BSKH, v_BSKH = rotated_heads(cfg, params, apply, y_BSD, cos, sin)
+    rows = (tree, branch, position, window)
+    out_BSNH = attend(q_BSNH, k_BSKH, v_BSKH, *rows, cap=cfg.attention_cap, implementation=attention)
+    return after_attention(cfg, params, apply, x_BSD, out_BSNH)
 
-    def norm(name, x):
-        return rms_norm(x, params[name], cfg.norm_eps, cfg.norm_offset)
 
-    out_BSD = _attention(cfg, params, apply, norm("attn_norm", x_BSD), rows, window, attention)
+def after_attention(cfg, params, apply, x_BSD, out_BSNH):
+    """The rest of a layer: attention's output into the residual stream, then the MLP."""
+    norm = partial(layer_norm, cfg, params)
+    out_BSNH = nn.with_logical_constraint(out_BSNH, ("batch", "seq", "act_heads", None))
+    out_BSD = apply("o", out_BSNH)
     x_BSD = x_BSD + (norm("attn_post_norm", out_BSD) if cfg.post_norms else out_BSD)
     x_BSD = nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
     out_BSD = _mlp(cfg, apply, norm("mlp_norm", x_BSD))
@@ -139,7 +145,18 @@ def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla", lora_s
     return nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
 
 
-def _apply(params, lora_scale, name, x):
+def layer_norm(cfg, params, name, x):
+    """A norm of the parameters by its name."""
+    return rms_norm(x, params[name], cfg.norm_eps, cfg.norm_offset)
+
+
+def embedded(cfg, params, tokens, dtype):
+    """Rows of the embedding, on the model's scale."""
+    x = jnp.take(params["embed"], tokens, axis=0).astype(dtype)
+    return x if cfg.embed_scale == 1 else x * jnp.asarray(cfg.embed_scale, dtype)
+
+
+def apply_matrix(params, lora_scale, name, x):
     """One matrix of the layer, with its low-rank update if it has one."""
     axes = INPUT_AXES[name]
     out = project(x, params[name], axes)
@@ -149,19 +166,15 @@ def _apply(params, lora_scale, name, x):
     return out
 
 
-def _attention(cfg, params, apply, y_BSD, rows, window, attention):
-    tree, branch, position, cos, sin = rows
+def rotated_heads(cfg, params, apply, y_BSD, cos, sin):
+    """Queries [B, S, N, H], keys and values [B, S, K, H] of the normed residual stream; queries and keys rotated."""
     q_BSNH, k_BSKH, v_BSKH = (_heads(params, apply, name, y_BSD) for name in "qkv")
     if cfg.qk_norm:
-        q_BSNH = rms_norm(q_BSNH, params["q_norm"], cfg.norm_eps, cfg.norm_offset)
-        k_BSKH = rms_norm(k_BSKH, params["k_norm"], cfg.norm_eps, cfg.norm_offset)
+        q_BSNH, k_BSKH = layer_norm(cfg, params, "q_norm", q_BSNH), layer_norm(cfg, params, "k_norm", k_BSKH)
     q_BSNH, k_BSKH = rotate(q_BSNH, cos, sin), rotate(k_BSKH, cos, sin)
     if cfg.query_scale not in (0, cfg.head_dim):  # attention itself divides by the square root of H
         q_BSNH = q_BSNH * jnp.asarray((cfg.head_dim / cfg.query_scale) ** 0.5, q_BSNH.dtype)
-    rows = (tree, branch, position, window)
-    out_BSNH = attend(q_BSNH, k_BSKH, v_BSKH, *rows, cap=cfg.attention_cap, implementation=attention)
-    out_BSNH = nn.with_logical_constraint(out_BSNH, ("batch", "seq", "act_heads", None))
-    return apply("o", out_BSNH)
+    return q_BSNH, k_BSKH, v_BSKH
 
 
 def _heads(params, apply, name, y_BSD):

@@ -13,6 +13,7 @@ from encore_jax.interop.tokenizer import (
     DATE_STRING,
     load_tokenizer,
     render,
+    render_prompts,
     template_digest,
     tokenizer_from_gguf,
 )
@@ -148,6 +149,12 @@ def test_the_prompt_is_a_prefix_and_messages_may_be_objects():
     assert whole[: len(prompt)] == prompt
     assert render(tokenizer, [Turn(**t) for t in turns]) == prompt
     assert all(isinstance(i, int) for i in prompt)
+
+
+def test_many_prompts_at_once_are_the_same_as_one_by_one():
+    tokenizer = tokenizer_from_gguf(tiny_metadata("smollm"))
+    chats = [[{"role": "user", "content": text}] for text in TEXTS]
+    assert render_prompts(tokenizer, chats) == [render(tokenizer, chat) for chat in chats]
 
 
 def test_todays_date_never_enters():

