@@ -10,13 +10,8 @@ _EXAMPLE = re.compile(r"^( *)>>> .*(?:\n(?! *$).*)*", re.MULTILINE)
 def fenced(text: str) -> str:
     """Puts fences around every example, up to the next blank line.
 
-    >>> print(fenced("Adds.\\n\\n>>> 1 + 1\\n2"))
-    Adds.
-    <BLANKLINE>
-    ```pycon
-    >>> 1 + 1
-    2
-    ```
+    >>> fenced("Adds. >>> no").count("`"), fenced(">>> 1 + 1").splitlines()
+    (0, ['```pycon', '>>> 1 + 1', '```'])
     """
     return _EXAMPLE.sub(lambda found: f"{found[1]}```pycon\n{found[0]}\n{found[1]}```", text)
 
