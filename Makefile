@@ -9,7 +9,8 @@ PYTEST := $(BIN)/python -m pytest
 PAIRS ?= pairs.jsonl
 QUICKSTART := -m experiments.run --config=experiments/configs/quickstart.py
 
-.PHONY: quickstart test test-slow test-parity test-gpu aot bench-forward bench-train bench-serving bench-import bench-judge goldens docs lint readme clean
+.PHONY: quickstart test test-slow test-parity test-gpu aot goldens docs lint readme clean
+.PHONY: bench-forward bench-train bench-serving bench-import bench-export bench-judge
 
 quickstart: $(VENV)/.core  ## ENCORE on real human ratings, with report: runs/quickstart/report.html
 	$(BIN)/python $(QUICKSTART)
@@ -42,6 +43,9 @@ bench-serving: $(VENV)/.test  ## the server under 64 clients beside the batch sc
 
 bench-import: $(VENV)/.core  ## peak host memory of importing an 8B checkpoint (writes 15 GB to /tmp)
 	$(BIN)/python -m experiments.benchmarks.import_memory
+
+bench-export: $(VENV)/.core  ## peak host memory of exporting a model of the 8B's widths (writes 3 GB to /tmp)
+	$(BIN)/python -m experiments.benchmarks.export_memory --layers=4
 
 bench-forward: $(VENV)/.parity  ## forward tokens/s beside transformers
 	$(BIN)/python -m experiments.benchmarks.forward_throughput

@@ -35,7 +35,9 @@ def classifier(folder, family="llama31", labels=1, **changes):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     save_file(tiny_reward.draw(config, labels), folder / "model.safetensors")
-    tiny_model.tokenizer().save_pretrained(folder)
+    tokenizer = tiny_model.tokenizer()
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(0)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
