@@ -100,7 +100,7 @@ class AdapterTrainConfig(TrainConfig):
     keep_best: str = "recall"
     use: str = "best"
     orders: str = "random"
-    penalties: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
+    penalties: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
     validation: float = 0.2
 
     def check(self, where: str = "train") -> None:
@@ -141,7 +141,7 @@ class RewardTrainConfig(TrainConfig):
     rs: tuple[int, ...] = (1, 3, 10)
     sizes: tuple[int, ...] = (100, 300)
     seeds: int = 5
-    penalties: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+    penalties: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
     def check(self) -> None:
         """Raises InputError."""

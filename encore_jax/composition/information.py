@@ -19,7 +19,7 @@ from encore_jax.errors import InputError
 def channel_information(p: Float[Array, "..."]) -> Float[Array, "..."]:
     """``ln 2 - h(p)``: what a label that is right with probability p says about an even preference.
 
-    >>> channel_information(jnp.array([0.5, 1.0])).round(4).tolist()
+    >>> [round(nats, 4) for nats in channel_information(jnp.array([0.5, 1.0])).tolist()]
     [0.0, 0.6931]
     """
     p = jnp.asarray(p, jnp.float32)
@@ -40,7 +40,7 @@ def preference_information(counts: Float[Array, "... 3"], corrections: int = 1) 
     Raises:
       InputError: the last axis is not of three counts.
 
-    >>> preference_information(jnp.array([75.0, 25.0, 100.0]), corrections=0).round(4).item()
+    >>> round(preference_information(jnp.array([75.0, 25.0, 100.0]), corrections=0).item(), 4)
     0.0654
     """
     counts = jnp.asarray(counts, jnp.float32)
