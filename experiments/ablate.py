@@ -14,38 +14,22 @@ results.json and report.html. Killed and run again, it continues after the last 
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
-from encore_jax.errors import InputError
-from experiments.config import default_workdir, to_dict, validated
-from experiments.pipeline import run_experiment
+from experiments.command import carry_out
 
 DEFAULT = Path(__file__).parent / "configs" / "ablation.py"
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
-    given = flags.FLAGS
-    try:
-        config = given["config"].value
-        for name in ("scores", "features"):
-            if given[name].value:
-                setattr(config, name, given[name].value)
-        config = validated(config)
-        workdir = Path(given["workdir"].value) if given["workdir"].value else default_workdir(config)
-        workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "config.json").write_text(json.dumps(to_dict(config), indent=1))
-        run_experiment(config, workdir, rerun=given["rerun"].value)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    config, given = flags.FLAGS["config"].value, flags.FLAGS
+    for name in ("scores", "features"):
+        if given[name].value:
+            setattr(config, name, given[name].value)
+    carry_out(config, argv, given["workdir"].value, given["rerun"].value)
 
 
 def define_flags() -> None:

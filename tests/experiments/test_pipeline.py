@@ -158,6 +158,14 @@ def test_rules_of_negative_direction_are_turned_once(finished, files):
     assert ratings.simulated.shape == (len(raw), JUDGES) and np.isfinite(ratings.simulated).all()
 
 
+def test_features_beside_the_view_are_those_that_its_scores_come_from(finished):
+    view = View.load(finished / "score" / "view-heads.npz")
+    features, heads = (np.load(finished / path) for path in ("score/features.npz", "train/heads-human.npz"))
+    with features, heads:
+        assert len(features["rated"]) == len(view.ratings)
+        np.testing.assert_allclose(features["test"] @ heads["kernel"] + heads["bias"], view.test.scores, atol=1e-5)
+
+
 def test_judges_scores_are_their_answers_on_the_compared_texts(finished):
     ratings, view = rate.load(finished / "rate"), View.load(finished / "score" / "view-judges.npz")
     records = list(iter_rated(finished / "ingest" / "rated.jsonl", pool=tiny_run.POOL))
