@@ -111,7 +111,11 @@ def measure(records: list[RatedResponse], pool: RulePool, answers: dict[Key, dic
     human = np.stack([np.where(pool.directions == 1, r.ratings, 1 - r.ratings) for r in records]).astype(np.float64)
     human[~np.stack([r.mask for r in records])] = np.nan
     known = np.isfinite(ratings) & np.isfinite(human)
-    entropy = np.asarray(rating_entropy(np.nan_to_num(ratings), np.isfinite(ratings), levels=LEVELS, scale=scale))
+    entropy, rated = np.full(len(pool), np.nan), np.isfinite(ratings)
+    some = rated.any(0)
+    if some.any():
+        where = rated[:, some]
+        entropy[some] = rating_entropy(np.nan_to_num(ratings[:, some]), where, levels=LEVELS, scale=scale)
     histogram, decided = rating_histogram(ratings, scale, LEVELS), share_decided(ratings, scale)
     rules = []
     for k, name in enumerate(pool.names):

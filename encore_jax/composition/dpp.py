@@ -43,7 +43,7 @@ def rating_gram(
         raise InputError(f"ratings {ratings.shape}, mask {seen.shape}", where="rating_gram", fix="pass [N, M] both")
     values = jnp.where(seen, ratings, 0.0)
     if centred:
-        mean = values.sum(0, keepdims=True) / jnp.maximum(seen.sum(0, keepdims=True), 1)
+        mean = values.sum(0, keepdims=True) / jnp.maximum(seen.sum(0, keepdims=True).astype(jnp.float32), 1)
         values = jnp.where(seen, values - mean, 0.0)
     length = jnp.sqrt((values * values).sum(0, keepdims=True))
     values = jnp.where(length > 1e-6 * jnp.sqrt(len(values)), values / jnp.maximum(length, 1e-30), 0.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 from collections.abc import Iterable, Iterator
 
 from encore_jax.interop.reward_model import RewardModel
@@ -14,7 +13,6 @@ from encore_jax.judge.question import Answer, Identity, Question, Status
 
 TOO_LONG = "too long for the reward model"
 NO_HEAD = "no head for this rule"
-NOT_FINITE = "score that is not finite"
 
 
 class ModelJudge:
@@ -44,7 +42,11 @@ class ModelJudge:
         )
 
     def answers(self, questions: Iterable[Question]) -> Iterator[tuple[Question, Answer]]:
-        """Yields every question with its answer; each response goes through the model once, whatever the rules."""
+        """Yields every question with its answer; each response goes through the model once, whatever the rules.
+
+        Raises:
+          InputError: a score is not finite: the model is broken, and would be for every further question.
+        """
         questions = iter(questions)
         while drawn := list(itertools.islice(questions, self._window)):
             groups: dict[tuple, list[Question]] = {}
@@ -69,8 +71,6 @@ class ModelJudge:
         if question.rule.name not in self._model.rules:
             return Answer(Status.FAILED, problem=NO_HEAD)
         score = float(scores[self._model.rules.index(question.rule.name)])
-        if not math.isfinite(score):
-            return Answer(Status.UNPARSABLE, evidence={"raw": str(score)}, problem=NOT_FINITE)
         oriented = min(max(score, 0.0), 1.0)
         rating = oriented if question.rule.direction == 1 else 1.0 - oriented
         return Answer(Status.OK, rating=rating, evidence={"score": score})

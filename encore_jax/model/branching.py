@@ -66,6 +66,8 @@ class BranchRows(NamedTuple):
 
 def run_root(cfg: DecoderConfig, params: Any, tokens: Int[Array, " P0"], dtype: Any = jnp.float32) -> Root:
     """Runs the tokens that all rows begin with (there may be none)."""
+    if not len(tokens):
+        return Root(*(jnp.zeros((cfg.layers, 0, cfg.kv_heads, cfg.head_dim), dtype) for _ in "kv"))
     position = jnp.arange(len(tokens), dtype=jnp.int32)[None]
     cos, sin = rotation(position, cfg)
 

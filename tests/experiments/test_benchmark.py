@@ -10,7 +10,7 @@ from encore_jax.data.readers.rewardbench import SAFETY_COUNTS
 from encore_jax.errors import InputError
 from encore_jax.evaluate.benchmark import benchmark_scores
 from encore_jax.evaluate.conventions import PEERS, Convention, lay
-from encore_jax.interop.passport import Passport
+from encore_jax.interop.passport import Passport, model_digest
 from encore_jax.interop.reward_model import PASSPORT, RewardModel, save_heads
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from experiments.benchmark_config import BenchmarkConfig
@@ -27,7 +27,7 @@ def saved(tmp_path_factory):
     backbone = tiny_model.write(folder / "backbone")
     rng = np.random.default_rng(0)
     passport = Passport(
-        model="tiny", model_sha256="0" * 64, template_sha256=template_digest(load_tokenizer(backbone)),
+        model="tiny", model_sha256=model_digest(backbone), template_sha256=template_digest(load_tokenizer(backbone)),
         bos="chat template", pooling="last", pad_id=257, dtype="float32", max_length=256, rules=("a", "b", "c"),
         pool_sha256="1" * 64, data_revision="2" * 64, weights=(0.5, 0.3, 0.2),
     )  # fmt: skip
@@ -177,7 +177,7 @@ class Doubling:
         self.ids = ids
 
     def apply_chat_template(self, turns, tokenize, **options):
-        return self.ids if tokenize else "text"
+        return [self.ids for _ in turns] if tokenize else "text"
 
     def __call__(self, text):
         return {"input_ids": [1, *self.ids]}

@@ -13,6 +13,8 @@ from encore_jax.judge.question import Answer, Identity, Status
 from encore_jax.rules import RulePool
 from experiments import judge_agreement
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*all ratings are equal")  # of so few responses some are
+
 
 class Fake:
     """Answers by the letters of rule and response; counts what it is asked."""

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from encore_jax.data.comparison import Message
+from encore_jax.errors import InputError
 from encore_jax.interop.passport import Passport
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.tokenizer import template_digest
-from encore_jax.judge.model import NO_HEAD, NOT_FINITE, TOO_LONG, ModelJudge
+from encore_jax.judge.model import NO_HEAD, TOO_LONG, ModelJudge
 from encore_jax.judge.question import Key, Question, Status
 from encore_jax.rules import Rule
 from tests.experiments import tiny_model
@@ -59,8 +60,8 @@ def test_what_cannot_be_rated_fails_by_kind():
     assert {a.problem for (response, _), a in found.items() if response == "y"} == {TOO_LONG}
     assert {a.problem for (response, rule), a in found.items() if response != "y" and rule == "short"} == {NO_HEAD}
     assert len(found) == 12
-    [(_, broken), *_] = ModelJudge(reward_model(np.nan), "tiny").answers(questions())
-    assert broken.status is Status.UNPARSABLE and broken.problem == NOT_FINITE
+    with pytest.raises(InputError, match="not finite"):
+        next(ModelJudge(reward_model(np.nan), "tiny").answers(questions()))
 
 
 def test_it_is_always_called_model_rated_and_known_by_its_heads():
