@@ -97,6 +97,11 @@ def ask(judge, records: list[RatedResponse], pool: RulePool, path: Path) -> dict
     return answers
 
 
+def _mean(values: np.ndarray) -> float:
+    """NaN of nothing."""
+    return float(np.mean(values)) if values.size else float("nan")
+
+
 def measure(records: list[RatedResponse], pool: RulePool, answers: dict[Key, dict], scale: tuple[float, float]) -> dict:
     """Agreement per rule and over all."""
 
@@ -126,7 +131,7 @@ def measure(records: list[RatedResponse], pool: RulePool, answers: dict[Key, dic
             "rule": name, "n": agreed.n, "true": int(label.sum()), "auc": auc(rating, label == 1),
             "pearson": agreed.pearson, "spearman": agreed.spearman, "alpha_rating": agreed.alpha,
             "alpha_verdict": krippendorff_alpha(np.stack([rating > 0, label]), "nominal"),
-            "said_yes": float((rating > 0).mean()), "relevance": float(np.nanmean(relevance[:, k])),
+            "said_yes": _mean(rating > 0), "relevance": _mean(relevance[rated[:, k], k]),
             "entropy": float(entropy[k]), "decided": float(decided[k]), "histogram": histogram[k].tolist(),
         })  # fmt: skip
     names = ("auc", "pearson", "spearman", "alpha_rating", "alpha_verdict")

@@ -127,7 +127,7 @@ def test_a_hundred_of_four_hundred():
     gram = rating_gram(ratings)
     greedy = float(log_det(gram, greedy_map(gram, 100)[0]))
     drawn = [sample_kdpp(gram, 100, jax.random.key(i)) for i in range(3)]
-    plain = [float(log_det(gram, rng.permutation(400)[:100])) for _ in range(3)]
+    plain = [float(log_det(gram, rng.permutation(400)[:100])) for _ in range(30)]
     sampled = [float(log_det(gram, s)) for s in drawn]
-    assert greedy > max(sampled) > max(plain)
+    assert greedy > max(sampled) and np.mean(sampled) > np.mean(plain)
     assert all(len(np.unique(s)) == 100 for s in drawn)

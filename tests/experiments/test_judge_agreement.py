@@ -13,7 +13,7 @@ from encore_jax.judge.question import Answer, Identity, Status
 from encore_jax.rules import RulePool
 from experiments import judge_agreement
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*all ratings are equal")  # of so few responses some are
+pytestmark = pytest.mark.filterwarnings("ignore::encore_jax.RatingsWarning")  # so few responses are rated oddly
 
 
 class Fake:
