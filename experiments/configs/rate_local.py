@@ -4,8 +4,8 @@ Command:   python -m experiments.run --config=experiments/configs/rate_local.py 
              --config.model.path=hf://org/name
 Data:      comparisons in any format this project reads; the rules are the shipped pool safety_10 unless
            --config.judge.pool names another one
-Hardware:  the devices of one machine, e.g. 8 TPU chips or GPUs: the model is split over all of them (fsdp). Add
-           --config.mesh.tensor=8 --config.mesh.fsdp=1 to split layers instead, for models with few conversations at once.
+Hardware:  the devices of one machine, e.g. 8 TPU chips or GPUs, which share the model and the conversations (fsdp);
+           --config.mesh.tensor=8 --config.mesh.fsdp=1 splits every layer instead
 Time:      one pass over each conversation for all rules, not one per rule; the run says how long is left
 Expected:  as rate_server.py: runs/rate_local/report.html, and rated data in runs/rate_local/rate/. Killed, the same
            command goes on, and asks nothing again that was answered.
