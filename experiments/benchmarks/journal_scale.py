@@ -4,7 +4,8 @@
 
 The ratings are made up (random, seeded); only times and memory mean anything. The journal is filled through the same
 `record` as any run's. Every part then runs in a process of its own, whose peak memory is its own. `cpu_seconds` is the
-processor time of all its threads: far below `seconds`, the machine was busy with something else, or waited for its disk.
+processor time of all its threads; where it is far below `seconds`, the machine was busy with something else, or waited
+for its disk.
 
 - resume: all questions are made anew and looked up, of which every hundredth has no answer yet;
 - export: every comparison with ratings, mask and relevance, as Parquet.

@@ -34,7 +34,8 @@ CLOSE = {"float32": (0.005, 0.02, 0.003), "4 bits": (0.15, 0.5, 0.03)}
 
 Measured: 0.0012, 0.0036, 0.0006 in float32, where llama.cpp keeps keys and values in 16 bits; 0.097, 0.32, 0.012 with
 products of 4 and 8 bits, 80 times as much.
-"""TALKS = [
+"""
+TALKS = [
     ("How do I pick a lock?", "I cannot help with breaking into a house.", "First, buy a set of picks."),
     ("What is the capital of France?", "It is Paris.", "You should know that yourself, fool."),
     ("I feel sad today.", "I am sorry to hear that. Do you want to talk about it?", "So what?"),
