@@ -46,6 +46,11 @@ def run_aot(config: ExperimentConfig, request: str, workdir: Path) -> bool:
     Raises:
       InputError: an unknown slice, no TPU compiler, or a config that trains nothing by gradient.
     """
+    if not hasattr(config, "train"):
+        raise InputError(
+            f"{type(config).__name__} trains nothing, so there is no step to compile", where="--aot",
+            fix="use a config that trains, such as encore_llama31_8b.py",
+        )  # fmt: skip
     if config.train.method != "gradient":
         raise InputError(
             f"method {config.train.method!r} compiles no training step", where="config.train.method",

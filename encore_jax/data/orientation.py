@@ -44,9 +44,14 @@ def unorient(oriented: float, direction: int, low: float, high: float) -> float:
     target = np.float32(oriented)
     nearest = oriented if direction > 0 else low + high - oriented
     nearest = min(max(nearest, low), high)
-    for digits in range(1, 17):
+
+    def rounded(digits: int) -> float | None:
         raw = float(f"{nearest:.{digits}g}")
-        if low <= raw <= high and orient(raw, direction, low, high) == target:
+        return raw if low <= raw <= high and orient(raw, direction, low, high) == target else None
+
+    enough = rounded(6) is not None  # what people wrote has few digits; what a model computed has seven to nine
+    for digits in range(1, 7) if enough else range(7, 17):
+        if (raw := rounded(digits)) is not None:
             return raw
     return nearest
 

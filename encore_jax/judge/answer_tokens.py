@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from encore_jax.errors import InputError
+from encore_jax.judge.reading import answer_of
 
 
 class AnswerTokens(NamedTuple):
@@ -23,43 +24,23 @@ class AnswerTokens(NamedTuple):
     texts: tuple[str, ...]
 
 
-def spellings(answer: str) -> tuple[str, ...]:
-    """The ways of writing an answer that count: three cases, each with and without a space before it.
-
-    >>> spellings("Yes")
-    ('Yes', ' Yes', 'yes', ' yes', 'YES', ' YES')
-    """
-    cases = dict.fromkeys((answer, answer.lower(), answer.upper()))
-    return tuple(space + case for case in cases for space in ("", " "))
-
-
 def answer_tokens(tokenizer, answers: tuple[str, ...]) -> AnswerTokens:
-    """The first token of every spelling of every answer.
+    """Every token of the vocabulary that stands for one of the answers, by the rule that reads a server's tokens.
 
-    A token that is no more than one letter of a longer answer (the "Y" of "YES") says too little and is left out.
+    A server lists some of these tokens, this finds all of them: the two differ by no more than what was not listed.
 
     Raises:
-      InputError: two answers begin with the same token, or an answer has no token of its own.
+      InputError: an answer has no token of its own.
     """
-    owner: dict[int, int] = {}
-    for i, answer in enumerate(answers):
-        for spelling in spellings(answer):
-            first = tokenizer(spelling, add_special_tokens=False)["input_ids"][0]
-            piece = tokenizer.decode([first]).strip()
-            if not piece or not spelling.strip().startswith(piece) or len(piece) < min(2, len(answer)):
-                continue
-            if owner.setdefault(first, i) != i:
-                raise InputError(
-                    f"{answers[owner[first]]!r} and {answer!r} both begin with the token {piece!r}",
-                    where="the prompt's answers",
-                    fix="use answers that this tokenizer can tell apart",
-                )
+    special = set(tokenizer.all_special_ids)
+    named = ((number, answer_of(token, answers)) for token, number in tokenizer.get_vocab().items())
+    owner = {number: answers.index(answer) for number, answer in sorted(named) if answer and number not in special}
     for i, answer in enumerate(answers):
         if i not in owner.values():
             raise InputError(
                 f"no token begins {answer!r} and nothing else",
                 where="the prompt's answers",
-                fix="use an answer of common words",
+                fix="use answers of common words that this tokenizer can tell apart",
             )
     ids = list(owner)
     return AnswerTokens(np.array(ids, np.int32), np.array(list(owner.values())), tuple(map(tokenizer.decode, ids)))

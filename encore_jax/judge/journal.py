@@ -12,7 +12,6 @@ disk syncs, all that arrived meanwhile together, so a slow disk costs no answers
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import fcntl
 import itertools
@@ -129,39 +128,41 @@ class Journal:
           InputError: a question's rule has other words than the pool's.
         """
         policy = RetryPolicy() if policy is None else policy
-        questions = iter(questions)
+        texts, rules, questions = self._texts, self._rules, iter(questions)
         while chunk := list(itertools.islice(questions, CHUNK)):
             for question in chunk:
-                if self._texts.get(question.key.rule) != question.rule.text:
+                if texts.get(question.key.rule) != question.rule.text:
                     raise InputError(
                         f"the rule {question.key.rule!r} is not the pool's", where=str(self.path), fix="use one pool"
                     )
-            settled = self._settled({question.key.conversation for question in chunk}, policy)
+            blobs = {name: bytes.fromhex(name) for name in {question.key.conversation for question in chunk}}
+            settled = self._settled(list(blobs.values()), policy)
             for question in chunk:
-                key = question.key
-                if (key.response, self._rules[key.rule]) not in settled.get(key.conversation, ()):
+                conversation, response, rule = question.key
+                if (blobs[conversation], response, rules[rule]) not in settled:
                     yield question
 
-    def _settled(self, conversations: Iterable[str], policy: RetryPolicy) -> dict[str, set[tuple[int, int]]]:
-        """(response, rule) by conversation of what needs no asking."""
-        settled: dict[str, set[tuple[int, int]]] = collections.defaultdict(set)
-        for row in self.rows(conversations, "status, attempts"):
-            conversation, response, rule, status, attempts = row
-            if policy.settled(status, attempts):
-                settled[conversation.hex()].add((response, rule))
-        return settled
+    def _settled(self, conversations: list[bytes], policy: RetryPolicy) -> set[tuple[bytes, int, int]]:
+        """(conversation, response, rule) of what needs no asking: SQLite decides, and no row but these comes here."""
+        condition, values = policy.settled()
+        return set(self._rows(conversations, "", condition, values))
 
     def rows(self, conversations: Iterable[str], columns: str) -> Iterator[tuple]:
         """(conversation, response, rule, and these columns of `rating`) of this judge, in no order."""
-        blobs = [bytes.fromhex(conversation) for conversation in conversations]
-        for start in range(0, len(blobs), CHUNK):
-            part = blobs[start : start + CHUNK]
-            marks = ",".join("?" * len(part))
-            yield from self.connection.execute(
-                f"SELECT conversation, response, rule, {columns} FROM rating "
-                f"WHERE judge = ? AND conversation IN ({marks})",
-                (self.judge, *part),
+        yield from self._rows([bytes.fromhex(conversation) for conversation in conversations], f", {columns}")
+
+    def _rows(
+        self, conversations: list[bytes], columns: str, condition: str = "TRUE", values: tuple = ()
+    ) -> Iterator[tuple]:
+        parts = (conversations[start : start + CHUNK] for start in range(0, len(conversations), CHUNK))
+        return itertools.chain.from_iterable(
+            self.connection.execute(
+                f"SELECT conversation, response, rule{columns} FROM rating "
+                f"WHERE judge = ? AND conversation IN ({','.join('?' * len(part))}) AND ({condition})",
+                (self.judge, *part, *values),
             )
+            for part in parts
+        )
 
     def rule_name(self, number: int) -> str | None:
         """The name of a rule by its number; None if it is not in this journal's pool."""

@@ -15,7 +15,8 @@ def summary(journal: Journal) -> dict:
     Returns:
       questions: by status. problems: unparsable and failed questions by kind. faults: what went wrong on the way to an
       answer and was tried again, by kind. attempts: how often anything was asked. asked_again: questions asked more
-      than once. unlisted: mean and largest probability that the tokens listed leave out (see `reading`), where known.
+      than once. other, unlisted: mean and largest probability of tokens that are none of the offered answers, and of
+      those among them that a server did not list (see `reading`); None where not known.
     """
     ask, judge = journal.connection.execute, (journal.judge,)
     questions = dict.fromkeys((status.value for status in Status), 0)
@@ -40,19 +41,22 @@ def summary(journal: Journal) -> dict:
         judge,
     ):
         faults[problem] += count
-    attempts, mean, most = ask(
-        "SELECT count(*), avg(json_extract(evidence, '$.unlisted')), max(json_extract(evidence, '$.unlisted')) "
-        "FROM attempt WHERE judge = ?",
-        judge,
-    ).fetchone()
+    (attempts,) = ask("SELECT count(*) FROM attempt WHERE judge = ?", judge).fetchone()
     return {
         "questions": questions,
         "problems": dict(problems.most_common()),
         "faults": dict(faults.most_common()),
         "attempts": attempts,
         "asked_again": again,
-        "unlisted": None if mean is None else {"mean": mean, "largest": most},
-    }
+    } | {name: _spread(journal, name) for name in ("other", "unlisted")}
+
+
+def _spread(journal: Journal, name: str) -> dict | None:
+    mean, largest = journal.connection.execute(
+        "SELECT avg(value), max(value) FROM (SELECT json_extract(evidence, ?) AS value FROM attempt WHERE judge = ?)",
+        (f"$.{name}", journal.judge),
+    ).fetchone()
+    return None if mean is None else {"mean": mean, "largest": largest}
 
 
 def summary_table(told: dict) -> str:

@@ -106,7 +106,7 @@ class LocalJudge:
         """Yields every question with its answer, conversations of like length together.
 
         A conversation that is too long is answered `FAILED`; nothing is cut. Evidence holds the log-probability of
-        every token that counts, and how much probability all other tokens have.
+        every token that counts, and as `other` how much probability all tokens have that do not.
         """
         waiting: dict[Shape, list[QuestionTree]] = {}
         asked: dict[int, Question] = {}
@@ -179,7 +179,7 @@ def read_answer(logprobs: np.ndarray, tokens: AnswerTokens, answers: int) -> Ans
         Status.OK,
         rating=float(yes - no),
         relevance=float(1.0 - irrelevant[0]) if irrelevant else None,
-        evidence={"logprobs": listed, "unlisted": round(max(0.0, 1.0 - float(np.exp(logprobs).sum())), 9)},
+        evidence={"logprobs": listed, "other": round(max(0.0, 1.0 - float(np.exp(logprobs).sum())), 9)},
     )
 
 

@@ -42,9 +42,8 @@ class Key(NamedTuple):
     rule: str
 
 
-@dataclass(frozen=True)
-class Question:
-    """One rule about one response.
+class Question(NamedTuple):
+    """One rule about one response. A tuple, because millions of them are made.
 
     Attributes:
       key: which rating is wanted.

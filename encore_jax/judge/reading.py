@@ -3,10 +3,10 @@
 A token counts for an answer if it is the answer, or the first piece of it that a tokenizer cuts off ("Ir" of
 "Irrelevant"), in any of three spellings (Yes, yes, YES), with or without a space before it. Probabilities of all such
 tokens are summed, and nothing is renormalised: rating P(Yes) - P(No), relevance 1 - P(Irrelevant) (RAMO, section on
-rule ratings).
+rule ratings). The probability of all tokens that count for no answer is recorded with each rating as `other`.
 
 A server lists only its most likely tokens, at most 20. What it leaves out has probability `unlisted` in all, which
-bounds the error of every sum; it is recorded with each rating.
+bounds the error of every sum; it is recorded too, and is part of `other`.
 """
 
 from __future__ import annotations
@@ -84,13 +84,18 @@ def read_logprobs(logprobs: Sequence[tuple[str, float]], answers: tuple[str, ...
     sums, counted = answer_probabilities(logprobs, answers)
     if not counted:
         return unparsable(NO_OFFERED_ANSWER, raw)
-    unlisted = max(0.0, 1.0 - math.fsum(math.exp(logprob) for _, logprob in logprobs))
+    unlisted, other = (max(0.0, 1.0 - math.fsum(math.exp(p) for _, p in pairs)) for pairs in (logprobs, counted))
     yes, no, *irrelevant = (min(1.0, sums[answer]) for answer in answers)
     return Answer(
         Status.OK,
         rating=yes - no,
         relevance=1.0 - irrelevant[0] if irrelevant else None,
-        evidence={"logprobs": counted, "unlisted": round(unlisted, 9), "first": logprobs[0][0]},
+        evidence={
+            "logprobs": counted,
+            "other": round(other, 9),
+            "unlisted": round(unlisted, 9),
+            "first": logprobs[0][0],
+        },
     )
 
 

@@ -23,12 +23,7 @@ class RetryPolicy(Settings):
             if getattr(self, name) < 1:
                 raise InputError("is out of range", where=f"{where}.{name}", fix="a value that is at least 1")
 
-    def settled(self, status: str, attempts: int) -> bool:
-        """Whether a question of this status, asked so often, needs no asking.
-
-        >>> RetryPolicy().settled("ok", 1), RetryPolicy().settled("failed", 2)
-        (True, False)
-        """
-        if status == Status.OK:
-            return True
-        return attempts >= (self.failed if status == Status.FAILED else self.unparsable)
+    def settled(self) -> tuple[str, tuple[int, int]]:
+        """Which questions need no asking: a condition on the journal's `status` and `attempts`, and its values."""
+        condition = f"status = '{Status.OK}' OR attempts >= CASE status WHEN '{Status.FAILED}' THEN ? ELSE ? END"
+        return condition, (self.failed, self.unparsable)

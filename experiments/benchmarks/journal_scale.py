@@ -3,7 +3,9 @@
     python -m experiments.benchmarks.journal_scale [--rows 1000000]
 
 The ratings are made up (random, seeded); only times and memory mean anything. The journal is filled through the same
-`record` as any run's. Every part then runs in a process of its own, whose peak memory is its own.
+`record` as any run's. Every part then runs in a process of its own, whose peak memory is its own. `cpu_seconds` is the
+processor time of all its threads; where it is far below `seconds`, the machine was busy with something else, or waited
+for its disk.
 
 - resume: all questions are made anew and looked up, of which every hundredth has no answer yet;
 - export: every comparison with ratings, mask and relevance, as Parquet.
@@ -44,7 +46,9 @@ def main() -> None:
     given = parser.parse_args()
     if given.part:
         name, folder = given.part
-        print(json.dumps(PARTS[name](Path(folder), given.rows) | {"peak_mib": peak_mib()}))
+        started = time.process_time()
+        told = PARTS[name](Path(folder), given.rows)
+        print(json.dumps(told | {"cpu_seconds": round(time.process_time() - started, 2), "peak_mib": peak_mib()}))
         return
     told = {"rows": given.rows}
     with tempfile.TemporaryDirectory(prefix="journal-") as folder:

@@ -26,7 +26,7 @@ class RatingChain(Chain):
                 lambda folder: ingest(config.data, config.seed, folder, need_rated=rated, need=ANY),
             ),
             "rate": (
-                lambda: settings("judge") | outputs("ingest") | {"rules": judging_pool(config).digest},
+                lambda: settings("judge") | outputs("ingest") | {"rules": judging_pool(config).digest} | self._model(),
                 lambda folder: judge(config, at["ingest"], folder.parent, folder),
             ),
             "report": (
@@ -34,6 +34,11 @@ class RatingChain(Chain):
                 lambda folder: rating_report(config, at["ingest"], at["rate"], folder),
             ),
         }
+
+    def _model(self) -> dict:
+        if self.config.judge.kind != "local":
+            return {}
+        return self.settings("model") | {"weights": self.weights}
 
     def show(self) -> None:
         show_ratings(self.at["report"])

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
+
 from encore_jax.data import locate
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
@@ -16,6 +18,7 @@ from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.judge.table import TableJudge
 from encore_jax.rules import Rule, RulePool
 from experiments.config import DataConfig
+from experiments.local_judge import load_local_judge
 from experiments.rating_config import RatingConfig
 from experiments.stages import ingest
 from experiments.stages.records import rule_pool
@@ -31,7 +34,7 @@ def judging_pool(config: RatingConfig) -> RulePool:
 
 def make_judge(config: RatingConfig, ingested: Path) -> Judge:
     """A judge whose `answers` can be drawn at once; `ingested` is the ingest stage's folder."""
-    makers = {"server": _server, "table": _table}
+    makers = {"server": _server, "local": _local, "table": _table}
     return makers[config.judge.kind](config, ingested)
 
 
@@ -58,10 +61,11 @@ def shared_texts(config: RatingConfig, question: Question) -> tuple[str, str]:
 
 
 def token_counter(config: RatingConfig):
-    """Counts a text's tokens by the configured tokenizer; None without one."""
-    if not config.judge.tokenizer:
+    """Counts a text's tokens by the configured tokenizer, of judge "local" the model's; None without one."""
+    uri = config.model.path if config.judge.kind == "local" else config.judge.tokenizer
+    if not uri:
         return None
-    tokenizer = _tokenizer(config.judge.tokenizer, config.data.offline)
+    tokenizer = _tokenizer(uri, config.data.offline)
     return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
@@ -82,6 +86,19 @@ def server_judge(asking: Asking, settings: ServerSettings) -> Judge:
             f"needs {error.name}", where="config.judge.kind server", fix="pip install 'encore_jax[judge]'"
         ) from None
     return ServerJudge(asking, settings)
+
+
+def _local(config: RatingConfig, ingested: Path) -> Judge:
+    model = config.model
+    return load_local_judge(
+        model.path,
+        find_prompt(config.judge.prompt),
+        mesh=config.mesh,
+        dtype=jnp.dtype(model.dtype),
+        offline=config.data.offline,
+        buckets=model.buckets,
+        tokens_per_step=model.tokens_per_batch,
+    )
 
 
 def _table(config: RatingConfig, ingested: Path) -> Judge:

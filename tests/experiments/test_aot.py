@@ -11,7 +11,7 @@ from encore_jax.parallel.aot import GIB
 from encore_jax.parallel.slices import standard_slices
 from experiments import aot
 from experiments.config import TrainConfig, validated
-from experiments.configs import encore_llama31_8b
+from experiments.configs import encore_llama31_8b, rate_table
 from tests.experiments import tiny_run
 
 
@@ -96,6 +96,8 @@ def test_a_small_step_compiles_and_its_flops_and_collectives_are_told(tmp_path):
 def test_what_trains_nothing_by_gradient_is_refused(tmp_path):
     with pytest.raises(InputError, match="compiles no training step"):
         aot.run_aot(large(method="ridge"), "v5e:2x2", tmp_path)
+    with pytest.raises(InputError, match="RatingConfig trains nothing"):
+        aot.run_aot(validated(rate_table.get_config()), "v5e:2x2", tmp_path)
 
 
 def test_without_the_compiler_the_fix_is_named(tmp_path, monkeypatch):

@@ -10,22 +10,26 @@ import pytest
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.errors import InputError
 from encore_jax.judge.asking import CHAT
+from encore_jax.judge.prompts import PROMPTS, Prompt
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.rules import RulePool
-from experiments.config import DataConfig, validated
+from experiments.config import DataConfig, ModelConfig, validated
 from experiments.pipeline import run_experiment
 from experiments.rating_config import PAIRS, JudgeConfig, RatingConfig
 from experiments.stages.judge import WaitsForResults
 from tests.experiments import tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
+LETTERS = Prompt("letters.1", "Say A, B or C.", "Read:", "Is it true? {rule}", ("A", "B", "C"))
 VARIABLE, SENTINEL = "ENCORE_TEST_JUDGE_KEY", "sk-sentinel-0123456789"
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    return tiny_run.write_files(tmp_path_factory.mktemp("files"))
+    folder = tiny_run.write_files(tmp_path_factory.mktemp("files"))
+    RulePool(tiny_run.POOL.rules[:1], "one").to_yaml(folder / "one.yaml")
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +49,10 @@ def config(files, url="http://127.0.0.1:9", **judge):
     )
     retry = RetrySettings(first_wait=0.01, longest_wait=0.05, patience=1.0, tries=3)
     server = ServerSettings(urls=(url,), concurrency=8, timeout=5.0, retry=retry, key_variable=judge.pop("key", ""))
-    return validated(RatingConfig(name="rate", data=data, judge=JudgeConfig(model="m", server=server, **judge)))
+    model = ModelConfig(path=str(files / "model"), buckets=(256,), tokens_per_batch=512)
+    return validated(
+        RatingConfig(name="rate", data=data, model=model, judge=JudgeConfig(model="m", server=server, **judge))
+    )
 
 
 def questions_in(workdir):
@@ -153,6 +160,25 @@ def test_a_table_rates_as_people_did(files, tmp_path):
     assert results["summary"]["problems"].keys() <= {"not in the table"}
 
 
+def test_a_local_model_rates_on_all_devices_and_says_what_no_answer_had(files, tmp_path, monkeypatch, said, capsys):
+    monkeypatch.setitem(PROMPTS, LETTERS.name, LETTERS)  # a byte-level tokenizer has no token for "Yes"
+    made = config(files, kind="local", prompt=LETTERS.name, pool=str(files / "one.yaml"))
+    workdir = tmp_path / "run"
+    run_experiment(made, workdir)
+    pool, pairs, _ = questions_in(workdir)
+    results = json.loads((workdir / "results.json").read_text())
+    told, total = results["summary"], len({(c.prompt, r) for c in pairs for r in c.responses})
+    assert told["questions"]["ok"] == total and told["label"] == "judge-rated" and told["identity"]["kind"] == "local"
+    assert 0 < told["other"]["mean"] < told["other"]["largest"] < 1 and told["unlisted"] is None
+    assert "none of the offered answers" in (workdir / "report.html").read_text()
+    assert f"to ask: {total} requests" in said.text and "± 0.000 million prompt tokens" in said.text
+    first = (workdir / "rate" / "comparisons.jsonl").read_bytes()
+    (workdir / "rate" / "manifest.json").unlink()
+    said.clear()
+    run_experiment(made, workdir)
+    assert "to ask: 0 requests" in said.text and (workdir / "rate" / "comparisons.jsonl").read_bytes() == first
+
+
 def test_other_rules_than_the_datas_and_a_changed_policy_ask_no_more_than_they_must(files, tmp_path):
     server, workdir = FaultyServer(), tmp_path / "run"
     with Running(server) as url:
@@ -168,6 +194,7 @@ def test_other_rules_than_the_datas_and_a_changed_policy_ask_no_more_than_they_m
     [
         ({"kind": "oracle"}, "judge.kind"),
         ({"prompt": "ask.9"}, "judge.prompt"),
+        ({"prompt": "numeric.1", "kind": "local"}, "judge.prompt"),
         ({"api": "grpc"}, "judge.api"),
         ({"top": 21}, "judge.top"),
         ({"extra": "[1]"}, "judge.extra"),

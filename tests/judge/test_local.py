@@ -85,7 +85,7 @@ def check(answers, expected_count):
         assert answer.rating == pytest.approx(p[0] - p[1], abs=1e-5)
         assert answer.relevance == pytest.approx(1 - p[2], abs=1e-5)
         np.testing.assert_allclose([x for _, x in answer.evidence["logprobs"]], logprobs[tokens.ids], atol=1e-4)
-        assert answer.evidence["unlisted"] == pytest.approx(1 - sum(p), abs=1e-5)
+        assert answer.evidence["other"] == pytest.approx(1 - sum(p), abs=1e-5)
 
 
 def test_every_question_alone():
@@ -160,7 +160,7 @@ def test_a_prompt_for_numbers_is_refused():
 
 
 def test_answers_that_begin_alike_are_refused():
-    with pytest.raises(InputError, match="'A' and 'a' both begin with the token"):
+    with pytest.raises(InputError, match="no token begins 'a' and nothing else"):
         answer_tokens(TOKENIZER, ("A", "a"))
     with pytest.raises(InputError, match="no token begins 'Yes'"):
         answer_tokens(TOKENIZER, ("Yes", "No"))  # one letter says too little

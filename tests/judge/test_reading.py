@@ -51,6 +51,8 @@ def test_a_truncated_list_is_off_by_no_more_than_what_it_leaves_out(logits, top)
         return
     unlisted = answer.evidence["unlisted"]
     assert unlisted == pytest.approx(1 - p[best].sum(), abs=1e-8)
+    counted = [i for i in best if any(VOCABULARY[i] in tokens for tokens in COUNTED.values())]
+    assert answer.evidence["other"] == pytest.approx(1 - p[counted].sum(), abs=1e-8)
     assert abs(answer.rating - (true["Yes"] - true["No"])) <= unlisted + 1e-8
     assert abs(answer.relevance - (1 - true["Irrelevant"])) <= unlisted + 1e-8
 
