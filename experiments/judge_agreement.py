@@ -140,7 +140,7 @@ def measure(records: list[RatedResponse], pool: RulePool, answers: dict[Key, dic
         "responses": len(records),
         "answers": {str(status): statuses.count(status) for status in Status},
         "problems": {p: sum(row["problem"] == p for row in answers.values()) for p in _problems(answers)},
-        "mean": {name: float(np.nanmean([rule[name] for rule in rules])) for name in names},
+        "mean": {name: _mean(np.array([rule[name] for rule in rules if np.isfinite(rule[name])])) for name in names},
         "rules": rules,
     }
 

@@ -176,7 +176,9 @@ def share_decided(ratings: Float[np.ndarray, "N K"], scale: tuple[float, float])
     """Share of each rule's ratings in the outer tenths of the scale: a judge that shuns a verdict has few."""
     low, high = scale
     at = (np.asarray(ratings, np.float64) - low) / (high - low)
-    return np.nanmean(np.where(np.isnan(at), np.nan, (at <= 0.1) | (at >= 0.9)), axis=0)
+    known = ~np.isnan(at)
+    decided, count = (known & ((at <= 0.1) | (at >= 0.9))).sum(0), known.sum(0)
+    return np.where(count > 0, decided / np.maximum(count, 1), np.nan)
 
 
 def _both(a: Sequence[float], b: Sequence[float]) -> np.ndarray:

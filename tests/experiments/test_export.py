@@ -65,7 +65,7 @@ def test_composed_heads(files, heads, tmp_path):
     assert "model-rated" in card and "Accuracy" in card and "rule pool" in card
 
 
-@pytest.mark.parametrize("trainable", ["all", "lora"])
+@pytest.mark.parametrize("trainable", [pytest.param("all", marks=pytest.mark.slow), "lora"])
 def test_a_backbone_that_lies_in_checkpoints_only(files, trainable, tmp_path):
     workdir = preferences(files, trainable, tmp_path / "run")
     model = RewardModel.from_pretrained(export_run(read_run(workdir), tmp_path / "out", **OPTIONS))

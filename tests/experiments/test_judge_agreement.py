@@ -55,10 +55,11 @@ def test_numbers_per_rule_and_a_table(given, monkeypatch):
         if rule["rule"] == "apology":
             assert rule["n"] == 0 and math.isnan(rule["auc"])
             continue
-        label = [bool(r.ratings[k]) == (pool[k].direction == 1) for r in rows]
-        score = [(len(r.response) * len(rule["rule"]) % 7) / 3.5 - 1 for r in rows]
-        assert rule["n"] == len(rows) and rule["true"] == sum(label) and sum(rule["histogram"]) == len(rows)
-        if 0 < sum(label) < len(rows):
+        labelled = [r for r in rows if r.mask[k]]
+        label = [bool(r.ratings[k]) == (pool[k].direction == 1) for r in labelled]
+        score = [(len(r.response) * len(rule["rule"]) % 7) / 3.5 - 1 for r in labelled]
+        assert rule["n"] == len(labelled) and rule["true"] == sum(label) and sum(rule["histogram"]) == len(rows)
+        if 0 < sum(label) < len(labelled):
             assert rule["auc"] == pytest.approx(sklearn.metrics.roc_auc_score(label, score))
     table = (judge_agreement.Path(given.out) / "agreement.md").read_text()
     assert table.count("\n| ") == 23 + 3 and "judge-rated against human-rated" in table

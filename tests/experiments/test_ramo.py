@@ -191,6 +191,7 @@ def by_gradient(files, path, adapted, model) -> RamoConfig:
     return config
 
 
+@pytest.mark.slow
 def test_ramo_by_gradient_adopts_an_adapter_and_starts_from_the_reward_head(files, adapted, reward_model, tmp_path):
     """Comparisons unrated for the adapter are rated later on the rules it selected, and on no others."""
     _, source = adapted
