@@ -2,10 +2,12 @@
 
 Command:   python -m experiments.run --config=experiments/configs/rate_smollm2.py
 Hardware:  2 CPU cores, 4 GiB of memory
-Time:      TIME after downloading 104 MB (two wheels, pinned by hash)
-Data:      responses that people rated with PyRIT's ten rules, NUMBER comparisons of them; another sample by
+Time:      under 3 minutes after downloading 104 MB (two wheels, pinned by hash)
+Data:      responses that people rated with PyRIT's ten rules, 24 comparisons of them; another sample by
            --config.data.limit=N, other texts by --config.data.source=files --config.data.path=pairs.jsonl
-Expected:  EXPECTED
+Expected:  480 ratings by a judge too weak to be used: on average 82 % of the probability is on none of the offered
+           answers, ratings hardly differ, and eight of ten rules agree with people on fewer than half of the 24 pairs.
+           runs/rate_smollm2/report.html shows it, and runs/rate_smollm2/rate/ is what any other judge would leave
 """
 
 from encore_jax.judge.local import BUCKETS
