@@ -8,13 +8,19 @@ from pathlib import Path
 
 import jax
 
+HELD_OUT = "held_out_"
+"""Begins the names of what is measured on a state, and not on the batch of a step."""
+
 
 class MetricsLog:
     """Appends to FOLDER/metrics.jsonl, on process 0 only; what a killed run wrote past its checkpoint is cut off.
 
+    A line is about a step, numbered from 0, or about the state after so many steps, which its checkpoint goes with.
+
     Args:
       folder: made if missing.
-      first: number of the first step that will be written; lines of later steps, and damaged ones, are removed.
+      first: number of the first step that will be written, and of the steps behind the state that it starts from; lines
+        of later steps and states, and damaged ones, are removed.
     """
 
     def __init__(self, folder: Path, first: int = 0):
@@ -23,7 +29,7 @@ class MetricsLog:
             return
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "metrics.jsonl"
-        kept = [line for line in read_metrics(path) if line["step"] < first]
+        kept = [line for line in read_metrics(path) if line["step"] < first + _is_of_state(line)]
         path.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", buffering=1)
         try:
@@ -45,6 +51,10 @@ class MetricsLog:
         for file in (self._file, self._board):
             if file:
                 file.close()
+
+
+def _is_of_state(line: Mapping[str, float]) -> bool:
+    return any(name.startswith(HELD_OUT) for name in line)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -24,7 +24,7 @@ from encore_jax.parallel.mesh import activate, make_mesh
 from encore_jax.train.batches import Targets, held_out_batches, training_batches
 from encore_jax.train.checkpoint import Checkpoints
 from encore_jax.train.loop import fit
-from encore_jax.train.metrics import MetricsLog
+from encore_jax.train.metrics import HELD_OUT, MetricsLog
 from encore_jax.train.packing import count_steps, packed_steps, step_shape
 from encore_jax.train.program import Program, make_program
 from encore_jax.train.state import TrainState
@@ -163,7 +163,7 @@ def train_by_gradient(
 
         def watch(state: TrainState) -> dict[str, float]:
             metrics = watched_metrics(program, state, task)
-            log(int(state.step), {f"held_out_{key}": value for key, value in metrics.items()})
+            log(int(state.step), {f"{HELD_OUT}{key}": value for key, value in metrics.items()})
             logging.info("held out after step %d: %s", int(state.step), _readable(metrics))
             return metrics
 
