@@ -11,6 +11,9 @@ A round's first step (compilation, allocation) is not counted. TRL keeps its own
 activations among them: without that, 8 pairs of up to 1,024 tokens do not fit 24 GiB in fp32. TRL at its quickest here
 is --trl_batch=2 --no-trl_checkpointing: the 8 pairs of a step in four micro-batches, each padded to its own longest.
 
+With --easydel=PYTHON, an interpreter of an environment of its own (easydel_side.py says how to make one), EasyDeL's
+RewardTrainer, the JAX peer, is a third side: 8 pairs a step on the same tokens, its remat policy NOTHING_SAVEABLE.
+
 The last line is one JSON object: per dtype the medians over rounds of pairs per second, tokens processed per pair
 (padding included) and peak memory, and the ratios of the medians; and the packing efficiency over all comparisons.
 """
@@ -28,8 +31,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from experiments.benchmarks.easydel_side import summary
+
 THREADS, BATCH, LENGTH, ROWS, WARM_UP = 2, 8, 1024, 2, 1
 DTYPES = ("float32", "bfloat16")
+SIDES = ("ours", "trl", "easydel")
 RATE = 1e-5
 
 
@@ -47,6 +53,7 @@ def main() -> None:
     parser.add_argument(
         "--trl_checkpointing", action=argparse.BooleanOptionalAction, default=True, help="TRL: recompute activations"
     )
+    parser.add_argument("--easydel", help="Python of an environment with EasyDeL: a third side")
     parser.add_argument("--worker", nargs=4, metavar=("SIDE", "DTYPE", "ROUND", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
@@ -54,14 +61,16 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         _write_checkpoint(Path(folder))
+        if given.easydel:
+            _write_tokens(Path(folder), _sequences(given.pairs, Path(folder)))
         print(f"model written for both sides; {given.rounds} rounds of {given.steps} steps each", flush=True)
         for dtype in given.dtypes.split(","):
-            rounds: dict[str, list[dict]] = {"ours": [], "trl": []}
+            rounds: dict[str, list[dict]] = {side: [] for side in SIDES[: 3 if given.easydel else 2]}
             for number in range(given.rounds):
                 for side in rounds:
                     rounds[side].append(_measure(given, side, dtype, number, folder))
                     shown = {k: round(v, 3) for k, v in rounds[side][-1].items()}
-                    print(f"{dtype:9s} round {number} {side:5s} {shown}", flush=True)
+                    print(f"{dtype:9s} round {number} {side:7s} {shown}", flush=True)
             results[dtype] = _compare(rounds)
     results["packing_efficiency"] = round(rounds["ours"][0]["packing_efficiency"], 4)
     print(json.dumps({"rounds": given.rounds, "steps": given.steps, "threads": THREADS, **results}))
@@ -73,10 +82,12 @@ def _compare(rounds: dict[str, list[dict]]) -> dict:
         side: {name: round(statistics.median(r[name] for r in many), 4) for name in names}
         for side, many in rounds.items()
     }
-    return median | {
-        "ratio": round(median["ours"]["pairs_per_second"] / median["trl"]["pairs_per_second"], 3),
-        "memory_ratio": round(median["ours"]["peak_gib"] / median["trl"]["peak_gib"], 3),
-    }
+    ours = median["ours"]
+    for peer in list(median)[1:]:
+        end = "" if peer == "trl" else f"_{peer}"
+        median[f"ratio{end}"] = round(ours["pairs_per_second"] / median[peer]["pairs_per_second"], 3)
+        median[f"memory_ratio{end}"] = round(ours["peak_gib"] / median[peer]["peak_gib"], 3)
+    return median
 
 
 def _measure(given, side: str, dtype: str, number: int, folder: str) -> dict:
@@ -85,6 +96,10 @@ def _measure(given, side: str, dtype: str, number: int, folder: str) -> dict:
     options += [f"--trl_batch={given.trl_batch}", f"--{'' if given.trl_checkpointing else 'no-'}trl_checkpointing"]
     worker = ["--worker", side, dtype, str(number), folder]
     command = [sys.executable, "-m", "experiments.benchmarks.train_throughput", *options, *worker]
+    if side == "easydel":
+        script = str(Path(__file__).with_name("easydel_side.py"))
+        numbers = [str(n) for n in (given.steps, WARM_UP, BATCH, LENGTH, THREADS, RATE, number)]
+        command = [given.easydel, script, folder, dtype, *numbers]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
     if done.returncode:
         sys.exit(f"{side} failed with exit status {done.returncode}:\n{done.stderr[-3000:]}")
@@ -98,8 +113,7 @@ def _work(given, side: str, dtype: str, number: str, folder: str) -> None:
     measured = run(given, dtype, int(number), Path(folder))
     times, pairs = measured.pop("times"), measured.pop("pairs")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    result = {"pairs_per_second": sum(pairs) / sum(times), "pairs_per_step": sum(pairs) / len(pairs), "peak_gib": peak}
-    print(json.dumps(result | measured))
+    print(json.dumps(measured | summary(times, pairs, peak)))
 
 
 def _comparisons(path: str):
@@ -198,6 +212,13 @@ def _trl(given, dtype: str, number: int, folder: Path) -> dict:
     trainer = Counting(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, callbacks=[Clock()])
     trainer.train()
     return {"times": times, "pairs": pairs, "tokens_per_pair": sum(processed) / sum(pairs)}
+
+
+def _write_tokens(folder: Path, sequences) -> None:
+    """The token sequences for a side that does not import this package."""
+    import numpy as np
+
+    np.savez(folder / "pairs.npz", lengths=[len(s) for s in sequences], tokens=np.concatenate(sequences))
 
 
 def _write_checkpoint(folder: Path) -> None:
