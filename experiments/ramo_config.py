@@ -61,14 +61,16 @@ class SelectConfig(Settings):
 
     Attributes:
       r: how many.
-      half: factor of the discrepancy; the paper's ½ is for ratings in [-1, 1].
-      relevance: "none", or "given": of every comparison, in the field `extra.relevance`, by rule.
+      half: factor of the discrepancy. The paper's ½ is for ratings in [-1, 1]; on the scale from 0 to 1 that ratings
+        have in this project the same choice is 1.
+      relevance: "none"; or the "mean", "max" or "min" over both responses of what the judge said, 1 - P(Irrelevant): in
+        the field `extra.relevance` of every comparison, by rule, two numbers or one for both.
       ties: what becomes of a comparison whose selected ratings sum to the same: "drop", "first" or "second".
       tau: temperature of the entropy weights where they are combined with a selection.
     """
 
     r: int = 5
-    half: float = 0.5
+    half: float = 1.0
     relevance: str = "none"
     ties: str = "drop"
     tau: float = 2.0
@@ -77,8 +79,8 @@ class SelectConfig(Settings):
         """Raises InputError."""
         require("select.r", self.r >= 1, "is at least 1")
         require("select.half", self.half >= 0, "is not negative")
-        one_of("select.relevance", self.relevance, ("none", "given"))
-        require("select.half", self.half > 0 or self.relevance == "given", "is positive where there is no relevance")
+        one_of("select.relevance", self.relevance, ("none", "mean", "max", "min"))
+        require("select.half", self.half > 0 or self.relevance != "none", "is positive where there is no relevance")
         one_of("select.ties", self.ties, TIES)
         require("select.tau", self.tau > 0, "is positive")
 

@@ -32,6 +32,9 @@ class JudgeConfig(Settings):
         config.model names, on this machine's devices) or "table" (ratings from the files that data.ratings_path, or
         data.source "pyrit", name).
       pool: the rules, a shipped pool's name or a YAML file; "" takes data.pool.
+      rules_of: folder of a finished adapter run: each comparison is asked about the `most_rules` rules that the adapter
+        predicts for it, and no others. "" asks about every rule.
+      most_rules: r, of `rules_of`.
       prompt: which wording, among `encore_jax.judge.prompts.PROMPTS`; or `PAIRS` for verdicts on labelled pairs.
       both_orders: of `PAIRS`: ask twice, with either response first.
       model: its name on the server.
@@ -49,6 +52,8 @@ class JudgeConfig(Settings):
 
     kind: str = "server"
     pool: str = ""
+    rules_of: str = ""
+    most_rules: int = 5
     prompt: str = "yes_no_irrelevant.1"
     both_orders: bool = False
     model: str = ""
@@ -73,6 +78,7 @@ class JudgeConfig(Settings):
             one_of("judge.prompt", self.prompt, [name for name, prompt in PROMPTS.items() if prompt.answers])
         if self.kind in ("server", "batch") and not self.model:
             raise InputError("is empty", where="config.judge.model", fix="give --config.judge.model=NAME")
+        require("judge.most_rules", self.most_rules >= 1, "is at least 1")
         require("judge.top", 1 <= self.top <= MOST_TOP, f"is 1 to {MOST_TOP}")
         require("judge.prices", len(self.prices) == 2 and min(self.prices) >= 0, "is two prices, not negative")
         self.extra_fields()
@@ -96,7 +102,7 @@ class JudgeConfig(Settings):
 
 @dataclasses.dataclass
 class RatingConfig(RunConfig):
-    """Every response of a set of comparisons, rated on every rule of a pool.
+    """Every response of a set of comparisons, rated on every rule of a pool, or on those that an adapter predicts.
 
     Attributes:
       data: what is rated.

@@ -2,6 +2,7 @@
 
 python -m experiments.readme runs/quickstart           tables and figures of a run
 python -m experiments.readme runs/bt_smollm2           losses and held-out agreement of a preference run
+python -m experiments.readme runs/ramo_smollm2         the main arms of a RAMO run
 python -m experiments.readme runs/aot                  the table of `make aot`
 make bench-forward | python -m experiments.readme -    the lines of a benchmark (bench-train as well)
 """
@@ -17,6 +18,16 @@ from pathlib import Path
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluate.figures import scatter
 from encore_jax.evaluate.preference import preference_table
+from encore_jax.evaluate.ramo_tables import (
+    ARM_HEAD,
+    CHOOSER_HEAD,
+    LABEL_HEAD,
+    arm_cells,
+    chooser_cells,
+    label_cells,
+    markdown,
+    theory_words,
+)
 from encore_jax.evaluate.svg import style
 from encore_jax.evaluate.tables import print_tables
 
@@ -64,6 +75,25 @@ def preference_section(results: dict) -> str:
     return f"{head}\n\n{preference_table(held_out)}"
 
 
+def ramo_section(results: dict) -> str:
+    """Markdown: the adapter beside its floors, and every arm at the run's own r and with all training comparisons."""
+    adapter, arms, r = results["adapter"], results["arms"], results["adapter"]["r"]
+    main = [row for row in arms["rows"] if row["r"] in (0, r) and row["size"] == 0]
+    counts, versions = results["counts"], results["versions"]
+    origin = (
+        f"Labelled *{results['rate']['label']}*: {results['rate']['description']} "
+        f"{counts['label']['comparisons_labelled']} comparisons for the reward models, {adapter['n']} held out for the "
+        f"adapter, r = {r} of {adapter['k']} rules; jax {versions['jax']}, {results['device']}."
+    )
+    tables = [
+        markdown(CHOOSER_HEAD, chooser_cells(adapter)),
+        markdown(LABEL_HEAD, label_cells([row for row in results["labels"] if row["r"] in (0, r)])),
+        markdown(ARM_HEAD, arm_cells(main)),
+    ]
+    simulated = theory_words(results["simulation"]["verdicts"])
+    return "\n\n".join([origin, *tables, f"Simulation: the argument for the largest discrepancies {simulated}."])
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """The text with what lies between the named begin and end comments replaced.
 
@@ -86,6 +116,9 @@ def main(argument: str) -> None:
     elif "held_out" in json.loads((Path(argument) / "results.json").read_text(encoding="utf-8")):
         results = json.loads((Path(argument) / "results.json").read_text(encoding="utf-8"))
         name, content = "real run", preference_section(results)
+    elif "arms" in json.loads((Path(argument) / "results.json").read_text(encoding="utf-8")):
+        results = json.loads((Path(argument) / "results.json").read_text(encoding="utf-8"))
+        name, content = "ramo run", ramo_section(results)
     else:
         results = json.loads((Path(argument) / "results.json").read_text(encoding="utf-8"))
         name, content = "quickstart output", run_section(results, IMAGES)

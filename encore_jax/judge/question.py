@@ -77,6 +77,30 @@ def rating_questions(comparisons: Iterable[Comparison], pool: RulePool) -> Itera
                     yield Question(Key(conversation, 0, rule.name), comparison.prompt, response, rule)
 
 
+def critical_questions(comparisons: Iterable[Comparison], rules: Iterable[Sequence[Rule]]) -> Iterator[Question]:
+    """Each comparison's own rules about its responses; a question met before is left out.
+
+    Memory grows by a set entry per different question.
+
+    Args:
+      rules: for every comparison the rules that are asked about it, e.g. those that a Rule Adapter predicts.
+
+    >>> hi = Comparison((Message("user", "Hi"),), ("Hello!", "Bye."), 0)
+    >>> kind, short = Rule("kind", "It is kind."), Rule("short", "It is short.")
+    >>> [q.rule.name for q in critical_questions([hi, hi], [[kind], [kind, short]])]
+    ['kind', 'kind', 'short', 'short']
+    """
+    met = set()
+    for comparison, wanted in zip(comparisons, rules, strict=True):
+        for response in comparison.responses:
+            conversation = conversation_id(comparison.prompt, (response,))
+            for rule in wanted:
+                key = Key(conversation, 0, rule.name)
+                if key not in met:
+                    met.add(key)
+                    yield Question(key, comparison.prompt, response, rule)
+
+
 class Status(enum.StrEnum):
     """What became of a question.
 

@@ -31,9 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", required=True, help="comparisons with prompt, chosen, rejected, or HH-RLHF's own")
     parser.add_argument("--pools", default="safety_10,safety_100", help="shipped pools, or files")
-    parser.add_argument("--conversations", default="16,5", help="per round, for each pool")
+    parser.add_argument("--conversations", default="32,20", help="per round, for each pool")
     parser.add_argument("--sample", default="3,10", help="questions per conversation to transformers, for each pool")
-    parser.add_argument("--batch", type=int, default=8, help="transformers: questions at once")
+    parser.add_argument("--batch", type=int, default=16, help="transformers: questions at once")
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds per side and pool")
     given = parser.parse_args()
 

@@ -6,12 +6,12 @@ import dataclasses
 from pathlib import Path
 
 from experiments.chain import Chain, Plan
-from experiments.manifest import file_sha256
 from experiments.ramo_config import AdapterConfig, RamoConfig
-from experiments.stages.adapter import PREDICTIONS, SAID, adopt_adapter, train_adapter
+from experiments.stages.adapter import adopt_adapter, train_adapter
 from experiments.stages.arms import label
 from experiments.stages.frozen import features
 from experiments.stages.ingest import ingest
+from experiments.stages.predicted_rules import prediction_hashes
 from experiments.stages.presented import Presented, present
 from experiments.stages.ramo_results import evaluate_ramo, report_ramo, show_ramo
 from experiments.stages.records import PAIRS, rule_pool, source_hashes
@@ -104,9 +104,10 @@ class RamoChain(AdapterChain):
         source = self.config.adapter_from
         if not source:
             return super().adapter_inputs() | {"train": self._plain["adapter"]}
-        at = Path(source) / "adapter"
-        files = {name: file_sha256(at / name) for name in (PREDICTIONS, SAID) if (at / name).is_file()}
-        return self.outputs("ingest") | {"adopted": files, "pool": rule_pool(self.config.data).digest}
+        return self.outputs("ingest") | {
+            "adopted": prediction_hashes(Path(source)),
+            "pool": rule_pool(self.config.data).digest,
+        }
 
     def make_adapter(self, folder: Path) -> None:
         """Trains it, or takes over another run's predictions."""

@@ -1,12 +1,15 @@
-"""Rules to ratings: every response rated on every rule by one judge."""
+"""Rules to ratings: every response rated by one judge, on every rule or on those that an adapter predicts."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from experiments.chain import Chain, Plan
 from experiments.rating_config import RatingConfig
 from experiments.stages.ingest import ingest
 from experiments.stages.judge import judge
 from experiments.stages.judges import judging_pool
+from experiments.stages.predicted_rules import prediction_hashes
 from experiments.stages.rating_report import rating_report, show_ratings
 from experiments.stages.records import ANY, source_hashes
 
@@ -20,13 +23,20 @@ class RatingChain(Chain):
         config: RatingConfig = self.config
         at, settings, outputs = self.at, self.settings, self.outputs
         rated = config.judge.kind == "table"
+        asked = {"predicted": prediction_hashes(Path(config.judge.rules_of))} if config.judge.rules_of else {}
         return {
             "ingest": (
                 lambda: settings("data") | {"sources": source_hashes(config.data, rated)},
                 lambda folder: ingest(config.data, config.seed, folder, need_rated=rated, need=ANY),
             ),
             "rate": (
-                lambda: settings("judge") | outputs("ingest") | {"rules": judging_pool(config).digest} | self._model(),
+                lambda: (
+                    settings("judge")
+                    | outputs("ingest")
+                    | {"rules": judging_pool(config).digest}
+                    | asked
+                    | self._model()
+                ),
                 lambda folder: judge(config, at["ingest"], folder.parent, folder),
             ),
             "report": (

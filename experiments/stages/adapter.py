@@ -26,11 +26,10 @@ from encore_jax.train.binary_heads import fit_binary_heads
 from experiments.ramo_config import AdapterConfig, AdapterTrainConfig, SelectConfig
 from experiments.stages import frozen, rule_ratings
 from experiments.stages.gradient import Task, end_scores, train_by_gradient
+from experiments.stages.predicted_rules import PREDICTIONS, SAID, comparison_digests, read_predictions
 from experiments.stages.presented import Presented
 from experiments.stages.records import rule_pool
 from experiments.stages.rule_ratings import RuleRatings
-
-PREDICTIONS, SAID = "predictions.npz", "adapter.json"
 
 
 class Predictions(NamedTuple):
@@ -92,12 +91,6 @@ def train_adapter(
     (folder / SAID).write_text(json.dumps({"passport": passport, "counts": counts} | said, indent=1))
 
 
-def comparison_digests(shown: Presented) -> np.ndarray:
-    """Names the comparisons in this order, A and B included, so that predictions cannot be put to others."""
-    texts = [prompt_key(p) + "\0" + text for p, text in shown.pair_texts[::2]]
-    return np.array([hashlib.sha256(text.encode()).hexdigest()[:16] for text in texts])
-
-
 def load(folder: Path) -> Predictions:
     """What `train_adapter` or `adopt_adapter` wrote."""
     with np.load(folder / PREDICTIONS) as stored:
@@ -110,20 +103,7 @@ def adopt_adapter(source: Path, shown: Presented, pool: RulePool, folder: Path) 
     Raises:
       InputError: there are none, they are of another rule pool, or a comparison is missing.
     """
-    at = source / "adapter" if (source / "adapter").is_dir() else source
-    try:
-        said = json.loads((at / SAID).read_text())
-        with np.load(at / PREDICTIONS) as file:
-            stored = dict(file)
-    except FileNotFoundError as error:
-        raise InputError("is missing", where=str(error.filename), fix="name a finished adapter run's folder") from None
-    if said["passport"]["pool_sha256"] != pool.digest:
-        raise InputError(
-            f"the adapter was trained on another rule pool ({said['passport']['pool_sha256'][:12]}..., not "
-            f"{pool.digest[:12]}...)",
-            where=str(at / SAID),
-            fix="set --config.data.pool to the adapter's pool, or train an adapter on this one",
-        )
+    said, stored = read_predictions(source, pool)
     number = {digest: i for i, digest in enumerate(stored.pop("digests").tolist())}
     wanted = comparison_digests(shown)
     for n in np.flatnonzero([digest not in number for digest in wanted.tolist()]):

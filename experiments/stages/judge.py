@@ -19,13 +19,14 @@ from encore_jax.judge.estimate import estimate, estimate_text
 from encore_jax.judge.export import rated_comparisons, rated_responses
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.journal_summary import summary
-from encore_jax.judge.question import Question, rating_questions
+from encore_jax.judge.question import Question, critical_questions, rating_questions
 from encore_jax.rules import RulePool
 from encore_jax.train.preemption import EXIT_PREEMPTED
 from experiments.progress import track
 from experiments.rating_config import RatingConfig
 from experiments.stages import ingest
 from experiments.stages.judges import asking, judging_pool, make_judge, shared_texts, token_counter
+from experiments.stages.predicted_rules import predicted_rules
 
 Questions = Callable[[], Iterator[Question]]
 
@@ -47,7 +48,7 @@ def judge(config: RatingConfig, ingested: Path, workdir: Path, folder: Path) -> 
     if jax.process_count() > 1:
         raise InputError("several processes would all ask", where="config.judge", fix="run it without --multihost")
     pool, (_, _, comparisons) = judging_pool(config), ingest.load(ingested)
-    questions = functools.partial(rating_questions, comparisons, pool)
+    questions = _questions(config, comparisons, pool)
     batch = config.judge.kind == "batch"
     judge = None if batch else make_judge(config, ingested)
     identity = asking(config).identity if batch else judge.identity
@@ -57,6 +58,13 @@ def judge(config: RatingConfig, ingested: Path, workdir: Path, folder: Path) -> 
         else:
             _ask(config, judge, questions, journal)
         _export(comparisons, journal, pool, folder)
+
+
+def _questions(config: RatingConfig, comparisons: list[Comparison], pool: RulePool) -> Questions:
+    if not config.judge.rules_of:
+        return functools.partial(rating_questions, comparisons, pool)
+    rules = predicted_rules(Path(config.judge.rules_of), comparisons, pool, config.judge.most_rules)
+    return functools.partial(critical_questions, comparisons, rules)
 
 
 def _ask(config: RatingConfig, judge, questions: Questions, journal: Journal) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from absl import logging
 
 from encore_jax.composition import RatingsWarning, rating_entropy
-from encore_jax.data import Comparison, prompt_key, stack_ratings
+from encore_jax.data import prompt_key, stack_ratings
 from encore_jax.data.split import folds
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
@@ -67,8 +67,8 @@ def rate_rules(
         )
     from_heads = config.rate.source == "heads"
     made = _by_heads(config, shown, ingested, features) if from_heads else _from_comparisons(shown, pool)
-    if config.select.relevance == "given":
-        made = made._replace(relevance=_relevance(shown.comparisons, pool, made.usable.any(1)))
+    if config.select.relevance != "none":
+        made = made._replace(relevance=_relevance(shown.comparisons, pool, made.usable, config.select.relevance))
     np.savez(folder / "ratings.npz", **made._asdict())
     said = {
         "label": "model-rated" if from_heads else config.rate.judged,
@@ -132,19 +132,26 @@ def _entropy(ratings: np.ndarray, rated: np.ndarray, pool: RulePool) -> np.ndarr
     return entropy
 
 
-def _relevance(comparisons, pool: RulePool, wanted: np.ndarray) -> np.ndarray:
-    found = np.zeros((len(comparisons), len(pool)), np.float32)
-    for n in np.flatnonzero(wanted):
-        found[n] = _relevance_of(comparisons[n], pool, n)
+OVER_RESPONSES = {"mean": np.mean, "max": np.max, "min": np.min}
+
+
+def _relevance(comparisons, pool: RulePool, usable: np.ndarray, how: str) -> np.ndarray:
+    """fp32 ``[N, K]``; 0 where a rule is not rated for both responses."""
+    found = np.zeros(usable.shape, np.float32)
+    for n in np.flatnonzero(usable.any(1)):
+        where = f"comparison {comparisons[n].id or n}, field 'extra.relevance'"
+        given = comparisons[n].extra.get("relevance")
+        for k in np.flatnonzero(usable[n]):
+            value = given.get(pool.names[k]) if isinstance(given, Mapping) else None
+            found[n, k] = _one_relevance(value, how, f"{where}, rule {pool.names[k]!r}")
     return found
 
 
-def _relevance_of(comparison: Comparison, pool: RulePool, number: int) -> list[float]:
-    where = f"comparison {comparison.id or number}, field 'extra.relevance'"
-    given = comparison.extra.get("relevance")
-    if not isinstance(given, Mapping) or set(given) != set(pool.names):
-        raise InputError("is not one number per rule", where=where, fix="give them, or --config.select.relevance=none")
-    values = [given[name] for name in pool.names]
-    if not all(isinstance(value, (int, float)) and np.isfinite(value) for value in values):
-        raise InputError("holds something that is no finite number", where=where, fix="give numbers")
-    return values
+def _one_relevance(value, how: str, where: str) -> float:
+    numbers = value if isinstance(value, (list, tuple)) else [value, value]
+    if len(numbers) != 2 or not all(isinstance(x, (int, float)) and np.isfinite(x) for x in numbers):
+        raise InputError(
+            f"is {value!r}: neither a finite number nor one for each of the two responses",
+            where=where, fix="give them, or --config.select.relevance=none",
+        )  # fmt: skip
+    return float(OVER_RESPONSES[how](numbers))

@@ -1,4 +1,6 @@
-"""Runs an experiment undisturbed, then once more while killing it in every stage: ``python -m ... FILES OUT SEED``.
+"""Runs an experiment undisturbed, then once more while killing it in every stage.
+
+    python -m tests.experiments.kill_and_restart heads|ramo FILES OUT SEED
 
 A process of its own, because it forks. Prints one JSON line about the kills.
 """
@@ -15,16 +17,19 @@ import time
 from pathlib import Path
 
 from experiments.chains.heads import HeadsChain
-from experiments.config import validated
+from experiments.chains.ramo import RamoChain
+from experiments.config import RunConfig, validated
 from tests.experiments import tiny_run
 from tests.experiments.forked import start
+from tests.experiments.tiny_ramo import ramo
 
 ATTEMPTS = 6
+STAGES = {"heads": HeadsChain.STAGES, "ramo": RamoChain.STAGES}
 
 
-def run_killed(files: Path, workdir: Path, stage: str, delay: float) -> bool:
+def run_killed(config: RunConfig, workdir: Path, stage: str, delay: float) -> bool:
     """Kills a run `delay` seconds after it has begun the stage; whether it was still running then."""
-    child, begun = start(validated(tiny_run.config(files)), workdir), workdir / stage / "inputs.json"
+    child, begun = start(config, workdir), workdir / stage / "inputs.json"
     before = begun.stat().st_mtime_ns if begun.exists() else 0
     while not begun.exists() or begun.stat().st_mtime_ns == before:
         if os.waitpid(child, os.WNOHANG)[0]:
@@ -35,30 +40,31 @@ def run_killed(files: Path, workdir: Path, stage: str, delay: float) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def kill_in_stage(files: Path, workdir: Path, stage: str, delay: float) -> bool:
+def kill_in_stage(config: RunConfig, workdir: Path, stage: str, delay: float) -> bool:
     """Kills a run within a stage; whether that came about.
 
     With everything compiled a stage may end before the signal comes; it is then forgotten and killed sooner.
     """
     for _ in range(ATTEMPTS):
-        if run_killed(files, workdir, stage, delay):
+        if run_killed(config, workdir, stage, delay):
             return True
         shutil.rmtree(workdir / stage)
         delay /= 4
     return False
 
 
-def main(files: Path, out: Path, seed: int) -> None:
+def main(kind: str, files: Path, out: Path, seed: int) -> None:
     """Writes out/whole and out/killed."""
-    _, status = os.waitpid(start(validated(tiny_run.config(files)), out / "whole"), 0)
+    config = validated((tiny_run.config if kind == "heads" else ramo)(files))
+    _, status = os.waitpid(start(config, out / "whole"), 0)
     assert status == 0, "the undisturbed run failed"
     rng, killed = random.Random(seed), {}
-    for stage in HeadsChain.STAGES:
+    for stage in STAGES[kind]:
         spent = json.loads((out / "whole" / stage / "manifest.json").read_text())["seconds"]
-        killed[stage] = kill_in_stage(files, out / "killed", stage, rng.uniform(0, 0.7 * spent))
-    _, status = os.waitpid(start(validated(tiny_run.config(files)), out / "killed"), 0)
+        killed[stage] = kill_in_stage(config, out / "killed", stage, rng.uniform(0, 0.7 * spent))
+    _, status = os.waitpid(start(config, out / "killed"), 0)
     print(json.dumps({"killed": killed, "status": status}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

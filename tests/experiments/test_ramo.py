@@ -10,9 +10,10 @@ from safetensors.numpy import load_file, save_file
 
 from encore_jax.data import iter_comparisons, write_comparisons
 from encore_jax.errors import InputError
+from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.rules import RulePool
 from experiments.chains.ramo import AdapterChain, RamoChain
-from experiments.config import DataConfig, EvaluateConfig, ModelConfig, validated
+from experiments.config import DataConfig, validated
 from experiments.pipeline import run_experiment
 from experiments.ramo_config import (
     AdapterConfig,
@@ -20,31 +21,13 @@ from experiments.ramo_config import (
     RamoConfig,
     RateConfig,
     RewardTrainConfig,
-    SelectConfig,
-    SimulateConfig,
 )
-from experiments.stages import adapter, arms, reward_arms
+from experiments.rating_config import JudgeConfig, RatingConfig
+from experiments.stages import adapter, arms, reward_arms, rule_ratings
 from experiments.stages.presented import present
 from tests.experiments import tiny_run
-
-
-def shared(files, **data) -> dict:
-    paths = dict(path=str(files / "pairs.jsonl"), ratings_path=str(files / "rated.jsonl"), ratings_format="encore")
-    return dict(
-        data=DataConfig(source="files", pool=str(files / "pool.yaml"), **(paths | data)),
-        model=ModelConfig(path=str(files / "model"), buckets=(256, 512), tokens_per_batch=1024),
-        select=SelectConfig(r=1),
-        simulate=SimulateConfig(comparisons=500, rules=4, flips=(0.0, 0.4)),
-        evaluate=EvaluateConfig(replicates=100),
-    )
-
-
-def ramo(files, **data) -> RamoConfig:
-    penalties = dict(penalties=(0.1, 1.0))
-    return RamoConfig(
-        name="tiny", **shared(files, **data), rate=RateConfig(folds=3, alphas=(1.0, 100.0)),
-        adapter=AdapterTrainConfig(**penalties), train=RewardTrainConfig(**penalties, rs=(2,), sizes=(10,), seeds=2),
-    )  # fmt: skip
+from tests.experiments.tiny_ramo import ramo, shared
+from tests.judge.faulty_server import FaultyServer, Running
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +82,6 @@ def test_parts_share_no_prompt_and_the_arms_share_their_draws(finished):
 
 
 def test_labels_are_by_the_selected_rules(finished):
-    from experiments.stages import rule_ratings
-
     ratings, labels = rule_ratings.load(finished / "rate"), arms.load(finished / "label")
     difference = ratings.ratings[:, 0] - ratings.ratings[:, 1]
     largest = np.abs(difference).argmax(1)
@@ -215,6 +196,65 @@ def test_ramo_by_gradient_adopts_an_adapter_and_starts_from_the_reward_head(file
     assert (labels == -2).sum() == unrated
     with pytest.raises(InputError, match="no reward head"):
         run_experiment(validated(by_gradient(files, path, source, files / "model")), tmp_path / "headless")
+
+
+def by_judge(files, path, source, url, r=1) -> RatingConfig:
+    data = DataConfig(source="files", pool=str(files / "pool.yaml"), path=path)
+    server = ServerSettings(urls=(url,), concurrency=8)
+    judge = JudgeConfig(model="m", rules_of=str(source), most_rules=r, server=server)
+    return validated(RatingConfig(name="rate", data=data, judge=judge))
+
+
+def test_a_judge_is_asked_about_the_predicted_rules_only_and_its_ratings_give_labels(files, adapted, tmp_path):
+    path, source = adapted
+    server = FaultyServer()
+    with Running(server) as url:
+        run_experiment(by_judge(files, path, source, url), tmp_path / "rate")
+    pool, said = RulePool.from_yaml(files / "pool.yaml"), adapter.load(source / "adapter")
+    best, new = said.probability.mean(0).argmax(1), ~said.trained
+    assert 0 < new.sum() < len(new)
+    exported = str(tmp_path / "rate" / "rate" / "comparisons.jsonl")
+    rated = list(iter_comparisons(exported, pool=pool))
+    wanted = {(c.prompt, text, best[n]) for n, c in enumerate(rated) if new[n] for text in c.responses}
+    given = {(c.prompt, c.responses[i], k) for c in rated for i, k in np.argwhere(c.mask)}
+    assert given == wanted and sum(server.answered.values()) >= len(wanted)
+    run_experiment(validated(by_gradient(files, exported, source, files / "model")), tmp_path / "after", until="label")
+    assert (arms.load(tmp_path / "after" / "label")["adapter.r1"][0][new] >= -1).all()
+
+
+def test_a_judge_is_not_asked_about_rules_that_nobody_predicted(files, adapted, tmp_path):
+    path, source = adapted
+    with pytest.raises(InputError, match=r"config\.judge\.most_rules: 4 of 3 rules"):
+        run_experiment(by_judge(files, path, source, "http://127.0.0.1:9", r=4), tmp_path / "many")
+    lines = (files / "pairs.jsonl").read_text().splitlines()[:3]
+    rows = [json.loads(line) for line in lines]
+    (tmp_path / "new.jsonl").write_text("".join(json.dumps(row | {"prompt": "New"}) + "\n" for row in rows))
+    with pytest.raises(InputError, match="did not predict for it"):
+        run_experiment(by_judge(files, str(tmp_path / "new.jsonl"), source, "http://127.0.0.1:9"), tmp_path / "others")
+
+
+def test_relevance_by_response_is_what_a_judge_exports(files, tmp_path):
+    """The mean (or another summary) of both responses' 1 - P(Irrelevant); wrong fields are named."""
+
+    def relevant(n, comparison):
+        relevance = {name: [0.1 * k, 0.5] for k, name in enumerate(comparison.rules)}
+        return dataclasses.replace(comparison, extra={"relevance": relevance})
+
+    for how, wanted in (("mean", [0.25, 0.3, 0.35]), ("max", [0.5] * 3), ("min", [0.0, 0.1, 0.2])):
+        config = ramo(files, path=rated_file(files, tmp_path, relevant), format="encore")
+        config.rate, config.select.relevance = RateConfig("comparisons"), how
+        run_experiment(validated(config), tmp_path / "run", until="rate")
+        found = rule_ratings.load(tmp_path / "run" / "rate")
+        assert found.usable.any(0).all() and not found.usable.all()
+        np.testing.assert_allclose(found.relevance, np.where(found.usable, wanted, 0), atol=1e-6)
+
+    def silent(n, comparison):
+        return dataclasses.replace(comparison, extra={"relevance": {comparison.rules[0]: [0.5, None]}})
+
+    config = ramo(files, path=rated_file(files, tmp_path, silent), format="encore")
+    config.rate, config.select.relevance = RateConfig("comparisons"), "mean"
+    with pytest.raises(InputError, match=r"extra\.relevance', rule .*\[0\.5, None\]: neither"):
+        run_experiment(validated(config), tmp_path / "silent", until="rate")
 
 
 def test_predictions_of_another_pool_or_of_other_comparisons_are_refused(files, adapted, reward_model, tmp_path):
