@@ -85,8 +85,12 @@ def ask(judge, records: list[RatedResponse], pool: RulePool, path: Path) -> dict
         for r in records
         for rule in pool
     ]
-    open_ = list({q.key: q for q in questions if q.key not in answers}.values())
-    logging.info("%d questions, %d answered before", len(questions), len(questions) - len(open_))
+    different = {q.key: q for q in questions}
+    open_ = [q for key, q in different.items() if key not in answers]
+    logging.info(
+        "%d questions, %d of them repeated, %d answered before",
+        len(questions), len(questions) - len(different), len(different) - len(open_),
+    )  # fmt: skip
     with path.open("a") as file:
         for question, answer in track(judge.answers(open_), len(open_), "rating"):
             row = {"status": answer.status, "rating": answer.rating, "relevance": answer.relevance}

@@ -3,6 +3,7 @@
 python -m experiments.readme runs/quickstart           tables and figures of a run
 python -m experiments.readme runs/bt_smollm2           losses and held-out agreement of a preference run
 python -m experiments.readme runs/ramo_smollm2         the main arms of a RAMO run
+python -m experiments.readme runs/judge_agreement      a judge beside people, rule by rule
 python -m experiments.readme runs/aot                  the table of `make aot`
 make bench-forward | python -m experiments.readme -    the lines of a benchmark (bench-train as well)
 """
@@ -113,6 +114,8 @@ def main(argument: str) -> None:
         content = "\n".join(["```text", *lines, "```"])
     elif (Path(argument) / "table.md").exists():
         name, content = "aot", (Path(argument) / "table.md").read_text().strip()
+    elif (Path(argument) / "agreement.md").exists():
+        name, content = "judge agreement", (Path(argument) / "agreement.md").read_text().strip()
     elif "held_out" in json.loads((Path(argument) / "results.json").read_text(encoding="utf-8")):
         results = json.loads((Path(argument) / "results.json").read_text(encoding="utf-8"))
         name, content = "real run", preference_section(results)

@@ -92,7 +92,7 @@ def entropy_of_counts(
     """
     total = counts.sum(-1, keepdims=True)
     p = counts / total
-    entropy = -(p * jnp.log(jnp.where(p > 0, p, 1.0))).sum(-1)
+    entropy = 0.0 - (p * jnp.log(jnp.where(p > 0, p, 1.0))).sum(-1)  # so that none is 0, not -0
     seen = (counts > 0).sum(-1).astype(jnp.float32)
     if miller_madow:
         entropy = entropy + (seen - 1) / (2 * total[..., 0])

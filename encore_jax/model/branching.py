@@ -14,12 +14,11 @@ Exact: the result is that of every path (root, prefix, branch) run alone. Infere
 
 Shape letters: C rows, S positions, E ends, Q queries of a piece, P0 tokens of the root, P of the prefix, T = P0 + P
 keys that all of a row may see, U other keys of a piece, D width, L layers, N query heads, K key-value heads, G = N / K,
-H head dimension.
+R = Q * G, H head dimension.
 """
 
 from __future__ import annotations
 
-import functools
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -169,33 +168,29 @@ def _own(rows: BranchRows, at: slice, near: slice, window):
 def _attend(cfg, q_CQNH, k_CTKH, v_CTKH, key_position_CT, position_CQ, window, own=None):
     """Attention of Q queries over keys no later than they are, and over their own branches.
 
+    All keys of a piece stand side by side, and a key head's queries in one matrix: on a CPU that is a tenth faster than
+    scores in two parts.
+
     Args:
       own: keys and values ``[C, U, K, H]`` and which of them each query may see, ``[C, Q, U]``.
     """
     c, q, n, h = q_CQNH.shape
     heads = k_CTKH.shape[2]
-    q_CQKGH = q_CQNH.reshape(c, q, heads, n // heads, h)
     back_CQT = position_CQ[:, :, None] - key_position_CT[:, None]
     seen_CQT = (back_CQT >= 0) & ((back_CQT < window) | (window == 0))
-    parts = [(_scores(cfg, q_CQKGH, k_CTKH, seen_CQT), v_CTKH)]
     if own is not None:
-        k_CUKH, v_CUKH, seen_CQU = own
-        parts.append((_scores(cfg, q_CQKGH, k_CUKH, seen_CQU), v_CUKH))
-    highest = functools.reduce(jnp.maximum, (score.max(-1, keepdims=True) for score, _ in parts))
-    out_CKGQH, total = 0.0, 0.0
-    for score, v in parts:
-        weight = jnp.exp(score - highest)
-        total += weight.sum(-1, keepdims=True)
-        out_CKGQH += _dot("CKGQT,CTKH->CKGQH", weight.astype(v.dtype), v)
-    return jnp.moveaxis(out_CKGQH / total, 3, 1).reshape(c, q, n, h).astype(q_CQNH.dtype)
-
-
-def _scores(cfg, q_CQKGH, k_CTKH, seen_CQT):
-    """Scaled (and capped) fp32 scores [C, K, G, Q, T], hidden keys at the lowest number."""
-    score = _dot("CQKGH,CTKH->CKGQT", q_CQKGH, k_CTKH) * q_CQKGH.shape[-1] ** -0.5
+        k_CTKH = jnp.concatenate([k_CTKH, own[0]], axis=1)
+        v_CTKH = jnp.concatenate([v_CTKH, own[1]], axis=1)
+        seen_CQT = jnp.concatenate([seen_CQT, own[2]], axis=2)
+    q_CKRH = jnp.moveaxis(q_CQNH.reshape(c, q, heads, n // heads, h), 2, 1).reshape(c, heads, -1, h)
+    score = _dot("CKRH,CTKH->CKRT", q_CKRH, k_CTKH) * h**-0.5
     if cfg.attention_cap:
         score = cfg.attention_cap * jnp.tanh(score / cfg.attention_cap)
-    return jnp.where(seen_CQT[:, None, None], score, HIDDEN)
+    score = jnp.where(jnp.repeat(seen_CQT, n // heads, axis=1)[:, None], score, HIDDEN)
+    weight = jnp.exp(score - score.max(-1, keepdims=True))
+    out_CKRH = _dot("CKRT,CTKH->CKRH", weight.astype(v_CTKH.dtype), v_CTKH) / weight.sum(-1, keepdims=True)
+    out_CKQGH = out_CKRH.reshape(c, heads, q, n // heads, h)
+    return jnp.moveaxis(out_CKQGH, 1, 2).reshape(c, q, n, h).astype(q_CQNH.dtype)
 
 
 def _dot(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:

@@ -3,8 +3,9 @@
     python -m experiments.benchmarks.judge_throughput --pairs=pairs.jsonl [--pools safety_10,safety_100] [--rounds 3]
 
 Needs the `parity` extra (torch). Both sides run SmolLM2-135M-Instruct in fp32 with the same weights and the same prompt
-on the same conversations, drawn at random from the file, and the same two cores; rounds alternate between the sides, so
-that other load on the machine falls on both. transformers is given its best: questions tokenised beforehand, sorted by
+on the same conversations, at evenly spaced quantiles of the file's lengths so that a few stand for all, and the same
+two cores; rounds alternate between the sides, so that other load on the machine falls on both. transformers is given
+its best: questions tokenised beforehand, sorted by
 length, padded on the right without an attention mask (which causal attention then does not need, and SDPA is fastest
 without), no cache, the LM head on the last token only. Ours is the judge as users call it, tokenisation included, after
 a warm-up that compiles. transformers answers a random sample of each conversation's questions (--sample), which does
@@ -31,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", required=True, help="comparisons with prompt, chosen, rejected, or HH-RLHF's own")
     parser.add_argument("--pools", default="safety_10,safety_100", help="shipped pools, or files")
-    parser.add_argument("--conversations", default="32,20", help="per round, for each pool")
+    parser.add_argument("--conversations", default="16,20", help="per round, for each pool")
     parser.add_argument("--sample", default="3,10", help="questions per conversation to transformers, for each pool")
     parser.add_argument("--batch", type=int, default=16, help="transformers: questions at once")
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds per side and pool")
@@ -95,15 +96,14 @@ def _ratings(logprobs, answer):
 
 
 def _questions(path: str, pool, conversations: int) -> list:
-    """Every rule about the preferred responses of so many comparisons, drawn at random."""
-    import numpy as np
-
+    """Every rule about the preferred responses of so many comparisons: of the quantiles of length, as text."""
     from encore_jax.data import SkipCounter, read_comparisons
     from encore_jax.data.readers import recognise
     from encore_jax.judge.question import Key, Question
 
     read = list(read_comparisons(Path(path), recognise(Path(path)), skips=SkipCounter()))
-    chosen = [read[i] for i in np.random.default_rng(0).permutation(len(read))[:conversations]]
+    read.sort(key=lambda c: sum(len(m.content) for m in c.prompt) + len(c.responses[c.preferred]))
+    chosen = [read[int((i + 0.5) / conversations * len(read))] for i in range(conversations)]
     return [
         Question(Key(c.id, c.preferred, rule.name), c.prompt, c.responses[c.preferred], rule)
         for c in chosen
