@@ -105,8 +105,11 @@ class App:
             self._authorise(request)
         except Refused as refused:
             return refused.response()
-        name = self._service.served.name
-        data = [{"id": n, "object": "model", "owned_by": "encore_jax"} for n in (name, name + RULES_SUFFIX)]
+        served = self._service.served
+        weights = None if served.weights is None else served.by_rule(served.weights.tolist())
+        about = {"rules": served.rules, "weights": weights, "passport": self._service.passport.to_dict()}
+        names = (served.name, served.name + RULES_SUFFIX)
+        data = [{"id": name, "object": "model", "owned_by": "encore_jax", **about} for name in names]
         return JSONResponse({"object": "list", "data": data})
 
     def _handler(self, path: str) -> Callable:
@@ -162,7 +165,7 @@ class App:
         if len(ask.texts) > self._limits.texts:
             fix = "send fewer at a time"
             raise Refused(413, f"{len(ask.texts)} texts, and at most {self._limits.texts} are taken", fix=fix)
-        return ask.answer(*await _unless_gone(request, self._service.scores(ask.texts, ask.partial)))
+        return ask.answer(*await _unless_gone(request, self._service.scored(ask.texts, ask.partial)))
 
     def _authorise(self, request: Request) -> None:
         given = request.headers.get("authorization", "").encode()
