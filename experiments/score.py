@@ -89,6 +89,8 @@ def score_file(
     """
     if model.gate is None:
         _ = model.weights
+    if output.exists() and output.samefile(source):
+        raise InputError("is the input", where=str(output), fix="name another output")
     totals = _count(source, format)
     parts = Parts(output, _identity(model, source, format), _schema(model))
     if not parts.complete():
@@ -253,7 +255,7 @@ def main(argv: list[str]) -> None:
         counts = score_file(model, source, output, format=_FORMAT.value, tokens_per_batch=_TOKENS.value)
         if _BEST.value:
             write_best(source, _FORMAT.value, output, Path(_BEST.value))
-        print(json.dumps(counts))
+        print(json.dumps(counts | ({"mismatch": model.passport.mismatch} if model.passport.mismatch else {})))
     except InputError as error:
         sys.exit(f"error: {error}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from experiments.config import ExperimentConfig
@@ -15,7 +16,12 @@ from experiments.pipeline import run_experiment
 
 
 def start(config: ExperimentConfig, workdir: Path) -> int:
-    """The process id of a child that runs the experiment; it exits with 0, or with 1 after printing what went wrong."""
+    """The process id of a child that runs the experiment; see `fork`."""
+    return fork(lambda: run_experiment(config, workdir))
+
+
+def fork(work: Callable[[], object]) -> int:
+    """The process id of a child that does the work; it exits with 0, or with 1 after printing what went wrong."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # JAX warns of forks; none of its threads is running yet
         child = os.fork()
@@ -23,7 +29,7 @@ def start(config: ExperimentConfig, workdir: Path) -> int:
         return child
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
-        run_experiment(config, workdir)
+        work()
         os._exit(0)
     except Exception:
         traceback.print_exc()

@@ -38,7 +38,7 @@ def golden():
 
 
 def alone(model, texts):
-    """Scores and weights, each text in a row of its own; the gate in NumPy, from the last place where an answer begins."""
+    """Scores and weights, each text in a row of its own; the gate in NumPy, from where the last answer begins."""
     drawn, pattern = armorm.weights(), armorm.pattern()
     apply, pairs = jax.jit(Backbone(model.cfg).apply), []
     for tokens in token_sequences(model.tokenizer, texts, "last", None):
