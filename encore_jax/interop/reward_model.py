@@ -19,7 +19,7 @@ from encore_jax.data.sources import locate
 from encore_jax.errors import InputError
 from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.passport import PASSPORT, Passport, model_digest, read_passport
-from encore_jax.interop.reward_checkpoint import load_checkpoint
+from encore_jax.interop.reward_checkpoint import is_checkpoint, load_checkpoint
 from encore_jax.interop.scorer import Scorer
 from encore_jax.interop.sequences import Text, prompt_trees
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
@@ -135,11 +135,11 @@ class RewardModel:
         """
         folder = locate(folder, offline=offline)
         options = {"dtype": dtype, "offline": offline, "allow_mismatch": allow_mismatch}
-        if not (folder / BACKBONE).is_file() and any(
-            (folder / name).is_file() for name in ("config.json", "adapter_config.json")
-        ):
+        if (folder / BACKBONE).is_file():
+            return _load_saved(folder, **options)
+        if is_checkpoint(folder):
             return cls(**load_checkpoint(folder, **options)._asdict())
-        return _load_saved(folder, **options)
+        raise _no_model(folder)
 
 
 def _texts(prompts, responses) -> list[Text]:
@@ -151,6 +151,22 @@ def _texts(prompts, responses) -> list[Text]:
 
 def _by_prompt(flat: np.ndarray, responses: Sequence[Sequence[str]]) -> list[np.ndarray]:
     return np.split(flat, np.cumsum([len(group) for group in responses])[:-1])
+
+
+def _no_model(folder: Path) -> InputError:
+    """What to say of a place where there is no reward model."""
+    if folder.is_file():
+        problem = "is a file; reward models are folders (a GGUF file holds a backbone without heads)"
+        return InputError(problem, where=str(folder), fix="name a saved reward model's folder, or a checkpoint's")
+    inside = sorted(path.parent for path in folder.glob(f"*/{BACKBONE}"))
+    if inside:
+        fix = f"name {inside[0]}"
+    elif (folder / "results.json").is_file():  # a run that trained the backbone too, so that no heads alone were saved
+        fix = f"python -m experiments.export --workdir={folder} --out=FOLDER writes one, if this run trained one"
+    else:
+        fix = "name a saved reward model's folder, or that of a checkpoint with config.json and safetensors"
+    files = f"neither {BACKBONE}, nor a model's config.json, nor adapter_config.json"
+    return InputError(f"no reward model is here: {files}", where=str(folder), fix=fix)
 
 
 def _load_saved(folder: Path, dtype: str | None, offline: bool, allow_mismatch: bool) -> RewardModel:

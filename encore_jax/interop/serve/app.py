@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -78,7 +79,8 @@ class App:
             Route("/metrics", self._show_metrics),
             Route("/v1/models", self._models),
         ]
-        self.asgi = Starlette(routes=routes)
+        errors = {status: _no_such for status in (404, 405)}
+        self.asgi = Starlette(routes=routes, exception_handlers=errors)
 
     async def drain(self) -> None:
         """Refuses what comes from now on, and returns when everything accepted before is answered."""
@@ -216,6 +218,12 @@ async def _unless_gone(request: Request, work) -> Any:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def _no_such(request: Request, error: HTTPException) -> Response:
+    known = f"POST to {', '.join(DIALECTS)}, or GET /health, /metrics or /v1/models"
+    where = f"{request.method} {request.url.path}"
+    return Refused(error.status_code, "there is nothing like that here", where=where, fix=known).response()
 
 
 def _too_large(most: int) -> Refused:
