@@ -68,7 +68,7 @@ class RewardModel:
             raise InputError(
                 f"{len(self.rules)} heads and {len(self.passport.weights)} weights",
                 where=self.passport.model,
-                fix="give the passport weights: dataclasses.replace(model, passport=...)",
+                fix="give its passport weights, dataclasses.replace(model, passport=...), and keep it with export(...)",
             )
         return np.asarray(self.passport.weights, np.float32)
 
