@@ -192,8 +192,9 @@ def main() -> None:
     parser.add_argument("--folded", action="store_true", help="one score, the composed reward")
     parser.add_argument("--peft", action="store_true", help="low-rank updates as an adapter, not merged")
     parser.add_argument(
-        "--allow-mismatch", action="store_true", help="export though the base model is another; recorded"
-    )
+        "--allow-mismatch", "--allow_mismatch", action="store_true",
+        help="export though the base model is another; recorded",
+    )  # fmt: skip
     parser.add_argument("--shard-gb", type=float, default=5.0, help="largest weight file")
     given = parser.parse_args()
     logging.use_absl_handler()
