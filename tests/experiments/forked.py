@@ -6,6 +6,8 @@ The parent imports everything once and starts no JAX backend.
 from __future__ import annotations
 
 import os
+import signal
+import time
 import traceback
 import warnings
 from collections.abc import Callable
@@ -35,6 +37,17 @@ def fork(work: Callable[[], object]) -> int:
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def killed(child: int, begun: Callable[[], bool], delay: float) -> bool:
+    """Kills a child by SIGKILL `delay` seconds after something has begun; whether it was still running then."""
+    while not begun():
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return False
+        time.sleep(0.001)
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def environment(devices: int, cache: Path) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from absl import flags
 from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: F401  for all children at once
 
 from experiments import score
-from tests.experiments.forked import fork
+from tests.experiments.forked import fork, killed
 
 ROWS_OF_A_CHUNK = 8
 
@@ -52,13 +51,7 @@ def chunks(folder: Path, name: str) -> list[str]:
 def run_killed(folder: Path, begun: bool, delay: float) -> bool:
     """Kills a run `delay` seconds after its start, or after it has begun a chunk; whether it was still running then."""
     before, child = len(chunks(folder, "killed")), fork(command(folder, "killed"))
-    while begun and len(chunks(folder, "killed")) == before:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return False
-        time.sleep(0.001)
-    time.sleep(delay)
-    os.kill(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    return killed(child, lambda: not begun or len(chunks(folder, "killed")) > before, delay)
 
 
 def main(folder: Path, kills: int, seed: int) -> None:
@@ -70,13 +63,13 @@ def main(folder: Path, kills: int, seed: int) -> None:
         _, status = os.waitpid(fork(command(folder, "whole")), 0)
         assert status == 0, "the undisturbed run failed"
         seconds = time.monotonic() - start
-    rng, killed = random.Random(seed), 0
+    rng, done = random.Random(seed), 0
     for i in range(kills):
         begun = i % 2 == 0
-        killed += run_killed(folder, begun, rng.uniform(0, seconds * (0.2 / kills if begun else 0.5)))
+        done += run_killed(folder, begun, rng.uniform(0, seconds * (0.2 / kills if begun else 0.5)))
     _, status = os.waitpid(fork(command(folder, "killed")), 0)
     counts = {name: len(chunks(folder, name)) for name in ("whole", "killed")}
-    print(json.dumps({"killed": killed, "chunks": counts, "seconds": seconds, "status": status}))
+    print(json.dumps({"killed": done, "chunks": counts, "seconds": seconds, "status": status}))
 
 
 if __name__ == "__main__":
