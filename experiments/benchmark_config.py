@@ -15,7 +15,7 @@ class BenchmarkConfig(RunConfig):
 
     Attributes:
       model: folder of a saved reward model, e.g. runs/quickstart/compose; or a folder or hf:// uri of a
-        ...ForSequenceClassification checkpoint, which is scored as it is.
+        ...ForSequenceClassification or ArmoRM checkpoint or a PEFT adapter, which is scored as it is.
       dtype: "float32" or "bfloat16", of such a checkpoint; a saved model has its own.
       data: file in the benchmark's native schema (JSON, JSON Lines, Parquet), or an hf:// uri of one.
       format: "auto" recognises it; rewardbench, rewardbench2 and rm_bench have their own scoring, any other format of

@@ -35,6 +35,7 @@ from encore_jax.model.config import DecoderConfig
 from encore_jax.model.lora import Lora, declare_lora
 from encore_jax.model.params import abstract
 from encore_jax.parallel.mesh import MeshSettings, make_mesh
+from encore_jax.rules import RulePool
 from encore_jax.train.checkpoint import Checkpoints
 from encore_jax.train.sharded import param_shardings, with_shardings
 from encore_jax.train.state import init_heads
@@ -88,14 +89,29 @@ def read_run(workdir: Path) -> Finished:
         summary = counts.get("training_human", {})
         best = next(m for m in results["views"][0]["methods"] if m["name"] == "ENCORE")
         label = f"held-out comparisons ({results['views'][0]['label']})"
-    accuracy, data = best["accuracy"], config.data
-    about = {
-        "Data": f"Source `{data.source}`, {data.path or 'the pinned wheel'}, rule pool `{data.pool}`.",
+    accuracy, passport = best["accuracy"], read_passport(folder)
+    about = _rules(workdir, passport) | {
+        "Data": _data(config, _json(workdir / "ingest" / "counts.json")),
         "Results": f"Accuracy {accuracy['value']:.4f} [{accuracy['low']:.4f}, {accuracy['high']:.4f}] on {best['n']} "
         f"{label}; run `{config.name}`, seed {config.seed}.",
     }
     training = (name, summary["used_step"]) if gradient else None
-    return Finished(config, workdir, read_passport(folder), kernel, bias, training, about)
+    return Finished(config, workdir, passport, kernel, bias, training, about)
+
+
+def _rules(workdir: Path, passport: Passport) -> dict[str, str]:
+    """What the heads' rules say, in the pool's words; nothing for a model whose head stands for no rule."""
+    pool = RulePool.from_yaml(workdir / "ingest" / "pool.yaml")
+    turned = {1: "", -1: " (Rated so that higher is worse; the score is turned round.)"}
+    lines = [f"- **{rule.name}**: {rule.text}{turned[rule.direction]}" for rule in pool if rule.name in passport.rules]
+    return {"What the rules say": "\n".join(lines)} if lines else {}
+
+
+def _data(config: ExperimentConfig, counts: dict[str, Any]) -> str:
+    source, names = config.data, {"rated_responses": "rated responses", "comparisons": "comparisons"}
+    held = [f"{counts[key]:,} {name}" for key, name in names.items() if counts.get(key)]
+    where = source.path or "the pinned wheel"
+    return f"Source `{source.source}`, {where}; rule pool `{source.pool}`. Read: {', '.join(held)}."
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -176,8 +192,9 @@ def main() -> None:
     parser.add_argument("--folded", action="store_true", help="one score, the composed reward")
     parser.add_argument("--peft", action="store_true", help="low-rank updates as an adapter, not merged")
     parser.add_argument(
-        "--allow-mismatch", action="store_true", help="export though the base model is another; recorded"
-    )
+        "--allow-mismatch", "--allow_mismatch", action="store_true",
+        help="export though the base model is another; recorded",
+    )  # fmt: skip
     parser.add_argument("--shard-gb", type=float, default=5.0, help="largest weight file")
     given = parser.parse_args()
     logging.use_absl_handler()

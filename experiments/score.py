@@ -1,12 +1,15 @@
 """Scores a file of prompts and responses with a saved reward model.
 
-    python -m experiments.score --model=runs/quickstart/compose/model --input=pairs.jsonl --output=scores.parquet
+    python -m experiments.score --model=runs/quickstart/compose --input=pairs.jsonl --output=scores.parquet
 
 The input is anything `encore_jax.data.read_comparisons` knows, or rows {"prompt", "responses"}, {"prompt", "response"}.
 The output has a row per input row, in order: id, rewards of its n responses, best (index of the highest), preferred (if
 the file says), a list of n scores for every rule (column "score:RULE"), tokens, and reason: why something is null (a
-response that is longer than the model takes; nothing is truncated). The model's passport is in the file's metadata,
-under "encore_jax". With --best=FILE.jsonl every prompt's best response is written there too (best-of-n).
+response that is longer than the model takes; nothing is truncated). A model whose weights depend on the prompt (ArmoRM)
+adds "weight:RULE": the weight of every rule for each response; the others' weights are in the passport. The passport is
+in the file's metadata, under "encore_jax". A model that its passport does not stand for is refused with the difference;
+with --allow-mismatch it is used, and the difference recorded in that passport. With --best=FILE.jsonl every prompt's
+best response is written there too (best-of-n).
 
 Killed, the same command goes on where it was: finished chunks wait in OUTPUT.parts until they are merged.
 """
@@ -50,6 +53,8 @@ _INPUT = flags.DEFINE_string("input", None, "File of prompts and responses, a pa
 _OUTPUT = flags.DEFINE_string("output", None, "Parquet file to write.")
 _FORMAT = flags.DEFINE_string("format", "auto", f"Of the input: auto, {PLAIN}, {', '.join(FORMATS)}.")
 _BEST = flags.DEFINE_string("best", None, "JSONL file for the best response to every prompt.")
+_ALLOW = flags.DEFINE_bool("allow_mismatch", False, "Use a model that its passport does not stand for; recorded.")
+flags.DEFINE_alias("allow-mismatch", "allow_mismatch")
 _TOKENS = flags.DEFINE_integer("tokens_per_batch", 4096, "Tokens that go through the model at once.", lower_bound=1)
 
 
@@ -79,10 +84,15 @@ def score_file(
       preferred.
 
     Raises:
-      InputError: a malformed input (before anything is scored), or parts that another run left.
+      InputError: a malformed input or a model whose heads nobody weighs (before anything is scored), or parts that
+        another run left.
     """
+    if model.gate is None:
+        _ = model.weights
+    if output.exists() and output.samefile(source):
+        raise InputError("is the input", where=str(output), fix="name another output")
     totals = _count(source, format)
-    parts = Parts(output, _identity(model, source, format), _schema(model.rules))
+    parts = Parts(output, _identity(model, source, format), _schema(model))
     if not parts.complete():
         parts.claim()
         scorer = Scorer(model, tokens_per_batch=tokens_per_batch)
@@ -108,23 +118,25 @@ def score_items(scorer: Scorer, items: Sequence[Item], sequences: Sequence[np.nd
     owner = np.repeat(np.arange(len(items)), counts)
     fits = [i for i, sequence in enumerate(sequences) if len(sequence) <= scorer.longest]
     trees = grouped_trees([sequences[i] for i in fits], [str(owner[i]) for i in fits], fits, scorer.longest)
-    scores = scorer.run(scorer.plan(trees), len(sequences))
-    rewards, lengths = scorer.rewards(scores), np.array([len(sequence) for sequence in sequences])
-    columns: dict[str, list] = {name: [] for name in _schema(scorer.model.rules).names}
+    scored = scorer.scored(scorer.run(scorer.plan(trees), len(sequences)))
+    lengths, rules = np.array([len(sequence) for sequence in sequences]), scorer.model.rules
+    schema = _schema(scorer.model)
+    columns: dict[str, list] = {name: [] for name in schema.names}
     splits = np.cumsum(counts)[:-1]
-    for item, reward, score, length in zip(
-        items, np.split(rewards, splits), np.split(scores, splits), np.split(lengths, splits), strict=True
-    ):
+    parts = (np.split(values, splits) for values in (scored.rewards, scored.scores, scored.weights, lengths))
+    for item, reward, score, weight, length in zip(items, *parts, strict=True):
         long = np.flatnonzero(length > scorer.longest)
         columns["id"].append(item.id)
         columns["rewards"].append(_nullable(reward))
         columns["best"].append(None if long.size else int(reward.argmax()))
         columns["preferred"].append(item.preferred)
-        for rule, values in zip(scorer.model.rules, score.T, strict=True):
-            columns[f"score:{rule}"].append(_nullable(values))
+        for k, rule in enumerate(rules):
+            columns[f"score:{rule}"].append(_nullable(score[:, k]))
+            if scorer.model.gate is not None:
+                columns[f"weight:{rule}"].append(_nullable(weight[:, k]))
         columns["tokens"].append(length.tolist())
         columns["reason"].append(_reason(long, length, scorer.longest))
-    return pa.table(columns, _schema(scorer.model.rules))
+    return pa.table(columns, schema)
 
 
 def summary(output: Path) -> dict:
@@ -209,11 +221,12 @@ def _tokenized(scorer: Scorer, chunks: Iterator[list[Item]], parts: Parts) -> It
             yield waiting.result()
 
 
-def _schema(rules: Sequence[str]) -> pa.Schema:
+def _schema(model: RewardModel) -> pa.Schema:
     numbers = pa.list_(pa.float32())
+    kinds = ("score",) if model.gate is None else ("score", "weight")
     return pa.schema([
         ("id", pa.string()), ("rewards", numbers), ("best", pa.int32()), ("preferred", pa.int32()),
-        *((f"score:{rule}", numbers) for rule in rules),
+        *((f"{kind}:{rule}", numbers) for kind in kinds for rule in model.rules),
         ("tokens", pa.list_(pa.int32())), ("reason", pa.string()),
     ])  # fmt: skip
 
@@ -236,11 +249,13 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.INFO)
     try:
         source, output = locate(_INPUT.value), Path(_OUTPUT.value)
-        model = RewardModel.from_pretrained(_MODEL.value)
+        model = RewardModel.from_pretrained(_MODEL.value, allow_mismatch=_ALLOW.value)
+        for line in model.passport.mismatch:
+            logging.warning("the model is not what its passport stands for: %s", line)
         counts = score_file(model, source, output, format=_FORMAT.value, tokens_per_batch=_TOKENS.value)
         if _BEST.value:
             write_best(source, _FORMAT.value, output, Path(_BEST.value))
-        print(json.dumps(counts))
+        print(json.dumps(counts | ({"mismatch": model.passport.mismatch} if model.passport.mismatch else {})))
     except InputError as error:
         sys.exit(f"error: {error}")
 

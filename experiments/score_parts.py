@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from encore_jax.errors import InputError
 
 KEY = b"encore_jax"
 """Of what an output depends on, as JSON, in the Parquet file's metadata."""
+PARTS = "[0-9]*.parquet"
 
 
 class Parts:
@@ -30,8 +32,19 @@ class Parts:
         self._schema = schema.with_metadata({KEY: self._identity.encode()})
 
     def complete(self) -> bool:
-        """Whether the output exists and is of this identity."""
-        return self.output.exists() and (pq.read_schema(self.output).metadata or {}).get(KEY) == self._identity.encode()
+        """Whether the output exists and is of this identity.
+
+        Raises:
+          InputError: something else than a Parquet file is there.
+        """
+        if not self.output.exists():
+            return False
+        try:
+            return (pq.read_schema(self.output).metadata or {}).get(KEY) == self._identity.encode()
+        except (pa.ArrowInvalid, OSError):
+            raise InputError(
+                "is there already, and no Parquet file", where=str(self.output), fix="name another file, or delete it"
+            ) from None
 
     def claim(self) -> None:
         """Makes the folder, or finds it to be of this very identity.
@@ -40,15 +53,16 @@ class Parts:
           InputError: it holds parts of something else.
         """
         note = self.folder / "run.json"
-        if self.folder.exists() and (not note.exists() or note.read_text() != self._identity):
+        if note.exists() and note.read_text() == self._identity:
+            return
+        if note.exists() or any(self.folder.glob(PARTS)):
             raise InputError(
                 "holds parts of a run with another model, input or version",
                 where=str(self.folder),
                 fix="delete it, or run that command to its end",
             )
-        if not self.folder.exists():
-            with atomic_path(note) as temporary:
-                temporary.write_text(self._identity)
+        with atomic_path(note) as temporary:  # also where a run was killed before it had written this
+            temporary.write_text(self._identity)
 
     def has(self, number: int) -> bool:
         """Whether this part is written."""
@@ -60,10 +74,12 @@ class Parts:
             pq.write_table(table, temporary)
 
     def merge(self) -> None:
-        """Puts the parts together, in order."""
-        with atomic_path(self.output) as temporary, pq.ParquetWriter(temporary, self._schema) as writer:
-            for path in sorted(self.folder.glob("[0-9]*.parquet")):
+        """Puts the parts together, in order; the output appears whole."""
+        merged = self.folder / "merged.parquet"  # here, so that what a kill leaves of it goes with the folder
+        with atomic_path(merged) as temporary, pq.ParquetWriter(temporary, self._schema) as writer:
+            for path in sorted(self.folder.glob(PARTS)):
                 writer.write_table(pq.read_table(path).cast(self._schema))
+        os.replace(merged, self.output)
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"

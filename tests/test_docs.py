@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.chains.heads import HeadsChain
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 TEXT = {page.relative_to(ROOT / "docs").as_posix(): page.read_text() for page in PAGES}
@@ -22,6 +24,22 @@ def test_commands_exist():
     assert not [where for where in commands if not find_spec(where[1])]
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert not [where for where in everywhere(r"\bmake ([a-z][\w-]+)") if where[1] not in targets]
+
+
+def test_every_command_and_configuration_is_listed():
+    page = TEXT["commands.md"]
+    entries = [path for path in (ROOT / "experiments").glob("*.py") if "__main__" in path.read_text()]
+    hidden = {"aot_matrix", "aot"}  # `make aot`, and a flag of `experiments.run`
+    named = {f"experiments.{path.stem}" for path in entries if path.stem not in hidden}
+    assert len(named) > 8 and not [name for name in named if f"python -m {name}`" not in page]
+    configs = {path.stem for path in (ROOT / "experiments" / "configs").glob("[a-z]*.py")}
+    assert len(configs) > 15 and not [name for name in configs if f"`{name}`" not in page]
+
+
+def test_a_saved_model_is_where_the_documents_say():
+    """As `HeadsChain` writes it."""
+    named = {found for _, found in everywhere(r"(?:from_pretrained\(\"|--model=)(runs/[\w./-]+)")}
+    assert named == {f"runs/quickstart/{stage}" for stage in HeadsChain.STAGES if stage == "compose"}
 
 
 def test_files_exist():
@@ -44,9 +62,10 @@ def test_flags_of_the_server_and_the_scorer_exist():
     for page, source in (
         ("serving.md", "encore_jax/interop/serve/__main__.py"),
         ("scoring.md", "experiments/score.py"),
+        ("export.md", "experiments/export.py"),
     ):
         code = (ROOT / source).read_text()
-        for flag in set(re.findall(r"`--(\w+)", TEXT[page])):
+        for flag in set(re.findall(r"`--([\w-]+)", TEXT[page])):
             assert re.search(rf'"(--)?{flag}"', code), (page, flag)
 
 

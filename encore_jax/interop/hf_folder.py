@@ -21,9 +21,16 @@ SCORE, CLASSIFIER = "score.weight", "ForSequenceClassification"
 
 
 def read_config(folder: Path) -> tuple[DecoderConfig, dict[str, Any]]:
-    """The architecture, and the ``config.json`` it was read from."""
+    """The architecture, and the ``config.json`` it was read from.
+
+    Raises:
+      InputError: a model that is not computed here, named by field and value.
+    """
     config = read_json(folder / "config.json")
-    return DecoderConfig.from_hf(config), config
+    try:
+        return DecoderConfig.from_hf(config), config
+    except InputError as error:
+        raise InputError(error.problem, where=f"{folder}/{error.where}", fix=error.fix) from None
 
 
 def architecture(config: Mapping[str, Any]) -> str:

@@ -42,6 +42,14 @@ class Loaded(NamedTuple):
     gate: Gate | None
 
 
+def is_checkpoint(folder: Path) -> bool:
+    """Whether this is a folder of transformers or of PEFT; a run's folder has a config.json of another kind."""
+    config = folder / "config.json"
+    if (folder / ADAPTER).is_file():
+        return True
+    return config.is_file() and bool({"model_type", "architectures"} & read_json(config).keys())
+
+
 def load_checkpoint(
     folder: Path, *, dtype: str | None = None, offline: bool = False, allow_mismatch: bool = False
 ) -> Loaded:

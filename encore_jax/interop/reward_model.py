@@ -14,24 +14,19 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from encore_jax.composition import compose
 from encore_jax.data.comparison import Message, parse_prompt
-from encore_jax.data.prefix_tree import tree_batches
 from encore_jax.data.sources import locate
 from encore_jax.errors import InputError
-from encore_jax.interop import armorm
 from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.passport import PASSPORT, Passport, model_digest, read_passport
-from encore_jax.interop.reward_checkpoint import load_checkpoint
+from encore_jax.interop.reward_checkpoint import is_checkpoint, load_checkpoint
 from encore_jax.interop.scorer import Scorer
-from encore_jax.interop.sequences import Text, feature_function, prompt_trees
+from encore_jax.interop.sequences import Text, prompt_trees
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.model.config import DecoderConfig
-from encore_jax.model.gating import Gate, gate_weights
+from encore_jax.model.gating import Gate
 
 HEADS, BACKBONE = "heads.safetensors", "backbone.json"
-GATED_TOKENS = 2048
-"""Tokens of a batch of a gated model."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,7 +68,7 @@ class RewardModel:
             raise InputError(
                 f"{len(self.rules)} heads and {len(self.passport.weights)} weights",
                 where=self.passport.model,
-                fix="give the passport weights: dataclasses.replace(model, passport=...)",
+                fix="give its passport weights, dataclasses.replace(model, passport=...), and keep it with export(...)",
             )
         return np.asarray(self.passport.weights, np.float32)
 
@@ -92,46 +87,29 @@ class RewardModel:
         Raises:
           InputError: a conversation is longer than the model was trained for; nothing is truncated.
         """
-        texts = _texts(prompts, responses)
-        trees = prompt_trees(texts, self._sequences(texts), max(self.buckets))
-        flat = self.scorer.run(self.scorer.plan(trees), len(texts))
-        return np.split(flat, np.cumsum([len(group) for group in responses])[:-1])
+        values = self._values(prompts, responses)
+        return _by_prompt(self.scorer.scores(values), responses)
 
     def rewards(self, prompts: Sequence, responses: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        """Composed rewards ``Σ_k w_k s_k``: for each prompt an fp32 array ``[n]``."""
-        if self.gate is None:
-            weights = self.weights
-            return [np.asarray(compose(scores, weights)) for scores in self.scores(prompts, responses)]
-        texts = _texts(prompts, responses)
-        sequences, pattern = self._sequences(texts), armorm.generation_prompt(self.tokenizer)
-        asked = [armorm.gate_sequence(tokens, pattern) for tokens in sequences]
-        features = self._features([*texts, *texts], [*sequences, *asked])
-        scores = features[: len(texts)] @ self.kernel + self.bias
-        flat = (np.asarray(gate_weights(jnp.asarray(features[len(texts) :]), self.gate)) * scores).sum(1)
-        return np.split(flat, np.cumsum([len(group) for group in responses])[:-1])
-
-    def _sequences(self, texts: Sequence[Text]) -> list[np.ndarray]:
-        """Token ids up to the pooled one.
+        """Composed rewards ``Σ_k w_k s_k``: for each prompt an fp32 array ``[n]``.
 
         Raises:
-          InputError: a conversation is too long.
+          InputError: as `scores`; or the model has several heads and nobody has said how they compose.
         """
+        values = self._values(prompts, responses)
+        return _by_prompt(self.scorer.scored(values).rewards, responses)
+
+    def _values(self, prompts: Sequence, responses: Sequence[Sequence[str]]) -> np.ndarray:
+        """What the scorer gives for every response, prompt by prompt."""
+        texts = _texts(prompts, responses)
         sequences = self.scorer.tokenize(texts)
         for i, sequence in enumerate(sequences):
             if len(sequence) > max(self.buckets):
                 raise InputError(
                     f"{len(sequence)} tokens, more than {max(self.buckets)}", where=f"text {i}", fix="leave it out"
                 )
-        return sequences
-
-    def _features(self, texts: Sequence[Text], sequences: Sequence[np.ndarray]) -> np.ndarray:
-        """Pooled features ``[N, D]`` of sequences that belong to the prompts of these texts."""
-        compute = feature_function(self.cfg, jnp.dtype(self.passport.dtype))
-        features = np.zeros((len(texts), self.cfg.width), np.float32)
-        for batch in tree_batches(prompt_trees(texts, sequences, max(self.buckets)), self.buckets, GATED_TOKENS):
-            real = batch.key >= 0
-            features[batch.key[real]] = np.asarray(compute(self.params, batch))[real]
-        return features
+        trees = prompt_trees(texts, sequences, max(self.buckets))
+        return self.scorer.run(self.scorer.plan(trees), len(texts))
 
     def save(self, folder: str | Path, backbone: str) -> None:
         """Writes heads, passport and where the backbone is (`backbone`, a path or uri) into a folder."""
@@ -157,11 +135,11 @@ class RewardModel:
         """
         folder = locate(folder, offline=offline)
         options = {"dtype": dtype, "offline": offline, "allow_mismatch": allow_mismatch}
-        if not (folder / BACKBONE).is_file() and any(
-            (folder / name).is_file() for name in ("config.json", "adapter_config.json")
-        ):
+        if (folder / BACKBONE).is_file():
+            return _load_saved(folder, **options)
+        if is_checkpoint(folder):
             return cls(**load_checkpoint(folder, **options)._asdict())
-        return _load_saved(folder, **options)
+        raise _no_model(folder)
 
 
 def _texts(prompts, responses) -> list[Text]:
@@ -169,6 +147,26 @@ def _texts(prompts, responses) -> list[Text]:
         raise InputError(f"{len(prompts)} prompts and {len(responses)} lists of responses", where="scores")
     parsed = [parse_prompt(p) if isinstance(p, str) else tuple(p) for p in prompts]
     return [(prompt, text) for prompt, group in zip(parsed, responses, strict=True) for text in group]
+
+
+def _by_prompt(flat: np.ndarray, responses: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    return np.split(flat, np.cumsum([len(group) for group in responses])[:-1])
+
+
+def _no_model(folder: Path) -> InputError:
+    """What to say of a place where there is no reward model."""
+    if folder.is_file():
+        problem = "is a file; reward models are folders (a GGUF file holds a backbone without heads)"
+        return InputError(problem, where=str(folder), fix="name a saved reward model's folder, or a checkpoint's")
+    inside = sorted(path.parent for path in folder.glob(f"*/{BACKBONE}"))
+    if inside:
+        fix = f"name {inside[0]}"
+    elif (folder / "results.json").is_file():  # a run that trained the backbone too, so that no heads alone were saved
+        fix = f"python -m experiments.export --workdir={folder} --out=FOLDER writes one, if this run trained one"
+    else:
+        fix = "name a saved reward model's folder, or that of a checkpoint with config.json and safetensors"
+    files = f"neither {BACKBONE}, nor a model's config.json, nor adapter_config.json"
+    return InputError(f"no reward model is here: {files}", where=str(folder), fix=fix)
 
 
 def _load_saved(folder: Path, dtype: str | None, offline: bool, allow_mismatch: bool) -> RewardModel:

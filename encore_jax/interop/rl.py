@@ -56,11 +56,11 @@ def reward_function(
             (_messages(read_prompt(prompt)), completion_text(completion))
             for prompt, completion in zip(prompts, completions, strict=True)
         ]
-        scores = model.scorer.score_texts(texts)
-        if "log_metric" in columns and np.isfinite(scores).any():
-            for rule, mean in zip(model.rules, np.nanmean(scores, axis=0), strict=True):
+        scored = model.scorer.scored(model.scorer.run_texts(texts))
+        if "log_metric" in columns and np.isfinite(scored.scores).any():
+            for rule, mean in zip(model.rules, np.nanmean(scored.scores, axis=0), strict=True):
                 columns["log_metric"](f"rule/{rule}", float(mean))
-        return [too_long if np.isnan(value) else float(value) for value in model.scorer.rewards(scores)]
+        return [too_long if np.isnan(value) else float(value) for value in scored.rewards]
 
     return encore_reward
 

@@ -4,7 +4,10 @@ The one way through the model for everything that scores texts again and again: 
 Batches come in few shapes, each compiled once, and their rows are split over this process's devices, each of which
 holds the whole model.
 
-Shape letters: N texts, B rows, S tokens in a row, D width, K rules.
+What comes out of it for one text is a row of C *values*: a score for every rule, and behind these, if the model has a
+gate (`encore_jax.interop.armorm`), the weight that it gives to every rule. `Scorer.scored` takes them apart.
+
+Shape letters: N texts, B rows, S tokens in a row, M branch ends, D width, K rules, C values (K, or 2 K with a gate).
 """
 
 from __future__ import annotations
@@ -18,8 +21,11 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, lay_out, make_trees, pack_rows
+from encore_jax.errors import InputError
+from encore_jax.interop import armorm
 from encore_jax.interop.sequences import Text, check_finite, prompt_trees, token_sequences
 from encore_jax.model.decoder import Backbone
+from encore_jax.model.gating import gate_weights
 from encore_jax.model.heads import rule_scores
 
 if TYPE_CHECKING:
@@ -55,17 +61,40 @@ def batch_shapes(buckets: Sequence[int], tokens_per_batch: int, devices: int) ->
     return tuple(sorted(shapes, key=lambda shape: (shape.tokens, -shape.length)))
 
 
-class Pending(NamedTuple):
-    """A batch on its way through the model."""
+class Scored(NamedTuple):
+    """Scores and weights ``[N, K]`` of N texts, fp32; NaN scores where there are none."""
 
-    tokens_scores: jax.Array
+    scores: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def rewards(self) -> np.ndarray:
+        """Composed rewards ``φ = Σ_k w_k ψ_k``, ``[N]``; each depends on its own row alone, to the last bit."""
+        return (self.scores * self.weights).sum(1)
+
+
+class Pending(NamedTuple):
+    """A batch on its way through the model.
+
+    Attributes:
+      token_values: ``[B, S, C]``.
+      batch: what went in.
+      gate_places: of a gated model, row and column of the token that the gate reads, for each of M branches.
+    """
+
+    token_values: jax.Array
     batch: TreeBatch
+    gate_places: tuple[np.ndarray, np.ndarray] | None = None
 
     def collect(self) -> tuple[np.ndarray, np.ndarray]:
-        """Waits; the keys ``[M]`` of the batch's branches and their fp32 scores ``[M, K]``."""
+        """Waits; the keys ``[M]`` of the batch's branches and their fp32 values ``[M, C]``."""
         real = self.batch.key >= 0
-        where = self.batch.end_row[real], self.batch.end_index[real]
-        return self.batch.key[real], np.asarray(self.tokens_scores)[where]
+        token_values = np.asarray(self.token_values)
+        values = token_values[self.batch.end_row[real], self.batch.end_index[real]]
+        if self.gate_places is not None:
+            rules = values.shape[1] // 2
+            values[:, rules:] = token_values[(*self.gate_places, slice(rules, None))]
+        return self.batch.key[real], values
 
 
 class Scorer:
@@ -80,6 +109,10 @@ class Scorer:
       model: as given.
       shapes: of the batches that it takes, the smallest first.
       longest: text, in tokens, that can be scored.
+      columns: C.
+
+    Raises:
+      InputError: the gate's place cannot be found in conversations of this chat template.
     """
 
     def __init__(self, model: RewardModel, *, tokens_per_batch: int = 4096, devices: Sequence | None = None):
@@ -87,20 +120,26 @@ class Scorer:
         self.model = model
         self.shapes = batch_shapes(model.buckets, tokens_per_batch, len(devices))
         self.longest = max(model.buckets)
+        self.columns = len(model.rules) * (1 if model.gate is None else 2)
+        self._pattern = () if model.gate is None else armorm.generation_prompt(model.tokenizer)
         mesh = Mesh(np.array(devices), ("rows",), axis_types=(AxisType.Auto,))
         whole, split = PartitionSpec(), PartitionSpec("rows")
         backbone = Backbone(model.cfg, dtype=jnp.dtype(model.passport.dtype))
 
-        def scores(params, kernel_DK, bias_K, tokens_BS, tree_BS, branch_BS, position_BS):
+        def values(params, kernel_DK, bias_K, gate, tokens_BS, tree_BS, branch_BS, position_BS):
             hidden_BSD = backbone.apply({"params": params}, tokens_BS, tree_BS, branch_BS, position_BS)
-            return rule_scores(hidden_BSD, kernel_DK, bias_K)
+            scores_BSK = rule_scores(hidden_BSD, kernel_DK, bias_K)
+            if gate is None:
+                return scores_BSK
+            return jnp.concatenate([scores_BSK, gate_weights(hidden_BSD, gate)], -1)
 
         # By hand, not by the compiler: attention kernels cannot be partitioned, and need not know of the other devices.
-        split_scores = jax.shard_map(
-            scores, mesh=mesh, in_specs=(whole,) * 3 + (split,) * 4, out_specs=split, check_vma=False
+        split_values = jax.shard_map(
+            values, mesh=mesh, in_specs=(whole,) * 4 + (split,) * 4, out_specs=split, check_vma=False
         )
-        self._scores = jax.jit(split_scores)
-        self._weights = jax.device_put((model.params, model.kernel, model.bias), NamedSharding(mesh, whole))
+        self._values = jax.jit(split_values)
+        held = (model.params, model.kernel, model.bias, model.gate)
+        self._held = jax.device_put(held, NamedSharding(mesh, whole))
         self._split = NamedSharding(mesh, split)
 
     def dispatch(self, rows: Rows, shape: Shape) -> Pending:
@@ -108,17 +147,37 @@ class Scorer:
         num_ends = max(1, sum(len(tree.branches) for trees in rows for tree in trees))
         batch = lay_out(rows, shape.length, shape.rows, num_ends)
         arrays = jax.device_put((batch.tokens, batch.tree, batch.branch, batch.position), self._split)
-        return Pending(self._scores(*self._weights, *arrays), batch)
+        places = armorm.gate_places(rows, self._pattern) if self._pattern else None
+        return Pending(self._values(*self._held, *arrays), batch, places)
 
     def warm_up(self) -> None:
         """Compiles all shapes; afterwards nothing is compiled any more."""
         for shape in self.shapes:
-            self.dispatch([], shape).tokens_scores.block_until_ready()
+            self.dispatch([], shape).token_values.block_until_ready()
 
     def tokenize(self, texts: Sequence[Text]) -> list[np.ndarray]:
-        """Token ids of conversations, as in training."""
+        """Token ids of conversations, as in training.
+
+        Raises:
+          InputError: see `check`.
+        """
         tokenizer = self.model.tokenizer
-        return token_sequences(tokenizer, texts, self.model.passport.pooling, tokenizer.pad_token_id)
+        sequences = token_sequences(tokenizer, texts, self.model.passport.pooling, tokenizer.pad_token_id)
+        for i, sequence in enumerate(sequences):
+            self.check(sequence, f"text {i}")
+        return sequences
+
+    def check(self, tokens: Sequence[int], where: str) -> None:
+        """Makes sure that a conversation can be scored, whatever its length.
+
+        Raises:
+          InputError: the model has a gate, and there is no answer before which it could look.
+        """
+        if self._pattern:
+            try:
+                armorm.gate_position(tokens, self._pattern)
+            except InputError as error:
+                raise InputError(error.problem, where=where, fix=error.fix) from None
 
     def plan(self, trees: Sequence[PrefixTree]) -> Iterator[tuple[Shape, Rows]]:
         """All trees, the longest first, as batches of these shapes; the last of every row length may be a small one."""
@@ -130,36 +189,47 @@ class Scorer:
                 yield next(shape for shape in shapes if shape.rows >= len(group)), group
 
     def run(self, batches: Iterable[tuple[Shape, Rows]], count: int) -> np.ndarray:
-        """Scores ``[N, K]`` by the trees' keys, NaN where no branch has that key.
+        """Values ``[N, C]`` by the trees' keys, NaN where no branch has that key.
 
         Args:
           batches: as `plan` gives them; each is laid out while the one before is computed.
           count: N, the number of keys.
         """
-        scores, pending = np.full((count, len(self.model.rules)), np.nan, np.float32), None
+        values, pending = np.full((count, self.columns), np.nan, np.float32), None
         for shape, rows in batches:
             started = self.dispatch(rows, shape)
             if pending is not None:
-                _keep(scores, pending)
+                _keep(values, pending)
             pending = started
         if pending is not None:
-            _keep(scores, pending)
-        return scores
+            _keep(values, pending)
+        return values
 
-    def score_texts(self, texts: Sequence[Text]) -> np.ndarray:
-        """Scores ``[N, K]`` of conversations, packed by prompt; NaN rows where one is longer than `longest`."""
+    def run_texts(self, texts: Sequence[Text]) -> np.ndarray:
+        """Values ``[N, C]`` of conversations, packed by prompt; NaN rows where one is longer than `longest`."""
         trees = prompt_trees(texts, self.tokenize(texts), self.longest)
         return self.run(self.plan(trees), len(texts))
 
-    def rewards(self, scores: np.ndarray) -> np.ndarray:
-        """Composed rewards ``φ = Σ_k w_k ψ_k``, fp32 ``[N]``, of scores ``[N, K]``."""
-        return scores.astype(np.float32) @ self.model.weights  # not `compose`: it would be compiled for every N
+    def scores(self, values: np.ndarray) -> np.ndarray:
+        """The scores ``[N, K]`` among values ``[N, C]``."""
+        return values[:, : len(self.model.rules)]
+
+    def scored(self, values: np.ndarray) -> Scored:
+        """Values ``[N, C]`` as scores and weights, those of the gate or the model's own.
+
+        Raises:
+          InputError: nobody has said how the heads compose.
+        """
+        scores = self.scores(values)
+        if self.model.gate is not None:
+            return Scored(scores, values[:, scores.shape[1] :])
+        return Scored(scores, np.broadcast_to(self.model.weights, scores.shape))
 
 
-def _keep(scores: np.ndarray, pending: Pending) -> None:
+def _keep(values: np.ndarray, pending: Pending) -> None:
     keys, got = pending.collect()
     check_finite(got, keys, "scores")
-    scores[keys] = got
+    values[keys] = got
 
 
 def grouped_trees(

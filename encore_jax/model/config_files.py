@@ -200,4 +200,5 @@ def _whole(value: Any, where: str) -> int:
 
 def _unsupported(where: str, value: Any, allowed: tuple) -> InputError:
     known = ", ".join(repr(a) for a in allowed if a is not None)
-    return InputError(f"{value!r} is not supported", where=where, fix=f"use a model where it is one of: {known}")
+    fix = f"use a model where it is one of: {known}" if known else "use a model without it"
+    return InputError(f"{value!r} is not supported", where=where, fix=fix)

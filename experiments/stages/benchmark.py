@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -15,12 +16,15 @@ from absl import logging
 from encore_jax.data import Comparison, SkipCounter, iter_comparisons, locate, read_comparisons, write_comparisons
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.readers import recognise
+from encore_jax.errors import InputError
 from encore_jax.evaluate.benchmark import KINDS, benchmark_scores, judge_items, official_files
 from encore_jax.evaluate.benchmark_report import benchmark_table, render_benchmark
-from encore_jax.evaluate.conventions import PEERS, Convention, lay, why_different
+from encore_jax.evaluate.conventions import PEERS, Convention, Laid, lay, why_different
 from encore_jax.evaluate.rewardbench import SAFETY_COUNTS, explain_safety
-from encore_jax.interop.checkpoint_reward import checkpoint_files, reward_model_of_checkpoint
+from encore_jax.interop.armorm import gate_position, generation_prompt
+from encore_jax.interop.passport import model_digest
 from encore_jax.interop.reward_model import BACKBONE, HEADS, PASSPORT, RewardModel
+from encore_jax.model.gating import gate_weights
 from encore_jax.train.features import extract_features
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import to_dict
@@ -44,17 +48,24 @@ def data_file(config: BenchmarkConfig) -> tuple[Path, str]:
 def model_hashes(config: BenchmarkConfig) -> dict[str, str]:
     """Of a saved reward model's own files, whose passport has the backbone's hash; of all of a checkpoint's files."""
     folder = locate(config.model, offline=config.offline)
-    saved = (folder / PASSPORT).is_file()
-    files = [folder / name for name in (HEADS, PASSPORT, BACKBONE)] if saved else checkpoint_files(folder)
+    if not (folder / PASSPORT).is_file():
+        return {"checkpoint": model_digest(folder)} if folder.is_dir() else {}
+    files = [folder / name for name in (HEADS, PASSPORT, BACKBONE)]
     return {path.name: file_sha256(path) for path in files if path.is_file()}
 
 
 def _model(config: BenchmarkConfig) -> RewardModel:
+    """The model; a checkpoint without passport in the configuration's type and row lengths."""
     folder = locate(config.model, offline=config.offline)
-    if (folder / PASSPORT).is_file():
-        return RewardModel.from_pretrained(folder, offline=config.offline)
-    digest = hashlib.sha256(json.dumps(model_hashes(config)).encode()).hexdigest()
-    return reward_model_of_checkpoint(folder, config.dtype, config.buckets or CHECKPOINT_BUCKETS, digest)
+    saved = (folder / PASSPORT).is_file()
+    model = RewardModel.from_pretrained(folder, dtype=None if saved else config.dtype, offline=config.offline)
+    if model.gate is None:
+        _ = model.weights  # refused before anything is scored
+    if saved:
+        return model
+    buckets = config.buckets or CHECKPOINT_BUCKETS
+    passport = dataclasses.replace(model.passport, max_length=max(buckets))
+    return dataclasses.replace(model, buckets=tuple(buckets), passport=passport)
 
 
 def ingest(config: BenchmarkConfig, folder: Path) -> None:
@@ -98,15 +109,27 @@ def _score_by(
     texts = [(c.prompt, response) for c in comparisons for response in c.responses]
     pad_id = model.tokenizer.pad_token_id
     laid = [lay(model.tokenizer, way, prompt, text, max(buckets), pad_id) for prompt, text in texts]
+    pattern = () if model.gate is None else generation_prompt(model.tokenizer)
+    if pattern:
+        laid = [_with_answer(one, pattern) for one in laid]
     kept = [i for i, one in enumerate(laid) if one.tokens is not None]
-    features, _ = extract_features(
-        model.cfg, model.params, [texts[i] for i in kept], [laid[i].tokens for i in kept], dtype=jnp.dtype(dtype),
-        buckets=buckets, tokens_per_batch=config.tokens_per_batch, cache=folder / f"batches-{name}",
-        track=functools.partial(track, label=name, size=lambda batch: batch.tokens.size),
-    )  # fmt: skip
+
+    def features(sequences, label: str) -> np.ndarray:
+        return extract_features(
+            model.cfg, model.params, [texts[i] for i in kept], sequences, dtype=jnp.dtype(dtype), buckets=buckets,
+            tokens_per_batch=config.tokens_per_batch, cache=folder / f"batches-{label}",
+            track=functools.partial(track, label=label, size=lambda batch: batch.tokens.size),
+        )[0]  # fmt: skip
+
     scores = np.full((len(texts), len(model.rules)), np.nan, np.float32)
-    scores[kept] = features @ model.kernel + model.bias
-    rewards = scores @ model.weights
+    scores[kept] = features([laid[i].tokens for i in kept], name) @ model.kernel + model.bias
+    if pattern:
+        asked = [laid[i].tokens[: gate_position(laid[i].tokens, pattern) + 1] for i in kept]
+        weights = np.zeros_like(scores)
+        weights[kept] = gate_weights(jnp.asarray(features(asked, f"{name}-gate")), model.gate)
+        rewards = (scores * weights).sum(1)
+    else:
+        rewards = scores @ model.weights
     if way.dtype:  # the peer's head and reward are of its compute type; its rounding is what ties
         rewards = np.asarray(jnp.asarray(rewards).astype(way.dtype).astype(jnp.float32))
     np.savez(
@@ -114,6 +137,16 @@ def _score_by(
         notes=np.array([json.dumps(one.notes) for one in laid], dtype=str),
     )  # fmt: skip
     logging.info("%s: %d of %d responses scored", name, len(kept), len(texts))
+
+
+def _with_answer(one: Laid, pattern: Sequence[int]) -> Laid:
+    """The same, but dropped if the gate would find no answer in what a convention has left of it."""
+    if one.tokens is not None:
+        try:
+            gate_position(one.tokens, pattern)
+        except InputError as error:
+            return Laid(None, (*one.notes, f"dropped: {error.problem}"))
+    return one
 
 
 def _load(folder: Path, name: str, comparisons: list[Comparison]):

@@ -6,8 +6,11 @@ The parent imports everything once and starts no JAX backend.
 from __future__ import annotations
 
 import os
+import signal
+import time
 import traceback
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from experiments.config import ExperimentConfig
@@ -15,7 +18,12 @@ from experiments.pipeline import run_experiment
 
 
 def start(config: ExperimentConfig, workdir: Path) -> int:
-    """The process id of a child that runs the experiment; it exits with 0, or with 1 after printing what went wrong."""
+    """The process id of a child that runs the experiment; see `fork`."""
+    return fork(lambda: run_experiment(config, workdir))
+
+
+def fork(work: Callable[[], object]) -> int:
+    """The process id of a child that does the work; it exits with 0, or with 1 after printing what went wrong."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # JAX warns of forks; none of its threads is running yet
         child = os.fork()
@@ -23,12 +31,23 @@ def start(config: ExperimentConfig, workdir: Path) -> int:
         return child
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     try:
-        run_experiment(config, workdir)
+        work()
         os._exit(0)
     except Exception:
         traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def killed(child: int, begun: Callable[[], bool], delay: float) -> bool:
+    """Kills a child by SIGKILL `delay` seconds after something has begun; whether it was still running then."""
+    while not begun():
+        if os.waitpid(child, os.WNOHANG)[0]:
+            return False
+        time.sleep(0.001)
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
 def environment(devices: int, cache: Path) -> dict[str, str]:

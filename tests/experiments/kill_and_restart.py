@@ -11,16 +11,14 @@ import json
 import os
 import random
 import shutil
-import signal
 import sys
-import time
 from pathlib import Path
 
 from experiments.chains.heads import HeadsChain
 from experiments.chains.ramo import RamoChain
 from experiments.config import RunConfig, validated
 from tests.experiments import tiny_run
-from tests.experiments.forked import start
+from tests.experiments.forked import killed, start
 from tests.experiments.tiny_ramo import ramo
 
 ATTEMPTS = 6
@@ -31,13 +29,7 @@ def run_killed(config: RunConfig, workdir: Path, stage: str, delay: float) -> bo
     """Kills a run `delay` seconds after it has begun the stage; whether it was still running then."""
     child, begun = start(config, workdir), workdir / stage / "inputs.json"
     before = begun.stat().st_mtime_ns if begun.exists() else 0
-    while not begun.exists() or begun.stat().st_mtime_ns == before:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return False
-        time.sleep(0.001)
-    time.sleep(delay)
-    os.kill(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    return killed(child, lambda: begun.exists() and begun.stat().st_mtime_ns != before, delay)
 
 
 def kill_in_stage(config: RunConfig, workdir: Path, stage: str, delay: float) -> bool:
@@ -58,12 +50,12 @@ def main(kind: str, files: Path, out: Path, seed: int) -> None:
     config = validated((tiny_run.config if kind == "heads" else ramo)(files))
     _, status = os.waitpid(start(config, out / "whole"), 0)
     assert status == 0, "the undisturbed run failed"
-    rng, killed = random.Random(seed), {}
+    rng, done = random.Random(seed), {}
     for stage in STAGES[kind]:
         spent = json.loads((out / "whole" / stage / "manifest.json").read_text())["seconds"]
-        killed[stage] = kill_in_stage(config, out / "killed", stage, rng.uniform(0, 0.7 * spent))
+        done[stage] = kill_in_stage(config, out / "killed", stage, rng.uniform(0, 0.7 * spent))
     _, status = os.waitpid(start(config, out / "killed"), 0)
-    print(json.dumps({"killed": killed, "status": status}))
+    print(json.dumps({"killed": done, "status": status}))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import signal
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 from encore_jax.parallel.mesh import MeshSettings
 from experiments.config import TrainConfig, validated
 from tests.experiments import tiny_run
-from tests.experiments.forked import start
+from tests.experiments.forked import killed, start
 
 
 def config(files: Path):
@@ -40,13 +39,7 @@ def last_step(workdir: Path) -> float:
 def run_killed(files: Path, workdir: Path, delay: float) -> bool:
     """Kills a run `delay` seconds after it has made its first new step; whether it was still running then."""
     began, child = time.time(), start(config(files), workdir)
-    while last_step(workdir) < began:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return False
-        time.sleep(0.001)
-    time.sleep(delay)
-    os.kill(child, signal.SIGKILL)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    return killed(child, lambda: last_step(workdir) >= began, delay)
 
 
 def main(files: Path, out: Path, seed: int, kills: int) -> None:
@@ -55,13 +48,13 @@ def main(files: Path, out: Path, seed: int, kills: int) -> None:
     assert status == 0, "the undisturbed run failed"
     counts = json.loads((out / "whole" / "train" / "counts.json").read_text())["training"]
     pace = counts["seconds_of_this_process"] / counts["steps"]
-    rng, killed, steps = random.Random(seed), 0, []
+    rng, kills_done, steps = random.Random(seed), 0, []
     for _ in range(kills):
-        killed += run_killed(files, out / "killed", rng.uniform(0, 0.5 * counts["steps"] * pace / kills))
+        kills_done += run_killed(files, out / "killed", rng.uniform(0, 0.5 * counts["steps"] * pace / kills))
         path = out / "killed" / "train" / "metrics.jsonl"
         steps.append(len(path.read_text().splitlines()) if path.exists() else 0)
     _, status = os.waitpid(start(config(files), out / "killed"), 0)
-    print(json.dumps({"killed": killed, "lines_when_killed": steps, "steps": counts["steps"], "status": status}))
+    print(json.dumps({"killed": kills_done, "lines_when_killed": steps, "steps": counts["steps"], "status": status}))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from experiments.chains.benchmark import BenchmarkChain
 from experiments.config import validated
 from experiments.pipeline import run_experiment
 from tests.experiments import tiny_model
+from tests.goldens import armorm
 
 
 @pytest.fixture(scope="module")
@@ -147,14 +148,29 @@ def test_a_checkpoint_with_a_reward_head_is_scored_as_it_is(safety, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     folder = tiny_model.write(tmp_path / "checkpoint")
-    with pytest.raises(InputError, match="its reward head has 0 outputs"):
+    with pytest.raises(InputError, match=r"no tensor 'score\.weight'"):
         run(folder, safety, tmp_path / "none", buckets=(512,))
     tensors = load_file(folder / "model.safetensors")
     head = np.random.default_rng(1).normal(size=(1, 16)).astype(np.float32)
     save_file(tensors | {"score.weight": head}, folder / "model.safetensors")
+    settings = json.loads((folder / "config.json").read_text()) | {"pad_token_id": 257}  # transformers pools by it
+    (folder / "config.json").write_text(json.dumps(settings))
     results = run(folder, safety, tmp_path / "run", buckets=(512,))
     assert results["passport"]["pooling"] == "hf" and results["passport"]["rules"] == ["reward"]
     assert results["passport"]["weights"] == [1.0] and results["n"] > 0
+
+
+def test_armorm_is_scored_with_the_weights_of_each_prompt(tmp_path):
+    pairs = [{"prompt": f"{i} + 2 = ?", "chosen": f"It is {i + 2}.", "rejected": "No " * (i + 1)} for i in range(4)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    folder = armorm.save(tmp_path / "rm")
+    run(folder, tmp_path / "pairs.jsonl", tmp_path / "run", buckets=(128,), peer="hf")
+    rewards = RewardModel.from_pretrained(folder).rewards(
+        [row["prompt"] for row in pairs], [[row["chosen"], row["rejected"]] for row in pairs]
+    )
+    for way in ("ours", "peer"):
+        with np.load(tmp_path / "run" / "score" / f"scores-{way}.npz") as stored:
+            np.testing.assert_allclose(stored["rewards"], np.concatenate(rewards), atol=1e-4)
 
 
 def test_a_model_must_be_named():

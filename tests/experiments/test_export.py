@@ -8,6 +8,7 @@ import pytest
 
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
+from encore_jax.rules import RulePool
 from experiments.config import ExperimentConfig, TrainConfig, from_dict, to_dict, validated
 from experiments.export import export_run, read_run
 from experiments.pipeline import run_experiment
@@ -63,6 +64,10 @@ def test_composed_heads(files, heads, tmp_path):
     np.testing.assert_allclose(np.concatenate(got), scores[chosen], atol=2e-5)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "model-rated" in card and "Accuracy" in card and "rule pool" in card
+    counts = json.loads((heads / "ingest" / "counts.json").read_text())
+    assert f"{counts['rated_responses']:,} rated responses, {counts['comparisons']:,} comparisons" in card
+    for rule in RulePool.from_yaml(heads / "ingest" / "pool.yaml"):
+        assert f"**{rule.name}**: {rule.text}" in card
 
 
 @pytest.mark.parametrize("trainable", [pytest.param("all", marks=pytest.mark.slow), "lora"])

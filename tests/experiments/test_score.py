@@ -1,10 +1,14 @@
 """The batch scorer: right numbers in the right rows, nothing lost, and the same file after a kill."""
 
 import json
+import re
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from encore_jax.composition import compose
 from encore_jax.data import write_comparisons
@@ -14,9 +18,9 @@ from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.scorer import Scorer
 from experiments import score
-from experiments.score_parts import metadata
+from experiments.score_parts import Parts, metadata
 from experiments.score_rows import read_items
-from tests.experiments import tiny_reward_model
+from tests.experiments import tiny_model, tiny_reward_model
 
 ROWS = [
     {
@@ -116,6 +120,45 @@ def test_parts_of_another_run_are_not_taken_over(files, model):
     (folder / "run.json").write_text("{}")
     with pytest.raises(InputError, match="another model, input or version"):
         score.score_file(model, files / "rows.jsonl", output)
+
+
+def run_command(*arguments):
+    with flagsaver.flagsaver():
+        flags.FLAGS(["score", *arguments])
+        score.main(["score"])
+
+
+def test_another_backbone_than_the_passports_is_refused_with_the_difference_or_recorded(tmp_path, capsys):
+    model = tiny_reward_model.write(tmp_path)
+    right = json.loads((model / "passport.json").read_text())
+    tiny_model.write(tmp_path / "backbone", seed=1)  # as if somebody had trained it further
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "Hi", "response": "No."}))
+    arguments = [f"--model={model}", f"--input={tmp_path / 'rows.jsonl'}", f"--output={tmp_path / 'out.parquet'}"]
+    with pytest.raises(SystemExit) as stopped:
+        run_command(*arguments)
+    assert re.search(
+        f"model_sha256: '{right['model_sha256']}' in the passport, '[0-9a-f]{{64}}' here", stopped.value.code
+    )
+    assert "--allow-mismatch" in stopped.value.code and not (tmp_path / "out.parquet").exists()
+    run_command(*arguments, "--allow-mismatch")
+    (mismatch,) = metadata(tmp_path / "out.parquet")["passport"]["mismatch"]
+    assert mismatch in stopped.value.code
+    assert json.loads(capsys.readouterr().out)["mismatch"] == [mismatch]
+
+
+def test_outputs_that_would_destroy_something_are_refused(files, model, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="no Parquet file"):
+        score.score_file(model, files / "rows.jsonl", tmp_path / "notes.txt")
+    with pytest.raises(InputError, match="is the input"):
+        score.score_file(model, files / "rows.jsonl", files / "rows.jsonl")
+
+
+def test_a_folder_that_a_kill_left_without_its_note_is_taken_over(tmp_path):
+    parts = Parts(tmp_path / "out.parquet", {"a": 1}, pa.schema([("id", pa.string())]))
+    parts.folder.mkdir()
+    parts.claim()
+    assert json.loads((parts.folder / "run.json").read_text()) == {"a": 1}
 
 
 def test_best_of_n(files, whole):

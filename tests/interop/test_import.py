@@ -109,6 +109,38 @@ def test_a_model_without_heads_is_none(tmp_path):
         RewardModel.from_pretrained(folder)
 
 
+def test_a_place_without_a_model_is_told_from_one_with(tmp_path):
+    """The folder of a run, a GGUF file and an empty folder: each says what to name instead."""
+    (tmp_path / "weights.gguf").write_bytes(b"GGUF")
+    with pytest.raises(InputError, match=r"weights.gguf: is a file.*without heads"):
+        RewardModel.from_pretrained(tmp_path / "weights.gguf")
+    run = tmp_path / "run"
+    run.mkdir()
+    with pytest.raises(InputError, match="no reward model is here: neither backbone.json, nor"):
+        RewardModel.from_pretrained(run)
+    (run / "config.json").write_text('{"name": "quickstart"}')
+    (run / "results.json").write_text("{}")
+    with pytest.raises(InputError, match=r"Fix: python -m experiments\.export --workdir"):
+        RewardModel.from_pretrained(run)
+    tiny_reward.reward_model(tmp_path / "backbone").save(run / "compose", str(tmp_path / "backbone"))
+    with pytest.raises(InputError, match=r"Fix: name .*run/compose"):
+        RewardModel.from_pretrained(run)
+    assert RewardModel.from_pretrained(run / "compose").rules == tiny_reward.RULES
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model_type": "internlm2"}, r"rm/config\.json, field 'model_type': 'internlm2' is not.*'llama', 'mistral'"),
+        ({"quantization_config": {"bits": 4}}, r"rm/config\.json, field 'quantization_config'.*use a model without it"),
+        ({"rope_scaling": {"rope_type": "longrope"}}, r"rm/config\.json, field 'rope_scaling': 'longrope'.*'yarn'"),
+    ],
+)
+def test_a_kind_of_model_that_is_not_computed_here_is_refused_by_field(fields, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        RewardModel.from_pretrained(classifier(tmp_path / "rm", **fields))
+
+
 # ArmoRM
 
 

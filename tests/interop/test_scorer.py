@@ -32,13 +32,13 @@ def scorer(model):
 
 @pytest.fixture(scope="module")
 def scores(scorer):
-    return scorer.score_texts(TEXTS)
+    return scorer.run_texts(TEXTS)
 
 
 @pytest.mark.parametrize("pooling", ["last", "hf"])
 def test_equal_to_every_text_alone(pooling):
     model = tiny_reward_model.in_memory(pooling=pooling)
-    got = Scorer(model, tokens_per_batch=1024, devices=jax.devices()[:1]).score_texts(TEXTS)
+    got = Scorer(model, tokens_per_batch=1024, devices=jax.devices()[:1]).run_texts(TEXTS)
     assert got.dtype == np.float32 and np.ptp(got, axis=0).min() > 0.1
     np.testing.assert_allclose(got, tiny_reward_model.scores_alone(model, TEXTS), atol=2e-5)
 
@@ -54,16 +54,16 @@ def test_a_reward_model_scores_prompt_by_prompt(model, scores):
 def test_equal_on_all_devices(model, scores):
     everywhere = Scorer(model, tokens_per_batch=1024)
     assert len(jax.local_devices()) == 8 and all(shape.rows % 8 == 0 for shape in everywhere.shapes)
-    np.testing.assert_allclose(everywhere.score_texts(TEXTS), scores, atol=2e-5)
+    np.testing.assert_allclose(everywhere.run_texts(TEXTS), scores, atol=2e-5)
 
 
 def test_rewards_are_composed(model, scorer, scores):
-    np.testing.assert_allclose(scorer.rewards(scores), compose(scores, model.weights), atol=1e-6)
+    np.testing.assert_allclose(scorer.scored(scores).rewards, compose(scores, model.weights), atol=1e-6)
 
 
 def test_too_long_is_nan_and_harms_nobody(scorer, scores):
     long = ((Message("user", "x" * 1000),), "No.")
-    got = scorer.score_texts([TEXTS[0], long, TEXTS[1]])
+    got = scorer.run_texts([TEXTS[0], long, TEXTS[1]])
     np.testing.assert_allclose(got[[0, 2]], scores[:2], atol=2e-5)
     assert np.isnan(got[1]).all()
 
@@ -71,18 +71,18 @@ def test_too_long_is_nan_and_harms_nobody(scorer, scores):
 def test_nothing_is_compiled_after_warming_up(model):
     scorer = Scorer(model, tokens_per_batch=256, devices=jax.devices()[:1])
     scorer.warm_up()
-    compiled = scorer._scores._cache_size()
+    compiled = scorer._values._cache_size()
     assert compiled == len(scorer.shapes)
     for count in (1, 2, 7, len(TEXTS)):
-        scorer.score_texts(TEXTS[:count])
-    assert scorer._scores._cache_size() == compiled
+        scorer.run_texts(TEXTS[:count])
+    assert scorer._values._cache_size() == compiled
 
 
 def test_scores_that_are_not_finite_are_refused(model):
     broken = tiny_reward_model.in_memory()
     broken.bias[1] = np.nan
     with pytest.raises(InputError, match="not finite"):
-        Scorer(broken, devices=jax.devices()[:1]).score_texts(TEXTS[:2])
+        Scorer(broken, devices=jax.devices()[:1]).run_texts(TEXTS[:2])
 
 
 @given(st.lists(st.integers(1, 600), min_size=1, max_size=4, unique=True), st.integers(1, 5000), st.integers(1, 8))

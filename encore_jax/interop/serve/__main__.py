@@ -1,6 +1,6 @@
 """Serves a saved reward model over HTTP.
 
-    python -m encore_jax.interop.serve --model=runs/quickstart/compose/model
+    python -m encore_jax.interop.serve --model=runs/quickstart/compose
 
 Needs the `serve` extra. Listens on loopback; for another address a token must be set in ENCORE_SERVE_TOKEN, which
 clients then send as ``Authorization: Bearer TOKEN``. SIGTERM and SIGINT: nothing new is accepted (503), what was
@@ -11,7 +11,8 @@ accepted is answered, exit status 0. Exit status 2 for bad input.
     POST /pooling      vLLM's
     POST /get_reward   OpenRLHF's --remote_rm_url; with ?prompts=plain for policies without a chat template
     POST /rewards      {"prompts": [...], "completions": [...]}, as TRL and Tunix call reward functions
-    GET  /health, /metrics (Prometheus), /v1/models
+    GET  /v1/models    names, rules, weights and passport of the model
+    GET  /health, /metrics (Prometheus)
 """
 
 from __future__ import annotations
@@ -72,6 +73,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--name", help="what clients call it; the folder's name by default")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one, which is printed")
+    parser.add_argument(
+        "--allow-mismatch", "--allow_mismatch", action="store_true",
+        help="serve a model that its passport does not stand for; /v1/models says so",
+    )  # fmt: skip
     parser.add_argument("--tokens_per_batch", type=int, default=4096, help="that go through the model at once")
     parser.add_argument(
         "--max_waiting_tokens", type=int, default=0, help=f"beyond which 429; {QUEUE} batches by default"
@@ -98,7 +103,9 @@ def serve(given: argparse.Namespace) -> None:
     if not token and not is_loopback(given.host):
         fix = f"set {TOKEN} to a secret, or listen on 127.0.0.1"
         raise InputError("everybody could use the model", where=f"--host={given.host}", fix=fix)
-    model = RewardModel.from_pretrained(given.model)
+    model = RewardModel.from_pretrained(given.model, allow_mismatch=given.allow_mismatch)
+    for line in model.passport.mismatch:
+        _LOG.warning("the model is not what its passport stands for: %s", line)
     scorer = Scorer(model, tokens_per_batch=given.tokens_per_batch)
     shapes = ", ".join(f"{shape.rows}x{shape.length}" for shape in scorer.shapes)
     _LOG.info("compiling %d shapes: %s", len(scorer.shapes), shapes)

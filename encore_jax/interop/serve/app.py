@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -78,7 +79,8 @@ class App:
             Route("/metrics", self._show_metrics),
             Route("/v1/models", self._models),
         ]
-        self.asgi = Starlette(routes=routes)
+        errors = {status: _no_such for status in (404, 405)}
+        self.asgi = Starlette(routes=routes, exception_handlers=errors)
 
     async def drain(self) -> None:
         """Refuses what comes from now on, and returns when everything accepted before is answered."""
@@ -105,8 +107,11 @@ class App:
             self._authorise(request)
         except Refused as refused:
             return refused.response()
-        name = self._service.served.name
-        data = [{"id": n, "object": "model", "owned_by": "encore_jax"} for n in (name, name + RULES_SUFFIX)]
+        served = self._service.served
+        weights = None if served.weights is None else served.by_rule(served.weights.tolist())
+        about = {"rules": served.rules, "weights": weights, "passport": self._service.passport.to_dict()}
+        names = (served.name, served.name + RULES_SUFFIX)
+        data = [{"id": name, "object": "model", "owned_by": "encore_jax", **about} for name in names]
         return JSONResponse({"object": "list", "data": data})
 
     def _handler(self, path: str) -> Callable:
@@ -162,7 +167,7 @@ class App:
         if len(ask.texts) > self._limits.texts:
             fix = "send fewer at a time"
             raise Refused(413, f"{len(ask.texts)} texts, and at most {self._limits.texts} are taken", fix=fix)
-        return ask.answer(*await _unless_gone(request, self._service.scores(ask.texts, ask.partial)))
+        return ask.answer(*await _unless_gone(request, self._service.scored(ask.texts, ask.partial)))
 
     def _authorise(self, request: Request) -> None:
         given = request.headers.get("authorization", "").encode()
@@ -213,6 +218,12 @@ async def _unless_gone(request: Request, work) -> Any:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def _no_such(request: Request, error: HTTPException) -> Response:
+    known = f"POST to {', '.join(DIALECTS)}, or GET /health, /metrics or /v1/models"
+    where = f"{request.method} {request.url.path}"
+    return Refused(error.status_code, "there is nothing like that here", where=where, fix=known).response()
 
 
 def _too_large(most: int) -> Refused:

@@ -36,13 +36,13 @@ class Job:
     """The texts of one request.
 
     Attributes:
-      answer: becomes the scores ``[N, K]``.
-      scores: those there are so far.
-      left: texts without scores.
+      answer: becomes the values ``[N, C]``, as the scorer gives them.
+      values: those there are so far.
+      left: texts without values.
     """
 
     answer: concurrent.futures.Future
-    scores: np.ndarray
+    values: np.ndarray
     left: int
 
 
@@ -116,8 +116,8 @@ class Batcher:
           Closed: after `close`.
         """
         tokens = sum(map(len, sequences))
-        scores = np.full((len(sequences), len(self._scorer.model.rules)), np.nan, np.float32)
-        job = Job(concurrent.futures.Future(), scores, len(sequences))
+        values = np.full((len(sequences), self._scorer.columns), np.nan, np.float32)
+        job = Job(concurrent.futures.Future(), values, len(sequences))
         with self._changed:
             if self._closing:
                 raise Closed
@@ -163,7 +163,7 @@ class Batcher:
     def _run(self, batch, queue: list[_Waiting], taken: list[_Waiting]) -> None:
         start = time.perf_counter()
         try:
-            keys, scores = self._scorer.dispatch(batch.rows, batch.shape).collect()
+            keys, values = self._scorer.dispatch(batch.rows, batch.shape).collect()
         except Exception as error:  # whatever it is, it belongs to these requests; the next ones may fare better
             for job in {waiting.job for waiting in taken}:
                 self._fail(job, error)
@@ -171,7 +171,7 @@ class Batcher:
         seconds = time.perf_counter() - start
         useful = sum(len(tree) for trees in batch.rows for tree in trees)
         self._pace = 0.8 * self._pace + 0.2 * useful / seconds
-        for key, row in zip(keys.tolist(), scores, strict=True):
+        for key, row in zip(keys.tolist(), values, strict=True):
             self._answer(queue[key], row)
         self._report(BatchReport(useful, batch.shape.tokens, len(taken), seconds))
 
@@ -179,11 +179,11 @@ class Batcher:
         job = waiting.job
         if not np.isfinite(row).all():
             return self._fail(job, ArithmeticError(f"the scores of text {waiting.index} are not finite"))
-        job.scores[waiting.index] = row
+        job.values[waiting.index] = row
         job.left -= 1
         if not job.left:
             with contextlib.suppress(concurrent.futures.InvalidStateError):  # dropped meanwhile
-                job.answer.set_result(job.scores)
+                job.answer.set_result(job.values)
 
     def _fail(self, job: Job, error: Exception) -> None:
         with contextlib.suppress(concurrent.futures.InvalidStateError):  # dropped meanwhile, or failed before

@@ -17,6 +17,7 @@ import numpy as np
 from encore_jax.data.comparison import Message, parse_prompt
 from encore_jax.errors import InputError
 from encore_jax.interop.rl import completion_text
+from encore_jax.interop.scorer import Scored
 from encore_jax.interop.sequences import Text
 
 Conversation = Text | str
@@ -27,15 +28,15 @@ RULES_SUFFIX = "/rules"
 
 
 class Served(NamedTuple):
-    """The model as clients see it: its name, the K rules, and their weights ``[K]``."""
+    """The model as clients see it: its name, the K rules, their weights ``[K]`` (None if they depend on the prompt)."""
 
     name: str
     rules: tuple[str, ...]
-    weights: np.ndarray
+    weights: np.ndarray | None
 
-    def rewards(self, scores_NK: np.ndarray) -> np.ndarray:
-        """Composed rewards ``[N]``."""
-        return scores_NK @ self.weights
+    def by_rule(self, values: Sequence) -> dict[str, Any]:
+        """Something for every rule, by the rules' names."""
+        return dict(zip(self.rules, values, strict=True))
 
 
 class Ask(NamedTuple):
@@ -44,13 +45,13 @@ class Ask(NamedTuple):
     Attributes:
       texts: N conversations to score.
       partial: whether a text that is too long is answered with null, not refused with the whole request.
-      answer: the body of the response, given scores ``[N, K]`` (NaN rows for texts that are too long) and N lengths in
-        tokens.
+      answer: the body of the response, given scores and weights of N texts (NaN for texts that are too long) and their
+        lengths in tokens.
     """
 
     texts: list[Conversation]
     partial: bool
-    answer: Callable[[np.ndarray, Sequence[int]], dict]
+    answer: Callable[[Scored, Sequence[int]], dict]
 
 
 def score(body: Mapping[str, Any], served: Served) -> Ask:
@@ -67,45 +68,49 @@ def score(body: Mapping[str, Any], served: Served) -> Ask:
         texts += [(prompt, response) for response in responses]
         groups.append(len(responses))
 
-    def answer(scores, lengths):
-        pieces = np.split(scores, np.cumsum(groups)[:-1])
+    def answer(scored, lengths):
+        pieces = (np.split(values, np.cumsum(groups)[:-1]) for values in scored)
         return {
             "model": served.name,
-            "weights": dict(zip(served.rules, map(float, served.weights), strict=True)),
-            "items": [_scored(piece, served, explain) for piece in pieces],
+            "weights": None if served.weights is None else served.by_rule(_numbers(served.weights)),
+            "items": [_scored(Scored(*piece), served, explain) for piece in zip(*pieces, strict=True)],
             "usage": _usage(lengths),
         }
 
     return Ask(texts, True, answer)
 
 
-def _scored(scores_nK: np.ndarray, served: Served, explain: bool) -> dict:
-    """One prompt's responses: rewards, the best one's index, scores per rule, and why."""
-    rewards = served.rewards(scores_nK)
+def _scored(scored: Scored, served: Served, explain: bool) -> dict:
+    """One prompt's responses: rewards, the best one's index, scores per rule (and a gate's weights), and why."""
+    rewards = scored.rewards
     complete = bool(np.isfinite(rewards).all())
     result = {
         "rewards": _numbers(rewards),
         "best": int(rewards.argmax()) if complete else None,
-        "scores": {rule: _numbers(column) for rule, column in zip(served.rules, scores_nK.T, strict=True)},
+        "scores": served.by_rule([_numbers(column) for column in scored.scores.T]),
     }
+    if served.weights is None:
+        result["weights"] = served.by_rule([_numbers(column) for column in scored.weights.T])
     if not complete:
         result["problem"] = "a response is longer than the model takes"
     if explain:
-        result["explanations"] = [_contributions(row, served) for row in scores_nK]
+        adds = scored.scores * scored.weights
+        each = zip(scored.weights, scored.scores, adds, strict=True)
+        result["explanations"] = [_contributions(*response, served.rules) for response in each]
         if complete and len(rewards) > 1:
             second, first = np.argsort(rewards, kind="stable")[-2:]
-            result["decided_by"] = _contributions(scores_nK[first] - scores_nK[second], served)
+            lead = [values[first] - values[second] for values in (scored.scores, adds)]
+            result["decided_by"] = _contributions(scored.weights[first], *lead, served.rules)
     return result
 
 
-def _contributions(row_K: np.ndarray, served: Served) -> list[dict] | None:
+def _contributions(weights_K, scores_K, adds_K, rules: Sequence[str]) -> list[dict] | None:
     """What each rule adds to the reward, the largest share first; they add up to it."""
-    if not np.isfinite(row_K).all():
+    if not np.isfinite(adds_K).all():
         return None
-    parts = row_K * served.weights
     return [
-        {"rule": served.rules[k], "weight": float(served.weights[k]), "score": float(row_K[k]), "adds": float(parts[k])}
-        for k in np.argsort(-np.abs(parts), kind="stable")
+        {"rule": rules[k], "weight": float(weights_K[k]), "score": float(scores_K[k]), "adds": float(adds_K[k])}
+        for k in np.argsort(-np.abs(adds_K), kind="stable")
     ]
 
 
@@ -116,8 +121,8 @@ def classify(body: Mapping[str, Any], served: Served) -> Ask:
     """
     texts, columns, activate = _vllm(body, served)
 
-    def answer(scores, lengths):
-        values = activate(columns(scores))
+    def answer(scored, lengths):
+        values = activate(columns(scored))
         names = served.rules if values.shape[1] > 1 else ("reward",)
         data = [
             {"index": i, "label": names[int(row.argmax())], "probs": _numbers(row), "num_classes": len(row)}
@@ -136,8 +141,8 @@ def pooling(body: Mapping[str, Any], served: Served) -> Ask:
         raise InputError("only float is served", where="encoding_format", fix="leave it out")
     texts, columns, activate = _vllm(body, served)
 
-    def answer(scores, lengths):
-        rows = activate(columns(scores))
+    def answer(scored, lengths):
+        rows = activate(columns(scored))
         data = [{"index": i, "object": "pooling", "data": _numbers(row)} for i, row in enumerate(rows)]
         return _envelope("pool", body, served, data, lengths)
 
@@ -163,8 +168,8 @@ def _vllm(body, served) -> tuple[list[Conversation], Callable, Callable]:
         given = body["input"] if isinstance(body["input"], list) else [body["input"]]
         texts = [_text(text, f"input[{i}]") for i, text in enumerate(given)]
 
-    def columns(scores):
-        return scores if wanted != served.name else served.rewards(scores)[:, None]
+    def columns(scored):
+        return scored.scores if wanted != served.name else scored.rewards[:, None]
 
     return texts, columns, _sigmoid if activated else lambda values: values
 
@@ -198,8 +203,8 @@ def get_reward(body: Mapping[str, Any], served: Served, plain: bool = False) -> 
                 raise InputError("does not begin with its prompt", where=f"query[{i}]", fix="send prompt + response")
             texts[i] = _prompt(prompt, f"prompts[{i}]"), query.removeprefix(prompt)
 
-    def answer(scores, lengths):
-        rewards = _numbers(served.rewards(scores))
+    def answer(scored, lengths):
+        rewards = _numbers(scored.rewards)
         return {"rewards": rewards, "scores": rewards, "extra_logs": {}}
 
     return Ask(texts, False, answer)
@@ -213,7 +218,7 @@ def rewards(body: Mapping[str, Any], served: Served) -> Ask:
         (_prompt(prompt, f"prompts[{i}]"), completion_text(completion, f"completions[{i}]"))
         for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
     ]
-    return Ask(texts, True, lambda scores, lengths: {"rewards": _numbers(served.rewards(scores))})
+    return Ask(texts, True, lambda scored, lengths: {"rewards": _numbers(scored.rewards)})
 
 
 DIALECTS: dict[str, Callable[..., Ask]] = {

@@ -11,7 +11,7 @@ import numpy as np
 from encore_jax.data.comparison import prompt_key
 from encore_jax.errors import InputError
 from encore_jax.interop.rendered import Template, normalize, read_template
-from encore_jax.interop.scorer import Scorer
+from encore_jax.interop.scorer import Scored, Scorer
 from encore_jax.interop.serve.batcher import Batcher
 from encore_jax.interop.serve.dialects import Conversation, Served
 from encore_jax.interop.tokenizer import render
@@ -37,15 +37,17 @@ class Service:
 
     Attributes:
       served: the model as clients see it.
+      passport: what its scores depend on.
       batcher: what runs it.
     """
 
     def __init__(self, scorer: Scorer, name: str, max_waiting_tokens: int, report=lambda report: None):
         model = scorer.model
-        self.served = Served(name, model.rules, model.weights)
+        self.served = Served(name, model.rules, None if model.gate is not None else model.weights)
+        self.passport = model.passport
         self.batcher = Batcher(scorer, max_waiting_tokens, report)
         self._most = max_waiting_tokens
-        self._longest, self._pooling = scorer.longest, model.passport.pooling
+        self._scorer, self._longest, self._pooling = scorer, scorer.longest, model.passport.pooling
         self._tokenizer = model.tokenizer
         self._threads = concurrent.futures.ThreadPoolExecutor(1, "tokenizer")
         # A token stands for so many bytes at most: a text of more than that is too long whatever is in it. Unicode
@@ -56,12 +58,12 @@ class Service:
         except InputError as error:
             self._template = error
 
-    async def scores(self, texts: Sequence[Conversation], partial: bool) -> tuple[np.ndarray, list[int]]:
-        """Scores ``[N, K]`` and lengths in tokens of N conversations; nothing goes on if the caller is cancelled.
+    async def scored(self, texts: Sequence[Conversation], partial: bool) -> tuple[Scored, list[int]]:
+        """Scores, weights and lengths in tokens of N conversations; nothing goes on if the caller is cancelled.
 
         Args:
           texts: the conversations.
-          partial: whether one that is too long gets NaN, not an error for all.
+          partial: whether one that is too long gets NaN scores, not an error for all.
 
         Raises:
           InputError: a conversation that cannot be scored.
@@ -80,15 +82,15 @@ class Service:
         if sum(len(sequences[i]) for i in fits) > self._most:
             fix = "send fewer texts at a time"
             raise TooMany(f"more than {self._most} tokens in one request", where="body", fix=fix)
-        scores = np.full((len(texts), len(self.served.rules)), np.nan, np.float32)
+        values = np.full((len(texts), self._scorer.columns), np.nan, np.float32)
         if fits:
             job = self.batcher.submit([sequences[i] for i in fits], [groups[i] for i in fits])
             try:
-                scores[fits] = await asyncio.wrap_future(job.answer)
+                values[fits] = await asyncio.wrap_future(job.answer)
             except asyncio.CancelledError:
                 self.batcher.drop(job)
                 raise
-        return scores, [len(sequence) for sequence in sequences]
+        return self._scorer.scored(values), [len(sequence) for sequence in sequences]
 
     def close(self) -> None:
         """Finishes what was accepted."""
@@ -117,6 +119,7 @@ class Service:
             group = prompt
         else:
             tokens, group = render(self._tokenizer, *text), prompt_key(text[0])
+        self._scorer.check(tokens, "conversation")
         end = pool_index(tokens, self._pooling, self._tokenizer.pad_token_id) + 1
         return np.asarray(tokens[:end], np.int32), group
 

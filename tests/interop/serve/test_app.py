@@ -150,9 +150,9 @@ def test_bad_requests_get_a_reason_and_harm_nobody(serve, rewards):
     for name, (path, body, status) in CASES.items():
         reply = ask(app, path, body)
         assert reply.status == status, (name, reply)
-        if status != 404:
-            assert reply.json()["error"]["message"], name
-    assert ask(app, "/v1/score", method="GET").status == 405
+        assert reply.json()["error"]["message"], name
+    reply = ask(app, "/v1/score", method="GET")
+    assert reply.status == 405 and "POST to /v1/score" in reply.json()["error"]["fix"]
     answer = good(app, "/v1/score", {"prompt": "Hi", "responses": ["No."]})
     assert answer["items"][0]["rewards"] == pytest.approx([rewards["Hi", "No."]], **CLOSE)
 

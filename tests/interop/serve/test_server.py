@@ -1,5 +1,6 @@
 """The server as a process with a socket: rude clients harm nobody, and SIGTERM loses nothing."""
 
+import asyncio
 import concurrent.futures
 import http.client
 import json
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from encore_jax.interop.serve import __main__ as command
-from tests.experiments import tiny_reward_model
+from tests.experiments import tiny_model, tiny_reward_model
+from tests.interop.serve.asgi import request
 
 ROOT = Path(__file__).parents[3]
 BODY = {"prompt": "Hi", "responses": ["No.", "Yes, of course!"]}
@@ -105,6 +107,22 @@ def running(port) -> float:
     page = connection.getresponse().read().decode()
     connection.close()
     return float(re.search(r"^encore_requests_running (\S+)$", page, re.M)[1])
+
+
+def test_another_backbone_than_the_passports_is_refused_or_shown_to_clients(tmp_path, monkeypatch, capsys):
+    model, apps = tiny_reward_model.write(tmp_path), []
+    tiny_model.write(tmp_path / "backbone", seed=1)
+    with pytest.raises(SystemExit) as stopped:
+        command.main(["--model", str(model)])
+    refusal = capsys.readouterr().err
+    assert stopped.value.code == 2 and "in the passport" in refusal and "--allow-mismatch" in refusal
+    monkeypatch.setattr(command.Server, "run", lambda self: apps.append(self._app))
+    command.main(["--model", str(model), "--tokens_per_batch=1", "--allow-mismatch"])
+    about = asyncio.run(request(apps[0].asgi, "/v1/models", method="GET")).json()["data"][0]
+    (mismatch,) = about["passport"]["mismatch"]
+    assert mismatch.startswith("model_sha256: ") and mismatch in refusal
+    assert about["rules"] == list(tiny_reward_model.RULES)
+    assert about["weights"] == pytest.approx(dict(zip(tiny_reward_model.RULES, tiny_reward_model.WEIGHTS, strict=True)))
 
 
 def test_an_open_address_needs_a_token(folder, monkeypatch, capsys):
