@@ -9,8 +9,9 @@ with three hidden layers, ReLU, dropout, and a learnable scale s, trained on pre
 AdamW and a cosine schedule while backbone and heads stay as they are.
 
 The published s begins at 1, and 2,000 cosine steps of 1e-3 can move it by 1. Where margins are small against that, as
-those of scores between 0 and 1 are, the loss is almost linear in g, and what is linear on a simplex is least at a corner:
-the gate ends on the one rule of largest mean margin, whatever the prompt. `balanced_scale` is a start without this.
+those of scores between 0 and 1 are, the loss is almost linear in g, and what is linear on a simplex is least at a
+corner: the gate ends on the one rule of largest mean margin, whatever the prompt. `balanced_scale` is a start without
+this.
 
 Letters: P prompts, D features, N comparisons, K rules.
 """
