@@ -12,6 +12,7 @@ from experiments.chains.heads import HeadsChain
 from tests.experiments import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+BENCHMARK = REPOSITORY / "experiments" / "configs" / "rewardbench.py"
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,8 @@ def commands(tmp_path_factory):
         "no such file": [f"--config.data.path={folder}/missing.jsonl"],
         "no such field": ["--config.compose.taw=1"],
         "stray word": ["quickly"],
+        "as, without a benchmark": ["--as=hf"],
+        "as nobody": [f"--config={BENCHMARK}", "--config.model=m", "--config.data=d", "--as=nobody"],
     }
     config, environment = tiny_run.write_config(files), os.environ | {"PYTHONPATH": str(REPOSITORY)}
     running = {}
@@ -115,3 +118,9 @@ def test_the_stages_are_those_of_the_design():
         "audit",
         "report",
     )
+
+
+def test_as_is_the_peer_of_a_benchmark_and_of_nothing_else(commands):
+    assert "--as: is for benchmarks" in refusal(commands, "as, without a benchmark")[0]
+    line = refusal(commands, "as nobody")[0]
+    assert "config.peer" in line and "nobody" in line and "rewardbench" in line
