@@ -46,7 +46,8 @@ def commands(tmp_path_factory):
     running = {}
     for name, extra in arguments.items():
         workdir = folder / name.replace(" ", "_")
-        command = [sys.executable, "-m", "experiments.run", f"--config={config}", f"--workdir={workdir}", *extra]
+        own = [] if any(word.startswith("--config=") for word in extra) else [f"--config={config}"]
+        command = [sys.executable, "-m", "experiments.run", *own, f"--workdir={workdir}", *extra]
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         running[name] = (subprocess.Popen(command, cwd=folder, env=environment, **pipes), workdir)
     return {name: (process, *process.communicate(), workdir) for name, (process, workdir) in running.items()}
