@@ -1,6 +1,6 @@
 """GRPO with Tunix on a JAX policy, rewarded by an encore_jax model in the same process.
 
-    python examples/grpo_tunix.py --model=runs/quickstart/compose/model
+    python examples/grpo_tunix.py --model=runs/quickstart/compose
 
 Needs Tunix, in an environment of its own: ``pip install google-tunix`` pins older versions of some libraries. The
 policy here is a small Llama with random weights and the reward model's tokenizer, so that the example needs no download

@@ -1,6 +1,6 @@
 """Scores a file of prompts and responses with a saved reward model.
 
-    python -m experiments.score --model=runs/quickstart/compose/model --input=pairs.jsonl --output=scores.parquet
+    python -m experiments.score --model=runs/quickstart/compose --input=pairs.jsonl --output=scores.parquet
 
 The input is anything `encore_jax.data.read_comparisons` knows, or rows {"prompt", "responses"}, {"prompt", "response"}.
 The output has a row per input row, in order: id, rewards of its n responses, best (index of the highest), preferred (if
