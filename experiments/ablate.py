@@ -3,9 +3,14 @@
     python -m experiments.ablate --scores=runs/quickstart/score/view-heads.npz \\
       --config=experiments/configs/ablation.py --config.replicates=200
 
---scores is view-NAME.npz as a run's score stage writes it. Its arrays (`encore_jax.evaluate.view.View`): rules ``[K]``,
-ratings and rated ``[R, K]``, rating_cluster ``[R]``, and for "train" and "test" PART.scores ``[N, 2, K]``,
-PART.preferred, PART.cluster and PART.subset ``[N]``; name, label, description.
+--scores is one of
+
+- view-NAME.npz as a run's score stage writes it. Its arrays (`encore_jax.evaluate.view.View`): rules ``[K]``, ratings
+  and rated ``[R, K]``, rating_cluster ``[R]``, and for "train" and "test" PART.scores ``[N, 2, K]``, PART.preferred,
+  PART.cluster and PART.subset ``[N]``; name, label, description;
+- the Parquet file that `python -m experiments.score` writes, of an input that says what is preferred;
+- comparisons with ratings (.jsonl, .jsonl.gz, .parquet), as a rating run writes them to WORKDIR/rate/comparisons.jsonl,
+  with the rules in pool.yaml beside it, or --config.pool.
 
 WORKDIR/decide/part-*.parquet (give readers this pattern) hold a row per setting: its number (index), what it chooses on
 every axis, accuracy (ties half), correct, ties; prepare/subsets.parquet names the rules of each subset. WORKDIR gets
@@ -35,7 +40,7 @@ def main(argv: list[str]) -> None:
 def define_flags() -> None:
     """The command line's; not defined on import, because experiments.run has flags of the same names."""
     config_flags.DEFINE_config_file("config", str(DEFAULT), "Python file with get_config().", lock_config=True)
-    flags.DEFINE_string("scores", None, "The view, short for --config.scores.")
+    flags.DEFINE_string("scores", None, "View, scores or rated comparisons, short for --config.scores.")
     flags.DEFINE_string("features", None, "Features to fit heads anew from, short for --config.features.")
     flags.DEFINE_string("workdir", None, "Where artefacts go; runs/NAME by default.")
     flags.DEFINE_string("rerun", None, "Run this stage again, from nothing: prepare, decide or report.")

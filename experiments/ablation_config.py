@@ -2,9 +2,11 @@
 
 import dataclasses
 import math
+from typing import get_args
 
 from encore_jax.errors import InputError
 from encore_jax.evaluate.ablation_tables import parse_rating_grid
+from encore_jax.evaluate.view import Label
 from encore_jax.train.ridge import ALPHAS
 from experiments.checks import one_of, require
 from experiments.config import RunConfig
@@ -15,7 +17,11 @@ class AblateConfig(RunConfig):
     """The axes of an ablation; its settings are all combinations of their values.
 
     Attributes:
-      scores: the view to work on: view-NAME.npz, as the score stage of a run writes it and `View` documents it.
+      scores: what to work on: view-NAME.npz, as the score stage of a run writes it and `View` documents it; a Parquet
+        file of experiments.score; or this project's comparisons with ratings, as a rating run writes them.
+      pool: of such ratings: YAML file or shipped name of the rules; by default pool.yaml beside the file.
+      label: where the values of a file that is no view come from: human-rated, model-rated or semi-synthetic.
+      test_fraction: of such a file's prompts, decided; ratings (or scores) of the others give the entropies.
       features: features.npz beside it; then heads are fitted anew on every draw of the training prompts. "" leaves
         the view's scores as they are, and a draw changes only the ratings that entropies come from.
       taus: temperatures; inf means equal weights.
@@ -35,6 +41,9 @@ class AblateConfig(RunConfig):
 
     name: str = "ablation"
     scores: str = ""
+    pool: str = ""
+    label: str = "model-rated"
+    test_fraction: float = 0.5
     features: str = ""
     taus: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, math.inf)
     grids: tuple[str, ...] = ("2 levels", "5 levels", "11 levels", "101 levels", "10 bins")
@@ -55,6 +64,8 @@ class AblateConfig(RunConfig):
         """Raises InputError."""
         if not self.scores:
             raise InputError("is empty", where="config.scores", fix="give --scores=RUN/score/view-NAME.npz")
+        one_of("label", self.label, get_args(Label))
+        require("test_fraction", 0 < self.test_fraction < 1, "is above 0 and below 1")
         for name in ("taus", "grids", "estimators", "normalize", "bases", "seeds", "shares", "alphas"):
             values = getattr(self, name)
             require(name, 0 < len(set(values)) == len(values), "holds at least one value, each once")

@@ -14,12 +14,15 @@ class BaselineConfig(Settings):
     """Methods that are no weighting of the rules; they need a frozen backbone (train.method "ridge").
 
     Attributes:
-      gate: ArmoRM's prompt-dependent weights; 0 steps leave it out.
+      gate: ArmoRM's prompt-dependent weights, by default exactly as published; 0 steps leave it out.
+      balanced_gate: a second gate that differs from the first only in the scale it begins with, taken from the
+        training margins (`encore_jax.train.gating.balanced_scale`); without gate.steps there is none.
       penalties: to choose from for a single Bradley-Terry head on the features; () leaves it out.
       verdicts: file of an LLM judge's verdicts on the comparisons, see `encore_jax.evaluate.verdicts`; "" for none.
     """
 
     gate: GateSettings = field(default_factory=GateSettings)
+    balanced_gate: bool = True
     penalties: tuple[float, ...] = PENALTIES
     verdicts: str = ""
 
@@ -28,7 +31,7 @@ class BaselineConfig(Settings):
         require("baselines.gate.steps", self.gate.steps >= 0, "is 0 (no gate) or more")
         for name in ("layers", "width", "batch"):
             require(f"baselines.gate.{name}", getattr(self.gate, name) >= 1, "is at least 1")
-        for name in ("temperature", "lr"):
+        for name in ("temperature", "scale", "lr"):
             require(f"baselines.gate.{name}", getattr(self.gate, name) > 0, "is positive")
         require("baselines.gate.dropout", 0 <= self.gate.dropout < 1, "is at least 0 and below 1")
         require("baselines.gate.weight_decay", self.gate.weight_decay >= 0, "is not negative")

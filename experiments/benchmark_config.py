@@ -17,9 +17,10 @@ class BenchmarkConfig(RunConfig):
       model: folder of a saved reward model, e.g. runs/quickstart/compose; or a folder or hf:// uri of a
         ...ForSequenceClassification or ArmoRM checkpoint or a PEFT adapter, which is scored as it is.
       dtype: "float32" or "bfloat16", of such a checkpoint; a saved model has its own.
-      data: file in the benchmark's native schema (JSON, JSON Lines, Parquet), or an hf:// uri of one.
-      format: "auto" recognises it; rewardbench, rewardbench2 and rm_bench have their own scoring, any other format of
-        labelled comparisons is scored as pairs.
+      data: file in the benchmark's native schema (JSON, JSON Lines, Parquet), an hf:// uri of one, or the folder of a
+        data set that `encore_jax.data.rated_comparisons` prepared (TFDS), of which all splits are used.
+      format: "auto" recognises it, a prepared data set as pairs; rewardbench, rewardbench2 and rm_bench have their own
+        scoring, any other format of labelled comparisons is scored as pairs.
       revision: of a data set on the hub.
       peer: score also as this software would, and explain what differs: rewardbench, hf or armorm; "" for none.
       official_name: organisation/name in the leaderboard's result files; encore_jax/NAME by default.

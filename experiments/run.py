@@ -3,6 +3,8 @@ evaluate, report.
 
     python -m experiments.run --config=experiments/configs/quickstart.py --config.compose.tau=0.5 --workdir=runs/tau
 
+--as=rewardbench (or hf, armorm) is short for --config.peer=rewardbench: a benchmark scored also as that software would.
+
 Every stage leaves its artefacts and a manifest in WORKDIR/STAGE. Run again, finished stages are skipped; killed, a run
 continues where it was.
 """
@@ -51,6 +53,9 @@ def _is_ours(record) -> bool:
     return record.levelno > INFO or "orbax" not in record.pathname
 
 
+_AS = flags.DEFINE_string("as", "", "Of a benchmark: score also as this software would, short for --config.peer.")
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
@@ -60,6 +65,10 @@ def main(argv: list[str]) -> None:
     try:
         join(_MULTIHOST.value)
         config = _CONFIG.value
+        if _AS.value:
+            if not hasattr(config, "peer"):
+                raise InputError("is for benchmarks", where="--as", fix="leave it out, or give a benchmark's --config")
+            config.peer = _AS.value
         workdir = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config)
         if jax.process_count() > 1 and hasattr(config, "train"):
             config.train.checkpoints = config.train.checkpoints or str(workdir / "checkpoints")

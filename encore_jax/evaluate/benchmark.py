@@ -74,7 +74,8 @@ def benchmark_scores(
 
     Returns:
       subsets: by name n, correct, ties, score (the benchmark's own, a share of 1) with its 95 % interval;
-      scores: sections and the overall score, as far as their subsets are there; incomplete: what is missing.
+      scores: sections and the overall score, as far as their subsets are there, RM-Bench's with easy, normal, hard,
+      average, matrix and their intervals; incomplete: what is missing.
     """
     if kind not in KINDS:
         raise InputError(f"{kind!r} has no scoring", where="benchmark", fix=f"use one of {', '.join(KINDS)}")
@@ -86,8 +87,9 @@ def benchmark_scores(
         value, drawn = judged.credit[rows].mean(), _resampled(judged.credit[rows], replicates, rng)
         entry = {"n": len(rows), "correct": float(judged.credit[rows].sum()), "ties": int(judged.tie[rows].sum())}
         if kind == "rewardbench2" and name.lower() == rewardbench2.TIES:
-            parts = rewardbench2.ties_score([(c.id, r, right_responses(c)) for c, r in _at(comparisons, rewards, rows)])
-            value, drawn = parts.score, np.full(replicates, np.nan)  # pairs of prompts: no interval is claimed
+            prompts = [(comparisons[i].id, rewards[i], right_responses(comparisons[i])) for i in rows]
+            parts = rewardbench2.ties_score(prompts)
+            value, drawn = parts.score, rewardbench2.ties_samples(prompts, replicates, rng)
             entry["parts"] = parts._asdict()
         subsets[name] = entry | _with_interval(value, drawn)
         samples[name] = drawn
@@ -97,13 +99,9 @@ def benchmark_scores(
         "n": len(comparisons),
         "ties": int(judged.tie.sum()),
         "subsets": subsets,
-        "scores": _scores(kind, value, samples, comparisons, rewards),
+        "scores": _scores(kind, value, samples, comparisons, rewards, rng),
         "incomplete": list(_missing(kind, {name: entry["n"] for name, entry in subsets.items()})),
     }
-
-
-def _at(comparisons, rewards, rows):
-    return [(comparisons[i], rewards[i]) for i in rows]
 
 
 def _resampled(credit: np.ndarray, replicates: int, rng: np.random.Generator) -> np.ndarray:
@@ -111,28 +109,39 @@ def _resampled(credit: np.ndarray, replicates: int, rng: np.random.Generator) ->
     return rng.multinomial(len(credit), counts / counts.sum(), replicates) @ values / len(credit)
 
 
-def _with_interval(value: float, drawn: np.ndarray) -> dict[str, float | None]:
-    if np.isnan(drawn).any():
-        return {"score": float(value), "low": None, "high": None}
+def _with_interval(value: float, drawn: np.ndarray) -> dict[str, float]:
     low, high = np.percentile(drawn, [2.5, 97.5])
     return {"score": float(value), "low": float(low), "high": float(high)}
 
 
-def _scores(kind: str, value: dict, samples: dict, comparisons, rewards) -> dict:
+def _scores(kind: str, value: dict, samples: dict, comparisons, rewards, rng: np.random.Generator) -> dict:
     if kind == "rm_bench":
-        stacked = np.stack([np.asarray(r).reshape(2, 3) for r in rewards])
-        domains = [c.subset for c in comparisons]
-        return {
-            name: {"score": parts["average"], "low": None, "high": None} | parts
-            for name, parts in rm_bench.rm_bench_scores(stacked, domains).items()
-        }
+        replicates = len(next(iter(samples.values())))
+        return _style_scores([c.subset for c in comparisons], rewards, replicates, rng)
     if kind == "pairs":
         n = {name: sum(c.subset == name for c in comparisons) for name in value}
         return {"all": _with_interval(*(rewardbench.weighted_mean(x, n) for x in (value, samples)))}
     combine = rewardbench.section_scores if kind == "rewardbench" else rewardbench2.rewardbench2_scores
-    points, drawn = combine(value), combine(samples) if kind == "rewardbench" else {}
-    nothing = np.full(1, np.nan)
-    return {name: _with_interval(point, drawn.get(name, samples.get(name, nothing))) for name, point in points.items()}
+    drawn = combine(samples)
+    return {name: _with_interval(point, drawn[name]) for name, point in combine(value).items()}
+
+
+def _style_scores(domains: list[str], rewards, replicates: int, rng: np.random.Generator) -> dict:
+    """RM-Bench's scores: per domain its average, the parts of it and the matrix, all with intervals."""
+    stacked, times = np.stack([np.asarray(r).reshape(2, 3) for r in rewards]), np.zeros((replicates, len(rewards)))
+    for name in dict.fromkeys(domains):
+        rows = np.flatnonzero(np.array(domains) == name)
+        times[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), replicates)
+    points, drawn = (rm_bench.rm_bench_scores(stacked, domains, each) for each in (None, times))
+    scores = {}
+    for name, parts in points.items():
+        low, high = (
+            {part: np.percentile(drawn[name][part], tail, axis=0).tolist() for part in parts} for tail in (2.5, 97.5)
+        )
+        scores[name] = _with_interval(parts["average"], drawn[name]["average"])
+        scores[name] |= {part: values.tolist() for part, values in parts.items()}
+        scores[name]["intervals"] = {part: {"low": low[part], "high": high[part]} for part in parts}
+    return scores
 
 
 def _missing(kind: str, n: dict[str, int]):

@@ -34,6 +34,11 @@ def _lines(results: dict) -> Iterator[str]:
         theirs = f" {percent(peer['subsets'].get(name, {}).get('score'))} |" if peer else ""
         numbers = f"{entry['n']} | {count(entry['correct'])} | {entry['ties']}"
         yield f"| {printable(name) or 'all'} | {_score(entry)} | {numbers} |{theirs}"
+    if results["benchmark"] == "rm_bench":
+        yield "\n| domain | easy, % [95 %] | normal | hard |\n|---|---|---|---|"
+        for name, entry in results["scores"].items():
+            parts = (f"{percent(entry[p])} {bounds(entry['intervals'][p])}" for p in ("easy", "normal", "hard"))
+            yield f"| {printable(name)} | {' | '.join(parts)} |"
     dropped = results["counts"]["comparisons_dropped_too_long"]
     yield f"\n{results['counts']['rows']}; {dropped} dropped as too long"
     if results["incomplete"]:

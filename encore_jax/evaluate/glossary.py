@@ -26,7 +26,11 @@ GLOSSARY = {
     "Bradley-Terry weights": "Weights fitted to the preferences of the training comparisons.",
     "rule-based reward (hinge)": "Weights fitted to the same preferences by a hinge loss, as OpenAI fits rule-based "
     "rewards.",
-    "ArmoRM gate": "Weights that a small network chooses for every prompt, trained on the training comparisons.",
+    "ArmoRM gate": "Weights that a small network chooses for every prompt, trained on the training comparisons, "
+    "exactly as published.",
+    "ArmoRM gate, balanced": "The same, but its scale begins where equal weights give margins of root mean square 1. "
+    "From the published 1 it cannot grow enough for small margins, and the gate ends on the one rule of largest mean "
+    "margin.",
     "single Bradley-Terry head": "One head on the backbone's features, trained on the same preferences; no rules.",
     "untouched backbone": "The reward head that the backbone came with, where it has one.",
     "LLM judge": "A language model's verdicts on the comparisons, read from a file.",

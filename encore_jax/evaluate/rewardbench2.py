@@ -53,18 +53,24 @@ class TiesScore(NamedTuple):
     score: float
 
 
-def ties_score(prompts: Sequence[tuple[str, Sequence[float], int]]) -> TiesScore:
-    """Score of the Ties subset.
+class TiesPairs(NamedTuple):
+    """U numbered pairs of prompts: of each part of the score, what a pair adds, and whether it counts, ``[U, 5]``."""
 
-    Args:
-      prompts: of each prompt its id (``ref:N`` or ``tied:N``), its rewards, and how many of the first are right.
+    adds: np.ndarray
+    counts: np.ndarray
 
-    Raises:
-      InputError: an id of another form, or one that occurs twice, or a prompt without right or wrong answers.
+    def parts(self, times: np.ndarray) -> np.ndarray:
+        """The five parts where each pair stands `times` ``[..., U]`` times: ``[..., 5]``; 0 where none counts."""
+        counted = times @ self.counts
+        return np.divide(times @ self.adds, counted, out=np.zeros(counted.shape), where=counted > 0)
 
-    >>> ties_score([("tied:1", [2.0, 1.75, 0.0], 2), ("ref:1", [1.0, 0.0], 1)]).score
-    1.0099...
-    """
+
+TIES_WEIGHTS = (0.30, 0.30, 0.20, 0.20, 0.01)
+"""Of the five parts, in the order of `TiesScore`."""
+
+
+def ties_pairs(prompts: Sequence[tuple[str, Sequence[float], int]]) -> TiesPairs:
+    """What `ties_score` is made of, pair by pair; arguments and errors are its own."""
     spread, gap = {}, {"ref": {}, "tied": {}}
     for name, rewards, right in prompts:
         kind, _, number = name.partition(":")
@@ -77,31 +83,48 @@ def ties_score(prompts: Sequence[tuple[str, Sequence[float], int]]) -> TiesScore
         gap[kind][number] = rewards[:right].min() - rewards[right:].max()
         if kind == "tied":
             spread[number] = np.ptp(rewards[:right])
-    both = [number for number in gap["tied"] if number in gap["ref"]]
-    spread_P = np.array([spread[number] for number in both])
-    tied_P, ref_P = (np.array([gap[kind][number] for number in both]) for kind in ("tied", "ref"))
-    hard_P = np.minimum(tied_P, ref_P)
+    numbers = list(dict.fromkeys([*gap["tied"], *gap["ref"]]))
+    tied_U, ref_U = (np.array([gap[kind].get(number, np.nan) for number in numbers]) for kind in ("tied", "ref"))
+    spread_U, hard_U = np.array([spread.get(number, np.nan) for number in numbers]), np.minimum(tied_U, ref_U)
     with np.errstate(divide="ignore", invalid="ignore"):
-        margin_P = np.nan_to_num(np.tanh(hard_P / spread_P - 1), nan=0.0)
-    parts = [
-        _share(gap[kind].values()) for kind in ("tied", "ref")
-    ] + [_mean(tied_P > spread_P), _mean(hard_P > spread_P), _mean(margin_P)]  # fmt: skip
-    return TiesScore(*parts, score=float(np.dot((0.30, 0.30, 0.20, 0.20, 0.01), parts)))
+        margin_U = np.nan_to_num(np.tanh(hard_U / spread_U - 1), nan=0.0)
+    tied, ref = np.isfinite(tied_U), np.isfinite(ref_U)
+    both = tied & ref
+    adds = np.stack([tied_U > 0, ref_U > 0, both & (tied_U > spread_U), hard_U > spread_U, both * margin_U], 1)
+    return TiesPairs(adds.astype(np.float64), np.stack([tied, ref, both, both, both], 1).astype(np.float64))
 
 
-def _share(gaps) -> float:
-    return _mean(np.array([gap > 0 for gap in gaps]))
+def ties_score(prompts: Sequence[tuple[str, Sequence[float], int]]) -> TiesScore:
+    """Score of the Ties subset.
+
+    Args:
+      prompts: of each prompt its id (``ref:N`` or ``tied:N``), its rewards, and how many of the first are right.
+
+    Raises:
+      InputError: an id of another form, or one that occurs twice, or a prompt without right or wrong answers.
+
+    >>> ties_score([("tied:1", [2.0, 1.75, 0.0], 2), ("ref:1", [1.0, 0.0], 1)]).score
+    1.0099...
+    """
+    pairs = ties_pairs(prompts)
+    parts = pairs.parts(np.ones(len(pairs.adds)))
+    return TiesScore(*parts.tolist(), score=float(parts @ TIES_WEIGHTS))
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else 0.0
+def ties_samples(
+    prompts: Sequence[tuple[str, Sequence[float], int]], replicates: int, rng: np.random.Generator
+) -> np.ndarray:
+    """The Ties score ``[replicates]`` of bootstraps that draw numbered pairs, ref and tied prompt together, anew."""
+    pairs = ties_pairs(prompts)
+    many = len(pairs.adds)
+    return pairs.parts(rng.multinomial(many, np.full(many, 1 / many), replicates)) @ TIES_WEIGHTS
 
 
 def rewardbench2_scores(score: Mapping[str, float]) -> dict[str, float]:
-    """The scores by subset, and "Score", their unweighted mean, if all six subsets are there.
+    """The scores by subset, or arrays of replicates; and "Score", their unweighted mean, if all six subsets are there.
 
     >>> rewardbench2_scores({"Safety": 0.5})
     {'Safety': 0.5}
     """
     complete = SIZES.keys() <= score.keys()
-    return dict(score) | ({"Score": float(np.mean([score[name] for name in SIZES]))} if complete else {})
+    return dict(score) | ({"Score": sum(score[name] for name in SIZES) / len(SIZES)} if complete else {})

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from experiments.chain import Chain, Plan
-from experiments.manifest import file_sha256
-from experiments.stages.ablation import decide_all, load_view, prepare
+from experiments.stages.ablation import decide_all, prepare
 from experiments.stages.ablation_report import report, show
+from experiments.stages.ablation_source import ablation_view, source_digests
 
 
 class AblationChain(Chain):
@@ -17,10 +15,12 @@ class AblationChain(Chain):
 
     def plan(self) -> Plan:
         config, at = self.config, self.at
-        load_view(Path(config.scores))  # refused before anything is written
-        files = {name: file_sha256(Path(path)) for name in ("scores", "features") if (path := getattr(config, name))}
+        ablation_view(config)  # refused before anything is written
+        files = source_digests(config)
         # where the files lie, and how the run is called, changes no result
-        config_of = {name: value for name, value in self._plain.items() if name not in ("name", *files)}
+        config_of = {
+            name: value for name, value in self._plain.items() if name not in ("name", "scores", "features", "pool")
+        }
         return {
             "prepare": (
                 lambda: {"config": {n: v for n, v in config_of.items() if n != "part"}, "files": files},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.chain import Chain, Plan
 from experiments.manifest import file_sha256
-from experiments.stages.ablation import load_view
+from experiments.stages.ablation_source import load_view
 from experiments.stages.theory import check_claims, report_theory, show_theory
 
 

@@ -1,7 +1,7 @@
 """A saved reward model on RewardBench, RewardBench 2, RM-Bench, or any file of labelled comparisons.
 
 Command:   python -m experiments.run --config=experiments/configs/rewardbench.py \\
-             --config.model=runs/quickstart/compose --config.data=filtered.parquet --config.peer=rewardbench
+             --config.model=runs/quickstart/compose --config.data=filtered.parquet --as=rewardbench
 Data:      a file in the benchmark's native schema, or hf://datasets/allenai/reward-bench/FILE (RewardBench 2:
            allenai/reward-bench-2, RM-Bench: THU-KEG/RM-Bench); the format is recognised
 Hardware:  that of the model; SmolLM2-135M on 2 CPU cores needs 4 GiB of memory

@@ -30,25 +30,11 @@ from encore_jax.evaluate.view import View
 from encore_jax.train.ridge import fit_ridge
 from experiments.ablation_config import AblateConfig
 from experiments.progress import track
+from experiments.stages.ablation_source import ablation_view
 
 DRAW_AXES = ("seed", "share")
 AT_ONCE = 2**16
 """Settings decided by one call, which bounds memory."""
-
-
-def load_view(path: Path) -> View:
-    """The view that an ablation works on.
-
-    Raises:
-      InputError: the file is missing, or holds something else.
-    """
-    try:
-        return View.load(path)
-    except FileNotFoundError as error:
-        raise InputError("there is no such file", where=str(path), fix="run experiments.run first") from error
-    except (KeyError, ValueError) as error:
-        fix = "give view-NAME.npz of a run's score stage; its arrays are described at encore_jax.evaluate.view.View"
-        raise InputError(f"holds no view ({error})", where=str(path), fix=fix) from error
 
 
 def subsets_of(config: AblateConfig, rules: int) -> np.ndarray:
@@ -73,7 +59,7 @@ def prepare(config: AblateConfig, folder: Path) -> None:
     """Writes tables.npz: entropies ``[H, E, K]``, margins ``[H, N, K]`` (or ``[1, N, K]``), how often each replicate
     draws each comparison ``[R, N]``, subsets ``[M, K]``; and subsets.parquet, which names the rules of each.
     """
-    view = load_view(Path(config.scores))
+    view = ablation_view(config)
     draws = training_draws(view.rating_cluster, config.seeds, config.shares)
     axes = grid_of(config, 1).axes[len(DRAW_AXES) : len(DRAW_AXES) + len(ENTROPY_AXES)]
     entropy = np.stack([entropy_table(view.ratings, view.rated & draw[:, None], axes, config.scale) for draw in draws])

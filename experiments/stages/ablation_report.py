@@ -23,7 +23,8 @@ from experiments.ablation_config import AblateConfig
 from experiments.config import to_dict
 from experiments.manifest import file_sha256, versions
 from experiments.progress import track
-from experiments.stages.ablation import grid_of, load_view
+from experiments.stages.ablation import grid_of
+from experiments.stages.ablation_source import ablation_view
 from experiments.stages.report import PUBLISHED, publish
 
 EXTREMES = 10
@@ -32,7 +33,7 @@ EXTREMES = 10
 
 def report(config: AblateConfig, prepared: Path, decided: Path, folder: Path) -> None:
     """Writes results.json, report.html and choices.csv, copies the first two up to the work directory, shows them."""
-    view = load_view(Path(config.scores))
+    view = ablation_view(config)
     with np.load(prepared / "tables.npz") as stored:
         subset = stored["subset"]
     grid = grid_of(config, len(subset))

@@ -6,6 +6,7 @@ it has one, and an LLM judge's verdicts where there is a file of them.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -24,7 +25,7 @@ from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.sequences import token_sequences
 from encore_jax.interop.tokenizer import load_tokenizer, render
 from encore_jax.train.features import extract_features
-from encore_jax.train.gating import fit_gate, gate_weights
+from encore_jax.train.gating import GateSettings, balanced_scale, fit_gate, gate_weights
 from encore_jax.train.preference_head import fit_preference_head
 from experiments.baseline_config import BaselineConfig
 from experiments.config import ExperimentConfig
@@ -32,7 +33,8 @@ from experiments.manifest import file_sha256
 from experiments.progress import track
 from experiments.stages import ingest, train
 
-GATE, HEAD, UNTOUCHED, JUDGE = "ArmoRM gate", "single Bradley-Terry head", "untouched backbone", "LLM judge"
+GATE, BALANCED = "ArmoRM gate", "ArmoRM gate, balanced"
+HEAD, UNTOUCHED, JUDGE = "single Bradley-Terry head", "untouched backbone", "LLM judge"
 
 
 def verdicts_sha256(config: BaselineConfig) -> str:
@@ -94,15 +96,30 @@ def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, t
         prompts = [comparisons[i].prompt for i in first]
         ends = [np.asarray(render(tokenizer, p), np.int32) for p in prompts]  # up to where the answer begins
         embedding, _ = run([(p, "") for p in prompts], ends, cache=folder / "batches")
-        delta = np.asarray(margins(np.nan_to_num(scores[compared]), preferred))
-        seen = np.unique(prompt[fitted_on])
-        gate, losses = fit_gate(
-            embedding[seen], np.searchsorted(seen, prompt[fitted_on]), delta[fitted_on], chosen.gate, config.seed,
-            functools.partial(track, label="gate"),
-        )  # fmt: skip
-        weights = np.asarray(gate_weights(gate, jnp.asarray(embedding), chosen.gate.temperature))
-        made[GATE] = Baseline("train labels", np.einsum("nrk,nk->nr", scores[compared], weights[prompt]))
-        counts["gate_loss"] = {"first": round(float(losses[0]), 4), "last": round(float(losses[-1]), 4)}
+        delta = np.asarray(margins(np.nan_to_num(scores[compared]), preferred))[fitted_on]
+        for name, settings in _gates(chosen, delta).items():
+            weights, counts[name] = _gate(name, settings, embedding, prompt[fitted_on], delta, config.seed)
+            made[name] = Baseline("train labels", np.einsum("nrk,nk->nr", scores[compared], weights[prompt]))
     if extras.score is not None and extras.score.shape[1] == 1:
         made[UNTOUCHED] = Baseline("nothing", (features @ np.asarray(extras.score))[:, 0][compared])
     return made, counts
+
+
+def _gates(chosen: BaselineConfig, delta: np.ndarray) -> dict[str, GateSettings]:
+    """The gates to fit, by name."""
+    if not chosen.balanced_gate:
+        return {GATE: chosen.gate}
+    return {GATE: chosen.gate, BALANCED: dataclasses.replace(chosen.gate, scale=balanced_scale(delta))}
+
+
+def _gate(name: str, settings: GateSettings, embedding: np.ndarray, prompt: np.ndarray, delta: np.ndarray, seed: int):
+    """Weights ``[P, K]`` of every prompt by a gate fitted on comparisons of some of them, and what is told of it."""
+    seen = np.unique(prompt)
+    gate, losses = fit_gate(
+        embedding[seen], np.searchsorted(seen, prompt), delta, settings, seed, functools.partial(track, label=name)
+    )
+    weights = np.asarray(gate_weights(gate, jnp.asarray(embedding), settings.temperature))
+    share = weights / weights.sum(1, keepdims=True)
+    told = {"scale at first": settings.scale, "scale at last": gate["scale"], "loss at first": losses[0]}
+    told |= {"loss at last": losses[-1], "largest share of a rule (mean over prompts)": share.max(1).mean()}
+    return weights, {what: round(float(value), 4) for what, value in told.items()}

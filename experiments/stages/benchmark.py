@@ -15,6 +15,8 @@ from absl import logging
 
 from encore_jax.data import Comparison, SkipCounter, iter_comparisons, locate, read_comparisons, write_comparisons
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.rated_comparisons import RatedComparisons
+from encore_jax.data.rated_comparisons.sequence import read_metadata
 from encore_jax.data.readers import recognise
 from encore_jax.errors import InputError
 from encore_jax.evaluate.benchmark import KINDS, benchmark_scores, judge_items, official_files
@@ -38,10 +40,17 @@ CHECKPOINT_BUCKETS = (512, 1024, 2048)
 """Row lengths for a checkpoint, unless the configuration names some."""
 
 
+PREPARED = "prepared"
+"""Format of a folder that `encore_jax.data.rated_comparisons` prepared."""
+
+
 def data_file(config: BenchmarkConfig) -> tuple[Path, str]:
-    """The data, fetched if need be, and its SHA-256."""
+    """The data, fetched if need be, and their SHA-256: of a prepared data set that of its metadata."""
     revision = {"revision": config.revision} if config.revision else {}
     path = locate(config.data, offline=config.offline, **revision)
+    if path.is_dir():
+        read_metadata(path)  # says what is wrong with a folder that is no data set
+        return path, file_sha256(path / "metadata.json")
     return path, file_sha256(path)
 
 
@@ -71,9 +80,13 @@ def _model(config: BenchmarkConfig) -> RewardModel:
 def ingest(config: BenchmarkConfig, folder: Path) -> None:
     """Writes comparisons.jsonl and counts.json."""
     path, digest = data_file(config)
-    format = recognise(path) if config.format == "auto" else config.format
-    skips = SkipCounter()
-    comparisons = list(read_comparisons(path, format, skips=skips))
+    format, skips = config.format, SkipCounter()
+    if path.is_dir():
+        comparisons = [one for split in read_metadata(path)["comparisons"] for one in RatedComparisons(path, split)]
+        format, skips.kept = PREPARED if format == "auto" else format, len(comparisons)
+    else:
+        format = recognise(path) if format == "auto" else format
+        comparisons = list(read_comparisons(path, format, skips=skips))
     if config.limit:
         comparisons = comparisons[: config.limit]
     write_comparisons(folder / "comparisons.jsonl", comparisons)

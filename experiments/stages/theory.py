@@ -19,7 +19,7 @@ from encore_jax.evaluate.theory_weights import weight_claims
 from experiments.config import to_dict
 from experiments.manifest import versions
 from experiments.progress import track
-from experiments.stages.ablation import load_view
+from experiments.stages.ablation_source import load_view
 from experiments.stages.report import PUBLISHED, publish
 from experiments.theory_config import TheoryConfig
 

@@ -102,8 +102,7 @@ def ties_by_loops(prompts):
     return 0.3 * mean[0] + 0.3 * mean[1] + 0.2 * mean[2] + 0.2 * mean[3] + 0.01 * mean[4]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_ties_score_is_that_of_the_definition(seed):
+def ties_prompts(seed):
     rng = np.random.default_rng(seed)
     prompts = []
     for n in range(30):
@@ -113,7 +112,28 @@ def test_ties_score_is_that_of_the_definition(seed):
             rewards = rng.integers(0, 6, right + 4) / 2.0
             rewards[:right] += rng.integers(0, 4)
             prompts.append((f"{kind}:{n}", rewards.tolist(), right))
+    return prompts
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ties_score_is_that_of_the_definition(seed):
+    prompts = ties_prompts(seed)
     assert rewardbench2.ties_score(prompts).score == pytest.approx(ties_by_loops(prompts), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_ties_replicate_is_the_score_of_the_pairs_it_draws(seed):
+    prompts = ties_prompts(seed)
+    drawn = rewardbench2.ties_samples(prompts, 20, np.random.default_rng(seed))
+    numbers = list(dict.fromkeys(name.split(":")[1] for name, _, _ in prompts))
+    times = np.random.default_rng(seed).multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), 20)
+    for value, row in zip(drawn, times, strict=True):
+        copied = [
+            (f"{name}-{copy}", rewards, right)
+            for name, rewards, right in prompts
+            for copy in range(row[numbers.index(name.split(":")[1])])
+        ]
+        assert value == pytest.approx(ties_by_loops(copied), abs=1e-12)
 
 
 def test_ties_ids_are_checked():
@@ -153,5 +173,12 @@ def test_rm_bench_by_loops():
         assert [scores[d][part] for d in rm_bench.DOMAINS] == pytest.approx(by_domain)
         assert scores["Score"][part] == pytest.approx(np.mean(by_domain))
     assert scores["Score"]["average"] == pytest.approx(np.mean([scores["Score"][part] for part in cells]))
+    times = rng.integers(0, 4, (2, 200))
+    weighted = rm_bench.rm_bench_scores(rewards, domain, times)
+    for r, each in enumerate(times):
+        copied = rm_bench.rm_bench_scores(np.repeat(rewards, each, axis=0), np.repeat(domain, each))
+        for name, parts in copied.items():
+            for part, values in parts.items():
+                np.testing.assert_allclose(weighted[name][part][r], values, rtol=1e-12)
     with pytest.raises(InputError, match="pass \\[N, 2, 3\\]"):
         rm_bench.style_matrix(rewards[:, 0])

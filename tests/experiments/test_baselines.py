@@ -44,7 +44,8 @@ def methods(finished):
 
 
 def test_every_baseline_is_in_the_one_table_with_an_interval(methods):
-    wanted = {baselines.GATE: "train labels", baselines.HEAD: "train labels", baselines.JUDGE: "text"}
+    wanted = {name: "train labels" for name in (baselines.GATE, baselines.BALANCED)}
+    wanted |= {baselines.HEAD: "train labels", baselines.JUDGE: "text"}
     wanted |= {"rule-based reward (hinge)": "train labels", "Bradley-Terry weights": "train labels"}
     wanted |= {"uniform": "nothing", "random (Dirichlet)": "nothing", "heuristic: refusal": "text", "ENCORE": "ratings"}
     wanted |= {"inverse variance": "ratings", "accuracy-weighted (oracle)": "test labels", "single: privacy": "nothing"}
@@ -77,6 +78,15 @@ def test_the_gate_weighs_the_heads_scores_by_prompt_alone(finished):
     assert all((w > 0).all() for w in full) and np.ptp(full, axis=0).max() > 1e-6
 
 
+def test_what_is_told_of_the_gates(finished):
+    told = json.loads((finished / "results.json").read_text())["counts"]["baselines"]
+    recipe, balanced = told[baselines.GATE], told[baselines.BALANCED]
+    assert recipe["scale at first"] == 1 != balanced["scale at first"]
+    assert abs(recipe["scale at last"] - 1) < 4e-3  # four steps of 1e-3 at most
+    page = (finished / "report.html").read_text()
+    assert "ArmoRM gate, balanced: scale at first" in page
+
+
 def test_no_baseline_depends_on_held_out_preferences(finished, files, tmp_path):
     """Turning all held-out labels changes no reward, so none was fitted on them."""
     view = View.load(finished / "score" / "view-heads.npz")
@@ -92,7 +102,7 @@ def test_no_baseline_depends_on_held_out_preferences(finished, files, tmp_path):
     config.data.path = str(tmp_path / "pairs.jsonl")
     run_experiment(validated(config), tmp_path / "run", until="score")
     other = View.load(tmp_path / "run" / "score" / "view-heads.npz")
-    for name in (baselines.GATE, baselines.HEAD):
+    for name in (baselines.GATE, baselines.BALANCED, baselines.HEAD):
         np.testing.assert_allclose(
             other.baselines[name].rewards[:, ::-1], view.baselines[name].rewards, rtol=1e-4, atol=1e-5
         )

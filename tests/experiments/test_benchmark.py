@@ -1,11 +1,13 @@
 """A benchmark run in miniature: from a native file to scores, the leaderboard's files, and a peer's conventions."""
 
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
 
+from encore_jax.data.rated_comparisons import CONFIGS, prepare
 from encore_jax.data.readers.rewardbench import SAFETY_COUNTS
 from encore_jax.errors import InputError
 from encore_jax.evaluate.benchmark import benchmark_scores
@@ -134,6 +136,11 @@ def test_other_benchmarks_are_recognised(saved, fixtures, tmp_path, fixture, kin
     assert results["benchmark"] == kind and results["subsets"] and results["n"] > 0
     assert all(0 <= entry["score"] <= 1.01 for entry in results["subsets"].values())
     assert "Score" not in results["scores"]
+    for entry in (*results["subsets"].values(), *results["scores"].values()):
+        assert entry["low"] <= entry["score"] <= entry["high"]
+    if kind == "rm_bench":
+        cells = [np.array(side) for side in next(iter(results["scores"].values()))["intervals"]["matrix"].values()]
+        assert cells[0].shape == (3, 3) and (cells[0] <= cells[1]).all()
     assert kind in (tmp_path / "run" / "report.html").read_text()
 
 
@@ -142,6 +149,21 @@ def test_any_labelled_comparisons_are_scored_as_pairs(saved, tmp_path):
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     results = run(saved, tmp_path / "pairs.jsonl", tmp_path / "run")
     assert results["scores"]["all"]["score"] == pytest.approx(results["subsets"][""]["correct"] / 6)
+
+
+def test_a_prepared_data_set_scores_as_the_file_it_was_made_of(saved, tmp_path):
+    rows = [{"prompt": f"{i}?", "chosen": f"yes {i}", "rejected": "no " * (i + 1)} for i in range(8)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = dataclasses.replace(CONFIGS["files"], path=str(tmp_path / "pairs.jsonl"), test_fraction=0.4)
+    folder = prepare(settings, tmp_path / "tfds").data_dir
+    results, of_file = (
+        run(saved, data, tmp_path / name) for data, name in ((folder, "a"), (tmp_path / "pairs.jsonl", "b"))
+    )
+    assert results["scores"] == of_file["scores"] and results["n"] == 8
+    assert results["counts"]["format"] == "prepared" and len(results["counts"]["sha256"]) == 64
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no prepared data set"):
+        run(saved, tmp_path / "empty", tmp_path / "c")
 
 
 def test_a_checkpoint_with_a_reward_head_is_scored_as_it_is(safety, tmp_path):

@@ -12,6 +12,7 @@ from experiments.chains.heads import HeadsChain
 from tests.experiments import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+BENCHMARK = REPOSITORY / "experiments" / "configs" / "rewardbench.py"
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +39,15 @@ def commands(tmp_path_factory):
         "no such file": [f"--config.data.path={folder}/missing.jsonl"],
         "no such field": ["--config.compose.taw=1"],
         "stray word": ["quickly"],
+        "as, without a benchmark": ["--as=hf"],
+        "as nobody": [f"--config={BENCHMARK}", "--config.model=m", "--config.data=d", "--as=nobody"],
     }
     config, environment = tiny_run.write_config(files), os.environ | {"PYTHONPATH": str(REPOSITORY)}
     running = {}
     for name, extra in arguments.items():
         workdir = folder / name.replace(" ", "_")
-        command = [sys.executable, "-m", "experiments.run", f"--config={config}", f"--workdir={workdir}", *extra]
+        own = [] if any(word.startswith("--config=") for word in extra) else [f"--config={config}"]
+        command = [sys.executable, "-m", "experiments.run", *own, f"--workdir={workdir}", *extra]
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         running[name] = (subprocess.Popen(command, cwd=folder, env=environment, **pipes), workdir)
     return {name: (process, *process.communicate(), workdir) for name, (process, workdir) in running.items()}
@@ -115,3 +119,9 @@ def test_the_stages_are_those_of_the_design():
         "audit",
         "report",
     )
+
+
+def test_as_is_the_peer_of_a_benchmark_and_of_nothing_else(commands):
+    assert "--as: is for benchmarks" in refusal(commands, "as, without a benchmark")[0]
+    line = refusal(commands, "as nobody")[0]
+    assert "config.peer" in line and "nobody" in line and "rewardbench" in line

@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 
 from encore_jax.errors import InputError
-from encore_jax.train.gating import GateSettings, fit_gate, gate_weights, init_gate
+from encore_jax.train.gating import GateSettings, balanced_scale, fit_gate, gate_weights, init_gate
 
 SMALL = GateSettings(layers=3, width=16, steps=300, batch=64, lr=1e-2)
 
@@ -80,3 +81,56 @@ def test_what_is_not_finite_is_refused():
     embedding[3, 1] = np.nan
     with pytest.raises(InputError, match="embedding .* must be finite"):
         fit_gate(embedding, prompt, margins, SMALL, 0)
+
+
+def small_margins(comparisons=400, seed=0):
+    """Margins as of scores between 0 and 1; rule 0 has the largest mean, but a mixture is right more often."""
+    rng = np.random.default_rng(seed)
+    return rng.normal((0.1, 0.07, 0.06), 0.1, (comparisons, 3)).astype(np.float32)
+
+
+def fitted_weights(margins, settings):
+    """Of a gate that cannot tell prompts apart, `[K]`."""
+    embedding = np.ones((8, 2), np.float32)
+    gate, _ = fit_gate(embedding, np.arange(len(margins)) % 8, margins, settings, seed=0)
+    return np.asarray(gate_weights(gate, jnp.asarray(embedding[:1]), settings.temperature))[0]
+
+
+def likelihood(weights, margins):
+    return np.logaddexp(0, -(margins @ weights)).mean()
+
+
+def best_shares(scale, margins):
+    """SciPy's weights on the simplex, of a reward on this scale."""
+    return scipy.optimize.minimize(
+        lambda share: likelihood(scale * share, margins),
+        np.full(3, 1 / 3),
+        bounds=[(0, 1)] * 3,
+        constraints=[{"type": "eq", "fun": lambda share: share.sum() - 1}],
+        tol=1e-10,
+    ).x
+
+
+def test_the_published_scale_ends_on_one_rule_where_margins_are_small():
+    """On the scale that it can reach the best weights are that corner: nothing is wrong with the optimiser."""
+    margins = small_margins()
+    weights = fitted_weights(margins, GateSettings(width=32, dropout=0.0))
+    assert 1.9 < weights.sum() < 2.0  # 2,000 cosine steps of 1e-3
+    np.testing.assert_allclose(weights / weights.sum(), [1, 0, 0], atol=0.01)
+    np.testing.assert_allclose(best_shares(weights.sum(), margins), [1, 0, 0], atol=0.01)
+
+
+def test_a_balanced_gate_finds_the_weights_of_scipy():
+    margins = small_margins()
+    scale = balanced_scale(margins)
+    np.testing.assert_allclose(np.sqrt(((margins.mean(1) * scale) ** 2).mean()), 1, rtol=1e-5)
+    np.testing.assert_allclose(balanced_scale(-2 * margins), scale / 2, rtol=1e-6)
+    weights = fitted_weights(margins, GateSettings(width=32, dropout=0.0, scale=scale))
+    best = best_shares(weights.sum(), margins)
+    assert best.max() < 0.6
+    np.testing.assert_allclose(weights / weights.sum(), best, atol=0.03)
+
+
+def test_margins_that_all_tie_have_no_balanced_scale():
+    with pytest.raises(InputError, match="every comparison is a tie"):
+        balanced_scale(np.array([[0.5, -0.5]], np.float32))

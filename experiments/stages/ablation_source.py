@@ -1,0 +1,190 @@
+"""What an ablation works on: a run's view, a file of the batch scorer, or comparisons with ratings of their responses.
+
+The two last have no split of their own. Their prompts are divided by a hash: ratings (or scores) of the training
+prompts give the entropies, and the comparisons of the others are decided. Of n responses, the preferred one makes a
+comparison with each of the others.
+
+Letters: T responses, K rules, N comparisons.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from absl import logging
+
+from encore_jax.data import iter_comparisons, prompt_key
+from encore_jax.data.rows import SUFFIXES
+from encore_jax.data.split import group_ids, is_test
+from encore_jax.errors import InputError
+from encore_jax.evaluate.view import Pairs, View
+from encore_jax.rules import RulePool
+from experiments.ablation_config import AblateConfig
+from experiments.manifest import file_sha256
+
+SCORE = "score:"
+"""What the batch scorer's column of a rule begins with."""
+KINDS = "view-NAME.npz of a run's score stage, a Parquet file of experiments.score, or comparisons with ratings"
+
+
+class Rows(NamedTuple):
+    """Rows of a file, one response after the other.
+
+    Attributes:
+      rules: K names.
+      values: ``[T, K]``, higher is better; NaN where there is none.
+      sizes: of every row, how many responses it has.
+      preferred: of every row; -1 where nobody chose.
+      prompt: key of every row's prompt.
+      subset: of every row.
+    """
+
+    rules: tuple[str, ...]
+    values: np.ndarray
+    sizes: np.ndarray
+    preferred: np.ndarray
+    prompt: list[str]
+    subset: np.ndarray
+
+
+def load_view(path: Path) -> View:
+    """A view as a run's score stage writes it.
+
+    Raises:
+      InputError: the file is missing, or holds something else.
+    """
+    try:
+        return View.load(path)
+    except FileNotFoundError as error:
+        raise InputError("there is no such file", where=str(path), fix="run experiments.run first") from error
+    except (KeyError, ValueError) as error:
+        fix = "give view-NAME.npz of a run's score stage; its arrays are described at encore_jax.evaluate.view.View"
+        raise InputError(f"holds no view ({error})", where=str(path), fix=fix) from error
+
+
+def ablation_view(config: AblateConfig) -> View:
+    """The view that the configuration names, or makes of a file of scores or ratings.
+
+    Raises:
+      InputError: the file is missing, of another kind, or holds no comparison that can be decided.
+    """
+    path = Path(config.scores)
+    if path.suffix == ".npz":
+        return load_view(path)
+    if not path.is_file():
+        raise InputError("there is no such file", where=str(path), fix=f"give {KINDS}")
+    if not path.name.endswith(tuple(SUFFIXES)):
+        raise InputError("is of no known kind", where=str(path), fix=f"give {KINDS}")
+    if config.features:
+        raise InputError("belong to a view", where="config.features", fix="give --scores=RUN/score/view-NAME.npz")
+    rows = _scored(path) if _is_scored(path) else _rated(config, path)
+    return _view(config, path, rows)
+
+
+def source_digests(config: AblateConfig) -> dict[str, str]:
+    """SHA-256 of the files, and of the rules by which ratings are oriented: what results depend on."""
+    files = {name: file_sha256(Path(path)) for name in ("scores", "features") if (path := getattr(config, name))}
+    path = Path(config.scores)
+    oriented = path.suffix != ".npz" and not _is_scored(path)
+    return files | ({"pool": _pool(config, path).digest} if oriented else {})
+
+
+def _is_scored(path: Path) -> bool:
+    if path.suffix != ".parquet":
+        return False
+    try:
+        return any(name.startswith(SCORE) for name in pq.read_schema(path).names)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"is no Parquet file ({error})", where=str(path), fix=f"give {KINDS}") from error
+
+
+def _scored(path: Path) -> Rows:
+    """Rows of the batch scorer; those with a reason why something is null have no values."""
+    names = [name for name in pq.read_schema(path).names if name.startswith(SCORE)]
+    table = pq.read_table(path, columns=[*names, "preferred"])
+    sizes = pc.list_value_length(table[names[0]]).to_numpy()
+    columns = [table[name].combine_chunks().flatten() for name in names]
+    if {len(column) for column in columns} != {int(sizes.sum())}:
+        raise InputError("rules have scores of different numbers of responses", where=str(path), fix="score it again")
+    values = np.stack([pc.fill_null(column, np.nan).to_numpy(zero_copy_only=False) for column in columns], 1)
+    preferred = pc.fill_null(table["preferred"], -1).to_numpy()
+    rules = tuple(name.removeprefix(SCORE) for name in names)
+    # the scorer keeps no prompts
+    return Rows(rules, values, sizes, preferred, [str(i) for i in range(len(sizes))], np.full(len(sizes), ""))
+
+
+def _rated(config: AblateConfig, path: Path) -> Rows:
+    """Comparisons with ratings of their responses."""
+    values, sizes, preferred, prompt, subset = [], [], [], [], []
+    pool = _pool(config, path)
+    for c in iter_comparisons(path, pool=pool, scale=config.scale):
+        if c.ratings is None:
+            fix = "rate the comparisons first: experiments.run with a judge, or experiments.score with a model"
+            raise InputError("has no ratings", where=f"{path}, comparison {c.id}", fix=fix)
+        values.append(np.where(c.mask, c.ratings, np.nan))
+        sizes.append(len(c.responses))
+        preferred.append(-1 if c.preferred is None else c.preferred)
+        prompt.append(prompt_key(c.prompt))
+        subset.append(c.subset)
+    if not values:
+        raise InputError("holds no comparison", where=str(path), fix="check the file")
+    return Rows(
+        tuple(pool.names), np.concatenate(values), np.array(sizes), np.array(preferred), prompt, np.array(subset)
+    )
+
+
+def _pool(config: AblateConfig, path: Path) -> RulePool:
+    beside = path.with_name("pool.yaml")
+    if not config.pool and not beside.is_file():
+        fix = f"give --config.pool=NAME or FILE.yaml, or put it beside the file as {beside.name}"
+        raise InputError("ratings are read by the rules that they are of", where="config.pool", fix=fix)
+    name = config.pool or str(beside)
+    return RulePool.from_yaml(name) if name.endswith((".yaml", ".yml")) else RulePool.shipped(name)
+
+
+def _view(config: AblateConfig, path: Path, rows: Rows) -> View:
+    cluster = group_ids(rows.prompt)
+    tested = is_test(rows.prompt, config.test_fraction, config.seed)
+    of_response = np.repeat(np.arange(len(rows.sizes)), rows.sizes)
+    better = (np.cumsum(rows.sizes) - rows.sizes + rows.preferred)[of_response]
+    worse = np.arange(len(of_response))
+    chosen = (rows.preferred[of_response] >= 0) & (worse != better)
+    pair = np.stack([better[chosen], worse[chosen]], 1)
+    known = np.isfinite(rows.values)
+    whole = known.all(1)[pair].all(1)
+    row = of_response[pair[:, 1]][whole]
+    pair = pair[whole]
+
+    def part(kept: np.ndarray) -> Pairs:
+        scores = rows.values[pair[kept]].astype(np.float32)
+        return Pairs(scores, np.zeros(len(scores), int), cluster[row[kept]], rows.subset[row[kept]])
+
+    training = known.any(1) & ~tested[of_response]
+    (low, high), prompts = config.scale, set(rows.prompt)
+    outside = ((rows.values < low) | (rows.values > high)).sum()
+    told = (
+        f"{len(pair)} pairs of a preferred and another response of {len(rows.sizes)} rows in {path.name}. Left out: "
+        f"{(rows.preferred < 0).sum()} rows without a preference, {(~whole).sum()} pairs in which a rule has no value. "
+        f"{outside} of {known.sum()} values lie outside {low:g} to {high:g} and count as its ends. {len(prompts)} "
+        f"prompts, of which {len(set(cluster[tested]))} are held out; the values of {training.sum()} responses to the "
+        "others give the entropies."
+    )
+    if len(prompts) == len(rows.prompt):
+        told += " Every row is a prompt of its own."
+    logging.info(told)
+    return View(
+        name=path.name,
+        label=config.label,
+        description=told,
+        rules=rows.rules,
+        ratings=np.nan_to_num(rows.values[training]).astype(np.float32),
+        rated=known[training],
+        rating_cluster=cluster[of_response[training]],
+        train=part(~tested[row]),
+        test=part(tested[row]),
+    )

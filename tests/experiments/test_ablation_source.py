@@ -1,0 +1,131 @@
+"""Ablations on files that are no views: what the batch scorer writes, and comparisons with ratings."""
+
+import json
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from encore_jax.composition import rating_entropy
+from encore_jax.data import Comparison, Message, write_comparisons
+from encore_jax.errors import InputError
+from encore_jax.rules import Rule, RulePool
+from experiments.ablation_config import AblateConfig
+from experiments.config import validated
+from experiments.pipeline import run_experiment
+from experiments.score import _schema
+from experiments.stages.ablation_source import ablation_view
+
+RULES = ("kind", "harmful")
+POOL = RulePool((Rule("kind", "Is it kind?"), Rule("harmful", "Is it harmful?", direction=-1)), "two")
+
+
+def made(path, **settings) -> AblateConfig:
+    few = {"grids": ("5 levels",), "estimators": ("plug_in",), "normalize": ("none",), "taus": (math.inf,)}
+    return validated(AblateConfig(scores=str(path), **few | settings))
+
+
+def scored_file(path, sizes, preferred, values):
+    """As experiments.score writes it; values ``[T, K]``, NaN where it has none."""
+    splits = np.cumsum(sizes)[:-1]
+    listed = [
+        [[None if np.isnan(v) else float(v) for v in part] for part in np.split(column, splits)] for column in values.T
+    ]
+    n = len(sizes)
+    columns = {"id": [str(i) for i in range(n)], "rewards": listed[0], "best": [0] * n, "preferred": preferred}
+    columns |= {f"score:{name}": column for name, column in zip(RULES, listed, strict=True)}
+    columns |= {"tokens": [[1] * size for size in sizes], "reason": [None] * n}
+    pq.write_table(pa.table(columns, _schema(RULES)), path)
+
+
+def test_scores_of_the_batch_scorer_become_pairs_of_the_preferred_and_each_other_response(tmp_path):
+    rng = np.random.default_rng(0)
+    sizes = [2, 3, 1, 4] * 20
+    values = rng.uniform(size=(sum(sizes), 2)).astype(np.float32)
+    values[4] = np.nan  # the second row's third response: too long
+    preferred = [1, 0, 0, None] * 20
+    scored_file(tmp_path / "scores.parquet", sizes, preferred, values)
+    config = made(tmp_path / "scores.parquet")
+    view = ablation_view(config)
+    starts = np.cumsum(sizes) - sizes
+    expected = {(s + 1, s) for s in starts[0::4]} | {(s, s + i) for s in starts[1::4] for i in (1, 2)}
+    expected = [(a, b) for a, b in expected if np.isfinite(values[[a, b]]).all()]
+    found = np.concatenate([view.train.scores, view.test.scores])
+    order = lambda x: x.reshape(len(x), -1)[np.lexsort(x.reshape(len(x), -1).T)]  # noqa: E731
+    np.testing.assert_array_equal(order(found), order(np.stack([values[list(pair)] for pair in expected])))
+    assert not set(view.train.cluster) & set(view.test.cluster)
+    assert not set(view.rating_cluster) & set(view.test.cluster)
+    assert "20 rows without a preference, 1 pairs in which" in view.description
+    run_experiment(config, tmp_path / "run")
+    rows = pq.read_table(sorted((tmp_path / "run" / "decide").glob("part-*.parquet"))).to_pylist()
+    subsets = pq.read_table(tmp_path / "run" / "prepare" / "subsets.parquet")["rules"].to_pylist()
+    for row in rows:
+        inside = np.isin(RULES, subsets[row["subset"]])
+        won = view.test.scores[:, 0, inside].mean(1) > view.test.scores[:, 1, inside].mean(1)
+        assert row["accuracy"] == pytest.approx(won.mean(), abs=1e-6)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "model-rated" in page and "20 rows without a preference" in page
+
+
+def comparisons(count=60, seed=0):
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        ratings = rng.integers(0, 5, (2, 2)) / np.float32(4)
+        mask = np.array([[True, True], [True, i % 10 != 0]])
+        prompt = (Message("user", f"Question {i // 2}?"),)
+        yield Comparison(prompt, ("a", "b"), i % 2, RULES, ratings.astype(np.float32), mask, subset="xy"[i % 2])
+
+
+@pytest.mark.parametrize("name", ["rated.jsonl", "rated.parquet"])
+def test_rated_comparisons_are_oriented_by_their_pool_and_split_by_prompt(tmp_path, name):
+    rated = list(comparisons())
+    write_comparisons(tmp_path / name, rated, pool=POOL)
+    with pytest.raises(InputError, match=r"config\.pool.*pool\.yaml"):
+        ablation_view(made(tmp_path / name))
+    POOL.to_yaml(tmp_path / "pool.yaml")
+    view = ablation_view(made(tmp_path / name, label="human-rated"))
+    assert (view.label, view.rules, len(view.train) + len(view.test)) == ("human-rated", RULES, 54)
+    assert not set(view.rating_cluster) & set(view.test.cluster) and len(view.rating_cluster) % 4 == 0
+    first = np.concatenate([view.train.first_preferred, view.test.first_preferred])
+    expected = np.stack([c.ratings[[c.preferred, 1 - c.preferred]] for c in rated if c.mask.all()])
+    np.testing.assert_allclose(np.sort(first, 0), np.sort(expected, 0))
+    training = [c for i, c in enumerate(rated) if i // 2 in set(view.rating_cluster)]
+    pooled = np.concatenate([c.ratings for c in training]), np.concatenate([c.mask for c in training])
+    np.testing.assert_allclose(
+        rating_entropy(view.ratings, view.rated, levels=5), rating_entropy(*pooled, levels=5), rtol=1e-6
+    )
+
+
+def test_another_pool_or_share_is_another_ablation_and_another_place_is_not(tmp_path):
+    write_comparisons(tmp_path / "rated.jsonl", comparisons(), pool=POOL)
+    POOL.to_yaml(tmp_path / "pool.yaml")
+    run_experiment(made(tmp_path / "rated.jsonl"), tmp_path / "run")
+    before = json.loads((tmp_path / "run" / "prepare" / "manifest.json").read_text())
+    POOL.to_yaml(tmp_path / "elsewhere.yaml")
+    again = made(tmp_path / "rated.jsonl", pool=str(tmp_path / "elsewhere.yaml"))
+    run_experiment(again, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "prepare" / "manifest.json").read_text()) == before
+    run_experiment(made(tmp_path / "rated.jsonl", test_fraction=0.3), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "prepare" / "manifest.json").read_text()) != before
+
+
+def test_what_cannot_be_ablated_is_refused_with_what_can(tmp_path):
+    with pytest.raises(InputError, match="there is no such file.*experiments.score"):
+        ablation_view(made(tmp_path / "none.parquet"))
+    (tmp_path / "scores.txt").write_text("")
+    with pytest.raises(InputError, match="no known kind"):
+        ablation_view(made(tmp_path / "scores.txt"))
+    (tmp_path / "broken.parquet").write_text("")
+    with pytest.raises(InputError, match="is no Parquet file"):
+        ablation_view(made(tmp_path / "broken.parquet"))
+    POOL.to_yaml(tmp_path / "pool.yaml")
+    write_comparisons(tmp_path / "plain.jsonl", [Comparison((Message("user", "Hi"),), ("a", "b"), 0, id="c7")])
+    with pytest.raises(InputError, match="comparison c7.*no ratings"):
+        ablation_view(made(tmp_path / "plain.jsonl"))
+    with pytest.raises(InputError, match=r"config\.features: belong to a view"):
+        ablation_view(made(tmp_path / "plain.jsonl", features="features.npz"))
+    scored_file(tmp_path / "alone.parquet", [1, 1], [None, None], np.ones((2, 2), np.float32))
+    with pytest.raises(InputError, match="0 training and 0 test comparisons"):
+        ablation_view(made(tmp_path / "alone.parquet"))
