@@ -116,7 +116,8 @@ def serve(given: argparse.Namespace) -> None:
     limits = Limits(int(given.max_body_mib * 2**20), given.max_texts, given.timeout)
     app = App(service, metrics, token, limits)
     service.batcher.start()
-    config = uvicorn.Config(app.asgi, given.host, given.port, log_level="info", access_log=False)
+    # uvicorn's own logging configuration would close every other handler, absl's and its stream among them
+    config = uvicorn.Config(app.asgi, given.host, given.port, log_level="info", log_config=None, access_log=False)
     Server(config, app).run()
     service.close()
     _LOG.info("everything accepted is answered")

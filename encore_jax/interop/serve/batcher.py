@@ -171,9 +171,9 @@ class Batcher:
         seconds = time.perf_counter() - start
         useful = sum(len(tree) for trees in batch.rows for tree in trees)
         self._pace = 0.8 * self._pace + 0.2 * useful / seconds
+        self._report(BatchReport(useful, batch.shape.tokens, len(taken), seconds))  # before a client can ask for it
         for key, row in zip(keys.tolist(), values, strict=True):
             self._answer(queue[key], row)
-        self._report(BatchReport(useful, batch.shape.tokens, len(taken), seconds))
 
     def _answer(self, waiting: _Waiting, row: np.ndarray) -> None:
         job = waiting.job
