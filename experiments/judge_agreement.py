@@ -166,9 +166,8 @@ def table(result: dict) -> str:
     rows = [["rule", *columns.values()], ["---"] * (1 + len(columns))]
     rows += [[rule["rule"], *(cell(rule[name]) for name in columns)] for rule in result["rules"]]
     rows.append(["mean", *(cell(result["mean"].get(name, "")) for name in columns)])
-    title = (
-        f"{result['model']}, prompt {result['prompt']}, {result['responses']} responses, answers {result['answers']}"
-    )
+    answers = ", ".join(f"{count} {status}" for status, count in result["answers"].items())
+    title = f"{result['model']}, prompt {result['prompt']}, {result['responses']} responses; answers: {answers}"
     return f"{result['label']}: {title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
