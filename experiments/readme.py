@@ -5,7 +5,7 @@ python -m experiments.readme runs/bt_smollm2           losses and held-out agree
 python -m experiments.readme runs/ramo_smollm2         the main arms of a RAMO run
 python -m experiments.readme runs/judge_agreement      a judge beside people, rule by rule
 python -m experiments.readme runs/aot                  the table of `make aot`
-make bench-forward | python -m experiments.readme -    the lines of a benchmark (bench-train as well)
+make bench-forward | python -m experiments.readme -    the lines of a benchmark (bench-train, bench-judge as well)
 """
 
 from __future__ import annotations
@@ -109,8 +109,10 @@ def replaced(text: str, name: str, content: str) -> str:
 
 def main(argument: str) -> None:
     if argument == "-":
-        lines = [line.rstrip() for line in sys.stdin if line.startswith(("float32", "bfloat16", "{"))]
-        name = "train throughput" if "packing_efficiency" in lines[-1] else "forward throughput"
+        lines = [line.rstrip() for line in sys.stdin if line.startswith(("float32", "bfloat16", "safety_", "{"))]
+        told = json.loads(lines[-1])
+        names = {"packing_efficiency": "train throughput", "safety_100": "judge throughput"}
+        name = next((name for key, name in names.items() if key in told), "forward throughput")
         content = "\n".join(["```text", *lines, "```"])
     elif (Path(argument) / "table.md").exists():
         name, content = "aot", (Path(argument) / "table.md").read_text().strip()

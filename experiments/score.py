@@ -92,7 +92,7 @@ def score_file(
     if output.exists() and output.samefile(source):
         raise InputError("is the input", where=str(output), fix="name another output")
     totals = _count(source, format)
-    parts = Parts(output, _identity(model, source, format), _schema(model))
+    parts = Parts(output, _identity(model, source, format), schema_of(model.rules, model.gate is not None))
     if not parts.complete():
         parts.claim()
         scorer = Scorer(model, tokens_per_batch=tokens_per_batch)
@@ -120,7 +120,7 @@ def score_items(scorer: Scorer, items: Sequence[Item], sequences: Sequence[np.nd
     trees = grouped_trees([sequences[i] for i in fits], [str(owner[i]) for i in fits], fits, scorer.longest)
     scored = scorer.scored(scorer.run(scorer.plan(trees), len(sequences)))
     lengths, rules = np.array([len(sequence) for sequence in sequences]), scorer.model.rules
-    schema = _schema(scorer.model)
+    schema = schema_of(scorer.model.rules, scorer.model.gate is not None)
     columns: dict[str, list] = {name: [] for name in schema.names}
     splits = np.cumsum(counts)[:-1]
     parts = (np.split(values, splits) for values in (scored.rewards, scored.scores, scored.weights, lengths))
@@ -221,12 +221,13 @@ def _tokenized(scorer: Scorer, chunks: Iterator[list[Item]], parts: Parts) -> It
             yield waiting.result()
 
 
-def _schema(model: RewardModel) -> pa.Schema:
+def schema_of(rules: Sequence[str], gated: bool) -> pa.Schema:
+    """Columns of a scored file: of every rule its scores, and of a gated model its weights as well."""
     numbers = pa.list_(pa.float32())
-    kinds = ("score",) if model.gate is None else ("score", "weight")
+    kinds = ("score", "weight") if gated else ("score",)
     return pa.schema([
         ("id", pa.string()), ("rewards", numbers), ("best", pa.int32()), ("preferred", pa.int32()),
-        *((f"{kind}:{rule}", numbers) for kind in kinds for rule in model.rules),
+        *((f"{kind}:{rule}", numbers) for kind in kinds for rule in rules),
         ("tokens", pa.list_(pa.int32())), ("reason", pa.string()),
     ])  # fmt: skip
 

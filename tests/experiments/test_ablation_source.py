@@ -15,7 +15,7 @@ from encore_jax.rules import Rule, RulePool
 from experiments.ablation_config import AblateConfig
 from experiments.config import validated
 from experiments.pipeline import run_experiment
-from experiments.score import _schema
+from experiments.score import schema_of
 from experiments.stages.ablation_source import ablation_view
 
 RULES = ("kind", "harmful")
@@ -37,7 +37,7 @@ def scored_file(path, sizes, preferred, values):
     columns = {"id": [str(i) for i in range(n)], "rewards": listed[0], "best": [0] * n, "preferred": preferred}
     columns |= {f"score:{name}": column for name, column in zip(RULES, listed, strict=True)}
     columns |= {"tokens": [[1] * size for size in sizes], "reason": [None] * n}
-    pq.write_table(pa.table(columns, _schema(RULES)), path)
+    pq.write_table(pa.table(columns, schema_of(RULES, gated=False)), path)
 
 
 def test_scores_of_the_batch_scorer_become_pairs_of_the_preferred_and_each_other_response(tmp_path):
