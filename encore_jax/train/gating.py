@@ -104,7 +104,7 @@ def balanced_scale(margins: Float[np.ndarray, "N K"]) -> float:
     Raises:
       InputError: all equally weighted margins are 0.
 
-    >>> balanced_scale(np.array([[0.2, 0.0], [-0.1, -0.1]], np.float32))
+    >>> round(balanced_scale(np.array([[0.2, 0.0], [-0.1, -0.1]], np.float32)), 4)
     10.0
     """
     spread = float(np.sqrt((np.asarray(margins, np.float64).mean(1) ** 2).mean()))
