@@ -73,6 +73,7 @@ class JudgeConfig(Settings):
         one_of("judge.prompt", self.prompt, (*PROMPTS, PAIRS))
         if self.prompt == PAIRS:
             one_of("judge.kind", self.kind, ("server",))
+            require("judge.rules_of", not self.rules_of, "is empty: a verdict on a pair is about no rule")
         one_of("judge.api", self.api, ("chat", "completions"))
         if self.kind == "local":
             one_of("judge.prompt", self.prompt, [name for name, prompt in PROMPTS.items() if prompt.answers])

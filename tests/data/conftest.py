@@ -6,9 +6,12 @@ import gzip
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from encore_jax.data import Comparison, parse_prompt, write_comparisons
 from encore_jax.rules.rule import Rule, RulePool
+from tests.data.prepared import POOL
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +63,20 @@ def edited(tmp_path):
         return target
 
     return write
+
+
+@pytest.fixture
+def small(tmp_path) -> Path:
+    """Twenty pairs on ten prompts, two of their ratings masked."""
+    ratings = np.linspace(0, 1, 6).reshape(2, 3)
+    mask = np.ones((2, 3), bool)
+    mask[0, 0] = mask[1, 2] = False
+    records = [
+        Comparison(
+            parse_prompt(f"Question {i % 10}?"), (f"Yes {i}.", f"No {i}."), i % 2, POOL.names, ratings, mask, id=f"c{i}"
+        )
+        for i in range(20)
+    ]
+    path = tmp_path / "small.jsonl"
+    write_comparisons(path, records, pool=POOL)
+    return path

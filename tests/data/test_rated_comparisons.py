@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import functools
 import json
 import os
 import pickle
@@ -13,15 +12,11 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import hypothesis
-import hypothesis.strategies as st
 import numpy as np
 import pytest
 
 from encore_jax.data import (
     FORMATS,
-    Comparison,
-    Message,
     RatedResponse,
     SkipCounter,
     parse_prompt,
@@ -29,136 +24,19 @@ from encore_jax.data import (
     read_attribute_columns,
     read_comparisons,
     read_ultrafeedback,
-    write_comparisons,
 )
 from encore_jax.data.rated_comparisons import CONFIGS, DatasetConfig, RatedComparisons, prepare
-from encore_jax.data.rated_comparisons.config import READER_OPTIONS
-from encore_jax.data.rated_comparisons.examples import features, from_example, to_example
 from encore_jax.data.rated_comparisons.source import find_source, grouped
 from encore_jax.data.split import is_test
 from encore_jax.errors import InputError
-from encore_jax.rules.rule import Rule, RulePool
+from encore_jax.rules.rule import RulePool
+from tests.data.prepared import FILES, POOL, read_all, whole
 
 ROOT = Path(__file__).parents[2]
-POOL = RulePool(tuple(Rule(f"rule_{k}", "Some text.", direction=1 - 2 * (k % 2)) for k in range(3)), name="three")
-TEXT = st.text(max_size=12)
-ANSWER = TEXT.filter(lambda text: text.strip())
-FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=5,
-)
-
-
-@st.composite
-def comparisons(draw, names, rating=FLOATS):
-    """Comparisons of 2 to 4 responses, rated on the named rules (with a mask or without one) or not rated."""
-    before = draw(st.lists(st.builds(Message, st.sampled_from(["system", "user", "assistant"]), TEXT), max_size=3))
-    responses = tuple(draw(st.lists(ANSWER, min_size=2, max_size=4)))
-    shape = (len(responses), len(names))
-    rated = {}
-    if draw(st.booleans()):
-        ratings = draw(st.lists(rating, min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
-        mask = draw(st.none() | st.lists(st.booleans(), min_size=len(ratings), max_size=len(ratings)))
-        rated = {
-            "rules": names,
-            "ratings": np.array(ratings, np.float32).reshape(shape),
-            "mask": None if mask is None else np.array(mask, bool).reshape(shape),
-        }
-    labels = draw(st.fixed_dictionaries({name: TEXT for name in ("subset", "source", "id")}))
-    return Comparison(
-        (*before, Message("user", draw(TEXT))),
-        responses,
-        draw(st.none() | st.integers(0, len(responses) - 1)),
-        **rated,
-        **labels,
-        extra=draw(st.dictionaries(TEXT, JSON, max_size=3)),
-    )
-
-
-@functools.cache
-def features_of(rules: int):
-    return features(rules)
-
-
-@hypothesis.settings(max_examples=150, deadline=None)
-@hypothesis.given(data=st.data(), rules=st.integers(0, 5))
-def test_examples_round_trip_exactly(data, rules):
-    names = tuple(f"rule_{k}" for k in range(rules))
-    comparison = data.draw(comparisons(names))
-    record = features_of(rules).serialize_example(to_example(comparison, names))
-    again = from_example(features_of(rules).deserialize_example_np(record), names)
-    assert again == comparison
-    if comparison.ratings is not None:
-        assert again.ratings.dtype == np.float32 and again.mask.dtype == bool
-        np.testing.assert_array_equal(again.ratings, comparison.ratings, strict=True)
-
-
-@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-@hypothesis.settings(
-    max_examples=8, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
-)
-@hypothesis.given(
-    records=st.lists(
-        # ratings that the file's scale holds exactly
-        comparisons(POOL.names, st.integers(-(2**22), 3 * 2**22).map(lambda i: i / 2**22)),
-        min_size=1,
-        max_size=8,
-    ),
-    seed=st.integers(0, 3),
-)
-def test_a_file_comes_back_exactly_and_in_order(tmp_path_factory, suffix, records, seed):
-    folder = tmp_path_factory.mktemp("files")
-    write_comparisons(folder / f"a{suffix}", records, pool=POOL, scale=(-1, 3))
-    settings = {"test_fraction": 0.3, "validation_fraction": 0.3, "seed": seed}
-    config = DatasetConfig(path=folder / f"a{suffix}", pool=POOL, scale=(-1, 3), **settings)
-    found = read_all(prepare(config, folder))
-    keys = [prompt_key(record.prompt) for record in records]
-    test, held = is_test(keys, 0.3, seed), is_test(keys, 0.6, seed)
-    expected = {"train": ~held, "validation": held & ~test, "test": test}
-    for split, chosen in expected.items():
-        assert found.get(split, []) == [record for record, mine in zip(records, chosen, strict=True) if mine]
-
-
-def read_all(builder) -> dict[str, list[Comparison]]:
-    return {split: list(RatedComparisons(builder, split)) for split in builder.info.splits}
-
-
-def whole(path, **changes) -> DatasetConfig:
-    return DatasetConfig(path=path, **({"test_fraction": 0.0} | changes))
-
-
-@pytest.fixture
-def small(tmp_path) -> Path:
-    """Twenty pairs on ten prompts, two of their ratings masked."""
-    ratings = np.linspace(0, 1, 6).reshape(2, 3)
-    mask = np.ones((2, 3), bool)
-    mask[0, 0] = mask[1, 2] = False
-    records = [
-        Comparison(
-            parse_prompt(f"Question {i % 10}?"), (f"Yes {i}.", f"No {i}."), i % 2, POOL.names, ratings, mask, id=f"c{i}"
-        )
-        for i in range(20)
-    ]
-    path = tmp_path / "small.jsonl"
-    write_comparisons(path, records, pool=POOL)
-    return path
 
 
 def folders(data_dir: Path) -> list[Path]:
     return sorted(data_dir.glob("rated_comparisons/*-*/1.0.0"))
-
-
-FILES = {
-    "encore": "encore/comparisons.jsonl",
-    "hh_rlhf": "hh_rlhf/native.jsonl",
-    "pairs": "pairs/texts.jsonl",
-    "pku_saferlhf": "pku_saferlhf/rows.jsonl",
-    "rewardbench": "rewardbench/filtered.json",
-    "rewardbench2": "rewardbench2/rows.jsonl",
-    "rm_bench": "rm_bench/total_dataset.json",
-}
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -394,136 +272,6 @@ def test_the_command_explains_itself(small, tmp_path):
     command = [sys.executable, "-m", "encore_jax.data.rated_comparisons", f"--path={small}", f"--data_dir={tmp_path}"]
     done = subprocess.run([*command, "--scale=1"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "error: --scale: 1 is not a scale. Fix: write --scale=0,4" in done.stderr
-
-
-def truncate(path: Path):
-    os.truncate(path, path.stat().st_size - 1)
-
-
-DAMAGE = {
-    "truncated": truncate,
-    "cut in half": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "emptied": lambda path: os.truncate(path, 0),
-    "missing": Path.unlink,
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_files_are_named_and_prepared_again(small, tmp_path, damage, caplog):
-    builder = prepare(whole(small, pool=POOL), tmp_path / "data")
-    (file,) = Path(builder.data_dir).glob("*array_record*")
-    DAMAGE[damage](file)
-    with pytest.raises(InputError, match="missing|damaged.*delete the folder") as caught:
-        RatedComparisons(builder, "train")
-    assert caught.value.where == str(file)
-    again = prepare(whole(small, pool=POOL), tmp_path / "data")
-    assert f"written again, because of {file}" in caplog.text
-    assert read_all(again) == {"train": list(read_comparisons(small, pool=POOL))}
-
-
-@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "metadata.json"])
-@pytest.mark.parametrize("text", [None, "", "{}", "[1"])
-def test_damaged_descriptions_are_named_and_prepared_again(small, tmp_path, name, text):
-    builder = prepare(whole(small, pool=POOL), tmp_path / "data")
-    path = Path(builder.data_dir, name)
-    path.unlink() if text is None else path.write_text(text)
-    with pytest.raises(InputError) as caught:
-        RatedComparisons(builder.data_dir, "train")
-    assert caught.value.where.startswith(builder.data_dir)
-    again = prepare(whole(small, pool=POOL), tmp_path / "data")
-    assert read_all(again) == {"train": list(read_comparisons(small, pool=POOL))}
-
-
-def test_another_file_of_other_length_is_noticed(small, tmp_path):
-    builder = prepare(whole(small, pool=POOL, test_fraction=0.2), tmp_path)
-    assert builder.info.splits["train"].num_examples != builder.info.splits["test"].num_examples
-    train, test = (next(Path(builder.data_dir).glob(f"*-{split}.*")) for split in ("train", "test"))
-    shutil.copy(test, train)
-    with pytest.raises(InputError, match="records instead of"):
-        RatedComparisons(builder, "train")
-
-
-def test_a_damaged_record_names_its_file(tmp_path):
-    rng = np.random.default_rng(0)
-    texts = ["".join(map(chr, rng.integers(33, 126, 4000))) for _ in range(200)]  # does not compress well
-    records = [Comparison(parse_prompt(text), ("a", "b"), id=str(i)) for i, text in enumerate(texts)]
-    write_comparisons(tmp_path / "a.jsonl", records)
-    builder = prepare(whole(tmp_path / "a.jsonl"), tmp_path)
-    (file,) = Path(builder.data_dir).glob("*array_record*")
-    content = bytearray(file.read_bytes())
-    content[len(content) // 3] ^= 255
-    file.write_bytes(content)
-    data = RatedComparisons(builder, "train")
-    damaged = 0
-    for i, record in enumerate(records):
-        try:
-            assert data[i] == record
-        except InputError as error:
-            assert error.where == str(file) and "damaged record" in error.problem
-            damaged += 1
-    assert 1 <= damaged < 10
-
-
-def test_wrong_splits_pools_and_folders(small, tmp_path, pool):
-    builder = prepare(whole(small, pool=POOL), tmp_path / "data")
-    for split in ("tets", "test", "train[:", "train[:0]"):
-        with pytest.raises(InputError, match="use train") as caught:
-            RatedComparisons(builder, split)
-        assert caught.value.where == builder.data_dir and repr(split) in caught.value.problem
-    with pytest.raises(InputError, match="another rule pool: rule_0, rule_1, rule_2.*prepare the data set"):
-        RatedComparisons(builder, "train", pool=pool)
-    unrated = tmp_path / "unrated.jsonl"
-    write_comparisons(unrated, [Comparison(parse_prompt("Hi"), ("a", "b"))])
-    with pytest.raises(InputError, match="another rule pool: no rules"):
-        RatedComparisons(prepare(whole(unrated), tmp_path), "train", pool=pool)
-    with pytest.raises(InputError, match="no prepared data set"):
-        RatedComparisons(tmp_path / "nothing", "train")
-
-
-def test_wrong_settings_name_the_field(fixtures, small, tmp_path, pool):
-    for changes, field in [
-        ({"name": "My data"}, "name"),
-        ({"format": "hh"}, "format"),
-        ({"pool": "safety_10"}, "pool"),
-        ({"test_fraction": -0.1}, "test_fraction"),
-        ({"test_fraction": 0.6, "validation_fraction": 0.6}, "validation_fraction"),
-    ]:
-        with pytest.raises(InputError, match=f"field '{field}'"):
-            DatasetConfig(path=small, **changes)
-    with pytest.raises(InputError, match="not a scale"):
-        DatasetConfig(path=small, scale=(1, 0))
-    for name, changes in [
-        ("hh_rlhf", {"pool": pool}),
-        ("pku_saferlhf", {"scale": (0, 1)}),
-        ("files", {"preference": "safer"}),
-    ]:
-        path = {"files": small, **{name: fixtures / FILES[name] for name in FORMATS}}[name]
-        with pytest.raises(InputError, match=f"field '{next(iter(changes))}'.*take none"):
-            prepare(dataclasses.replace(CONFIGS[name], path=path, **changes), tmp_path / "data")
-    with pytest.raises(InputError, match="say where the file is"):
-        prepare(CONFIGS["hh_rlhf"], tmp_path / "data")
-    with pytest.raises(InputError, match="a folder.*small.jsonl"):
-        prepare(whole(tmp_path), tmp_path / "data")
-    assert not (tmp_path / "data").exists()
-    assert set(READER_OPTIONS) == {*FORMATS, "helpsteer2", "ultrafeedback"}
-
-
-def test_a_bad_row_leaves_nothing_behind(small, tmp_path, caplog):
-    lines = small.read_text().splitlines()
-    (tmp_path / "bad.jsonl").write_text("\n".join([*lines, '{"prompt": "Hi", "responses": ["a"]}']))
-    with pytest.raises(InputError, match="bad.jsonl:21, field 'responses'"):
-        prepare(whole(tmp_path / "bad.jsonl", pool=POOL), tmp_path / "data")
-    assert [path.name for path in tmp_path.glob("data/rated_comparisons/files-*/*")] == [".lock"]
-    same = [{"prompt": "Hi", "chosen": "a", "rejected": "a"}]
-    (tmp_path / "same.json").write_text(json.dumps(same))
-    with pytest.raises(InputError, match="not one usable row.*identical"):
-        prepare(whole(tmp_path / "same.json"), tmp_path / "data")
-    (tmp_path / "empty.jsonl").touch()
-    with pytest.raises(InputError, match="not one usable row"):
-        prepare(whole(tmp_path / "empty.jsonl", format="helpsteer2", pool=POOL, scale=(0, 4)), tmp_path / "data")
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="another data_dir"):
-        prepare(whole(small, pool=POOL), tmp_path / "file")
 
 
 def test_revision_and_offline_reach_the_hub(small, tmp_path, monkeypatch):

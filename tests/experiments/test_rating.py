@@ -191,6 +191,8 @@ def test_other_rules_than_the_datas_and_a_changed_policy_ask_no_more_than_they_m
         ({"prompt": "numeric.1", "kind": "local"}, "judge.prompt"),
         ({"api": "grpc"}, "judge.api"),
         ({"top": 21}, "judge.top"),
+        ({"most_rules": 0}, "judge.most_rules"),
+        ({"prompt": PAIRS, "rules_of": "runs/adapter"}, "judge.rules_of"),
         ({"extra": "[1]"}, "judge.extra"),
         ({"extra": "{"}, "judge.extra"),
         ({"prices": (-1.0, 0.0)}, "judge.prices"),
