@@ -26,7 +26,7 @@ from encore_jax.parallel.mesh import BATCH, make_mesh
 from encore_jax.parallel.slices import TpuSlice, parse_slice, standard_slices, topology
 from encore_jax.train.program import Program, make_program
 from encore_jax.train.settings import TrainSettings
-from experiments.config import ExperimentConfig
+from experiments.config import ExperimentConfig, RunConfig
 from experiments.stages.gradient import backbone_config
 from experiments.stages.ingest import rule_pool
 
@@ -35,6 +35,14 @@ STEPS = 1000
 ROWS_PER_SHARD = (1, 2, 4, 8)
 """Rows per device that a search tries."""
 FIT = "fit:"
+NO_DATA = "none, only compiled"
+
+
+def name_data(config: RunConfig) -> None:
+    """Fills in the files that a config leaves to the command line: compiling reads none of them."""
+    if hasattr(config, "train") and config.data.source == "files":
+        config.data.path = config.data.path or NO_DATA
+        config.data.ratings_path = config.data.ratings_path or NO_DATA
 
 
 def run_aot(config: ExperimentConfig, request: str, workdir: Path) -> bool:

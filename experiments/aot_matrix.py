@@ -41,8 +41,6 @@ CASES = (
     Case("rule_adapter_llama32_3b", "v5e:4x4", True),
     Case("ramo_llama31_8b", "v5e:8x8", True),
 )
-UNUSED = ("--config.data.path=unused", "--config.data.ratings_path=unused")
-"""A config names its data; compiling reads none."""
 
 
 def compile_case(case: Case, folder: Path) -> tuple[dict, str]:
@@ -50,7 +48,7 @@ def compile_case(case: Case, folder: Path) -> tuple[dict, str]:
     workdir = folder / f"{case.config}-{case.slice.replace(':', '-')}"
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "aot.json").unlink(missing_ok=True)
-    command = [sys.executable, "-m", "experiments.run", f"--config=experiments/configs/{case.config}.py", *UNUSED,
+    command = [sys.executable, "-m", "experiments.run", f"--config=experiments/configs/{case.config}.py",
                *case.overrides, f"--aot={case.slice}", f"--workdir={workdir}"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
     if not (workdir / "aot.json").exists():

@@ -72,6 +72,10 @@ def main(argv: list[str]) -> None:
         workdir = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config)
         if jax.process_count() > 1 and hasattr(config, "train"):
             config.train.checkpoints = config.train.checkpoints or str(workdir / "checkpoints")
+        if _AOT.value:
+            from experiments.aot import name_data, run_aot
+
+            name_data(config)
         config = validated(config)
         if not speaks():
             logging.set_verbosity(logging.ERROR)
@@ -80,8 +84,6 @@ def main(argv: list[str]) -> None:
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "config.json").write_text(json.dumps(to_dict(config), indent=1))
         if _AOT.value:
-            from experiments.aot import run_aot
-
             sys.exit(0 if run_aot(config, _AOT.value, workdir) else 1)
         run_experiment(config, workdir, rerun=_RERUN.value, until=_UNTIL.value)
     except InputError as error:

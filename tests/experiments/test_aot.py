@@ -1,5 +1,6 @@
 """Ahead-of-time compilation from a config: what is asked of the compiler, what is said, and the real thing."""
 
+import importlib
 import json
 import sys
 from types import SimpleNamespace
@@ -18,10 +19,22 @@ from tests.experiments import tiny_run
 def large(**train):
     """The 8B config with other training settings; its data are never read."""
     config = encore_llama31_8b.get_config()
-    config.data.path = config.data.ratings_path = "unused"
+    aot.name_data(config)
     for name, value in train.items():
         setattr(config.train, name, value)
     return validated(config)
+
+
+@pytest.mark.parametrize("name", ["encore_llama31_8b", "bt_llama31_8b", "encore_llama31_70b", "ramo_llama31_8b",
+                                  "rule_adapter_llama32_3b"])  # fmt: skip
+def test_a_config_compiles_as_its_documentation_says_without_naming_data(name):
+    module = importlib.import_module(f"experiments.configs.{name}")
+    assert "--aot=" in module.__doc__ and "--aot=" not in module.__doc__.split("Check:")[0]
+    config = module.get_config()
+    with pytest.raises(InputError, match="data"):
+        validated(module.get_config())
+    aot.name_data(config)
+    assert validated(config).data.path
 
 
 def libtpu_or_skip():
