@@ -7,8 +7,9 @@ shares its buffer with a result. So, from XLA's memory analysis,
 
 which is what the compiler holds against the chip's HBM, but for megabytes of scratch space of collectives: near the
 limit its own out-of-memory message names the same sum. (XLA's `peak_memory_in_bytes` is another number: it also counts
-buffers that never leave the on-chip memory.) Sizes include the padding of the chip's tiles, except those of
-parameters and optimizer state; their padding shows up among the other arguments.
+buffers that never leave the on-chip memory.) Where it has to squeeze, the compiler accepts some programs whose sum is a
+few GiB too large; nobody has run them, so they count as not fitting. Sizes include the padding of the chip's tiles,
+except those of parameters and optimizer state; their padding shows up among the other arguments.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class AotReport:
     Attributes:
       slice: what it was compiled for.
       memory: per chip.
-      fits: whether the compiler accepted it.
+      fits: whether the compiler accepted it, and `memory.peak` is no more than the chip has.
       cost: per chip and step; None where the compiler refused.
       analytic_flops: of one step on all chips, by arithmetic.
       refusal: the compiler's words.
@@ -160,7 +161,8 @@ def compile_report(
     if refusal is None:
         memory = _memory(compiled.memory_analysis(), parameters_bytes, optimizer_bytes, slice.hbm_bytes)
         cost = program_cost(compiled.as_text())
-    return AotReport(slice, memory, refusal is None, cost, analytic_flops, refusal, seconds, _versions())
+    fits = refusal is None and memory.peak <= memory.hbm
+    return AotReport(slice, memory, fits, cost, analytic_flops, refusal, seconds, _versions())
 
 
 def _memory(analysis, parameters: int, optimizer: int, hbm: int) -> Memory:

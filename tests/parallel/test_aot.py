@@ -1,5 +1,6 @@
 """A report says what a compiled step needs, or by how much the compiler refused it."""
 
+import dataclasses
 import json
 
 import jax
@@ -57,6 +58,15 @@ def test_memory_adds_up(report):
     parts = (memory.parameters, memory.optimizer, memory.other, memory.results, memory.temporaries, memory.code)
     assert memory.peak == sum(parts) and memory.hbm == V5E.hbm_bytes
     assert report.fits and report.overrun == 0
+
+
+def test_what_the_compiler_accepts_does_not_fit_if_its_parts_are_more_than_the_chip_has(report):
+    """Seen of an 8B step squeezed into 15.75 GiB: accepted, with parts that sum to 18.8 GiB."""
+    mesh = Mesh(np.asarray(jax.devices()), ("x",), axis_types=(AxisType.Auto,))
+    small = dataclasses.replace(V5E, hbm_bytes=report.memory.peak - 1)
+    again = compile_report(lowered(mesh)[0], slice=small, parameters_bytes=0, optimizer_bytes=0, analytic_flops=1)
+    assert not again.fits and again.refusal is None and again.overrun == 1
+    assert "DOES NOT FIT" in again.table()
 
 
 def test_flops_of_all_chips_are_held_against_arithmetic(report):
