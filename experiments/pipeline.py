@@ -16,15 +16,16 @@ from experiments.chains.rating import RatingChain
 from experiments.chains.theory import TheoryChain
 from experiments.chains.verdicts import VerdictChain
 from experiments.config import RunConfig
+from experiments.judging_together import judging_together
 from experiments.ramo_config import AdapterConfig, RamoConfig
-from experiments.rating_config import PAIRS, RatingConfig
+from experiments.rating_config import RatingConfig
 from experiments.theory_config import TheoryConfig
 
 
 def chain_of(config: RunConfig, workdir: Path) -> Chain:
     """The chain of stages that carries out this configuration in this work directory."""
     if isinstance(config, RatingConfig):
-        return VerdictChain(config, workdir) if config.judge.prompt == PAIRS else RatingChain(config, workdir)
+        return VerdictChain(config, workdir) if config.judge.on_pairs else RatingChain(config, workdir)
     if isinstance(config, BenchmarkConfig):
         return BenchmarkChain(config, workdir)
     if isinstance(config, AblateConfig):
@@ -41,7 +42,7 @@ def chain_of(config: RunConfig, workdir: Path) -> Chain:
 
 
 def run_experiment(config: RunConfig, workdir: Path, *, rerun: str | None = None, until: str | None = None) -> None:
-    """Runs the stages that are not complete on these inputs.
+    """Runs the stages that are not complete on these inputs; of a rating run on process 0, whom all others follow.
 
     Args:
       config: validated.
@@ -52,4 +53,6 @@ def run_experiment(config: RunConfig, workdir: Path, *, rerun: str | None = None
     Raises:
       InputError: this experiment has no such stage.
     """
-    run_chain(chain_of(config, workdir), rerun=rerun, until=until)
+    with judging_together(config) as led:
+        if not led:
+            run_chain(chain_of(config, workdir), rerun=rerun, until=until)

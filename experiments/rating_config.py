@@ -8,7 +8,7 @@ from pathlib import Path
 from encore_jax.errors import InputError
 from encore_jax.evaluate.methods import CompositionSettings
 from encore_jax.judge.asking import MOST_TOP
-from encore_jax.judge.pairwise import SAFE_AND_HELPFUL
+from encore_jax.judge.pair_prompts import PAIR_PROMPTS
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.server_settings import ServerSettings
@@ -18,9 +18,6 @@ from experiments.checks import one_of, require
 from experiments.config import DataConfig, ModelConfig, RunConfig, check_composition, check_mesh
 
 KINDS = ("server", "batch", "local", "table")
-
-PAIRS = SAFE_AND_HELPFUL.name
-"""The prompt that asks for verdicts on pairs, and not for ratings."""
 
 
 @dataclasses.dataclass
@@ -35,8 +32,11 @@ class JudgeConfig(Settings):
       rules_of: folder of a finished adapter run: each comparison is asked about the `most_rules` rules that the adapter
         predicts for it, and no others. "" asks about every rule.
       most_rules: r, of `rules_of`.
-      prompt: which wording, among `encore_jax.judge.prompts.PROMPTS`; or `PAIRS` for verdicts on labelled pairs.
-      both_orders: of `PAIRS`: ask twice, with either response first.
+      prompt: which wording, among `encore_jax.judge.prompts.PROMPTS` for ratings, or
+        `encore_jax.judge.pair_prompts.PAIR_PROMPTS` for verdicts on labelled pairs.
+      both_orders: of verdicts: ask twice, with either response first.
+      trial: ask about so many questions at least, of random conversations, say how long all the others will take, and
+        stop; 0 asks everything.
       model: its name on the server.
       revision: what else identifies the model, e.g. its hash; ratings of another revision are not reused.
       api: "chat", or "completions" for raw next-token log-probabilities.
@@ -66,17 +66,26 @@ class JudgeConfig(Settings):
     prices: tuple[float, float] = (0.0, 0.0)
     server: ServerSettings = field(default_factory=ServerSettings)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
+    trial: int = 0
+
+    @property
+    def on_pairs(self) -> bool:
+        """Whether verdicts on pairs are wanted, and no ratings."""
+        return self.prompt in PAIR_PROMPTS
 
     def check(self) -> None:
         """Raises InputError."""
         one_of("judge.kind", self.kind, KINDS)
-        one_of("judge.prompt", self.prompt, (*PROMPTS, PAIRS))
-        if self.prompt == PAIRS:
-            one_of("judge.kind", self.kind, ("server",))
+        prompts = PROMPTS | PAIR_PROMPTS
+        one_of("judge.prompt", self.prompt, list(prompts))
+        if self.on_pairs:
+            one_of("judge.kind", self.kind, ("server", "batch", "local"))
             require("judge.rules_of", not self.rules_of, "is empty: a verdict on a pair is about no rule")
         one_of("judge.api", self.api, ("chat", "completions"))
         if self.kind == "local":
-            one_of("judge.prompt", self.prompt, [name for name, prompt in PROMPTS.items() if prompt.answers])
+            one_of("judge.prompt", self.prompt, [name for name, prompt in prompts.items() if prompt.answers])
+        require("judge.trial", self.trial >= 0, "is not negative")
+        require("judge.trial", not (self.trial and self.kind == "batch"), "is 0: batch files are not asked one by one")
         if self.kind in ("server", "batch") and not self.model:
             raise InputError("is empty", where="config.judge.model", fix="give --config.judge.model=NAME")
         require("judge.most_rules", self.most_rules >= 1, "is at least 1")

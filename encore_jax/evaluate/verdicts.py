@@ -1,8 +1,9 @@
 """LLM-as-a-judge as a baseline: a file of verdicts on comparisons becomes rewards.
 
-One JSON object a line (or any format of `read_rows`): ``id`` of the comparison; ``verdict``: A, B, tie or error, also
-as [[A]]; and ``first``, which response (0, the default, or 1) the judge saw as A. A comparison judged several times,
-as in both orders, gets the share of its verdicts. A tie or an error counts half, as in RewardBench.
+One JSON object a line (or any format of `read_rows`), as `encore_jax.judge.pairwise.write_verdicts` writes them:
+``conversation``, or in a file from elsewhere ``id`` of the comparison; ``verdict``: A, B, tie or error, also as [[A]];
+and ``first``, which response (0, the default, or 1) the judge saw as A. A comparison judged several times, as in both
+orders, gets the share of its verdicts. A tie or an error counts half, as in RewardBench.
 """
 
 from __future__ import annotations
@@ -16,17 +17,21 @@ import numpy as np
 from encore_jax.data import Comparison
 from encore_jax.data.rows import read_rows, require
 from encore_jax.errors import InputError
+from encore_jax.judge.question import conversation_id
 
 _SHARE = {"A": 1.0, "B": 0.0, "tie": 0.5, "error": 0.5}
 
 
 def verdict_rewards(path: str | Path, comparisons: Sequence[Comparison]) -> tuple[np.ndarray, dict[str, int]]:
-    """The judge's rewards ``[N, 2]``: the share of its verdicts for each response; and how often it said what.
+    """The judge's rewards, fp32 ``[N, 2]``: the share of its verdicts for each response, in the comparison's order.
+
+    Returns:
+      The rewards, and how often the judge said what.
 
     Raises:
       InputError: a verdict or order of another kind, or a comparison without any verdict.
     """
-    shares: dict[str, list[float]] = {}
+    shares: dict[tuple[str, str], list[float]] = {}
     said: Counter[str] = Counter()
     for where, row in read_rows(path):
         verdict, first = require(row, "verdict", str, where).strip("[] "), row.get("first", 0)
@@ -38,13 +43,19 @@ def verdict_rewards(path: str | Path, comparisons: Sequence[Comparison]) -> tupl
             )
         said[verdict] += 1
         share = _SHARE[verdict]
-        shares.setdefault(require(row, "id", str, where), []).append(share if first == 0 else 1 - share)
+        field = "conversation" if "conversation" in row else "id"
+        name = field, require(row, field, str, where)
+        shares.setdefault(name, []).append(share if first == 0 else 1 - share)
     rewards = np.zeros((len(comparisons), 2), np.float32)
     for i, comparison in enumerate(comparisons):
-        if comparison.id not in shares:
+        name = "conversation", conversation_id(comparison.prompt, comparison.responses)
+        given = shares.get(name) or shares.get(("id", comparison.id))
+        if given is None:
             raise InputError(
-                f"no verdict on comparison {comparison.id!r}", where=str(path), fix="let the judge see every comparison"
+                f"no verdict on comparison {comparison.id or i}",
+                where=str(path),
+                fix="let the judge see every comparison",
             )
-        share = float(np.mean(shares[comparison.id]))
+        share = float(np.mean(given))
         rewards[i] = share, 1 - share
     return rewards, dict(said)

@@ -11,16 +11,13 @@ from typing import Any
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.judge.prompts import Prompt
-from encore_jax.judge.question import Answer, Identity, Question
-from encore_jax.judge.reading import read_logprobs, read_number, reply_logprobs, reply_text, unparsable
+from encore_jax.judge.prompts import Wording
+from encore_jax.judge.question import Answer, Identity
+from encore_jax.judge.reading import read_logprobs, reply_logprobs, reply_text, unparsable
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 MOST_TOP = 20
 """Servers list at most so many likely tokens."""
-
-NUMBER_TOKENS = 8
-"""What a number may take."""
 
 Render = Callable[[Sequence[Message]], "str | list[int]"]
 """Messages to the prompt of a plain completion: text, or token ids."""
@@ -43,8 +40,8 @@ class Asking:
     identity: Identity
 
 
-def ask_ratings(
-    prompt: Prompt,
+def ask_with(
+    prompt: Wording,
     model: str,
     *,
     api: str = "chat",
@@ -53,13 +50,13 @@ def ask_ratings(
     extra: Mapping[str, Any] | None = None,
     revision: str = "",
 ) -> Asking:
-    """Ratings by a prompt: from the first token's log-probabilities, or for a prompt without answers from a number.
+    """Asking by a prompt: its answers' log-probabilities as first token, or, if it offers none, a text.
 
     Log-probabilities are asked for at temperature 1, where no server can have changed them; what token is drawn does
-    not matter. A number is decoded greedily.
+    not matter. A text is decoded greedily.
 
     Args:
-      prompt: the wording.
+      prompt: the wording, of ratings or of verdicts on pairs.
       model: its name on the server.
       api: "chat", whose template is the server's; or "completions", for raw next-token log-probabilities.
       render: of "completions": the prompt from messages, e.g. token ids by a tokenizer's chat template; plain text
@@ -78,21 +75,20 @@ def ask_ratings(
     if render is not None and api == "chat":
         raise InputError("a chat's template is the server's", where="render", fix="use api completions")
     chat, logprobs = api == "chat", bool(prompt.answers)
-    settings: dict[str, Any] = {"max_tokens": NUMBER_TOKENS, "temperature": 0.0}
+    settings: dict[str, Any] = {"max_tokens": prompt.tokens, "temperature": 0.0}
     if logprobs:
         listed = {"logprobs": True, "top_logprobs": top} if chat else {"logprobs": top}
         settings = {"max_tokens": 1, "temperature": 1.0} | listed
     settings |= extra or {}
 
-    def body(question: Question) -> dict:
-        messages = prompt.messages(question.prompt, question.response, question.rule)
-        return {"model": model, **_shown(messages, chat, render), **settings}
+    def body(question: Any) -> dict:
+        return {"model": model, **_shown(prompt.ask(question), chat, render), **settings}
 
     def read(reply: Mapping) -> Answer:
         if logprobs:
-            return read_logprobs(reply_logprobs(reply), prompt.answers, reply)
+            return read_logprobs(reply_logprobs(reply), prompt.answers, prompt.rate, reply)
         text = reply_text(reply)
-        return unparsable("no text", reply) if text is None else read_number(text)
+        return unparsable("no text", reply) if text is None else prompt.read(text)
 
     decoding = settings | {"api": api, "rendered": render is not None}
     named = f"{model}@{revision}" if revision else model

@@ -22,13 +22,13 @@ from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
 from encore_jax.interop.tokenizer import render_prompts, template_digest
 from encore_jax.judge.answer_tokens import AnswerTokens, answer_tokens
-from encore_jax.judge.prompts import Prompt
+from encore_jax.judge.followers import tell_step
+from encore_jax.judge.prompts import Wording
 from encore_jax.judge.question import Answer, Identity, Question, Status
 from encore_jax.judge.question_rows import QuestionTree, Shape, agree, lay_out, make_tree, shape_of
 from encore_jax.model.branching import BranchRows, Root, run_branches, run_root
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import lm_logits
-from encore_jax.rules import Rule
 
 BUCKETS = (*range(64, 513, 64), *range(640, 1025, 128), *range(1280, 2049, 256))
 TOO_LONG = "too long for the local judge"
@@ -40,7 +40,7 @@ class LocalJudge:
 
     Args:
       cfg, params, tokenizer: the model; parameters where they shall stay (on a mesh, if `rows` says so).
-      prompt: a prompt with answers.
+      prompt: a prompt with answers, of ratings or of verdicts on pairs.
       model: what the model is called in records, best with a hash of its files.
       lm_head: of a model that does not tie it to the embedding.
       dtype: compute type.
@@ -48,8 +48,8 @@ class LocalJudge:
       tokens_per_step: about how many tokens go through the model at once, on all devices together; accelerators want
         far more than the default, which is as fast as any on a CPU.
       window: questions drawn at once; more of them fill the steps better, and come back later.
-      rows: the sharding of rows of a step, ``PartitionSpec(axes of the batch)`` on a mesh; every process then has to
-        ask the same questions in the same order.
+      rows: the sharding of rows of a step, ``PartitionSpec(axes of the batch)`` on a mesh. Over devices of several
+        processes, process 0 asks and all others `encore_jax.judge.followers.follow` it.
       within: what is active while programs run, e.g. the mesh (`encore_jax.parallel.mesh.activate`).
 
     Raises:
@@ -61,7 +61,7 @@ class LocalJudge:
         cfg: DecoderConfig,
         params: Any,
         tokenizer: Any,
-        prompt: Prompt,
+        prompt: Wording,
         *,
         model: str,
         lm_head: jax.Array | None = None,
@@ -74,14 +74,15 @@ class LocalJudge:
     ):
         if not prompt.answers:
             raise InputError(
-                f"prompt {prompt.name!r} asks for a number, which takes several tokens",
+                f"prompt {prompt.name!r} asks for a text, and a text takes several tokens",
                 where="local judge",
-                fix="use a prompt with answers, such as yes_no_irrelevant.1, or a server",
+                fix="use a prompt with answers, such as yes_no_irrelevant.1 or pair_letter.1, or a server",
             )
         self._cfg, self._params, self._tokenizer, self._prompt = cfg, params, tokenizer, prompt
         self._buckets, self._budget, self._window = tuple(buckets), tokens_per_step, window
         self._answers = answer_tokens(tokenizer, prompt.answers)
         self._rows, self._within = rows, within
+        self._followed = rows is not None and not rows.is_fully_addressable
         self._compute = _program(cfg, dtype, rows)
         self._head = params["embed"] if lm_head is None and cfg.tie_embeddings else lm_head
         if self._head is None:
@@ -129,11 +130,11 @@ class LocalJudge:
 
     def _trees(self, drawn: dict[int, Question]) -> Iterator[QuestionTree]:
         """Questions by conversation; `drawn` by number."""
-        groups: dict[tuple, list[int]] = {}
+        groups: dict[tuple[str, int], list[int]] = {}
         for number, q in drawn.items():
-            groups.setdefault((q.prompt, q.response), []).append(number)
-        for (prompt, response), numbers in groups.items():
-            chats = [self._prompt.messages(prompt, response, drawn[i].rule) for i in numbers]
+            groups.setdefault(q.key[:2], []).append(number)
+        for numbers in groups.values():
+            chats = [self._prompt.ask(drawn[i]) for i in numbers]
             yield make_tree(render_prompts(self._tokenizer, chats), numbers, self._root_tokens)
 
     def _per_step(self, shape: Shape) -> int:
@@ -149,14 +150,20 @@ class LocalJudge:
         pending = None
         for trees, shape in steps:
             rows, keys = lay_out(trees, shape, self._per_step(shape))
-            with self._within():
-                placed, ids = self._place(rows), self._answers.ids
-                made = self._compute(self._params, self._head, self._root, placed, ids, shape.prefix, shape.longest)
+            if self._followed:
+                tell_step(rows, shape)
+            made = self.step(rows, shape)
             if pending is not None:
                 yield from self._read(*pending, asked)
             pending = made, keys
         if pending is not None:
             yield from self._read(*pending, asked)
+
+    def step(self, rows: BranchRows, shape: Shape) -> jax.Array:
+        """Starts the program on laid-out rows: log-probabilities ``[C, E, T]`` of the answers' tokens at the ends."""
+        with self._within():
+            placed, ids = self._place(rows), self._answers.ids
+            return self._compute(self._params, self._head, self._root, placed, ids, shape.prefix, shape.longest)
 
     def _place(self, rows: BranchRows) -> BranchRows:
         if self._rows is None:
@@ -166,28 +173,24 @@ class LocalJudge:
     def _read(self, made, keys: np.ndarray, asked: dict[int, Question]) -> Iterator[tuple[Question, Answer]]:
         logprobs = np.asarray(made, np.float64)
         for c, e in zip(*np.nonzero(keys >= 0), strict=True):
-            yield asked.pop(int(keys[c, e])), read_answer(logprobs[c, e], self._answers, len(self._prompt.answers))
+            yield asked.pop(int(keys[c, e])), read_answer(logprobs[c, e], self._answers, self._prompt)
 
 
-def read_answer(logprobs: np.ndarray, tokens: AnswerTokens, answers: int) -> Answer:
-    """Rating P(first answer) - P(second), relevance 1 - P(third), from log-probabilities ``[T]`` of the tokens."""
+def read_answer(logprobs: np.ndarray, tokens: AnswerTokens, prompt: Wording) -> Answer:
+    """Rating and relevance by the prompt, from log-probabilities ``[T]`` of the tokens that stand for its answers."""
     if not np.isfinite(logprobs).all():
         return Answer(Status.UNPARSABLE, evidence={"raw": str(logprobs.tolist())}, problem=NOT_FINITE)
-    yes, no, *irrelevant = np.minimum(np.bincount(tokens.answer, np.exp(logprobs), minlength=answers), 1.0)
+    sums = np.minimum(np.bincount(tokens.answer, np.exp(logprobs), minlength=len(prompt.answers)), 1.0)
+    rating, relevance = prompt.rate(sums.tolist())
     listed = [(text, round(float(p), 6)) for text, p in zip(tokens.texts, logprobs, strict=True)]
-    return Answer(
-        Status.OK,
-        rating=float(yes - no),
-        relevance=float(1.0 - irrelevant[0]) if irrelevant else None,
-        evidence={"logprobs": listed, "other": round(max(0.0, 1.0 - float(np.exp(logprobs).sum())), 9)},
-    )
+    other = round(max(0.0, 1.0 - float(np.exp(logprobs).sum())), 9)
+    return Answer(Status.OK, rating, relevance, evidence={"logprobs": listed, "other": other})
 
 
-def root_tokens(tokenizer, prompt: Prompt) -> np.ndarray:
+def root_tokens(tokenizer, prompt: Wording) -> np.ndarray:
     """What questions begin with whatever the conversation is: the instructions. May be empty."""
-    rule = Rule("any", "Any.")
     firsts = (("user", "a"), ("system", "b"), ("assistant", "."), ("user", "(1"))
-    chats = [prompt.messages([Message(*first), Message("user", "c")], "d", rule) for first in firsts]
+    chats = [prompt.ask(prompt.example([Message(*first), Message("user", "c")], "d")) for first in firsts]
     shown = [np.asarray(ids, np.int32) for ids in render_prompts(tokenizer, chats)]
     return shown[0][: min(agree(shown[0], other) for other in shown[1:])]
 

@@ -11,12 +11,53 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
+from encore_jax.judge.question import Answer, Key, Question
+from encore_jax.judge.reading import read_number
 from encore_jax.rules import Rule
 
 SPEAKERS = {"system": "SYSTEM", "user": "USER", "assistant": "ASSISTANT"}
+
+
+class Wording(Protocol):
+    """How questions of one kind are put and their answers read; what judges take.
+
+    Attributes:
+      name: with a version.
+      answers: the answers offered, of which the first token's probability is read; empty for a text.
+      tokens: a text takes at most so many.
+      digest: changes with every word.
+      scale: (lowest, highest) rating.
+    """
+
+    name: str
+    answers: tuple[str, ...]
+    tokens: int
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def scale(self) -> tuple[float, float]: ...
+
+    def ask(self, question: Any) -> tuple[Message, ...]:
+        """The chat that asks a question."""
+        ...
+
+    def example(self, prompt: Sequence[Message], response: str) -> Any:
+        """Some question in this wording, to see what all begin with."""
+        ...
+
+    def rate(self, probabilities: Sequence[float]) -> tuple[float, float | None]:
+        """Rating and relevance from the probabilities of the answers."""
+        ...
+
+    def read(self, text: str) -> Answer:
+        """The answer that a text states."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,7 +69,9 @@ class Prompt:
       system: the system message; "" for none.
       head: before the conversation.
       question: after it; `{rule}` stands for the rule's text.
-      answers: the answers offered, of which the first token's probability is read; empty for a number.
+      answers: the answers offered, of which the first token's probability is read: for, against, and the rule does not
+        matter here; empty for a number.
+      tokens: a number takes at most so many.
     """
 
     name: str
@@ -36,6 +79,7 @@ class Prompt:
     head: str
     question: str
     answers: tuple[str, ...]
+    tokens: int = 8
 
     @property
     def digest(self) -> str:
@@ -58,6 +102,27 @@ class Prompt:
         shown = "\n\n".join(f"{SPEAKERS[turn.role]}: {turn.content}" for turn in turns)
         text = f"{self.head}\n\n{shown}\n\n{self.question.replace('{rule}', rule.text)}"
         return (*((Message("system", self.system),) if self.system else ()), Message("user", text))
+
+    def ask(self, question: Question) -> tuple[Message, ...]:
+        """The chat that asks a question."""
+        return self.messages(question.prompt, question.response, question.rule)
+
+    def example(self, prompt: Sequence[Message], response: str) -> Question:
+        """Some question in this wording, to see what all begin with."""
+        return Question(Key("", 0, ""), tuple(prompt), response, Rule("any", "Any."))
+
+    def rate(self, probabilities: Sequence[float]) -> tuple[float, float | None]:
+        """P(first answer) - P(second), and 1 - P(third).
+
+        >>> YES_NO_IRRELEVANT.rate([0.5, 0.25, 0.125])
+        (0.25, 0.875)
+        """
+        yes, no, *irrelevant = probabilities
+        return float(yes - no), float(1.0 - irrelevant[0]) if irrelevant else None
+
+    def read(self, text: str) -> Answer:
+        """The number that a text states, see `read_number`."""
+        return read_number(text)
 
 
 YES_NO_IRRELEVANT = Prompt(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from encore_jax.judge.question import Answer, Status
 
@@ -71,12 +71,18 @@ def answer_probabilities(
     return sums, counted
 
 
-def read_logprobs(logprobs: Sequence[tuple[str, float]], answers: tuple[str, ...], raw: object = None) -> Answer:
-    """The rating of a Yes/No(/Irrelevant) question from the most likely first tokens.
+def read_logprobs(
+    logprobs: Sequence[tuple[str, float]],
+    answers: tuple[str, ...],
+    rate: Callable[[Sequence[float]], tuple[float, float | None]],
+    raw: object = None,
+) -> Answer:
+    """The rating of a question that offers answers, from the most likely first tokens.
 
     Args:
       logprobs: (token, natural log-probability), as raw as the judge gives them.
-      answers: offered; the first one counts for, the second against, a third says the rule is irrelevant.
+      answers: offered.
+      rate: rating and relevance from the answers' probabilities (`Wording.rate`).
       raw: kept as evidence where nothing can be read.
     """
     if not logprobs:
@@ -85,11 +91,11 @@ def read_logprobs(logprobs: Sequence[tuple[str, float]], answers: tuple[str, ...
     if not counted:
         return unparsable(NO_OFFERED_ANSWER, raw)
     unlisted, other = (max(0.0, 1.0 - math.fsum(math.exp(p) for _, p in pairs)) for pairs in (logprobs, counted))
-    yes, no, *irrelevant = (min(1.0, sums[answer]) for answer in answers)
+    rating, relevance = rate([min(1.0, sums[answer]) for answer in answers])
     return Answer(
         Status.OK,
-        rating=yes - no,
-        relevance=1.0 - irrelevant[0] if irrelevant else None,
+        rating=rating,
+        relevance=relevance,
         evidence={
             "logprobs": counted,
             "other": round(other, 9),

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from encore_jax.data import Comparison, Message
 from encore_jax.judge.ask import ask_all
-from encore_jax.judge.asking import ask_ratings
+from encore_jax.judge.asking import ask_with
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Question, rating_questions
@@ -81,7 +81,7 @@ def questions(ratings: int) -> Iterator[Question]:
 
 def judge(url: str) -> ServerJudge:
     """The one that is measured."""
-    return ServerJudge(ask_ratings(YES_NO_IRRELEVANT, "instant"), ServerSettings(urls=(url,), concurrency=CONCURRENCY))
+    return ServerJudge(ask_with(YES_NO_IRRELEVANT, "instant"), ServerSettings(urls=(url,), concurrency=CONCURRENCY))
 
 
 def plain(url: str, ratings: int) -> float:

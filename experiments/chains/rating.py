@@ -35,7 +35,7 @@ class RatingChain(Chain):
                     | outputs("ingest")
                     | {"rules": judging_pool(config).digest}
                     | asked
-                    | self._model()
+                    | judging_model(self)
                 ),
                 lambda folder: judge(config, at["ingest"], folder.parent, folder),
             ),
@@ -45,10 +45,12 @@ class RatingChain(Chain):
             ),
         }
 
-    def _model(self) -> dict:
-        if self.config.judge.kind != "local":
-            return {}
-        return self.settings("model") | {"weights": self.weights}
-
     def show(self) -> None:
         show_ratings(self.at["report"])
+
+
+def judging_model(chain: Chain) -> dict:
+    """What answers depend on besides config.judge: of judge "local" the model's settings and its files' hash."""
+    if chain.config.judge.kind != "local":
+        return {}
+    return chain.settings("model") | {"weights": chain.weights}

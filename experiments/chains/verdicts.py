@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from experiments.chain import Chain, Plan
+from experiments.chains.rating import judging_model
 from experiments.rating_config import RatingConfig
 from experiments.stages.ingest import ingest
 from experiments.stages.records import source_hashes
@@ -23,7 +24,7 @@ class VerdictChain(Chain):
                 lambda folder: ingest(config.data, config.seed, folder, need_rated=False),
             ),
             "rate": (
-                lambda: settings("judge") | outputs("ingest"),
+                lambda: settings("judge") | outputs("ingest") | judging_model(self),
                 lambda folder: judge_pairs(config, at["ingest"], folder.parent, folder),
             ),
             "report": (

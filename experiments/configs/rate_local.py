@@ -1,12 +1,14 @@
-"""Ratings of every response on a pool of rules, by a model on this machine's own devices.
+"""Ratings of every response on a pool of rules, by a model on this machine's own devices, or on those of a pod.
 
 Command:   python -m experiments.run --config=experiments/configs/rate_local.py --config.data.path=pairs.jsonl \\
              --config.model.path=hf://org/name
 Data:      comparisons in any format this project reads; the rules are the shipped pool safety_10 unless
            --config.judge.pool names another one
 Hardware:  the devices of one machine, e.g. 8 TPU chips or GPUs, which share the model and the conversations (fsdp);
-           --config.mesh.tensor=8 --config.mesh.fsdp=1 splits every layer instead
-Time:      one pass over each conversation for all rules, not one per rule; the run says how long is left
+           --config.mesh.tensor=8 --config.mesh.fsdp=1 splits every layer instead. On a pod: the same command on every
+           host with --multihost=auto; data and journal are the first host's, the others only need the model's files
+Time:      one pass over each conversation for all rules, not one per rule; the run says how long is left;
+           --config.judge.trial=1000 asks so many questions first, says how long the others will take, and stops
 Expected:  as rate_server.py: runs/rate_local/report.html, and rated data in runs/rate_local/rate/. Killed, the same
            command goes on, and asks nothing again that was answered.
 """

@@ -34,7 +34,7 @@ from experiments.progress import track
 from experiments.stages import ingest, train
 
 GATE, BALANCED = "ArmoRM gate", "ArmoRM gate, balanced"
-HEAD, UNTOUCHED, JUDGE = "single Bradley-Terry head", "untouched backbone", "LLM judge"
+HEAD, UNTOUCHED, JUDGE = "single Bradley-Terry head", "untouched backbone", "LLM-as-a-judge"
 
 
 def verdicts_sha256(config: BaselineConfig) -> str:

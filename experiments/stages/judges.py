@@ -5,16 +5,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from encore_jax.data import locate
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.judge.asking import Asking, Render, ask_ratings
-from encore_jax.judge.prompts import find_prompt
+from encore_jax.judge.asking import Asking, Render, ask_with
+from encore_jax.judge.followers import tell_load
+from encore_jax.judge.local import LocalJudge
+from encore_jax.judge.pair_prompts import PAIR_PROMPTS
+from encore_jax.judge.prompts import Wording, find_prompt
 from encore_jax.judge.question import Judge, Question
-from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.judge.table import TableJudge
 from encore_jax.rules import Rule, RulePool
 from experiments.config import DataConfig
@@ -41,8 +45,8 @@ def make_judge(config: RatingConfig, ingested: Path) -> Judge:
 def asking(config: RatingConfig) -> Asking:
     """How a server or a batch file is asked."""
     judge = config.judge
-    return ask_ratings(
-        find_prompt(judge.prompt),
+    return ask_with(
+        wording(config),
         judge.model,
         api=judge.api,
         render=_renderer(judge.tokenizer, config.data.offline) if judge.api == "completions" else None,
@@ -52,12 +56,21 @@ def asking(config: RatingConfig) -> Asking:
     )
 
 
-def shared_texts(config: RatingConfig, question: Question) -> tuple[str, str]:
-    """What a question shows, and what one about another rule would."""
-    prompt = find_prompt(config.judge.prompt)
-    shown = (prompt.messages(question.prompt, question.response, rule) for rule in (question.rule, OTHER))
-    whole, other = ("\n".join(m.content for m in messages) for messages in shown)
-    return whole, other
+def wording(config: RatingConfig) -> Wording:
+    """The prompt, of ratings or of verdicts."""
+    name = config.judge.prompt
+    return PAIR_PROMPTS[name] if name in PAIR_PROMPTS else find_prompt(name)
+
+
+def shared_texts(config: RatingConfig, question: Any) -> tuple[str, str]:
+    """What a question shows, and what another one about the same conversation would ("" if there is no such)."""
+    prompt = wording(config)
+    whole = _text(prompt.ask(question))
+    return whole, _text(prompt.ask(question._replace(rule=OTHER))) if isinstance(question, Question) else ""
+
+
+def _text(messages: Sequence[Message]) -> str:
+    return "\n".join(message.content for message in messages)
 
 
 def token_counter(config: RatingConfig):
@@ -70,29 +83,27 @@ def token_counter(config: RatingConfig):
 
 
 def _server(config: RatingConfig, ingested: Path) -> Judge:
-    return server_judge(asking(config), config.judge.server)
-
-
-def server_judge(asking: Asking, settings: ServerSettings) -> Judge:
-    """Asks over HTTP.
-
-    Raises:
-      InputError: the client's library is not installed.
-    """
     try:
         from encore_jax.judge.server import ServerJudge
     except ModuleNotFoundError as error:
         raise InputError(
             f"needs {error.name}", where="config.judge.kind server", fix="pip install 'encore_jax[judge]'"
         ) from None
-    return ServerJudge(asking, settings)
+    return ServerJudge(asking(config), config.judge.server)
 
 
 def _local(config: RatingConfig, ingested: Path) -> Judge:
+    if jax.process_count() > 1:
+        tell_load()
+    return local_judge(config)
+
+
+def local_judge(config: RatingConfig) -> LocalJudge:
+    """The model that config.model names, over all devices; every process has to load it at the same time."""
     model = config.model
     return load_local_judge(
         model.path,
-        find_prompt(config.judge.prompt),
+        wording(config),
         mesh=config.mesh,
         dtype=jnp.dtype(model.dtype),
         offline=config.data.offline,

@@ -8,38 +8,37 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluate.heuristics import heuristic_rewards
 from encore_jax.evaluate.preference import preference_results, preference_table
-from encore_jax.judge.ask import ask_all
-from encore_jax.judge.journal import Journal
+from encore_jax.evaluate.verdicts import verdict_rewards
 from encore_jax.judge.journal_summary import summary, summary_table
-from encore_jax.judge.pairwise import RULE, ask_pairs, pair_questions, verdict_rewards, write_verdicts
+from encore_jax.judge.pair_prompts import PAIR_PROMPTS
+from encore_jax.judge.pairwise import pair_questions, write_verdicts
 from experiments.config import to_dict
 from experiments.manifest import versions
-from experiments.progress import track
 from experiments.rating_config import RatingConfig
 from experiments.stages import ingest
-from experiments.stages.judges import server_judge
-
-METHOD = "LLM-as-a-judge"
+from experiments.stages.answering import answered
+from experiments.stages.baselines import JUDGE
 
 
 def judge_pairs(config: RatingConfig, ingested: Path, workdir: Path, folder: Path) -> None:
-    """Asks about every pair that the journal has no verdict on, then writes verdicts.jsonl and summary.json."""
+    """Asks about every pair that the journal has no verdict on, then writes verdicts.jsonl and summary.json.
+
+    Raises:
+      WaitsForResults, TrialDone, InputError: see `answered`.
+    """
     _, _, comparisons = ingest.load(ingested)
-    asking = ask_pairs(config.judge.model, extra=config.judge.extra_fields(), revision=config.judge.revision)
-    questions = functools.partial(pair_questions, comparisons, config.seed, both=config.judge.both_orders)
-    with Journal(config.journal(workdir), asking.identity, [RULE]) as journal:
-        left = sum(1 for _ in journal.pending(questions(), config.judge.policy))
-        logging.info("to ask: %d verdicts on %d pairs", left, len(comparisons))
-        answers = ask_all(server_judge(asking, config.judge.server), questions, journal, config.judge.policy)
-        for _ in track(answers, max(left, 1), "verdicts"):
-            pass
+    prompt = PAIR_PROMPTS[config.judge.prompt]
+    questions = functools.partial(
+        pair_questions, comparisons, config.seed, prompt=prompt, both=config.judge.both_orders
+    )
+    with answered(config, questions, [prompt.rule], ingested, workdir) as journal:
         counts = write_verdicts(folder / "verdicts.jsonl", comparisons, journal)
-        told = summary(journal) | {"verdicts": counts, "model": asking.identity.model, "prompt": asking.identity.prompt}
+        asked = journal.identity
+        told = summary(journal) | {"verdicts": counts, "model": asked.model, "prompt": asked.prompt}
     (folder / "summary.json").write_text(json.dumps(told, indent=1))
 
 
@@ -47,7 +46,8 @@ def report_verdicts(config: RatingConfig, ingested: Path, judged: Path, folder: 
     """Writes results.json, the judge as a method beside what reads no model, copies it up, and shows the table."""
     _, _, comparisons = ingest.load(ingested)
     ordered = [[c.responses[c.preferred], c.responses[1 - c.preferred]] for c in comparisons]
-    methods = {METHOD: verdict_rewards(judged / "verdicts.jsonl", comparisons)}
+    rewards, _ = verdict_rewards(judged / "verdicts.jsonl", comparisons)
+    methods = {JUDGE: rewards[np.arange(len(rewards))[:, None], [(c.preferred, 1 - c.preferred) for c in comparisons]]}
     methods |= {f"heuristic: {name}": value for name, value in heuristic_rewards(ordered).items()}
     prompts = np.unique([str(c.prompt) for c in comparisons], return_inverse=True)[1]
     subsets = [c.subset or "all" for c in comparisons]

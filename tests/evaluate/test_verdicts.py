@@ -8,6 +8,7 @@ import pytest
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
 from encore_jax.evaluate.verdicts import verdict_rewards
+from encore_jax.judge.question import conversation_id
 
 COMPARISONS = [Comparison((Message("user", "Hi"),), ("a", "b"), 0, id=name) for name in ("one", "two", "three", "four")]
 
@@ -31,12 +32,23 @@ def test_every_verdict_counts(tmp_path):
     assert said == {"A": 4, "error": 1}
 
 
+def test_a_conversation_names_a_comparison_whatever_its_id(tmp_path):
+    one = Comparison((Message("user", "Hi"),), ("a", "b"), 0, id="here")
+    name = conversation_id(one.prompt, one.responses)
+    path = write(
+        tmp_path / "verdicts.jsonl",
+        {"id": "there", "conversation": name, "first": 1, "verdict": "B"},
+        {"id": "here", "conversation": "another", "first": 0, "verdict": "B"},
+    )
+    np.testing.assert_array_equal(verdict_rewards(path, [one])[0], [[1, 0]])
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         ({"id": "one", "verdict": "C"}, "verdict 'C'"),
         ({"id": "one", "verdict": "A", "first": 2}, "first 2"),
-        ({"id": "one", "verdict": "A"}, "no verdict on comparison 'two'"),
+        ({"id": "one", "verdict": "A"}, "no verdict on comparison two"),
     ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path, row, message):

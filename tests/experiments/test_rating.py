@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -10,14 +11,16 @@ import pytest
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.errors import InputError
 from encore_jax.judge.asking import CHAT
+from encore_jax.judge.pair_prompts import PAIR_PROMPTS, SAFE_AND_HELPFUL, PairPrompt
 from encore_jax.judge.prompts import PROMPTS, Prompt
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.rules import RulePool
 from experiments.config import DataConfig, ModelConfig, validated
 from experiments.pipeline import run_experiment
-from experiments.rating_config import PAIRS, JudgeConfig, RatingConfig
-from experiments.stages.judge import WaitsForResults
+from experiments.rating_config import JudgeConfig, RatingConfig
+from experiments.stages.answering import TrialDone, WaitsForResults
+from experiments.stages.baselines import JUDGE
 from tests.experiments import tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
@@ -38,14 +41,14 @@ def said(caplog):
     return caplog
 
 
-def config(files, url="http://127.0.0.1:9", **judge):
+def config(files, url="http://127.0.0.1:9", limit=12, **judge):
     data = DataConfig(
         source="files",
         pool=str(files / "pool.yaml"),
         path=str(files / "pairs.jsonl"),
         ratings_path=str(files / "rated.jsonl"),
         ratings_format="encore",
-        limit=12,
+        limit=limit,
     )
     retry = RetrySettings(first_wait=0.01, longest_wait=0.05, patience=1.0, tries=3)
     server = ServerSettings(urls=(url,), concurrency=8, timeout=5.0, retry=retry, key_variable=judge.pop("key", ""))
@@ -192,7 +195,11 @@ def test_other_rules_than_the_datas_and_a_changed_policy_ask_no_more_than_they_m
         ({"api": "grpc"}, "judge.api"),
         ({"top": 21}, "judge.top"),
         ({"most_rules": 0}, "judge.most_rules"),
-        ({"prompt": PAIRS, "rules_of": "runs/adapter"}, "judge.rules_of"),
+        ({"trial": -1}, "judge.trial"),
+        ({"kind": "batch", "trial": 1}, "judge.trial"),
+        ({"kind": "table", "prompt": SAFE_AND_HELPFUL.name}, "judge.kind"),
+        ({"kind": "local", "prompt": SAFE_AND_HELPFUL.name}, "judge.prompt"),
+        ({"prompt": SAFE_AND_HELPFUL.name, "rules_of": "runs/adapter"}, "judge.rules_of"),
         ({"extra": "[1]"}, "judge.extra"),
         ({"extra": "{"}, "judge.extra"),
         ({"prices": (-1.0, 0.0)}, "judge.prices"),
@@ -218,7 +225,7 @@ def test_verdicts_on_pairs_stand_beside_heuristics(files, tmp_path, capsys):
 
     workdir, server = tmp_path / "run", Longer()
     with Running(server) as url:
-        run_experiment(config(files, url, prompt=PAIRS, both_orders=True), workdir)
+        run_experiment(config(files, url, prompt=SAFE_AND_HELPFUL.name, both_orders=True), workdir)
         _, pairs, _ = questions_in(workdir)
         assert sum(server.asked.values()) == 2 * len(pairs)
     results = json.loads((workdir / "results.json").read_text())
@@ -227,3 +234,59 @@ def test_verdicts_on_pairs_stand_beside_heuristics(files, tmp_path, capsys):
     credit = np.mean([1.0 if a > b else 0.0 if a < b else 0.5 for a, b in lengths])
     assert methods["LLM-as-a-judge"]["accuracy"]["value"] == pytest.approx(credit)
     assert len(methods) > 1 and "| LLM-as-a-judge |" in capsys.readouterr().out
+
+
+TINY_LETTERS = PairPrompt("tiny_letters.1", "Compare.", "A or B?", answers=("A", "B"))
+
+
+def test_a_local_models_verdicts_are_a_baseline_of_another_run(files, tmp_path, monkeypatch):
+    monkeypatch.setitem(PAIR_PROMPTS, TINY_LETTERS.name, TINY_LETTERS)
+    workdir = tmp_path / "run"
+    run_experiment(config(files, limit=0, kind="local", prompt=TINY_LETTERS.name, both_orders=True), workdir)
+    results = json.loads((workdir / "results.json").read_text())
+    told = results["summary"]["verdicts"]
+    assert told["without_verdict"] == 0 and "model" in results["summary"]["model"]
+    assert told["for_the_first"] + told["for_the_second"] == 2 * told["comparisons"] > 20
+    composing = tiny_run.config(files)
+    composing.baselines.verdicts = str(workdir / "rate" / "verdicts.jsonl")
+    run_experiment(validated(composing), tmp_path / "composed")
+    views = json.loads((tmp_path / "composed" / "results.json").read_text())["views"]
+    judge = next(method for method in views[0]["methods"] if method["name"] == JUDGE)
+    assert 0 < judge["n"] <= told["comparisons"] and judge["ties"] <= told["undecided"]
+
+
+def test_verdicts_by_batch_files(files, tmp_path):
+    workdir, judging = tmp_path / "run", config(files, kind="batch", prompt=SAFE_AND_HELPFUL.name)
+    with pytest.raises(WaitsForResults):
+        run_experiment(judging, workdir)
+    (requests,) = (workdir / "batch").glob("requests-*.jsonl")
+    rows = [json.loads(line) for line in requests.read_text().splitlines()]
+    body = chat({}, "Both are fine. [[C]]")
+    done = [{"custom_id": row["custom_id"], "response": {"status_code": 200, "body": body}} for row in rows]
+    (workdir / "batch" / "results" / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in done))
+    run_experiment(judging, workdir)
+    told = json.loads((workdir / "results.json").read_text())["summary"]["verdicts"]
+    assert told["undecided"] == told["comparisons"] == len(rows) and told["without_verdict"] == 0
+
+
+@pytest.mark.parametrize("kind", ["server", "local"])
+def test_a_trial_says_how_long_all_will_take_and_its_answers_are_kept(kind, files, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(PROMPTS, LETTERS.name, LETTERS)
+    server, workdir = FaultyServer(), tmp_path / "run"
+    settings = dict(kind=kind, prompt=LETTERS.name) if kind == "local" else {}
+    with Running(server) as url:
+        with pytest.raises(TrialDone) as ended:
+            run_experiment(config(files, url, trial=10, **settings), workdir)
+        assert ended.value.code == 0
+        _, _, total = questions_in(workdir)
+        told = re.search(
+            r"(\d+) questions answered, ([\d.,]+) per second; the other (\d+) will take about ([\d:]+)",
+            capsys.readouterr().out,
+        )
+        assert int(told[1]) == 12 and int(told[3]) == total - 12, "whole conversations, of three rules each"
+        minutes, seconds = map(int, told[4].split(":"))
+        assert 60 * minutes + seconds == pytest.approx((total - 12) / float(told[2].replace(",", "")), abs=1.5)
+        run_experiment(config(files, url, **settings), workdir)
+    if kind == "server":
+        assert sum(server.asked.values()) == total, "nothing is asked twice"
+    assert json.loads((workdir / "results.json").read_text())["summary"]["questions"]["ok"] == total

@@ -4,7 +4,7 @@ import sys
 
 from encore_jax.data import Comparison, Message
 from encore_jax.judge.ask import ask_all
-from encore_jax.judge.asking import ask_ratings
+from encore_jax.judge.asking import ask_with
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import rating_questions
@@ -15,7 +15,7 @@ from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.rules import RulePool
 
 POOL = RulePool.shipped("safety_10")
-ASKING = ask_ratings(YES_NO_IRRELEVANT, "m")
+ASKING = ask_with(YES_NO_IRRELEVANT, "m")
 CONCURRENCY = 32
 POLICY = RetryPolicy(failed=9, unparsable=9)
 

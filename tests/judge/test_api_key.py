@@ -10,7 +10,7 @@ import pytest
 from encore_jax.errors import InputError
 from encore_jax.judge.api_key import ApiKey
 from encore_jax.judge.ask import ask_all
-from encore_jax.judge.asking import ask_ratings
+from encore_jax.judge.asking import ask_with
 from encore_jax.judge.endpoints import checked_url
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT
@@ -51,7 +51,7 @@ def everything_in(folder) -> bytes:
 def test_it_is_sent_and_never_kept_or_shown(prompt, pool, comparisons, settings, tmp_path, monkeypatch, caplog, capfd):
     monkeypatch.setenv(VARIABLE, SENTINEL)
     caplog.set_level(logging.DEBUG)
-    server, asking = Parrot(), ask_ratings(prompt, "m")
+    server, asking = Parrot(), ask_with(prompt, "m")
     with Running(server) as url, Journal(tmp_path / "journal", asking.identity, pool) as journal:
         retry = RetrySettings(tries=3, first_wait=0.01, longest_wait=0.02)
         judge = ServerJudge(asking, settings(url, key_variable=VARIABLE, concurrency=4, retry=retry))
@@ -79,7 +79,7 @@ def test_it_is_in_no_exception(status, pool, comparisons, settings, monkeypatch)
 
     with Running(Closed()) as url, pytest.raises(InputError, match=r"\[API key\]") as caught:
         list(
-            ServerJudge(ask_ratings(NUMERIC, "m"), settings(url, key_variable=VARIABLE)).answers(
+            ServerJudge(ask_with(NUMERIC, "m"), settings(url, key_variable=VARIABLE)).answers(
                 rating_questions(comparisons, pool)
             )
         )
@@ -117,7 +117,7 @@ def test_a_variable_that_is_not_set_is_told_before_anything_is_asked(pool, compa
     server = FaultyServer()
     with Running(server) as url, pytest.raises(InputError, match=f"{VARIABLE}: is not set.*export {VARIABLE}=") as _:
         list(
-            ServerJudge(ask_ratings(NUMERIC, "m"), settings(url, key_variable=VARIABLE)).answers(
+            ServerJudge(ask_with(NUMERIC, "m"), settings(url, key_variable=VARIABLE)).answers(
                 rating_questions(comparisons, pool)
             )
         )

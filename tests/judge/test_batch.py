@@ -6,7 +6,7 @@ import random
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.judge.asking import ask_ratings
+from encore_jax.judge.asking import ask_with
 from encore_jax.judge.batch import ingest_results, request_id, write_requests
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.journal_summary import summary
@@ -15,7 +15,7 @@ from encore_jax.judge.question import rating_questions
 from encore_jax.judge.retry_policy import RetryPolicy
 from tests.judge.faulty_server import GOOD, chat
 
-ASKING = ask_ratings(YES_NO_IRRELEVANT, "m")
+ASKING = ask_with(YES_NO_IRRELEVANT, "m")
 
 
 @pytest.fixture

@@ -7,13 +7,16 @@ from aiohttp import web
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
 from encore_jax.evaluate.preference import preference_results
+from encore_jax.evaluate.verdicts import verdict_rewards
 from encore_jax.judge.ask import ask_all
+from encore_jax.judge.asking import ask_with
 from encore_jax.judge.journal import Journal
-from encore_jax.judge.pairwise import RULE, ask_pairs, pair_questions, read_verdict, verdict_rewards, write_verdicts
+from encore_jax.judge.pair_prompts import LETTER, SAFE_AND_HELPFUL
+from encore_jax.judge.pairwise import pair_questions, write_verdicts
 from encore_jax.judge.server import ServerJudge
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
-ASKING = ask_pairs("m")
+ASKING, RULE = ask_with(SAFE_AND_HELPFUL, "m"), SAFE_AND_HELPFUL.rule
 
 
 class Verdicts(FaultyServer):
@@ -40,7 +43,10 @@ def judged(tmp_path, settings):
     def run(verdict, comparisons, seed=0, both=False):
         path = tmp_path / f"verdicts-{seed}-{both}.jsonl"
         journal_path = tmp_path / f"journal-{seed}-{both}"
-        with Running(Verdicts(verdict)) as url, Journal(journal_path, ASKING.identity, [RULE]) as journal:
+        with (
+            Running(Verdicts(verdict)) as url,
+            Journal(journal_path, ASKING.identity, [RULE]) as journal,
+        ):
             judge = ServerJudge(ASKING, settings(url))
             for _ in ask_all(judge, lambda: pair_questions(comparisons, seed, both=both), journal, hopeless=0):
                 pass
@@ -60,9 +66,10 @@ def pairs():
 @pytest.mark.parametrize("both", [False, True])
 def test_a_judge_without_position_bias_agrees_in_any_order(both, judged, pairs):
     counts, path = judged(longer, pairs, both=both)
-    margins = np.array([len(c.responses[c.preferred]) - len(c.responses[1 - c.preferred]) for c in pairs])
-    rewards = verdict_rewards(path, pairs)
+    margins = np.array([len(c.responses[0]) - len(c.responses[1]) for c in pairs])
+    rewards, said = verdict_rewards(path, pairs)
     assert (np.sign(rewards[:, 0] - rewards[:, 1]) == np.sign(margins)).all()
+    assert said["tie"] == (margins == 0).sum() * (1 + both) and sum(said.values()) == 35 * (1 + both)
     assert counts["undecided"] == (margins == 0).sum() and counts["without_verdict"] == 0
     assert counts["consistent"] == (35 if both else 0) and counts["contradicting"] == 0
 
@@ -70,13 +77,15 @@ def test_a_judge_without_position_bias_agrees_in_any_order(both, judged, pairs):
 def test_a_judge_that_sees_only_the_position_gets_one_half_when_asked_both_ways(judged, pairs):
     counts, path = judged(lambda a, b: "[[A]]", pairs, both=True)
     assert counts["contradicting"] == counts["undecided"] == 35
-    assert (verdict_rewards(path, pairs) == 0.5).all()
+    assert (counts["for_the_first"], counts["for_the_second"]) == (70, 0)
+    assert (verdict_rewards(path, pairs)[0] == 0.5).all()
 
 
 def test_no_verdict_is_one_half_and_a_method_row_of_evaluation(judged, pairs):
     counts, path = judged(lambda a, b: "I cannot say.", pairs)
     assert counts["without_verdict"] == counts["undecided"] == 35
-    rewards = verdict_rewards(path, pairs)
+    rewards, said = verdict_rewards(path, pairs)
+    assert said == {"error": 35}
     told = preference_results({"judge": rewards}, np.arange(35), ["all"] * 35, 0, 100)["methods"][0]
     assert told["accuracy"]["value"] == 0.5 and told["ties"] == 35
 
@@ -93,7 +102,25 @@ def test_which_response_is_first_is_chance_by_seed_and_content():
 
 
 def test_the_last_verdict_counts():
-    assert read_verdict("At first [[A]], but no: [[ B ]]").rating == 0.0
+    assert SAFE_AND_HELPFUL.read("At first [[A]], but no: [[ B ]]").rating == 0.0
+
+
+def test_letters_are_read_as_the_first_tokens_probabilities(settings, pairs):
+    class Letters(FaultyServer):
+        async def answer(self, body):
+            assert body["max_tokens"] == 1 and body["logprobs"] is True
+            first, second = body["messages"][-1]["content"].split("--- response A ---")[1].split("--- response B ---")
+            longer = len(first.strip()) > len(second.split("--- end ---")[0].strip())
+            return web.json_response(chat({" A": 0.3, "B": 0.2, "b": 0.2} if longer else {"A": 0.1, "B": 0.6}))
+
+    asking = ask_with(LETTER, "m")
+    with Running(Letters()) as url:
+        answers = list(ServerJudge(asking, settings(url)).answers(pair_questions(pairs, 0, prompt=LETTER, both=True)))
+    assert len(answers) == 70 and asking.identity.digest != ASKING.identity.digest
+    for question, answer in answers:
+        longer = len(question.first) > len(question.second)
+        assert answer.rating == 0.0, "b counts for B, and is likelier with it" if longer else "B is likelier"
+        assert answer.relevance is None and len(answer.evidence["logprobs"]) == (3 if longer else 2)
 
 
 def test_what_is_not_a_pair_or_not_judged_is_refused(pairs, judged):
@@ -101,5 +128,5 @@ def test_what_is_not_a_pair_or_not_judged_is_refused(pairs, judged):
     with pytest.raises(InputError, match="comparison t: 3 responses"):
         list(pair_questions([three], 0))
     _, path = judged(longer, pairs[:5])
-    with pytest.raises(InputError, match="comparison p5: no verdict in the file"):
+    with pytest.raises(InputError, match="no verdict on comparison p5"):
         verdict_rewards(path, pairs)

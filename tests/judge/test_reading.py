@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encore_jax.judge import reading
+from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status
 from encore_jax.judge.reading import answer_of, read_logprobs, read_number, reply_logprobs, reply_text
 
@@ -45,7 +46,7 @@ def test_a_truncated_list_is_off_by_no_more_than_what_it_leaves_out(logits, top)
     p /= p.sum()
     true = {a: p[[VOCABULARY.index(t) for t in tokens]].sum() for a, tokens in COUNTED.items()}
     best = np.argsort(-p, kind="stable")[:top]
-    answer = read_logprobs([(VOCABULARY[i], math.log(p[i])) for i in best], ANSWERS)
+    answer = read_logprobs([(VOCABULARY[i], math.log(p[i])) for i in best], ANSWERS, YES_NO_IRRELEVANT.rate)
     if answer.status == Status.UNPARSABLE:
         assert answer.problem == reading.NO_OFFERED_ANSWER
         return
@@ -86,7 +87,7 @@ def test_both_shapes_of_reply_hold_the_same_log_probabilities():
 def test_whatever_a_server_sends_reading_it_never_raises(body):
     assert reply_logprobs(body) == []
     assert reply_text(body) is None
-    assert read_logprobs(reply_logprobs(body), ANSWERS, body).problem == reading.NO_LOGPROBS
+    assert read_logprobs(reply_logprobs(body), ANSWERS, YES_NO_IRRELEVANT.rate, body).problem == reading.NO_LOGPROBS
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from encore_jax.errors import InputError
 from encore_jax.judge.ask import ask_all
-from encore_jax.judge.asking import ask_ratings
+from encore_jax.judge.asking import ask_with
 from encore_jax.judge.client import DROPPED, NOT_JSON, TIMED_OUT
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.journal_summary import summary
@@ -21,7 +21,7 @@ from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server import LOOKAHEAD, ServerJudge
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
-ASKING = ask_ratings(YES_NO_IRRELEVANT, "some-model")
+ASKING = ask_with(YES_NO_IRRELEVANT, "some-model")
 
 
 def test_a_rating_is_what_the_server_said(pool, comparisons, settings):
@@ -219,8 +219,8 @@ def test_numbers_are_read_from_the_text_and_completions_from_their_own_shape(poo
 
     question = next(rating_questions(comparisons, pool))
     with Running(Numeric()) as url:
-        ((_, number),) = ServerJudge(ask_ratings(NUMERIC, "m"), settings(url)).answers([question])
-        ids = ask_ratings(YES_NO_IRRELEVANT, "m", api="completions", render=lambda messages: [1, 2, len(messages)])
+        ((_, number),) = ServerJudge(ask_with(NUMERIC, "m"), settings(url)).answers([question])
+        ids = ask_with(YES_NO_IRRELEVANT, "m", api="completions", render=lambda messages: [1, 2, len(messages)])
         ((_, raw),) = ServerJudge(ids, settings(url)).answers([question])
     assert number.rating == 0.8 and number.relevance is None and raw.rating == pytest.approx(0.7)
     assert seen[0]["temperature"] == 0.0 and "logprobs" not in seen[0]
@@ -229,13 +229,13 @@ def test_numbers_are_read_from_the_text_and_completions_from_their_own_shape(poo
 
 def test_identities_tell_apart_what_changes_answers():
     made = [
-        ask_ratings(YES_NO_IRRELEVANT, "m"),
-        ask_ratings(NUMERIC, "m"),
-        ask_ratings(YES_NO_IRRELEVANT, "n"),
-        ask_ratings(YES_NO_IRRELEVANT, "m", revision="2"),
-        ask_ratings(YES_NO_IRRELEVANT, "m", top=5),
-        ask_ratings(YES_NO_IRRELEVANT, "m", api="completions"),
-        ask_ratings(YES_NO_IRRELEVANT, "m", extra={"seed": 1}),
+        ask_with(YES_NO_IRRELEVANT, "m"),
+        ask_with(NUMERIC, "m"),
+        ask_with(YES_NO_IRRELEVANT, "n"),
+        ask_with(YES_NO_IRRELEVANT, "m", revision="2"),
+        ask_with(YES_NO_IRRELEVANT, "m", top=5),
+        ask_with(YES_NO_IRRELEVANT, "m", api="completions"),
+        ask_with(YES_NO_IRRELEVANT, "m", extra={"seed": 1}),
     ]
     assert len({asking.identity.digest for asking in made}) == len(made)
-    assert made[0].identity.digest == ask_ratings(YES_NO_IRRELEVANT, "m").identity.digest
+    assert made[0].identity.digest == ask_with(YES_NO_IRRELEVANT, "m").identity.digest

@@ -1,42 +1,21 @@
 """Two real processes train as one does, share their checkpoints, and stop together when one is told to."""
 
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.processes import finish, launch
+
 WORKER = Path(__file__).parent / "process_worker.py"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def launch(folder, processes, *options):
+def run(folder, processes, *options):
     """Starts so many processes of four devices in all; each writes its final parameters."""
-    port, started = free_port(), []
-    for index in range(processes):
-        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(4 // processes), "PYTHONPATH": str(REPOSITORY)}
-        where = f"127.0.0.1:{port},{processes},{index}" if processes > 1 else ""
-        command = [sys.executable, str(WORKER), str(folder), where, *options]
-        started.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-    return started
-
-
-def finish(started, code=0):
-    for process in started:
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode == code, output[-4000:]
+    return launch(processes, 4, lambda where: [str(WORKER), str(folder), where, *options])
 
 
 def final(folder, index=0):
@@ -47,12 +26,12 @@ def final(folder, index=0):
 @pytest.fixture(scope="module")
 def one_process(tmp_path_factory):
     folder = tmp_path_factory.mktemp("one")
-    finish(launch(folder, 1))
+    finish(run(folder, 1))
     return final(folder)
 
 
 def test_two_processes_equal_one(one_process, tmp_path):
-    finish(launch(tmp_path, 2))
+    finish(run(tmp_path, 2))
     for index in range(2):
         found = final(tmp_path, index)
         assert found.keys() == one_process.keys() and len(found) > 5
@@ -64,13 +43,13 @@ def test_two_processes_equal_one(one_process, tmp_path):
 
 @pytest.mark.slow
 def test_a_notice_to_one_process_stops_both_and_one_process_can_go_on(one_process, tmp_path):
-    started = launch(tmp_path, 2, "--slow")
+    started = run(tmp_path, 2, "--slow")
     wait_for_step(tmp_path, 3)
     started[1].send_signal(signal.SIGTERM)
     finish(started, code=75)
     saved = [int(p.name) for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()]
     assert len(saved) >= 1 and max(saved) < 16
-    finish(launch(tmp_path, 1))  # the same run, on one process with as many devices
+    finish(run(tmp_path, 1))  # the same run, on one process with as many devices
     for name, value in final(tmp_path).items():
         np.testing.assert_array_equal(value, one_process[name], err_msg=name)
 

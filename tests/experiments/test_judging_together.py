@@ -1,0 +1,103 @@
+"""Two real processes judge as one does; killed, they go on and ask nothing again; other judges want one process."""
+
+import contextlib
+import json
+import signal
+import sqlite3
+import time
+
+import numpy as np
+import pytest
+
+from tests.experiments import tiny_run
+from tests.processes import finish, launch
+
+CONFIG = """
+from pathlib import Path
+from encore_jax.judge.prompts import PROMPTS
+from encore_jax.parallel.mesh import MeshSettings
+from experiments.config import DataConfig, ModelConfig
+from experiments.rating_config import JudgeConfig, RatingConfig
+from tests.experiments.test_rating import LETTERS
+
+FILES = Path({files!r})
+
+
+def get_config():
+    PROMPTS[LETTERS.name] = LETTERS  # a byte-level tokenizer has no token for "Yes"
+    return RatingConfig(
+        name="together",
+        data=DataConfig(source="files", pool=str(FILES / "pool.yaml"), path=str(FILES / "pairs.jsonl")),
+        model=ModelConfig(path=str(FILES / "model"), buckets=(256,), tokens_per_batch=512),
+        mesh=MeshSettings(data=2, fsdp=2),
+        judge=JudgeConfig(kind="local", prompt=LETTERS.name),
+    )
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tiny_run.write_files(tmp_path_factory.mktemp("files"))
+    (folder / "config.py").write_text(CONFIG.format(files=str(folder)))
+    return folder
+
+
+def run(files, workdir, processes, *options):
+    """Starts so many processes of four devices in all."""
+    command = ["-m", "experiments.run", f"--config={files / 'config.py'}", f"--workdir={workdir}", *options]
+    return launch(processes, 4, lambda where: [*command, f"--multihost={where}"])
+
+
+def rated(workdir):
+    rows = [json.loads(line) for line in (workdir / "rate" / "rated.jsonl").read_text().splitlines()]
+    return {(json.dumps(row["prompt"]), row["response"]): row["ratings"] for row in rows}
+
+
+def asked(workdir):
+    """How often each question that has an answer was put."""
+    with contextlib.closing(sqlite3.connect(workdir / "journal.sqlite")) as connection:
+        return [count for (count,) in connection.execute("SELECT attempts FROM rating")]
+
+
+@pytest.fixture(scope="module")
+def alone(files, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("alone")
+    finish(run(files, workdir, 1))
+    return workdir
+
+
+def test_two_processes_killed_and_run_again_say_what_one_says(files, alone, tmp_path):
+    started = run(files, tmp_path, 2)
+    until_answers(tmp_path)
+    started[0].send_signal(signal.SIGKILL)
+    for process in started:
+        process.communicate(timeout=240)  # the other one does not wait for ever
+        assert process.returncode
+    before = len(asked(tmp_path))
+    said = finish(run(files, tmp_path, 2))
+    expected = rated(alone)
+    questions = sum(len(ratings) for ratings in expected.values())
+    assert 0 < before < questions and f"to ask: {questions - before:,} requests" in said[0]
+    assert asked(tmp_path) == [1] * questions, "what was answered is not asked again"
+    found = rated(tmp_path)
+    assert found.keys() == expected.keys() and questions == 3 * len(found)
+    for text, ratings in expected.items():
+        np.testing.assert_allclose(list(found[text].values()), list(ratings.values()), atol=1e-6)
+    assert "to ask" not in said[1] and not (tmp_path / ".process-1" / "rate").exists()
+    assert not any("to ask" in told for told in finish(run(files, tmp_path, 2))), "complete: the judge is not loaded"
+
+
+def test_a_judge_elsewhere_wants_one_process(files, tmp_path):
+    options = ("--config.judge.kind=server", "--config.judge.model=m", "--config.judge.prompt=yes_no_irrelevant.1")
+    for said in finish(run(files, tmp_path, 2, *options), code=1):
+        assert "judge 'server' needs no second process" in said
+
+
+def until_answers(workdir, seconds=200):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(sqlite3.OperationalError):
+            if (workdir / "journal.sqlite").exists() and asked(workdir):
+                return
+        time.sleep(0.05)
+    pytest.fail(f"no answer within {seconds} s")

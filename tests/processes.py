@@ -1,0 +1,41 @@
+"""Several real processes that make up one program."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def launch(processes: int, devices: int, command) -> list[subprocess.Popen]:
+    """Starts them, with so many devices in all.
+
+    Args:
+      command: a process's arguments for Python, from where it joins ("" for a process alone).
+    """
+    port, started = free_port(), []
+    for index in range(processes):
+        env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices // processes), "PYTHONPATH": str(REPOSITORY)}
+        where = f"127.0.0.1:{port},{processes},{index}" if processes > 1 else ""
+        pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        started.append(subprocess.Popen([sys.executable, *command(where)], env=env, cwd=REPOSITORY, **pipes))
+    return started
+
+
+def finish(started: list[subprocess.Popen], code: int = 0) -> list[str]:
+    """Waits for all of them; what they said."""
+    said = []
+    for process in started:
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == code, output[-4000:]
+        said.append(output)
+    return said
