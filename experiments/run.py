@@ -39,6 +39,12 @@ _RERUN = flags.DEFINE_string(
 _MULTIHOST = flags.DEFINE_string(
     "multihost", "", "Join the processes of a pod: auto, or HOST:PORT,PROCESSES,INDEX; each runs this same command."
 )
+_CHECKPOINTS = flags.DEFINE_string(
+    "checkpoints",
+    "",
+    "Where training keeps its checkpoints, e.g. gs://BUCKET/RUN, if the configuration names no place "
+    "(config.train.checkpoints); a run that trains nothing by steps ignores it.",
+)
 _AOT = flags.DEFINE_string(
     "aot",
     "",
@@ -70,8 +76,9 @@ def main(argv: list[str]) -> None:
                 raise InputError("is for benchmarks", where="--as", fix="leave it out, or give a benchmark's --config")
             config.peer = _AS.value
         workdir = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config)
-        if jax.process_count() > 1 and hasattr(config, "train"):
-            config.train.checkpoints = config.train.checkpoints or str(workdir / "checkpoints")
+        if hasattr(config, "train"):
+            shared = str(workdir / "checkpoints") if jax.process_count() > 1 else ""
+            config.train.checkpoints = config.train.checkpoints or _CHECKPOINTS.value or shared
         if _AOT.value:
             from experiments.aot import name_data, run_aot
 

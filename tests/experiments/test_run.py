@@ -32,6 +32,7 @@ def commands(tmp_path_factory):
             "--config.data.offline=true",
             "--config.train.lr=0.25",
             "--config.name=by hand",
+            "--checkpoints=gs://bucket/run",
             "--until=ingest",
         ],
         "broken line": [f"--config.data.path={broken}"],
@@ -60,7 +61,7 @@ def test_overrides_reach_the_configuration_tuples_included(commands):
     assert config["compose"]["tau"] == 0.5 and config["model"]["buckets"] == [64, 128]
     assert config["train"]["alphas"] == [2.0] and config["compose"]["scale"] == [0.0, 1.0]
     assert config["data"]["offline"] is True and config["train"]["lr"] == 0.25
-    assert config["name"] == "by hand"
+    assert config["name"] == "by hand" and config["train"]["checkpoints"] == "gs://bucket/run"
 
 
 def test_it_stops_after_the_stage_that_was_asked_for_and_says_so(commands):
