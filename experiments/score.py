@@ -8,7 +8,8 @@ the file says), a list of n scores for every rule (column "score:RULE"), tokens,
 response that is longer than the model takes; nothing is truncated). A model whose weights depend on the prompt (ArmoRM)
 adds "weight:RULE": the weight of every rule for each response; the others' weights are in the passport. The passport is
 in the file's metadata, under "encore_jax". A model that its passport does not stand for is refused with the difference;
-with --allow-mismatch it is used, and the difference recorded in that passport. With --best=FILE.jsonl every prompt's
+with --allow-mismatch it is used, and the difference recorded in that passport. --weights=equal, RULE=WEIGHT,... or a
+JSON file composes heads that nobody has weighed, or weighs them otherwise. With --best=FILE.jsonl every prompt's
 best response is written there too (best-of-n).
 
 Killed, the same command goes on where it was: finished chunks wait in OUTPUT.parts until they are merged.
@@ -40,6 +41,7 @@ from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.scorer import Scorer, grouped_trees
+from encore_jax.interop.weighting import HELP
 from experiments.manifest import file_sha256, versions
 from experiments.progress import track
 from experiments.score_parts import Parts
@@ -55,6 +57,7 @@ _FORMAT = flags.DEFINE_string("format", "auto", f"Of the input: auto, {PLAIN}, {
 _BEST = flags.DEFINE_string("best", None, "JSONL file for the best response to every prompt.")
 _ALLOW = flags.DEFINE_bool("allow_mismatch", False, "Use a model that its passport does not stand for; recorded.")
 flags.DEFINE_alias("allow-mismatch", "allow_mismatch")
+_WEIGHTS = flags.DEFINE_string("weights", "", HELP)
 _TOKENS = flags.DEFINE_integer("tokens_per_batch", 4096, "Tokens that go through the model at once.", lower_bound=1)
 
 
@@ -251,6 +254,8 @@ def main(argv: list[str]) -> None:
     try:
         source, output = locate(_INPUT.value), Path(_OUTPUT.value)
         model = RewardModel.from_pretrained(_MODEL.value, allow_mismatch=_ALLOW.value)
+        if _WEIGHTS.value:
+            model = model.weighted(_WEIGHTS.value)
         for line in model.passport.mismatch:
             logging.warning("the model is not what its passport stands for: %s", line)
         counts = score_file(model, source, output, format=_FORMAT.value, tokens_per_batch=_TOKENS.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from encore_jax.interop.reward_checkpoint import is_checkpoint, load_checkpoint
 from encore_jax.interop.scorer import Scorer
 from encore_jax.interop.sequences import Text, prompt_trees
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
+from encore_jax.interop.weighting import named_weights
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.gating import Gate
 
@@ -68,9 +69,21 @@ class RewardModel:
             raise InputError(
                 f"{len(self.rules)} heads and {len(self.passport.weights)} weights",
                 where=self.passport.model,
-                fix="give its passport weights, dataclasses.replace(model, passport=...), and keep it with export(...)",
+                fix="say how they compose: --weights=equal (benchmarks --config.weights=equal, Python weighted(...))",
             )
         return np.asarray(self.passport.weights, np.float32)
+
+    def weighted(self, weights: str | Mapping[str, float]) -> RewardModel:
+        """The same heads composed with these weights, which its passport holds from then on.
+
+        Args:
+          weights: see `encore_jax.interop.weighting.named_weights`. A gate gives way to them.
+
+        Raises:
+          InputError: an unknown rule, or no number.
+        """
+        made = dataclasses.replace(self.passport, weights=named_weights(weights, self.rules), entropy=())
+        return dataclasses.replace(self, passport=made, gate=None)
 
     @functools.cached_property
     def scorer(self) -> Scorer:

@@ -55,12 +55,17 @@ def data_file(config: BenchmarkConfig) -> tuple[Path, str]:
 
 
 def model_hashes(config: BenchmarkConfig) -> dict[str, str]:
-    """Of a saved reward model's own files, whose passport has the backbone's hash; of all of a checkpoint's files."""
-    folder = locate(config.model, offline=config.offline)
+    """Of a saved reward model's own files, whose passport has the backbone's hash; of all of a checkpoint's files.
+
+    Weights that were given are there as they are, those of a file by its hash.
+    """
+    folder, given = locate(config.model, offline=config.offline), config.weights
+    weights = file_sha256(Path(given)) if given.endswith(".json") and Path(given).is_file() else given
+    hashes = {"weights": weights} if given else {}
     if not (folder / PASSPORT).is_file():
-        return {"checkpoint": model_digest(folder)} if folder.is_dir() else {}
+        return hashes | ({"checkpoint": model_digest(folder)} if folder.is_dir() else {})
     files = [folder / name for name in (HEADS, PASSPORT, BACKBONE)]
-    return {path.name: file_sha256(path) for path in files if path.is_file()}
+    return hashes | {path.name: file_sha256(path) for path in files if path.is_file()}
 
 
 def _model(config: BenchmarkConfig) -> RewardModel:
@@ -68,6 +73,8 @@ def _model(config: BenchmarkConfig) -> RewardModel:
     folder = locate(config.model, offline=config.offline)
     saved = (folder / PASSPORT).is_file()
     model = RewardModel.from_pretrained(folder, dtype=None if saved else config.dtype, offline=config.offline)
+    if config.weights:
+        model = model.weighted(config.weights)
     if model.gate is None:
         _ = model.weights  # refused before anything is scored
     if saved:

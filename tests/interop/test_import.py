@@ -1,6 +1,5 @@
 """Published reward models under their true tensor names and fields: what they score, and what is refused by name."""
 
-import dataclasses
 import json
 import math
 
@@ -73,7 +72,7 @@ def test_several_heads_have_names_and_no_weights_until_someone_says(tmp_path):
     assert model.rules == ("helpful", "harmless")
     with pytest.raises(InputError, match="2 heads and 0 weights"):
         model.rewards(["Hi"], [["Hello"]])
-    weighted = dataclasses.replace(model, passport=dataclasses.replace(model.passport, weights=(0.25, 0.75)))
+    weighted = model.weighted({"harmless": 0.75, "helpful": 0.25})
     scores = model.scores(["Hi"], [["Hello", "Go away"]])[0]
     np.testing.assert_allclose(weighted.rewards(["Hi"], [["Hello", "Go away"]])[0], scores @ [0.25, 0.75], atol=1e-6)
 

@@ -35,6 +35,7 @@ from encore_jax.interop.scorer import Scorer
 from encore_jax.interop.serve.app import App, Limits
 from encore_jax.interop.serve.metrics import Metrics
 from encore_jax.interop.serve.service import Service
+from encore_jax.interop.weighting import HELP
 
 _LOG = logging.getLogger("encore_jax.serve")
 TOKEN = "ENCORE_SERVE_TOKEN"
@@ -77,6 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--allow-mismatch", "--allow_mismatch", action="store_true",
         help="serve a model that its passport does not stand for; /v1/models says so",
     )  # fmt: skip
+    parser.add_argument("--weights", default="", help=HELP)
     parser.add_argument("--tokens_per_batch", type=int, default=4096, help="that go through the model at once")
     parser.add_argument(
         "--max_waiting_tokens", type=int, default=0, help=f"beyond which 429; {QUEUE} batches by default"
@@ -104,6 +106,8 @@ def serve(given: argparse.Namespace) -> None:
         fix = f"set {TOKEN} to a secret, or listen on 127.0.0.1"
         raise InputError("everybody could use the model", where=f"--host={given.host}", fix=fix)
     model = RewardModel.from_pretrained(given.model, allow_mismatch=given.allow_mismatch)
+    if given.weights:
+        model = model.weighted(given.weights)
     for line in model.passport.mismatch:
         _LOG.warning("the model is not what its passport stands for: %s", line)
     scorer = Scorer(model, tokens_per_batch=given.tokens_per_batch)

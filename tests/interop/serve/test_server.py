@@ -118,11 +118,14 @@ def test_another_backbone_than_the_passports_is_refused_or_shown_to_clients(tmp_
     assert stopped.value.code == 2 and "in the passport" in refusal and "--allow-mismatch" in refusal
     monkeypatch.setattr(command.Server, "run", lambda self: apps.append(self._app))
     command.main(["--model", str(model), "--tokens_per_batch=1", "--allow-mismatch"])
+    command.main(["--model", str(model), "--tokens_per_batch=1", "--allow-mismatch", "--weights=equal"])
     about = asyncio.run(request(apps[0].asgi, "/v1/models", method="GET")).json()["data"][0]
     (mismatch,) = about["passport"]["mismatch"]
     assert mismatch.startswith("model_sha256: ") and mismatch in refusal
     assert about["rules"] == list(tiny_reward_model.RULES)
     assert about["weights"] == pytest.approx(dict(zip(tiny_reward_model.RULES, tiny_reward_model.WEIGHTS, strict=True)))
+    about = asyncio.run(request(apps[1].asgi, "/v1/models", method="GET")).json()["data"][0]
+    assert about["weights"] == pytest.approx(dict.fromkeys(tiny_reward_model.RULES, 1 / len(tiny_reward_model.RULES)))
 
 
 def test_an_open_address_needs_a_token(folder, monkeypatch, capsys):

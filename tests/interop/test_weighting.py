@@ -1,0 +1,83 @@
+"""Weights given by name: what they may look like, and that batch scorer, benchmarks and a gated model take them."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from encore_jax.errors import InputError
+from encore_jax.interop.reward_model import RewardModel
+from encore_jax.interop.weighting import named_weights
+from experiments import score
+from experiments.benchmark_config import BenchmarkConfig
+from experiments.score_parts import metadata
+from experiments.stages.benchmark import model_hashes
+from tests.goldens import armorm
+from tests.interop.test_import import classifier
+
+RULES = ("helpful", "harmless", "a=b")
+
+
+def test_by_name_in_any_form(tmp_path):
+    (tmp_path / "weights.json").write_text(json.dumps({"harmless": 2, "helpful": 0.5}))
+    assert named_weights({"harmless": 2, "helpful": 0.5}, RULES) == (0.5, 2.0, 0.0)
+    assert named_weights(str(tmp_path / "weights.json"), RULES) == (0.5, 2.0, 0.0)
+    assert named_weights(" harmless=2, helpful=.5,a=b=-1", RULES) == (0.5, 2.0, -1.0)
+    assert named_weights("equal", RULES) == (1 / 3, 1 / 3, 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("kind=1", "the rule 'kind' is unknown. Fix: use helpful, harmless"),
+        ("helpful=much", "'helpful=much' is malformed"),
+        ("helpful", "'helpful' is malformed"),
+        ("", "'' is malformed"),
+        ("helpful=nan", "rule 'helpful': nan is no finite number"),
+        ({"helpful": True}, "True is no finite number"),
+        ({"helpful": "1"}, "'1' is no finite number"),
+        ("helpful=0", "all weights are 0"),
+        ("missing.json", "missing.json: cannot be read"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(weights, message):
+    with pytest.raises(InputError, match=message):
+        named_weights(weights, RULES)
+
+
+def test_a_checkpoint_of_several_heads_is_scored_with_the_weights_given(tmp_path):
+    folder = classifier(tmp_path / "rm", labels=2, id2label={"0": "helpful", "1": "harmless"})
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "Hi", "responses": ["No.", "Yes, of course."]}))
+    arguments = [f"--model={folder}", f"--input={tmp_path / 'rows.jsonl'}", f"--output={tmp_path / 'out.parquet'}"]
+
+    def run(*more):
+        with flagsaver.flagsaver():
+            flags.FLAGS(["score", *arguments, *more])
+            score.main(["score"])
+
+    with pytest.raises(SystemExit) as stopped:
+        run()
+    assert "2 heads and 0 weights" in stopped.value.code and "--weights=equal" in stopped.value.code
+    run("--weights=helpful=0.25,harmless=0.75")
+    row = pq.read_table(tmp_path / "out.parquet").to_pylist()[0]
+    expected = 0.25 * np.array(row["score:helpful"]) + 0.75 * np.array(row["score:harmless"])
+    np.testing.assert_allclose(row["rewards"], expected, rtol=1e-5)
+    assert metadata(tmp_path / "out.parquet")["passport"]["weights"] == [0.25, 0.75]
+
+
+def test_a_gate_gives_way_and_a_benchmark_tells_weights_apart(tmp_path):
+    model = RewardModel.from_pretrained(armorm.save(tmp_path / "armorm"), dtype="float32")
+    plain = model.weighted("equal")
+    assert model.gate is not None and plain.gate is None
+    scores, rewards = model.scores(["Hi"], [["a", "b"]])[0], plain.rewards(["Hi"], [["a", "b"]])[0]
+    np.testing.assert_allclose(rewards, scores.mean(1), atol=1e-5)
+    (tmp_path / "w.json").write_text("{}")
+    told = []
+    for weights in ("", "equal", str(tmp_path / "w.json")):
+        told.append(model_hashes(BenchmarkConfig(model=str(tmp_path / "armorm"), data="d", weights=weights)))
+    (tmp_path / "w.json").write_text('{"a": 1}')
+    told.append(model_hashes(BenchmarkConfig(model=str(tmp_path / "armorm"), data="d", weights=weights)))
+    assert len({json.dumps(one) for one in told}) == 4
