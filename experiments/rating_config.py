@@ -17,7 +17,7 @@ from encore_jax.settings import Settings
 from experiments.checks import one_of, require
 from experiments.config import DataConfig, ModelConfig, RunConfig, check_composition, check_mesh
 
-KINDS = ("server", "batch", "local", "table")
+KINDS = ("server", "batch", "local", "model", "table")
 
 
 @dataclasses.dataclass
@@ -26,7 +26,8 @@ class JudgeConfig(Settings):
 
     Attributes:
       kind: "server" (any OpenAI-compatible endpoint), "batch" (OpenAI batch files), "local" (the model that
-        config.model names, on this machine's devices) or "table" (ratings from the files that data.ratings_path, or
+        config.model names, on this machine's devices), "model" (a trained multi-head reward model, whose folder
+        model.path names) or "table" (ratings from the files that data.ratings_path, or
         data.source "pyrit", name).
       pool: the rules, a shipped pool's name or a YAML file; "" takes data.pool.
       rules_of: folder of a finished adapter run: each comparison is asked about the `most_rules` rules that the adapter
@@ -116,7 +117,8 @@ class RatingConfig(RunConfig):
 
     Attributes:
       data: what is rated.
-      model: of judge "local": its path and dtype; buckets are of conversations, without instructions and rules.
+      model: of judge "local": its path and dtype; buckets are of conversations, without instructions and rules. Of
+        judge "model" the path alone.
       mesh: of judge "local": how this machine's devices share the model and its rows.
       judge: who rates.
       compose: how rules' entropies are computed.
@@ -138,6 +140,8 @@ class RatingConfig(RunConfig):
         self.model.check()
         check_mesh(self.mesh)
         self.judge.check()
+        if self.judge.kind == "model" and not self.model.path:
+            raise InputError("is empty", where="config.model.path", fix="give --config.model.path=FOLDER")
         check_composition(self.compose)
 
     def journal(self, workdir: Path) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from experiments.chain import Chain, Plan
 from experiments.rating_config import RatingConfig
+from experiments.reward_model_files import reward_model_hashes
 from experiments.stages.ingest import ingest
 from experiments.stages.judge import judge
 from experiments.stages.judges import judging_pool
@@ -50,7 +51,10 @@ class RatingChain(Chain):
 
 
 def judging_model(chain: Chain) -> dict:
-    """What answers depend on besides config.judge: of judge "local" the model's settings and its files' hash."""
-    if chain.config.judge.kind != "local":
-        return {}
-    return chain.settings("model") | {"weights": chain.weights}
+    """What answers depend on besides config.judge: of judges "local" and "model" the model's settings and files."""
+    config = chain.config
+    if config.judge.kind == "local":
+        return chain.settings("model") | {"weights": chain.weights}
+    if config.judge.kind == "model":
+        return {"weights": reward_model_hashes(config.model.path, offline=config.data.offline)}
+    return {}

@@ -89,7 +89,7 @@ def _estimate(config: RatingConfig, questions: Questions, journal: Journal) -> E
 
 
 def _ask(config: RatingConfig, judge: Judge, questions: Questions, journal: Journal, total: int) -> None:
-    hopeless = 0 if config.judge.kind == "table" else HOPELESS
+    hopeless = 0 if config.judge.kind in ("model", "table") else HOPELESS
     answers = ask_all(judge, questions, journal, config.judge.policy, hopeless=hopeless)
     for _ in track(answers, max(total, 1), "answers"):
         pass
@@ -98,7 +98,7 @@ def _ask(config: RatingConfig, judge: Judge, questions: Questions, journal: Jour
 def _trial(config: RatingConfig, judge: Judge, questions: Questions, journal: Journal, told: Estimate) -> None:
     """Asks about some conversations of the pending ones, timed, and says how long the rest will take."""
     chosen = _some(journal.pending(questions(), config.judge.policy), config.judge.trial, config.seed)
-    if config.judge.kind == "local":
+    if config.judge.kind in ("local", "model"):
         for _ in judge.answers(chosen):  # so that no compilation is in the time
             pass
     start = time.monotonic()

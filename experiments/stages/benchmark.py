@@ -24,14 +24,14 @@ from encore_jax.evaluate.benchmark_report import benchmark_table, render_benchma
 from encore_jax.evaluate.conventions import PEERS, Convention, Laid, lay, why_different
 from encore_jax.evaluate.rewardbench import SAFETY_COUNTS, explain_safety
 from encore_jax.interop.armorm import gate_position, generation_prompt
-from encore_jax.interop.passport import model_digest
-from encore_jax.interop.reward_model import BACKBONE, HEADS, PASSPORT, RewardModel
+from encore_jax.interop.reward_model import PASSPORT, RewardModel
 from encore_jax.model.gating import gate_weights
 from encore_jax.train.features import extract_features
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import to_dict
 from experiments.manifest import file_sha256, versions
 from experiments.progress import track
+from experiments.reward_model_files import reward_model_hashes
 
 PUBLISHED = ("results.json", "report.html")
 OFFICIAL = "official.json"
@@ -55,17 +55,10 @@ def data_file(config: BenchmarkConfig) -> tuple[Path, str]:
 
 
 def model_hashes(config: BenchmarkConfig) -> dict[str, str]:
-    """Of a saved reward model's own files, whose passport has the backbone's hash; of all of a checkpoint's files.
-
-    Weights that were given are there as they are, those of a file by its hash.
-    """
-    folder, given = locate(config.model, offline=config.offline), config.weights
+    """Of the model's files; weights that were given are there as they are, those of a file by its hash."""
+    given = config.weights
     weights = file_sha256(Path(given)) if given.endswith(".json") and Path(given).is_file() else given
-    hashes = {"weights": weights} if given else {}
-    if not (folder / PASSPORT).is_file():
-        return hashes | ({"checkpoint": model_digest(folder)} if folder.is_dir() else {})
-    files = [folder / name for name in (HEADS, PASSPORT, BACKBONE)]
-    return hashes | {path.name: file_sha256(path) for path in files if path.is_file()}
+    return reward_model_hashes(config.model, offline=config.offline) | ({"weights": weights} if given else {})
 
 
 def _model(config: BenchmarkConfig) -> RewardModel:

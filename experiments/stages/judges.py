@@ -13,9 +13,11 @@ import jax.numpy as jnp
 from encore_jax.data import locate
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
+from encore_jax.interop.reward_model import RewardModel
 from encore_jax.judge.asking import Asking, Render, ask_with
 from encore_jax.judge.followers import tell_load
 from encore_jax.judge.local import LocalJudge
+from encore_jax.judge.model import ModelJudge
 from encore_jax.judge.pair_prompts import PAIR_PROMPTS
 from encore_jax.judge.prompts import Wording, find_prompt
 from encore_jax.judge.question import Judge, Question
@@ -38,7 +40,7 @@ def judging_pool(config: RatingConfig) -> RulePool:
 
 def make_judge(config: RatingConfig, ingested: Path) -> Judge:
     """A judge whose `answers` can be drawn at once; `ingested` is the ingest stage's folder."""
-    makers = {"server": _server, "local": _local, "table": _table}
+    makers = {"server": _server, "local": _local, "model": _model, "table": _table}
     return makers[config.judge.kind](config, ingested)
 
 
@@ -110,6 +112,11 @@ def local_judge(config: RatingConfig) -> LocalJudge:
         buckets=model.buckets,
         tokens_per_step=model.tokens_per_batch,
     )
+
+
+def _model(config: RatingConfig, ingested: Path) -> Judge:
+    path = config.model.path
+    return ModelJudge(RewardModel.from_pretrained(path, offline=config.data.offline), Path(path).name)
 
 
 def _table(config: RatingConfig, ingested: Path) -> Judge:

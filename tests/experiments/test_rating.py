@@ -10,9 +10,11 @@ import pytest
 
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.errors import InputError
+from encore_jax.interop.reward_model import RewardModel
 from encore_jax.judge.asking import CHAT
 from encore_jax.judge.pair_prompts import PAIR_PROMPTS, SAFE_AND_HELPFUL, PairPrompt
 from encore_jax.judge.prompts import PROMPTS, Prompt
+from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.rules import RulePool
@@ -21,7 +23,7 @@ from experiments.pipeline import run_experiment
 from experiments.rating_config import JudgeConfig, RatingConfig
 from experiments.stages.answering import TrialDone, WaitsForResults
 from experiments.stages.baselines import JUDGE
-from tests.experiments import tiny_run
+from tests.experiments import tiny_reward_model, tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
 LETTERS = Prompt("letters.1", "Say A, B or C.", "Read:", "Is it true? {rule}", ("A", "B", "C"))
@@ -52,7 +54,7 @@ def config(files, url="http://127.0.0.1:9", limit=12, **judge):
     )
     retry = RetrySettings(first_wait=0.01, longest_wait=0.05, patience=1.0, tries=3)
     server = ServerSettings(urls=(url,), concurrency=8, timeout=5.0, retry=retry, key_variable=judge.pop("key", ""))
-    model = ModelConfig(path=str(files / "model"), buckets=(256,), tokens_per_batch=512)
+    model = ModelConfig(path=judge.pop("model_path", str(files / "model")), buckets=(256,), tokens_per_batch=512)
     return validated(
         RatingConfig(name="rate", data=data, model=model, judge=JudgeConfig(model="m", server=server, **judge))
     )
@@ -161,6 +163,22 @@ def test_a_table_rates_as_people_did(files, tmp_path):
     assert results["summary"]["label"] == "human-rated"
     assert sum(results["summary"]["questions"].values()) == total
     assert results["summary"]["problems"].keys() <= {"not in the table"}
+
+
+def test_a_reward_models_heads_rate_and_are_called_so(files, tmp_path):
+    folder = tiny_reward_model.write(tmp_path / "rm")
+    judging = config(files, kind="model", model_path=str(folder), policy=RetryPolicy(failed=1))
+    run_experiment(judging, tmp_path / "run")
+    pool, pairs, total = questions_in(tmp_path / "run")
+    summary = json.loads((tmp_path / "run" / "results.json").read_text())["summary"]
+    assert summary["label"] == "model-rated" and summary["questions"]["ok"] == total
+    model = RewardModel.from_pretrained(folder)
+    scores = model.scores([c.prompt for c in pairs], [c.responses for c in pairs])
+    rated = iter_comparisons(tmp_path / "run" / "rate" / "comparisons.jsonl", pool=pool)
+    for c, expected in zip(rated, scores, strict=True):
+        np.testing.assert_allclose(c.ratings, np.clip(expected, 0, 1), atol=1e-5)  # both oriented
+    with pytest.raises(InputError, match=r"config\.model\.path: is empty"):
+        config(files, kind="model", model_path="")
 
 
 def test_a_local_model_rates_on_all_devices_and_says_what_no_answer_had(files, tmp_path, monkeypatch, said):

@@ -175,7 +175,9 @@ def _rating(record: RatedResponse, rule: str) -> float | None:
 def _check_pool(pool: RulePool) -> None:
     missing = [name for name in PYRIT_RULES if name not in pool.names]
     if missing:
-        raise InputError(f"the pool lacks {', '.join(missing)}", where="pool", fix="use the pool pyrit_10, or one with its ten rules")
+        raise InputError(
+            f"the pool lacks {', '.join(missing)}", where="pool", fix="use the pool pyrit_10, or one with its ten rules"
+        )
     for name in PYRIT_HARM_RULES:
         if int(pool.directions[pool.index(name)]) != -1:
             raise InputError(
