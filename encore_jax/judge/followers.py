@@ -14,6 +14,7 @@ from typing import Protocol
 import numpy as np
 from jax.experimental import multihost_utils
 
+from encore_jax.errors import InputError
 from encore_jax.judge.question_rows import Shape, lay_out
 from encore_jax.model.branching import BranchRows
 
@@ -55,14 +56,22 @@ def follow(load: Callable[[], Steps]) -> None:
 
     Args:
       load: makes the judge, with the same settings and files as on process 0.
+
+    Raises:
+      InputError: from `load`, on all processes alike.
     """
-    judge = None
+    judge, problem = None, None
     while (told := _broadcast(np.zeros(2 + len(Shape._fields), np.int32)))[0] != Order.FINISH:
         if told[0] == Order.LOAD:
-            judge = load()
+            try:
+                judge = load()
+            except InputError as error:  # process 0 has one too, see `same_everywhere`, and will finish
+                problem = error
         else:
             shape = Shape(*map(int, told[2:]))
             judge.step(_broadcast(lay_out([], shape, int(told[1]))[0]), shape)
+    if problem is not None:
+        raise problem
 
 
 def _broadcast(value):

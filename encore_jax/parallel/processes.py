@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import jax
+import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 
 from encore_jax.errors import InputError
 
@@ -30,6 +34,27 @@ def join(where: str) -> None:
             raise InputError(f"process {parts[2]} of {parts[1]}", where="multihost", fix="count processes from 0")
         jax.distributed.initialize(parts[0], int(parts[1]), int(parts[2]))
     logging.info("process %d of %d, %d devices", jax.process_index(), jax.process_count(), jax.device_count())
+
+
+def same_everywhere(what: str, found: str | None) -> None:
+    """Makes sure that all processes have found the same; each has to call it, one that failed with None.
+
+    Args:
+      what: the thing in words.
+      found: what identifies it, e.g. a hash of its files.
+
+    Raises:
+      InputError: a process has found none, or another one than process 0. On all processes.
+    """
+    digest = hashlib.sha256(found.encode()).digest() if found is not None else bytes(32)
+    everywhere = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8)).reshape(-1, 32)
+    for problem, bad in (
+        ("not found", ~everywhere.any(1)),
+        ("another one than on process 0", (everywhere != everywhere[0]).any(1)),
+    ):
+        if bad.any():
+            processes = ", ".join(map(str, np.flatnonzero(bad)))
+            raise InputError(f"{what}: {problem}", where=f"process {processes}", fix="give every host the same files")
 
 
 def speaks() -> bool:

@@ -87,6 +87,17 @@ def test_two_processes_killed_and_run_again_say_what_one_says(files, alone, tmp_
     assert not any("to ask" in told for told in finish(run(files, tmp_path, 2))), "complete: the judge is not loaded"
 
 
+def test_a_host_without_the_model_is_named_on_all_of_them(files, tmp_path):
+    def command(where):
+        here = [] if where.endswith(",0") else [f"--config.model.path={tmp_path / 'missing'}"]
+        options = [f"--config={files / 'config.py'}", f"--workdir={tmp_path / 'run'}", f"--multihost={where}", *here]
+        return ["-m", "experiments.run", *options]
+
+    first, second = finish(launch(2, 4, command), code=1)
+    assert "process 1: the judge's model: not found. Fix: give every host the same files" in first
+    assert f"{tmp_path / 'missing'}" in second and "error: " in second
+
+
 def test_a_judge_elsewhere_wants_one_process(files, tmp_path):
     options = ("--config.judge.kind=server", "--config.judge.model=m", "--config.judge.prompt=yes_no_irrelevant.1")
     for said in finish(run(files, tmp_path, 2, *options), code=1):
