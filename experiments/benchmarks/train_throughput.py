@@ -12,7 +12,8 @@ activations among them: without that, 8 pairs of up to 1,024 tokens do not fit 2
 is --trl_batch=2 --no-trl_checkpointing: the 8 pairs of a step in four micro-batches, each padded to its own longest.
 
 With --easydel=PYTHON, an interpreter of an environment of its own (easydel_side.py says how to make one), EasyDeL's
-RewardTrainer, the JAX peer, is a third side: 8 pairs a step on the same tokens, its remat policy NOTHING_SAVEABLE.
+RewardTrainer, the JAX peer, is a third side: 8 pairs a step on the same tokens, in four micro-batches of 2 that are all
+padded to 1,024 tokens, its remat policy NOTHING_SAVEABLE; all 8 at once want 56 GB.
 
 The last line is one JSON object: per dtype the medians over rounds of pairs per second, tokens processed per pair
 (padding included) and peak memory, and the ratios of the medians; and the packing efficiency over all comparisons.
