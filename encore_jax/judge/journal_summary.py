@@ -70,10 +70,10 @@ def summary_table(told: dict) -> str:
     | unparsable | 1 |
     | failed | 0 |
     | without a rating: no number | 1 |
-    | mended by asking again: HTTP 429 | 3 |
+    | asked again after: HTTP 429 | 3 |
     """
     named = {"rated": told["questions"]["ok"]} | {name: told["questions"][name] for name in ("unparsable", "failed")}
     named |= {f"without a rating: {kind}": n for kind, n in told["problems"].items()}
-    named |= {f"mended by asking again: {kind}": n for kind, n in told["faults"].items()}
+    named |= {f"asked again after: {kind}": n for kind, n in told["faults"].items()}
     rows = [f"| {name} | {n} |" for name, n in named.items()]
     return "\n".join(["| what became of the questions | n |", "|---|---|", *rows])
