@@ -58,7 +58,7 @@ def main(
             return out
 
     arguments = ed.RewardConfig(
-        total_batch_size=batch, gradient_accumulation_steps=batch // MICRO_BATCH, max_length=length,
+        total_batch_size=MICRO_BATCH, gradient_accumulation_steps=batch // MICRO_BATCH, max_length=length,
         max_training_steps=warm_up + steps, num_train_epochs=1,
         learning_rate=rate, clip_grad=1.0, center_rewards_coefficient=None, save_directory=f"{folder}/easydel",
         do_last_save=False, use_wandb=False, report_metrics=False, progress_bar_type="json", track_memory=False,
