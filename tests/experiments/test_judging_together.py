@@ -1,6 +1,7 @@
 """Two real processes judge as one does; killed, they go on and ask nothing again; other judges want one process."""
 
 import contextlib
+import importlib.util
 import json
 import signal
 import sqlite3
@@ -9,7 +10,11 @@ import time
 import numpy as np
 import pytest
 
+from encore_jax.judge.prompts import PROMPTS
+from experiments.config import validated
+from experiments.pipeline import run_experiment
 from tests.experiments import tiny_run
+from tests.experiments.test_rating import LETTERS
 from tests.processes import finish, launch
 
 CONFIG = """
@@ -61,8 +66,16 @@ def asked(workdir):
 
 @pytest.fixture(scope="module")
 def alone(files, tmp_path_factory):
+    """What this process says by itself."""
     workdir = tmp_path_factory.mktemp("alone")
-    finish(run(files, workdir, 1))
+    spec = importlib.util.spec_from_file_location("together", files / "config.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PROMPTS, LETTERS.name, LETTERS)
+        config = module.get_config()
+        config.mesh.data, config.mesh.fsdp = 1, -1
+        run_experiment(validated(config), workdir)
     return workdir
 
 
@@ -84,7 +97,12 @@ def test_two_processes_killed_and_run_again_say_what_one_says(files, alone, tmp_
     for text, ratings in expected.items():
         np.testing.assert_allclose(list(found[text].values()), list(ratings.values()), atol=1e-6)
     assert "to ask" not in said[1] and not (tmp_path / ".process-1" / "rate").exists()
-    assert not any("to ask" in told for told in finish(run(files, tmp_path, 2))), "complete: the judge is not loaded"
+
+
+@pytest.mark.slow
+def test_a_complete_run_loads_no_judge(files, tmp_path):
+    finish(run(files, tmp_path, 2, "--config.data.limit=2"))
+    assert not any("to ask" in told for told in finish(run(files, tmp_path, 2, "--config.data.limit=2")))
 
 
 def test_a_host_without_the_model_is_named_on_all_of_them(files, tmp_path):

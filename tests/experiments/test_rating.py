@@ -14,6 +14,7 @@ from encore_jax.interop.reward_model import RewardModel
 from encore_jax.judge.asking import CHAT
 from encore_jax.judge.pair_prompts import PAIR_PROMPTS, SAFE_AND_HELPFUL, PairPrompt
 from encore_jax.judge.prompts import PROMPTS, Prompt
+from encore_jax.judge.question import conversation_id
 from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server_settings import ServerSettings
@@ -21,8 +22,8 @@ from encore_jax.rules import RulePool
 from experiments.config import DataConfig, ModelConfig, validated
 from experiments.pipeline import run_experiment
 from experiments.rating_config import JudgeConfig, RatingConfig
+from experiments.stages import baselines
 from experiments.stages.answering import TrialDone, WaitsForResults
-from experiments.stages.baselines import JUDGE
 from tests.experiments import tiny_reward_model, tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
@@ -267,10 +268,16 @@ def test_a_local_models_verdicts_are_a_baseline_of_another_run(files, tmp_path, 
     assert told["for_the_first"] + told["for_the_second"] == 2 * told["comparisons"] > 20
     composing = tiny_run.config(files)
     composing.baselines.verdicts = str(workdir / "rate" / "verdicts.jsonl")
-    run_experiment(validated(composing), tmp_path / "composed")
-    views = json.loads((tmp_path / "composed" / "results.json").read_text())["views"]
-    judge = next(method for method in views[0]["methods"] if method["name"] == JUDGE)
-    assert 0 < judge["n"] <= told["comparisons"] and judge["ties"] <= told["undecided"]
+    composing.baselines.gate.steps, composing.baselines.penalties = 0, ()
+    run_experiment(validated(composing), tmp_path / "composed", until="baselines")
+    rewards = baselines.load(tmp_path / "composed" / "baselines")[baselines.JUDGE].rewards
+    compared = list(iter_comparisons(tmp_path / "composed" / "ingest" / "comparisons.jsonl"))
+    assert rewards.shape == (told["comparisons"], 2) and len(compared) == len(rewards)
+    lines = [json.loads(line) for line in (workdir / "rate" / "verdicts.jsonl").read_text().splitlines()]
+    for c, reward in zip(compared, rewards, strict=True):
+        name = conversation_id(c.prompt, c.responses)
+        for_first = [(row["verdict"] == "A") == (row["first"] == 0) for row in lines if row["conversation"] == name]
+        assert len(for_first) == 2 and reward[0] == np.mean(for_first) and reward.sum() == 1
 
 
 def test_verdicts_by_batch_files(files, tmp_path):
@@ -291,7 +298,7 @@ def test_verdicts_by_batch_files(files, tmp_path):
 def test_a_trial_says_how_long_all_will_take_and_its_answers_are_kept(kind, files, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(PROMPTS, LETTERS.name, LETTERS)
     server, workdir = FaultyServer(), tmp_path / "run"
-    settings = dict(kind=kind, prompt=LETTERS.name) if kind == "local" else {}
+    settings = dict(kind=kind, prompt=LETTERS.name, limit=4) if kind == "local" else {}
     with Running(server) as url:
         with pytest.raises(TrialDone) as ended:
             run_experiment(config(files, url, trial=10, **settings), workdir)
