@@ -64,13 +64,14 @@ def answered(
     judge = None if batch else make_judge(config, ingested)
     identity = asking(config).identity if batch else judge.identity
     with Journal(config.journal(workdir), identity, rules) as journal:
-        told = _estimate(config, questions, journal)
         if batch:
             _batch(config, questions, rules, journal, workdir / "batch")
-        elif config.judge.trial and told.requests:
-            _trial(config, judge, questions, journal, told)
         else:
-            _ask(config, judge, questions, journal, told.requests)
+            told = _estimate(config, questions, journal)
+            if config.judge.trial and told.requests:
+                _trial(config, judge, questions, journal, told)
+            else:
+                _ask(config, judge, questions, journal, told.requests)
         yield journal
 
 
