@@ -22,7 +22,7 @@ from encore_jax.errors import InputError
 from encore_jax.model.decoder import REMAT
 from encore_jax.parallel.aot import GIB, AotReport, bytes_per_device, compile_report
 from encore_jax.parallel.flops import step_flops
-from encore_jax.parallel.mesh import BATCH, make_mesh
+from encore_jax.parallel.mesh import batch_shards, make_mesh
 from encore_jax.parallel.slices import TpuSlice, parse_slice, standard_slices, topology
 from encore_jax.train.program import Program, make_program
 from encore_jax.train.settings import TrainSettings
@@ -121,19 +121,22 @@ Compile = Callable[[ExperimentConfig, TrainSettings, TpuSlice], AotReport]
 def search(config: ExperimentConfig, slices: Iterable[TpuSlice], compile: Compile) -> Iterable[dict[str, Any]]:
     """Tries slices from the smallest on; on the first that fits, more rows per device and every remat policy.
 
-    A slice whose parameters and optimizer state alone exceed the HBM, or whose batch axes the config's mesh does not
-    divide, is not compiled for.
+    A slice whose parameters and optimizer state alone exceed the HBM, or that the config's mesh does not fit, is not
+    compiled for.
 
     Yields:
       One row per attempt: slice, rows per device, remat, peak and HBM in GiB, fits, why not.
     """
     for tpu in slices:
-        shards = batch_shards(config, tpu)
-        if shards is None:
-            yield _row(tpu, 0, "", None, f"mesh {config.mesh} does not divide {tpu.chips} chips")
+        try:
+            shards = batch_shards(make_mesh(config.mesh, topology(tpu).devices))
+            settings = _settings(config, shards, "full")
+            state = slice_program(config, settings, tpu).abstract_state
+        except InputError as error:
+            if error.where != "mesh":
+                raise
+            yield _row(tpu, 0, "", None, f"mesh: {error.problem}")
             continue
-        settings = _settings(config, shards, "full")
-        state = slice_program(config, settings, tpu).abstract_state
         needed = bytes_per_device(state)
         if needed > tpu.hbm_bytes:
             yield _row(
@@ -153,15 +156,6 @@ def search(config: ExperimentConfig, slices: Iterable[TpuSlice], compile: Compil
                 if not report.fits:
                     break
         return
-
-
-def batch_shards(config: ExperimentConfig, tpu: TpuSlice) -> int | None:
-    """Over how many devices the rows of a micro-batch are split on a slice; `None` if the mesh does not fit it."""
-    try:
-        mesh = make_mesh(config.mesh, topology(tpu).devices)
-    except InputError:
-        return None
-    return mesh.shape[BATCH[0]] * mesh.shape[BATCH[1]]
 
 
 def _settings(config: ExperimentConfig, rows: int, remat: str) -> TrainSettings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from absl import logging
 
 from encore_jax.data import locate
 from encore_jax.errors import InputError
+from encore_jax.parallel.processes import on_every_process, same_everywhere
 from experiments.config import RunConfig, to_dict
 from experiments.manifest import run_stage
 from experiments.progress import clock
@@ -66,16 +68,17 @@ class Chain:
         return locate(self.config.model.path, offline=True)
 
 
-def run_chain(chain: Chain, *, rerun: str | None = None, until: str | None = None) -> None:
+def run_chain(chain: Chain, *, rerun: str | None = None, until: str | None = None, together: bool = False) -> None:
     """Runs the stages that are not complete on these inputs.
 
     Args:
       chain: of a run.
       rerun: a stage to run again whatever its manifest says.
       until: the last stage wanted; all of them if left out.
+      together: all processes run it: a stage must depend on the same everywhere, and runs if any of them lacks it.
 
     Raises:
-      InputError: the chain has no such stage.
+      InputError: the chain has no such stage, or the processes' settings, data or models differ.
     """
     for wanted in {rerun, until} - {None}:
         if wanted not in chain.STAGES:
@@ -84,9 +87,18 @@ def run_chain(chain: Chain, *, rerun: str | None = None, until: str | None = Non
     plan = chain.plan()
     for stage in chain.STAGES:
         inputs, body = plan[stage]
-        chain.manifests[stage], ran = run_stage(chain.at[stage], inputs(), body, again=stage == rerun)
+        options = {"together": functools.partial(_complete_everywhere, chain.STAGES, stage)} if together else {}
+        chain.manifests[stage], ran = run_stage(chain.at[stage], inputs(), body, again=stage == rerun, **options)
         logging.info("%s: %s (%s)", stage, "done" if ran else "up to date", clock(chain.manifests[stage]["seconds"]))
         if stage == chain.STAGES[-1] and not ran:
             chain.show()
         if stage == until:
             return
+
+
+def _complete_everywhere(stages: tuple[str, ...], stage: str, inputs: dict, complete: bool) -> bool:
+    """Settings, data and models are compared; what earlier stages wrote holds times, and metrics on process 0 only."""
+    same_everywhere(f"what stage {stage} depends on", ", ".join(sorted(inputs)))
+    for name in sorted(inputs.keys() - set(stages)):
+        same_everywhere(f"{name}, which stage {stage} depends on", json.dumps(inputs[name], sort_keys=True))
+    return bool(on_every_process(complete).all())

@@ -125,6 +125,11 @@ class TrainConfig(TrainSettings):
         one_of("train.first_moment", self.first_moment, ("float32", "bfloat16"))
         one_of("train.keep_best", self.keep_best, ("", "loss", "accuracy"))
         one_of("train.use", self.use, ("last", "best"))
+        if self.use == "best":
+            require("train.keep_best", bool(self.keep_best), "names a metric where train.use is best")
+            require("train.watch", self.watch > 0, "is positive where train.use is best")
+        pairs = self.loss == "bradley_terry" or self.keep_best != "accuracy"
+        require("train.keep_best", pairs, "is accuracy only for the loss bradley_terry: others have no pairs")
         require("train.folds", self.folds >= 2, "is at least 2")
         require("train.alphas", bool(self.alphas) and min(self.alphas) > 0, "holds at least one value, all positive")
         for name in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
 from collections.abc import Iterator
 
@@ -16,9 +17,17 @@ from experiments.rating_config import RatingConfig
 from experiments.stages.judges import local_judge
 
 
+class Role(enum.Enum):
+    """What a process does in a run."""
+
+    ALIKE = "the same as every other process"
+    LEADER = "all of the run, and the others lend their devices"
+    FOLLOWER = "no more: it has lent its devices"
+
+
 @contextlib.contextmanager
-def judging_together(config: RunConfig) -> Iterator[bool]:
-    """Around a run; yields whether this process only followed, which it has done by then.
+def judging_together(config: RunConfig) -> Iterator[Role]:
+    """Around a run; yields this process's role in it.
 
     Nothing but a local judge's rating run is led: every other run is the same on all processes.
 
@@ -26,7 +35,7 @@ def judging_together(config: RunConfig) -> Iterator[bool]:
       InputError: several processes for a judge that is not on their devices.
     """
     if jax.process_count() == 1 or not isinstance(config, RatingConfig):
-        yield False
+        yield Role.ALIKE
         return
     if config.judge.kind != "local":
         raise InputError(
@@ -34,9 +43,9 @@ def judging_together(config: RunConfig) -> Iterator[bool]:
         )
     if not speaks():
         follow(functools.partial(local_judge, config))
-        yield True
+        yield Role.FOLLOWER
         return
     try:
-        yield False
+        yield Role.LEADER
     finally:
         tell_finish()

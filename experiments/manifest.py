@@ -41,8 +41,17 @@ def versions() -> dict[str, str]:
     }
 
 
+Together = Callable[[dict, bool], bool]
+"""Told a stage's inputs and whether it is complete here: whether it is so on every process that runs it."""
+
+
 def run_stage(
-    folder: Path, inputs: Mapping[str, object], body: Callable[[Path], None], *, again: bool = False
+    folder: Path,
+    inputs: Mapping[str, object],
+    body: Callable[[Path], None],
+    *,
+    again: bool = False,
+    together: Together = lambda inputs, complete: complete,
 ) -> tuple[dict, bool]:
     """Runs `body(folder)` unless the folder's manifest says that it ran to its end on the same inputs.
 
@@ -52,13 +61,15 @@ def run_stage(
       inputs: JSON values that determine the outputs: settings, and hashes of the files read.
       body: writes its outputs into the folder.
       again: run even if complete, from nothing.
+      together: for a stage that several processes run: they skip it only together, since it waits for all of them.
 
     Returns:
       The manifest, and whether the stage ran.
     """
     inputs = json.loads(json.dumps(dict(inputs) | {"encore_jax": encore_jax.__version__}, default=list))
     manifest = _read(folder / MANIFEST)
-    if manifest and manifest.get("inputs") == inputs and not again and _intact(folder, manifest):
+    complete = bool(manifest) and manifest.get("inputs") == inputs and not again and _intact(folder, manifest)
+    if together(inputs, complete):
         return manifest, False
     begun = folder / "inputs.json"
     if folder.exists() and (again or _read(begun) != inputs):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
+
 from experiments.ablation_config import AblateConfig
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.chain import Chain, run_chain
@@ -16,7 +18,7 @@ from experiments.chains.rating import RatingChain
 from experiments.chains.theory import TheoryChain
 from experiments.chains.verdicts import VerdictChain
 from experiments.config import RunConfig
-from experiments.judging_together import judging_together
+from experiments.judging_together import Role, judging_together
 from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.rating_config import RatingConfig
 from experiments.theory_config import TheoryConfig
@@ -53,6 +55,7 @@ def run_experiment(config: RunConfig, workdir: Path, *, rerun: str | None = None
     Raises:
       InputError: this experiment has no such stage.
     """
-    with judging_together(config) as led:
-        if not led:
-            run_chain(chain_of(config, workdir), rerun=rerun, until=until)
+    with judging_together(config) as role:
+        if role is not Role.FOLLOWER:
+            together = role is Role.ALIKE and jax.process_count() > 1
+            run_chain(chain_of(config, workdir), rerun=rerun, until=until, together=together)

@@ -17,7 +17,7 @@ import sys
 from logging import INFO
 from pathlib import Path
 
-if any(argument.lstrip("-").startswith("aot=") for argument in sys.argv):
+if any(argument.startswith("-") and argument.lstrip("-").split("=")[0] == "aot" for argument in sys.argv):
     os.environ["JAX_PLATFORMS"] = "cpu"  # the slice is only described; an installed libtpu must not look for chips
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # never otherwise: with it, jax does not find a pod's other hosts
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is not installed is no news

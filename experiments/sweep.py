@@ -58,7 +58,8 @@ def plan(
     for name, overrides in grid.cells(axes).items():
         merged = {field: value.replace("{cell}", name) for field, value in fixed.items()} | overrides
         resolved = _resolved(base, merged)
-        if (folder := resolved.train.checkpoints) and kept_in.setdefault(folder, name) != name:
+        folder = resolved.train.checkpoints if hasattr(resolved, "train") else ""
+        if folder and kept_in.setdefault(folder, name) != name:
             fix = f"--config.train.checkpoints={folder.rstrip('/')}/{{cell}}"
             raise InputError("would be shared by all cells", where="config.train.checkpoints", fix=fix)
         arguments = (f"--config={config}", *_flags_of(merged))

@@ -87,7 +87,7 @@ parse() {
     elif [[ $argument == -- && ${TAKES_RUN_ARGUMENTS:-} ]]; then
       RUN_ARGUMENTS+=("$@")
       break
-    elif [[ ! $flag =~ ^--[a-z][a-z.-]*$ ]]; then
+    elif [[ ! $flag =~ ^--[a-z][a-z0-9_.-]*$ ]]; then
       usage_error "unexpected argument $(quote "$argument"); see --help"
     fi
     name=${flag#--} name=${name//-/_} name=${name^^}
@@ -225,4 +225,10 @@ need_config() {
   given --config || usage_error "--config is missing: give --config=FILE"
   [[ $REPLY != /* && -f ${REPLY%%:*} ]] ||
     usage_error "--config: no file $(quote "${REPLY%%:*}") in the checkout; give its path from there"
+  local flag
+  for flag in --config.data.path --config.data.ratings_path; do
+    given "$flag" && [[ $REPLY != /* && $REPLY != *://* ]] || continue # else the workers have it, or fetch it
+    [[ $(git ls-files -co --exclude-standard -- "$REPLY") ]] ||
+      usage_error "$flag: $(quote "$REPLY") does not go to the workers: not in the checkout, or ignored by git"
+  done
 }

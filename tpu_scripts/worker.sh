@@ -78,13 +78,15 @@ start() {
   echo "worker $(worker): $run started"
 }
 
-# Inside tmux: runs the program, and keeps its exit code and the time. SIGTERM, which a machine sends to every process
-# before it goes away, must not end this shell before the program has saved its checkpoint.
+# Inside tmux: runs the program, and keeps its exit code and the time. A machine that goes away sends every process
+# SIGTERM, and those of a session SIGHUP. Neither must end this shell before the program has saved its checkpoint;
+# SIGHUP is ignored here, and thereby by the program as well.
 supervise() {
   local run=$1 folder=$runs/$1 code=0 upload arguments
   mapfile -d '' -t arguments <"$folder/arguments"
   upload=${arguments[0]} arguments=("${arguments[@]:1}")
-  trap : TERM HUP
+  trap : TERM
+  trap '' HUP
   cd "$checkout"
   printf '=== %(%F %T)T python -m experiments.run %s\n' -1 "${arguments[*]@Q}" >>"$folder/run.log"
   (

@@ -181,10 +181,19 @@ def lay_out(rows: Sequence[Sequence[PrefixTree]], length: int, num_rows: int, nu
     return TreeBatch(**grid, end_row=end_row, end_index=end_index, key=key)
 
 
-def tree_batches(trees: Sequence[PrefixTree], buckets: Sequence[int], tokens_per_batch: int) -> Iterator[TreeBatch]:
-    """All trees as batches of static shape: about `tokens_per_batch` tokens each, one shape per bucket."""
+def tree_batches(
+    trees: Sequence[PrefixTree], buckets: Sequence[int], tokens_per_batch: int, multiple: int = 1
+) -> Iterator[TreeBatch]:
+    """All trees as batches of static shape: about `tokens_per_batch` tokens each, one shape per bucket.
+
+    Args:
+      trees: no longer than the longest bucket.
+      buckets: row lengths.
+      tokens_per_batch: padding included.
+      multiple: of which every batch's rows are one, e.g. the devices that share them.
+    """
     for length, rows in zip(sorted(set(buckets)), pack_rows(trees, buckets), strict=True):
-        num_rows = max(1, tokens_per_batch // length)
+        num_rows = -(-max(1, tokens_per_batch // length) // multiple) * multiple
         groups = [rows[i : i + num_rows] for i in range(0, len(rows), num_rows)]
         most = max((sum(len(tree.branches) for row in group for tree in row) for group in groups), default=0)
         num_ends = -(-most // ENDS_MULTIPLE) * ENDS_MULTIPLE

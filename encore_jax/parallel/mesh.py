@@ -90,6 +90,11 @@ def make_mesh(settings: MeshSettings, devices: Sequence | None = None) -> Mesh:
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))  # jax would default to Explicit
 
 
+def batch_shards(mesh: Mesh | AbstractMesh) -> int:
+    """Over how many devices the rows of a batch are split."""
+    return math.prod(mesh.shape[axis] for axis in BATCH)
+
+
 def platform_of(mesh: Mesh | AbstractMesh) -> str:
     """What kind of devices a mesh consists of, described ones included: "cpu", "tpu", "gpu"."""
     return mesh.abstract_device.platform if isinstance(mesh, AbstractMesh) else mesh.devices.flat[0].platform

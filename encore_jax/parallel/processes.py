@@ -20,12 +20,19 @@ def join(where: str) -> None:
         "HOST:PORT,PROCESSES,INDEX", with the address of process 0; "" does nothing.
 
     Raises:
-      InputError: an address in another form.
+      InputError: an address in another form, or "auto" where nothing tells of other processes.
     """
     if not where:
         return
     if where == "auto":
-        jax.distributed.initialize()
+        try:
+            jax.distributed.initialize()
+        except ValueError as error:  # what jax raises where it finds no pod
+            raise InputError(
+                f"this machine knows of no other processes: {error}",
+                where="multihost",
+                fix="leave --multihost out on one machine, or use HOST:PORT,PROCESSES,INDEX",
+            ) from error
     else:
         parts = where.split(",")
         if len(parts) != 3 or ":" not in parts[0] or not (parts[1].isdigit() and parts[2].isdigit()):
@@ -34,6 +41,11 @@ def join(where: str) -> None:
             raise InputError(f"process {parts[2]} of {parts[1]}", where="multihost", fix="count processes from 0")
         jax.distributed.initialize(parts[0], int(parts[1]), int(parts[2]))
     logging.info("process %d of %d, %d devices", jax.process_index(), jax.process_count(), jax.device_count())
+
+
+def on_every_process(flag: bool) -> np.ndarray:
+    """What each process says, bool ``[processes]``; all of them have to call it."""
+    return multihost_utils.process_allgather(np.array(flag)).reshape(-1)
 
 
 def same_everywhere(what: str, found: str | None) -> None:
@@ -47,10 +59,10 @@ def same_everywhere(what: str, found: str | None) -> None:
       InputError: a process has found none, or another one than process 0. On all processes.
     """
     digest = hashlib.sha256(found.encode()).digest() if found is not None else bytes(32)
-    everywhere = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8)).reshape(-1, 32)
+    digests = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8)).reshape(-1, 32)
     for problem, bad in (
-        ("not found", ~everywhere.any(1)),
-        ("another one than on process 0", (everywhere != everywhere[0]).any(1)),
+        ("not found", ~digests.any(1)),
+        ("another one than on process 0", (digests != digests[0]).any(1)),
     ):
         if bad.any():
             processes = ", ".join(map(str, np.flatnonzero(bad)))

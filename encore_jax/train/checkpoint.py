@@ -5,20 +5,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from encore_jax.errors import InputError
+from encore_jax.parallel.processes import on_every_process
 from encore_jax.train.settings import HIGHEST, LOWEST
 from encore_jax.train.state import TrainState
+
+DAMAGED = "damaged"
+"""Folder, beside the checkpoints, of those that could not be read."""
 
 
 class Restored(NamedTuple):
@@ -78,6 +85,9 @@ class Checkpoints:
       passport: what the run depends on, as plain JSON values.
       keep: newest checkpoints kept.
       best: metric by which one more is kept; "" for none.
+
+    Raises:
+      InputError: no such metric, or the processes do not see one and the same folder.
     """
 
     def __init__(self, folder: str | Path, passport: Mapping[str, Any], keep: int = 2, best: str = ""):
@@ -85,11 +95,13 @@ class Checkpoints:
             raise InputError(f"{best!r} is unknown", where="keep_best", fix=f"use one of {(*LOWEST, *HIGHEST)} or ''")
         self._folder, self._metric = str(folder), best
         self._passport = json.loads(json.dumps(dict(passport)))
-        path = epath.Path(self._folder if "://" in self._folder else Path(folder).resolve())
-        path.mkdir(parents=True, exist_ok=True)
-        self._best = _Best(path / "best.json", best)
+        self._path = epath.Path(self._folder if "://" in self._folder else Path(folder).resolve())
+        self._path.mkdir(parents=True, exist_ok=True)
+        if jax.process_count() > 1:
+            self._check_shared()
+        self._best = _Best(self._path / "best.json", best)
         self._manager = ocp.CheckpointManager(
-            path,
+            self._path,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=_Keep(keep, self._best),
                 cleanup_tmp_directories=True,
@@ -135,35 +147,44 @@ class Checkpoints:
     def restore(self, like: TrainState, step: int | None = None) -> Restored | None:
         """A checkpoint on the devices that `like` names, or `None` if there is none.
 
+        All processes restore the same one: what one of them cannot read, none of them uses.
+
         Args:
           like: a state of arrays, or of `jax.ShapeDtypeStruct`s with shardings; its frozen part is left as it is.
-          step: which one; by default the newest that can be read. A damaged one is reported, removed and passed over
-            for the one before it.
+          step: which one; by default the newest that can be read. One that cannot is reported, moved into the folder
+            "damaged" and passed over for the one before it.
 
         Raises:
           InputError: it belongs to another run, or there are checkpoints and none of them can be read.
         """
         steps = self.steps[::-1] if step is None else [step]
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _stored(like))
-        wanted = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract),
-            iterator=ocp.args.JsonRestore(),
-            passport=ocp.args.JsonRestore(),
-        )
         damaged = []
         for candidate in steps:
+            found, differences, problem = None, "", "see another process"
             try:
-                found = self._manager.restore(candidate, args=wanted)
-                passport = found["passport"]
+                # Compared before the state is read: that of another run may have other parts and shapes.
+                differences = self._differences(self._read(candidate, "passport"))
+                if not differences:
+                    state = ocp.StandardCheckpointHandler().restore(
+                        self._path / str(candidate) / "state", args=ocp.args.StandardRestore(abstract)
+                    )
+                    found = Restored(like._replace(**state), self._read(candidate, "iterator"))
             except Exception as error:  # Orbax raises whatever its storage layers raise
+                problem = _first_line(error)
+            if not on_every_process(found is not None or bool(differences)).all():
                 logging.warning("checkpoint %s/%d cannot be read; trying the one before: %s", self._folder, candidate,
-                                _first_line(error))  # fmt: skip
+                                problem)  # fmt: skip
                 damaged.append(candidate)
                 continue
-            self._check(passport, candidate)
-            for bad in damaged:  # training will come to this step again and save it anew
-                self._manager.delete(bad)
-            return Restored(like._replace(**found["state"]), found["iterator"])
+            if found is None:
+                raise InputError(
+                    f"it belongs to another run: {differences}",
+                    where=f"{self._folder}/{candidate}",
+                    fix="use the settings it was made with, or another folder",
+                )
+            self._set_aside(damaged)
+            return found
         if steps:
             raise InputError(
                 f"none of the checkpoints {steps} can be read",
@@ -185,34 +206,62 @@ class Checkpoints:
         """
         if step not in self.steps:
             raise InputError(f"there is no checkpoint {step}", where=self._folder, fix="run the training stage again")
-        wanted = {"trainable": like}
-        arguments = ocp.args.Composite(
-            state=ocp.args.PyTreeRestore(
-                item=wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
-            ),
-            passport=ocp.args.JsonRestore(),
+        wanted, where = {"trainable": like}, f"{self._folder}/{step}"
+        arguments = ocp.args.PyTreeRestore(
+            item=wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
         )
         try:
-            found = self._manager.restore(step, args=arguments)
+            passport = self._read(step, "passport")
+            found = ocp.PyTreeCheckpointHandler().restore(self._path / str(step) / "state", args=arguments)
         except Exception as error:  # Orbax raises whatever its storage layers raise
-            where, fix = f"{self._folder}/{step}", "run the training stage again"
+            fix = "run the training stage again"
             raise InputError(f"cannot be read: {_first_line(error)}", where=where, fix=fix) from error
         plain = json.loads(json.dumps(dict(belongs)))
-        differ = [name for name in plain if found["passport"].get(name) != plain[name]]
+        differ = [name for name in plain if passport.get(name) != plain[name]]
         if differ:
-            raise InputError(f"it belongs to another run: {', '.join(differ)} differ", where=f"{self._folder}/{step}",
+            raise InputError(f"it belongs to another run: {', '.join(differ)} differ", where=where,
                              fix="use the work directory it was made in")  # fmt: skip
-        return found["state"]["trainable"]
+        return found["trainable"]
 
-    def _check(self, passport: Mapping[str, Any], step: int) -> None:
+    def _read(self, step: int, part: str) -> dict[str, Any]:
+        """A JSON part of a checkpoint. Orbax's handlers, unlike its manager, do not wait for other processes."""
+        return ocp.JsonCheckpointHandler().restore(self._path / str(step) / part)
+
+    def _differences(self, passport: Mapping[str, Any]) -> str:
         names = sorted(passport.keys() | self._passport.keys())
         differ = [n for n in names if passport.get(n) != self._passport.get(n)]
-        if differ:
-            lines = "; ".join(f"{n}: {passport.get(n)!r} there, {self._passport.get(n)!r} here" for n in differ)
+        return "; ".join(f"{n}: {passport.get(n)!r} there, {self._passport.get(n)!r} here" for n in differ)
+
+    def _set_aside(self, steps: list[int]) -> None:
+        """Makes room for these steps, which training will come to again; what lies there may be readable one day."""
+        if not steps:
+            return
+        if jax.process_index() == 0:
+            for step in steps:
+                target = self._path / DAMAGED / str(step)
+                if target.exists():
+                    target.rmtree()
+                target.parent.mkdir(exist_ok=True)
+                (self._path / str(step)).rename(target)
+                logging.warning("moved to %s; delete it when you do not need it", target)
+        multihost_utils.sync_global_devices("damaged checkpoints set aside")
+        self._manager.reload()
+
+    def _check_shared(self) -> None:
+        """Process 0 leaves a mark that all must see: a save waits for every process's part, in one folder."""
+        mark = self._path / ".shared"
+        token = str(multihost_utils.broadcast_one_to_all(np.int32(secrets.randbelow(2**31))))
+        if jax.process_index() == 0:
+            mark.write_text(token)
+        multihost_utils.sync_global_devices("checkpoint folder marked")
+        seen = on_every_process(mark.exists() and mark.read_text() == token)
+        if jax.process_index() == 0:
+            mark.unlink()
+        if not seen.all():
             raise InputError(
-                f"it belongs to another run: {lines}",
-                where=f"{self._folder}/{step}",
-                fix="use the settings it was made with, or another folder",
+                f"process {', '.join(map(str, np.flatnonzero(~seen)))} does not see what process 0 writes there",
+                where=self._folder,
+                fix="keep checkpoints where all processes can write: --checkpoints=gs://BUCKET/RUN, or a shared disk",
             )
 
 

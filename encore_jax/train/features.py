@@ -29,6 +29,7 @@ def extract_features(
     cache: Path,
     track: Callable[[Iterable[TreeBatch], float], Iterable[TreeBatch]],
     sharding: jax.sharding.Sharding | None = None,
+    multiple: int = 1,
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Features ``[N, D]`` of N texts; rows of texts that are too long for the longest bucket are NaN.
 
@@ -42,6 +43,7 @@ def extract_features(
         the very same tokens, and undamaged.
       track: wraps the batches to show progress, given the total number of tokens.
       sharding: for parameters on a mesh: that of the features, which every process must hold whole.
+      multiple: for parameters on a mesh: over how many devices rows are split.
 
     Returns:
       The features, and counts: texts, dropped (too long), tokens (processed), useful (not padding), separate (what
@@ -52,7 +54,7 @@ def extract_features(
     """
     cache.mkdir(parents=True, exist_ok=True)
     trees = prompt_trees(texts, sequences, max(buckets))
-    batches = list(tree_batches(trees, buckets, tokens_per_batch))
+    batches = list(tree_batches(trees, buckets, tokens_per_batch, multiple))
     compute = feature_function(cfg, dtype, sharding)
     result = np.full((len(texts), cfg.width), np.nan, np.float32)
     for i, batch in enumerate(track(batches, float(sum(b.tokens.size for b in batches)))):

@@ -92,7 +92,7 @@ def _read(pending, report: Report, name: Callable[[list[int]], list[str]]) -> No
         texts = name(sorted(int(key) for key in keys.ravel() if key >= 0))
         raise InputError(
             f"the loss is {values['loss']}, the gradient's norm {values['gradient_norm']}",
-            where=f"step {number}, texts {', '.join(texts)}",
+            where=f"step {number + 1}, texts {', '.join(texts)}",
             fix="lower the learning rate, or look at these texts",
         )
     report(number, values)

@@ -8,43 +8,49 @@ from pathlib import Path
 
 import jax
 
+from encore_jax.data.atomic import atomic_path
+
 HELD_OUT = "held_out_"
 """Begins the names of what is measured on a state, and not on the batch of a step."""
 
 
 class MetricsLog:
-    """Appends to FOLDER/metrics.jsonl, on process 0 only; what a killed run wrote past its checkpoint is cut off.
+    """Appends to FOLDER/metrics.jsonl, on process 0 only.
 
-    A line is about a step, numbered from 0, or about the state after so many steps, which its checkpoint goes with.
+    A line is about a step, numbered from 0, or about the state after so many steps, which its checkpoint goes with. The
+    first step written tells where training went on: lines of that and of later steps, of states after it, and damaged
+    ones, which a killed run left, are removed then.
 
     Args:
       folder: made if missing.
-      first: number of the first step that will be written, and of the steps behind the state that it starts from; lines
-        of later steps and states, and damaged ones, are removed.
     """
 
-    def __init__(self, folder: Path, first: int = 0):
-        self._file = self._board = None
+    def __init__(self, folder: Path):
+        self._folder, self._file, self._board = folder, None, None
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes one step's metrics; those of a step come before those of the state after it."""
         if jax.process_index():
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "metrics.jsonl"
+        if self._file is None:
+            self._open(step)
+        self._file.write(json.dumps({"step": step} | dict(metrics)) + "\n")
+        if self._board:
+            for name, value in metrics.items():
+                self._board.add_scalar(name, value, step)
+
+    def _open(self, first: int) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / "metrics.jsonl"
         kept = [line for line in read_metrics(path) if line["step"] < first + _is_of_state(line)]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", buffering=1)
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
             return
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first)
-
-    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes one step's metrics."""
-        if self._file:
-            self._file.write(json.dumps({"step": step} | dict(metrics)) + "\n")
-        if self._board:
-            for name, value in metrics.items():
-                self._board.add_scalar(name, value, step)
+        self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=first)
 
     def close(self) -> None:
         """Closes the files."""

@@ -2,7 +2,7 @@
 
 Global shuffle by seed, anew each epoch; then rows are filled first-fit from a window of waiting trees, the one that
 has waited longest first, so a step's rows are nearly full and no tree is put off for long. The plan is a pure function
-of (sizes, settings, seed). Every process computes all of it, from the sizes alone, and lays out only its own rows.
+of (sizes, settings, seed). Every process computes all of it, lays out all rows and transfers those of its devices.
 """
 
 from __future__ import annotations

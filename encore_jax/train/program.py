@@ -22,12 +22,19 @@ from encore_jax.model import params as declared
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.lora import Lora, declare_lora, init_lora
-from encore_jax.parallel.mesh import BATCH, activate, platform_of, replicated
+from encore_jax.parallel.mesh import activate, batch_shards, platform_of, replicated
 from encore_jax.train.gradient import Totals, TrainBatch, batch_scores, batch_totals, step_function
 from encore_jax.train.optimizer import transformation
 from encore_jax.train.packing import Shape, step_shape
 from encore_jax.train.settings import TrainSettings
-from encore_jax.train.sharded import batch_shardings, param_shardings, place, state_shardings, with_shardings
+from encore_jax.train.sharded import (
+    batch_shardings,
+    check_divides,
+    param_shardings,
+    place,
+    state_shardings,
+    with_shardings,
+)
 from encore_jax.train.state import TrainState, init_heads, make_state
 
 
@@ -187,10 +194,10 @@ def make_program(
         whose products are quicker so; elsewhere a frozen one is kept in the compute type.
 
     Raises:
-      InputError: rows that do not divide over the devices, or settings that do not fit together.
+      InputError: rows or parameters that do not divide over the devices, or settings that do not fit together.
     """
     shape = step_shape(settings)
-    shards = mesh.shape[BATCH[0]] * mesh.shape[BATCH[1]]
+    shards = batch_shards(mesh)
     if shape.rows % shards:
         raise InputError(
             f"{shape.rows} rows of a micro-batch do not divide over {shards} devices",
@@ -205,4 +212,6 @@ def make_program(
     masters = settings.trainable == "all" or platform_of(mesh) == "cpu"
     param_dtype = jnp.float32 if masters else jnp.dtype(dtype)
     optimizer = transformation(settings, steps)
-    return Program(cfg, rules, settings, shape, mesh, backbone, lora, optimizer, param_dtype)
+    program = Program(cfg, rules, settings, shape, mesh, backbone, lora, optimizer, param_dtype)
+    check_divides(program.abstract_params, program.param_shardings)
+    return program

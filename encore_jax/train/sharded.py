@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from encore_jax.data.prefix_tree import TreeBatch
+from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.lora import Lora, declare_lora
 from encore_jax.model.params import logical_axes
@@ -25,6 +27,25 @@ def param_shardings(cfg: DecoderConfig, mesh: Mesh, lora: Lora | None = None) ->
     if lora:
         logical["lora"] = {name: PartitionSpec(*p.axes) for name, p in declare_lora(cfg, lora).items()}
     return jax.tree.map(lambda axes: sharding(mesh, axes), logical, is_leaf=lambda x: isinstance(x, PartitionSpec))
+
+
+def check_divides(abstract: Any, shardings: Any) -> None:
+    """Makes sure that the devices divide every parameter.
+
+    Raises:
+      InputError: naming the first one that they do not, its axis and the mesh axes.
+    """
+    for (path, x), where in zip(jax.tree.leaves_with_path(abstract), jax.tree.leaves(shardings), strict=True):
+        for axis, names in enumerate(where.spec):
+            names = (names,) if isinstance(names, str) else names or ()
+            devices = math.prod(where.mesh.shape[name] for name in names)
+            if x.shape[axis] % devices:
+                raise InputError(
+                    f"axis {axis} of parameter {jax.tree_util.keystr(path, simple=True, separator='/')}, of size "
+                    f"{x.shape[axis]}, does not divide over {devices} devices of {', '.join(names)}",
+                    where="mesh",
+                    fix=f"use fewer devices on axis {names[-1]}, and more on another one",
+                )
 
 
 def state_shardings(

@@ -150,7 +150,7 @@ def train_by_gradient(
     where = checkpoint_folder(config, folder, name)
     started, logged = time.monotonic(), []
     with Checkpoints(where, passport, settings.keep, settings.keep_best if task.watched else "") as checkpoints:
-        log = MetricsLog(folder / name, first=max(checkpoints.steps, default=0))
+        log = MetricsLog(folder / name)
         pace = Pace(steps, "training")
 
         def report(step: int, metrics: Mapping[str, float]) -> None:
@@ -257,10 +257,11 @@ def _readable(metrics: Mapping[str, float]) -> str:
 
 
 def _identity(config: ExperimentConfig) -> dict[str, Any]:
-    """The settings that a run's result depends on: not where it is kept, nor how often it is saved."""
+    """The settings that a run's result depends on, up to rounding: not where it is kept, how often it is saved, nor how
+    it is laid out on devices."""
     plain = to_dict(config)
     kept_where = ("checkpoints", "save_every", "keep", "keep_best", "watch", "use")
     elsewhere = ("folds", "alphas", "method", "penalties", "arms", "rs", "sizes", "seeds")  # of other methods, or runs
-    irrelevant = kept_where + elsewhere
+    irrelevant = (*kept_where, *elsewhere, "remat", "attention")
     kept = {name: value for name, value in plain["train"].items() if name not in irrelevant}
     return kept | {"seed": plain["seed"], "dtype": plain["model"]["dtype"]}

@@ -17,7 +17,7 @@ from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.passport import PASSPORT, Passport, model_digest, read_passport
 from encore_jax.interop.sequences import prompt_trees, token_sequences
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
-from encore_jax.parallel.mesh import activate, replicated
+from encore_jax.parallel.mesh import activate, batch_shards, replicated
 from encore_jax.train.batches import Targets
 from encore_jax.train.features import extract_features
 from experiments.config import ExperimentConfig, ModelConfig
@@ -71,7 +71,7 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
     trained_on = texts.rated[rows]
     held_out = np.flatnonzero(short[texts.rated] & texts.test[texts.rated])
 
-    def features_of(cfg, params, cache: str, sharding=None):
+    def features_of(cfg, params, cache: str, **layout):
         return extract_features(
             cfg,
             params,
@@ -82,7 +82,7 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
             tokens_per_batch=config.model.tokens_per_batch,
             cache=folder / "batches" / cache,
             track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
-            sharding=sharding,
+            **layout,
         )
 
     def by_ridge(name: str, target, mask) -> tuple[Heads, np.ndarray, dict]:
@@ -100,8 +100,9 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
         trained = train_by_gradient(config, path, task, passport.to_dict() | {"ratings": name}, folder, name)
         program = trained.program
         with activate(program.mesh):
-            where = f"trained-{name}-{trained.summary['used_step']}"
-            features, counts = features_of(program.cfg, trained.backbone, where, replicated(program.mesh))
+            cache = f"trained-{name}-{trained.summary['used_step']}"
+            layout = dict(sharding=replicated(program.mesh), multiple=batch_shards(program.mesh))
+            features, counts = features_of(program.cfg, trained.backbone, cache, **layout)
         return without_held_out(*trained.heads), features, counts | {f"training_{name}": trained.summary}
 
     counts: dict = {}

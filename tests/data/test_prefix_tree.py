@@ -64,6 +64,13 @@ def test_every_sequence_is_read_back_from_the_packed_rows(prompts, tokens_per_ba
         np.testing.assert_array_equal(found[key], sequence)
 
 
+def test_rows_may_be_a_multiple_of_the_devices():
+    trees = trees_of([[list(range(5)), list(range(6))]] * 7)
+    for multiple, rows in ((1, 2), (2, 2), (3, 3), (8, 8)):
+        shapes = {batch.tokens.shape for batch in tree_batches(trees, (16,), 32, multiple)}
+        assert shapes == {(rows, 16)}
+
+
 @settings(max_examples=60, deadline=None)
 @given(prompts, st.integers(1, 120))
 def test_shapes_are_static_and_rows_hold_whole_trees(prompts, tokens_per_batch):

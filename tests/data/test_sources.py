@@ -71,6 +71,29 @@ def test_what_the_cache_lacks_without_network(hub_cache, uri, offline):
     assert caught.value.where == uri and "hf download" in caught.value.fix
 
 
+def test_of_a_model_only_what_is_read_is_fetched(monkeypatch, tmp_path):
+    """Repositories of models hold copies of the weights in other formats, as large as the weights."""
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    asked = {}
+
+    def snapshot(repo_id, repo_type, **options):
+        asked[repo_type] = options
+        return tmp_path
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    locate("hf://org/name")
+    read = ["config.json", "model-00001-of-00002.safetensors", "model.safetensors.index.json", "tokenizer.json",
+            "tokenizer.model", "chat_template.jinja", "adapter_model.safetensors"]  # fmt: skip
+    unread = ["original/consolidated.00.pth", "original/params.json", "consolidated.safetensors", "pytorch_model.bin",
+              "model.onnx", "tf_model.h5", "flax_model.msgpack"]  # fmt: skip
+    ignored = asked["model"]["ignore_patterns"]
+    assert list(filter_repo_objects([*read, *unread], ignore_patterns=ignored)) == read
+    locate("hf://datasets/org/name")
+    assert asked["dataset"]["ignore_patterns"] is None
+
+
 def test_hub_errors_become_advice(monkeypatch):
     import huggingface_hub
     from huggingface_hub import errors

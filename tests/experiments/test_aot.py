@@ -79,8 +79,22 @@ def test_a_mesh_that_does_not_divide_a_slice_is_said_not_compiled():
     config.data.path = config.data.ratings_path = "unused"
     config.mesh.tensor = 8
     rows = list(aot.search(validated(config), standard_slices("v5e")[:2], compiler(1.0, tried)))
-    assert not tried and all("does not divide" in row["why_not"] for row in rows)
+    assert not tried and all(row["why_not"].startswith("mesh: ") for row in rows)
     assert aot.smallest_fit(rows) is None
+
+
+@pytest.mark.aot
+def test_slices_on_which_a_mesh_does_not_divide_the_model_are_told_like_all_others():
+    """Eight key-value heads do not go over 16 chips."""
+    libtpu_or_skip()
+    config, tried = encore_llama31_8b.get_config(), []
+    config.data.path = config.data.ratings_path = "unused"
+    config.mesh.tensor = 16
+    rows = list(aot.search(validated(config), standard_slices("v5e"), compiler(1.0, tried)))
+    assert not tried and len(rows) == len(standard_slices("v5e"))
+    assert "kv_heads" not in rows[0]["why_not"] and "does not fit 1 devices" in rows[0]["why_not"]
+    assert "layers/k, of size 8, does not divide over 16 devices of tensor" in rows[-1]["why_not"]
+    assert len(aot.search_table(rows).splitlines()) == len(rows) + 1
 
 
 @pytest.mark.aot

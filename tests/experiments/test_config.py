@@ -95,6 +95,23 @@ def test_values_that_make_no_sense_are_refused_by_field(where, value):
         assert repr(value) in str(caught.value) and "use one of" in caught.value.fix
 
 
+@pytest.mark.parametrize(
+    ("train", "field"),
+    [
+        ({"use": "best", "keep_best": ""}, "keep_best"),
+        ({"use": "best", "watch": 0}, "watch"),
+        ({"keep_best": "accuracy"}, "keep_best"),
+    ],
+    ids=str,
+)
+def test_a_best_checkpoint_needs_a_metric_that_will_be_measured(train, field):
+    config = ExperimentConfig()
+    for name, value in train.items():
+        changed(f"train.{name}", value, config)
+    with pytest.raises(InputError, match=rf"config\.train\.{field}: "):
+        validated(config)
+
+
 @pytest.mark.parametrize("source", ["files", "tfds"])
 def test_files_must_be_named(source):
     with pytest.raises(InputError, match=r"data\.path: .*--config\.data\.path=FILE"):

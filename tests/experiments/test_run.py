@@ -40,6 +40,7 @@ def commands(tmp_path_factory):
         "no such file": [f"--config.data.path={folder}/missing.jsonl"],
         "no such field": ["--config.compose.taw=1"],
         "stray word": ["quickly"],
+        "no pod": ["--multihost=auto"],
         "as, without a benchmark": ["--as=hf"],
         "as nobody": [f"--config={BENCHMARK}", "--config.model=m", "--config.data=d", "--as=nobody"],
     }
@@ -120,6 +121,26 @@ def test_the_stages_are_those_of_the_design():
         "audit",
         "report",
     )
+
+
+def test_compiling_for_a_slice_looks_for_no_chips_however_the_flag_is_written():
+    code = "import os, sys; sys.argv = ['run', {}]; import experiments.run; print(os.environ['JAX_PLATFORMS'])"
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
+    for written in ("'--aot=v5e:2x2'", "'-aot', 'fit:v5e'"):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(written)],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.strip() == "cpu", done.stderr
+
+
+def test_several_processes_are_not_found_where_there_are_none(commands):
+    process, _, stderr, workdir = commands["no pod"]
+    assert process.returncode == 1 and "error: multihost: this machine knows of no other processes" in stderr
+    assert "Traceback" not in stderr and not workdir.exists()
 
 
 def test_as_is_the_peer_of_a_benchmark_and_of_nothing_else(commands):

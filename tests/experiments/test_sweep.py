@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from encore_jax.errors import InputError
 from experiments import grid, sweep_table
 from experiments.config import ExperimentConfig
-from experiments.configs import quickstart
+from experiments.configs import quickstart, theory
 from experiments.sweep import plan, sweep
 from experiments.sweep_runs import check_launch, command_of, launched, locked
 from tests.experiments import tiny_run
@@ -193,6 +193,11 @@ def test_values_are_refused_before_anything_runs(fixed, axes, said):
 def test_each_cell_may_have_checkpoints_of_its_own():
     cells = plan(QUICKSTART, quickstart.get_config(), {"train.checkpoints": "gs://b/{cell}"}, {"seed": ("1", "2")})
     assert "--config.train.checkpoints=gs://b/seed=2" in cells[1].arguments
+
+
+def test_a_config_that_trains_nothing_can_be_swept():
+    cells = plan("theory.py", theory.get_config(), {}, grid.parse_grid("seed=0,1"))
+    assert [dict(cell.overrides) for cell in cells] == [{"seed": "0"}, {"seed": "1"}]
 
 
 def test_cells_run_one_after_another_and_make_a_table(stubs, capsys):

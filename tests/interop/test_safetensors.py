@@ -57,7 +57,7 @@ def test_a_classification_head_comes_back_as_rule_kernel(tmp_path):
     assert extras.score.dtype == jnp.float32 and extras.lm_head is None
 
 
-def test_sharded_loading_reads_only_what_each_device_holds(tmp_path):
+def test_sharded_loading_gives_each_device_its_part(tmp_path):
     folder = tiny.save(tmp_path, "llama31")
     cfg, expected, _ = load_backbone(folder)
     mesh = jax.make_mesh((4, 2), ("fsdp", "tensor"), axis_types=(jax.sharding.AxisType.Auto,) * 2)

@@ -48,6 +48,21 @@ def test_the_config_must_be_given_and_be_in_the_checkout(cloud, script):
     assert "no file experiments/configs/other.py in the checkout" in line
 
 
+@pytest.mark.parametrize("script", ["run", "train_with_resume"])
+def test_data_that_would_not_go_to_the_workers_is_refused_before_a_slice_is_paid_for(cloud, script):
+    (cloud.checkout / "runs").mkdir()
+    for name in ("runs/pairs.jsonl", "my pairs.jsonl"):
+        (cloud.checkout / name).touch()
+    for flag, path in (("data.path", "runs/pairs.jsonl"), ("data.ratings_path", "missing.jsonl")):
+        line = refusal(cloud, script, f"--config={CONFIG}", f"--config.{flag}={path}", **ALL)
+        assert f"--config.{flag}: {path} does not go to the workers" in line
+    for path in ("my pairs.jsonl", "/mnt/disk/pairs.jsonl", "hf://datasets/org/name/pairs.jsonl"):
+        flags = [f"--config={CONFIG}", f"--config.data.path={path}", "--config.train.save_every", "5"]
+        done = cloud.run(f"{script}.sh", "--dry-run", *flags, "--config.train.b2=0.99", **ALL)
+        assert done.returncode == 0, done.stderr
+        assert "--config.train.save_every=5" in done.stdout and "--config.train.b2=0.99" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -74,7 +74,8 @@ def send_all(worker, signal):
 def test_when_the_machine_goes_away_the_program_saves_first(worker):
     worker("start", "a", "-")
     until((worker.home / "arguments").exists)
-    send_all(worker, "TERM")  # as at a shutdown
+    send_all(worker, "TERM")  # as at a shutdown, which sends both to a session
+    send_all(worker, "HUP")
     until(lambda: "running" not in worker("status", "a"))
     assert " exit 75 " in worker("status", "a")
     assert "saved" in (worker.home / "encore_runs" / "a" / "run.log").read_text()

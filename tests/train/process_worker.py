@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.parallel.processes import join
@@ -39,6 +40,21 @@ def main(folder: Path, slow: bool) -> None:
     np.savez(folder / f"final-{jax.process_index()}.npz", **named)
 
 
+def cannot_read(step: str) -> None:
+    """From here on this process's storage fails when it reads the state of a checkpoint."""
+    restore = ocp.StandardCheckpointHandler.restore
+
+    def failing(self, directory, *arguments, **options):
+        if directory.parent.name == step:
+            raise OSError("the disk does not answer")
+        return restore(self, directory, *arguments, **options)
+
+    ocp.StandardCheckpointHandler.restore = failing
+
+
 if __name__ == "__main__":
+    for option in sys.argv[3:]:
+        if option.startswith("--unreadable="):
+            cannot_read(option.split("=")[1])
     join(sys.argv[2])
     main(Path(sys.argv[1]), "--slow" in sys.argv)

@@ -1,26 +1,32 @@
 """Loss and step: right loss, right gradient, however trees are packed and a step is cut into micro-batches."""
 
 import functools
+import re
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from hypothesis import strategies as st
 
-from encore_jax.data.prefix_tree import make_trees
+from encore_jax.data.prefix_tree import lay_out, make_trees
 from encore_jax.errors import InputError
 from encore_jax.model.decoder import Backbone
-from encore_jax.train.batches import held_out_batches
+from encore_jax.parallel.mesh import MeshSettings, make_mesh
+from encore_jax.train.batches import Targets, held_out_batches
 from encore_jax.train.gradient import batch_scores, batch_totals, step_function
-from encore_jax.train.optimizer import transformation
+from encore_jax.train.optimizer import schedule, transformation
 from encore_jax.train.packing import Shape, step_shape
+from encore_jax.train.program import make_program
 from encore_jax.train.settings import LossSettings, OptimizerSettings
 from encore_jax.train.state import make_state
 from tests.train.tiny_training import (
     CFG,
     LENGTH,
     PROMPTS,
+    RULES,
     UNIFORM,
     assert_close,
     batches,
@@ -30,6 +36,7 @@ from tests.train.tiny_training import (
     settings,
     start,
     targets,
+    tokens,
     trees,
 )
 
@@ -89,6 +96,49 @@ def test_gradient_of_packed_batch_equals_sum_over_sequences_run_alone():
     assert_close(gradient_of(params(), batch), summed)
 
 
+GROUPS = st.lists(
+    st.tuples(st.integers(0, 8), st.lists(st.integers(1, 6), min_size=1, max_size=3)), min_size=1, max_size=4
+)
+scores_and_gradient = jax.jit(
+    lambda p, batch: (
+        batch_scores(Backbone(CFG), p, batch.trees),
+        jax.grad(lambda p: totals_of(p, batch, UNIFORM).loss.total)(p),
+    )
+)
+
+
+@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.given(GROUPS, st.randoms(use_true_random=False))
+def test_any_trees_in_any_rows_and_order_give_the_scores_and_gradients_of_sequences_alone(groups, random):
+    """Prefixes may be empty, trees have one to three branches; rows are shared, empty, or in another order."""
+    rng = np.random.default_rng(random.randrange(2**32))
+    packed, alone, key = [], [], 0
+    for prefix, branches in groups:
+        start = tokens(rng, prefix)
+        texts = [np.array(start + tokens(rng, size)) for size in branches]
+        keys = range(key, key := key + len(texts))
+        packed += make_trees(texts, keys, LENGTH)
+        alone += [tree for text, own in zip(texts, keys, strict=True) for tree in make_trees([text], [own], LENGTH)]
+    known = Targets(rng.random((key, RULES)).astype(np.float32), rng.random((key, RULES)) < 0.8)
+    random.shuffle(packed)
+    rows, room = [[] for _ in range(4)], [LENGTH] * 4
+    for tree in packed:
+        row = random.choice([row for row in range(4) if room[row] >= len(tree)])
+        rows[row].append(tree)
+        room[row] -= len(tree)
+    separate = [[tree] for tree in alone] + [[]] * (12 - len(alone))
+    found = {}
+    for name, laid in (("packed", lay_out(rows, LENGTH, 4, 12)), ("alone", lay_out(separate, LENGTH, 12, 12))):
+        scores, gradient = scores_and_gradient(params(), known.batch(laid))
+        found[name] = {int(k): s for k, s in zip(laid.key, np.asarray(scores), strict=True) if k >= 0}, gradient
+    (scores, gradient), (expected, expected_gradient) = found["packed"], found["alone"]
+    assert sorted(scores) == sorted(expected) == list(range(key))
+    for own, value in expected.items():
+        np.testing.assert_allclose(scores[own], value, rtol=1e-5, atol=1e-5)
+    largest = max(float(abs(x).max()) for x in jax.tree.leaves(expected_gradient))
+    assert_close(gradient, expected_gradient, atol=1e-5 * largest)
+
+
 @pytest.mark.parametrize("loss", ["regression", "bradley_terry"])
 def test_micro_batches_change_nothing_but_rounding(loss):
     """The same four rows as one micro-batch, and as four of unequal content (and unequal counts)."""
@@ -146,6 +196,49 @@ def test_optimizer_warms_up_decays_and_spares_vectors_from_weight_decay():
         sizes.append(float(-updates["kernel"][0, 0]))
     assert sizes[0] == 0 and max(sizes) == pytest.approx(sizes[5]) == pytest.approx(0.1)
     assert sizes[1] < sizes[3] and sizes[9] < sizes[7]
+
+
+def test_updates_are_adamw_on_the_gradient_clipped_by_its_global_norm():
+    """Against the textbook, in NumPy."""
+    chosen = OptimizerSettings(lr=0.1, warmup=0.25, weight_decay=0.3, clip=1.5, b1=0.8, b2=0.9)
+    rng = np.random.default_rng(0)
+    params = {"bias": rng.standard_normal(2), "kernel": rng.standard_normal((3, 2))}
+    mean, square = (jax.tree.map(np.zeros_like, params) for _ in range(2))
+    optimizer, rate = transformation(chosen, 8), schedule(chosen, 8)
+    state, clipped = optimizer.init(jax.tree.map(jnp.float32, params)), []
+    for t in range(8):
+        size = 10.0 ** (t % 3 - 1)  # below the limit, near it, above it
+        gradient = jax.tree.map(lambda p, size=size: size * rng.standard_normal(p.shape), params)
+        with jax.numpy_dtype_promotion("standard"):
+            arguments = (jax.tree.map(jnp.float32, gradient), state, jax.tree.map(jnp.float32, params))
+            updates, state = optimizer.update(*arguments)
+        norm = np.sqrt(sum((g**2).sum() for g in gradient.values()))
+        clipped.append(norm > chosen.clip)
+        for name, g in gradient.items():
+            g = g * min(1, chosen.clip / norm)
+            mean[name] = chosen.b1 * mean[name] + (1 - chosen.b1) * g
+            square[name] = chosen.b2 * square[name] + (1 - chosen.b2) * g**2
+            step = mean[name] / (1 - chosen.b1 ** (t + 1)) / (np.sqrt(square[name] / (1 - chosen.b2 ** (t + 1))) + 1e-8)
+            decay = chosen.weight_decay * params[name] if name == "kernel" else 0
+            expected = -float(rate(t)) * (step + decay)
+            np.testing.assert_allclose(updates[name], expected, rtol=1e-4, atol=1e-6, err_msg=f"{name}, step {t}")
+            params[name] = params[name] + expected
+    assert any(clipped) and not all(clipped)
+
+
+def test_weights_are_masters_in_fp32_under_bfloat16_computation():
+    """Steps too small for bfloat16 are not lost: norm scales near 1 move by less than its resolution, 2**-8."""
+    config = settings(lr=1e-4, warmup=0.0, weight_decay=0.0)
+    made = make_program(CFG, RULES, config, make_mesh(MeshSettings(), jax.devices()[:1]), steps=100, dtype=jnp.bfloat16)
+    state = start(made)
+    assert {x.dtype for x in jax.tree.leaves((state.params, state.optimizer)) if x.ndim} == {jnp.dtype("float32")}
+    for batch in batches(config, epochs=2):
+        state, _ = made.step(state, made.place(batch), UNIFORM)
+    moved = np.abs(np.asarray(state.params["backbone"]["final_norm"]) - 1)
+    assert moved.min() > 0 and moved.max() < 2**-8
+    trees = jax.tree.map(lambda x: x[0], batch.trees)
+    text = str(jax.make_jaxpr(functools.partial(batch_scores, made.backbone))(state.params, trees))
+    assert len(re.findall(r":bf16\[[\d,]+\] = custom_vjp_call", text)) >= 7  # projections q, k, v, o, gate, up, down
 
 
 def test_first_moment_may_be_half_precision_and_training_hardly_notices():

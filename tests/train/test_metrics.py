@@ -18,14 +18,17 @@ def test_resuming_keeps_what_is_known_of_the_checkpoint_and_nothing_later(tmp_pa
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')
     written = read_metrics(tmp_path / "metrics.jsonl")
-    MetricsLog(tmp_path, first=3).close()
-    assert read_metrics(tmp_path / "metrics.jsonl") == written[:4]
-    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == written[:4]
+    again = MetricsLog(tmp_path)
+    again(3, {"loss": 0.25})
+    again.close()
+    expected = [*written[:4], {"step": 3, "loss": 0.25}]
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == expected
 
 
-def test_from_nothing_nothing_is_kept(tmp_path):
-    log = MetricsLog(tmp_path)
-    log(0, {"loss": 1.0})
-    log.close()
-    MetricsLog(tmp_path, first=0).close()
-    assert read_metrics(tmp_path / "metrics.jsonl") == []
+def test_from_nothing_nothing_is_kept_and_where_no_step_is_left_everything_is(tmp_path):
+    for loss in (1.0, 2.0):
+        log = MetricsLog(tmp_path)
+        log(0, {"loss": loss})
+        log.close()
+    MetricsLog(tmp_path).close()
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 0, "loss": 2.0}]

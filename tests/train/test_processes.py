@@ -1,6 +1,7 @@
 """Two real processes train as one does, share their checkpoints, and stop together when one is told to."""
 
 import json
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -30,15 +31,54 @@ def one_process(tmp_path_factory):
     return final(folder)
 
 
-def test_two_processes_equal_one(one_process, tmp_path):
-    finish(run(tmp_path, 2))
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    finish(run(folder, 2))
+    return folder
+
+
+def assert_is(folder, expected):
+    """Both processes ended with these parameters, and every step was written once."""
     for index in range(2):
-        found = final(tmp_path, index)
-        assert found.keys() == one_process.keys() and len(found) > 5
-        for name, value in one_process.items():
+        found = final(folder, index)
+        assert found.keys() == expected.keys() and len(found) > 5
+        for name, value in expected.items():
             np.testing.assert_array_equal(found[name], value, err_msg=name)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(len(lines)))  # written by one process only
+
+
+def test_two_processes_equal_one(one_process, two_processes):
+    assert_is(two_processes, one_process)
+
+
+def test_what_one_process_cannot_read_none_of_them_uses(one_process, two_processes, tmp_path):
+    """Process 0 can read the newest checkpoint; were it to go on from there, the two would wait for each other."""
+    shutil.copytree(two_processes, tmp_path, dirs_exist_ok=True)
+    checkpoints = tmp_path / "checkpoints"
+    older, newest = sorted(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit())
+    for path in tmp_path.glob("final-*.npz"):
+        path.unlink()
+
+    def command(where):
+        return [str(WORKER), str(tmp_path), where, *([f"--unreadable={newest}"] if where.endswith(",1") else [])]
+
+    first, second = finish(launch(2, 4, command))
+    assert f"checkpoints/{newest} cannot be read; trying the one before: see another process" in first
+    assert f"checkpoints/{newest} cannot be read; trying the one before: the disk does not answer" in second
+    assert_is(tmp_path, one_process)
+    assert [p.name for p in (checkpoints / "damaged").iterdir()] == [str(newest)]
+    assert sorted(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()) == [older, newest]  # made anew
+
+
+def test_a_folder_that_is_not_shared_is_refused_before_anything_is_trained(tmp_path):
+    def command(where):
+        return [str(WORKER), str(tmp_path / where[-1]), where]
+
+    for said in finish(launch(2, 4, command), code=1):
+        assert "process 1 does not see what process 0 writes there" in said
+    assert not list(tmp_path.rglob("metrics.jsonl"))
 
 
 @pytest.mark.slow

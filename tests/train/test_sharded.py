@@ -60,6 +60,11 @@ def test_rows_lie_on_their_own_devices():
     np.testing.assert_array_equal(placed.trees.tokens, next(iter(batches(made.settings))).trees.tokens)
 
 
+def test_parameters_that_do_not_divide_over_the_devices_are_refused_by_name():
+    with pytest.raises(InputError, match=r"layers/k, of size 2, does not divide over 4 devices of tensor"):
+        program(settings(rows=8), MeshSettings(tensor=4), 8)
+
+
 def test_rows_that_do_not_divide_over_the_devices_are_refused():
     with pytest.raises(InputError, match="multiple of 8"):
         program(settings(rows=12), MeshSettings(), 8)
