@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from absl import logging
 
 from encore_jax.data import locate
 from encore_jax.errors import InputError
-from encore_jax.parallel.processes import on_every_process, same_everywhere
+from encore_jax.parallel.processes import all_same_everywhere, on_every_process
 from experiments.config import RunConfig, to_dict
 from experiments.manifest import run_stage
 from experiments.progress import clock
@@ -35,7 +36,8 @@ class Chain:
     def __init__(self, config: RunConfig, workdir: Path):
         self.config, self.manifests = config, {}
         self._plain = to_dict(config)
-        self._plain.get("train", {}).pop("checkpoints", None)  # where they are kept changes no result
+        for name in ("checkpoints", "remat", "attention"):  # where they are kept, and how a step is laid out on devices
+            self._plain.get("train", {}).pop(name, None)  # change no result, but for rounding
         self.at = {stage: workdir / stage for stage in self.STAGES}
 
     def plan(self) -> Plan:
@@ -84,11 +86,15 @@ def run_chain(chain: Chain, *, rerun: str | None = None, until: str | None = Non
         if wanted not in chain.STAGES:
             fix = f"use one of {', '.join(chain.STAGES)}"
             raise InputError(f"there is no stage {wanted!r} here", where="run", fix=fix)
+    if together:
+        command = {"config": chain.everything()["config"], "rerun": rerun, "until": until}
+        all_same_everywhere("the command", command, "start the same command on every host")
     plan = chain.plan()
     for stage in chain.STAGES:
         inputs, body = plan[stage]
-        options = {"together": functools.partial(_complete_everywhere, chain.STAGES, stage)} if together else {}
-        chain.manifests[stage], ran = run_stage(chain.at[stage], inputs(), body, again=stage == rerun, **options)
+        found = _inputs_everywhere(chain, stage, inputs) if together else inputs()
+        options = {"everywhere": lambda complete: bool(on_every_process(complete).all())} if together else {}
+        chain.manifests[stage], ran = run_stage(chain.at[stage], found, body, again=stage == rerun, **options)
         logging.info("%s: %s (%s)", stage, "done" if ran else "up to date", clock(chain.manifests[stage]["seconds"]))
         if stage == chain.STAGES[-1] and not ran:
             chain.show()
@@ -96,9 +102,18 @@ def run_chain(chain: Chain, *, rerun: str | None = None, until: str | None = Non
             return
 
 
-def _complete_everywhere(stages: tuple[str, ...], stage: str, inputs: dict, complete: bool) -> bool:
-    """Settings, data and models are compared; what earlier stages wrote holds times, and metrics on process 0 only."""
-    same_everywhere(f"what stage {stage} depends on", ", ".join(sorted(inputs)))
-    for name in sorted(inputs.keys() - set(stages)):
-        same_everywhere(f"{name}, which stage {stage} depends on", json.dumps(inputs[name], sort_keys=True))
-    return bool(on_every_process(complete).all())
+def _inputs_everywhere(chain: Chain, stage: str, inputs: Callable[[], dict]) -> dict:
+    """What a stage depends on, which must be the same on all processes.
+
+    What earlier stages wrote is not compared: it holds times, and metrics on process 0 only.
+    """
+    what, fix = f"what stage {stage} depends on", "give every host the same files"
+    try:
+        found = json.loads(json.dumps(inputs(), default=list))
+    except InputError:
+        with contextlib.suppress(InputError):  # the others are told; here the cause says more
+            all_same_everywhere(what, None, fix)
+        raise
+    earlier = chain.STAGES[: chain.STAGES.index(stage)]
+    all_same_everywhere(what, {name: value for name, value in found.items() if name not in earlier}, fix)
+    return found

@@ -41,17 +41,13 @@ def versions() -> dict[str, str]:
     }
 
 
-Together = Callable[[dict, bool], bool]
-"""Told a stage's inputs and whether it is complete here: whether it is so on every process that runs it."""
-
-
 def run_stage(
     folder: Path,
     inputs: Mapping[str, object],
     body: Callable[[Path], None],
     *,
     again: bool = False,
-    together: Together = lambda inputs, complete: complete,
+    everywhere: Callable[[bool], bool] = bool,
 ) -> tuple[dict, bool]:
     """Runs `body(folder)` unless the folder's manifest says that it ran to its end on the same inputs.
 
@@ -61,7 +57,8 @@ def run_stage(
       inputs: JSON values that determine the outputs: settings, and hashes of the files read.
       body: writes its outputs into the folder.
       again: run even if complete, from nothing.
-      together: for a stage that several processes run: they skip it only together, since it waits for all of them.
+      everywhere: for a stage that several processes run: told whether it is complete here, whether it is so on all of
+        them. They skip it only together, since it waits for all of them.
 
     Returns:
       The manifest, and whether the stage ran.
@@ -69,7 +66,7 @@ def run_stage(
     inputs = json.loads(json.dumps(dict(inputs) | {"encore_jax": encore_jax.__version__}, default=list))
     manifest = _read(folder / MANIFEST)
     complete = bool(manifest) and manifest.get("inputs") == inputs and not again and _intact(folder, manifest)
-    if together(inputs, complete):
+    if everywhere(complete):
         return manifest, False
     begun = folder / "inputs.json"
     if folder.exists() and (again or _read(begun) != inputs):

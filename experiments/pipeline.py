@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import jax
+from etils import epath
 
+from encore_jax.errors import InputError
 from experiments.ablation_config import AblateConfig
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.chain import Chain, run_chain
@@ -22,6 +24,9 @@ from experiments.judging_together import Role, judging_together
 from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.rating_config import RatingConfig
 from experiments.theory_config import TheoryConfig
+
+TRAINING = ("train", "adapter")
+"""Stages that keep checkpoints."""
 
 
 def chain_of(config: RunConfig, workdir: Path) -> Chain:
@@ -53,9 +58,21 @@ def run_experiment(config: RunConfig, workdir: Path, *, rerun: str | None = None
       until: the last stage wanted; all of them if left out.
 
     Raises:
-      InputError: this experiment has no such stage.
+      InputError: this experiment has no such stage, or training would not begin from nothing.
     """
+    _check_rerun(config, rerun)
     with judging_together(config) as role:
         if role is not Role.FOLLOWER:
             together = role is Role.ALIKE and jax.process_count() > 1
             run_chain(chain_of(config, workdir), rerun=rerun, until=until, together=together)
+
+
+def _check_rerun(config: RunConfig, rerun: str | None) -> None:
+    """A stage that runs again begins from nothing; checkpoints outside its folder would be resumed from."""
+    kept = getattr(getattr(config, "train", None), "checkpoints", "")
+    if kept and rerun in TRAINING and epath.Path(kept).exists() and any(epath.Path(kept).iterdir()):
+        raise InputError(
+            f"stage {rerun} would go on from the checkpoints in {kept}",
+            where="--rerun",
+            fix="remove them, or name another place by --config.train.checkpoints",
+        )

@@ -112,7 +112,7 @@ class AdapterTrainConfig(TrainConfig):
         one_of(f"{where}.orders", self.orders, ("random", "both"))
         one_of(f"{where}.keep_best", self.keep_best, ("", "loss", "recall"))
         one_of(f"{where}.use", self.use, ("last", "best"))
-        named = bool(self.keep_best) or self.use == "last"
+        named = bool(self.keep_best) or self.use == "last" or self.method == "heads"
         require(f"{where}.keep_best", named, f"names a metric where {where}.use is best")
         watched = self.watch > 0 or self.use == "last" or self.method == "heads"
         require(f"{where}.watch", watched, f"is positive where {where}.use is best")

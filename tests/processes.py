@@ -16,15 +16,17 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def launch(processes: int, devices: int, command) -> list[subprocess.Popen]:
+def launch(processes: int, devices: int, command, environment=None) -> list[subprocess.Popen]:
     """Starts them, with so many devices in all.
 
     Args:
       command: a process's arguments for Python, from where it joins ("" for a process alone).
+      environment: of some processes, by their numbers, what is different there.
     """
     port, started = free_port(), []
     for index in range(processes):
         env = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices // processes), "PYTHONPATH": str(REPOSITORY)}
+        env |= (environment or {}).get(index, {})
         where = f"127.0.0.1:{port},{processes},{index}" if processes > 1 else ""
         pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         started.append(subprocess.Popen([sys.executable, *command(where)], env=env, cwd=REPOSITORY, **pipes))
@@ -33,9 +35,13 @@ def launch(processes: int, devices: int, command) -> list[subprocess.Popen]:
 
 def finish(started: list[subprocess.Popen], code: int = 0) -> list[str]:
     """Waits for all of them; what they said."""
-    said = []
-    for process in started:
-        output, _ = process.communicate(timeout=240)
+    try:
+        said = [process.communicate(timeout=240)[0] for process in started]
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+    for process, output in zip(started, said, strict=True):
         assert process.returncode == code, output[-4000:]
-        said.append(output)
     return said

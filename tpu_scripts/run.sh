@@ -5,7 +5,7 @@
 #     --config=experiments/configs/encore_llama31_8b.py --config.train.lr=2e-6
 #
 # --config, --config.FIELD and everything after -- go to the run, which also gets --multihost=auto, a work directory
-# (~/encore_runs/RUN/work, of worker 0), and --checkpoints=gs://BUCKET/RUN if there is a bucket.
+# (~/encore_runs/RUN/work, of worker 0), and --checkpoints=gs://BUCKET/RUN/checkpoints if there is a bucket.
 # The exit code is the run's: 0, 75 if it was preempted (or the slice is gone), or what made it fail. If this script is
 # interrupted, the run goes on; --attach waits for it again.
 #
@@ -32,7 +32,8 @@ start() {
   given --multihost || arguments+=(--multihost=auto)
   given --workdir || arguments+=("--workdir=../encore_runs/$RUN/work") # the run starts in ~/encore_jax
   if [[ $BUCKET ]]; then
-    given --config.train.checkpoints || given --checkpoints || arguments+=("--checkpoints=gs://$BUCKET/$RUN")
+    given --config.train.checkpoints || given --checkpoints ||
+      arguments+=("--checkpoints=gs://$BUCKET/$RUN/checkpoints")
     upload=$BUCKET/$RUN/logs
   elif ! given --config.train.checkpoints && ! given --checkpoints; then
     note "without --bucket checkpoints stay on the workers: one worker only, and lost with the slice"

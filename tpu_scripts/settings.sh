@@ -211,14 +211,14 @@ need() {
   done
 }
 
-# given FLAG: whether it is among the arguments of the run; sets REPLY to its value.
+# given FLAG: whether it is among the arguments of the run; sets REPLY to its value, of several the last.
 given() {
-  local argument
+  local argument missing=1
   for argument in "${RUN_ARGUMENTS[@]}"; do
-    REPLY=${argument#*=}
-    [[ ${argument%%=*} != "$1" ]] || return 0
+    [[ ${argument%%=*} == "$1" ]] || continue
+    REPLY=${argument#*=} missing=0
   done
-  return 1
+  return "$missing"
 }
 
 need_config() {
@@ -226,7 +226,7 @@ need_config() {
   [[ $REPLY != /* && -f ${REPLY%%:*} ]] ||
     usage_error "--config: no file $(quote "${REPLY%%:*}") in the checkout; give its path from there"
   local flag
-  for flag in --config.data.path --config.data.ratings_path; do
+  for flag in --config.data.{path,ratings_path} --config.model.path --config.baselines.verdicts; do
     given "$flag" && [[ $REPLY != /* && $REPLY != *://* ]] || continue # else the workers have it, or fetch it
     [[ $(git ls-files -co --exclude-standard -- "$REPLY") ]] ||
       usage_error "$flag: $(quote "$REPLY") does not go to the workers: not in the checkout, or ignored by git"

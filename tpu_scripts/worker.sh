@@ -30,7 +30,13 @@ worker() {
   fi
 }
 
-is_running() { tmux has-session -t "=$session" 2>/dev/null; }
+# Whether a run is going on: in tmux, or left behind by a session that was killed, which does not end the program.
+is_running() { tmux has-session -t "=$session" 2>/dev/null || is_left_behind; }
+
+is_left_behind() {
+  local process
+  process=$(cat "$runs/$(current_run)/process" 2>/dev/null) && grep -qs experiments.run "/proc/$process/cmdline"
+}
 
 current_run() { cat "$runs/current" 2>/dev/null || true; }
 

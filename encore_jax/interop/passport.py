@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from encore_jax.data.sources import NOT_READ
 from encore_jax.errors import InputError
 
 Pooling = Literal["last", "hf"]
@@ -140,11 +142,13 @@ def read_passport(folder: Path) -> Passport:
 def model_digest(path: Path) -> str:
     """One hash over the files of a model and its tokenizer: a file, or a folder's weights, settings and templates.
 
-    A passport that lies beside them is not one of them: it holds this hash.
+    A passport that lies beside them is not one of them: it holds this hash. Neither is what a hub's repository holds
+    besides (`encore_jax.data.sources.NOT_READ`).
     """
     suffixes = (".safetensors", ".json", ".jinja", ".model")
     files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in suffixes)
-    lines = [f"{p.name}:{_sha256(p)}" for p in files if p.name != PASSPORT]
+    others = (PASSPORT, *NOT_READ)
+    lines = [f"{p.name}:{_sha256(p)}" for p in files if not any(fnmatch.fnmatch(p.name, other) for other in others)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

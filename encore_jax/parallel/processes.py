@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -48,25 +51,64 @@ def on_every_process(flag: bool) -> np.ndarray:
     return multihost_utils.process_allgather(np.array(flag)).reshape(-1)
 
 
-def same_everywhere(what: str, found: str | None) -> None:
+def same_everywhere(what: str, found: str | None, fix: str = "give every host the same files") -> None:
     """Makes sure that all processes have found the same; each has to call it, one that failed with None.
 
     Args:
       what: the thing in words.
       found: what identifies it, e.g. a hash of its files.
+      fix: what to do where it is not.
 
     Raises:
       InputError: a process has found none, or another one than process 0. On all processes.
     """
-    digest = hashlib.sha256(found.encode()).digest() if found is not None else bytes(32)
+    digest = _digest(found) if found is not None else bytes(32)
     digests = multihost_utils.process_allgather(np.frombuffer(digest, np.uint8)).reshape(-1, 32)
     for problem, bad in (
         ("not found", ~digests.any(1)),
         ("another one than on process 0", (digests != digests[0]).any(1)),
     ):
         if bad.any():
-            processes = ", ".join(map(str, np.flatnonzero(bad)))
-            raise InputError(f"{what}: {problem}", where=f"process {processes}", fix="give every host the same files")
+            raise InputError(f"{what}: {problem}", where=_named(bad), fix=fix)
+
+
+def all_same_everywhere(what: str, values: Mapping[str, Any] | None, fix: str) -> None:
+    """The same for many values at once: the message names those that differ.
+
+    Args:
+      what: all of them in words.
+      values: plain JSON values, mappings within mappings; None where they could not be found.
+      fix: what to do where they differ.
+
+    Raises:
+      InputError: as `same_everywhere`.
+    """
+    flat = None if values is None else sorted(_flat(values))
+    same_everywhere(what, None if flat is None else "\n".join(name for name, _ in flat), fix)
+    if not flat:
+        return
+    mine = np.frombuffer(b"".join(_digest(json.dumps(value, sort_keys=True)) for _, value in flat), np.uint8)
+    digests = multihost_utils.process_allgather(mine).reshape(-1, len(flat), 32)
+    differ = (digests != digests[0]).any(2)
+    if differ.any():
+        names = ", ".join(flat[i][0] for i in np.flatnonzero(differ.any(0)))
+        raise InputError(f"{what}: {names}: not as on process 0", where=_named(differ.any(1)), fix=fix)
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _named(bad: np.ndarray) -> str:
+    return f"process {', '.join(map(str, np.flatnonzero(bad)))}"
 
 
 def speaks() -> bool:

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
-from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers as policies
 
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import on_every_process
+from encore_jax.parallel.shared_folder import check_shared
 from encore_jax.train.settings import HIGHEST, LOWEST
 from encore_jax.train.state import TrainState
 
-DAMAGED = "damaged"
-"""Folder, beside the checkpoints, of those that could not be read."""
+DAMAGED = "-damaged"
+"""Ends the name of the folder, beside that of the checkpoints, of those that could not be read."""
 
 
 class Restored(NamedTuple):
@@ -96,9 +95,10 @@ class Checkpoints:
         self._folder, self._metric = str(folder), best
         self._passport = json.loads(json.dumps(dict(passport)))
         self._path = epath.Path(self._folder if "://" in self._folder else Path(folder).resolve())
+        together = jax.process_count() > 1
+        if together:
+            check_shared(self._path)
         self._path.mkdir(parents=True, exist_ok=True)
-        if jax.process_count() > 1:
-            self._check_shared()
         self._best = _Best(self._path / "best.json", best)
         self._manager = ocp.CheckpointManager(
             self._path,
@@ -106,6 +106,9 @@ class Checkpoints:
                 preservation_policy=_Keep(keep, self._best),
                 cleanup_tmp_directories=True,
                 enable_async_checkpointing=True,
+                # Listings may lag behind, differently on every host.
+                single_host_load_and_broadcast=together,
+                step_name_format=ocp.path.step.standard_name_format(single_host_load_and_broadcast=together),
             ),
         )
 
@@ -151,40 +154,28 @@ class Checkpoints:
 
         Args:
           like: a state of arrays, or of `jax.ShapeDtypeStruct`s with shardings; its frozen part is left as it is.
-          step: which one; by default the newest that can be read. One that cannot is reported, moved into the folder
-            "damaged" and passed over for the one before it.
+          step: which one; by default the newest that can be read. One that cannot be is reported, moved into
+            FOLDER-damaged and passed over for the one before it.
 
         Raises:
           InputError: it belongs to another run, or there are checkpoints and none of them can be read.
         """
         steps = self.steps[::-1] if step is None else [step]
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _stored(like))
         damaged = []
         for candidate in steps:
-            found, differences, problem = None, "", "see another process"
-            try:
-                # Compared before the state is read: that of another run may have other parts and shapes.
-                differences = self._differences(self._read(candidate, "passport"))
-                if not differences:
-                    state = ocp.StandardCheckpointHandler().restore(
-                        self._path / str(candidate) / "state", args=ocp.args.StandardRestore(abstract)
-                    )
-                    found = Restored(like._replace(**state), self._read(candidate, "iterator"))
-            except Exception as error:  # Orbax raises whatever its storage layers raise
-                problem = _first_line(error)
-            if not on_every_process(found is not None or bool(differences)).all():
-                logging.warning("checkpoint %s/%d cannot be read; trying the one before: %s", self._folder, candidate,
-                                problem)  # fmt: skip
-                damaged.append(candidate)
-                continue
-            if found is None:
+            found, differences, problem = self._attempt(candidate, like)
+            if (others := on_every_process(bool(differences))).any():
                 raise InputError(
-                    f"it belongs to another run: {differences}",
+                    f"it belongs to another run: {differences or f'see process {others.argmax()}'}",
                     where=f"{self._folder}/{candidate}",
                     fix="use the settings it was made with, or another folder",
                 )
-            self._set_aside(damaged)
-            return found
+            if on_every_process(found is not None).all():
+                self._set_aside(damaged)
+                return found
+            logging.warning("checkpoint %s/%d cannot be read; trying the one before: %s", self._folder, candidate,
+                            problem or "see another process")  # fmt: skip
+            damaged.append(candidate)
         if steps:
             raise InputError(
                 f"none of the checkpoints {steps} can be read",
@@ -192,6 +183,21 @@ class Checkpoints:
                 fix="remove the folder to train from the beginning",
             )
         return None
+
+    def _attempt(self, step: int, like: TrainState) -> tuple[Restored | None, str, str]:
+        """A checkpoint, or how it differs from this run's, or why it cannot be read; no other process is waited for."""
+        try:
+            # Compared before the state is read: that of another run may have other parts and shapes.
+            if differences := self._differences(self._read(step, "passport")):
+                return None, differences, ""
+            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _stored(like))
+            iterator = self._read(step, "iterator")
+            state = ocp.StandardCheckpointHandler().restore(
+                self._path / str(step) / "state", args=ocp.args.StandardRestore(abstract)
+            )
+            return Restored(like._replace(**state), iterator), "", ""
+        except Exception as error:  # Orbax raises whatever its storage layers raise
+            return None, "", _first_line(error)
 
     def restore_trainable(self, like: dict[str, Any], step: int, belongs: Mapping[str, Any]) -> dict[str, Any]:
         """The trainable parameters of one checkpoint alone: no optimizer state is read.
@@ -210,14 +216,14 @@ class Checkpoints:
         arguments = ocp.args.PyTreeRestore(
             item=wanted, restore_args=ocp.checkpoint_utils.construct_restore_args(wanted), partial_restore=True
         )
+        plain, cannot = json.loads(json.dumps(dict(belongs))), "run the training stage again"
         try:
             passport = self._read(step, "passport")
-            found = ocp.PyTreeCheckpointHandler().restore(self._path / str(step) / "state", args=arguments)
+            differ = [name for name in plain if passport.get(name) != plain[name]]
+            if not differ:
+                found = ocp.PyTreeCheckpointHandler().restore(self._path / str(step) / "state", args=arguments)
         except Exception as error:  # Orbax raises whatever its storage layers raise
-            fix = "run the training stage again"
-            raise InputError(f"cannot be read: {_first_line(error)}", where=where, fix=fix) from error
-        plain = json.loads(json.dumps(dict(belongs)))
-        differ = [name for name in plain if passport.get(name) != plain[name]]
+            raise InputError(f"cannot be read: {_first_line(error)}", where=where, fix=cannot) from error
         if differ:
             raise InputError(f"it belongs to another run: {', '.join(differ)} differ", where=where,
                              fix="use the work directory it was made in")  # fmt: skip
@@ -236,33 +242,29 @@ class Checkpoints:
         """Makes room for these steps, which training will come to again; what lies there may be readable one day."""
         if not steps:
             return
+        problem = ""
         if jax.process_index() == 0:
-            for step in steps:
-                target = self._path / DAMAGED / str(step)
-                if target.exists():
-                    target.rmtree()
-                target.parent.mkdir(exist_ok=True)
-                (self._path / str(step)).rename(target)
-                logging.warning("moved to %s; delete it when you do not need it", target)
-        multihost_utils.sync_global_devices("damaged checkpoints set aside")
+            try:
+                self._move(steps)
+            except Exception as error:  # whatever the storage raises
+                problem = _first_line(error)
+        if not on_every_process(not problem).all():
+            raise InputError(
+                f"checkpoints {steps} cannot be read, and not be moved either: {problem or 'see process 0'}",
+                where=self._folder,
+                fix="remove them by hand",
+            )
         self._manager.reload()
 
-    def _check_shared(self) -> None:
-        """Process 0 leaves a mark that all must see: a save waits for every process's part, in one folder."""
-        mark = self._path / ".shared"
-        token = str(multihost_utils.broadcast_one_to_all(np.int32(secrets.randbelow(2**31))))
-        if jax.process_index() == 0:
-            mark.write_text(token)
-        multihost_utils.sync_global_devices("checkpoint folder marked")
-        seen = on_every_process(mark.exists() and mark.read_text() == token)
-        if jax.process_index() == 0:
-            mark.unlink()
-        if not seen.all():
-            raise InputError(
-                f"process {', '.join(map(str, np.flatnonzero(~seen)))} does not see what process 0 writes there",
-                where=self._folder,
-                fix="keep checkpoints where all processes can write: --checkpoints=gs://BUCKET/RUN, or a shared disk",
-            )
+    def _move(self, steps: list[int]) -> None:
+        beside = self._path.parent / (self._path.name + DAMAGED)  # within it, Orbax would take them for its own
+        beside.mkdir(exist_ok=True)
+        (beside / "README").write_text("Checkpoints that could not be read; delete them when you do not need them.\n")
+        taken = {path.name for path in beside.iterdir()}
+        for step in steps:
+            name = next(name for n in itertools.count() if (name := f"{step}.{n}" if n else str(step)) not in taken)
+            (self._path / str(step)).rename(beside / name)
+            logging.warning("checkpoint %d moved to %s", step, beside / name)
 
 
 def _stored(state: TrainState) -> dict[str, Any]:

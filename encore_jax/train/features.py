@@ -15,6 +15,7 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.data.prefix_tree import TreeBatch, tree_batches
 from encore_jax.interop.sequences import Text, check_finite, feature_function, prompt_trees
 from encore_jax.model.config import DecoderConfig
+from encore_jax.parallel.processes import on_every_process
 
 
 def extract_features(
@@ -60,7 +61,9 @@ def extract_features(
     for i, batch in enumerate(track(batches, float(sum(b.tokens.size for b in batches)))):
         path, real = cache / f"{i:05d}-{_batch_digest(batch)}.f32", batch.key >= 0
         features = _load(path, (len(batch.key), cfg.width))
-        if features is None:
+        # On a mesh a batch is computed by all processes, or by none.
+        known = features is not None if sharding is None else on_every_process(features is not None).all()
+        if not known:
             features = np.asarray(compute(params, batch))
             check_finite(features[real], batch.key[real], "features")
             _save(path, features)

@@ -224,6 +224,17 @@ def test_a_stage_can_be_run_again_and_later_ones_follow_only_if_it_changed(again
     assert again(rerun="ingest") == ["ingest"]
 
 
+def test_training_runs_again_from_nothing_or_not_at_all(files, tmp_path):
+    """Checkpoints outside the stage's folder outlive it, and would be gone on from."""
+    kept = tmp_path / "elsewhere"
+    (kept / "6").mkdir(parents=True)
+    config = tiny_run.config(files)
+    config.train.checkpoints = str(kept)
+    with pytest.raises(InputError, match=f"--rerun: stage train would go on from the checkpoints in {kept}"):
+        run_experiment(validated(config), tmp_path / "run", rerun="train")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_changed_rule_text_changes_the_rule_pool_and_everything(again, files, tmp_path):
     copied = tmp_path / "files"
     shutil.copytree(files, copied)

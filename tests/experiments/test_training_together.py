@@ -20,7 +20,7 @@ from tests.experiments import tiny_run
 def get_config():
     made = tiny_run.config(Path({files!r}))
     made.train = TrainConfig(
-        method="gradient", loss="bradley_terry", trainable="all", rows=4, length=256, epochs=1, save_every=4, watch=4,
+        method="gradient", loss={loss!r}, trainable="all", rows=4, length=256, epochs=1, save_every=4, watch=4,
         tokens_per_end=64,
     )
     made.mesh = MeshSettings(data=2, fsdp=2)
@@ -31,19 +31,20 @@ def get_config():
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tiny_run.write_files(tmp_path_factory.mktemp("files"))
-    (folder / "config.py").write_text(CONFIG.format(files=str(folder)))
+    for loss in ("bradley_terry", "regression"):
+        (folder / f"{loss}.py").write_text(CONFIG.format(files=str(folder), loss=loss))
     return folder
 
 
-def run(files, workdir, processes, of_second=()):
+def run(files, workdir, processes, *options, of_second=(), loss="bradley_terry", home_of_second=None):
     """Starts so many processes of four devices in all."""
 
     def command(where):
         more = of_second if where.endswith(",1") else ()
-        options = [f"--config={files / 'config.py'}", f"--workdir={workdir}", f"--multihost={where}", *more]
-        return ["-m", "experiments.run", *options]
+        config = f"--config={files / loss}.py"
+        return ["-m", "experiments.run", config, f"--workdir={workdir}", f"--multihost={where}", *options, *more]
 
-    return launch(processes, 4, command)
+    return launch(processes, 4, command, {1: {"HOME": str(home_of_second)}} if home_of_second else {})
 
 
 def results(workdir):
@@ -85,10 +86,45 @@ def test_a_stage_that_one_process_lacks_is_run_by_all(files, together, tmp_path)
         np.testing.assert_array_equal(rewards[name], value, err_msg=name)
 
 
-def test_processes_with_other_data_are_told_and_train_nothing(files, tmp_path):
-    other = tmp_path / "pairs.jsonl"
-    other.write_text("\n".join((files / "pairs.jsonl").read_text().splitlines()[:-1]) + "\n")
-    for said in finish(run(files, tmp_path / "run", 2, [f"--config.data.path={other}"]), code=1):
-        assert "which stage ingest depends on: another one than on process 0" in said
-        assert "process 1" in said and "Traceback" not in said
+def refused(started, *words):
+    for said in finish(started, code=1):
+        assert all(word in said for word in ("process 1: ", *words)) and "Traceback" not in said, said
+
+
+def test_processes_with_other_data_or_none_are_told_and_train_nothing(files, tmp_path, monkeypatch):
+    """The same path names another file on the second host, or nothing."""
+    monkeypatch.setenv("HOME", str(files))
+    lines = (files / "pairs.jsonl").read_text().splitlines()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "pairs.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    (tmp_path / "empty").mkdir()
+    said = {"other": "what stage ingest depends on: sources.comparisons: not as on process 0", "empty": ""}
+    for name, words in said.items():
+        started = run(files, tmp_path / "run", 2, "--config.data.path=~/pairs.jsonl", home_of_second=tmp_path / name)
+        if words:
+            refused(started, words)
+        else:
+            first, second = finish(started, code=1)
+            assert "process 1: what stage ingest depends on: not found" in first
+            assert "no such file or folder" in second and "Traceback" not in first + second
     assert not (tmp_path / "run" / "train").exists()
+
+
+def test_processes_with_other_commands_are_told_which_setting_differs(files, tmp_path):
+    options = ["--config.train.save_every=5", "--config.mesh.fsdp=4", "--config.mesh.data=1"]
+    refused(
+        run(files, tmp_path, 2, of_second=[*options, "--until=train"]),
+        "the command: config.mesh.data, config.mesh.fsdp, config.train.save_every, until: not as on process 0",
+        "Fix: start the same command on every host",
+    )
+
+
+@pytest.mark.slow
+def test_features_that_one_process_lacks_are_computed_by_all(files, tmp_path):
+    """Heads on ratings: every text's features are kept by each process, and computed by all of them at once."""
+    finish(run(files, tmp_path, 2, loss="regression"))
+    before = json.loads((tmp_path / "results.json").read_text())["views"]
+    shutil.rmtree(tmp_path / ".process-1")
+    first, second = finish(run(files, tmp_path, 2, loss="regression"))
+    assert "train: done" in first
+    assert json.loads((tmp_path / "results.json").read_text())["views"] == before

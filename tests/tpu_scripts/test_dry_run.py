@@ -83,7 +83,7 @@ def test_run(cloud):
     assert start[:-1] == ssh("")[:-1]
     assert shlex.split(start[-1].removeprefix("--command=")) == [
         *shlex.split(WORKER), "start", "encore", "b/f/encore/logs", f"--config={CONFIG}", AWKWARD, "--multihost=auto",
-        "--workdir=../encore_runs/encore/work", "--checkpoints=gs://b/f/encore",
+        "--workdir=../encore_runs/encore/work", "--checkpoints=gs://b/f/encore/checkpoints",
     ]  # fmt: skip
     assert status == ssh(f"{WORKER} status encore")
     assert count[4:6] == ["describe", "encore"] and mkdir == ["mkdir", "-p", "runs/encore/tpu/logs"]
@@ -135,7 +135,7 @@ def test_a_sweep_can_use_the_loop_as_the_readme_says(cloud):
     commands = [shlex.split(line) for line in done.stdout.splitlines()]
     (start,) = [shlex.split(command[-1]) for command in commands if " start " in command[-1]]
     assert start[3] == cell.name and {f"--config={CONFIG}", AWKWARD} <= set(start)
-    assert f"--checkpoints=gs://my-bucket/encore/{cell.name}" in start
+    assert f"--checkpoints=gs://my-bucket/encore/{cell.name}/checkpoints" in start
     assert commands[-1][-1] == str(cloud.checkout.parent / "my sweep" / cell.name)
     assert all("sweep-a" in command for command in commands if "ssh" in command)
     assert not [command for command in commands if "delete" in command]

@@ -20,7 +20,7 @@ def test_success_at_once(cloud):
         f"--config={CONFIG}",
         "--multihost=auto",
         "--workdir=../encore_runs/encore/work",
-        "--checkpoints=gs://my-bucket/encore",
+        "--checkpoints=gs://my-bucket/encore/checkpoints",
     ]
     assert cloud.state == "NONE", "a slice is left and costs money"
     local = cloud.checkout / "runs" / "encore"

@@ -19,7 +19,7 @@ from tests.train import tiny_training as tiny
 EPOCHS = 16
 
 
-def main(folder: Path, slow: bool) -> None:
+def main(folder: Path, run: str, slow: bool) -> None:
     config = tiny.settings(rows=4, save_every=5)
     steps = count_steps(packed_steps(tiny.trees(), step_shape(config), 0, EPOCHS))[0]
     program = tiny.program(config, MeshSettings(fsdp=2, tensor=2), 4, steps)
@@ -30,7 +30,7 @@ def main(folder: Path, slow: bool) -> None:
         if slow:
             time.sleep(0.5)
 
-    with Checkpoints(folder / "checkpoints", {"run": "tiny"}) as checkpoints:
+    with Checkpoints(folder / "checkpoints", {"run": run}) as checkpoints:
         state = fit(
             program, lambda: tiny.start(program), dict, tiny.batches(config, EPOCHS),
             program.replicated(tiny.UNIFORM), checkpoints, steps=steps, report=report,
@@ -57,4 +57,5 @@ if __name__ == "__main__":
         if option.startswith("--unreadable="):
             cannot_read(option.split("=")[1])
     join(sys.argv[2])
-    main(Path(sys.argv[1]), "--slow" in sys.argv)
+    runs = [option.split("=")[1] for option in sys.argv[3:] if option.startswith("--run=")]
+    main(Path(sys.argv[1]), *(runs or ["tiny"]), "--slow" in sys.argv)

@@ -144,19 +144,24 @@ def damage(folder):
 
 
 def test_damaged_newest_checkpoint_falls_back_and_a_fully_damaged_folder_is_refused(undisturbed, tmp_path):
-    train(tmp_path)
-    steps = sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit())
+    folder = tmp_path / "run"
+    train(folder)
+    steps = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
     assert len(steps) == 2
-    damage(tmp_path / str(steps[-1]))
-    resumed, rest = train(tmp_path)
+    damage(folder / str(steps[-1]))
+    resumed, rest = train(folder)
     assert min(rest) == steps[0]
     assert_identical(undisturbed[0], resumed)
-    assert [p.name for p in (tmp_path / "damaged").iterdir()] == [str(steps[-1])]  # nothing is thrown away
-    assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == steps
-    for folder in tmp_path.iterdir():
-        damage(folder)
+    assert sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) == steps
+    damage(folder / str(steps[-1]))
+    train(folder)
+    aside = tmp_path / "run-damaged"  # nothing is thrown away
+    assert sorted(p.name for p in aside.iterdir()) == [str(steps[-1]), f"{steps[-1]}.1", "README"]
+    for checkpoint in folder.iterdir():
+        damage(checkpoint)
     with pytest.raises(InputError, match="none of the checkpoints"):
-        train(tmp_path)
+        train(folder)
+    assert sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) == steps
 
 
 def test_a_checkpoint_of_another_run_is_refused_naming_the_difference(tmp_path):
@@ -174,12 +179,23 @@ def test_a_checkpoint_of_another_shape_is_not_silently_used(tmp_path):
 
 
 def test_a_checkpoint_of_another_run_and_shape_is_called_another_runs(tmp_path):
-    train(tmp_path, trainable="heads")
+    train(tmp_path / "run", trainable="heads")
     made = program(settings(trainable="all"))
-    with Checkpoints(tmp_path, PASSPORT | {"seed": 1}) as other:
+    with Checkpoints(tmp_path / "run", PASSPORT | {"seed": 1}) as other:
         with pytest.raises(InputError, match="another run: seed: 0 there, 1 here"):
             other.restore(made.abstract_state)
-    assert not (tmp_path / "damaged").exists()
+    assert not (tmp_path / "run-damaged").exists()
+
+
+def test_a_checkpoint_that_cannot_be_moved_aside_is_left_where_it_is(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    train(folder)
+    newest = max(int(p.name) for p in folder.iterdir() if p.name.isdigit())
+    damage(folder / str(newest))
+    (tmp_path / "run-damaged").write_text("in the way")
+    with pytest.raises(InputError, match=rf"\[{newest}\] cannot be read, and not be moved either: .*by hand"):
+        train(folder)
+    assert (folder / str(newest)).exists()
 
 
 def test_the_best_checkpoint_is_kept_besides_the_newest(tmp_path):

@@ -68,7 +68,7 @@ def test_what_one_process_cannot_read_none_of_them_uses(one_process, two_process
     assert f"checkpoints/{newest} cannot be read; trying the one before: see another process" in first
     assert f"checkpoints/{newest} cannot be read; trying the one before: the disk does not answer" in second
     assert_is(tmp_path, one_process)
-    assert [p.name for p in (checkpoints / "damaged").iterdir()] == [str(newest)]
+    assert sorted(p.name for p in (tmp_path / "checkpoints-damaged").iterdir()) == [str(newest), "README"]
     assert sorted(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()) == [older, newest]  # made anew
 
 
@@ -79,6 +79,28 @@ def test_a_folder_that_is_not_shared_is_refused_before_anything_is_trained(tmp_p
     for said in finish(launch(2, 4, command), code=1):
         assert "process 1 does not see what process 0 writes there" in said
     assert not list(tmp_path.rglob("metrics.jsonl"))
+
+
+def test_a_folder_that_one_process_cannot_make_is_said_by_both(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "checkpoints").write_text("in the way")
+
+    def command(where):
+        return [str(WORKER), str(tmp_path / where[-1]), where]
+
+    for said in finish(launch(2, 4, command), code=1):
+        assert "process 1 does not see what process 0 writes there" in said
+
+
+def test_a_checkpoint_that_is_another_runs_for_one_process_stops_both(two_processes, tmp_path):
+    shutil.copytree(two_processes, tmp_path, dirs_exist_ok=True)
+
+    def command(where):
+        return [str(WORKER), str(tmp_path), where, *(["--run=other"] if where.endswith(",1") else [])]
+
+    first, second = finish(launch(2, 4, command), code=1)
+    assert "it belongs to another run: see process 1" in first
+    assert "run: 'tiny' there, 'other' here" in second
 
 
 @pytest.mark.slow
