@@ -36,8 +36,9 @@ class Chain:
     def __init__(self, config: RunConfig, workdir: Path):
         self.config, self.manifests = config, {}
         self._plain = to_dict(config)
-        for name in ("checkpoints", "remat", "attention"):  # where they are kept, and how a step is laid out on devices
-            self._plain.get("train", {}).pop(name, None)  # change no result, but for rounding
+        for section in ("train", "adapter"):
+            for name in ("checkpoints", "remat", "attention"):  # where they are kept, and how devices run a step,
+                self._plain.get(section, {}).pop(name, None)  # change no result but for rounding
         self.at = {stage: workdir / stage for stage in self.STAGES}
 
     def plan(self) -> Plan:
@@ -80,15 +81,12 @@ def run_chain(chain: Chain, *, rerun: str | None = None, until: str | None = Non
       together: all processes run it: a stage must depend on the same everywhere, and runs if any of them lacks it.
 
     Raises:
-      InputError: the chain has no such stage, or the processes' settings, data or models differ.
+      InputError: the chain has no such stage, or the processes' data or models differ.
     """
     for wanted in {rerun, until} - {None}:
         if wanted not in chain.STAGES:
             fix = f"use one of {', '.join(chain.STAGES)}"
             raise InputError(f"there is no stage {wanted!r} here", where="run", fix=fix)
-    if together:
-        command = {"config": chain.everything()["config"], "rerun": rerun, "until": until}
-        all_same_everywhere("the command", command, "start the same command on every host")
     plan = chain.plan()
     for stage in chain.STAGES:
         inputs, body = plan[stage]
@@ -110,7 +108,7 @@ def _inputs_everywhere(chain: Chain, stage: str, inputs: Callable[[], dict]) -> 
     what, fix = f"what stage {stage} depends on", "give every host the same files"
     try:
         found = json.loads(json.dumps(inputs(), default=list))
-    except InputError:
+    except Exception:
         with contextlib.suppress(InputError):  # the others are told; here the cause says more
             all_same_everywhere(what, None, fix)
         raise

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import jax
-from etils import epath
 
-from encore_jax.errors import InputError
+from encore_jax.parallel.processes import all_same_everywhere
 from experiments.ablation_config import AblateConfig
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.chain import Chain, run_chain
@@ -19,14 +18,12 @@ from experiments.chains.ramo import AdapterChain, RamoChain
 from experiments.chains.rating import RatingChain
 from experiments.chains.theory import TheoryChain
 from experiments.chains.verdicts import VerdictChain
-from experiments.config import RunConfig
+from experiments.config import RunConfig, to_dict
 from experiments.judging_together import Role, judging_together
 from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.rating_config import RatingConfig
+from experiments.rerun import check_rerun
 from experiments.theory_config import TheoryConfig
-
-TRAINING = ("train", "adapter")
-"""Stages that keep checkpoints."""
 
 
 def chain_of(config: RunConfig, workdir: Path) -> Chain:
@@ -58,21 +55,14 @@ def run_experiment(config: RunConfig, workdir: Path, *, rerun: str | None = None
       until: the last stage wanted; all of them if left out.
 
     Raises:
-      InputError: this experiment has no such stage, or training would not begin from nothing.
+      InputError: this experiment has no such stage, training would not begin from nothing, or another process was
+        started with another command.
     """
-    _check_rerun(config, rerun)
     with judging_together(config) as role:
         if role is not Role.FOLLOWER:
             together = role is Role.ALIKE and jax.process_count() > 1
+            if together:
+                command = to_dict(config) | {"rerun": rerun, "until": until}
+                all_same_everywhere("the command", command, "start the same command on every host")
+            check_rerun(config, rerun, together)
             run_chain(chain_of(config, workdir), rerun=rerun, until=until, together=together)
-
-
-def _check_rerun(config: RunConfig, rerun: str | None) -> None:
-    """A stage that runs again begins from nothing; checkpoints outside its folder would be resumed from."""
-    kept = getattr(getattr(config, "train", None), "checkpoints", "")
-    if kept and rerun in TRAINING and epath.Path(kept).exists() and any(epath.Path(kept).iterdir()):
-        raise InputError(
-            f"stage {rerun} would go on from the checkpoints in {kept}",
-            where="--rerun",
-            fix="remove them, or name another place by --config.train.checkpoints",
-        )

@@ -227,7 +227,8 @@ need_config() {
     usage_error "--config: no file $(quote "${REPLY%%:*}") in the checkout; give its path from there"
   local flag
   for flag in --config.data.{path,ratings_path} --config.model.path --config.baselines.verdicts; do
-    given "$flag" && [[ $REPLY != /* && $REPLY != *://* ]] || continue # else the workers have it, or fetch it
+    # what begins so is there already, or is fetched
+    given "$flag" && [[ $REPLY && ! $REPLY =~ ^(/|~|\.\./|[a-z]+://) ]] || continue
     [[ $(git ls-files -co --exclude-standard -- "$REPLY") ]] ||
       usage_error "$flag: $(quote "$REPLY") does not go to the workers: not in the checkout, or ignored by git"
   done

@@ -23,8 +23,8 @@ from encore_jax.parallel.shared_folder import check_shared
 from encore_jax.train.settings import HIGHEST, LOWEST
 from encore_jax.train.state import TrainState
 
-DAMAGED = "-damaged"
-"""Ends the name of the folder, beside that of the checkpoints, of those that could not be read."""
+DAMAGED = "damaged"
+"""Folder of checkpoints that could not be read: FOLDER/damaged, or in a bucket FOLDER-damaged."""
 
 
 class Restored(NamedTuple):
@@ -122,7 +122,7 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, oldest first."""
-        return sorted(self._manager.all_steps())
+        return sorted(map(int, self._manager.all_steps()))
 
     @property
     def best_step(self) -> int | None:
@@ -154,8 +154,8 @@ class Checkpoints:
 
         Args:
           like: a state of arrays, or of `jax.ShapeDtypeStruct`s with shardings; its frozen part is left as it is.
-          step: which one; by default the newest that can be read. One that cannot be is reported, moved into
-            FOLDER-damaged and passed over for the one before it.
+          step: which one; by default the newest that can be read. One that cannot be is reported, moved aside
+            (see `DAMAGED`) and passed over for the one before it.
 
         Raises:
           InputError: it belongs to another run, or there are checkpoints and none of them can be read.
@@ -176,6 +176,7 @@ class Checkpoints:
             logging.warning("checkpoint %s/%d cannot be read; trying the one before: %s", self._folder, candidate,
                             problem or "see another process")  # fmt: skip
             damaged.append(candidate)
+            del found  # its arrays, where only another process could not read them
         if steps:
             raise InputError(
                 f"none of the checkpoints {steps} can be read",
@@ -257,7 +258,9 @@ class Checkpoints:
         self._manager.reload()
 
     def _move(self, steps: list[int]) -> None:
-        beside = self._path.parent / (self._path.name + DAMAGED)  # within it, Orbax would take them for its own
+        beside = self._path / DAMAGED
+        if "://" in self._folder:  # within it, Orbax would take this for a save that was cut off, and delete it
+            beside = self._path.parent / f"{self._path.name}-{DAMAGED}"
         beside.mkdir(exist_ok=True)
         (beside / "README").write_text("Checkpoints that could not be read; delete them when you do not need them.\n")
         taken = {path.name for path in beside.iterdir()}

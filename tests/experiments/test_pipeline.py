@@ -15,7 +15,9 @@ from encore_jax.errors import InputError
 from encore_jax.evaluate.view import View
 from experiments.chains.heads import HeadsChain
 from experiments.config import validated
+from experiments.configs import ramo_smollm2
 from experiments.pipeline import run_experiment
+from experiments.rerun import kept_checkpoints
 from experiments.stages import rate
 from tests.experiments import tiny_run
 
@@ -227,12 +229,35 @@ def test_a_stage_can_be_run_again_and_later_ones_follow_only_if_it_changed(again
 def test_training_runs_again_from_nothing_or_not_at_all(files, tmp_path):
     """Checkpoints outside the stage's folder outlive it, and would be gone on from."""
     kept = tmp_path / "elsewhere"
-    (kept / "6").mkdir(parents=True)
+    (kept / "human" / "6").mkdir(parents=True)
     config = tiny_run.config(files)
-    config.train.checkpoints = str(kept)
+    config.train.checkpoints, config.train.method, config.train.length = str(kept), "gradient", 256
     with pytest.raises(InputError, match=f"--rerun: stage train would go on from the checkpoints in {kept}"):
         run_experiment(validated(config), tmp_path / "run", rerun="train")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("inside", ["human", "damaged/6", "human-damaged/6", "adapter/6", "logs"])
+def test_what_training_would_not_go_on_from_is_in_nobodys_way(files, tmp_path, inside):
+    (tmp_path / inside).mkdir(parents=True)
+    config = tiny_run.config(files)
+    config.train.checkpoints, config.train.method = str(tmp_path), "gradient"
+    assert kept_checkpoints(config, "train") == ""
+    (tmp_path / "human" / "6").mkdir(parents=True)
+    assert kept_checkpoints(config, "train") == str(tmp_path)
+    config.train.method = "ridge"
+    assert kept_checkpoints(config, "train") == "" == kept_checkpoints(config, "evaluate")
+
+
+def test_an_adapter_has_checkpoints_of_its_own(tmp_path):
+    config = ramo_smollm2.get_config()
+    config.train.checkpoints, config.train.method, config.adapter.method = str(tmp_path / "t"), "gradient", "gradient"
+    (tmp_path / "t" / "adapter" / "6").mkdir(parents=True)
+    assert kept_checkpoints(config, "train") == "" and kept_checkpoints(config, "adapter") == str(tmp_path / "t")
+    config.adapter.checkpoints = str(tmp_path / "a")
+    assert kept_checkpoints(config, "adapter") == ""
+    (tmp_path / "a" / "adapter" / "6").mkdir(parents=True)
+    assert kept_checkpoints(config, "adapter") == str(tmp_path / "a")
 
 
 def test_a_changed_rule_text_changes_the_rule_pool_and_everything(again, files, tmp_path):

@@ -111,10 +111,15 @@ def test_processes_with_other_data_or_none_are_told_and_train_nothing(files, tmp
 
 
 def test_processes_with_other_commands_are_told_which_setting_differs(files, tmp_path):
-    options = ["--config.train.save_every=5", "--config.mesh.fsdp=4", "--config.mesh.data=1"]
+    options = [
+        "--config.train.save_every=5",
+        "--config.mesh.fsdp=4",
+        "--config.mesh.data=1",
+        "--config.train.remat=none",
+    ]
     refused(
         run(files, tmp_path, 2, of_second=[*options, "--until=train"]),
-        "the command: config.mesh.data, config.mesh.fsdp, config.train.save_every, until: not as on process 0",
+        "the command: mesh.data, mesh.fsdp, train.remat, train.save_every, until: not as on process 0",
         "Fix: start the same command on every host",
     )
 

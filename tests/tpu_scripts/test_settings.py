@@ -56,7 +56,14 @@ def test_data_that_would_not_go_to_the_workers_is_refused_before_a_slice_is_paid
     for flag, path in (("data.path", "runs/pairs.jsonl"), ("data.ratings_path", "missing.jsonl")):
         line = refusal(cloud, script, f"--config={CONFIG}", f"--config.{flag}={path}", **ALL)
         assert f"--config.{flag}: {path} does not go to the workers" in line
-    for path in ("my pairs.jsonl", "/mnt/disk/pairs.jsonl", "hf://datasets/org/name/pairs.jsonl"):
+    for path in (
+        "my pairs.jsonl",
+        "/mnt/disk/a.jsonl",
+        "~/a.jsonl",
+        "../a.jsonl",
+        "",
+        "hf://datasets/org/name/a.jsonl",
+    ):
         flags = [f"--config={CONFIG}", f"--config.data.path={path}", "--config.train.save_every", "5"]
         done = cloud.run(f"{script}.sh", "--dry-run", *flags, "--config.train.b2=0.99", **ALL)
         assert done.returncode == 0, done.stderr

@@ -155,10 +155,10 @@ def test_damaged_newest_checkpoint_falls_back_and_a_fully_damaged_folder_is_refu
     assert sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) == steps
     damage(folder / str(steps[-1]))
     train(folder)
-    aside = tmp_path / "run-damaged"  # nothing is thrown away
+    aside = folder / "damaged"  # nothing is thrown away
     assert sorted(p.name for p in aside.iterdir()) == [str(steps[-1]), f"{steps[-1]}.1", "README"]
-    for checkpoint in folder.iterdir():
-        damage(checkpoint)
+    for step in steps:
+        damage(folder / str(step))
     with pytest.raises(InputError, match="none of the checkpoints"):
         train(folder)
     assert sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) == steps
@@ -184,7 +184,7 @@ def test_a_checkpoint_of_another_run_and_shape_is_called_another_runs(tmp_path):
     with Checkpoints(tmp_path / "run", PASSPORT | {"seed": 1}) as other:
         with pytest.raises(InputError, match="another run: seed: 0 there, 1 here"):
             other.restore(made.abstract_state)
-    assert not (tmp_path / "run-damaged").exists()
+    assert not (tmp_path / "run" / "damaged").exists()
 
 
 def test_a_checkpoint_that_cannot_be_moved_aside_is_left_where_it_is(tmp_path, monkeypatch):
@@ -192,7 +192,7 @@ def test_a_checkpoint_that_cannot_be_moved_aside_is_left_where_it_is(tmp_path, m
     train(folder)
     newest = max(int(p.name) for p in folder.iterdir() if p.name.isdigit())
     damage(folder / str(newest))
-    (tmp_path / "run-damaged").write_text("in the way")
+    (folder / "damaged").write_text("in the way")
     with pytest.raises(InputError, match=rf"\[{newest}\] cannot be read, and not be moved either: .*by hand"):
         train(folder)
     assert (folder / str(newest)).exists()

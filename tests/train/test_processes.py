@@ -68,7 +68,7 @@ def test_what_one_process_cannot_read_none_of_them_uses(one_process, two_process
     assert f"checkpoints/{newest} cannot be read; trying the one before: see another process" in first
     assert f"checkpoints/{newest} cannot be read; trying the one before: the disk does not answer" in second
     assert_is(tmp_path, one_process)
-    assert sorted(p.name for p in (tmp_path / "checkpoints-damaged").iterdir()) == [str(newest), "README"]
+    assert sorted(p.name for p in (checkpoints / "damaged").iterdir()) == [str(newest), "README"]
     assert sorted(int(p.name) for p in checkpoints.iterdir() if p.name.isdigit()) == [older, newest]  # made anew
 
 
