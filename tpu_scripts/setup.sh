@@ -22,7 +22,8 @@ archive=$LOCAL/checkout.tar.gz
 # shellcheck disable=SC2016 # the inner shell expands its own argument
 run bash -c 'set -o pipefail; git ls-files -zco --exclude-standard | tar -czf "$1" --null -T -' pack "$archive"
 copy all "$archive" "$NAME:encore_jax.tar.gz"
-unless_busy='if tmux has-session -t =encore 2>/dev/null; then echo "a run is going on here" >&2; exit 1; fi'
+unless_busy='if bash encore_jax/tpu_scripts/worker.sh is_running 2>/dev/null; then
+  echo "a run is going on here" >&2; exit 1; fi'
 on_workers all bash -c \
   "$unless_busy; rm -rf encore_jax && mkdir encore_jax && tar -xzf encore_jax.tar.gz -C encore_jax"
 if [[ $HF_TOKEN_FILE ]]; then

@@ -6,6 +6,7 @@
 #   worker.sh start RUN UPLOAD ARGUMENT...  python -m experiments.run ARGUMENT... in tmux; its log is copied to the
 #                                           folder gs://UPLOAD when it ends, unless UPLOAD is -
 #   worker.sh status RUN                    one line: encore-status WORKER running|exit CODE TIME|lost|none
+#   worker.sh is_running                    whether any run is going on
 #   worker.sh stop RUN                      SIGTERM, which makes a run save a checkpoint; later SIGKILL
 #   worker.sh pack RUN                      the results in one file, to be copied away
 set -euo pipefail
@@ -139,7 +140,7 @@ pack() {
 }
 
 case ${1:-} in
-  install | devices | start | supervise | status | stop | pack) "$@" ;;
+  install | devices | start | supervise | status | is_running | stop | pack) "$@" ;;
   *)
     sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
     exit 2

@@ -202,8 +202,9 @@ def test_a_complete_run_skips_everything(again):
         (lambda c: setattr(c.compose, "tau", 0.5), ["compose", "evaluate", "audit", "report"]),
         (lambda c: setattr(c, "name", "renamed"), ["evaluate", "audit", "report"]),
         (lambda c: setattr(c.data, "limit", 70), list(HeadsChain.STAGES)),
+        (lambda c: setattr(c.train, "remat", "none"), []),  # no more than rounding
     ],
-    ids=["tau", "name", "limit"],
+    ids=["tau", "name", "limit", "remat"],
 )
 def test_a_changed_setting_runs_what_depends_on_it(again, change, stages):
     assert again(change) == stages

@@ -90,6 +90,21 @@ def test_stopping_lets_the_program_save(worker):
     assert " exit 75 " in worker("status", "a")
 
 
+def test_a_run_whose_session_was_killed_goes_on_and_is_seen(worker):
+    """Closing tmux hangs up, which the program ignores; a second run would find no free chips."""
+    worker("is_running", code=1)
+    worker("start", "a", "-")
+    until((worker.home / "arguments").exists)
+    environment = {"TMUX_TMPDIR": str(worker.home), "PATH": os.environ["PATH"]}
+    subprocess.run(["tmux", "kill-session", "-t", "=encore"], env=environment, check=True)
+    assert worker("status", "a") == "encore-status 3 running\n"
+    worker("is_running")
+    assert "is going on: a" in worker("start", "b", "-", code=1)
+    worker("stop", "a")
+    until(lambda: (worker.home / "encore_runs" / "a" / "exit_code").exists())
+    assert " exit 75 " in worker("status", "a")
+
+
 def test_a_run_whose_machine_was_started_anew_is_lost(worker):
     worker("start", "a", "-")
     until((worker.home / "arguments").exists)
