@@ -13,7 +13,7 @@ from absl import logging
 from encore_jax.data import locate
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import all_same_everywhere, on_every_process
-from experiments.config import RunConfig, to_dict
+from experiments.config import RunConfig, TrainConfig, to_dict
 from experiments.manifest import run_stage
 from experiments.progress import clock
 from experiments.stages.train import model_sha256
@@ -65,6 +65,10 @@ class Chain:
     def everything(self) -> dict:
         """The whole configuration, as plain values."""
         return {"config": self._plain}
+
+    def training(self, stage: str) -> TrainConfig | None:
+        """How a stage trains, if it does."""
+        return getattr(self.config, "train", None) if stage == "train" else None
 
     def model(self) -> Path:
         """The model's files, fetched before."""

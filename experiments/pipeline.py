@@ -64,5 +64,6 @@ def run_experiment(config: RunConfig, workdir: Path, *, rerun: str | None = None
             if together:
                 command = to_dict(config) | {"rerun": rerun, "until": until}
                 all_same_everywhere("the command", command, "start the same command on every host")
-            check_rerun(config, rerun, together)
-            run_chain(chain_of(config, workdir), rerun=rerun, until=until, together=together)
+            chain = chain_of(config, workdir)
+            check_rerun(chain, rerun, together)
+            run_chain(chain, rerun=rerun, until=until, together=together)

@@ -111,17 +111,13 @@ class AdapterTrainConfig(TrainConfig):
         one_of(f"{where}.loss", self.loss, ("binary",))
         one_of(f"{where}.orders", self.orders, ("random", "both"))
         one_of(f"{where}.keep_best", self.keep_best, ("", "loss", "recall"))
-        one_of(f"{where}.use", self.use, ("last", "best"))
-        named = bool(self.keep_best) or self.use == "last" or self.method == "heads"
-        require(f"{where}.keep_best", named, f"names a metric where {where}.use is best")
-        watched = self.watch > 0 or self.use == "last" or self.method == "heads"
-        require(f"{where}.watch", watched, f"is positive where {where}.use is best")
         require(f"{where}.validation", 0 < self.validation < 1, "lies between 0 and 1")
         positive = bool(self.penalties) and min(self.penalties) > 0
         require(f"{where}.penalties", positive, "holds at least one value, all positive")
         require(f"{where}.positive_weight", self.positive_weight > 0, "is positive")
+        best = {"keep_best": self.keep_best and "loss", "use": self.use if self.method == "gradient" else "last"}
         try:
-            dataclasses.replace(_plain(self), method="gradient", keep_best="", use="last").check()
+            dataclasses.replace(_plain(self), method="gradient", **best).check()
         except InputError as error:
             place = error.where.replace("config.train.", f"config.{where}.")
             raise InputError(error.problem, where=place, fix=error.fix) from None

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from experiments.chain import Chain, Plan
+from experiments.config import TrainConfig
 from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.stages.adapter import adopt_adapter, train_adapter
 from experiments.stages.arms import label
@@ -31,6 +32,9 @@ class AdapterChain(Chain):
     def adapter_config(self) -> AdapterConfig:
         """The configuration of the adapter alone."""
         return self.config
+
+    def training(self, stage: str) -> TrainConfig | None:
+        return self.adapter_config().train if stage == "adapter" else super().training(stage)
 
     def split(self) -> dict:
         """What decides which comparison is in which part."""

@@ -73,26 +73,16 @@ def test_the_search_skips_what_cannot_fit_and_explores_the_first_slice_that_does
 
 
 @pytest.mark.aot
-def test_a_mesh_that_does_not_divide_a_slice_is_said_not_compiled():
+def test_slices_that_a_mesh_does_not_fit_are_told_not_compiled():
+    """Sixteen chips are more than small slices have, and do not divide the eight key-value heads on large ones."""
     libtpu_or_skip()
     config, tried = encore_llama31_8b.get_config(), []
-    config.data.path = config.data.ratings_path = "unused"
-    config.mesh.tensor = 8
-    rows = list(aot.search(validated(config), standard_slices("v5e")[:2], compiler(1.0, tried)))
-    assert not tried and all(row["why_not"].startswith("mesh: ") for row in rows)
-    assert aot.smallest_fit(rows) is None
-
-
-@pytest.mark.aot
-def test_slices_on_which_a_mesh_does_not_divide_the_model_are_told_like_all_others():
-    """Eight key-value heads do not go over 16 chips."""
-    libtpu_or_skip()
-    config, tried = encore_llama31_8b.get_config(), []
-    config.data.path = config.data.ratings_path = "unused"
+    aot.name_data(config)
     config.mesh.tensor = 16
     rows = list(aot.search(validated(config), standard_slices("v5e"), compiler(1.0, tried)))
-    assert not tried and len(rows) == len(standard_slices("v5e"))
-    assert "kv_heads" not in rows[0]["why_not"] and "does not fit 1 devices" in rows[0]["why_not"]
+    assert not tried and len(rows) == len(standard_slices("v5e")) and aot.smallest_fit(rows) is None
+    assert all(row["why_not"].startswith("mesh: ") for row in rows)
+    assert "does not fit 1 devices" in rows[0]["why_not"]
     assert "layers/k, of size 8, does not divide over 16 devices of tensor" in rows[-1]["why_not"]
     assert len(aot.search_table(rows).splitlines()) == len(rows) + 1
 

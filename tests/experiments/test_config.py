@@ -13,6 +13,7 @@ from experiments import configs
 from experiments.ablation_config import AblateConfig
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import SMOLLM2, DataConfig, ExperimentConfig, default_workdir, to_dict, validated
+from experiments.configs import ramo_smollm2
 from experiments.rating_config import RatingConfig
 
 NAN = float("nan")
@@ -109,6 +110,18 @@ def test_a_best_checkpoint_needs_a_metric_that_will_be_measured(train, field):
     for name, value in train.items():
         changed(f"train.{name}", value, config)
     with pytest.raises(InputError, match=rf"config\.train\.{field}: "):
+        validated(config)
+
+
+@pytest.mark.parametrize(("name", "value"), [("keep_best", ""), ("watch", 0)])
+def test_so_does_an_adapters_where_it_is_trained_by_gradient(name, value):
+    config = ramo_smollm2.get_config()
+    setattr(config.adapter, name, value)
+    assert validated(config).adapter.method == "heads"
+    config = ramo_smollm2.get_config()
+    config.adapter.method = "gradient"
+    setattr(config.adapter, name, value)
+    with pytest.raises(InputError, match=rf"config\.adapter\.{name}: "):
         validated(config)
 
 

@@ -16,7 +16,7 @@ from encore_jax.evaluate.view import View
 from experiments.chains.heads import HeadsChain
 from experiments.config import validated
 from experiments.configs import ramo_smollm2
-from experiments.pipeline import run_experiment
+from experiments.pipeline import chain_of, run_experiment
 from experiments.rerun import kept_checkpoints
 from experiments.stages import rate
 from tests.experiments import tiny_run
@@ -239,26 +239,33 @@ def test_training_runs_again_from_nothing_or_not_at_all(files, tmp_path):
 
 
 @pytest.mark.parametrize("inside", ["human", "damaged/6", "human-damaged/6", "adapter/6", "logs"])
+def kept(config, stage, tmp_path):
+    return kept_checkpoints(chain_of(config, tmp_path / "run"), stage)
+
+
+@pytest.mark.parametrize("inside", ["human", "damaged/6", "human-damaged/6", "adapter/6", "logs"])
 def test_what_training_would_not_go_on_from_is_in_nobodys_way(files, tmp_path, inside):
-    (tmp_path / inside).mkdir(parents=True)
+    place = tmp_path / "place"
     config = tiny_run.config(files)
-    config.train.checkpoints, config.train.method = str(tmp_path), "gradient"
-    assert kept_checkpoints(config, "train") == ""
-    (tmp_path / "human" / "6").mkdir(parents=True)
-    assert kept_checkpoints(config, "train") == str(tmp_path)
+    config.train.checkpoints, config.train.method = str(place), "gradient"
+    assert kept(config, "train", tmp_path) == ""
+    (place / inside).mkdir(parents=True)
+    assert kept(config, "train", tmp_path) == ""
+    (place / "human" / "6").mkdir(parents=True)
+    assert kept(config, "train", tmp_path) == str(place)
     config.train.method = "ridge"
-    assert kept_checkpoints(config, "train") == "" == kept_checkpoints(config, "evaluate")
+    assert kept(config, "train", tmp_path) == "" == kept(config, "evaluate", tmp_path)
 
 
 def test_an_adapter_has_checkpoints_of_its_own(tmp_path):
     config = ramo_smollm2.get_config()
     config.train.checkpoints, config.train.method, config.adapter.method = str(tmp_path / "t"), "gradient", "gradient"
     (tmp_path / "t" / "adapter" / "6").mkdir(parents=True)
-    assert kept_checkpoints(config, "train") == "" and kept_checkpoints(config, "adapter") == str(tmp_path / "t")
+    assert kept(config, "train", tmp_path) == "" and kept(config, "adapter", tmp_path) == str(tmp_path / "t")
     config.adapter.checkpoints = str(tmp_path / "a")
-    assert kept_checkpoints(config, "adapter") == ""
+    assert kept(config, "adapter", tmp_path) == ""
     (tmp_path / "a" / "adapter" / "6").mkdir(parents=True)
-    assert kept_checkpoints(config, "adapter") == str(tmp_path / "a")
+    assert kept(config, "adapter", tmp_path) == str(tmp_path / "a")
 
 
 def test_a_changed_rule_text_changes_the_rule_pool_and_everything(again, files, tmp_path):
