@@ -14,6 +14,7 @@ CORE = [
     "krippendorff>=0.8",
     "matplotlib>=3.9",
     "ml_collections>=1.1",
+    "msgspec>=0.19",
     "numpy>=2.0",
     "optax>=0.2.5",
     "orbax-checkpoint>=0.11",
