@@ -31,10 +31,11 @@ from ml_collections import config_flags
 
 import encore_jax
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.lock import folder_lock
 from encore_jax.errors import InputError
 from experiments import grid, sweep_table
 from experiments.config import ExperimentConfig, default_workdir, to_dict, validated
-from experiments.sweep_runs import LOG, RESULTS, Cell, Runner, State, check_launch, command_of, launched, locked
+from experiments.sweep_runs import LOG, RESULTS, Cell, Runner, State, check_launch, command_of, launched
 
 
 def plan(
@@ -121,7 +122,8 @@ def sweep(
       places: see `Runner`.
       again: run the cells that are done as well.
     """
-    with locked(folder) as lock:
+    fix = "wait for it, or for the runs that it left behind, or choose another --workdir"
+    with folder_lock(folder, fix=fix) as lock:  # runs inherit it, so that theirs counts as well
         state = State(folder, config)
         write_table(folder, cells, state, columns)
         waiting = [cell for cell in cells if again or not state.is_done(cell)]

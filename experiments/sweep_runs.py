@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
 import itertools
 import json
 import re
@@ -12,7 +10,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from absl import logging
@@ -121,23 +119,6 @@ def check_launch(template: str, slices: Sequence[str]) -> None:
     if ("{slice}" in template) != bool(slices):
         fix = "use {slice} in --launch, and name the slices with --slices"
         raise InputError("--slices and {slice} go together", where="--launch", fix=fix)
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[int]:
-    """Keeps other sweeps out of the folder; yields a descriptor that runs inherit, so that theirs counts as well.
-
-    Raises:
-      InputError: another sweep, or a run that an ended sweep left behind, is at work there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            problem = "another sweep, or a run that one left behind, is at work here"
-            raise InputError(problem, where=str(folder), fix="wait for it, or choose another --workdir") from error
-        yield file.fileno()
 
 
 class Runner:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from encore_jax.errors import InputError
+
+LONGEST_NAME = 150
+"""Bytes of a file's name that its hidden neighbours repeat: file systems allow 255 in all."""
 
 
 @contextlib.contextmanager
@@ -25,7 +31,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = hidden_neighbour(path, f".{uuid.uuid4().hex}.tmp")
     try:
         yield temporary
         descriptor = os.open(temporary, os.O_RDONLY)
@@ -36,3 +42,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path, *, fix: str = "choose another folder") -> Path:
+    """Makes a folder and its parents where they are missing; returns it.
+
+    Raises:
+      InputError: a file is in the way, the name cannot be, or the place cannot be written to.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError("a file is in the way of this folder", where=str(folder), fix=fix) from None
+    except OSError as error:
+        raise InputError(f"cannot be written to: {error.strerror or error}", where=str(folder), fix=fix) from None
+    except ValueError as error:  # a null byte, half a surrogate pair
+        raise InputError(f"is no name of a folder: {error}", where=repr(str(folder)), fix=fix) from None
+    return Path(folder)
+
+
+def hidden_neighbour(path: Path, suffix: str) -> Path:
+    """A hidden file beside ``path`` that is named after it, also where that name is as long as names may be.
+
+    >>> hidden_neighbour(Path("runs/scores.parquet"), ".lock").as_posix()
+    'runs/.scores.parquet.lock'
+    """
+    name = path.name
+    if len(name.encode(errors="surrogateescape")) > LONGEST_NAME:
+        digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:16]
+        name = name.encode(errors="surrogateescape")[: LONGEST_NAME - 17].decode(errors="ignore") + "-" + digest
+    return path.with_name(f".{name}{suffix}")

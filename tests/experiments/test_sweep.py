@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from encore_jax.data.lock import folder_lock
 from encore_jax.errors import InputError
 from experiments import grid, sweep_table
 from experiments.configs import quickstart, theory
 from experiments.sweep import plan, sweep
-from experiments.sweep_runs import check_launch, command_of, launched, locked
+from experiments.sweep_runs import check_launch, command_of, launched
 from tests.experiments import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -203,11 +204,12 @@ def test_told_to_stop_it_lets_the_run_save(stubs):
 
 def test_two_sweeps_and_a_run_left_behind_do_not_mix(stubs, monkeypatch):
     monkeypatch.chdir(stubs.stub)
-    with locked(stubs.folder), pytest.raises(InputError, match="another sweep, or a run that one left behind"):
+    words = "is in use by process .* or for the runs that it left behind"
+    with folder_lock(stubs.folder), pytest.raises(InputError, match=words):
         stubs.run("seed=0")
     # the run leaves a process behind, which outlives the sweep and still holds its lock
     assert stubs.run("seed=0", launch="bash -c 'sleep 3 & echo $! >left; {command}'") == 0
-    with pytest.raises(InputError, match="a run that one left behind"):
+    with pytest.raises(InputError, match="one that an ended process left behind"):
         stubs.run("seed=0")
     os.kill(int(Path("left").read_text()), signal.SIGKILL)
 

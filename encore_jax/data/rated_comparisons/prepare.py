@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from encore_jax.data.lock import folder_lock
 from encore_jax.data.rated_comparisons.config import DatasetConfig
 from encore_jax.data.rated_comparisons.sequence import RatedComparisons, read_metadata
 from encore_jax.data.rated_comparisons.source import find_source
@@ -46,7 +44,8 @@ def prepare(config: DatasetConfig, data_dir: str | Path, *, offline: bool = Fals
 
     root = Path(data_dir).expanduser().absolute()
     builder_config = BuilderConfig(name=source.name, source=source)
-    with _locked(root / Builder.name / source.name) as folder:
+    folder = root / Builder.name / source.name
+    with folder_lock(folder, fix="name another data_dir", wait=True):
         for left in folder.glob(f"{tfds.core.constants.INCOMPLETE_PREFIX}*"):
             shutil.rmtree(left)
         target = folder / str(Builder.VERSION)
@@ -73,16 +72,3 @@ def _is_whole(folder: Path) -> bool:
         logging.getLogger(__name__).warning("written again, because of %s: %s", error.where, error.problem)
         return False
     return True
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[Path]:
-    """Makes the folder and keeps it for this process; the lock ends with the process that holds it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"cannot be written to: {error}", where=str(folder), fix="name another data_dir") from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield folder
