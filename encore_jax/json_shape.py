@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from encore_jax.errors import InputError
+from encore_jax.files import open_file
 
 T = TypeVar("T")
 
@@ -30,7 +31,13 @@ _SURROGATE = re.compile(r"\\u[dD][89abcdefABCDEF]")
 
 
 def decode_json(
-    text: str | bytes, shape: type[T] = object, *, where: str, fix: str = "", max_depth: int = MAX_DEPTH
+    text: str | bytes,
+    shape: type[T] = object,
+    *,
+    where: str,
+    fix: str = "",
+    max_depth: int = MAX_DEPTH,
+    unique_keys: bool = False,
 ) -> T:
     """Parses JSON text of a declared shape.
 
@@ -41,6 +48,7 @@ def decode_json(
       where: the file or message, as an error names it.
       fix: what the user can do.
       max_depth: deepest nesting allowed.
+      unique_keys: whether an object that has a key twice is refused; otherwise its last value counts.
 
     Raises:
       InputError: no UTF-8, no JSON, too deeply nested, or another shape; names the place inside (``field 'a.b[0]'``).
@@ -54,7 +62,7 @@ def decode_json(
     try:
         if isinstance(text, bytes | bytearray | memoryview):
             text = bytes(text).decode("utf-8-sig")
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_unique if unique_keys else None)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -66,6 +74,8 @@ def decode_json(
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"is not valid JSON: {error.msg} ({place})", where=where, fix=fix) from None
+    except _RepeatedKey as error:
+        raise InputError(f"has the key {_quoted(error.args[0])} twice", where=where, fix=fix) from None
     except ValueError as error:  # a whole number of thousands of digits
         raise InputError(f"is not valid JSON: {str(error)[:_LONGEST_QUOTE]}", where=where, fix=fix) from None
     return check_shape(value, shape, where=where, fix=fix, max_depth=max_depth)
@@ -88,7 +98,13 @@ def check_shape(value, shape: type[T] = object, *, where: str, fix: str = "", ma
 
 
 def read_json(
-    path: str | Path, shape: type[T] = object, *, fix: str = "", max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
+    path: str | Path,
+    shape: type[T] = object,
+    *,
+    fix: str = "",
+    max_bytes: int = MAX_BYTES,
+    max_depth: int = MAX_DEPTH,
+    unique_keys: bool = False,
 ) -> T:
     """Reads a JSON file of a declared shape; see `decode_json`.
 
@@ -96,9 +112,8 @@ def read_json(
       InputError: as `decode_json`; or the file is missing, no file, not readable, or larger than `max_bytes`.
     """
     path = Path(path)
-    return decode_json(
-        read_bytes(path, fix=fix, max_bytes=max_bytes), shape, where=str(path), fix=fix, max_depth=max_depth
-    )
+    content = read_bytes(path, fix=fix, max_bytes=max_bytes)
+    return decode_json(content, shape, where=str(path), fix=fix, max_depth=max_depth, unique_keys=unique_keys)
 
 
 def read_bytes(path: str | Path, *, fix: str = "", max_bytes: int = MAX_BYTES) -> bytes:
@@ -107,17 +122,30 @@ def read_bytes(path: str | Path, *, fix: str = "", max_bytes: int = MAX_BYTES) -
     Raises:
       InputError: the file is missing, no file, not readable, or larger than `max_bytes`.
     """
-    path = Path(path)
     try:
-        with open(path, "rb") as file:
+        with open_file(path, fix=fix) as file:
             content = file.read(max_bytes + 1)
-    except FileNotFoundError:
-        raise InputError("is missing", where=str(path), fix=fix) from None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", where=str(path), fix=fix) from None
     if len(content) > max_bytes:
         raise InputError(f"is larger than {max_bytes:,} bytes", where=str(path), fix=fix)
     return content
+
+
+class _RepeatedKey(ValueError):
+    """An object has a key twice."""
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        raise _RepeatedKey(next(key for key, _ in pairs if key in seen or seen.add(key)))
+    return found
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "...")
 
 
 def _check_depth(value, limit: int, where: str, fix: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 
@@ -51,6 +52,25 @@ def test_what_json_holds_is_kept():
     assert check_shape(deep, where="x") == deep
     assert decode_json("[NaN]", list[float], where="x")[0] != 0
     assert decode_json('{"a": [1, {"b": null}]}', where="x") == {"a": [1, {"b": None}]}
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '{"b": [{"a": 1, "c": 2, "a": 3}]}', '{"a": 1, "\\u0061": 2}'])
+def test_a_repeated_key_is_refused_where_keys_are_unique(text):
+    with pytest.raises(InputError, match="x: has the key 'a' twice"):
+        decode_json(text, where="x", unique_keys=True)
+    assert decode_json(text, where="x")
+
+
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "none")
+    for name in ("pipe", "loop", "a\0b", "x" * 300, "nowhere"):
+        with pytest.raises(InputError, match="cannot be read|is missing"):
+            read_json(tmp_path / name)
+    (tmp_path / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real").write_text("[1]")
+    assert read_json(tmp_path / "linked") == [1]
 
 
 def test_files_are_read_within_a_limit(tmp_path):

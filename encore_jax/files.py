@@ -1,0 +1,36 @@
+"""Files that somebody else wrote, opened so that whatever is wrong with them ends in one line."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from encore_jax.errors import InputError
+
+
+def open_file(path: str | Path, *, fix: str = "") -> BinaryIO:
+    """A regular file, open for reading; links are followed, and nothing is ever waited for.
+
+    Raises:
+      InputError: it is missing, not readable, or no regular file (a folder, a pipe, a device).
+    """
+    try:
+        file = open(path, "rb", opener=_without_waiting)
+        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return file
+        file.close()
+        problem = "it is no regular file"
+    except FileNotFoundError:
+        raise InputError("is missing", where=str(path), fix=fix) from None
+    except OSError as error:
+        problem = error.strerror or str(error)
+    except ValueError as error:  # a null character in the path
+        problem = str(error)
+    raise InputError(f"cannot be read: {problem}", where=str(path), fix=fix)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a pipe that nobody writes to at once, where a plain open would wait for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
