@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 PAIRS ?= pairs.jsonl
 QUICKSTART := -m experiments.run --config=experiments/configs/quickstart.py
 
-.PHONY: quickstart test test-slow test-parity test-gpu aot goldens docs lint readme clean
+.PHONY: quickstart test test-slow test-parity test-gpu mutants aot goldens docs lint readme clean
 .PHONY: bench-forward bench-train bench-serving bench-import bench-export bench-judge
 
 quickstart: $(VENV)/.core  ## ENCORE on real human ratings, with report: runs/quickstart/report.html
@@ -31,6 +31,9 @@ test-parity: $(VENV)/.parity  ## live comparison with transformers on torch
 
 test-gpu: $(VENV)/.cuda  ## cuDNN attention and training, on a machine with an NVIDIA GPU
 	ENCORE_TEST_PLATFORM=cuda $(PYTEST) -m gpu tests
+
+mutants: $(VENV)/.mutants  ## small mistakes in the core, one at a time: the share that no test notices
+	$(BIN)/python tests/mutants/run.py
 
 aot: $(VENV)/.test  ## the 8B and 70B steps compiled for real TPU slices, and refused where they must be
 	$(BIN)/python -m experiments.aot_matrix
@@ -75,6 +78,10 @@ $(VENV)/.test: setup.py constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.llama: setup.py constraints.txt | $(VENV)/.test  # builds llama.cpp: needs cmake and a C++ compiler, 10 minutes
 	$(INSTALL) -e '.[test,aot,llama]'
+	touch $@ $(VENV)/.test $(VENV)/.core
+
+$(VENV)/.mutants: setup.py constraints.txt | $(VENV)/.test
+	$(INSTALL) -e '.[test,aot,mutants]'
 	touch $@ $(VENV)/.test $(VENV)/.core
 
 $(VENV)/.parity: setup.py constraints.txt | $(VENV)/bin/python

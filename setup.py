@@ -60,6 +60,7 @@ setup(
         "aot": ["jax[tpu]>=0.10,<0.11"],
         "parity": [*TEST, "peft>=0.17", "torch>=2.6", "trl>=0.20"],
         "bench": ["torch>=2.6", "trl>=0.20"],
+        "mutants": [*TEST, "cosmic-ray>=8.4"],
         "serve": SERVE,
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.30"],
     },

@@ -1,0 +1,98 @@
+"""Which modules mistakes are made in, and which tests must notice them."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+ROOMS = {
+    "composition": ["encore_jax/composition/*.py"],
+    "train": ["encore_jax/train/*.py"],
+    "judge": ["encore_jax/judge/*.py"],
+    "statistics": [
+        f"encore_jax/evaluate/{name}.py"
+        for name in (
+            "ablation_anova", "ablation_grid", "ablation_kernel", "ablation_tables", "agreement", "audit", "benchmark",
+            "bootstrap", "heuristics", "methods", "noise_study", "paired", "preference", "premise", "ramo",
+            "rewardbench", "rewardbench2", "rm_bench", "selection_metrics", "sensitivity", "significance",
+            "verdicts", "view",
+        )
+    ],
+    "pipeline": [
+        f"experiments/{name}.py"
+        for name in ("chain", "manifest", "pipeline", "rerun", "score_parts", "score_rows", "sweep_runs", "grid")
+    ],
+    "export": [
+        f"encore_jax/interop/{name}.py"
+        for name in ("adapters", "export", "padding", "passport", "reward_model", "safetensors_writer", "weighting")
+    ],
+}  # fmt: skip
+"""Globs of files, by room; every room gives the same number of mutants."""
+
+CHOSEN_TESTS = {
+    "encore_jax/evaluate/benchmark.py": ["evaluate/test_benchmark_scores.py", "experiments/test_benchmark.py"],
+    "encore_jax/evaluate/paired.py": ["evaluate/test_significance.py", "evaluate/test_results.py"],
+    "encore_jax/evaluate/preference.py": ["experiments/test_preferences.py"],
+    "encore_jax/interop/padding.py": ["interop/test_export.py"],
+    "encore_jax/judge/followers.py": ["experiments/test_judging_together.py"],
+    "encore_jax/judge/journal_writer.py": ["judge/test_journal.py", "judge/test_kill.py"],
+    "experiments/chain.py": ["experiments/test_pipeline.py"],
+    "experiments/pipeline.py": ["experiments/test_pipeline.py", "experiments/test_preferences.py"],
+    "experiments/rerun.py": ["experiments/test_run.py", "experiments/test_pipeline.py"],
+    "experiments/sweep_runs.py": ["experiments/test_sweep.py"],
+}  # fmt: skip
+"""Tests of modules that no test of their own name or room imports, or too many do."""
+
+
+def files(root: Path) -> dict[str, list[str]]:
+    """The files of every room, relative to the repository's root; files of mere imports are left out."""
+    return {
+        room: sorted(
+            str(path.relative_to(root))
+            for pattern in patterns
+            for path in root.glob(pattern)
+            if path.name not in ("__init__.py", "__main__.py")
+        )
+        for room, patterns in ROOMS.items()
+    }
+
+
+def tests_of(root: Path, path: str) -> list[str]:
+    """Test files of a module: the one of its name first, then its room's that import it directly, the smallest first."""
+    if path in CHOSEN_TESTS:
+        return [f"tests/{test}" for test in CHOSEN_TESTS[path]]
+    module = path.removesuffix(".py").replace("/", ".")
+    room, name = module.rsplit(".", 1)
+    importers = []
+    own_room = root / "tests" / room.split(".")[-1]
+    for test in sorted(own_room.rglob("test_*.py"), key=lambda test: test.stat().st_size):
+        names = _imports(test)
+        if module in names or f"{room}:{name}" in names or _reexports(root, room, module, names):
+            importers.append(str(test.relative_to(root)))
+    named = [str(test.relative_to(root)) for test in own_room.rglob(f"test_{name}.py")]
+    return list(dict.fromkeys([*named, *importers]))
+
+
+def _imports(test: Path) -> set[str]:
+    """Modules that a file imports, and ``package:name`` for what it takes out of a package."""
+    names = set()
+    for node in ast.walk(ast.parse(test.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}:{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def _reexports(root: Path, room: str, module: str, names: set[str]) -> bool:
+    """Whether a test takes a function of this module out of its package, or out of `encore_jax` itself."""
+    package = root / room.replace(".", "/") / "__init__.py"
+    if not package.is_file():
+        return False
+    public = {
+        alias.name
+        for node in ast.walk(ast.parse(package.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module == module
+        for alias in node.names
+    }
+    return any(f"{where}:{name}" in names for where in (room, "encore_jax") for name in public)
