@@ -58,7 +58,7 @@ def files(root: Path) -> dict[str, list[str]]:
 
 
 def tests_of(root: Path, path: str) -> list[str]:
-    """Test files of a module: the one of its name first, then its room's that import it directly, the smallest first."""
+    """Test files of a module: those of its name first, then those of its room that import it, the smallest first."""
     if path in CHOSEN_TESTS:
         return [f"tests/{test}" for test in CHOSEN_TESTS[path]]
     module = path.removesuffix(".py").replace("/", ".")
