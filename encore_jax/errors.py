@@ -1,4 +1,9 @@
-"""The one exception for input that a user can mend."""
+"""The one exception for input that a user can fix."""
+
+from encore_jax.terminal_text import cut, escaped
+
+LONGEST_PART = 2000
+"""Characters of a problem, a place or a fix that a message shows."""
 
 
 class InputError(ValueError):
@@ -9,14 +14,17 @@ class InputError(ValueError):
       where: file, line, field or tensor, e.g. ``"pairs.jsonl:17, field 'chosen'"``.
       fix: what the user can do.
 
+    Its text is one line: control characters, which data may bring along, are escaped, and what is very long is cut.
+
     >>> print(InputError("rating 1.2 is above 1", where="r.jsonl:3", fix="rescale to [0, 1]"))
     r.jsonl:3: rating 1.2 is above 1. Fix: rescale to [0, 1]
     """
 
     def __init__(self, problem: str, *, where: str = "", fix: str = ""):
         self.problem, self.where, self.fix = problem.rstrip("."), where, fix
-        head = f"{where}: {self.problem}" if where else self.problem
-        super().__init__(f"{head}. Fix: {fix}" if fix else head)
+        what, place, remedy = (cut(escaped(part), LONGEST_PART) for part in (self.problem, where, fix))
+        head = f"{place}: {what}" if place else what
+        super().__init__(f"{head}. Fix: {remedy}" if remedy else head)
 
     def __reduce__(self):
         return _rebuild, (self.problem, self.where, self.fix)

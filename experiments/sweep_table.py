@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 
+from encore_jax.csv_text import csv_text
 from encore_jax.errors import InputError
 from encore_jax.evaluate.formats import MISSING, bounds, fixed, percent, points, printable
 from experiments.grid import split_outside
@@ -150,13 +149,12 @@ def table_csv(rows: Sequence[Mapping]) -> str:
     """The same as CSV, unrounded; an interval takes three columns."""
     fields, flat = _union(rows, "overrides"), [_flat(row["values"]) for row in rows]
     headings = list(dict.fromkeys(heading for one in flat for heading in one))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["cell", *fields, "status", *headings])
-    for row, values in zip(rows, flat, strict=True):
-        overrides = [row["overrides"].get(field, "") for field in fields]
-        writer.writerow([row["cell"], *overrides, row["status"], *(values.get(heading, "") for heading in headings)])
-    return text.getvalue()
+    lines = [
+        [row["cell"], *(row["overrides"].get(field, "") for field in fields), row["status"],
+         *(values.get(heading, "") for heading in headings)]
+        for row, values in zip(rows, flat, strict=True)
+    ]  # fmt: skip
+    return csv_text(["cell", *fields, "status", *headings], lines)
 
 
 def _flat(values: Mapping[str, Mapping]) -> dict[str, object]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from encore_jax.terminal_text import one_line
+
 MISSING = "n/a"
 """What stands where there is no number."""
 
@@ -102,10 +104,10 @@ def typeset(number: str) -> str:
 def printable(text: object) -> str:
     """Text on one line without control characters, which could steer a terminal.
 
-    >>> printable("a\\tb\\x1b[31m")
-    'a b\\ufffd[31m'
+    >>> print(printable("a\\tb\\x1b[31m"))
+    a b\\x1b[31m
     """
-    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(str(text).split()))
+    return one_line(text)
 
 
 def shortened(text: object, most: int = 30) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from encore_jax.csv_text import csv_text
 from encore_jax.evaluate.formats import bounds, count, fixed, percent, points
 from encore_jax.evaluate.ramo import ARM_WORDS
-from encore_jax.evaluate.tables import csv_text
 
 CHOOSERS = {"adapter": "Rule Adapter", "most frequent": "floor: most frequent rules", "random": "floor: random rules"}
 COLUMNS = (

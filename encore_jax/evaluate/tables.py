@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import TextIO
 
+from encore_jax.csv_text import csv_text
 from encore_jax.evaluate.formats import bounds, count, fixed, p_value, percent, points, printable
 
 SINGLE = "single: "
@@ -100,19 +99,6 @@ def _flat(outcome: dict) -> dict[str, object]:
 def tables_csv(results: dict) -> str:
     """All `rows` as CSV with a header; numbers in full precision."""
     return csv_text(COLUMNS, rows(results))
-
-
-def csv_text(columns: Sequence[str], rows: Iterable[Mapping]) -> str:
-    """Rows as CSV with a header; what a row has not stays empty.
-
-    >>> csv_text(["a", "b"], [{"b": 1}])
-    'a,b\\n,1\\n'
-    """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def print_tables(results: dict, file: TextIO | None = None) -> None:

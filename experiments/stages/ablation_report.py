@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import heapq
-import io
 import json
 import math
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ import jax
 import numpy as np
 import pyarrow.parquet as pq
 
+from encore_jax.csv_text import csv_text
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluate.ablation_anova import MarginalSums
 from encore_jax.evaluate.ablation_grid import Grid
@@ -103,20 +102,17 @@ class Extremes:
 
 def choices_csv(found: dict) -> str:
     """Shares of variance and marginal means, a row each, unrounded."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["kind", "choice", "value", "share", "accuracy", "low", "high", "sd"])
-    for kind in ("main", "pairs"):
-        writer.writerows([kind, row["choice"], "", row["share"], "", "", "", ""] for row in found[kind])
-    writer.writerow(["rest", "", "", found["rest"], "", "", "", ""])
-    for choice, rows in found["marginals"].items():
-        for row in rows:
-            writer.writerow(["mean", choice, row["value"], "", *row["accuracy"].values(), row["sd"]])
+    rows = [
+        [kind, row["choice"], "", row["share"], "", "", "", ""] for kind in ("main", "pairs") for row in found[kind]
+    ]
+    rows.append(["rest", "", "", found["rest"], "", "", "", ""])
+    for choice, means in found["marginals"].items():
+        rows += [["mean", choice, row["value"], "", *row["accuracy"].values(), row["sd"]] for row in means]
     for row in found["sizes"]:
-        writer.writerow(["mean", "number of rules", row["size"], "", *row["accuracy"].values(), row["sd"]])
+        rows.append(["mean", "number of rules", row["size"], "", *row["accuracy"].values(), row["sd"]])
     for row in found["rules"]:
-        writer.writerow(["with minus without", "rule", row["name"], "", *row["effect"].values(), ""])
-    return text.getvalue()
+        rows.append(["with minus without", "rule", row["name"], "", *row["effect"].values(), ""])
+    return csv_text(["kind", "choice", "value", "share", "accuracy", "low", "high", "sd"], rows)
 
 
 def _finite(value):
