@@ -9,10 +9,6 @@ The completions of one prompt share it as a prefix, so a group of G costs about 
 
 from __future__ import annotations
 
-import json
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,11 +17,10 @@ import numpy as np
 from encore_jax.data.comparison import Message, parse_prompt
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
+from encore_jax.interop.rewards_client import RewardsClient
 
 RewardFunction = Callable[..., list[float | None]]
 Prompt = str | Sequence[Message] | Sequence[dict]
-RETRIES, LONGEST_WAIT = 8, 60.0
-"""How often a busy or restarting server is asked again, and for how many seconds at most one waits for it."""
 
 
 def reward_function(
@@ -50,8 +45,7 @@ def reward_function(
     """
 
     def encore_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        if len(prompts) != len(completions):
-            raise InputError(f"{len(completions)} completions for {len(prompts)} prompts", where="reward function")
+        _check_counts(prompts, completions)
         texts = [
             (_messages(read_prompt(prompt)), completion_text(completion))
             for prompt, completion in zip(prompts, completions, strict=True)
@@ -74,17 +68,21 @@ def remote_reward_function(url: str, *, token: str = "", too_long: float | None 
       too_long: see `reward_function`.
 
     Raises:
-      InputError: (when called) the server refuses the request.
+      InputError: the address is none, or (when called) the server refuses the request or gives no rewards.
       ConnectionError: (when called) it stays busy or away for long.
     """
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    client = RewardsClient(url, token)
 
     def encore_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        body = json.dumps({"prompts": list(prompts), "completions": list(completions)}).encode()
-        answer = _post(urllib.request.Request(f"{url.rstrip('/')}/rewards", body, headers))
-        return [too_long if value is None else value for value in answer["rewards"]]
+        _check_counts(prompts, completions)
+        return [too_long if value is None else value for value in client.rewards(prompts, completions)]
 
     return encore_reward
+
+
+def _check_counts(prompts: Sequence[Any], completions: Sequence[Any]) -> None:
+    if len(prompts) != len(completions):
+        raise InputError(f"{len(completions)} completions for {len(prompts)} prompts", where="reward function")
 
 
 def completion_text(completion: Any, where: str = "completion") -> str:
@@ -111,27 +109,3 @@ def _messages(prompt: Prompt) -> tuple[Message, ...]:
     if isinstance(prompt, str):
         return parse_prompt(prompt)
     return tuple(prompt) if all(isinstance(turn, Message) for turn in prompt) else parse_prompt(prompt)
-
-
-def _post(request: urllib.request.Request) -> dict:
-    for attempt in range(RETRIES):
-        try:
-            with urllib.request.urlopen(request, timeout=600) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            if error.code not in (429, 503, 504):
-                raise _refusal(request, error) from None
-            wait = float(error.headers.get("Retry-After", 2**attempt))
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            wait = 2.0**attempt
-        if attempt + 1 < RETRIES:
-            time.sleep(min(wait, LONGEST_WAIT))
-    raise ConnectionError(f"{request.full_url} did not answer {RETRIES} times")
-
-
-def _refusal(request: urllib.request.Request, error: urllib.error.HTTPError) -> InputError:
-    try:
-        said = json.load(error)["error"]
-    except (ValueError, KeyError, TypeError):
-        said = {"message": f"HTTP status {error.code}"}
-    return InputError(said["message"], where=said.get("where") or request.full_url, fix=said.get("fix", ""))

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import aiohttp
 
 from encore_jax.errors import InputError
+from encore_jax.http_replies import wait_asked
 from encore_jax.judge.api_key import ApiKey
 from encore_jax.judge.endpoints import Endpoint, Endpoints, RateLimit
 from encore_jax.judge.reading import MOST_RAW
-from encore_jax.judge.retrying import RETRIED, THROTTLED, backoff, retry_after
+from encore_jax.judge.retrying import RETRIED, THROTTLED, backoff
 from encore_jax.judge.server_settings import ServerSettings
 
 FATAL = {
@@ -105,7 +106,7 @@ class Client:
         try:
             async with self._session.post(endpoint.url + self._path, data=data, allow_redirects=False) as response:
                 raw = await response.read()
-                status, after = response.status, retry_after(response.headers.get("Retry-After"))
+                status, after = response.status, wait_asked(response.headers)
             throttled = status in THROTTLED and (status == 429 or after is not None)
             failed = status >= 500 and not throttled
             if status == 200:

@@ -7,9 +7,9 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from encore_jax.errors import InputError
+from encore_jax.http_replies import checked_url
 
 DOWN_AFTER = 5
 """Failures in a row after which an endpoint is only asked for its health."""
@@ -39,24 +39,6 @@ class Endpoint:
     failures: int = 0
     down: bool = False
     downs: int = 0
-
-
-def checked_url(url: str, where: str = "url") -> str:
-    """An address without its last slash and without /v1, which the path of a request begins with.
-
-    Raises:
-      InputError: no http(s) address, or one that may hold a secret (which is not repeated).
-    """
-    parts = urlsplit(url)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InputError(
-            "an address with credentials or a query (not repeated here)",
-            where=where,
-            fix="leave them out; a key comes from an environment variable",
-        )
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"{url!r} is no address", where=where, fix="write http://HOST:PORT or https://HOST")
-    return url.rstrip("/").removesuffix("/v1")
 
 
 class Endpoints:

@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import field
 
 from encore_jax.errors import InputError
+from encore_jax.http_replies import checked_url
 from encore_jax.judge.api_key import check_variable
-from encore_jax.judge.endpoints import checked_url
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.settings import Settings
 

@@ -1,11 +1,9 @@
-"""Reward functions as trainers call them, in the trainer's process and through a server."""
+"""Reward functions as trainers call them, in the trainer's process."""
 
 import json
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,8 +12,7 @@ import pytest
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.interop import rl
-from encore_jax.interop.rl import remote_reward_function, reward_function
+from encore_jax.interop.rl import reward_function
 from tests.experiments import tiny_reward_model
 
 ROOT = Path(__file__).parents[2]
@@ -69,52 +66,6 @@ def test_what_is_no_completion_is_refused(model):
             call(reward_function(model), [("Hi", bad)])
     with pytest.raises(InputError, match="1 completions for 2"):
         reward_function(model)(prompts=["a", "b"], completions=["c"])
-
-
-class Answers(BaseHTTPRequestHandler):
-    """Answers POST /rewards with what the test laid out, one after the other."""
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.seen.append((self.path, self.headers.get("Authorization"), body))
-        status, answer = self.server.answers.pop(0)
-        self.send_response(status)
-        self.send_header("Retry-After", "0")
-        self.end_headers()
-        self.wfile.write(json.dumps(answer).encode())
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def server():
-    server = HTTPServer(("127.0.0.1", 0), Answers)
-    server.seen, server.answers = [], []
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_a_server_is_asked_again_while_it_is_busy(server):
-    server.answers += [(429, {}), (503, {}), (200, {"rewards": [1.5, None]})]
-    function = remote_reward_function(f"http://127.0.0.1:{server.server_port}/", token="secret", too_long=-1.0)
-    assert function(prompts=["a", "b"], completions=["c", "d"], completion_ids=[[1], [2]]) == [1.5, -1.0]
-    assert server.seen == [("/rewards", "Bearer secret", {"prompts": ["a", "b"], "completions": ["c", "d"]})] * 3
-
-
-def test_a_refusal_is_told(server, monkeypatch):
-    server.answers += [(400, {"error": {"message": "no", "where": "prompts[0]", "fix": "better ones"}})]
-    url = f"http://127.0.0.1:{server.server_port}"
-    with pytest.raises(InputError, match=r"prompts\[0\]: no. Fix: better ones"):
-        remote_reward_function(url)(prompts=["a"], completions=["b"])
-    monkeypatch.setattr(rl, "RETRIES", 2)
-    server.answers += [(503, {})] * 2
-    with pytest.raises(ConnectionError, match="did not answer 2 times"):
-        remote_reward_function(url)(prompts=["a"], completions=["b"])
 
 
 def run_example(name, *arguments):

@@ -8,10 +8,10 @@ import traceback
 import pytest
 
 from encore_jax.errors import InputError
+from encore_jax.http_replies import checked_url
 from encore_jax.judge.api_key import ApiKey
 from encore_jax.judge.ask import ask_all
 from encore_jax.judge.asking import ask_with
-from encore_jax.judge.endpoints import checked_url
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT
 from encore_jax.judge.question import rating_questions
