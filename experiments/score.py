@@ -5,7 +5,8 @@
 The input is anything `encore_jax.data.read_comparisons` knows, or rows {"prompt", "responses"}, {"prompt", "response"}.
 The output has a row per input row, in order: id, rewards of its n responses, best (index of the highest), preferred (if
 the file says), a list of n scores for every rule (column "score:RULE"), tokens, and reason: why something is null (a
-response that is longer than the model takes; nothing is truncated). A model whose weights depend on the prompt (ArmoRM)
+response that is longer than the model takes, since nothing is truncated; a conversation that the chat template
+refuses). A model whose weights depend on the prompt (ArmoRM)
 adds "weight:RULE": the weight of every rule for each response; the others' weights are in the passport. The passport is
 in the file's metadata, under "encore_jax". A model that its passport does not stand for is refused with the difference;
 with --allow-mismatch it is used, and the difference recorded in that passport. --weights=equal, RULE=WEIGHT,... or a
@@ -24,7 +25,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +42,7 @@ from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.scorer import Scorer, grouped_trees
+from encore_jax.interop.sequences import fits
 from encore_jax.interop.weighting import HELP
 from experiments.manifest import file_sha256, versions
 from experiments.progress import track
@@ -70,11 +72,15 @@ class Totals(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Some of the items, and token ids of all their responses unless they are scored already."""
+    """Some of the items, and token ids of all their responses unless they are scored already.
+
+    A response that the chat template refuses has no ids (None); `refused` says why, by its place among `sequences`.
+    """
 
     number: int
     items: list[Item]
-    sequences: list[np.ndarray] | None
+    sequences: list[np.ndarray | None] | None
+    refused: dict[int, str]
 
 
 def score_file(
@@ -83,8 +89,8 @@ def score_file(
     """Scores `source` into `output`, from where a killed run left off.
 
     Returns:
-      Counts: rows, responses, too_long (responses), rows_with_reason, accuracy and ties where the file says what is
-      preferred.
+      Counts: rows, responses, too_long and refused (responses), rows_with_reason, accuracy and ties where the file
+      says what is preferred.
 
     Raises:
       InputError: a malformed input or a model whose heads nobody weighs (before anything is scored), or parts that
@@ -102,62 +108,72 @@ def score_file(
         chunks = _tokenized(scorer, _chunks(source, format), parts)
         for chunk in track(chunks, float(totals.characters), "score", lambda chunk: sum(map(_characters, chunk.items))):
             if chunk.sequences is not None:
-                parts.write(chunk.number, score_items(scorer, chunk.items, chunk.sequences))
+                parts.write(chunk.number, score_items(scorer, chunk.items, chunk.sequences, chunk.refused))
         parts.merge()
     shutil.rmtree(parts.folder, ignore_errors=True)
     logging.info("%s: %s", source, totals.skips)
     return summary(output)
 
 
-def score_items(scorer: Scorer, items: Sequence[Item], sequences: Sequence[np.ndarray]) -> pa.Table:
+def score_items(
+    scorer: Scorer, items: Sequence[Item], sequences: Sequence[np.ndarray | None], refused: Mapping[int, str] = {}
+) -> pa.Table:
     """One row per item; see the top of this file.
 
     Args:
       scorer: the model.
       items: with n responses each.
       sequences: token ids of all responses, one item after the other.
+      refused: why a response has none, by its place among `sequences`.
     """
     counts = [len(item.responses) for item in items]
     owner = np.repeat(np.arange(len(items)), counts)
-    fits = [i for i, sequence in enumerate(sequences) if len(sequence) <= scorer.longest]
-    trees = grouped_trees([sequences[i] for i in fits], [str(owner[i]) for i in fits], fits, scorer.longest)
+    kept = [i for i, sequence in enumerate(sequences) if fits(sequence, scorer.longest)]
+    trees = grouped_trees([sequences[i] for i in kept], [str(owner[i]) for i in kept], kept, scorer.longest)
     scored = scorer.scored(scorer.run(scorer.plan(trees), len(sequences)))
-    lengths, rules = np.array([len(sequence) for sequence in sequences]), scorer.model.rules
+    lengths = np.array([-1 if sequence is None else len(sequence) for sequence in sequences], int)
+    why, rules = np.array([refused.get(i, "") for i in range(len(sequences))], object), scorer.model.rules
     schema = schema_of(scorer.model.rules, scorer.model.gate is not None)
     columns: dict[str, list] = {name: [] for name in schema.names}
     splits = np.cumsum(counts)[:-1]
-    parts = (np.split(values, splits) for values in (scored.rewards, scored.scores, scored.weights, lengths))
-    for item, reward, score, weight, length in zip(items, *parts, strict=True):
-        long = np.flatnonzero(length > scorer.longest)
+    parts = (np.split(values, splits) for values in (scored.rewards, scored.scores, scored.weights, lengths, why))
+    for item, reward, score, weight, length, problem in zip(items, *parts, strict=True):
+        long, no_ids = np.flatnonzero(length > scorer.longest), np.flatnonzero(length < 0)
         columns["id"].append(item.id)
         columns["rewards"].append(_nullable(reward))
-        columns["best"].append(None if long.size else int(reward.argmax()))
+        columns["best"].append(None if long.size or no_ids.size else int(reward.argmax()))
         columns["preferred"].append(item.preferred)
         for k, rule in enumerate(rules):
             columns[f"score:{rule}"].append(_nullable(score[:, k]))
             if scorer.model.gate is not None:
                 columns[f"weight:{rule}"].append(_nullable(weight[:, k]))
-        columns["tokens"].append(length.tolist())
-        columns["reason"].append(_reason(long, length, scorer.longest))
+        columns["tokens"].append([None if n < 0 else n for n in length.tolist()])
+        reasons = _too_long(long, length, scorer.longest), *(f"response {i}: {problem[i]}" for i in no_ids[:5])
+        columns["reason"].append("; ".join(filter(None, reasons)) or None)
     return pa.table(columns, schema)
 
 
 def summary(output: Path) -> dict:
     """Counts over a written file; accuracy is strict: a tie is no success."""
-    rows = responses = too_long = reasons = judged = right = ties = 0
-    for batch in pq.ParquetFile(output).iter_batches(columns=["rewards", "preferred", "reason"]):
+    rows = responses = too_long = refused = reasons = judged = right = ties = 0
+    for batch in pq.ParquetFile(output).iter_batches(columns=["id", "rewards", "preferred", "tokens", "reason"]):
         for row in batch.to_pylist():
             rewards, preferred = row["rewards"], row["preferred"]
             rows += 1
             responses += len(rewards)
-            too_long += rewards.count(None)
-            reasons += row["reason"] is not None
+            refused += row["tokens"].count(None)
+            too_long += rewards.count(None) - row["tokens"].count(None)
+            if row["reason"] is not None:
+                reasons += 1
+                if reasons == 1:
+                    logging.warning("a row without all of its rewards, the first one: %s: %s", row["id"], row["reason"])
             if preferred is not None and None not in rewards and len(rewards) > 1:
                 others = max(reward for i, reward in enumerate(rewards) if i != preferred)
                 judged += 1
                 right += rewards[preferred] > others
                 ties += rewards[preferred] == others
     counts = {"rows": rows, "responses": responses, "too_long": too_long, "rows_with_reason": reasons}
+    counts |= {"refused": refused} if refused else {}
     return counts | ({"judged": judged, "accuracy": right / judged, "ties": ties} if judged else {})
 
 
@@ -211,7 +227,8 @@ def _tokenized(scorer: Scorer, chunks: Iterator[list[Item]], parts: Parts) -> It
 
     def tokenize(number: int, items: list[Item]) -> Chunk:
         texts = [(item.prompt, response) for item in items for response in item.responses]
-        return Chunk(number, items, None if parts.has(number) else scorer.tokenize(texts))
+        refused: dict[int, str] = {}
+        return Chunk(number, items, None if parts.has(number) else scorer.tokenize(texts, refused), refused)
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = None
@@ -239,9 +256,9 @@ def _nullable(values: np.ndarray) -> list[float | None]:
     return [None if np.isnan(value) else float(value) for value in values]
 
 
-def _reason(long: np.ndarray, length: np.ndarray, longest: int) -> str | None:
+def _too_long(long: np.ndarray, length: np.ndarray, longest: int) -> str:
     if not long.size:
-        return None
+        return ""
     each = ", ".join(f"response {i}: {length[i]}" for i in long[:5])
     return f"{long.size} of {len(length)} responses have more than {longest} tokens ({each})"
 

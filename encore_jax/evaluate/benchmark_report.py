@@ -41,6 +41,8 @@ def _lines(results: dict) -> Iterator[str]:
             yield f"| {printable(name)} | {' | '.join(parts)} |"
     dropped = results["counts"]["comparisons_dropped_too_long"]
     yield f"\n{results['counts']['rows']}; {dropped} dropped as too long"
+    if refused := results["counts"].get("comparisons_refused"):
+        yield f"{refused} comparisons left out; the first, {printable(results['counts']['first_refused'])}"
     if results["incomplete"]:
         yield "Not the whole benchmark, so not comparable with published scores:"
         yield from (f"- {line}" for line in results["incomplete"])

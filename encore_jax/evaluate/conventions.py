@@ -13,7 +13,7 @@ import numpy as np
 
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
-from encore_jax.interop.tokenizer import DATE_STRING, render
+from encore_jax.interop.tokenizer import DATE_STRING, TemplateRefusal, render
 from encore_jax.model.pooling import pool_index
 
 Cut = Literal["drop", "left", "right"]
@@ -47,6 +47,10 @@ PEERS: Mapping[str, Convention] = {
 ...ForSequenceClassification on the template's ids, and ArmoRM's."""
 
 
+TOO_LONG = "dropped as too long"
+"""Begins the note about a conversation with too many tokens; other notes of a dropped one begin "dropped:"."""
+
+
 class Laid(NamedTuple):
     """Tokens up to the one that is pooled, and in what way they are not simply the template's up to the last.
 
@@ -69,7 +73,10 @@ def lay(
       longest: tokens that fit the model's rows.
       pad_id: the padding token, if any.
     """
-    plain = tokens = render(tokenizer, prompt, response)
+    try:
+        plain = tokens = render(tokenizer, prompt, response)
+    except TemplateRefusal as error:
+        return Laid(None, (f"dropped: {error.problem}",))
     notes = []
     if convention.twice:
         turns = [{"role": m.role, "content": m.content} for m in prompt]
@@ -83,7 +90,7 @@ def lay(
     limit = min(convention.longest or longest, longest)
     if len(tokens) > limit:
         if convention.cut == "drop":
-            return Laid(None, (f"dropped: {len(tokens)} tokens, more than {limit}",))
+            return Laid(None, (f"{TOO_LONG}: {len(tokens)} tokens, more than {limit}",))
         notes.append(f"cut from {len(tokens)} to {limit} tokens on the {convention.cut}")
         tokens = tokens[-limit:] if convention.cut == "left" else tokens[:limit]
     end = _pooled(tokens, convention.pooling, pad_id)

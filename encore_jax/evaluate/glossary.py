@@ -62,5 +62,9 @@ COUNT_NAMES = {
     "rated_responses_dropped_too_long": "rated responses dropped as too long",
     "rated_responses_for_training": "rated responses for training",
     "comparisons_dropped_too_long": "comparisons dropped as too long",
+    "texts_refused_by_template": "texts that the chat template refuses, left out",
+    "first_refused_by_template": "the first text that the chat template refuses",
+    "rated_responses_refused_by_template": "rated responses that the chat template refuses, left out",
+    "comparisons_refused_by_template": "comparisons that the chat template refuses, left out",
 }
 """Of `counts` in the results; others are shown under their own name."""

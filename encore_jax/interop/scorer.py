@@ -155,16 +155,26 @@ class Scorer:
         for shape in self.shapes:
             self.dispatch([], shape).token_values.block_until_ready()
 
-    def tokenize(self, texts: Sequence[Text]) -> list[np.ndarray]:
+    def tokenize(self, texts: Sequence[Text], refused: dict[int, str] | None = None) -> list[np.ndarray | None]:
         """Token ids of conversations, as in training.
 
+        Args:
+          texts: the conversations.
+          refused: see `token_sequences`; takes what `check` refuses as well.
+
         Raises:
-          InputError: see `check`.
+          InputError: without `refused`, for a text that the chat template or `check` refuses.
         """
-        tokenizer = self.model.tokenizer
-        sequences = token_sequences(tokenizer, texts, self.model.passport.pooling, tokenizer.pad_token_id)
+        tokenizer, pooling = self.model.tokenizer, self.model.passport.pooling
+        sequences = token_sequences(tokenizer, texts, pooling, tokenizer.pad_token_id, refused)
         for i, sequence in enumerate(sequences):
-            self.check(sequence, f"text {i}")
+            try:
+                if sequence is not None:
+                    self.check(sequence, f"text {i}")
+            except InputError as error:
+                if refused is None:
+                    raise
+                refused[i], sequences[i] = error.problem, None
         return sequences
 
     def check(self, tokens: Sequence[int], where: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from encore_jax.data.comparison import Message, prompt_key
 from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, make_trees
 from encore_jax.errors import InputError
-from encore_jax.interop.tokenizer import render
+from encore_jax.interop.tokenizer import TemplateRefusal, render
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.pooling import pool_ends, pool_index
@@ -21,23 +21,48 @@ Text = tuple[tuple[Message, ...], str]
 """A prompt and one response to it."""
 
 
-def token_sequences(tokenizer, texts: Sequence[Text], pooling: str, pad_id: int | None) -> list[np.ndarray]:
-    """Token ids of each conversation up to the token that is pooled (nothing after it can matter)."""
-    sequences = []
-    for prompt, response in texts:
-        tokens = render(tokenizer, prompt, response)
-        sequences.append(np.asarray(tokens[: pool_index(tokens, pooling, pad_id) + 1], np.int32))
+def token_sequences(
+    tokenizer, texts: Sequence[Text], pooling: str, pad_id: int | None, refused: dict[int, str] | None = None
+) -> list[np.ndarray | None]:
+    """Token ids of each conversation up to the token that is pooled (nothing after it can matter).
+
+    Args:
+      tokenizer: with a chat template.
+      texts: the conversations.
+      pooling, pad_id: decide which token is pooled.
+      refused: collects the texts that the chat template refuses, by their number, with the reason; their sequence is
+        None, which `fits` nowhere. Without it the first refusal is raised.
+
+    Raises:
+      TemplateRefusal: the template refuses a text, whose number it names.
+    """
+    sequences: list[np.ndarray | None] = []
+    for i, (prompt, response) in enumerate(texts):
+        try:
+            tokens = render(tokenizer, prompt, response)
+        except TemplateRefusal as error:
+            if refused is None:
+                raise TemplateRefusal(error.problem, where=f"text {i}", fix=error.fix) from None
+            refused[i] = error.problem
+            sequences.append(None)
+        else:
+            sequences.append(np.asarray(tokens[: pool_index(tokens, pooling, pad_id) + 1], np.int32))
     return sequences
 
 
-def prompt_trees(texts: Sequence[Text], sequences: Sequence[np.ndarray], max_length: int) -> list[PrefixTree]:
+def fits(sequence: np.ndarray | None, max_length: int) -> bool:
+    """Whether a text can go through the model: the template takes it, and it is not too long."""
+    return sequence is not None and len(sequence) <= max_length
+
+
+def prompt_trees(texts: Sequence[Text], sequences: Sequence[np.ndarray | None], max_length: int) -> list[PrefixTree]:
     """Trees that hold all sequences of one prompt together, keys = positions in `texts`.
 
-    Sequences longer than `max_length` are left out: compare the keys with the positions to count them.
+    Sequences that do not fit `max_length` are left out: compare the keys with the positions to count them.
     """
     groups: dict[str, list[int]] = {}
     for i, (prompt, _) in enumerate(texts):
-        if len(sequences[i]) <= max_length:
+        if fits(sequences[i], max_length):
             groups.setdefault(prompt_key(prompt), []).append(i)
     trees = []
     for members in groups.values():

@@ -32,6 +32,10 @@ _SPLITS = {
 _CONTROL, _USER_DEFINED = 3, 4
 
 
+class TemplateRefusal(InputError):
+    """A chat template does not take these messages: another conversation may well be rendered."""
+
+
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerBase:
     """Loads a tokenizer with its chat template from a Hugging Face folder or a GGUF file.
 
@@ -153,7 +157,8 @@ def render(
         generation prompt, so that the result is the prefix of every answer's ids.
 
     Raises:
-      InputError: the tokenizer has no chat template, or the template refuses the messages.
+      InputError: the tokenizer has no chat template.
+      TemplateRefusal: the template refuses the messages.
     """
     turns = _turns(messages)
     if response is not None:
@@ -188,8 +193,8 @@ def _apply(tokenizer: PreTrainedTokenizerBase, chats: list[list[dict[str, str]]]
         )
     except jinja2.exceptions.TemplateError as error:
         roles = "; ".join(dict.fromkeys(" ".join(turn["role"] for turn in turns) for turns in chats))
-        raise InputError(f"the chat template refuses these roles ({roles}): {error}",
-                         where="messages") from error  # fmt: skip
+        raise TemplateRefusal(f"the chat template refuses these roles ({roles}): {error}",
+                              where="messages") from error  # fmt: skip
     return [list(ids) for ids in rendered]
 
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.sequences import token_sequences
+from encore_jax.interop.sequences import fits, token_sequences
 from encore_jax.judge.question import Answer, Identity, Question, Status
 
 TOO_LONG = "too long for the reward model"
@@ -53,21 +53,20 @@ class ModelJudge:
             for question in drawn:
                 groups.setdefault((question.prompt, question.response), []).append(question)
             texts = list(groups)
-            passport = self._model.passport
-            sequences = token_sequences(
-                self._model.tokenizer, texts, passport.pooling, self._model.tokenizer.pad_token_id
-            )
-            fits = [len(sequence) <= max(self._model.buckets) for sequence in sequences]
-            kept = [text for text, ok in zip(texts, fits, strict=True) if ok]
+            tokenizer, refused = self._model.tokenizer, {}
+            sequences = token_sequences(tokenizer, texts, self._model.passport.pooling, tokenizer.pad_token_id, refused)
+            problems = {texts[i]: problem for i, problem in refused.items()}
+            longest = max(self._model.buckets)
+            kept = [text for text, sequence in zip(texts, sequences, strict=True) if fits(sequence, longest)]
             scored = self._model.scores([prompt for prompt, _ in kept], [[response] for _, response in kept])
             scores = {text: row[0] for text, row in zip(kept, scored, strict=True)}
             for text, asked in groups.items():
                 for question in asked:
-                    yield question, self._answer(question, scores.get(text))
+                    yield question, self._answer(question, scores.get(text), problems.get(text, TOO_LONG))
 
-    def _answer(self, question: Question, scores) -> Answer:
+    def _answer(self, question: Question, scores, problem: str) -> Answer:
         if scores is None:
-            return Answer(Status.FAILED, problem=TOO_LONG)
+            return Answer(Status.FAILED, problem=problem)
         if question.rule.name not in self._model.rules:
             return Answer(Status.FAILED, problem=NO_HEAD)
         score = float(scores[self._model.rules.index(question.rule.name)])

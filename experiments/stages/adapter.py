@@ -18,7 +18,7 @@ from encore_jax.data import locate, prompt_key
 from encore_jax.data.split import hash_unit
 from encore_jax.errors import InputError
 from encore_jax.evaluate.selection_metrics import recall_and_precision
-from encore_jax.interop.sequences import prompt_trees, token_sequences
+from encore_jax.interop.sequences import fits, prompt_trees
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.rules import RulePool
 from encore_jax.train.batches import Targets
@@ -30,6 +30,7 @@ from experiments.stages.predicted_rules import PREDICTIONS, SAID, comparison_dig
 from experiments.stages.presented import Presented
 from experiments.stages.records import rule_pool
 from experiments.stages.rule_ratings import RuleRatings
+from experiments.stages.tokenized import tokenized
 
 
 class Predictions(NamedTuple):
@@ -165,16 +166,17 @@ def _by_gradient(config, shown, critical, usable, validating, passport, features
     path = locate(config.model.path, offline=True)
     tokenizer = load_tokenizer(path)
     texts = shown.pair_texts
-    sequences = token_sequences(tokenizer, texts, config.model.pooling, tokenizer.pad_token_id)
-    short = np.array([len(sequence) <= config.train.length for sequence in sequences]).reshape(-1, 2).all(1)
+    names = [f"comparison {c.id or n}" for n, c in enumerate(shown.comparisons)]
+    sequences, refusals = tokenized(tokenizer, texts, config.model.pooling, lambda i: names[i // 2])
+    short = np.array([fits(sequence, config.train.length) for sequence in sequences]).reshape(-1, 2).all(1)
     orders = _orders(config.train, config.seed, len(usable)).T.reshape(-1)  # by text: comparison n is 2 n and 2 n + 1
     answers = np.repeat(critical, 2, 0).astype(np.float32)
 
     def laid(of_texts: np.ndarray):
         """Trees of some texts, and their targets; keys are positions in `of_texts`."""
-        names = [f"comparison {shown.comparisons[t // 2].id or t // 2}, order {'AB'[t % 2]} first" for t in of_texts]
+        shown_as = [f"{names[t // 2]}, order {'AB'[t % 2]} first" for t in of_texts]
         trees = prompt_trees([texts[t] for t in of_texts], [sequences[t] for t in of_texts], config.train.length)
-        return trees, Targets(answers[of_texts], np.ones(answers[of_texts].shape, bool), names=names)
+        return trees, Targets(answers[of_texts], np.ones(answers[of_texts].shape, bool), names=shown_as)
 
     both = np.repeat(short & usable, 2)
     training = np.flatnonzero(both & np.repeat(~validating, 2) & orders)
@@ -198,4 +200,5 @@ def _by_gradient(config, shown, critical, usable, validating, passport, features
     scores = end_scores(trained.program, trained.state.params, every_trees, every_targets, "predicting")
     logits = np.full((len(texts), k), np.nan, np.float32)
     logits[every] = np.stack([scores[i] for i in range(len(every))])
-    return logits.reshape(-1, 2, k).transpose(1, 0, 2), {"method": "gradient", "training": trained.summary}
+    said = {"method": "gradient", "training": trained.summary} | refusals
+    return logits.reshape(-1, 2, k).transpose(1, 0, 2), said

@@ -23,7 +23,7 @@ from encore_jax.evaluate.verdicts import verdict_rewards
 from encore_jax.evaluate.view import Baseline
 from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.sequences import token_sequences
-from encore_jax.interop.tokenizer import load_tokenizer, render
+from encore_jax.interop.tokenizer import TemplateRefusal, load_tokenizer, render
 from encore_jax.train.features import extract_features
 from encore_jax.train.gating import GateSettings, balanced_scale, fit_gate, gate_weights
 from encore_jax.train.preference_head import fit_preference_head
@@ -75,7 +75,8 @@ def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, t
         tokens_per_batch=config.model.tokens_per_batch,
         track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
     )  # fmt: skip
-    sequences = token_sequences(tokenizer, texts.texts, config.model.pooling, tokenizer.pad_token_id)
+    refused: dict[int, str] = {}  # named by the training stage, which renders the same texts
+    sequences = token_sequences(tokenizer, texts.texts, config.model.pooling, tokenizer.pad_token_id, refused)
     cache = trained / "batches" / train.load_passport(trained).feature_digest[:16]  # so no text runs twice
     features, _ = run(texts.texts, sequences, cache=cache)
     scores = train.load_scores(trained, "human")
@@ -94,7 +95,7 @@ def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, t
     if chosen.gate.steps:
         _, first = np.unique(prompt, return_index=True)
         prompts = [comparisons[i].prompt for i in first]
-        ends = [np.asarray(render(tokenizer, p), np.int32) for p in prompts]  # up to where the answer begins
+        ends = [_prompt_end(tokenizer, p) for p in prompts]
         embedding, _ = run([(p, "") for p in prompts], ends, cache=folder / "batches")
         delta = np.asarray(margins(np.nan_to_num(scores[compared]), preferred))[fitted_on]
         for name, settings in _gates(chosen, delta).items():
@@ -103,6 +104,14 @@ def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, t
     if extras.score is not None and extras.score.shape[1] == 1:
         made[UNTOUCHED] = Baseline("nothing", (features @ np.asarray(extras.score))[:, 0][compared])
     return made, counts
+
+
+def _prompt_end(tokenizer, prompt) -> np.ndarray | None:
+    """Token ids up to where the answer begins; None if the chat template refuses the prompt, then its texts as well."""
+    try:
+        return np.asarray(render(tokenizer, prompt), np.int32)
+    except TemplateRefusal:
+        return None
 
 
 def _gates(chosen: BaselineConfig, delta: np.ndarray) -> dict[str, GateSettings]:

@@ -21,7 +21,7 @@ from encore_jax.data.readers import recognise
 from encore_jax.errors import InputError
 from encore_jax.evaluate.benchmark import KINDS, benchmark_scores, judge_items, official_files
 from encore_jax.evaluate.benchmark_report import benchmark_table, render_benchmark
-from encore_jax.evaluate.conventions import PEERS, Convention, Laid, lay, why_different
+from encore_jax.evaluate.conventions import PEERS, TOO_LONG, Convention, Laid, lay, why_different
 from encore_jax.evaluate.rewardbench import SAFETY_COUNTS, explain_safety
 from encore_jax.interop.armorm import gate_position, generation_prompt
 from encore_jax.interop.reward_model import PASSPORT, RewardModel
@@ -184,10 +184,14 @@ def evaluate(config: BenchmarkConfig, ingested: Path, scored: Path, folder: Path
     ours, notes, dtype = _load(scored, "ours", comparisons)
     kept = [(c, r) for c, r in zip(comparisons, ours, strict=True) if r is not None]
     chosen, rewards = [c for c, _ in kept], [r for _, r in kept]
+    if not kept:
+        first = f"{comparisons[0].id}: {'; '.join(notes[0])}"
+        fix = "raise --config.buckets, or use a model whose chat template takes these conversations"
+        raise InputError(f"not one comparison could be scored; the first, {first}", where=config.data, fix=fix)
     results = {
         "name": config.name,
         **benchmark_scores(kind, chosen, rewards, replicates=config.replicates, seed=config.seed),
-        "counts": counts | {"comparisons_dropped_too_long": len(comparisons) - len(kept)},
+        "counts": counts | _dropped(comparisons, ours, notes),
         "passport": json.loads((scored / "passport.json").read_text()),
         "peer": None,
         "reported": None,
@@ -203,6 +207,18 @@ def evaluate(config: BenchmarkConfig, ingested: Path, scored: Path, folder: Path
     (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
     name = config.official_name or f"encore_jax/{config.name}"
     (folder / OFFICIAL).write_text(json.dumps(official_files(kind, name, results, chosen, rewards)))
+
+
+def _dropped(comparisons: list[Comparison], rewards: list, notes: list[list[str]]) -> dict[str, object]:
+    """How many comparisons have no reward because a text is too long; and because one is refused, if there are any."""
+    dropped = [i for i, reward in enumerate(rewards) if reward is None]
+    refused = [i for i in dropped if not any(TOO_LONG in note for note in notes[i])]
+    counts: dict[str, object] = {"comparisons_dropped_too_long": len(dropped) - len(refused)}
+    if refused:
+        first = f"{comparisons[refused[0]].id}: {'; '.join(notes[refused[0]])}"
+        logging.warning("%d comparisons left out; the first, %s", len(refused), first)
+        counts |= {"comparisons_refused": len(refused), "first_refused": first}
+    return counts
 
 
 def _compare(config: BenchmarkConfig, kind: str, comparisons, ours, theirs) -> dict:

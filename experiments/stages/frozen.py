@@ -18,17 +18,17 @@ from absl import logging
 
 from encore_jax.data import locate
 from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.sequences import token_sequences
 from encore_jax.interop.tokenizer import load_tokenizer
 from encore_jax.train.features import extract_features
 from experiments.config import ModelConfig
 from experiments.progress import track
 from experiments.stages import ingest
 from experiments.stages.presented import Presented
+from experiments.stages.tokenized import record_name, tokenized
 
 
 class Features(NamedTuple):
-    """fp32 features; NaN where a text is too long, zero columns where they are not needed.
+    """fp32 features; NaN where a text is too long or refused by the chat template, zero columns where not needed.
 
     Attributes:
       response: ``[N, 2, D]`` of prompt and A, prompt and B.
@@ -58,15 +58,23 @@ def features(model: ModelConfig, shown: Presented, ingested: Path, needed: tuple
     rows = {
         name: np.array([numbers.setdefault(text, len(numbers)) for text in texts[name]], np.int64) for name in needed
     }
-    found, counts = _extract(model, list(numbers), folder) if numbers else (np.zeros((0, 0), np.float32), {})
+    found, refused, counts = np.zeros((0, 0), np.float32), np.zeros(0, bool), {}
+    if numbers:
+        found, refused, counts = _extract(model, list(numbers), rated, shown.comparisons, folder)
     shapes = {"response": (-1, 2), "pair": (-1, 2), "rated": (-1,)}
     n = len(shown.comparisons)
     empty = Features(np.zeros((n, 2, 0)), np.zeros((n, 2, 0)), np.zeros((len(rated), 0)))
     made = empty._replace(**{name: found[at].reshape(*shapes[name], found.shape[1]) for name, at in rows.items()})
+    refused_rows = {name: refused[at].reshape(shapes[name]) for name, at in rows.items()}
+    pairs = sum((refused_rows[name].any(1) for name in ("response", "pair") if name in rows), np.zeros(n, bool))
+    alone = refused_rows.get("rated", np.zeros(len(rated), bool))
     counts |= {
-        "comparisons_dropped_too_long": int((~made.kept).sum()),
-        "rated_responses_dropped_too_long": int((~np.isfinite(made.rated).all(1)).sum()),
+        "comparisons_dropped_too_long": int((~made.kept & ~pairs).sum()),
+        "rated_responses_dropped_too_long": int((~np.isfinite(made.rated).all(1) & ~alone).sum()),
     }
+    if refused.any():
+        counts |= {"comparisons_refused_by_template": int(pairs.sum())}
+        counts |= {"rated_responses_refused_by_template": int(alone.sum())}
     logging.info("counts: %s", counts)
     np.savez(folder / "features.npz", **made._asdict())
     (folder / "counts.json").write_text(json.dumps(counts, indent=1))
@@ -78,14 +86,21 @@ def load(folder: Path) -> Features:
         return Features(**{name: stored[name] for name in Features._fields})
 
 
-def _extract(model: ModelConfig, texts: list, folder: Path) -> tuple[np.ndarray, dict]:
+def _extract(
+    model: ModelConfig, texts: list, rated: list, comparisons, folder: Path
+) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Features ``[T, D]``, bool ``[T]``: refused by the template, and counts."""
     path, dtype = locate(model.path, offline=True), jnp.dtype(model.dtype)
     tokenizer = load_tokenizer(path)
-    sequences = token_sequences(tokenizer, texts, model.pooling, tokenizer.pad_token_id)
+    sequences, refusals = tokenized(
+        tokenizer, texts, model.pooling, lambda i: record_name(texts[i], rated, comparisons)
+    )
     # XLA's CPU products are quicker from fp32 weights, cast layer by layer; elsewhere they would only cost memory.
     cfg, params, _ = load_backbone(path, jnp.float32 if jax.default_backend() == "cpu" else dtype)
-    return extract_features(
+    found, counts = extract_features(
         cfg, params, texts, sequences,
         dtype=dtype, buckets=model.buckets, tokens_per_batch=model.tokens_per_batch, cache=folder / "batches",
         track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
     )  # fmt: skip
+    refused = np.array([sequence is None for sequence in sequences])
+    return found, refused, counts | {"dropped": counts["dropped"] - int(refused.sum())} | refusals

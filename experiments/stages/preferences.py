@@ -14,13 +14,14 @@ from encore_jax.data import Comparison, prompt_key
 from encore_jax.data.prefix_tree import PrefixTree, make_trees
 from encore_jax.data.split import group_ids, is_test
 from encore_jax.interop.passport import PASSPORT, Passport
-from encore_jax.interop.sequences import token_sequences
+from encore_jax.interop.sequences import fits
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.batches import Targets
 from experiments.config import ExperimentConfig
 from experiments.manifest import file_sha256
 from experiments.stages import ingest
 from experiments.stages.gradient import Task, Trained, end_scores, train_by_gradient
+from experiments.stages.tokenized import tokenized
 
 RULES = ("preference",)
 """The one head's name."""
@@ -38,7 +39,7 @@ class Laid(NamedTuple):
     kept: np.ndarray
 
 
-def lay_comparisons(sequences: Sequence[np.ndarray], length: int) -> Laid:
+def lay_comparisons(sequences: Sequence[np.ndarray | None], length: int) -> Laid:
     """One tree per comparison; `sequences` holds two per comparison, the preferred response's first.
 
     A comparison that does not fit a row of `length` tokens is left out whole.
@@ -46,7 +47,7 @@ def lay_comparisons(sequences: Sequence[np.ndarray], length: int) -> Laid:
     trees, kept = [], []
     for n in range(len(sequences) // 2):
         pair = sequences[2 * n : 2 * n + 2]
-        if max(map(len, pair)) > length:
+        if not all(fits(sequence, length) for sequence in pair):
             continue
         made = make_trees(pair, (2 * n, 2 * n + 1), length)
         if len(made) == 1:
@@ -73,17 +74,22 @@ def train_preferences(config: ExperimentConfig, model: Path, sha256: str, ingest
     _, _, comparisons = ingest.load(ingested)
     tokenizer = load_tokenizer(model)
     ordered = [(c.prompt, c.responses[i]) for c in comparisons for i in (c.preferred, 1 - c.preferred)]
-    sequences = token_sequences(tokenizer, ordered, config.model.pooling, tokenizer.pad_token_id)
+    sequences, refusals = tokenized(
+        tokenizer, ordered, config.model.pooling, lambda i: f"comparison {comparisons[i // 2].id or i // 2}"
+    )
+    refused = np.array([sequence is None for sequence in sequences]).reshape(-1, 2).any(1)
     laid = lay_comparisons(sequences, config.train.length)
     test = held_out(comparisons, config)[laid.kept]
     targets = preference_targets(len(comparisons), [c.id or str(i) for i, c in enumerate(comparisons)])
     training = [tree for tree, out in zip(laid.trees, test, strict=True) if not out]
     testing = [tree for tree, out in zip(laid.trees, test, strict=True) if out]
     counts = {
-        "comparisons_dropped_too_long": len(comparisons) - len(laid.kept),
+        "comparisons_dropped_too_long": len(comparisons) - len(laid.kept) - int(refused.sum()),
         "comparisons_for_training": len(training),
         "comparisons_held_out": len(testing),
     }
+    if refusals:
+        counts |= {"comparisons_refused_by_template": int(refused.sum())} | refusals
     logging.info("counts: %s", counts)
     one = np.ones(1, np.float32)
     task = Task(training, targets, testing[: config.train.watch], targets, one, 0 * one)

@@ -16,7 +16,6 @@ from absl import logging
 from encore_jax.data import locate, prompt_key
 from encore_jax.data.split import folds
 from encore_jax.errors import InputError
-from encore_jax.interop.sequences import token_sequences
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.parallel.mesh import make_mesh
 from encore_jax.train.batches import Targets
@@ -29,6 +28,7 @@ from experiments.stages.arms import Cell
 from experiments.stages.gradient import Task, backbone_config, end_scores, initial_state, train_by_gradient
 from experiments.stages.preferences import lay_comparisons
 from experiments.stages.presented import Presented
+from experiments.stages.tokenized import tokenized
 
 FOLDS = 5
 """Of the cross-validation that chooses the penalty of method "heads"."""
@@ -154,11 +154,12 @@ def _initial(config: RamoConfig, x: np.ndarray, shown: Presented, own: np.ndarra
 def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Path, pool, labels, folder: Path):
     path = locate(config.model.path, offline=True)
     tokenizer = load_tokenizer(path)
-    sequences = token_sequences(tokenizer, shown.response_texts, config.model.pooling, tokenizer.pad_token_id)
+    names = [f"comparison {c.id or n}, response {ab}" for n, c in enumerate(shown.comparisons) for ab in "AB"]
+    sequences, refusals = tokenized(tokenizer, shown.response_texts, config.model.pooling, lambda i: names[i])
+    refused = np.array([sequence is None for sequence in sequences]).reshape(-1, 2).any(1)
     laid = lay_comparisons(sequences, config.train.length)
     tree_of = dict(zip(laid.kept.tolist(), laid.trees, strict=True))
     test = np.array([n for n in laid.kept if shown.part[n] == "test"], np.int64)
-    names = [f"comparison {c.id or n}, response {ab}" for n, c in enumerate(shown.comparisons) for ab in "AB"]
     passport = {"model_sha256": sha256, "template_sha256": template_digest(tokenizer), "pooling": config.model.pooling}
     one, margins, said = np.ones(1, np.float32), {}, {}
 
@@ -190,5 +191,8 @@ def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Pa
             dataclasses.replace(config, seed=seed), path, task, passport | digest, folder, run.key
         )
         margins[run.key], said[run.key] = test_margins(trained.program, trained.state), trained.summary
-    said = {"method": "gradient", "comparisons_dropped_too_long": len(shown.human) - len(laid.kept), "training": said}
+    too_long = len(shown.human) - len(laid.kept) - int(refused.sum())
+    said = {"method": "gradient", "comparisons_dropped_too_long": too_long, "training": said} | refusals
+    if refusals:
+        said["comparisons_refused_by_template"] = int(refused.sum())
     return test, margins, said

@@ -15,7 +15,7 @@ from encore_jax.data import locate
 from encore_jax.errors import InputError
 from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.passport import PASSPORT, Passport, model_digest, read_passport
-from encore_jax.interop.sequences import prompt_trees, token_sequences
+from encore_jax.interop.sequences import fits, prompt_trees
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.parallel.mesh import activate, batch_shards, replicated
 from encore_jax.train.batches import Targets
@@ -28,6 +28,7 @@ from experiments.stages.gradient import Task, train_by_gradient
 from experiments.stages.heads import Heads, ridge_heads, without_held_out
 from experiments.stages.records import rule_pool
 from experiments.stages.texts import Texts, collect_texts
+from experiments.stages.tokenized import record_name, tokenized
 
 FEATURES = "features.npy"
 
@@ -52,7 +53,10 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
     pool, ratings, texts = rule_pool(config.data), rate.load(rated), texts_of(config, ingested)
     path, dtype = locate(config.model.path, offline=True), jnp.dtype(config.model.dtype)
     tokenizer = load_tokenizer(path)
-    sequences = token_sequences(tokenizer, texts.texts, config.model.pooling, tokenizer.pad_token_id)
+    _, records, comparisons = ingest.load(ingested)
+    sequences, refusals = tokenized(
+        tokenizer, texts.texts, config.model.pooling, lambda i: record_name(texts.texts[i], records, comparisons)
+    )
     passport = Passport(
         model=Path(config.model.path.split("?")[0]).name,
         model_sha256=weights_sha256,
@@ -66,7 +70,8 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
         pool_sha256=pool.digest,
         data_revision=file_sha256(ingested / "rated.jsonl"),
     )
-    short = np.array([len(sequence) <= passport.max_length for sequence in sequences])
+    short = np.array([fits(sequence, passport.max_length) for sequence in sequences])
+    refused = np.array([sequence is None for sequence in sequences])
     rows = np.flatnonzero(short[texts.rated] & ~texts.test[texts.rated])
     trained_on = texts.rated[rows]
     held_out = np.flatnonzero(short[texts.rated] & texts.test[texts.rated])
@@ -116,10 +121,16 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
     if config.train.method == "ridge":
         np.save(folder / FEATURES, features)  # of the frozen backbone, the same for all ratings
     counts |= {
-        "rated_responses_dropped_too_long": int((~short[texts.rated]).sum()),
+        "rated_responses_dropped_too_long": int((~short & ~refused)[texts.rated].sum()),
         "rated_responses_for_training": len(rows),
-        "comparisons_dropped_too_long": int((~short[texts.compared].all(1)).sum()),
+        "comparisons_dropped_too_long": int((~short[texts.compared].all(1) & ~refused[texts.compared].any(1)).sum()),
     }
+    if refusals:
+        counts |= {
+            "dropped": counts["dropped"] - int(refused.sum()),
+            "rated_responses_refused_by_template": int(refused[texts.rated].sum()),
+            "comparisons_refused_by_template": int(refused[texts.compared].any(1).sum()),
+        } | refusals
     logging.info("counts: %s", counts)
     np.save(folder / "rows.npy", rows)
     (folder / "counts.json").write_text(json.dumps(counts, indent=1))

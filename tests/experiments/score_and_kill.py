@@ -27,10 +27,10 @@ def command(folder: Path, name: str):
     def work() -> None:
         score_items = score.score_items
 
-        def noted(scorer, items, sequences):
+        def noted(scorer, items, *given):
             with open(folder / f"{name}.log", "a") as log:
                 log.write(f"{items[0].id}\n")
-            return score_items(scorer, items, sequences)
+            return score_items(scorer, items, *given)
 
         score.CHUNK, score.score_items = ROWS_OF_A_CHUNK, noted
         flags.FLAGS([

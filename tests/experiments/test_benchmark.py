@@ -240,4 +240,4 @@ def test_every_convention_says_what_it_does_to_the_tokens():
     assert tokens == [1, 1, 5, 6] and said == ("BOS stands twice",)
     assert notes(Convention("last", cut="left"), [1, 5, 6, 7], 3)[0] == [5, 6, 7]
     assert notes(Convention("last", cut="right"), [1, 5, 6, 7], 3)[0] == [1, 5, 6]
-    assert notes(Convention("last"), [1, 5, 6, 7], 3) == (None, ("dropped: 4 tokens, more than 3",))
+    assert notes(Convention("last"), [1, 5, 6, 7], 3) == (None, ("dropped as too long: 4 tokens, more than 3",))
