@@ -30,6 +30,7 @@ SERVE = ["prometheus_client>=0.21", "starlette>=0.41", "uvicorn>=0.32"]
 TEST = [
     "aiohttp>=3.11",
     *SERVE,
+    "crowd-kit>=1.4",
     "hypothesis>=6",
     "pytest>=8",
     "pytest-xdist>=3.6",

@@ -1,0 +1,162 @@
+"""Sums from which correlations of rules follow. Sums of parts add up, so a bootstrap needs no second look at the rows.
+
+Letters: N rows (responses, or differences of two responses), K rules, G groups of prompts, R bootstrap draws.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from encore_jax.errors import InputError
+
+FEWEST_TOGETHER = 20
+"""Two rules that were rated together in fewer rows than this have no correlation worth the name."""
+
+MOST_GROUPS = 500
+"""Prompts are put into at most so many groups: enough for a bootstrap, few enough to keep a ``[G, K, K]`` array."""
+
+
+class Moments(NamedTuple):
+    """Sums over the rows in which rules i and j are both rated.
+
+    Attributes:
+      count: ``[..., K, K]``, number of such rows.
+      first: ``[..., K, K]``, sum of rule i's values.
+      second: ``[..., K, K]``, sum of the products of both.
+      square: ``[..., K, K]``, sum of rule i's squares.
+    """
+
+    count: Float[Array, "*draws K K"]
+    first: Float[Array, "*draws K K"]
+    second: Float[Array, "*draws K K"]
+    square: Float[Array, "*draws K K"]
+
+    def total(self) -> Moments:
+        """Of all groups (the first axis) together."""
+        return Moments(*(part.sum(0) for part in self))
+
+    def resampled(self, times_RxG: Float[Array, "R G"]) -> Moments:
+        """Of R draws, in which group g occurs ``times[r, g]`` times."""
+        return Moments(*(np.einsum("rg,gij->rij", times_RxG, part, optimize=True) for part in self))
+
+
+class Rows(NamedTuple):
+    """What correlations are taken over.
+
+    Attributes:
+      values: ``[N, K]``: ratings of responses, or their differences within one prompt.
+      mask: ``[N, K]``, which of them exist.
+      prompt: ``[N]``, rows of one prompt are drawn together.
+      differences: whether rows are differences. They are taken in both orientations, so their mean is 0 and nothing
+        depends on which response came first.
+    """
+
+    values: Float[np.ndarray, "N K"]
+    mask: Bool[np.ndarray, "N K"]
+    prompt: Int[np.ndarray, " N"]
+    differences: bool
+
+
+def rating_rows(
+    ratings: Float[Array, "N K"] | Float[Array, "N n K"],
+    where: Bool[Array, "N K"] | Bool[Array, "N n K"] | None = None,
+    prompt: Int[Array, " N"] | None = None,
+) -> Rows:
+    """The rows of ratings of single responses ``[N, K]``, or of comparisons of n responses ``[N, n, K]``.
+
+    Args:
+      ratings: higher is better; of comparisons every two responses give one row, their difference.
+      where: which ratings exist; a difference exists where both do.
+      prompt: ``[N]`` prompt of every response or comparison; each is of a prompt of its own if left out.
+
+    Raises:
+      InputError: shapes that do not fit, ratings that exist and are not finite, or none at all.
+
+    >>> rows = rating_rows(np.array([[[3.0, 1.0, 2.0], [1.0, 1.0, 5.0]]]))
+    >>> rows.values.tolist(), rows.differences
+    ([[2.0, 0.0, -3.0]], True)
+    """
+    ratings = np.asarray(ratings, np.float64)
+    mask = np.ones(ratings.shape, bool) if where is None else np.asarray(where, bool)
+    if ratings.ndim not in (2, 3) or mask.shape != ratings.shape or (ratings.ndim == 3 and ratings.shape[1] < 2):
+        raise InputError(
+            f"ratings have shape {ratings.shape}, their mask {mask.shape}",
+            where="ratings",
+            fix="pass [N, K] of single responses or [N, n, K] of comparisons of n >= 2 responses, and a mask like them",
+        )
+    prompt = np.arange(len(ratings)) if prompt is None else np.asarray(prompt)
+    if prompt.shape != (len(ratings),):
+        raise InputError(f"has shape {prompt.shape}, not ({len(ratings)},)", where="prompt", fix="one prompt per row")
+    bad = mask & ~np.isfinite(ratings)
+    if bad.any():
+        place = np.argwhere(bad)[0]
+        where_bad = f"ratings, row {place[0]}, rule {place[-1]}"
+        raise InputError(f"{ratings[tuple(place)]} is not finite", where=where_bad, fix="mask it, or rate it again")
+    if not mask.any():
+        raise InputError("nothing is rated", where="ratings", fix="pass at least one rating that the mask keeps")
+    ratings = np.where(mask, ratings, 0)
+    if ratings.ndim == 2:
+        return Rows(ratings, mask, prompt, False)
+    pairs = list(itertools.combinations(range(ratings.shape[1]), 2))
+    values = np.concatenate([ratings[:, a] - ratings[:, b] for a, b in pairs])
+    both = np.concatenate([mask[:, a] & mask[:, b] for a, b in pairs])
+    return Rows(np.where(both, values, 0), both, np.tile(prompt, len(pairs)), True)
+
+
+def grouped_moments(rows: Rows, seed: int = 0, most: int = MOST_GROUPS) -> Moments:
+    """Moments ``[G, K, K]`` of groups of whole prompts, in fp64.
+
+    A prompt is never split. With more than `most` prompts several share a group, drawn at random; resampling groups
+    estimates the same variance as resampling prompts, from fewer parts.
+    """
+    names, prompt = np.unique(rows.prompt, return_inverse=True)
+    group = (np.random.default_rng(seed).permutation(len(names)) % min(most, len(names)))[prompt.reshape(-1)]
+    order = np.argsort(group, kind="stable")
+    ends = np.cumsum(np.bincount(group))
+    mask = rows.mask.astype(np.float64)
+    centre = np.zeros(mask.shape[1])
+    if not rows.differences:  # correlations do not change, and sums lose no digits
+        centre = rows.values.sum(0) / np.maximum(mask.sum(0), 1)
+    values = np.where(rows.mask, rows.values - centre, 0)
+    parts, complete = [], bool(rows.mask.all())
+    for members in np.split(order, ends[:-1]):
+        x = values[members]
+        if complete:
+            wide = np.ones(x.shape[1])
+            first = np.outer(np.zeros(x.shape[1]) if rows.differences else x.sum(0), wide)
+            parts.append((len(x) * np.outer(wide, wide), first, x.T @ x, np.outer((x * x).sum(0), wide)))
+            continue
+        m = mask[members]
+        first = np.zeros((m.shape[1],) * 2) if rows.differences else x.T @ m
+        parts.append((m.T @ m, first, x.T @ x, (x * x).T @ m))
+    return Moments(*(np.stack(part) for part in zip(*parts, strict=True)))
+
+
+def correlations(moments: Moments) -> tuple[Float[Array, "*draws K K"], Float[Array, "*draws K K"]]:
+    """Pairwise-complete correlations, and the number of rows that each rests on.
+
+    Returns:
+      fp32 ``[..., K, K]`` each. Both are 0 on the diagonal, where a rule does not vary, and where fewer than
+      `FEWEST_TOGETHER` rows have both rules.
+    """
+    count = np.maximum(moments.count, 1)
+    covariance = moments.second - moments.first * np.swapaxes(moments.first, -1, -2) / count
+    variance = np.maximum(moments.square - moments.first**2 / count, 0)
+    varies = variance > 1e-9 * moments.square  # less is rounding
+    usable = varies & np.swapaxes(varies, -1, -2) & (moments.count >= FEWEST_TOGETHER)
+    usable &= ~np.eye(count.shape[-1], dtype=bool)
+    scale = np.sqrt(np.where(usable, variance * np.swapaxes(variance, -1, -2), 1))
+    correlation = np.clip(np.where(usable, covariance / scale, 0), -1, 1)
+    return jnp.asarray(correlation, jnp.float32), jnp.asarray(np.where(usable, moments.count, 0), jnp.float32)
+
+
+def spreads(moments: Moments) -> Float[np.ndarray, "*draws K"]:
+    """Standard deviation ``[..., K]`` of every rule's values; of differences, of one response (hence the root of 2)."""
+    count, first, square = (np.diagonal(part, axis1=-2, axis2=-1) for part in moments[:2] + moments[3:])
+    count = np.maximum(count, 1)
+    return np.sqrt(np.maximum(square / count - (first / count) ** 2, 0))
