@@ -50,7 +50,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["encore_jax*", "experiments*"]),
-    package_data={"encore_jax.rules": ["pools/*.yaml"], "encore_jax.evaluate": ["templates/*"]},
+    package_data={
+        "encore_jax.rules": ["pools/*.yaml"],
+        "encore_jax.data.probes": ["*.yaml"],
+        "encore_jax.evaluate": ["templates/*"],
+    },
     install_requires=CORE,
     extras_require={
         "test": TEST,
