@@ -26,7 +26,7 @@ CORE = [
     "tokenizers>=0.21",
     "transformers>=5",
 ]
-SERVE = ["prometheus_client>=0.21", "starlette>=0.41", "uvicorn>=0.32"]
+SERVE = ["h11>=0.16", "prometheus_client>=0.21", "starlette>=0.41", "uvicorn>=0.32"]
 TEST = [
     "aiohttp>=3.11",
     *SERVE,

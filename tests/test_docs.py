@@ -60,7 +60,7 @@ def test_names_exist():
 
 def test_flags_of_the_server_and_the_scorer_exist():
     for page, source in (
-        ("serving.md", "encore_jax/interop/serve/__main__.py"),
+        ("serving.md", "encore_jax/interop/serve/flags.py"),
         ("scoring.md", "experiments/score.py"),
         ("export.md", "experiments/export.py"),
     ):

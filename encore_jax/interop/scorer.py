@@ -12,7 +12,7 @@ Shape letters: N texts, B rows, S tokens in a row, M branch ends, D width, K rul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -150,9 +150,14 @@ class Scorer:
         places = armorm.gate_places(rows, self._pattern) if self._pattern else None
         return Pending(self._values(*self._held, *arrays), batch, places)
 
-    def warm_up(self) -> None:
-        """Compiles all shapes; afterwards nothing is compiled any more."""
-        for shape in self.shapes:
+    def warm_up(self, report: Callable[[int, Shape], None] = lambda i, shape: None) -> None:
+        """Compiles all shapes; afterwards nothing is compiled any more.
+
+        Args:
+          report: told before each which one comes, as index and shape.
+        """
+        for i, shape in enumerate(self.shapes):
+            report(i, shape)
             self.dispatch([], shape).token_values.block_until_ready()
 
     def tokenize(self, texts: Sequence[Text], refused: dict[int, str] | None = None) -> list[np.ndarray | None]:

@@ -135,7 +135,7 @@ class _Server:
 
     def __init__(self, folder: str, tokens_per_batch: int):
         command = [sys.executable, "-m", "encore_jax.interop.serve", f"--model={folder}", "--port=0",
-                   f"--tokens_per_batch={tokens_per_batch}", "--timeout=600"]  # fmt: skip
+                   f"--tokens_per_batch={tokens_per_batch}", "--timeout=600", "--remember=0"]  # fmt: skip
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
     def __enter__(self):

@@ -1,4 +1,4 @@
-"""The HTTP side: limits, authorisation, errors in words, and what happens when a client leaves."""
+"""The model's side of HTTP: limits, authorisation, errors in words, and what happens when a client leaves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import hmac
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -19,10 +18,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from encore_jax.errors import InputError
-from encore_jax.interop.serve.batcher import Busy, Closed
+from encore_jax.interop.serve.batcher import Busy, Closed, NotFinite
 from encore_jax.interop.serve.dialects import DIALECTS, RULES_SUFFIX
 from encore_jax.interop.serve.metrics import Metrics
+from encore_jax.interop.serve.refusal import Refused
 from encore_jax.interop.serve.service import Service, TooMany
+from encore_jax.json_shape import decode_json
 
 LEFT = 499
 """Counted as the status of a request whose client left; nobody sees it."""
@@ -35,31 +36,20 @@ class Limits:
     Attributes:
       body_bytes: size of its body.
       texts: how many it may ask to score.
-      seconds: it may take, from its first byte to its answer.
+      seconds: it may take, from its head to its answer.
+      read_seconds: its body may take.
       requests: may be open at once.
     """
 
     body_bytes: int = 4 << 20
     texts: int = 1024
     seconds: float = 60.0
-    requests: int = 1024
-
-
-class Refused(Exception):
-    """A response other than 200: status, message, fix, and seconds after which it is worth trying again."""
-
-    def __init__(self, status: int, problem: str, *, where: str = "", fix: str = "", retry_after: int = 0):
-        super().__init__(problem)
-        self.status, self.retry_after = status, retry_after
-        self.body = {"error": {"code": status, "message": problem, "where": where, "fix": fix}}
-
-    def response(self) -> JSONResponse:
-        """As it goes to the client."""
-        return JSONResponse(self.body, self.status, {"Retry-After": str(self.retry_after)} if self.retry_after else {})
+    read_seconds: float = 10.0
+    requests: int = 960
 
 
 class App:
-    """State of the server: whether it drains, and how many requests are open.
+    """Requests for the model, as an ASGI application; `encore_jax.interop.serve.front` stands before it.
 
     Args:
       service: the model, started.
@@ -74,11 +64,7 @@ class App:
         self.open, self.draining = 0, False
         metrics.watch(service.batcher)
         routes = [Route(path, self._handler(path), methods=["POST"]) for path in DIALECTS]
-        routes += [
-            Route("/health", self._health),
-            Route("/metrics", self._show_metrics),
-            Route("/v1/models", self._models),
-        ]
+        routes += [Route("/metrics", self._show_metrics), Route("/v1/models", self._models)]
         errors = {status: _no_such for status in (404, 405)}
         self.asgi = Starlette(routes=routes, exception_handlers=errors)
 
@@ -88,25 +74,32 @@ class App:
         while self.open:
             await asyncio.sleep(0.02)
 
-    async def _health(self, request: Request) -> Response:
-        if self.draining:
-            return JSONResponse({"status": "shutting down"}, 503)
-        if not self._service.batcher.alive:
-            return JSONResponse({"status": "the batcher has stopped"}, 500)
-        return JSONResponse({"status": "ok", "model": self._service.served.name})
+    def close(self) -> None:
+        """Ends the threads; what nobody waits for is given up."""
+        self._service.close(timeout=self._limits.seconds)
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything is scored."""
+        return self._service.batcher.alive
+
+    @property
+    def name(self) -> str:
+        """What clients call the model."""
+        return self._service.served.name
 
     async def _show_metrics(self, request: Request) -> Response:
         try:
             self._authorise(request)
         except Refused as refused:
-            return refused.response()
+            return _response(refused)
         return Response(self._metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def _models(self, request: Request) -> Response:
         try:
             self._authorise(request)
         except Refused as refused:
-            return refused.response()
+            return _response(refused)
         served = self._service.served
         weights = None if served.weights is None else served.by_rule(served.weights.tolist())
         about = {"rules": served.rules, "weights": weights, "passport": self._service.passport.to_dict()}
@@ -137,23 +130,27 @@ class App:
             async with asyncio.timeout(self._limits.seconds):
                 return JSONResponse(await self._answer(path, request))
         except Refused as refused:
-            return refused.response()
+            return _response(refused)
         except TooMany as error:
-            return Refused(413, error.problem, where=error.where, fix=error.fix).response()
+            return _response(Refused(413, error.problem, where=error.where, fix=error.fix))
         except InputError as error:
-            return Refused(400, error.problem, where=error.where, fix=error.fix).response()
+            return _response(Refused(400, error.problem, where=error.where, fix=error.fix))
         except Busy as error:
-            return Refused(429, str(error), fix="wait", retry_after=error.retry_after).response()
+            return _response(Refused(429, str(error), fix="wait", retry_after=error.retry_after))
         except Closed:
-            return _shutting_down().response()
+            return _response(_shutting_down())
         except TimeoutError:
             fix = "send less at a time, or come when less waits"
-            return Refused(504, f"took more than {self._limits.seconds:g} s", fix=fix).response()
+            return _response(Refused(504, f"took more than {self._limits.seconds:g} s", fix=fix))
         except ClientDisconnect:
             return Response(status_code=LEFT)
-        except Exception:
-            logging.getLogger(__name__).exception("a request to %s failed", path)
-            return Refused(500, "the server failed; its log says how").response()
+        except NotFinite as error:
+            return _response(Refused(500, str(error), fix="look at the model's weights"))
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # of whatever kind: a request's end is no reason to end the server
+            logging.getLogger("encore_jax.serve").error("a request to %s failed", path, exc_info=error)
+            return _response(Refused(500, "the server failed; its log says how"))
 
     async def _answer(self, path: str, request: Request) -> dict[str, Any]:
         self._authorise(request)
@@ -161,8 +158,8 @@ class App:
             raise _shutting_down()
         if self.open > self._limits.requests:
             raise Refused(429, f"{self._limits.requests} requests are open", fix="wait", retry_after=1)
+        options = _options(path, request)
         body = _parsed(await self._read(request))
-        options = {"plain": True} if path == "/get_reward" and request.query_params.get("prompts") == "plain" else {}
         ask = DIALECTS[path](body, self._service.served, **options)
         if len(ask.texts) > self._limits.texts:
             fix = "send fewer at a time"
@@ -176,24 +173,36 @@ class App:
 
     async def _read(self, request: Request) -> bytes:
         most, body = self._limits.body_bytes, bytearray()
+        if (coding := request.headers.get("content-encoding", "identity").lower()) != "identity":
+            raise Refused(415, f"{coding[:100]!r} is not understood", where="Content-Encoding", fix="send plain JSON")
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and len(declared) < 20 and int(declared) > most:
             raise _too_large(most)
-        async for piece in request.stream():
-            body += piece
-            if len(body) > most:
-                raise _too_large(most)
+        try:
+            async with asyncio.timeout(self._limits.read_seconds):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > most:
+                        raise _too_large(most)
+        except TimeoutError:
+            fix = "send it faster, or less at a time"
+            raise Refused(408, f"it took more than {self._limits.read_seconds:g} s", where="body", fix=fix) from None
         return bytes(body)
 
 
 def _parsed(body: bytes) -> Mapping[str, Any]:
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"not JSON: {str(error)[:100]}", where="body", fix="send a JSON object") from None
-    if not isinstance(parsed, dict):
-        raise InputError("not a JSON object", where="body", fix="send {...}")
-    return parsed
+    return decode_json(body, dict[str, object], where="body", fix="send a JSON object", unique_keys=True)
+
+
+def _options(path: str, request: Request) -> dict[str, bool]:
+    """What the address says after its question mark."""
+    options = {}
+    for name, value in request.query_params.multi_items():
+        if (path, name, value) != ("/get_reward", "prompts", "plain"):
+            fix = "leave it out; the one thing known is /get_reward?prompts=plain"
+            raise InputError(f"{name[:50]}={value[:50]!r} is not known", where="query", fix=fix)
+        options["plain"] = True
+    return options
 
 
 async def _unless_gone(request: Request, work) -> Any:
@@ -221,9 +230,13 @@ async def _gone(request: Request) -> None:
 
 
 async def _no_such(request: Request, error: HTTPException) -> Response:
-    known = f"POST to {', '.join(DIALECTS)}, or GET /health, /metrics or /v1/models"
-    where = f"{request.method} {request.url.path}"
-    return Refused(error.status_code, "there is nothing like that here", where=where, fix=known).response()
+    known = f"POST to {', '.join(DIALECTS)}, or GET /health, /live, /metrics or /v1/models"
+    where = f"{request.method} {request.scope['path'][:200]}"
+    return _response(Refused(error.status_code, "there is nothing like that here", where=where, fix=known))
+
+
+def _response(refused: Refused) -> Response:
+    return Response(refused.content, refused.status, refused.headers)
 
 
 def _too_large(most: int) -> Refused:

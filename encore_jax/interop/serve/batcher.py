@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import hashlib
+import logging
 import math
 import threading
 import time
@@ -18,6 +21,8 @@ from encore_jax.interop.serve.packing import next_batch
 FIRST_PACE = 1000.0
 """Tokens a second, until the first batch has been timed."""
 
+_LOG = logging.getLogger("encore_jax.serve")
+
 
 class Busy(Exception):
     """Too much waits already; `retry_after` says for how many seconds."""
@@ -29,6 +34,14 @@ class Busy(Exception):
 
 class Closed(Exception):
     """The server is shutting down and takes nothing new."""
+
+
+class ScoringFailed(Exception):
+    """The model, or something on the way to it, failed; what it raised is the cause. Says nothing of the request."""
+
+
+class NotFinite(Exception):
+    """The model's scores of a text are NaN or infinite."""
 
 
 @dataclasses.dataclass(eq=False)
@@ -52,6 +65,7 @@ class _Waiting:
     index: int
     sequence: np.ndarray
     group: str
+    key: bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,19 +81,35 @@ class BatchReport:
 class Batcher:
     """Scores texts as they come; start it before use, and close it to let it finish what it has.
 
+    Equal token sequences are run once and get one score: those that wait at the same time, and those that came before
+    while their values are remembered. (A batch of another shape or with other neighbours rounds differently.)
+
+    Whatever is raised on the way through the model, of whatever kind, ends the requests concerned with it, and the
+    next ones are scored. If even that fails, all requests end and `alive` is False.
+
     Args:
       scorer: warmed up.
       max_waiting_tokens: more than so many waiting tokens are refused, unless nothing waits.
       report: called after every batch, in the batcher's thread.
+      remember: number of texts whose values are kept.
     """
 
     def __init__(
-        self, scorer: Scorer, max_waiting_tokens: int, report: Callable[[BatchReport], None] = lambda report: None
+        self,
+        scorer: Scorer,
+        max_waiting_tokens: int,
+        report: Callable[[BatchReport], None] = lambda report: None,
+        *,
+        remember: int = 1 << 16,
     ):
-        self._scorer, self._limit, self._report = scorer, max_waiting_tokens, report
+        self._scorer, self._limit, self._report, self._remember = scorer, max_waiting_tokens, report, remember
         self._queue: list[_Waiting] = []
+        self._known: collections.OrderedDict[bytes, np.ndarray] = collections.OrderedDict()
+        self._open: set[Job] = set()
         self._tokens, self._pace = 0, FIRST_PACE
         self._closing = False
+        self._dead: ScoringFailed | None = None
+        self._last_words = ScoringFailed("the batcher has stopped")  # made while there is memory for it
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
 
@@ -97,7 +127,7 @@ class Batcher:
     @property
     def alive(self) -> bool:
         """Whether it works off what waits."""
-        return self._thread.is_alive()
+        return self._thread.is_alive() and self._dead is None
 
     @property
     def waiting_tokens(self) -> int:
@@ -114,16 +144,24 @@ class Batcher:
         Raises:
           Busy: too much waits.
           Closed: after `close`.
+          ScoringFailed: the batcher is dead.
         """
-        tokens = sum(map(len, sequences))
         values = np.full((len(sequences), self._scorer.columns), np.nan, np.float32)
         job = Job(concurrent.futures.Future(), values, len(sequences))
+        waiting = [
+            _Waiting(job, i, sequence, group, _key(sequence))
+            for i, (sequence, group) in enumerate(zip(sequences, groups, strict=True))
+        ]
+        tokens = sum(map(len, sequences))
         with self._changed:
+            if self._dead:
+                raise self._dead
             if self._closing:
                 raise Closed
             if self._queue and self._tokens + tokens > self._limit:
                 raise Busy(min(60, max(1, math.ceil(self._tokens / self._pace))))
-            self._queue += [_Waiting(job, i, *pair) for i, pair in enumerate(zip(sequences, groups, strict=True))]
+            self._open.add(job)
+            self._queue += waiting
             self._tokens += tokens
             self._changed.notify_all()
         return job
@@ -131,61 +169,114 @@ class Batcher:
     def drop(self, job: Job) -> None:
         """Forgets a request that nobody waits for any more."""
         job.answer.cancel()
-        with self._changed:
-            self._remove({i for i, waiting in enumerate(self._queue) if waiting.job is job})
+        self._forget(job)
 
-    def _remove(self, indices: set[int]) -> list[_Waiting]:
-        taken = [waiting for i, waiting in enumerate(self._queue) if i in indices]
-        self._queue = [waiting for i, waiting in enumerate(self._queue) if i not in indices]
+    def _forget(self, job: Job) -> None:
+        with self._changed:
+            self._open.discard(job)
+            self._take(lambda waiting: waiting.job is job)
+
+    def _take(self, wanted: Callable[[_Waiting], bool]) -> list[_Waiting]:
+        """Takes texts out of the queue; only where `_changed` is held."""
+        taken = [waiting for waiting in self._queue if wanted(waiting)]
+        self._queue = [waiting for waiting in self._queue if not wanted(waiting)]
         self._tokens -= sum(len(waiting.sequence) for waiting in taken)
         return taken
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not self._queue and not self._closing:
-                    self._changed.wait()
-                if not self._queue:
-                    return
-                queue = list(self._queue)
-            batch = next_batch(
-                [waiting.sequence for waiting in queue],
-                [waiting.group for waiting in queue],
-                self._scorer.shapes,
-                [len(waiting.sequence) for waiting in queue],
-            )
-            taken = [queue[key] for trees in batch.rows for tree in trees for key in tree.keys]
-            with self._changed:
-                going = set(map(id, taken))
-                self._remove({i for i, waiting in enumerate(self._queue) if id(waiting) in going})
-            self._run(batch, queue, taken)
-
-    def _run(self, batch, queue: list[_Waiting], taken: list[_Waiting]) -> None:
-        start = time.perf_counter()
         try:
-            keys, values = self._scorer.dispatch(batch.rows, batch.shape).collect()
-        except Exception as error:  # whatever it is, it belongs to these requests; the next ones may fare better
-            for job in {waiting.job for waiting in taken}:
-                self._fail(job, error)
-            return
+            while self._turn():
+                pass
+        except BaseException as error:  # of a thread: nobody else would hear of it
+            self._die(error)
+
+    def _turn(self) -> bool:
+        """One batch; whether there may be another one."""
+        with self._changed:
+            while not self._queue and not self._closing:
+                self._changed.wait()
+            if not self._queue:
+                return False
+            concerned = list(self._queue)
+        try:
+            fresh = self._answer_known(concerned)
+            if fresh:
+                texts = list({waiting.key: waiting for waiting in reversed(fresh)}.values())[::-1]
+                batch = next_batch(
+                    [text.sequence for text in texts],
+                    [text.group for text in texts],
+                    self._scorer.shapes,
+                    [len(text.sequence) for text in texts],
+                )
+                keys = {texts[i].key for trees in batch.rows for tree in trees for i in tree.keys}
+                with self._changed:
+                    concerned = self._take(lambda waiting: waiting.key in keys)
+                rows = self._run(batch, texts, len(concerned))
+                for waiting in concerned:
+                    self._answer(waiting, rows[waiting.key])
+        except BaseException as error:  # whatever it is, it belongs to these requests; the next ones may fare better
+            failure = ScoringFailed("the model failed")
+            failure.__cause__ = error
+            for job in dict.fromkeys(waiting.job for waiting in concerned):
+                self._fail(job, failure)
+            _LOG.error("a batch failed", exc_info=error)
+        return True
+
+    def _answer_known(self, queue: list[_Waiting]) -> list[_Waiting]:
+        """Answers the texts whose values are remembered; returns the others."""
+        with self._changed:
+            known = self._take(lambda waiting: waiting.key in self._known)
+        for waiting in known:
+            self._known.move_to_end(waiting.key)
+            self._answer(waiting, self._known[waiting.key])
+        return [waiting for waiting in queue if waiting.key not in self._known]
+
+    def _run(self, batch, texts: list[_Waiting], count: int) -> dict[bytes, np.ndarray]:
+        """Values ``[C]`` of a batch's texts by their keys; `count` requests' texts get them."""
+        start = time.perf_counter()
+        indices, values = self._scorer.dispatch(batch.rows, batch.shape).collect()
         seconds = time.perf_counter() - start
         useful = sum(len(tree) for trees in batch.rows for tree in trees)
-        self._pace = 0.8 * self._pace + 0.2 * useful / seconds
-        self._report(BatchReport(useful, batch.shape.tokens, len(taken), seconds))  # before a client can ask for it
-        for key, row in zip(keys.tolist(), values, strict=True):
-            self._answer(queue[key], row)
+        self._pace = 0.8 * self._pace + 0.2 * useful / max(seconds, 1e-9)
+        try:
+            self._report(BatchReport(useful, batch.shape.tokens, count, seconds))  # before a client can ask for it
+        except Exception:
+            _LOG.exception("a batch was not counted")
+        rows = {texts[i].key: row.copy() for i, row in zip(indices.tolist(), values, strict=True)}
+        self._known |= {key: row for key, row in rows.items() if np.isfinite(row).all()}
+        while len(self._known) > self._remember:
+            self._known.popitem(last=False)
+        return rows
 
     def _answer(self, waiting: _Waiting, row: np.ndarray) -> None:
         job = waiting.job
         if not np.isfinite(row).all():
-            return self._fail(job, ArithmeticError(f"the scores of text {waiting.index} are not finite"))
+            return self._fail(job, NotFinite(f"the model's scores of text {waiting.index} are not finite"))
         job.values[waiting.index] = row
         job.left -= 1
         if not job.left:
+            with self._changed:
+                self._open.discard(job)
             with contextlib.suppress(concurrent.futures.InvalidStateError):  # dropped meanwhile
                 job.answer.set_result(job.values)
 
     def _fail(self, job: Job, error: Exception) -> None:
         with contextlib.suppress(concurrent.futures.InvalidStateError):  # dropped meanwhile, or failed before
             job.answer.set_exception(error)
-        self.drop(job)
+        self._forget(job)
+
+    def _die(self, error: BaseException) -> None:
+        """Ends every request there is, and all that come."""
+        self._last_words.__cause__ = error
+        with self._changed:
+            self._dead = self._last_words
+            jobs, self._queue, self._tokens = list(self._open), [], 0
+        for job in jobs:
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                job.answer.set_exception(self._last_words)
+        _LOG.critical("the batcher has stopped", exc_info=error)
+
+
+def _key(sequence: np.ndarray) -> bytes:
+    """Equal for equal token sequences."""
+    return hashlib.blake2b(np.ascontiguousarray(sequence, np.int32).tobytes(), digest_size=16).digest()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from encore_jax.interop.serve.batcher import Batcher, BatchReport
+if TYPE_CHECKING:
+    from encore_jax.interop.serve.batcher import Batcher, BatchReport
+    from encore_jax.interop.serve.connections import Connections
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -24,11 +28,21 @@ class Metrics:
         self.useful = Counter("tokens_useful", "Tokens run through the model, shared prefixes once.", **common)
         self.processed = Counter("tokens_processed", "The same with padding.", **common)
         self.batch_seconds = Histogram("batch_seconds", "One batch through the model.", buckets=SECONDS, **common)
+        self._connections = Gauge("connections", "Connections that are open.", **common)
+        self._closed = Counter("connections_closed", "Connections closed by this side.", ("reason",), **common)
         self._waiting = Gauge("tokens_waiting", "Tokens of texts that are not in a batch yet.", **common)
 
     def watch(self, batcher: Batcher) -> None:
         """Shows how much waits there."""
         self._waiting.set_function(lambda: batcher.waiting_tokens)
+
+    def watch_connections(self, connections: Connections) -> None:
+        """Shows how many are open."""
+        self._connections.set_function(lambda: len(connections))
+
+    def closed(self, reason: str) -> None:
+        """Counts a connection that this side closed; for `Connections`."""
+        self._closed.labels(reason).inc()
 
     def batch(self, report: BatchReport) -> None:
         """Counts a batch; for `Batcher`."""

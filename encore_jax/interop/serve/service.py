@@ -12,7 +12,7 @@ from encore_jax.data.comparison import prompt_key
 from encore_jax.errors import InputError
 from encore_jax.interop.rendered import Template, normalize, read_template
 from encore_jax.interop.scorer import Scored, Scorer
-from encore_jax.interop.serve.batcher import Batcher
+from encore_jax.interop.serve.batcher import Batcher, NotFinite, ScoringFailed
 from encore_jax.interop.serve.dialects import Conversation, Served
 from encore_jax.interop.tokenizer import render
 from encore_jax.model.pooling import pool_index
@@ -34,6 +34,7 @@ class Service:
       name: what clients call it.
       max_waiting_tokens: more than so many waiting tokens are refused.
       report: called after every batch.
+      remember: number of texts whose values are kept.
 
     Attributes:
       served: the model as clients see it.
@@ -41,11 +42,13 @@ class Service:
       batcher: what runs it.
     """
 
-    def __init__(self, scorer: Scorer, name: str, max_waiting_tokens: int, report=lambda report: None):
+    def __init__(
+        self, scorer: Scorer, name: str, max_waiting_tokens: int, report=lambda report: None, *, remember: int = 1 << 16
+    ):
         model = scorer.model
         self.served = Served(name, model.rules, None if model.gate is not None else model.weights)
         self.passport = model.passport
-        self.batcher = Batcher(scorer, max_waiting_tokens, report)
+        self.batcher = Batcher(scorer, max_waiting_tokens, report, remember=remember)
         self._most = max_waiting_tokens
         self._scorer, self._longest, self._pooling = scorer, scorer.longest, model.passport.pooling
         self._tokenizer = model.tokenizer
@@ -68,12 +71,14 @@ class Service:
         Raises:
           InputError: a conversation that cannot be scored.
           TooMany: more tokens than may ever wait.
+          NotFinite: the model's scores are no numbers.
+          ScoringFailed: something on the way failed that is not the request's fault.
           Busy, Closed: see `Batcher.submit`.
         """
         loop, sequences, groups = asyncio.get_running_loop(), [], []
         for start in range(0, len(texts), PIECE):
             piece = texts[start : start + PIECE]
-            tokens = await loop.run_in_executor(self._threads, self._tokenized, piece, start)
+            tokens = await loop.run_in_executor(self._threads, self._tokens_of, piece, start)
             sequences += [sequence for sequence, _ in tokens]
             groups += [group for _, group in tokens]
         fits = [i for i, sequence in enumerate(sequences) if len(sequence) <= self._longest]
@@ -90,12 +95,26 @@ class Service:
             except asyncio.CancelledError:
                 self.batcher.drop(job)
                 raise
-        return self._scorer.scored(values), [len(sequence) for sequence in sequences]
+        scored = self._scorer.scored(values)
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(scored.rewards)
+        for i in fits:
+            if not finite[i]:
+                raise NotFinite(f"the model's reward of text {i} is not finite")
+        return scored, [len(sequence) for sequence in sequences]
 
-    def close(self) -> None:
-        """Finishes what was accepted."""
-        self.batcher.close()
-        self._threads.shutdown()
+    def close(self, timeout: float | None = None) -> None:
+        """Finishes what was accepted; does not wait for a tokenizer that nobody waits for any more."""
+        self.batcher.close(timeout)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _tokens_of(self, texts: Sequence[Conversation], start: int) -> list[tuple[np.ndarray, str]]:
+        try:
+            return self._tokenized(texts, start)
+        except InputError:
+            raise
+        except BaseException as error:  # a panic of the tokenizer; StopIteration, which no future can hold
+            raise ScoringFailed("a text could not be tokenised") from error
 
     def _tokenized(self, texts: Sequence[Conversation], start: int) -> list[tuple[np.ndarray, str]]:
         """Token ids up to the pooled one, and a key that is equal for texts of one prompt."""
@@ -109,8 +128,9 @@ class Service:
 
     def _one(self, text: Conversation) -> tuple[np.ndarray, str]:
         parts = (text,) if isinstance(text, str) else (*(turn.content for turn in text[0]), text[1])
-        if (size := sum(len(part.encode()) for part in parts)) > self._longest * self._widest:
-            return np.empty(-(-size // self._widest), np.int32), ""  # only its length is looked at
+        size = max(-(-sum(len(part.encode()) for part in parts) // self._widest), len(parts) // 2)
+        if size > self._longest:
+            return np.empty(size, np.int32), ""  # only its length is looked at
         if isinstance(text, str):
             if isinstance(self._template, InputError):
                 raise self._template

@@ -9,6 +9,7 @@ import pytest
 from encore_jax.data.comparison import Message
 from encore_jax.interop.scorer import Scorer
 from encore_jax.interop.serve.app import App, Limits
+from encore_jax.interop.serve.front import Front
 from encore_jax.interop.serve.metrics import Metrics
 from encore_jax.interop.serve.service import Service
 from tests.experiments import tiny_reward_model
@@ -43,19 +44,29 @@ def rewards(model, expected):
     return {pair: float(np.float32(row @ model.weights)) for pair, row in expected.items()}
 
 
+class Made(Front):
+    """A whole application, and what tests look at."""
+
+    def __init__(self, service, metrics, token, hosts, limits):
+        super().__init__(hosts)
+        self.app, self.service, self.metrics, self.asgi = App(service, metrics, token, limits), service, metrics, self
+
+    @property
+    def open(self) -> int:
+        return self.app.open
+
+
 @pytest.fixture
 def serve(scorer):
-    """Makes apps; what they have running is finished at the end."""
+    """Makes applications; what they have running is finished at the end."""
     with contextlib.ExitStack() as stack:
 
-        def make(*, token="", max_waiting_tokens=100_000, start=True, **limits):
+        def make(*, token="", hosts=(), max_waiting_tokens=100_000, remember=1 << 16, start=True, **limits):
             metrics = Metrics()
-            service = Service(scorer, "tiny", max_waiting_tokens, metrics.batch)
+            service = Service(scorer, "tiny", max_waiting_tokens, metrics.batch, remember=remember)
             if start:
                 service.batcher.start()
                 stack.callback(service.close)
-            app = App(service, metrics, token, Limits(**limits))
-            app.service = service
-            return app
+            return Made(service, metrics, token, hosts, Limits(**limits))
 
         yield make

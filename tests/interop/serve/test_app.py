@@ -1,14 +1,21 @@
 """The served model without sockets: every dialect gives the right scores, and every refusal has its status."""
 
 import asyncio
+import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
 from encore_jax.errors import InputError
 from encore_jax.interop.rendered import normalize, read_template
+from encore_jax.interop.scorer import Scorer
+from encore_jax.interop.serve.app import App
+from encore_jax.interop.serve.metrics import Metrics
+from encore_jax.interop.serve.service import Service
 from tests.experiments import tiny_model
 from tests.interop.serve.asgi import request
 from tests.interop.serve.conftest import ANSWERS, PROMPTS
@@ -187,7 +194,8 @@ def test_health_models_and_metrics(serve):
     good(app, "/v1/score", {"prompt": "Hi", "responses": ["No.", "Yes."]})
     ask(app, "/v1/score", b"{")
     assert ask(app, "/health", method="GET").json() == {"status": "ok", "model": "tiny"}
-    assert ask(serve(start=False), "/health", method="GET").status == 500
+    assert ask(app, "/live", method="GET").json() == {"status": "alive"}
+    assert [ask(serve(start=False), path, method="GET").status for path in ("/health", "/live")] == [500, 500]
     models = ask(app, "/v1/models", method="GET").json()["data"]
     assert [one["id"] for one in models] == ["tiny", "tiny/rules"]
     page = ask(app, "/metrics", method="GET").body.decode()
@@ -232,6 +240,7 @@ def test_draining_finishes_what_was_accepted_and_refuses_the_rest(serve, rewards
         await asyncio.sleep(0.05)
         assert (await request(app.asgi, "/v1/score", body)).status == 503
         assert (await request(app.asgi, "/health", method="GET")).status == 503
+        assert (await request(app.asgi, "/live", method="GET")).status == 200  # not worth a restart
         assert not drained.done()
         app.service.batcher.start()
         answer = (await accepted).json()
@@ -249,6 +258,53 @@ def test_a_failing_model_fails_its_requests_and_no_others(serve, scorer, monkeyp
         assert ask(app, "/v1/score", body).status == 500
     answer = good(app, "/v1/score", body)
     assert answer["items"][0]["rewards"] == pytest.approx([rewards["Hi", "No."]], **CLOSE)
+
+
+class Panic(BaseException):
+    """As the tokenizers' own: no `Exception`."""
+
+
+@pytest.mark.parametrize("kind", [MemoryError, KeyboardInterrupt, SystemExit, StopIteration, GeneratorExit, Panic])
+def test_whatever_fails_in_either_thread_is_a_500_and_no_hang(serve, scorer, monkeypatch, rewards, kind):
+    app, body = serve(seconds=20, remember=0), {"prompt": "Hi", "responses": ["No."]}
+
+    def fail(*_):
+        raise kind("injected")
+
+    for owner, name in ((app.service, "_one"), (app.service, "_tokenized"), (type(scorer), "dispatch")):
+        with monkeypatch.context() as broken:
+            broken.setattr(owner, name, fail)
+            assert ask(app, "/v1/score", body).status == 500
+        assert app.open == 0 and good(app, "/v1/score", body)
+    assert ask(app, "/health", method="GET").status == 200
+
+
+@pytest.mark.parametrize("spoilt", ["scores", "weights"])
+def test_rewards_that_are_no_numbers_are_a_500_that_says_so(model, monkeypatch, spoilt):
+    kernel = np.full_like(model.kernel, np.nan if spoilt == "scores" else 3e38 / model.kernel.shape[0])
+    spoilt_model = dataclasses.replace(model, kernel=kernel)
+    if spoilt == "weights":
+        passport = dataclasses.replace(model.passport, weights=(3e38,) * len(model.rules), entropy=())
+        spoilt_model = dataclasses.replace(spoilt_model, passport=passport)
+    service = Service(Scorer(spoilt_model, tokens_per_batch=1, devices=jax.devices()[:1]), "tiny", 1000)
+    service.batcher.start()
+    for path, body in (
+        ("/v1/score", {"prompt": "Hi", "responses": ["No.", "Yes."]}),
+        ("/rewards", {"prompts": ["Hi"], "completions": ["No."]}),
+    ):
+        reply = ask(SimpleNamespace(asgi=App(service, Metrics()).asgi), path, body)
+        assert reply.status == 500 and "not finite" in reply.json()["error"]["message"]
+    service.close()
+
+
+def test_equal_texts_get_one_score_in_a_request_and_later(serve):
+    texts = ["No.", "Yes.", "No.", "Certainly, " * 5, "No."] * 6
+    app = serve()
+    first = good(app, "/v1/score", {"prompt": "Hi", "responses": texts})["items"][0]["rewards"]
+    assert len(set(first)) == 3
+    body = {"prompts": ["Hi"] * 40, "completions": [f"{i} " * 9 for i in range(38)] + ["No.", "Yes."]}
+    assert good(app, "/rewards", body)["rewards"][-2:] == first[:2]
+    assert good(app, "/classify", {"input": rendered("Hi", "No.")})["data"][0]["probs"] == first[:1]
 
 
 def test_what_the_template_prints_is_found_out():

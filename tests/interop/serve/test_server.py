@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import os
@@ -12,10 +13,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
 from encore_jax.interop.serve import __main__ as command
+from encore_jax.interop.serve import flags
+from encore_jax.interop.serve.server import Server
 from tests.experiments import tiny_model, tiny_reward_model
 from tests.interop.serve.asgi import request
 
@@ -28,25 +32,56 @@ def folder(tmp_path_factory):
     return tiny_reward_model.write(tmp_path_factory.mktemp("served"))
 
 
-@pytest.fixture
-def server(folder):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
-    arguments = ["--model", str(folder), "--port=0", "--tokens_per_batch=256", "--max_waiting_tokens=1000000"]
+ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+
+
+@contextlib.contextmanager
+def started(*arguments: str, **environment: str):
+    """The command as a process, and its lines as they come."""
     process = subprocess.Popen(
         [sys.executable, "-m", "encore_jax.interop.serve", *arguments],
-        stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=ENVIRONMENT | environment,
     )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def read_until(process, pattern: str) -> re.Match:
+    """The first line that matches."""
     log = []
-    for line in process.stderr:
+    for line in process.stdout:
         log.append(line)
-        if found := re.search(r"running on http://127\.0\.0\.1:(\d+)", line):
-            break
-    else:
-        pytest.fail("".join(log))
-    yield process, int(found[1])
-    process.kill()
-    process.wait()
-    process.stderr.close()
+        if found := re.search(pattern, line):
+            return found
+    return pytest.fail("".join(log))
+
+
+@pytest.fixture
+def server(folder):
+    arguments = ["--model", str(folder), "--port=0", "--tokens_per_batch=256", "--max_waiting_tokens=1000000"]
+    with started(*arguments, "--remember=0") as process:
+        found = read_until(process, r"listening on http://127\.0\.0\.1:(\d+).*'starting'")
+        status, body = get(int(found[1]), "/health")  # while it loads and compiles
+        assert status == 503 and body["status"] == "starting" and body["doing"]
+        read_until(process, r"loading ")
+        read_until(process, r"compiling 2 of \d shapes: \d+x\d+")
+        assert get(int(found[1]), "/health") == (503, {"status": "starting", "doing": ANY})
+        assert read_until(process, r"running on http://127\.0\.0\.1:(\d+): model")[1] == found[1]
+        assert get(int(found[1]), "/health") == (200, {"status": "ok", "model": "model"})
+        yield process, int(found[1])
+
+
+def get(port, path):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    answer = response.status, json.loads(response.read())
+    connection.close()
+    return answer
 
 
 def post(port, body, path="/v1/score"):
@@ -64,7 +99,8 @@ def rude(port, content: bytes, answer: bool = False) -> bytes:
         return client.recv(4096) if answer else b""
 
 
-def test_rude_clients_harm_nobody_and_sigterm_loses_nothing(server):
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
+def test_rude_clients_harm_nobody_and_a_signal_loses_nothing(server, stop):
     process, port = server
     status, first = post(port, BODY)
     assert status == 200
@@ -93,7 +129,7 @@ def test_rude_clients_harm_nobody_and_sigterm_loses_nothing(server):
         until = time.monotonic() + 30
         while running(port) < 4 and time.monotonic() < until:
             time.sleep(0.005)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(stop)
         statuses = [one.result()[0] for one in accepted]
     assert statuses == [200] * 4
     assert process.wait(30) == 0
@@ -113,12 +149,12 @@ def test_another_backbone_than_the_passports_is_refused_or_shown_to_clients(tmp_
     model, apps = tiny_reward_model.write(tmp_path), []
     tiny_model.write(tmp_path / "backbone", seed=1)
     with pytest.raises(SystemExit) as stopped:
-        command.main(["--model", str(model)])
+        command.main(["--model", str(model), "--port=0"])
     refusal = capsys.readouterr().err
     assert stopped.value.code == 2 and "in the passport" in refusal and "--allow-mismatch" in refusal
-    monkeypatch.setattr(command.Server, "run", lambda self: apps.append(self._app))
-    command.main(["--model", str(model), "--tokens_per_batch=1", "--allow-mismatch"])
-    command.main(["--model", str(model), "--tokens_per_batch=1", "--allow-mismatch", "--weights=equal"])
+    monkeypatch.setattr(Server, "run", lambda self, sockets: apps.append(self._load_app()))
+    command.main(["--model", str(model), "--port=0", "--tokens_per_batch=1", "--allow-mismatch"])
+    command.main(["--model", str(model), "--port=0", "--tokens_per_batch=1", "--allow-mismatch", "--weights=equal"])
     about = asyncio.run(request(apps[0].asgi, "/v1/models", method="GET")).json()["data"][0]
     (mismatch,) = about["passport"]["mismatch"]
     assert mismatch.startswith("model_sha256: ") and mismatch in refusal
@@ -128,14 +164,79 @@ def test_another_backbone_than_the_passports_is_refused_or_shown_to_clients(tmp_
     assert about["weights"] == pytest.approx(dict.fromkeys(tiny_reward_model.RULES, 1 / len(tiny_reward_model.RULES)))
 
 
-def test_an_open_address_needs_a_token(folder, monkeypatch, capsys):
-    monkeypatch.delenv(command.TOKEN, raising=False)
+def test_a_signal_while_it_compiles_ends_it_at_once(folder):
+    with started("--model", str(folder), "--port=0", "--tokens_per_batch=100000") as process:
+        read_until(process, "compiling 1 of")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The one line that the command ends with."""
     with pytest.raises(SystemExit) as stopped:
-        command.main(["--model", str(folder), "--host=0.0.0.0"])
-    assert stopped.value.code == 2 and command.TOKEN in capsys.readouterr().err
+        command.main(list(arguments))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "INFO" not in line]
+    assert stopped.value.code == 2 and line.startswith("error: ")
+    return line
+
+
+def test_wrong_flags_are_one_line(capsys, monkeypatch, folder):
+    monkeypatch.delenv(flags.TOKEN, raising=False)
+    model = f"--model={folder}"
+    assert flags.TOKEN in refused(capsys, model, "--host=0.0.0.0")
+    assert "--model" in refused(capsys)
+    assert "did you mean --max_connections?" in refused(capsys, model, "--max_conections=5")
+    for flag in (
+        "--port=-1", "--port=65536", "--port=x", "--port=8_0", "--timeout=0", "--timeout=nan", "--timeout=inf",
+        "--read_timeout=-1", "--idle_timeout=x", "--max_body_mib=0", "--max_body_mib=1e9", "--max_texts=0",
+        "--max_connections=1", "--tokens_per_batch=0", "--remember=-1", "--allowed-hosts=http://x", "--host=no.such.",
+        "--host=", "--host=8.8.8.8", "--name=a/rules", "--nothing",
+    ):  # fmt: skip
+        name = flag.partition("=")[0]
+        monkeypatch.setenv(flags.TOKEN, "secret")
+        assert name in refused(capsys, model, "--port=0", flag)
+    for token in ("two words", "line\n", "schlüssel"):
+        monkeypatch.setenv(flags.TOKEN, token)
+        assert flags.TOKEN in refused(capsys, model)
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_loaded(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        line = refused(capsys, "--model=nothing", f"--port={taken.getsockname()[1]}")
+    assert "in use" in line and "--port" in line
 
 
 def test_a_missing_model_is_named(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        command.main(["--model", str(tmp_path / "nothing")])
-    assert stopped.value.code == 2 and "no such file or folder" in capsys.readouterr().err
+    assert "no such file or folder" in refused(capsys, "--model", str(tmp_path / "nothing"), "--port=0")
+
+
+def test_without_the_extra_there_is_help_and_every_start_is_one_line():
+    code = f"""
+import sys, runpy
+for name in {command.NEEDED}:
+    sys.modules[name] = None
+import importlib.util as u
+find = u.find_spec
+u.find_spec = lambda name, *a: None if name in {command.NEEDED} else find(name, *a)
+sys.argv[1:] = sys.argv[1].split()
+runpy.run_module("encore_jax.interop.serve", run_name="__main__")
+"""
+
+    def run(arguments):
+        return subprocess.run(
+            [sys.executable, "-c", code, arguments], capture_output=True, text=True, cwd=ROOT, env=ENVIRONMENT
+        )
+
+    for arguments in ("--model=x", "--model=x --port=0 --name=y"):
+        done = run(arguments)
+        assert done.returncode == 2 and done.stdout == "", done
+        assert re.fullmatch(r"error: the server needs h11, .* Fix: pip install 'encore_jax\[serve\]'\n", done.stderr)
+    done = run("--help")
+    assert done.returncode == 0 and "--max_connections" in done.stdout and done.stderr == ""
+
+
+def test_a_name_for_clients_comes_from_the_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert flags.default_name(".") == tmp_path.name and flags.default_name("/") == "model"
