@@ -14,17 +14,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from encore_jax.data.comparison import Message, parse_prompt
 from encore_jax.errors import InputError
-from encore_jax.interop.rl import completion_text
 from encore_jax.interop.scorer import Scored
 from encore_jax.interop.sequences import Text
+from encore_jax.interop.serve.fields import check_fields
+from encore_jax.interop.serve.reading import (
+    check_same_number,
+    check_turn,
+    read_completion,
+    read_field,
+    read_flag,
+    read_list,
+    read_messages,
+    read_model,
+    read_prompt,
+    read_text,
+)
 
 Conversation = Text | str
 """A prompt and a response, or both as one text that is rendered in the model's chat template already."""
 
 RULES_SUFFIX = "/rules"
 """With this after the model's name, vLLM's dialect has one label per rule instead of the composed reward."""
+
+ACTIVATION = ("use_activation", "activation")
+"""vLLM's names, the second one of earlier releases."""
 
 
 class Served(NamedTuple):
@@ -56,15 +70,20 @@ class Ask(NamedTuple):
 
 def score(body: Mapping[str, Any], served: Served) -> Ask:
     """``POST /v1/score``: ``{"prompt", "responses"}``, or ``{"items": [...]}`` of these; ``"explain": true``."""
-    explain = _flag(body, "explain")
-    items = _list(body, "items") if "items" in body else [body]
+    one = ("prompt", "responses")
+    check_fields(body, ("model", "explain", *(("items",) if "items" in body else one)))
+    read_model(body, served.name)
+    explain = read_flag(body, "explain")
+    items = read_list(body, "items") if "items" in body else [body]
     texts, groups = [], []
     for i, item in enumerate(items):
         where = f"items[{i}]." if "items" in body else ""
         if not isinstance(item, Mapping):
             raise InputError("not an object", where=where.rstrip("."), fix='write {"prompt": ..., "responses": [...]}')
-        prompt = _prompt(_need(item, "prompt", where), f"{where}prompt")
-        responses = [_text(r, f"{where}responses[{j}]") for j, r in enumerate(_list(item, "responses", where))]
+        if "items" in body:
+            check_fields(item, one, where)
+        prompt = read_prompt(read_field(item, "prompt", where), f"{where}prompt")
+        responses = [read_text(r, f"{where}responses[{j}]") for j, r in enumerate(read_list(item, "responses", where))]
         texts += [(prompt, response) for response in responses]
         groups.append(len(responses))
 
@@ -135,10 +154,6 @@ def classify(body: Mapping[str, Any], served: Served) -> Ask:
 
 def pooling(body: Mapping[str, Any], served: Served) -> Ask:
     """vLLM's ``POST /pooling`` of a sequence classifier: ``data`` is the composed reward, or one score per rule."""
-    if body.get("task") not in (None, "classify"):
-        raise InputError("only the task classify is served", where="task", fix="leave it out")
-    if body.get("encoding_format", "float") != "float":
-        raise InputError("only float is served", where="encoding_format", fix="leave it out")
     texts, columns, activate = _vllm(body, served)
 
     def answer(scored, lengths):
@@ -150,28 +165,31 @@ def pooling(body: Mapping[str, Any], served: Served) -> Ask:
 
 
 def _vllm(body, served) -> tuple[list[Conversation], Callable, Callable]:
-    wanted = body.get("model") or served.name
-    if wanted not in (served.name, served.name + RULES_SUFFIX):
-        fix = f"use {served.name}, or {served.name}{RULES_SUFFIX} for the scores of every rule"
-        raise InputError("there is no such model here", where="model", fix=fix)
-    if body.get("truncate_prompt_tokens") is not None:
-        raise InputError("nothing is truncated here", where="truncate_prompt_tokens", fix="leave it out")
-    activated = _flag(body, "use_activation") or _flag(body, "activation")
+    check_fields(body, ("model", "input", "messages", *ACTIVATION))
+    wanted = read_model(body, served.name, served.name + RULES_SUFFIX)
+    activated = _activated(body)
     if ("input" in body) == ("messages" in body):
         raise InputError("one of input and messages is needed", where="body", fix="send either")
     if "messages" in body:
-        *prompt, last = parse_prompt(_list(body, "messages"), "messages")
+        *prompt, last = read_messages(read_list(body, "messages"), "messages")
         if last.role != "assistant":
             raise InputError("ends without an answer", where="messages", fix="end with the assistant's turn to score")
-        texts: list[Conversation] = [(_asked(tuple(prompt), "messages"), last.content)]
+        texts: list[Conversation] = [(check_turn(tuple(prompt), "messages"), last.content)]
     else:
         given = body["input"] if isinstance(body["input"], list) else [body["input"]]
-        texts = [_text(text, f"input[{i}]") for i, text in enumerate(given)]
+        texts = [read_text(text, f"input[{i}]") for i, text in enumerate(given)]
 
     def columns(scored):
         return scored.scores if wanted != served.name else scored.rewards[:, None]
 
     return texts, columns, _sigmoid if activated else lambda values: values
+
+
+def _activated(body: Mapping[str, Any]) -> bool:
+    given = {name: read_flag(body, name) for name in ACTIVATION if body.get(name) is not None}
+    if len(set(given.values())) > 1:
+        raise InputError("say both yes and no", where=" and ".join(given), fix="send use_activation alone")
+    return any(given.values())
 
 
 def _envelope(kind: str, body, served: Served, data: list[dict], lengths) -> dict:
@@ -193,15 +211,17 @@ def get_reward(body: Mapping[str, Any], served: Served, plain: bool = False) -> 
       served: the model.
       plain: the prompts are plain text instead: of a policy that is trained without a template.
     """
-    queries = [_text(text, f"query[{i}]") for i, text in enumerate(_list(body, "query"))]
+    check_fields(body, ("model", "query", "prompts", "labels"))
+    read_model(body, served.name)
+    queries = [read_text(text, f"query[{i}]") for i, text in enumerate(read_list(body, "query"))]
     texts: list[Conversation] = list(queries)
     if plain:
-        prompts = [_text(text, f"prompts[{i}]") for i, text in enumerate(_list(body, "prompts"))]
-        _same_number(queries, prompts, "prompts")
+        prompts = [read_text(text, f"prompts[{i}]") for i, text in enumerate(read_list(body, "prompts"))]
+        check_same_number(queries, prompts, "prompts")
         for i, (query, prompt) in enumerate(zip(queries, prompts, strict=True)):
             if not query.startswith(prompt):
                 raise InputError("does not begin with its prompt", where=f"query[{i}]", fix="send prompt + response")
-            texts[i] = _prompt(prompt, f"prompts[{i}]"), query.removeprefix(prompt)
+            texts[i] = read_prompt(prompt, f"prompts[{i}]"), query.removeprefix(prompt)
 
     def answer(scored, lengths):
         rewards = _numbers(scored.rewards)
@@ -212,10 +232,12 @@ def get_reward(body: Mapping[str, Any], served: Served, plain: bool = False) -> 
 
 def rewards(body: Mapping[str, Any], served: Served) -> Ask:
     """What a TRL or Tunix reward function is given, ``{"prompts", "completions"}``; null where one is too long."""
-    prompts, completions = _list(body, "prompts"), _list(body, "completions")
-    _same_number(prompts, completions, "completions")
+    check_fields(body, ("model", "prompts", "completions"))
+    read_model(body, served.name)
+    prompts, completions = read_list(body, "prompts"), read_list(body, "completions")
+    check_same_number(prompts, completions, "completions")
     texts = [
-        (_prompt(prompt, f"prompts[{i}]"), completion_text(completion, f"completions[{i}]"))
+        (read_prompt(prompt, f"prompts[{i}]"), read_completion(completion, f"completions[{i}]"))
         for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
     ]
     return Ask(texts, True, lambda scored, lengths: {"rewards": _numbers(scored.rewards)})
@@ -230,50 +252,6 @@ DIALECTS: dict[str, Callable[..., Ask]] = {
     "/rewards": rewards,
 }
 """By path."""
-
-
-def _need(body: Mapping, name: str, where: str = "") -> Any:
-    if name not in body:
-        raise InputError("is missing", where=f"{where}{name}", fix="see the documentation of this endpoint")
-    return body[name]
-
-
-def _list(body: Mapping, name: str, where: str = "") -> list:
-    value = _need(body, name, where)
-    if not isinstance(value, list) or not value:
-        raise InputError("not a list with something in it", where=f"{where}{name}", fix="send a list")
-    return value
-
-
-def _flag(body: Mapping, name: str) -> bool:
-    value = body.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise InputError("neither true nor false", where=name, fix="send true or false")
-    return bool(value)
-
-
-def _text(value: Any, where: str) -> str:
-    try:
-        return Message("assistant", value).content
-    except InputError as error:
-        raise InputError(error.problem, where=where, fix=error.fix) from None
-
-
-def _prompt(value: Any, where: str) -> tuple[Message, ...]:
-    if isinstance(value, str):
-        return (Message("user", _text(value, where)),)
-    return _asked(parse_prompt(value, where), where)
-
-
-def _asked(prompt: tuple[Message, ...], where: str) -> tuple[Message, ...]:
-    if not prompt or prompt[-1].role != "user":
-        raise InputError("does not end with the user's turn", where=where, fix="put what follows into the response")
-    return prompt
-
-
-def _same_number(ours: Sequence, theirs: Sequence, where: str) -> None:
-    if len(ours) != len(theirs):
-        raise InputError(f"{len(theirs)} of them for {len(ours)}", where=where, fix="send one for each")
 
 
 def _numbers(values: np.ndarray) -> list[float | None]:
