@@ -13,7 +13,8 @@ with --allow-mismatch it is used, and the difference recorded in that passport. 
 JSON file composes heads that nobody has weighed, or weighs them otherwise. With --best=FILE.jsonl every prompt's
 best response is written there too (best-of-n).
 
-Killed, the same command goes on where it was: finished chunks wait in OUTPUT.parts until they are merged.
+Responses of one text have one score, in one row, in many rows, and after a restart: each is run once. Killed, the same
+command goes on where it was: finished chunks wait in OUTPUT.parts until they are merged.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.scorer import Scorer, grouped_trees
-from encore_jax.interop.sequences import fits
+from encore_jax.interop.scorer import Scorer
 from encore_jax.interop.weighting import HELP
 from experiments.manifest import file_sha256, versions
 from experiments.progress import track
 from experiments.score_parts import Parts
+from experiments.score_repeats import Repeats
 from experiments.score_rows import PLAIN, Item, read_items
 
 CHUNK = 1024
@@ -64,11 +65,12 @@ _TOKENS = flags.DEFINE_integer("tokens_per_batch", 4096, "Tokens that go through
 
 
 class Totals(NamedTuple):
-    """What a whole input holds: items, characters of all responses and prompts, and what was skipped."""
+    """What a whole input holds: items, characters of all responses and prompts, what was skipped, and what repeats."""
 
     items: int
     characters: int
     skips: SkipCounter
+    repeats: Repeats
 
 
 class Chunk(NamedTuple):
@@ -108,7 +110,12 @@ def score_file(
         chunks = _tokenized(scorer, _chunks(source, format), parts)
         for chunk in track(chunks, float(totals.characters), "score", lambda chunk: sum(map(_characters, chunk.items))):
             if chunk.sequences is not None:
-                parts.write(chunk.number, score_items(scorer, chunk.items, chunk.sequences, chunk.refused))
+                parts.write(
+                    chunk.number, score_items(scorer, chunk.items, chunk.sequences, chunk.refused, totals.repeats)
+                )
+            else:
+                kinds = _kinds(model.gate is not None)
+                totals.repeats.keep_part(chunk.items, parts.read(chunk.number), kinds, model.rules)
         parts.merge()
     shutil.rmtree(parts.folder, ignore_errors=True)
     logging.info("%s: %s", source, totals.skips)
@@ -116,7 +123,11 @@ def score_file(
 
 
 def score_items(
-    scorer: Scorer, items: Sequence[Item], sequences: Sequence[np.ndarray | None], refused: Mapping[int, str] = {}
+    scorer: Scorer,
+    items: Sequence[Item],
+    sequences: Sequence[np.ndarray | None],
+    refused: Mapping[int, str] = {},
+    repeats: Repeats | None = None,
 ) -> pa.Table:
     """One row per item; see the top of this file.
 
@@ -125,12 +136,13 @@ def score_items(
       items: with n responses each.
       sequences: token ids of all responses, one item after the other.
       refused: why a response has none, by its place among `sequences`.
+      repeats: texts that other chunks hold too.
     """
     counts = [len(item.responses) for item in items]
-    owner = np.repeat(np.arange(len(items)), counts)
-    kept = [i for i, sequence in enumerate(sequences) if fits(sequence, scorer.longest)]
-    trees = grouped_trees([sequences[i] for i in kept], [str(owner[i]) for i in kept], kept, scorer.longest)
-    scored = scorer.scored(scorer.run(scorer.plan(trees), len(sequences)))
+    repeats = Repeats() if repeats is None else repeats
+    values = _values(scorer, np.repeat(np.arange(len(items)), counts), sequences, repeats.known(items))
+    repeats.keep(items, values)
+    scored = scorer.scored(values)
     lengths = np.array([-1 if sequence is None else len(sequence) for sequence in sequences], int)
     why, rules = np.array([refused.get(i, "") for i in range(len(sequences))], object), scorer.model.rules
     schema = schema_of(scorer.model.rules, scorer.model.gate is not None)
@@ -151,6 +163,16 @@ def score_items(
         reasons = _too_long(long, length, scorer.longest), *(f"response {i}: {problem[i]}" for i in no_ids[:5])
         columns["reason"].append("; ".join(filter(None, reasons)) or None)
     return pa.table(columns, schema)
+
+
+def _values(scorer: Scorer, owner: np.ndarray, sequences: Sequence[np.ndarray], known: dict) -> np.ndarray:
+    """Values ``[N, C]`` of N responses of items `owner` ``[N]``; those that are `known`, by their number, stay so."""
+    values = np.full((len(sequences), scorer.columns), np.nan, np.float32)
+    for i, row in known.items():
+        values[i] = row
+    new = [i for i in range(len(sequences)) if i not in known]
+    values[new] = scorer.run_sequences([sequences[i] for i in new], [str(owner[i]) for i in new])
+    return values
 
 
 def summary(output: Path) -> dict:
@@ -191,13 +213,15 @@ def write_best(source: Path, format: str, output: Path, target: Path) -> None:
 
 
 def _count(source: Path, format: str) -> Totals:
-    items, characters, skips = 0, 0, SkipCounter()
+    items, characters, skips, repeats = 0, 0, SkipCounter(), Repeats()
     for item in read_items(source, format, skips):
+        repeats.see(item, items // CHUNK)
         items += 1
         characters += _characters(item)
     if not items:
         raise InputError("there is nothing to score", where=str(source), fix="check the file")
-    return Totals(items, characters, skips)
+    repeats.find()
+    return Totals(items, characters, skips, repeats)
 
 
 def _characters(item: Item) -> int:
@@ -244,12 +268,16 @@ def _tokenized(scorer: Scorer, chunks: Iterator[list[Item]], parts: Parts) -> It
 def schema_of(rules: Sequence[str], gated: bool) -> pa.Schema:
     """Columns of a scored file: of every rule its scores, and of a gated model its weights as well."""
     numbers = pa.list_(pa.float32())
-    kinds = ("score", "weight") if gated else ("score",)
     return pa.schema([
         ("id", pa.string()), ("rewards", numbers), ("best", pa.int32()), ("preferred", pa.int32()),
-        *((f"{kind}:{rule}", numbers) for kind in kinds for rule in rules),
+        *((f"{kind}:{rule}", numbers) for kind in _kinds(gated) for rule in rules),
         ("tokens", pa.list_(pa.int32())), ("reason", pa.string()),
     ])  # fmt: skip
+
+
+def _kinds(gated: bool) -> tuple[str, ...]:
+    """What a scored file says of every rule: columns "KIND:RULE"."""
+    return ("score", "weight") if gated else ("score",)
 
 
 def _nullable(values: np.ndarray) -> list[float | None]:

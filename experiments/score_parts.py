@@ -68,6 +68,10 @@ class Parts:
         """Whether this part is written."""
         return self._path(number).exists()
 
+    def read(self, number: int) -> pa.Table:
+        """A part that is written."""
+        return pq.read_table(self._path(number))
+
     def write(self, number: int, table: pa.Table) -> None:
         """Writes a part, whole or not at all."""
         with atomic_path(self._path(number)) as temporary:

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from encore_jax.data.distinct import distinct
 from encore_jax.errors import InputError
 
 ENDS_MULTIPLE = 8
@@ -110,6 +111,26 @@ def _tree_length(sequences: Sequence[np.ndarray]) -> int:
 def _tree(sequences, keys) -> PrefixTree:
     shared = common_prefix_length(sequences)
     return PrefixTree(sequences[0][:shared], tuple(sequence[shared:] for sequence in sequences), keys)
+
+
+def without_repeats(trees: Sequence[PrefixTree]) -> tuple[list[PrefixTree], dict[int, int]]:
+    """The trees without sequences that stand in them already, and of every key the key whose sequence equals its own.
+
+    >>> trees = make_trees([[1, 2], [1, 3], [1, 2]], (7, 8, 9), 10)
+    >>> kept, stands_in = without_repeats(trees)
+    >>> [tree.keys for tree in kept], stands_in
+    ([(7, 8)], {7: 7, 8: 8, 9: 7})
+    """
+    keys = [key for tree in trees for key in tree.keys]
+    found = distinct(np.concatenate([tree.prefix, branch]) for tree in trees for branch in tree.branches)
+    stands_in = {key: keys[i] for key, i in zip(keys, found.representative.tolist(), strict=True)}
+    kept = []
+    for tree in trees:
+        own = [i for i, key in enumerate(tree.keys) if stands_in[key] == key]
+        if own:
+            branches, names = (tuple(part[i] for i in own) for part in (tree.branches, tree.keys))
+            kept.append(PrefixTree(tree.prefix, branches, names))
+    return kept, stands_in
 
 
 @dataclasses.dataclass

@@ -14,14 +14,14 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from encore_jax.data.comparison import Message, parse_prompt
+from encore_jax.data.comparison import Message, parse_prompt, prompt_key
 from encore_jax.data.sources import locate
 from encore_jax.errors import InputError
 from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.passport import PASSPORT, Passport, model_digest, read_passport
 from encore_jax.interop.reward_checkpoint import is_checkpoint, load_checkpoint
 from encore_jax.interop.scorer import Scorer
-from encore_jax.interop.sequences import Text, prompt_trees
+from encore_jax.interop.sequences import Text
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.interop.weighting import named_weights
 from encore_jax.model.config import DecoderConfig
@@ -95,7 +95,8 @@ class RewardModel:
     ) -> list[np.ndarray]:
         """Per-rule scores of every response: for each prompt an fp32 array ``[n, K]``.
 
-        Prompts and their responses are packed as prefix trees, so a prompt is run once whatever n is.
+        Prompts and their responses are packed as prefix trees, so a prompt is run once whatever n is. Equal
+        conversations of one call are run once and have equal scores; those of two calls may differ by rounding.
 
         Raises:
           InputError: a conversation is longer than the model was trained for; nothing is truncated.
@@ -121,8 +122,7 @@ class RewardModel:
                 raise InputError(
                     f"{len(sequence)} tokens, more than {max(self.buckets)}", where=f"text {i}", fix="leave it out"
                 )
-        trees = prompt_trees(texts, sequences, max(self.buckets))
-        return self.scorer.run(self.scorer.plan(trees), len(texts))
+        return self.scorer.run_sequences(sequences, [prompt_key(prompt) for prompt, _ in texts])
 
     def save(self, folder: str | Path, backbone: str) -> None:
         """Writes heads, passport and where the backbone is (`backbone`, a path or uri) into a folder."""

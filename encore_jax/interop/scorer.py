@@ -20,10 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from encore_jax.data.comparison import prompt_key
+from encore_jax.data.distinct import distinct
 from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, lay_out, make_trees, pack_rows
 from encore_jax.errors import InputError
 from encore_jax.interop import armorm
-from encore_jax.interop.sequences import Text, check_finite, prompt_trees, token_sequences
+from encore_jax.interop.sequences import Text, check_finite, fits, token_sequences
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.gating import gate_weights
 from encore_jax.model.heads import rule_scores
@@ -220,10 +222,23 @@ class Scorer:
             _keep(values, pending)
         return values
 
+    def run_sequences(self, sequences: Sequence[np.ndarray | None], groups: Sequence[str]) -> np.ndarray:
+        """Values ``[N, C]`` of token sequences; NaN rows where there is none, or one is longer than `longest`.
+
+        Equal sequences are run once and have equal values, to the last bit, whatever group they are in.
+
+        Args:
+          sequences: token ids, up to the token that is pooled.
+          groups: equal for sequences that may share a prefix, such as those of one prompt.
+        """
+        first, place = distinct(sequences)
+        kept = [i for i in first.tolist() if fits(sequences[i], self.longest)]
+        trees = grouped_trees([sequences[i] for i in kept], [groups[i] for i in kept], kept, self.longest)
+        return self.run(self.plan(trees), len(sequences))[first[place]]
+
     def run_texts(self, texts: Sequence[Text]) -> np.ndarray:
-        """Values ``[N, C]`` of conversations, packed by prompt; NaN rows where one is longer than `longest`."""
-        trees = prompt_trees(texts, self.tokenize(texts), self.longest)
-        return self.run(self.plan(trees), len(texts))
+        """The same of conversations, packed by prompt."""
+        return self.run_sequences(self.tokenize(texts), [prompt_key(prompt) for prompt, _ in texts])
 
     def scores(self, values: np.ndarray) -> np.ndarray:
         """The scores ``[N, K]`` among values ``[N, C]``."""

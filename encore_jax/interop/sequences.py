@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -55,15 +55,23 @@ def fits(sequence: np.ndarray | None, max_length: int) -> bool:
     return sequence is not None and len(sequence) <= max_length
 
 
-def prompt_trees(texts: Sequence[Text], sequences: Sequence[np.ndarray | None], max_length: int) -> list[PrefixTree]:
+def prompt_trees(
+    texts: Sequence[Text], sequences: Sequence[np.ndarray | None], max_length: int, rows: Iterable[int] | None = None
+) -> list[PrefixTree]:
     """Trees that hold all sequences of one prompt together, keys = positions in `texts`.
 
     Sequences that do not fit `max_length` are left out: compare the keys with the positions to count them.
+
+    Args:
+      texts, sequences: conversations and their token ids.
+      max_length: of a tree, in tokens.
+      rows: the positions that are wanted, e.g. of the sequences that differ (`encore_jax.data.distinct`); all if left
+        out.
     """
     groups: dict[str, list[int]] = {}
-    for i, (prompt, _) in enumerate(texts):
+    for i in range(len(texts)) if rows is None else rows:
         if fits(sequences[i], max_length):
-            groups.setdefault(prompt_key(prompt), []).append(i)
+            groups.setdefault(prompt_key(texts[i][0]), []).append(i)
     trees = []
     for members in groups.values():
         trees.extend(make_trees([sequences[i] for i in members], members, max_length))

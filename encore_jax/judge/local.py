@@ -11,7 +11,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from encore_jax.data.comparison import Message
+from encore_jax.data.distinct import digest
 from encore_jax.errors import InputError
 from encore_jax.interop.tokenizer import render_prompts, template_digest
 from encore_jax.judge.answer_tokens import AnswerTokens, answer_tokens
@@ -33,6 +34,25 @@ from encore_jax.model.decoder import lm_logits
 BUCKETS = (*range(64, 513, 64), *range(640, 1025, 128), *range(1280, 2049, 256))
 TOO_LONG = "too long for the local judge"
 NOT_FINITE = "log-probabilities that are not finite"
+
+
+class _Asked(NamedTuple):
+    """Open questions by number; and of a question's number those of the same tokens, which wait for its answer."""
+
+    questions: dict[int, Question]
+    same: dict[int, list[int]]
+
+    def wait_for(self, number: int, other: int) -> bool:
+        """Lets `other` have the answer to `number`, if that is still open."""
+        if number not in self.questions:
+            return False
+        self.same.setdefault(number, []).append(other)
+        return True
+
+    def answered(self, number: int, answer: Answer) -> Iterator[tuple[Question, Answer]]:
+        """The question, and all that waited for its answer."""
+        for each in (number, *self.same.pop(number, ())):
+            yield self.questions.pop(each), answer
 
 
 class LocalJudge:
@@ -106,20 +126,23 @@ class LocalJudge:
     def answers(self, questions: Iterable[Question]) -> Iterator[tuple[Question, Answer]]:
         """Yields every question with its answer, conversations of like length together.
 
+        Questions of equal tokens, such as both orders of a pair of equal responses, are run once if they are drawn
+        together.
+
         A conversation that is too long is answered `FAILED`; nothing is cut. Evidence holds the log-probability of
         every token that counts, and as `other` how much probability all tokens have that do not.
         """
         waiting: dict[Shape, list[QuestionTree]] = {}
-        asked: dict[int, Question] = {}
+        asked = _Asked({}, {})
         numbers = itertools.count()
         questions = iter(questions)
         while drawn := {next(numbers): q for q in itertools.islice(questions, self._window)}:
-            asked |= drawn
-            for tree in self._trees(drawn):
+            asked.questions.update(drawn)
+            for tree in self._trees(drawn, asked):
                 shape = shape_of(tree, self._buckets)
                 if shape is None or self._longest(tree) > self._cfg.max_positions:
                     for key in tree.keys:
-                        yield asked.pop(key), Answer(Status.FAILED, problem=TOO_LONG)
+                        yield from asked.answered(key, Answer(Status.FAILED, problem=TOO_LONG))
                 else:
                     waiting.setdefault(shape, []).append(tree)
             yield from self._run(full_steps(waiting, self._per_step), asked)
@@ -128,14 +151,21 @@ class LocalJudge:
     def _longest(self, tree: QuestionTree) -> int:
         return tree.root + len(tree.prefix) + max(map(len, tree.branches))
 
-    def _trees(self, drawn: dict[int, Question]) -> Iterator[QuestionTree]:
-        """Questions by conversation; `drawn` by number."""
+    def _trees(self, drawn: dict[int, Question], asked: _Asked) -> Iterator[QuestionTree]:
+        """Questions by conversation; `drawn` by number. One of the same tokens as another waits for its answer."""
+        first: dict[bytes, int] = {}
         groups: dict[tuple[str, int], list[int]] = {}
         for number, q in drawn.items():
             groups.setdefault(q.key[:2], []).append(number)
         for numbers in groups.values():
-            chats = [self._prompt.ask(drawn[i]) for i in numbers]
-            yield make_tree(render_prompts(self._tokenizer, chats), numbers, self._root_tokens)
+            sequences = render_prompts(self._tokenizer, [self._prompt.ask(drawn[i]) for i in numbers])
+            new = []
+            for number, sequence in zip(numbers, sequences, strict=True):
+                same = first.setdefault(digest(np.asarray(sequence, np.int32)), number)
+                if same == number or not asked.wait_for(same, number):
+                    new.append((sequence, number))
+            if new:
+                yield make_tree(*zip(*new, strict=True), self._root_tokens)
 
     def _per_step(self, shape: Shape) -> int:
         """C, rows of a step: as many as the budget allows, evenly over the devices."""
@@ -145,7 +175,7 @@ class LocalJudge:
             devices = int(np.prod([self._rows.mesh.shape[a] for a in ((axes,) if isinstance(axes, str) else axes)]))
         return max(1, self._budget // shape.tokens // devices) * devices
 
-    def _run(self, steps, asked: dict[int, Question]) -> Iterator[tuple[Question, Answer]]:
+    def _run(self, steps, asked: _Asked) -> Iterator[tuple[Question, Answer]]:
         """Runs steps, each one dispatched before the previous one's answers are read."""
         pending = None
         for trees, shape in steps:
@@ -170,10 +200,10 @@ class LocalJudge:
             return rows
         return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, self._rows, lambda at: x[at]), rows)
 
-    def _read(self, made, keys: np.ndarray, asked: dict[int, Question]) -> Iterator[tuple[Question, Answer]]:
+    def _read(self, made, keys: np.ndarray, asked: _Asked) -> Iterator[tuple[Question, Answer]]:
         logprobs = np.asarray(made, np.float64)
         for c, e in zip(*np.nonzero(keys >= 0), strict=True):
-            yield asked.pop(int(keys[c, e])), read_answer(logprobs[c, e], self._answers, self._prompt)
+            yield from asked.answered(int(keys[c, e]), read_answer(logprobs[c, e], self._answers, self._prompt))
 
 
 def read_answer(logprobs: np.ndarray, tokens: AnswerTokens, prompt: Wording) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import grain
 import jax
@@ -22,11 +22,23 @@ class Targets:
       pairs: int ``[P, 2]`` keys, the preferred one first; both must be branches of one tree.
       margin: fp32 ``[P]``; zeros if left out.
       names: what to call each text in a message; its number if left out.
+      same: of texts that equal another in every token, their keys and that other's. A pair of equal texts compares one
+        branch end with itself, so its margin is 0 and it has no gradient.
     """
 
-    def __init__(self, ratings: np.ndarray, rated: np.ndarray, pairs=(), margin=None, names: Sequence[str] = ()):
+    def __init__(
+        self,
+        ratings: np.ndarray,
+        rated: np.ndarray,
+        pairs=(),
+        margin=None,
+        names: Sequence[str] = (),
+        same: Mapping[int, int] | None = None,
+    ):
         self.ratings, self.rated, self.names = ratings, rated, names
-        self.pairs = np.asarray(pairs, np.int64).reshape(-1, 2)
+        pairs, same = np.asarray(pairs, np.int64).reshape(-1, 2), same or {}
+        self.pairs = np.array([[same.get(key, key) for key in pair] for pair in pairs.tolist()], np.int64)
+        self.pairs = self.pairs.reshape(-1, 2)
         self.margin = np.zeros(len(self.pairs), np.float32) if margin is None else np.asarray(margin, np.float32)
         self.of_key: dict[int, list[int]] = {}
         for i, (better, _) in enumerate(self.pairs.tolist()):

@@ -15,6 +15,7 @@ from absl import logging
 
 from encore_jax.composition import critical_rules, selected, top_rules
 from encore_jax.data import locate, prompt_key
+from encore_jax.data.distinct import on_distinct_rows
 from encore_jax.data.split import hash_unit
 from encore_jax.errors import InputError
 from encore_jax.evaluate.selection_metrics import recall_and_precision
@@ -22,7 +23,7 @@ from encore_jax.interop.sequences import fits, prompt_trees
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.rules import RulePool
 from encore_jax.train.batches import Targets
-from encore_jax.train.binary_heads import fit_binary_heads
+from encore_jax.train.binary_heads import BinaryHeads, fit_binary_heads
 from experiments.ramo_config import AdapterConfig, AdapterTrainConfig, SelectConfig
 from experiments.stages import frozen, rule_ratings
 from experiments.stages.gradient import Task, end_scores, train_by_gradient
@@ -152,14 +153,21 @@ def _by_heads(config, shown, critical, usable, validating, passport, features: P
     found = {}
     for l2 in settings.penalties:
         heads = fit(usable & ~validating, l2)
-        logits = pair_2xNxD[:, usable & validating] @ heads.kernel + heads.bias
+        logits = _logits(pair_2xNxD[:, usable & validating], heads)
         found[l2] = recall_of(logits, critical[usable & validating], r)
         logging.info("adapter, penalty %g: recall@%d %.3f on validation prompts", l2, r, found[l2])
     best = max(found, key=lambda l2: (found[l2], l2))
     heads = fit(usable, best)
     np.savez(folder / "adapter-heads.npz", kernel=heads.kernel, bias=heads.bias)
     said = {"method": "heads", "penalty": best, "validation_recall": {f"{l2:g}": value for l2, value in found.items()}}
-    return pair_2xNxD @ heads.kernel + heads.bias, said
+    return _logits(pair_2xNxD, heads), said
+
+
+def _logits(features_2xNxD: np.ndarray, heads: BinaryHeads) -> np.ndarray:
+    """``[2, N, K]``; where A and B are the same text, both orders are the same text too, and have equal logits."""
+    flat = features_2xNxD.reshape(-1, features_2xNxD.shape[-1])
+    logits = on_distinct_rows(lambda rows: rows @ heads.kernel + heads.bias, flat)
+    return logits.reshape(*features_2xNxD.shape[:2], -1)
 
 
 def _by_gradient(config, shown, critical, usable, validating, passport, features: Path, folder: Path):

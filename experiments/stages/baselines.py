@@ -18,6 +18,7 @@ from absl import logging
 
 from encore_jax.composition import margins
 from encore_jax.data import locate, prompt_key
+from encore_jax.data.distinct import on_distinct_rows
 from encore_jax.data.split import group_ids
 from encore_jax.evaluate.verdicts import verdict_rewards
 from encore_jax.evaluate.view import Baseline
@@ -91,7 +92,8 @@ def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, t
         head, counts["head_penalty"] = fit_preference_head(
             difference, texts.fold[compared[fitted_on, 0]], chosen.penalties
         )
-        made[HEAD] = Baseline("train labels", (features @ head)[compared].astype(np.float32))
+        rewards = on_distinct_rows(lambda rows: rows @ head, features)
+        made[HEAD] = Baseline("train labels", rewards[compared].astype(np.float32))
     if chosen.gate.steps:
         _, first = np.unique(prompt, return_index=True)
         prompts = [comparisons[i].prompt for i in first]
@@ -102,7 +104,8 @@ def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, t
             weights, counts[name] = _gate(name, settings, embedding, prompt[fitted_on], delta, config.seed)
             made[name] = Baseline("train labels", np.einsum("nrk,nk->nr", scores[compared], weights[prompt]))
     if extras.score is not None and extras.score.shape[1] == 1:
-        made[UNTOUCHED] = Baseline("nothing", (features @ np.asarray(extras.score))[:, 0][compared])
+        rewards = on_distinct_rows(lambda rows: rows @ np.asarray(extras.score), features)
+        made[UNTOUCHED] = Baseline("nothing", rewards[:, 0][compared])
     return made, counts
 
 

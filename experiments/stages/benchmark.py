@@ -15,6 +15,7 @@ from absl import logging
 
 from encore_jax.data import Comparison, SkipCounter, iter_comparisons, locate, read_comparisons, write_comparisons
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.distinct import on_distinct_rows
 from encore_jax.data.rated_comparisons import RatedComparisons
 from encore_jax.data.rated_comparisons.sequence import read_metadata
 from encore_jax.data.readers import recognise
@@ -25,6 +26,7 @@ from encore_jax.evaluate.conventions import PEERS, TOO_LONG, Convention, Laid, l
 from encore_jax.evaluate.rewardbench import SAFETY_COUNTS, explain_safety
 from encore_jax.interop.armorm import gate_position, generation_prompt
 from encore_jax.interop.reward_model import PASSPORT, RewardModel
+from encore_jax.interop.scorer import Scored
 from encore_jax.model.gating import gate_weights
 from encore_jax.train.features import extract_features
 from experiments.benchmark_config import BenchmarkConfig
@@ -135,14 +137,15 @@ def _score_by(
         )[0]  # fmt: skip
 
     scores = np.full((len(texts), len(model.rules)), np.nan, np.float32)
-    scores[kept] = features([laid[i].tokens for i in kept], name) @ model.kernel + model.bias
+    found = features([laid[i].tokens for i in kept], name)
+    scores[kept] = on_distinct_rows(lambda rows: rows @ model.kernel + model.bias, found)
     if pattern:
         asked = [laid[i].tokens[: gate_position(laid[i].tokens, pattern) + 1] for i in kept]
-        weights = np.zeros_like(scores)
-        weights[kept] = gate_weights(jnp.asarray(features(asked, f"{name}-gate")), model.gate)
-        rewards = (scores * weights).sum(1)
+        weights, asked = np.zeros_like(scores), features(asked, f"{name}-gate")
+        weights[kept] = on_distinct_rows(lambda rows: np.asarray(gate_weights(jnp.asarray(rows), model.gate)), asked)
     else:
-        rewards = scores @ model.weights
+        weights = np.broadcast_to(model.weights, scores.shape)
+    rewards = Scored(scores, weights).rewards
     if way.dtype:  # the peer's head and reward are of its compute type; its rounding is what ties
         rewards = np.asarray(jnp.asarray(rewards).astype(way.dtype).astype(jnp.float32))
     np.savez(

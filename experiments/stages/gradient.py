@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from encore_jax.data.prefix_tree import PrefixTree
+from encore_jax.data.prefix_tree import PrefixTree, without_repeats
 from encore_jax.errors import InputError
 from encore_jax.interop.assemble import Extras
 from encore_jax.interop.huggingface import load_backbone, load_config
@@ -220,14 +220,15 @@ def _score_head(extras: Extras, model: Path, rules: int) -> np.ndarray:
 def end_scores(
     program: Program, params: Any, trees: Sequence[PrefixTree], targets: Targets, label: str = "held out"
 ) -> dict[int, np.ndarray]:
-    """Scores ``[K]`` of every branch end, by key."""
+    """Scores ``[K]`` of every branch end, by key; sequences of equal tokens are run once."""
+    trees, stands_in = without_repeats(trees)
     found: dict[int, np.ndarray] = {}
     batches = held_out_batches(trees, targets, program.shape)
     total = float(sum(map(len, trees)))
     for batch in track(batches, total, label, lambda b: float((b.trees.tree > 0).sum())):
         scores = np.asarray(program.scores(params, batch))
         found |= {int(key): row for key, row in zip(batch.trees.key, scores, strict=True) if key >= 0}
-    return found
+    return {key: found[other] for key, other in stands_in.items()}
 
 
 def checkpoint_folder(config: ExperimentConfig, folder: Path, name: str = "") -> str | Path:

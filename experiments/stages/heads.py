@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
+from encore_jax.data.distinct import distinct, on_distinct_rows
 from encore_jax.train.ridge import fit_ridge
 from experiments.config import ExperimentConfig
 
@@ -35,8 +36,11 @@ class Heads(NamedTuple):
             return cls(**{name: stored[name] for name in cls._fields})
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """Scores ``[T, K]`` of all texts; those trained on get their held-out scores where there are any."""
-        scores = (features @ self.kernel + self.bias).astype(np.float32)
+        """Scores ``[T, K]`` of all texts; those trained on get their held-out scores where there are any.
+
+        Texts of equal features (and, if trained on, of one fold) have equal scores.
+        """
+        scores = on_distinct_rows(lambda rows: rows @ self.kernel + self.bias, features).astype(np.float32)
         scores[self.texts] = self.held_out_scores
         return scores
 
@@ -47,7 +51,8 @@ def ridge_heads(
     """Closed form on the features of the texts ``[R]`` with ratings ``[R, K]``; see `fit_ridge`."""
     fitted = fit_ridge(features[texts], ratings, rated, fold[texts], tuple(config.train.alphas))
     logging.info("ridge penalties chosen by cross-validation: %s", [f"{alpha:g}" for alpha in fitted.alpha])
-    return Heads(fitted.kernel, fitted.bias, texts, fitted.held_out_scores)
+    same = distinct(np.append(row, f) for row, f in zip(features[texts], fold[texts], strict=True)).representative
+    return Heads(fitted.kernel, fitted.bias, texts, fitted.held_out_scores[same])
 
 
 def without_held_out(kernel: np.ndarray, bias: np.ndarray) -> Heads:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,10 +33,12 @@ class Laid(NamedTuple):
     Attributes:
       trees: of the comparisons that fit a row.
       kept: their numbers.
+      same: where the two responses are equal in every token, the second one's text and the first one's.
     """
 
     trees: list[PrefixTree]
     kept: np.ndarray
+    same: dict[int, int]
 
 
 def lay_comparisons(sequences: Sequence[np.ndarray | None], length: int) -> Laid:
@@ -44,7 +46,7 @@ def lay_comparisons(sequences: Sequence[np.ndarray | None], length: int) -> Laid
 
     A comparison that does not fit a row of `length` tokens is left out whole.
     """
-    trees, kept = [], []
+    trees, kept, same = [], [], {}
     for n in range(len(sequences) // 2):
         pair = sequences[2 * n : 2 * n + 2]
         if not all(fits(sequence, length) for sequence in pair):
@@ -53,16 +55,18 @@ def lay_comparisons(sequences: Sequence[np.ndarray | None], length: int) -> Laid
         if len(made) == 1:
             trees += made
             kept.append(n)
-    return Laid(trees, np.array(kept, np.int64))
+            if np.array_equal(*pair):
+                same[2 * n + 1] = 2 * n
+    return Laid(trees, np.array(kept, np.int64), same)
 
 
-def preference_targets(count: int, names: Sequence[str] = ()) -> Targets:
+def preference_targets(count: int, names: Sequence[str] = (), same: Mapping[int, int] | None = None) -> Targets:
     """Targets of `count` comparisons laid out by `lay_comparisons`: which response of each is preferred."""
     numbers = np.arange(count)
     nothing = np.zeros((2 * count, 1), np.float32)
     pairs = np.stack([2 * numbers, 2 * numbers + 1], 1)
     texts = [f"{name}, {which}" for name in names for which in ("preferred", "other")]
-    return Targets(nothing, nothing.astype(bool), pairs, names=texts)
+    return Targets(nothing, nothing.astype(bool), pairs, names=texts, same=same)
 
 
 def train_preferences(config: ExperimentConfig, model: Path, sha256: str, ingested: Path, folder: Path) -> None:
@@ -80,7 +84,7 @@ def train_preferences(config: ExperimentConfig, model: Path, sha256: str, ingest
     refused = np.array([sequence is None for sequence in sequences]).reshape(-1, 2).any(1)
     laid = lay_comparisons(sequences, config.train.length)
     test = held_out(comparisons, config)[laid.kept]
-    targets = preference_targets(len(comparisons), [c.id or str(i) for i, c in enumerate(comparisons)])
+    targets = preference_targets(len(comparisons), [c.id or str(i) for i, c in enumerate(comparisons)], laid.same)
     training = [tree for tree, out in zip(laid.trees, test, strict=True) if not out]
     testing = [tree for tree, out in zip(laid.trees, test, strict=True) if out]
     counts = {

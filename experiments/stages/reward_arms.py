@@ -167,7 +167,7 @@ def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Pa
         numbers = np.flatnonzero(label >= 0)
         pairs = np.stack([2 * numbers + label[numbers], 2 * numbers + 1 - label[numbers]], 1)
         nothing = np.zeros((len(names), 1), np.float32)
-        return Targets(nothing, nothing.astype(bool), pairs, names=names)
+        return Targets(nothing, nothing.astype(bool), pairs, names=names, same=laid.same)
 
     judged = targets(np.where(shown.part == "test", shown.human, -1))
     held_out = [tree_of[int(n)] for n in test]

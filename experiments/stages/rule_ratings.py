@@ -16,6 +16,7 @@ from absl import logging
 
 from encore_jax.composition import RatingsWarning, rating_entropy
 from encore_jax.data import prompt_key, stack_ratings
+from encore_jax.data.distinct import on_distinct_rows
 from encore_jax.data.split import folds
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
@@ -96,7 +97,10 @@ def _by_heads(config, shown: Presented, ingested: Path, folder: Path) -> RuleRat
     fold = folds([key for key, ok in zip(keys, fits, strict=True) if ok], config.rate.folds, config.seed + 1)
     fitted = fit_ridge(features.rated[fits], ratings, rated, fold, tuple(config.rate.alphas))
     logging.info("ridge penalties chosen by cross-validation: %s", [f"{alpha:g}" for alpha in fitted.alpha])
-    scores = features.response @ fitted.kernel + fitted.bias
+    flat = features.response.reshape(2 * len(features.response), -1)
+    scores = on_distinct_rows(lambda rows: rows @ fitted.kernel + fitted.bias, flat).reshape(
+        len(features.response), 2, -1
+    )
     kept = np.broadcast_to(features.kept[:, None, None], scores.shape)
     nothing = np.zeros((len(scores), 0), np.float32)
     return RuleRatings(

@@ -194,3 +194,28 @@ def test_smollm2_answers_as_if_asked_alone(smollm2):  # noqa: F811
         padded[0, : len(ids)] = ids
         logprobs = jax.nn.log_softmax(lm_logits(cfg, params, compute(params, padded)[:, len(ids) - 1]))[0]
         np.testing.assert_allclose([x for _, x in answer.evidence["logprobs"]], logprobs[tokens.ids], atol=1e-4)
+
+
+def test_questions_of_equal_tokens_are_run_once_and_answered_alike():
+    """As both orders of a pair of equal responses are: of another key, but the same text."""
+    local, steps = judge(), []
+    step = local.step
+    local.step = lambda rows, shape: steps.append(int((rows.branch > 0).sum())) or step(rows, shape)
+    once = list(local.answers(questions(TEXTS[:3])))
+    tokens, asked = sum(steps), questions(TEXTS[:3])
+    again = [q._replace(key=q.key._replace(response=r)) for r in range(3) for q in asked]
+    steps.clear()
+    answered = list(local.answers(again))
+    assert sum(steps) == tokens and sorted(q.key for q, _ in answered) == sorted(q.key for q in again)
+    of = {q.key: answer for q, answer in once}
+    for question, answer in answered:
+        other = of[question.key._replace(response=0)]
+        assert (answer.rating, answer.evidence) == (other.rating, other.evidence)
+    long = [([Message("user", "x" * 2000)], "y")] * 2
+    answers = [
+        a
+        for _, a in local.answers(
+            [q._replace(key=q.key._replace(response=r)) for r in (0, 1) for q in questions(long)[:4]]
+        )
+    ]
+    assert len(answers) == 8 and all(answer.problem == TOO_LONG for answer in answers)

@@ -84,6 +84,19 @@ def test_equal_each_text_run_alone(sequences, alone, computed, tmp_path):
     assert counts["useful"] <= counts["tokens"] == sum(batch.tokens.size for batch in computed)
 
 
+def test_texts_of_equal_tokens_are_run_once_and_have_equal_features(sequences, alone, computed, tmp_path):
+    rng = np.random.default_rng(2)
+    order = rng.integers(0, len(TEXTS), 60)  # equal tokens, also under other prompts
+    got, counts = extract([sequences[i] for i in order], tmp_path, [TEXTS[i] for i in rng.permutation(60) % len(TEXTS)])
+    np.testing.assert_allclose(got, alone[order], atol=1e-5)
+    assert len(np.unique(got, axis=0)) == len(set(order.tolist()))
+    assert sum((batch.key >= 0).sum() for batch in computed) == len(set(order.tolist()))
+    assert (counts["texts"], counts["dropped"]) == (60, 0)
+    assert counts["separate"] == sum(len(sequences[i]) for i in order)
+    got, counts = extract([sequences[i] for i in order], tmp_path / "short", [TEXTS[i] for i in order], buckets=(64,))
+    assert counts["dropped"] == sum(len(sequences[i]) > 64 for i in order) == np.isnan(got[:, 0]).sum()
+
+
 def test_gradient_equals_that_of_every_text_run_alone(sequences):
     cotangent = np.random.default_rng(0).normal(size=(8, CFG.width)).astype(np.float32)
     (batch,) = tree_batches(prompt_trees(TEXTS[:8], sequences[:8], 128), (128,), 4 * 128)

@@ -6,7 +6,6 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import math
 import threading
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from encore_jax.data.distinct import digest
 from encore_jax.interop.scorer import Scorer
 from encore_jax.interop.serve.packing import next_batch
 
@@ -149,7 +149,7 @@ class Batcher:
         values = np.full((len(sequences), self._scorer.columns), np.nan, np.float32)
         job = Job(concurrent.futures.Future(), values, len(sequences))
         waiting = [
-            _Waiting(job, i, sequence, group, _key(sequence))
+            _Waiting(job, i, sequence, group, digest(np.asarray(sequence, np.int32)))
             for i, (sequence, group) in enumerate(zip(sequences, groups, strict=True))
         ]
         tokens = sum(map(len, sequences))
@@ -275,8 +275,3 @@ class Batcher:
             with contextlib.suppress(concurrent.futures.InvalidStateError):
                 job.answer.set_exception(self._last_words)
         _LOG.critical("the batcher has stopped", exc_info=error)
-
-
-def _key(sequence: np.ndarray) -> bytes:
-    """Equal for equal token sequences."""
-    return hashlib.blake2b(np.ascontiguousarray(sequence, np.int32).tobytes(), digest_size=16).digest()
