@@ -13,7 +13,8 @@ import numpy as np
 
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
-from encore_jax.interop.tokenizer import DATE_STRING, TemplateRefusal, render
+from encore_jax.interop.chat_template import TemplateRefusal, render_texts
+from encore_jax.interop.tokenizer import render, turns_of
 from encore_jax.model.pooling import pool_index
 
 Cut = Literal["drop", "left", "right"]
@@ -79,9 +80,8 @@ def lay(
         return Laid(None, (f"dropped: {error.problem}",))
     notes = []
     if convention.twice:
-        turns = [{"role": m.role, "content": m.content} for m in prompt]
-        turns.append({"role": "assistant", "content": response})
-        text = tokenizer.apply_chat_template(turns, tokenize=False, date_string=DATE_STRING)
+        turns = [*turns_of(prompt), {"role": "assistant", "content": response}]
+        [text] = render_texts(tokenizer, [turns], generation=False)
         tokens = tokenizer(text)["input_ids"]
         if tokens != plain:
             bos = tokenizer.bos_token_id

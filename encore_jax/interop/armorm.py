@@ -15,7 +15,8 @@ import numpy as np
 
 from encore_jax.data.prefix_tree import PrefixTree
 from encore_jax.errors import InputError
-from encore_jax.interop.tokenizer import DATE_STRING
+from encore_jax.interop.chat_template import render_texts
+from encore_jax.interop.tokenizer import token_ids
 from encore_jax.model.gating import Gate
 
 ARCHITECTURE = "LlamaForRewardModelWithGating"
@@ -63,12 +64,9 @@ def generation_prompt(tokenizer) -> tuple[int, ...]:
     """The tokens with which the chat template begins an answer."""
     asked = [{"role": "user", "content": "?"}]
     without, begun = (
-        tokenizer.apply_chat_template(
-            asked, tokenize=True, add_generation_prompt=begin, return_dict=False, date_string=DATE_STRING
-        )
-        for begin in (False, True)
+        token_ids(tokenizer, render_texts(tokenizer, [asked], generation=begin))[0] for begin in (False, True)
     )
-    if list(begun[: len(without)]) != list(without) or len(begun) == len(without):
+    if begun[: len(without)] != without or len(begun) == len(without):
         raise InputError("the chat template has no generation prompt", where="tokenizer", fix="use the model's own")
     return tuple(begun[len(without) :])
 

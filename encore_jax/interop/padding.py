@@ -10,7 +10,8 @@ import copy
 
 from encore_jax.errors import InputError
 from encore_jax.interop.passport import Passport
-from encore_jax.interop.tokenizer import DATE_STRING, render
+from encore_jax.interop.pinned_clock import pinned_source
+from encore_jax.interop.tokenizer import render
 
 _PREFERRED = ("pad", "reserved", "unused", "extra", "file", "repo")
 _PROBES = (("Hello", "Good day to you."), ("2 + 2 = ?\n", "It is 4"), ("Wie?", "So!"))
@@ -35,13 +36,11 @@ def exported_tokenizer(tokenizer, passport: Passport, vocab_size: int):
         # With no end marker the last token is the text's: no special token then, and only used ones are ruled out.
         if own is None or own in last or not own < vocab_size:
             made.pad_token = _unused(tokenizer, set().union(*rendered), vocab_size)
-    template = made.chat_template
-    if isinstance(template, str) and "date_string" in template and not template.startswith(_PINNED):
-        made.chat_template = _PINNED + template
+    if isinstance(made.chat_template, dict):
+        made.chat_template = {name: pinned_source(source) for name, source in made.chat_template.items()}
+    elif made.chat_template:
+        made.chat_template = pinned_source(made.chat_template)
     return made
-
-
-_PINNED = f"{{%- set date_string = '{DATE_STRING}' %}}"
 
 
 def _unused(tokenizer, used: set[int], vocab_size: int) -> str:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jinja2
-
 from encore_jax.errors import InputError
-from encore_jax.interop.tokenizer import DATE_STRING
+from encore_jax.interop.chat_template import render_texts
 
 _PROMPT, _ANSWER = "a question that nobody asks", "an answer that nobody gives"
 
@@ -41,15 +39,15 @@ def read_template(tokenizer: Any) -> Template:
         prompt; conversations then have to arrive as messages.
     """
 
-    def render(turns, **options) -> str:
-        return tokenizer.apply_chat_template(turns, tokenize=False, date_string=DATE_STRING, **options)
+    def render(*turns, generation: bool = False) -> str:
+        return render_texts(tokenizer, [turns], generation=generation)[0]
 
     ask, answer = {"role": "user", "content": _PROMPT}, {"role": "assistant", "content": _ANSWER}
     fix = "send messages instead of text"
     try:
-        bare, prompt, whole = render([ask]), render([ask], add_generation_prompt=True), render([ask, answer])
-    except (jinja2.exceptions.TemplateError, ValueError) as error:
-        raise InputError(f"cannot be rendered: {error}", where="chat template", fix=fix) from None
+        bare, prompt, whole = render(ask), render(ask, generation=True), render(ask, answer)
+    except InputError as error:
+        raise InputError(f"cannot be rendered: {error.problem}", where="chat template", fix=fix) from None
     header, ending = prompt.removeprefix(bare), whole.removeprefix(prompt + _ANSWER)
     if not header or header == prompt or ending == whole:
         raise InputError("does not print answers as they are after a generation prompt", where="chat template", fix=fix)
