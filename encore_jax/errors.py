@@ -1,5 +1,7 @@
 """The one exception for input that a user can fix."""
 
+from typing import Self
+
 from encore_jax.terminal_text import cut, escaped
 
 LONGEST_PART = 2000
@@ -26,9 +28,20 @@ class InputError(ValueError):
         head = f"{place}: {what}" if place else what
         super().__init__(f"{head}. Fix: {remedy}" if remedy else head)
 
+    def at(self, where: str) -> Self:
+        """The same error, of the same kind, said of another place.
+
+        >>> print(InputError("is blank", where="prompt").at("a.jsonl:3, field 'prompt'"))
+        a.jsonl:3, field 'prompt': is blank
+        """
+        return _rebuild(type(self), self.problem, where, self.fix, vars(self))
+
     def __reduce__(self):
-        return _rebuild, (self.problem, self.where, self.fix)
+        return _rebuild, (type(self), self.problem, self.where, self.fix, vars(self))
 
 
-def _rebuild(problem, where, fix):
-    return InputError(problem, where=where, fix=fix)
+def _rebuild(kind, problem, where, fix, attributes):
+    error = kind.__new__(kind)
+    vars(error).update(attributes)
+    InputError.__init__(error, problem, where=where, fix=fix)
+    return error

@@ -87,7 +87,7 @@ def check_shape(value, shape: type[T] = object, *, where: str, fix: str = "", ma
     >>> check_shape({"n": 3}, dict[str, float], where="reply")
     {'n': 3.0}
     """
-    _check_depth(value, max_depth, where, fix)
+    check_depth(value, max_depth, where, fix)
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
@@ -148,7 +148,7 @@ def _quoted(text: str) -> str:
     return repr(text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "...")
 
 
-def _check_depth(value, limit: int, where: str, fix: str) -> None:
+def check_depth(value, limit: int, where: str, fix: str) -> None:
     """Refuses nesting beyond `limit`, without recursion."""
     level = [value]
     for _ in range(limit):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
@@ -35,6 +36,8 @@ class DataConfig(Settings):
         "tfds", the data set's folder; its prompts are split anew, and as it was if seed and test_fraction are the same.
       ratings_path, ratings_format: rated responses of source "files"; format "openai_rbr" or "encore". Left out,
         they are those of the comparisons, which then carry ratings of their own.
+      scale: lowest and highest rating of the files' ratings, e.g. 1,5; () is 0,1, or what the format says. Ratings are
+        mapped to 0 to 1, on which heads, entropies and rewards are.
       most_per_prompt: of source "pyrit", at most so many comparisons of one prompt and rubric; 0 means all. Without
         it, one prompt of 3,644 comparisons supplies 1,211.
       limit: use only so many comparisons, the first by hash; 0 means all.
@@ -48,6 +51,7 @@ class DataConfig(Settings):
     format: str = "auto"
     ratings_path: str = ""
     ratings_format: str = "openai_rbr"
+    scale: tuple[float, ...] = ()
     most_per_prompt: int = 30
     limit: int = 0
     test_fraction: float = 0.5
@@ -60,6 +64,11 @@ class DataConfig(Settings):
         one_of("data.ratings_format", self.ratings_format, ("openai_rbr", "encore"))
         if self.source != "pyrit" and not self.path:
             raise InputError("is empty", where="data.path", fix="give --config.data.path=FILE")
+        require("data.scale", len(self.scale) in (0, 2), "is two numbers, e.g. --config.data.scale=1,5, or left out")
+        if self.scale:
+            low, high = self.scale
+            require("data.scale", -math.inf < low < high < math.inf, "is two numbers, the lower one first")
+            require("data.scale", self.source == "files", "is left out: other sources than files know their own")
         require("data.test_fraction", 0 < self.test_fraction < 1, "lies between 0 and 1")
         require("data.most_per_prompt", self.most_per_prompt >= 0, "is 0 (all) or more")
         require("data.limit", self.limit >= 0, "is 0 (all) or more")

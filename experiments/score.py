@@ -6,7 +6,7 @@ The input is anything `encore_jax.data.read_comparisons` knows, or rows {"prompt
 The output has a row per input row, in order: id, rewards of its n responses, best (index of the highest), preferred (if
 the file says), a list of n scores for every rule (column "score:RULE"), tokens, and reason: why something is null (a
 response that is longer than the model takes, since nothing is truncated; a conversation that the chat template
-refuses). A model whose weights depend on the prompt (ArmoRM)
+refuses; a row that holds what no model here is shown, e.g. images). A model whose weights depend on the prompt (ArmoRM)
 adds "weight:RULE": the weight of every rule for each response; the others' weights are in the passport. The passport is
 in the file's metadata, under "encore_jax". A model that its passport does not stand for is refused with the difference;
 with --allow-mismatch it is used, and the difference recorded in that passport. --weights=equal, RULE=WEIGHT,... or a
@@ -153,14 +153,16 @@ def score_items(
         long, no_ids = np.flatnonzero(length > scorer.longest), np.flatnonzero(length < 0)
         columns["id"].append(item.id)
         columns["rewards"].append(_nullable(reward))
-        columns["best"].append(None if long.size or no_ids.size else int(reward.argmax()))
+        unscored = long.size or no_ids.size or item.problem
+        columns["best"].append(None if unscored else int(reward.argmax()))
         columns["preferred"].append(item.preferred)
         for k, rule in enumerate(rules):
             columns[f"score:{rule}"].append(_nullable(score[:, k]))
             if scorer.model.gate is not None:
                 columns[f"weight:{rule}"].append(_nullable(weight[:, k]))
         columns["tokens"].append([None if n < 0 else n for n in length.tolist()])
-        reasons = _too_long(long, length, scorer.longest), *(f"response {i}: {problem[i]}" for i in no_ids[:5])
+        refusals = (f"response {i}: {problem[i]}" for i in no_ids[:5])
+        reasons = item.problem, _too_long(long, length, scorer.longest), *refusals
         columns["reason"].append("; ".join(filter(None, reasons)) or None)
     return pa.table(columns, schema)
 

@@ -23,6 +23,7 @@ from absl import logging
 from encore_jax.composition.dpp import greedy_map, log_det, rating_gram, sample_kdpp
 from encore_jax.data import iter_rated
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.scales import scaled
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 from encore_jax.rules.overlap import near_duplicates
@@ -50,7 +51,8 @@ def read(path: str, candidates: RulePool, scale: tuple[float, float]) -> tuple[n
     Raises:
       InputError: there is none, or a candidate has fewer than two ratings.
     """
-    records = list(iter_rated(path, pool=candidates, scale=scale))
+    rated = iter_rated(path, pool=candidates, scale=scale)
+    records = list(scaled(rated, path, "--scale LOWEST HIGHEST"))
     if not records:
         raise InputError("holds no rated response", where=path, fix="rate some responses on all candidates")
     mask = np.stack([record.mask for record in records])

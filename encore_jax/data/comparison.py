@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from encore_jax.data.messages import Message, check_text, parse_prompt
 from encore_jax.errors import InputError
 
-ROLES = ("system", "user", "assistant")
+__all__ = ["Comparison", "Message", "RatedResponse", "parse_prompt", "prompt_key", "stack_ratings"]
 
 
 class _ByValue:
@@ -29,23 +30,6 @@ def _equal(a: object, b: object) -> bool:
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return np.array_equal(a, b)
     return a is b or bool(a == b)
-
-
-@dataclasses.dataclass(frozen=True)
-class Message:
-    """One chat message; ``role`` is system, user or assistant.
-
-    >>> Message("user", "Hello").content
-    'Hello'
-    """
-
-    role: str
-    content: str
-
-    def __post_init__(self):
-        if self.role not in ROLES:
-            raise InputError(f"unknown role {self.role!r}", where="role", fix=f"use one of {', '.join(ROLES)}")
-        _check_text(self.content, "content")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,32 +125,6 @@ class RatedResponse(_ByValue):
         _check_labels(self)
 
 
-def parse_prompt(value: object, where: str = "prompt") -> tuple[Message, ...]:
-    """Messages from a plain string (one user message) or a list of role/content objects.
-
-    >>> parse_prompt("Hi")
-    (Message(role='user', content='Hi'),)
-    >>> parse_prompt([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}])[0].role
-    'system'
-    """
-    if isinstance(value, str):
-        return (Message("user", value),)
-    if not isinstance(value, Sequence):
-        raise InputError(
-            f"expected a string or a list of messages, found {type(value).__name__}", where=where, fix="give either"
-        )
-    messages = []
-    for i, item in enumerate(value):
-        here = f"{where}[{i}]"
-        if not isinstance(item, Mapping) or not {"role", "content"} <= item.keys():
-            raise InputError("not a message", where=here, fix='write {"role": "user", "content": "..."}')
-        try:
-            messages.append(Message(item["role"], item["content"]))
-        except InputError as error:
-            raise InputError(error.problem, where=f"{here}.{error.where}", fix=error.fix) from None
-    return tuple(messages)
-
-
 def prompt_key(prompt: Sequence[Message]) -> str:
     """The prompt as one string: equal for equal prompts only; what splits are grouped by.
 
@@ -214,21 +172,8 @@ def _set(record, **values) -> None:
         object.__setattr__(record, name, value)
 
 
-def _check_text(value: object, where: str) -> None:
-    if not isinstance(value, str):
-        raise InputError(f"expected text, found {type(value).__name__}", where=where, fix="give a string")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InputError(
-            "text holds a lone surrogate, which no tokenizer or file can hold",
-            where=where,
-            fix="repair or remove that character",
-        ) from None
-
-
 def _check_response(value: object, where: str) -> None:
-    _check_text(value, where)
+    check_text(value, where)
     if not value.strip():
         raise InputError("the response is blank", where=where, fix="leave this row out")
 
@@ -310,6 +255,6 @@ def _checked_ratings(
 
 def _check_labels(record: Comparison | RatedResponse) -> None:
     for name in ("subset", "source", "id"):
-        _check_text(getattr(record, name), name)
+        check_text(getattr(record, name), name)
     if not isinstance(record.extra, Mapping):
         raise InputError("extra is a mapping", where="extra", fix="give a dictionary")

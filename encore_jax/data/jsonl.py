@@ -27,9 +27,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from encore_jax.data.comparison import Comparison, RatedResponse, parse_prompt
-from encore_jax.data.orientation import checked_scale, orient_named, unorient_named
+from encore_jax.data.fields import BOOKKEEPING, Unshown, holds_text, is_empty, shows
+from encore_jax.data.orientation import Scale, checked_scale, orient_named, unorient_named
+from encore_jax.data.row_labels import row_id, text_label, whole
 from encore_jax.data.rows import located, read_rows, require, write_rows
+from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
+from encore_jax.json_shape import decode_json
 
 if TYPE_CHECKING:
     from encore_jax.rules.rule import RulePool
@@ -38,11 +42,15 @@ COMPARISON_FIELDS = (
     "id", "prompt", "responses", "preferred", "ratings", "subset", "source", "extra",
 )  # fmt: skip
 RATED_FIELDS = ("id", "prompt", "response", "ratings", "subset", "source", "extra")
-Scale = tuple[float, float]
 
 
 def iter_comparisons(
-    path: str | Path, *, pool: RulePool | None = None, scale: Scale = (0.0, 1.0)
+    path: str | Path,
+    *,
+    pool: RulePool | None = None,
+    scale: Scale = (0.0, 1.0),
+    skips: SkipCounter | None = None,
+    ratings: bool = True,
 ) -> Iterator[Comparison]:
     """Streams comparisons from a ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file of this project.
 
@@ -50,48 +58,56 @@ def iter_comparisons(
       path: the file.
       pool: names and directions of the rules; needed where the file holds ratings.
       scale: (low, high) of the ratings in the file.
+      skips: counts the rows, and those that are skipped because a model would be shown what no record can hold (an
+        image, a tool's call); without it, such a row is an error.
+      ratings: whether ratings are read; without them no pool is needed.
 
     Raises:
-      InputError: naming file, line, field and the fix; nothing is skipped.
+      InputError: naming file, line, field and the fix; nothing else is skipped.
     """
     scale = checked_scale(scale)
-    for where, row in read_rows(path):
-        _check_fields(row, COMPARISON_FIELDS, where)
-        prompt = require(row, "prompt", object, where)
-        responses = require(row, "responses", list, where)
-        with located(where):
-            rated = {}
-            if row.get("ratings") is not None:
-                rated = _rate_all(_named(row["ratings"]), len(responses), pool, scale)
-            comparison = Comparison(
-                parse_prompt(prompt),
-                tuple(responses),
-                row.get("preferred"),
-                **rated,
-                **_labels(row, where),
-            )
-        yield comparison
+
+    def convert(row: dict, where: str, unread) -> Comparison:
+        prompt, responses = require(row, "prompt", object, where), require(row, "responses", list, where)
+        rated = {}
+        if ratings and row.get("ratings") is not None:
+            rated = _rate_all(_named(row["ratings"]), len(responses), pool, scale)
+        prompt, preferred = parse_prompt(prompt, "prompt", unread), whole(row.get("preferred"), "preferred")
+        return Comparison(prompt, tuple(responses), preferred, **rated, **_labels(row, where))
+
+    return _records(path, COMPARISON_FIELDS, convert, skips)
 
 
-def iter_rated(path: str | Path, *, pool: RulePool, scale: Scale = (0.0, 1.0)) -> Iterator[RatedResponse]:
+def iter_rated(
+    path: str | Path, *, pool: RulePool, scale: Scale = (0.0, 1.0), skips: SkipCounter | None = None
+) -> Iterator[RatedResponse]:
     """Streams rated responses; arguments and errors as for `iter_comparisons`."""
     scale = checked_scale(scale)
+
+    def convert(row: dict, where: str, unread) -> RatedResponse:
+        prompt, response = require(row, "prompt", object, where), require(row, "response", str, where)
+        ratings, mask = orient_named(_named(require(row, "ratings", object, where)), pool, scale)
+        prompt = parse_prompt(prompt, "prompt", unread)
+        return RatedResponse(prompt, response, tuple(pool.names), ratings, mask, **_labels(row, where))
+
+    return _records(path, RATED_FIELDS, convert, skips)
+
+
+def _records(path: str | Path, known: tuple[str, ...], convert, skips: SkipCounter | None) -> Iterator:
+    unread = None if skips is None else skips.not_read
     for where, row in read_rows(path):
-        _check_fields(row, RATED_FIELDS, where)
-        prompt = require(row, "prompt", object, where)
-        response = require(row, "response", str, where)
-        named = require(row, "ratings", object, where)
-        with located(where):
-            ratings, mask = orient_named(_named(named), pool, scale)
-            record = RatedResponse(
-                parse_prompt(prompt),
-                response,
-                tuple(pool.names),
-                ratings,
-                mask,
-                **_labels(row, where),
-            )
-        yield record
+        try:
+            with located(where):
+                _check_fields(row, known)
+                record = convert(row, where, unread)
+        except Unshown as error:
+            if skips is None:
+                raise
+            skips.skip(error.reason, where)
+        else:
+            if skips is not None:
+                skips.kept += 1
+            yield record
 
 
 def write_comparisons(
@@ -150,28 +166,28 @@ def write_rated(
     return _write(path, rated, row, RATED_FIELDS)
 
 
-def _check_fields(row: Mapping, known: tuple[str, ...], where: str) -> None:
-    for name in row:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            raise InputError(
-                "unknown field",
-                where=f"{where}, field '{name}'",
-                fix=f"write '{near[0]}'" if near else "put it under 'extra'",
-            )
+def _check_fields(row: Mapping, known: tuple[str, ...]) -> None:
+    """Refuses fields that this format does not have: an optional one that is misspelt would be lost without a word."""
+    for name, value in row.items():
+        if name in known or name in BOOKKEEPING or is_empty(value):
+            continue
+        near = difflib.get_close_matches(str(name)[:60], known, n=1, cutoff=0.85)
+        if near:
+            fix = f"write '{near[0]}'"
+        elif holds_text(value) and shows(name):
+            fix = "put it into the prompt, as a message, if a model shall see it; else under 'extra'"
+        else:
+            fix = "put it under 'extra'"
+        raise InputError("unknown field", where=str(name)[:60], fix=fix)
 
 
 def _labels(row: Mapping, where: str) -> dict:
     """The optional text fields and extra; without an id, file name and line identify the row."""
     extra = row.get("extra")
     if isinstance(extra, str):  # Parquet
-        try:
-            extra = json.loads(extra)
-        except ValueError as error:
-            raise InputError(f"broken JSON: {error}", where="extra", fix="write an object") from None
-    texts = {name: row[name] for name in ("subset", "source") if row.get(name) is not None}
-    id = Path(where).name if row.get("id") is None else row["id"]
-    return {"id": id, "extra": {} if extra is None else extra, **texts}
+        extra = decode_json(extra, dict, where="extra", fix="write an object") if extra.strip() else None
+    texts = {name: text_label(row, name) for name in ("subset", "source")}
+    return {"id": row_id(row, where), "extra": {} if extra is None else extra, **texts}
 
 
 def _named(ratings: object) -> dict:
@@ -221,7 +237,8 @@ def _write(path: str | Path, records: Iterable, own_fields, fields: tuple[str, .
             with located(f"record {i} ({record.id})" if record.id else f"record {i}"):
                 try:
                     extra = json.dumps(dict(record.extra), ensure_ascii=False, allow_nan=False)
-                except (TypeError, ValueError) as error:
+                    extra.encode()
+                except (TypeError, ValueError, RecursionError) as error:
                     raise InputError(f"holds what JSON cannot: {error}", where="extra", fix="use JSON values") from None
                 row = own_fields(record) | {
                     "prompt": [{"role": m.role, "content": m.content} for m in record.prompt],

@@ -19,6 +19,13 @@ from encore_jax.errors import InputError
 if TYPE_CHECKING:
     from encore_jax.rules.rule import RulePool
 
+Scale = tuple[float, float]
+"""Lowest and highest possible rating."""
+
+
+class OffScale(InputError):
+    """A rating does not lie on the scale that it is read by."""
+
 
 def orient(raw: float, direction: int, low: float, high: float) -> np.float32:
     """The rating with "higher is better", in float32; computed in float64.
@@ -58,10 +65,23 @@ def unorient(oriented: float, direction: int, low: float, high: float) -> float:
 
 def checked_scale(scale: tuple[float, float]) -> tuple[float, float]:
     """(low, high) as finite floats with low < high."""
-    low, high = map(float, scale)
+    try:
+        low, high = map(float, scale)
+    except (TypeError, ValueError, OverflowError):
+        low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(f"{scale} is not a scale", where="scale", fix="give (low, high), low < high")
     return low, high
+
+
+def to_unit(ratings: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+    """Oriented ratings on a scale, on the scale from 0 to 1: float32 of the same shape.
+
+    >>> to_unit(np.array([1.0, 4.0, 5.0]), (1, 5)).tolist()
+    [0.0, 0.75, 1.0]
+    """
+    low, high = checked_scale(scale)
+    return np.clip((np.asarray(ratings, np.float64) - low) / (high - low), 0, 1).astype(np.float32)
 
 
 def orient_named(
@@ -90,7 +110,7 @@ def orient_named(
         if isinstance(raw, bool) or not isinstance(raw, (int, float, np.floating, np.integer)):
             raise InputError(f"expected a number or null, found {raw!r}", where=where, fix="write a number")
         if not low <= raw <= high:
-            raise InputError(
+            raise OffScale(
                 f"{raw} is not on the scale from {low:g} to {high:g}",
                 where=where,
                 fix="give the reader the judge's scale=(low, high); write null for a missing rating",

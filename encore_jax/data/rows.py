@@ -5,64 +5,89 @@ Every data set reader starts from `read_rows`, so every error says file and line
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.json_rows import array_rows, line_rows
 from encore_jax.errors import InputError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _KINDS = {str: "text", bool: "true or false", int: "an integer", list: "a list", dict: "an object"}
+_MOST_NAMED = 20
+"""Fields of a row that an error lists."""
 
 
 def read_rows(path: str | Path) -> Iterator[tuple[str, dict]]:
     """Streams ``(where, row)``; ``where`` names file and line (or row), counted from 1.
 
-    ``.jsonl`` and ``.jsonl.gz`` hold one JSON object a line (blank lines are fine), ``.json`` one
-    array of objects, ``.parquet`` one table.
+    ``.jsonl`` and ``.jsonl.gz`` hold one JSON object a line (blank lines are fine), ``.json`` one array of objects or
+    the same as ``.jsonl``, ``.parquet`` one table. However a file is made, a row takes at most
+    `encore_jax.data.lines.MAX_ROW` bytes, and a compressed file expands within limits.
 
     Raises:
-      InputError: the file is missing, of another kind, truncated, not UTF-8 or not JSON.
+      InputError: the file is missing, of another kind, truncated, not UTF-8 or not JSON, or beyond a limit.
     """
     path = Path(path)
     suffix = _suffix(path)
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{what}", where=str(path), fix=f"name one {_or(SUFFIXES)} file")
-    rows = {".json": _json_rows, ".parquet": _parquet_rows}.get(suffix, _jsonl_rows)(path)
-    for where, row in rows:
+    for where, row in _rows(path, suffix):
         if not isinstance(row, dict):
-            raise InputError(f"expected an object, found {type(row).__name__}", where=where, fix="write {...}")
+            fix = "name a file that holds one array .json" if isinstance(row, list) else "write {...}"
+            raise InputError(f"expected an object, found {type(row).__name__}", where=where, fix=fix)
         yield where, row
 
 
+def _rows(path: Path, suffix: str) -> Iterator[tuple[str, object]]:
+    if suffix == ".parquet":
+        from encore_jax.data.parquet_rows import parquet_rows
+
+        return parquet_rows(path)
+    return array_rows(path) if suffix == ".json" else line_rows(path)
+
+
 def require(row: Mapping, name: str, kind: type, where: str):
-    """The field's value, of the given kind (str, bool, int, list or dict).
+    """The field's value, of the given kind (str, bool, int, list or dict); a whole float is an integer.
 
     Raises:
       InputError: the field is missing (listing those present), null or of another kind.
 
     >>> require({"prompt": "Hi"}, "prompt", str, "a.jsonl:1")
     'Hi'
+    >>> require({"preferred": 1.0}, "preferred", int, "a.jsonl:1")
+    1
     """
     if name not in row:
         raise InputError(
-            f"missing field; this row has {', '.join(map(str, row)) or 'none'}",
+            f"missing field; this row has {named(row)}",
             where=f"{where}, field '{name}'",
             fix="check that the file has this format, or name the format",
         )
     value = row[name]
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
         found = "null" if value is None else type(value).__name__
         raise InputError(
             f"expected {_KINDS[kind]}, found {found}", where=f"{where}, field '{name}'", fix=f"write {_KINDS[kind]}"
         )
     return value
+
+
+def named(row: Iterable) -> str:
+    """The names of a row's fields, as a message lists them.
+
+    >>> named({"prompt": 1, "chosen": 2}), named({})
+    ('prompt, chosen', 'none')
+    """
+    names = [str(name)[:60] for name in row]
+    more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+    return ", ".join(names[:_MOST_NAMED] + more) or "none"
 
 
 @contextlib.contextmanager
@@ -80,7 +105,7 @@ def located(where: str) -> Iterator[None]:
         if error.where.startswith(where):
             raise
         field = f", field '{error.where}'" if error.where else ""
-        raise InputError(error.problem, where=f"{where}{field}", fix=error.fix) from None
+        raise error.at(f"{where}{field}") from None
 
 
 def write_rows(path: str | Path, rows: Iterable[dict], parquet_schema: Callable[[], object]) -> int:
@@ -108,83 +133,15 @@ def _suffix(path: Path) -> str:
     for suffix in SUFFIXES:
         if path.name.endswith(suffix):
             return suffix
-    raise InputError("the file name does not tell its format", where=str(path), fix=f"use {_or(SUFFIXES)}")
+    fix = f"use {_or(SUFFIXES)}"
+    if path.suffix in (".zst", ".xz", ".bz2", ".zip", ".gz"):
+        fix = f"unpack it first, or {fix}"
+    raise InputError("the file name does not tell its format", where=str(path), fix=fix)
 
 
 def _or(names: Iterable[str]) -> str:
     *head, last = names
     return f"{', '.join(head)} or {last}"
-
-
-def _no_duplicates(pairs: list[tuple[str, object]]) -> dict:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"the same key twice: {', '.join(twice)}")
-    return row
-
-
-def _no_constant(text: str):
-    raise ValueError(f"{text} is not JSON; write null for what is missing")
-
-
-_decode = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant).decode
-
-
-def _parse(text: bytes, where: str):
-    try:
-        return _decode(text.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"byte {error.start} is not UTF-8", where=where, fix="save the file as UTF-8") from None
-    except RecursionError:
-        raise InputError("JSON nested too deeply", where=where, fix="mend this line") from None
-    except ValueError as error:
-        raise InputError(f"broken JSON: {error}", where=where, fix="mend this line") from None
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[str, object]]:
-    opened = gzip.open(path, "rb") if path.name.endswith(".gz") else path.open("rb")
-    number = 0
-    with opened as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-                if line.strip():
-                    where = f"{path}:{number}"
-                    yield where, _parse(line.strip(), where)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(
-                f"damaged or truncated gzip after line {number}: {error}",
-                where=str(path),
-                fix="fetch the file again",
-            ) from None
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, object]]:
-    rows = _parse(path.read_bytes().removeprefix(codecs.BOM_UTF8), str(path))
-    if not isinstance(rows, list):
-        raise InputError("expected one array of objects", where=str(path), fix="name JSON Lines files .jsonl")
-    return ((f"{path}, row {i}", row) for i, row in enumerate(rows, start=1))
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, object]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as table:
-            for batch in table.iter_batches(batch_size=512):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield f"{path}, row {number}", row
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"not a readable Parquet file after row {number}: {error}",
-            where=str(path),
-            fix="fetch or write the file again",
-        ) from None
 
 
 def _write_jsonl(path: Path, rows: Iterable[dict], compress: bool) -> int:

@@ -20,6 +20,7 @@ from absl import logging
 
 from encore_jax.data import iter_comparisons, prompt_key
 from encore_jax.data.rows import SUFFIXES
+from encore_jax.data.scales import scaled
 from encore_jax.data.split import group_ids, is_test
 from encore_jax.errors import InputError
 from encore_jax.evaluate.view import Pairs, View
@@ -122,7 +123,8 @@ def _rated(config: AblateConfig, path: Path) -> Rows:
     """Comparisons with ratings of their responses."""
     values, sizes, preferred, prompt, subset = [], [], [], [], []
     pool = _pool(config, path)
-    for c in iter_comparisons(path, pool=pool, scale=config.scale):
+    comparisons = iter_comparisons(path, pool=pool, scale=config.scale)
+    for c in scaled(comparisons, path, "--config.scale=LOWEST,HIGHEST"):
         if c.ratings is None:
             fix = "rate the comparisons first: experiments.run with a judge, or experiments.score with a model"
             raise InputError("has no ratings", where=f"{path}, comparison {c.id}", fix=fix)

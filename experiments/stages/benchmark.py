@@ -84,11 +84,16 @@ def ingest(config: BenchmarkConfig, folder: Path) -> None:
     path, digest = data_file(config)
     format, skips = config.format, SkipCounter()
     if path.is_dir():
-        comparisons = [one for split in read_metadata(path)["comparisons"] for one in RatedComparisons(path, split)]
+        comparisons = [
+            dataclasses.replace(one, rules=(), ratings=None, mask=None)
+            for split in read_metadata(path)["comparisons"]
+            for one in RatedComparisons(path, split)
+        ]
         format, skips.kept = PREPARED if format == "auto" else format, len(comparisons)
     else:
         format = recognise(path) if format == "auto" else format
-        comparisons = list(read_comparisons(path, format, skips=skips))
+        options = {"ratings": False} if format == "encore" else {}
+        comparisons = list(read_comparisons(path, format, skips=skips, **options))
     if config.limit:
         comparisons = comparisons[: config.limit]
     write_comparisons(folder / "comparisons.jsonl", comparisons)
@@ -98,6 +103,7 @@ def ingest(config: BenchmarkConfig, folder: Path) -> None:
         "revision": config.revision,
         "rows": str(skips),
         "skipped": skips.reasons,
+        "fields_not_read": skips.unread,
         "comparisons": len(comparisons),
     }
     logging.info("%s: %s", path.name, skips)

@@ -43,6 +43,8 @@ def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True,
             where=config.ratings_path or config.path or config.source,
             fix="give --config.data.ratings_path=FILE, or comparisons that carry ratings",
         )
+    if config.scale and not _uses_scale(config, rated, comparisons):
+        raise InputError("no ratings are read on it", where="config.data.scale", fix="leave it out")
     comparisons = _limited(comparisons, config.limit, seed)
     logging.info("rated responses: %s", rated_skips)
     logging.info("comparisons: %s; %d used", comparison_skips, len(comparisons))
@@ -56,6 +58,8 @@ def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True,
         "comparison_rows": str(comparison_skips),
         "rated_rows_skipped": rated_skips.reasons,
         "comparison_rows_skipped": comparison_skips.reasons,
+        "fields_not_read": rated_skips.unread | comparison_skips.unread,
+        "rating_scale": list(config.scale) or [0.0, 1.0],
         "sources": source_hashes(config, need_rated),
     }
     (folder / "counts.json").write_text(json.dumps(counts, indent=1))
@@ -66,6 +70,12 @@ def load(folder: Path) -> tuple[RulePool, list[RatedResponse], list[Comparison]]
     pool = RulePool.from_yaml(folder / "pool.yaml")
     rated = list(iter_rated(folder / "rated.jsonl", pool=pool))
     return pool, rated, list(iter_comparisons(folder / "comparisons.jsonl", pool=pool))
+
+
+def _uses_scale(config: DataConfig, rated: list[RatedResponse], comparisons: list[Comparison]) -> bool:
+    """Whether some ratings are of a file in this project's format: others have a scale of their own."""
+    from_file = bool(config.ratings_path) and config.ratings_format == "encore" and bool(rated)
+    return from_file or any(comparison.ratings is not None for comparison in comparisons)
 
 
 def _limited(comparisons: list[Comparison], limit: int, seed: int) -> list[Comparison]:

@@ -23,11 +23,14 @@ from encore_jax.data import (
 from encore_jax.data.rated_comparisons import RatedComparisons
 from encore_jax.data.rated_comparisons.sequence import read_metadata
 from encore_jax.data.readers import recognise
+from encore_jax.data.scales import UNIT, on_unit_scale, prepared_scale, scaled
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 from experiments.config import DataConfig
 from experiments.manifest import file_sha256
 
+OPTION = "--config.data.scale=LOWEST,HIGHEST"
+"""How a run is told the scale of its files' ratings."""
 LABELLED_PAIRS, PAIRS, ANY = NEEDS = ("labelled pairs", "pairs", "any comparison")
 """What a run needs: two responses of which one is preferred; two responses; or any number of them, chosen or not."""
 
@@ -78,8 +81,9 @@ def read_records(
 ) -> Records:
     """Reads the source.
 
-    Comparisons that carry ratings of their own are rated responses as well, unless a file of ratings is given. Those of
-    them without a preference, or of more than two responses, are used for their ratings alone.
+    Ratings come out on the scale from 0 to 1, whatever scale the files have. Comparisons that carry ratings of their
+    own are rated responses as well, unless a file of ratings is given. Those of them without a preference, or of more
+    than two responses, are used for their ratings alone.
 
     Raises:
       InputError: naming file, line and field; or a comparison that is no pair with a preference and has no ratings.
@@ -108,11 +112,17 @@ def _comparisons(config: DataConfig, pool: RulePool, skips: SkipCounter) -> Iter
         for split in _splits(config):
             data = RatedComparisons(config.path, split)
             skips.kept += len(data)
-            yield from data
+            scale = prepared_scale(data.metadata)
+            yield from (on_unit_scale(comparison, scale) for comparison in data)
         return
     path = source_files(config, rated=False)["comparisons"]
     format = recognise(path) if config.format == "auto" else config.format
-    yield from read_comparisons(path, format, skips=skips, **({"pool": pool} if format == "encore" else {}))
+    if format != "encore":
+        yield from read_comparisons(path, format, skips=skips)
+        return
+    scale = tuple(config.scale) or UNIT
+    comparisons = read_comparisons(path, format, skips=skips, pool=pool, scale=scale)
+    yield from (on_unit_scale(comparison, scale) for comparison in scaled(comparisons, path, OPTION))
 
 
 def _rated(
@@ -120,12 +130,14 @@ def _rated(
 ) -> list[RatedResponse]:
     if not config.ratings_path:
         rated = [response for comparison in comparisons for response in _responses(comparison)]
-    elif config.ratings_format == "openai_rbr":
-        return list(read_openai_rbr(source_files(config)["ratings"], pool=pool, skips=skips))
-    else:
-        rated = list(iter_rated(source_files(config)["ratings"], pool=pool))
-    skips.kept += len(rated)
-    return rated
+        skips.kept += len(rated)
+        return rated
+    path = source_files(config)["ratings"]
+    if config.ratings_format == "openai_rbr":
+        return list(read_openai_rbr(path, pool=pool, skips=skips))
+    scale = tuple(config.scale) or UNIT
+    records = scaled(iter_rated(path, pool=pool, scale=scale, skips=skips), path, OPTION)
+    return [on_unit_scale(record, scale) for record in records]
 
 
 def _responses(comparison: Comparison) -> Iterator[RatedResponse]:

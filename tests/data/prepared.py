@@ -8,6 +8,8 @@ from encore_jax.rules.rule import Rule, RulePool
 
 POOL = RulePool(tuple(Rule(f"rule_{k}", "Some text.", direction=1 - 2 * (k % 2)) for k in range(3)), name="three")
 FILES = {
+    "arena": "arena/votes.jsonl",
+    "helpsteer_pairs": "helpsteer_pairs/helpsteer2.jsonl",
     "encore": "encore/comparisons.jsonl",
     "hh_rlhf": "hh_rlhf/native.jsonl",
     "pairs": "pairs/texts.jsonl",

@@ -72,7 +72,7 @@ def test_damaged_containers(tmp_path):
         error = error_of(write(tmp_path / "a.jsonl.gz", content))
         assert "gzip" in error.problem and error.fix
     assert "Parquet" in error_of(write(tmp_path / "a.parquet", b"PAR1 nonsense")).problem
-    assert "array" in error_of(write(tmp_path / "a.json", b'{"a": 1}')).problem
+    assert "array" in error_of(write(tmp_path / "a.json", b'{"rows":\n [{"a": 1}]}')).fix
 
 
 def test_missing_files_folders_and_suffixes(tmp_path):

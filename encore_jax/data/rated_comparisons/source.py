@@ -15,12 +15,15 @@ from encore_jax.data.comparison import Comparison, RatedResponse, prompt_key
 from encore_jax.data.rated_comparisons.config import DatasetConfig
 from encore_jax.data.readers import FORMATS, read_comparisons, recognise
 from encore_jax.data.readers.attributes import read_attribute_columns, read_ultrafeedback
+from encore_jax.data.scales import scaled
 from encore_jax.data.skips import SkipCounter
 from encore_jax.data.sources import locate
 from encore_jax.data.split import hash_unit
 from encore_jax.data.wheels import file_sha256
 from encore_jax.errors import InputError
 
+OPTION = "--scale=LOWEST,HIGHEST"
+"""How the command is told the scale of a file's ratings."""
 SPLITS = ("train", "validation", "test")
 
 
@@ -60,11 +63,12 @@ class Source:
         """Streams the file's comparisons; what is skipped is counted in ``skips``."""
         options = self.config.reader_options()
         if self.config.format in FORMATS:
-            return read_comparisons(self.file, self.config.format, skips=skips, **options)
+            return scaled(read_comparisons(self.file, self.config.format, skips=skips, **options), self.file, OPTION)
         if self.config.format == "ultrafeedback":
             rated = read_ultrafeedback(self.file, skips=skips, **options)
             return grouped(rated, skips, within_row=True)
-        return grouped(read_attribute_columns(self.file, skips=skips, **options), skips)
+        rated = read_attribute_columns(self.file, skips=skips, **options)
+        return grouped(scaled(rated, self.file, OPTION, self.config.pool.names), skips)
 
     def split_of(self, comparison: Comparison) -> str:
         """One of `SPLITS`, by the prompt and the seed alone."""

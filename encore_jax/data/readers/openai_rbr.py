@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from encore_jax.data.comparison import RatedResponse, parse_prompt
+from encore_jax.data.fields import converted_rows, fields
 from encore_jax.data.orientation import orient_named
-from encore_jax.data.readers.pairs import row_id
-from encore_jax.data.rows import located, read_rows, require
+from encore_jax.data.row_labels import row_id, truth
+from encore_jax.data.rows import require
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 
 if TYPE_CHECKING:
     from encore_jax.rules.rule import RulePool
+
+FIELDS = fields("prompt completion propositions category response_type id")
 
 
 def read_openai_rbr(path: str | Path, *, pool: RulePool, skips: SkipCounter) -> Iterator[RatedResponse]:
@@ -29,30 +32,32 @@ def read_openai_rbr(path: str | Path, *, pool: RulePool, skips: SkipCounter) -> 
     pool must know every proposition. Blank completions are counted in ``skips``. The subset is the
     response type; ``extra`` holds the category.
     """
-    for where, row in read_rows(path):
+
+    def convert(row: dict, where: str) -> Iterator[RatedResponse]:
         propositions = require(row, "propositions", dict, where)
-        named = {name: float(require(propositions, name, bool, where)) for name in propositions}
-        with located(where):
-            *prompt, last = (
-                *parse_prompt(require(row, "prompt", list, where)),
-                *parse_prompt(require(row, "completion", list, where), "completion"),
-            )
-            if last.role != "assistant":
-                raise InputError("the last message is not the assistant's", where="completion", fix="check the row")
-            if not last.content.strip():
-                skips.skip("with a blank response", where)
-                continue
-            ratings, mask = orient_named(named, pool, (0.0, 1.0))
-            record = RatedResponse(
-                prompt=tuple(prompt),
-                response=last.content,
-                rules=tuple(pool.names),
-                ratings=ratings,
-                mask=mask,
-                subset=require(row, "response_type", str, where),
-                source="openai-rbr",
-                id=row_id(row, where),
-                extra={"category": row.get("category")},
-            )
+        given = {name: float(truth(value, name)) for name, value in propositions.items()}
+        *prompt, last = (
+            *parse_prompt(require(row, "prompt", list, where), "prompt", skips.not_read),
+            *parse_prompt(require(row, "completion", list, where), "completion", skips.not_read),
+        ) or (None,)
+        if last is None or last.role != "assistant":
+            raise InputError("the last message is not the assistant's", where="completion", fix="check the row")
+        if not last.content.strip():
+            skips.skip("with a blank response", where)
+            return
+        ratings, mask = orient_named(given, pool, (0.0, 1.0))
+        record = RatedResponse(
+            prompt=tuple(prompt),
+            response=last.content,
+            rules=tuple(pool.names),
+            ratings=ratings,
+            mask=mask,
+            subset=require(row, "response_type", str, where),
+            source="openai-rbr",
+            id=row_id(row, where),
+            extra={"category": row.get("category")},
+        )
         skips.kept += 1
         yield record
+
+    return converted_rows(path, FIELDS, skips, convert)

@@ -1,10 +1,13 @@
 """Plain preference pairs: the schema most published preference sets have.
 
-Each row is ``{chosen, rejected}`` with an optional ``prompt``. Chosen and rejected are either
-answers as text (then ``prompt`` is text or a list of messages) or whole conversations as lists of
-``{"role", "content"}`` (then the prompt is what they share and ``prompt`` is not needed; the
-"implicit prompt" of the usual trainers). An optional text ``category`` or ``subset`` becomes the
+Each row is ``{chosen, rejected}`` with an optional ``prompt``. Chosen and rejected are either answers as text (then
+``prompt`` is text or a list of messages) or whole conversations as lists of ``{"role", "content"}`` (then the prompt is
+what they share; ``prompt`` is not needed, and where it is given it is what comes before, or what they begin with). An
+optional ``system`` prompt and ``history`` (earlier turns) come first. ``category`` or ``subset`` becomes the
 comparison's subset.
+
+So are, among others, UltraFeedback as binarized by HuggingFaceH4 and by argilla, Skywork's reward preferences, and what
+TRL calls a preference data set, with an explicit or an implicit prompt.
 """
 
 from __future__ import annotations
@@ -13,9 +16,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from encore_jax.data.comparison import Comparison, Message, parse_prompt
-from encore_jax.data.rows import located, read_rows, require
+from encore_jax.data.fields import converted_rows, fields
+from encore_jax.data.messages import Unread
+from encore_jax.data.readers.context import joined, with_context
+from encore_jax.data.row_labels import row_id, text_label
+from encore_jax.data.rows import require
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
+
+FIELDS = fields(
+    "prompt chosen rejected system system_prompt system_message history id subset category",
+    "source dataset prompt_id score_chosen score_rejected chosen_score rejected_score chosen-rating rejected-rating "
+    "chosen-model rejected-model chosen_model rejected_model chosen_rating rejected_rating margin language subcategory",
+)
+
+Pair = tuple[Sequence[Message], str, str]
+"""A prompt and two responses."""
 
 
 def read_pairs(path: str | Path, *, skips: SkipCounter) -> Iterator[Comparison]:
@@ -24,20 +40,16 @@ def read_pairs(path: str | Path, *, skips: SkipCounter) -> Iterator[Comparison]:
     Raises:
       InputError: naming file, line and field.
     """
-    for where, row in read_rows(path):
-        with located(where):
-            pair = _pair(row, where)
-        labels = {"subset": row.get("subset") or row.get("category") or "", "source": "pairs"}
-        yield from usable_pair(pair, where, skips, id=row_id(row, where), **labels)
+
+    def convert(row: dict, where: str) -> Iterator[Comparison]:
+        labels = {"subset": text_label(row, "subset", "category"), "source": "pairs", "id": row_id(row, where)}
+        return usable_pair(_pair(row, where, skips.not_read), where, skips, **labels)
+
+    return converted_rows(path, FIELDS, skips, convert)
 
 
 def usable_pair(
-    pair: tuple[Sequence[Message], str, str] | str,
-    where: str,
-    skips: SkipCounter,
-    *,
-    preferred: int = 0,
-    **labels,
+    pair: Pair | str, where: str, skips: SkipCounter, *, preferred: int = 0, **labels
 ) -> Iterator[Comparison]:
     """The comparison of (prompt, response, response), or nothing and a counted reason.
 
@@ -48,8 +60,7 @@ def usable_pair(
         skips.skip(reason, where)
         return
     prompt, *responses = pair
-    with located(where):
-        comparison = Comparison(tuple(prompt), tuple(responses), preferred, **labels)
+    comparison = Comparison(tuple(prompt), tuple(responses), preferred, **labels)
     skips.kept += 1
     yield comparison
 
@@ -75,19 +86,16 @@ def common_context(
     return tuple(chosen[:-1]), chosen[-1].content, rejected[-1].content
 
 
-def row_id(row: Mapping, where: str) -> str:
-    """The row's own id as text, or else file name and line."""
-    return Path(where).name if row.get("id") is None else str(row["id"])
-
-
-def _pair(row: Mapping, where: str) -> tuple[Sequence[Message], str, str] | str:
-    if isinstance(row.get("chosen"), list):
-        chosen = parse_prompt(row["chosen"], "chosen")
-        rejected = parse_prompt(require(row, "rejected", list, where), "rejected")
+def _pair(row: Mapping, where: str, unread: Unread) -> Pair | str:
+    if isinstance(row.get("chosen"), list | Mapping):
+        chosen, rejected = (_conversation(row, name, where, unread) for name in ("chosen", "rejected"))
         pair = common_context(chosen, rejected)
-        if not isinstance(pair, str) and not pair[0] and "prompt" in row:
-            return parse_prompt(row["prompt"]), *pair[1:]
-        return pair
+        if isinstance(pair, str):
+            return pair
+        given = row.get("prompt")
+        own = () if given in (None, "", []) or given != given else parse_prompt(given, "prompt", unread)
+        prompt = joined(own, pair[0])
+        return prompt if isinstance(prompt, str) else (with_context(row, prompt, unread), *pair[1:])
     chosen, rejected = (require(row, name, str, where) for name in ("chosen", "rejected"))
     if "prompt" not in row:
         raise InputError(
@@ -95,10 +103,15 @@ def _pair(row: Mapping, where: str) -> tuple[Sequence[Message], str, str] | str:
             where="prompt",
             fix="add a prompt; for 'Human: ... Assistant: ...' dialogues name the format hh_rlhf",
         )
-    return parse_prompt(row["prompt"]), chosen, rejected
+    return with_context(row, parse_prompt(row["prompt"], "prompt", unread), unread), chosen, rejected
 
 
-def _reason(pair: tuple[Sequence[Message], str, str]) -> str:
+def _conversation(row: Mapping, name: str, where: str, unread: Unread) -> tuple[Message, ...]:
+    value = row.get(name)
+    return parse_prompt([value] if isinstance(value, Mapping) else require(row, name, list, where), name, unread)
+
+
+def _reason(pair: Pair) -> str:
     prompt, first, second = pair
     if not prompt or prompt[-1].role != "user":
         return "with a prompt that does not end with the user's turn"

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from encore_jax.data.comparison import Comparison, Message, RatedResponse
+from encore_jax.data.fields import Unshown, check_row, fields
 from encore_jax.data.orientation import orient_named
 from encore_jax.data.rows import located
 from encore_jax.data.skips import SkipCounter
@@ -41,6 +42,11 @@ PYRIT_RULES = (*PYRIT_HARM_RULES, "refusal", "objective")
 _ROOT = "pyrit/datasets/scorer_evals/"
 _PINNED = "use the pinned pyrit wheel"
 _TEXT_COLUMNS = ("objective", "assistant_response", "data_type")
+_SCORE = "human_score"
+"""What the names of raters' columns begin with."""
+_KNOWN = fields(" ".join(_TEXT_COLUMNS), "harm_category")
+_MAX_CSV = 32 << 20
+"""Bytes of the largest CSV file that is read."""
 
 
 def read_pyrit(wheel: str | Path, *, pool: RulePool, skips: SkipCounter) -> Iterator[RatedResponse]:
@@ -64,7 +70,7 @@ def read_pyrit(wheel: str | Path, *, pool: RulePool, skips: SkipCounter) -> Iter
     scores: dict[tuple[str, str], dict[str, list[float]]] = {}
     found: dict[tuple[str, str], dict[str, str]] = {}  # file -> "file:line" of the first
     for file, where, rule, row in _rows(Path(wheel)):
-        reason = _unusable(row)
+        reason = _unusable(row) or _unshown(row, skips)
         raters = [] if reason else _human_scores(row, where)
         if reason or not raters:
             skips.skip(reason or "without a human score", where)
@@ -196,10 +202,18 @@ def _rows(wheel: Path) -> Iterator[tuple[str, str, str, dict]]:
             if not members:
                 raise InputError(f"no CSV file under {_ROOT}", where=str(wheel), fix=_PINNED)
             for name, rule in members.items():
-                for line, row in _csv_rows(archive.read(name), f"{wheel}/{name}"):
+                for line, row in _csv_rows(_content(archive, name, wheel), f"{wheel}/{name}"):
                     yield name.removeprefix(_ROOT), f"{wheel}/{name}:{line}", rule, row
-    except (zipfile.BadZipFile, zlib.error, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError) as error:  # the last: encrypted, or packed
         raise InputError(f"not a readable wheel: {error}", where=str(wheel), fix="fetch the wheel again") from None
+
+
+def _content(archive: zipfile.ZipFile, name: str, wheel: Path) -> bytes:
+    with archive.open(name) as file:
+        content = file.read(_MAX_CSV + 1)
+    if len(content) > _MAX_CSV:
+        raise InputError(f"is larger than {_MAX_CSV >> 20} MiB", where=f"{wheel}/{name}", fix=_PINNED)
+    return content
 
 
 def _rule(member: str) -> str:
@@ -226,8 +240,8 @@ def _csv_rows(content: bytes, where: str) -> Iterator[tuple[int, dict]]:
         comments, start = comments + 1, text.tell()
     text.seek(start)
     rows = csv.DictReader(text, strict=True)
-    _check_columns(rows.fieldnames or (), f"{where}:{comments + 1}")
     try:
+        _check_columns(rows.fieldnames or (), f"{where}:{comments + 1}")
         for row in rows:
             line = comments + rows.line_num
             if None in row or None in row.values():
@@ -242,9 +256,11 @@ def _csv_rows(content: bytes, where: str) -> Iterator[tuple[int, dict]]:
 
 
 def _check_columns(columns: Sequence[str], where: str) -> None:
+    if len(set(columns)) < len(columns):
+        raise InputError("two columns of one name", where=where, fix=_PINNED)
     missing = [name for name in _TEXT_COLUMNS if name not in columns]
-    if not any(name.startswith("human_score") for name in columns):
-        missing.append("human_score")
+    if not any(name.startswith(_SCORE) for name in columns):
+        missing.append(_SCORE)
     if missing:
         raise InputError(
             f"missing column {', '.join(missing)}; found {', '.join(columns) or 'none'}",
@@ -261,11 +277,21 @@ def _unusable(row: Mapping[str, str]) -> str:
     return ""
 
 
+def _unshown(row: Mapping[str, str], skips: SkipCounter) -> str:
+    """Why the row holds what a model would be shown and no record can hold; other columns are counted."""
+    try:
+        others = {name: text for name, text in row.items() if not name.startswith(_SCORE)}
+        check_row(others, _KNOWN, skips.not_read)
+    except Unshown as error:
+        return error.reason
+    return ""
+
+
 def _human_scores(row: Mapping[str, str], where: str) -> list[float]:
     """The scores of all raters; a blank cell is a rater who gave none."""
     scores = []
     for name, text in row.items():
-        if name.startswith("human_score") and text.strip():
+        if name.startswith(_SCORE) and text.strip():
             try:
                 score = float(text)
             except ValueError:

@@ -1,6 +1,6 @@
 """RewardBench v1 (Lambert et al. 2024, arXiv 2403.13787; data set allenai/reward-bench).
 
-Rows of the split ``filtered``: ``prompt``, ``chosen``, ``chosen_model``, ``rejected``,
+Rows of the splits ``filtered`` and ``raw``: ``prompt``, ``chosen``, ``chosen_model``, ``rejected``,
 ``rejected_model`` (texts), ``subset``, ``id``.
 """
 
@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from encore_jax.data.comparison import Comparison, parse_prompt
-from encore_jax.data.readers.pairs import row_id
-from encore_jax.data.rows import located, read_rows, require
+from encore_jax.data.fields import converted_rows, fields
+from encore_jax.data.row_labels import row_id
+from encore_jax.data.rows import require
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
+
+FIELDS = fields("prompt chosen rejected subset id chosen_model rejected_model")
 
 SAFETY_COUNTS: Mapping[str, int] = {
     "refusals-dangerous": 100,
@@ -31,26 +34,20 @@ def read_rewardbench(path: str | Path, *, skips: SkipCounter) -> Iterator[Compar
     A blank response, which no `Comparison` can hold, is counted in ``skips``; identical responses
     are kept, because the benchmark counts them (as wrong: a tie is no win).
     """
-    for where, row in read_rows(path):
-        prompt, chosen, rejected, subset = (
-            require(row, name, str, where) for name in ("prompt", "chosen", "rejected", "subset")
-        )
+
+    def convert(row: dict, where: str) -> Iterator[Comparison]:
+        chosen, rejected, subset = (require(row, name, str, where) for name in ("chosen", "rejected", "subset"))
+        prompt = parse_prompt(require(row, "prompt", object, where), "prompt", skips.not_read)
         if not chosen.strip() or not rejected.strip():
             skips.skip("with a blank response", where)
-            continue
+            return
         models = {name: row[name] for name in ("chosen_model", "rejected_model") if name in row}
-        with located(where):
-            comparison = Comparison(
-                parse_prompt(prompt),
-                (chosen, rejected),
-                preferred=0,
-                subset=subset,
-                source="rewardbench",
-                id=row_id(row, where),
-                extra=models,
-            )
+        labels = {"subset": subset, "source": "rewardbench", "id": row_id(row, where), "extra": models}
+        comparison = Comparison(prompt, (chosen, rejected), 0, **labels)
         skips.kept += 1
         yield comparison
+
+    return converted_rows(path, FIELDS, skips, convert)
 
 
 def check_safety_counts(counts: Mapping[str, int]) -> None:

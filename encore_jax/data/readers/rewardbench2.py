@@ -11,10 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from encore_jax.data.comparison import Comparison, parse_prompt
-from encore_jax.data.readers.pairs import row_id
-from encore_jax.data.rows import located, read_rows, require
+from encore_jax.data.fields import converted_rows, fields
+from encore_jax.data.row_labels import row_id, whole
+from encore_jax.data.rows import require
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
+
+FIELDS = fields(
+    "prompt chosen rejected num_correct num_incorrect total_completions models subset id", "additional_metadata"
+)
 
 
 def read_rewardbench2(path: str | Path, *, skips: SkipCounter) -> Iterator[Comparison]:
@@ -23,18 +28,17 @@ def read_rewardbench2(path: str | Path, *, skips: SkipCounter) -> Iterator[Compa
     ``preferred`` is 0 and ``extra["num_correct"]`` says how many of the first are right. Rows with
     a blank answer are counted in ``skips``.
     """
-    for where, row in read_rows(path):
+
+    def convert(row: dict, where: str) -> Iterator[Comparison]:
         chosen, rejected = (require(row, name, list, where) for name in ("chosen", "rejected"))
-        _check_counts(row, len(chosen), len(rejected), where)
+        _check_counts(row, len(chosen), len(rejected))
         extra = {"num_correct": len(chosen)}
         if row.get("models") is not None:
             extra["models"] = row["models"]
-        labels = {
-            "subset": require(row, "subset", str, where),
-            "source": "rewardbench2",
-            "extra": extra,
-        }
-        yield from usable_choice(row, chosen, rejected, where, skips, **labels)
+        labels = {"subset": require(row, "subset", str, where), "source": "rewardbench2", "extra": extra}
+        return usable_choice(row, chosen, rejected, where, skips, **labels)
+
+    return converted_rows(path, FIELDS, skips, convert)
 
 
 def usable_choice(
@@ -43,23 +47,19 @@ def usable_choice(
     """One best-of-n comparison, right answers first, or nothing and a counted blank answer."""
     for name, answers in (("chosen", chosen), ("rejected", rejected)):
         if not answers:
-            raise InputError("no answer in the list", where=f"{where}, field '{name}'", fix="fetch the data set again")
+            raise InputError("no answer in the list", where=name, fix="fetch the data set again")
     if any(isinstance(text, str) and not text.strip() for text in (*chosen, *rejected)):
         skips.skip("with a blank response", where)
         return
-    prompt = require(row, "prompt", str, where)
-    with located(where):
-        comparison = Comparison(parse_prompt(prompt), (*chosen, *rejected), 0, id=row_id(row, where), **labels)
+    prompt = parse_prompt(require(row, "prompt", object, where), "prompt", skips.not_read)
+    comparison = Comparison(prompt, (*chosen, *rejected), 0, id=row_id(row, where), **labels)
     skips.kept += 1
     yield comparison
 
 
-def _check_counts(row: Mapping, right: int, wrong: int, where: str) -> None:
+def _check_counts(row: Mapping, right: int, wrong: int) -> None:
     expected = {"num_correct": right, "num_incorrect": wrong, "total_completions": right + wrong}
     for name, count in expected.items():
-        if name in row and row[name] != count:
-            raise InputError(
-                f"says {row[name]}, but the lists hold {count}",
-                where=f"{where}, field '{name}'",
-                fix="fetch the data set again",
-            )
+        said = whole(row.get(name), name)
+        if said is not None and said != count:
+            raise InputError(f"says {said}, but the lists hold {count}", where=name, fix="fetch the data set again")

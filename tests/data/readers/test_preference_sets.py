@@ -150,9 +150,10 @@ def test_pku_earlier_releases_and_undecided_rows(fixtures, edited):
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
-        ({"safer_response_id": ...}, "{}:1, field 'safer_response_id'"),
+        ({"safer_response_id": ..., "better_response_id": ...}, "{}:1, field 'safer_response_id'"),
+        ({"safer_response_id": ...}, "{}:2, field 'safer_response_id'"),
         ({"safer_response_id": True}, "{}:1, field 'safer_response_id'"),
-        ({"safer_response_id": 2}, "{}:1, field 'preferred'"),
+        ({"safer_response_id": 2}, "{}:1, field 'safer_response_id'"),
         ({"is_response_1_safe": "yes"}, "{}:1, field 'is_response_1_safe'"),
         ({"response_1_severity_level": ...}, "{}:1, field 'response_1_severity_level'"),
         ({"response_1_harm_category": []}, "{}:1, field 'response_1_harm_category'"),

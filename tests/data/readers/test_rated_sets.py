@@ -84,7 +84,7 @@ def test_openai_rbr(fixtures):
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"propositions": {"apology": 1}}, "apology"),
+        ({"propositions": {"apology": 2}}, "apology"),
         ({"propositions": {"sorry": True}}, "ratings['sorry']"),
         ({"propositions": ...}, "propositions"),
         ({"completion": []}, "completion"),

@@ -9,6 +9,17 @@ from encore_jax.data.readers import recognise
 from encore_jax.errors import InputError
 
 FILES = {
+    "arena/votes.jsonl": "arena",
+    "arena/votes_140k.jsonl": "arena",
+    "helpsteer_pairs/helpsteer2.jsonl": "helpsteer_pairs",
+    "helpsteer_pairs/helpsteer3.jsonl": "helpsteer_pairs",
+    "hh_rlhf/full_hh.jsonl": "hh_rlhf",
+    "pairs/ultrafeedback_binarized.jsonl": "pairs",
+    "pairs/ultrafeedback_argilla.jsonl": "pairs",
+    "pairs/skywork.jsonl": "pairs",
+    "pku_saferlhf/30k.jsonl": "pku_saferlhf",
+    "pku_saferlhf/single_dimension.jsonl": "pku_saferlhf",
+    "rm_bench/chat_filtered.json": "rm_bench",
     "encore/comparisons.jsonl": "encore",
     "hh_rlhf/native.jsonl": "hh_rlhf",
     "hh_rlhf/derived.jsonl": "hh_rlhf",
@@ -43,9 +54,11 @@ def test_options_reach_the_reader(fixtures):
 
 
 def test_unknown_formats_and_columns_fail_at_once(fixtures, tmp_path):
-    with pytest.raises(InputError, match="unknown format 'hh'.*encore, hh_rlhf, pairs"):
+    with pytest.raises(InputError, match="unknown format 'hh'.*arena, encore, helpsteer_pairs, hh_rlhf, pairs"):
         read_comparisons(fixtures / "hh_rlhf" / "native.jsonl", "hh")
-    with pytest.raises(InputError, match="no format has the columns prompt, response.*rm_bench"):
+    with pytest.raises(
+        InputError, match="no comparisons but single rated responses, as helpsteer2.*--config=helpsteer2"
+    ):
         read_comparisons(fixtures / "helpsteer2" / "train.jsonl")
     empty = tmp_path / "empty.jsonl"
     empty.touch()
