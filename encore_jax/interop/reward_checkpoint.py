@@ -74,7 +74,7 @@ def load_checkpoint(
         source = AdaptedFolder(folder, base)
         _, params, extras = load_tensors(source, cfg, _without_labels(config), jnp.dtype(dtype), lm_head=False)
     kernel, gate = _heads(extras, config, folder)
-    tokenizer = _tokenizer(folder, base, config)
+    tokenizer = _tokenizer(folder, base, config, cfg.vocab_size)
     ours = config.get(OURS, {}) if base is folder else _adapters_own(folder)
     bias = np.asarray(ours.get("offset", [0.0] * kernel.shape[1]), np.float32)
     buckets = tuple(ours.get("buckets") or [n for n in BUCKETS if n <= cfg.max_positions] or [cfg.max_positions])
@@ -126,16 +126,34 @@ def _adapters_own(folder: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _tokenizer(folder: Path, base: Path, config: Mapping[str, Any]):
-    """The tokenizer, its padding token that of the configuration, which transformers pools by."""
+def _tokenizer(folder: Path, base: Path, config: Mapping[str, Any], rows: int):
+    """The tokenizer, its padding token that of the configuration, which transformers pools by.
+
+    Raises:
+      InputError: see `load_tokenizer`; or the padding token of the configuration is none.
+    """
     own = any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json"))
-    tokenizer = load_tokenizer(folder if own else base)
-    pad = config.get("pad_token_id", 0 if config["model_type"] == "gemma2" else None)
+    pad = _padding(config, rows, base)
+    tokenizer = load_tokenizer(folder if own else base, rows=rows)
     if folder != base and own and tokenizer.pad_token_id is not None:
         pad = tokenizer.pad_token_id  # adapters leave the base's configuration alone
     if tokenizer.pad_token_id != pad:
         tokenizer.pad_token = None if pad is None else tokenizer.convert_ids_to_tokens(pad)
     return tokenizer
+
+
+def _padding(config: Mapping[str, Any], rows: int, folder: Path) -> int | None:
+    """The padding token's number in a configuration; -1 stands for none, as in early Llama checkpoints."""
+    pad = config.get("pad_token_id", 0 if config["model_type"] == "gemma2" else None)
+    if pad is None or (type(pad) is int and pad == -1):
+        return None
+    if type(pad) is not int or not 0 <= pad < rows:
+        raise InputError(
+            f"field 'pad_token_id' is {pad!r}; it must be a token's number, 0 to {rows - 1}, or null",
+            where=str(folder / "config.json"),
+            fix="correct it; null (or -1) says that there is no padding token",
+        )
+    return pad
 
 
 def _new_passport(
