@@ -209,16 +209,13 @@ class Doubling:
     """A tokenizer whose text form gains a BOS that the template has already: RewardBench's known trap."""
 
     bos_token_id, pad_token_id = 1, 9
-    chat_template = "x"
+    chat_template, special_tokens_map = "x", {}
 
     def __init__(self, ids):
         self.ids = ids
 
-    def apply_chat_template(self, turns, tokenize, **options):
-        return [self.ids for _ in turns] if tokenize else "text"
-
-    def __call__(self, text):
-        return {"input_ids": [1, *self.ids]}
+    def __call__(self, text, add_special_tokens=True):
+        return {"input_ids": [1, *self.ids] if add_special_tokens else [self.ids for _ in text]}
 
 
 def notes(convention, ids, longest=100):
