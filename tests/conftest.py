@@ -12,8 +12,11 @@ from pathlib import Path
 import jax
 import pytest
 
+from tests import no_lapack
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+no_lapack.forbid()
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -161,8 +161,9 @@ def _sample(log_eigenvalues, vectors, k, key):
 
 def log_det(gram: Float[Array, "M M"], chosen: Int[Array, " K"]) -> Float[Array, ""]:
     """log det(L_S); -inf where the chosen rules are linearly dependent."""
-    sign, value = jnp.linalg.slogdet(jnp.asarray(gram)[jnp.asarray(chosen)][:, jnp.asarray(chosen)])
-    return jnp.where(sign > 0, value, -jnp.inf)
+    chosen = np.asarray(chosen)
+    sign, value = np.linalg.slogdet(np.asarray(gram, np.float64)[np.ix_(chosen, chosen)])
+    return jnp.float32(value if sign > 0 else -np.inf)
 
 
 def _checked(gram, k) -> jax.Array:

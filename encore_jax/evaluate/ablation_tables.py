@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from encore_jax.composition import bin_edges, entropy_of_counts, kde_entropy, level_edges, rating_counts
 from encore_jax.errors import InputError
 from encore_jax.evaluate.ablation_grid import Axis
-from encore_jax.train.ridge import RULES_AT_ONCE, ridge_path
+from encore_jax.train.ridge import ridge_heads
 
 ENTROPY_AXES = ("grid", "estimator", "normalize", "base")
 """Axes that entropies depend on, slowest first."""
@@ -95,16 +95,15 @@ def entropy_table(
 _counts = jax.jit(rating_counts)
 
 
-@jax.jit
 def refitted_margins(
-    features: Float[Array, "R D"],
-    ratings: Float[Array, "R K"],
-    rated: Bool[Array, "R K"],
-    draw: Bool[Array, " R"],
-    alpha: Float[Array, " K"],
-    difference: Float[Array, "N D"],
-) -> Float[Array, "N K"]:
-    """Margins of heads fitted by ridge regression on one draw: all rules vmapped, a few at a time.
+    features: Float[np.ndarray, "R D"],
+    ratings: Float[np.ndarray, "R K"],
+    rated: Bool[np.ndarray, "R K"],
+    draw: Bool[np.ndarray, " R"],
+    alpha: Float[np.ndarray, " K"],
+    difference: Float[np.ndarray, "N D"],
+) -> Float[np.ndarray, "N K"]:
+    """Margins of heads fitted by ridge regression on one draw.
 
     Args:
       features: of the rated responses, scaled as for the choice of `alpha`.
@@ -112,16 +111,12 @@ def refitted_margins(
       draw: which responses the heads may see.
       alpha: penalty of each rule.
       difference: features of the preferred minus those of the other response; a head's intercept cancels.
+
+    Raises:
+      InputError: a rule without ratings in the draw, or a penalty too small for a finite fit.
     """
-
-    def one_rule(columns):
-        rating_R, where_R, alpha = columns
-        coefficient, _ = ridge_path(features, rating_R, where_R, alpha[None])
-        return coefficient[0]
-
-    columns = (ratings.T, (rated & draw[:, None]).T, alpha)
-    kernel = jax.lax.map(one_rule, columns, batch_size=RULES_AT_ONCE)
-    return jnp.matmul(difference, kernel.T, precision="highest")
+    kernel, _ = ridge_heads(features, ratings, rated & draw[:, None], alpha)
+    return (difference @ kernel).astype(np.float32)
 
 
 @functools.partial(jax.jit, static_argnames=("clusters", "replicates"))

@@ -16,9 +16,8 @@ from encore_jax.train.bradley_terry import bradley_terry_weights
 
 
 @functools.partial(jax.jit, static_argnames=("pairs", "repeats"))
-def fitted_weights(mean, covariance, key, pairs: int, repeats: int):
-    """Bradley-Terry weights ``[repeats, K]`` fitted to `pairs` normal margins each."""
-    root = jnp.linalg.cholesky(covariance)
+def fitted_weights(mean, root, key, pairs: int, repeats: int):
+    """Bradley-Terry weights ``[repeats, K]`` fitted to `pairs` normal margins each, of covariance ``root @ root.T``."""
 
     def one(repeat):
         margin = mean[None] + jax.random.normal(repeat, (pairs, len(mean))) @ root.T
@@ -31,7 +30,8 @@ def bradley_terry_rows(names: Sequence[str], mean, covariance, key, pairs: int, 
     """Fitted weights beside 2 C⁻¹ m; the small-sample bias of the fit, of order weights / pairs, is forgiven."""
     mean, covariance = np.asarray(mean, float), np.asarray(covariance, float)
     expected = closed.bradley_terry_optimum(mean, covariance)
-    fitted = fitted_weights(*(jnp.asarray(x, jnp.float32) for x in (mean, covariance)), key, pairs, repeats)
+    root = np.linalg.cholesky(covariance)
+    fitted = fitted_weights(*(jnp.asarray(x, jnp.float32) for x in (mean, root)), key, pairs, repeats)
     rows = [
         repeated(f"weight of {name}", w, fits)
         for name, w, fits in zip(names, expected, np.asarray(fitted).T, strict=True)

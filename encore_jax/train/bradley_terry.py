@@ -20,9 +20,18 @@ from jaxtyping import Array, Float
 
 from encore_jax.composition.checks import is_traced
 from encore_jax.errors import InputError
+from encore_jax.train.positive_definite import solve_positive
 
 MAX_STEPS = 50
 TOLERANCE = 1e-6
+"""Largest entry of the gradient at which the fit is done, as a share of the largest rule's mean absolute margin."""
+
+LARGEST_MARGIN = 1e15
+"""Larger margins' squares, summed, do not fit into fp32."""
+
+SMALLEST_PENALTY = 1e-30
+"""Smaller ones are denormal in fp32 or squares of such."""
+
 SMOOTHINGS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Values of μ, each one's minimum the start of the next."""
 
@@ -38,10 +47,23 @@ class _Problem(NamedTuple):
     threshold: float
     smoothing: float
 
-    def value(self, w_K):
-        loss_N = self.smoothing * jax.nn.softplus((self.threshold - self.margins @ w_K) / self.smoothing)
-        away_K = w_K - self.centre
-        return (self.share * loss_N).sum() + 0.5 * self.l2 * (away_K @ away_K)
+    def change(self, w_K, step_K, rates):
+        """By how much the objective changes from w to w + rate · step, for every rate.
+
+        Not as a difference of two objectives: near the optimum their rounding is larger than it, and how far the fit
+        came would depend on the machine.
+        """
+        at_N, moved_N = (self.threshold - self.margins @ w_K) / self.smoothing, self.margins @ step_K / self.smoothing
+
+        def one(rate):
+            by_N = -rate * moved_N
+            near = jnp.abs(by_N) < 1
+            grown = jax.nn.sigmoid(at_N) * jnp.expm1(jnp.where(near, by_N, 0.0))
+            far = jax.nn.softplus(at_N + by_N) - jax.nn.softplus(at_N)
+            loss = self.smoothing * (self.share * jnp.where(near, jnp.log1p(grown), far)).sum()
+            return loss + self.l2 * rate * (step_K @ (w_K - self.centre) + 0.5 * rate * (step_K @ step_K))
+
+        return jax.vmap(one)(rates)
 
 
 def bradley_terry_weights(
@@ -101,31 +123,38 @@ def _checked(margins, l2, where: str) -> jax.Array:
     if not is_traced(margins) and not np.isfinite(margins).all():
         row, k = np.argwhere(~np.isfinite(margins))[0]
         raise InputError("the margin is not finite", where=f"comparison {row}, rule {k}", fix="score it again")
-    if not is_traced(l2) and not np.all(np.asarray(l2) > 0):
-        raise InputError(f"got {l2}", where="l2", fix="use a positive penalty; without one the weights may diverge")
+    if not is_traced(margins) and np.abs(margins).max() > LARGEST_MARGIN:
+        row, k = np.argwhere(np.abs(margins) > LARGEST_MARGIN)[0]
+        raise InputError("the margin is too large", where=f"comparison {row}, rule {k}", fix="rescale the scores")
+    if not is_traced(l2) and not (np.all(np.asarray(l2) >= SMALLEST_PENALTY) and np.all(np.asarray(l2) <= 1e30)):
+        raise InputError(
+            f"got {l2}",
+            where="l2",
+            fix=f"use a positive penalty, {SMALLEST_PENALTY:g} to 1e30; without one the weights may diverge",
+        )
     return jnp.asarray(margins, jnp.float32)
 
 
 @jax.jit
 def _minimise(problem: _Problem, start: jax.Array) -> jax.Array:
-    """Newton's method with step halving."""
+    """Newton's method with step halving; where curvature is all rounding, also a step along the gradient."""
     margins, share, l2, centre, threshold, smoothing = problem
     identity = jnp.eye(margins.shape[1], dtype=jnp.float32)
+    rates = 0.5 ** jnp.arange(16, dtype=jnp.float32)
+    tolerance = TOLERANCE * (share @ jnp.abs(margins)).max()
 
     def newton(state):
-        w, value, _, step = state
+        w, _, count = state
         p = jax.nn.sigmoid((threshold - margins @ w) / smoothing)
         gradient = -((share * p) @ margins) + l2 * (w - centre)
         curvature = (margins * (share * p * (1 - p) / smoothing)[:, None]).T @ margins + l2 * identity
-        direction = jnp.linalg.solve(curvature, gradient)
-        rates = 0.5 ** jnp.arange(16, dtype=jnp.float32)
-        values = jax.vmap(lambda rate: problem.value(w - rate * direction))(rates)
-        best = values.argmin()
-        moved = w - rates[best] * direction
-        improved = values[best] < value
-        w = jnp.where(improved, moved, w)
-        done = ~improved | (jnp.abs(gradient).max() < TOLERANCE)
-        return w, jnp.minimum(values[best], value), done, step + 1
+        steps = (-solve_positive(curvature, gradient), -gradient / jnp.abs(curvature).sum(1).max())
+        changes = [problem.change(w, step, tried) for step, tried in zip(steps, (rates, rates[:4]), strict=True)]
+        changes = jnp.concatenate(changes)
+        changes = jnp.where(jnp.isfinite(changes), changes, jnp.inf)
+        best = changes.argmin()
+        moved = w + rates[best % rates.size] * jnp.where(best < rates.size, *steps)
+        improved = changes.min() < 0
+        return jnp.where(improved, moved, w), ~improved | (jnp.abs(gradient).max() <= tolerance), count + 1
 
-    state = (start, problem.value(start), jnp.array(False), 0)
-    return jax.lax.while_loop(lambda s: ~s[2] & (s[3] < MAX_STEPS), newton, state)[0]
+    return jax.lax.while_loop(lambda s: ~s[1] & (s[2] < MAX_STEPS), newton, (start, jnp.array(False), 0))[0]

@@ -7,26 +7,37 @@ For rule k with mask m_k, centred on the rated rows (as scikit-learn's `Ridge` w
 ENCORE trains its heads by multi-output regression on the ratings; ArmoRM's stage 1 is the same fit without intercept.
 α_k is chosen per rule by cross-validation whose folds never split a prompt.
 
-Letters: N responses, D features, K rules, A values of α, F folds.
+All of it is NumPy and SciPy on the host, in float64, one factorisation at a time: batches of LAPACK calls in one XLA
+program wait for each other for ever on CPU. Rules with the same mask share their factorisations.
+
+Letters: N responses, D features, K rules, R of them with one mask, A values of α, F folds.
 """
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+import scipy.linalg
+import threadpoolctl
+from jaxtyping import Bool, Float, Int
 
 from encore_jax.errors import InputError
+from encore_jax.train.feature_scale import feature_scale
 
 ALPHAS = tuple(10.0**e for e in range(7))
 """Default grid, for features scaled to unit variance."""
 
-RULES_AT_ONCE = 4
-"""Rules vmapped together; the rest wait, which bounds memory at 4 x A x D x D."""
+SINGULAR = 1e-13
+"""A pivot below this share of the largest entry, times the number of rows, is rounding: no fit."""
+
+ONE_THREAD = 1024
+"""Matrices up to this size are factored by one thread: more of them wait for each other longer than they work, many
+times longer on a machine that has other work."""
+
+EQUAL = 1e-9
+"""Errors closer than this share of the smallest, and those of this share of the ratings' size, are equal."""
 
 
 class RidgeFit(NamedTuple):
@@ -48,63 +59,89 @@ class RidgeFit(NamedTuple):
 
 
 def ridge_path(
-    x_NxD: Float[Array, "N D"], y_N: Float[Array, " N"], where_N: Bool[Array, " N"], alphas_A: Float[Array, " A"]
-) -> tuple[Float[Array, "A D"], Float[Array, " A"]]:
-    """Coefficients and intercepts of one rule for every α: the normal equations by Cholesky, vmapped over α.
+    x_NxD: Float[np.ndarray, "N D"], y_NxR: Float[np.ndarray, "N R"], alphas_A: Float[np.ndarray, " A"]
+) -> tuple[Float[np.ndarray, "A D R"], Float[np.ndarray, "A R"]]:
+    """Coefficients and intercepts of rules that are all rated on the same rows, for every α, in float64.
 
-    NaN where α is too small for fp32 to tell the matrix from a singular one.
+    By the normal equations, or where there are fewer rows than features by their dual; NaN where α is too small for
+    float64 to tell the matrix from a singular one.
     """
-    weight_N = where_N.astype(x_NxD.dtype)
-    count = jnp.maximum(weight_N.sum(), 1)
-    x_mean, y_mean = weight_N @ x_NxD / count, weight_N @ y_N / count
-    centred = (x_NxD - x_mean[None]) * weight_N[:, None]
-    gram = jnp.matmul(centred.T, centred, precision="highest")
-    target_D = jnp.matmul(centred.T, (y_N - y_mean) * weight_N, precision="highest")
-    identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
-    # Not by one eigendecomposition: on CPU, batches of eigh starve each other of threads and stall.
-    factor_AxDxD = jnp.linalg.cholesky(gram[None] + alphas_A[:, None, None] * identity[None])
-    coefficient = jax.vmap(lambda factor: jax.scipy.linalg.cho_solve((factor, True), target_D))(factor_AxDxD)
-    return coefficient, y_mean - coefficient @ x_mean
+    x_mean, y_mean = x_NxD.mean(0, dtype=np.float64), y_NxR.mean(0, dtype=np.float64)
+    x_NxD, y_NxR = x_NxD - x_mean, y_NxR - y_mean
+    dual = len(x_NxD) < x_NxD.shape[1]
+    with threadpoolctl.threadpool_limits(1 if min(x_NxD.shape) <= ONE_THREAD else None, user_api="blas"):
+        gram, target = (x_NxD @ x_NxD.T, y_NxR) if dual else (x_NxD.T @ x_NxD, x_NxD.T @ y_NxR)
+        coefficient = np.stack([_solved(gram, target, alpha) for alpha in alphas_A])
+        coefficient = x_NxD.T @ coefficient if dual else coefficient
+    return coefficient, y_mean - x_mean @ coefficient
 
 
-@functools.partial(jax.jit, static_argnames=("num_folds",))
-def _cross_fit(x, y_NxK, where_NxK, fold_N, alphas, num_folds):
-    """Held-out scores ``[A, N, K]``: fold by fold, rules x α vmapped."""
-
-    def one_fold(fold):
-        keep_NxK = where_NxK & (fold_N != fold)[:, None]
-
-        def one_rule(columns):
-            coefficient, intercept = ridge_path(x, columns[0], columns[1], alphas)
-            return coefficient @ x.T + intercept[:, None]
-
-        return jax.lax.map(one_rule, (y_NxK.T, keep_NxK.T), batch_size=RULES_AT_ONCE)
-
-    def accumulate(total, fold):
-        own = (fold_N == fold)[None, None]
-        return jnp.where(own, one_fold(fold), total), None
-
-    start = jnp.zeros((y_NxK.shape[1], alphas.size, x.shape[0]), x.dtype)
-    scores_KxAxN, _ = jax.lax.scan(accumulate, start, jnp.arange(num_folds))
-    return scores_KxAxN.transpose(1, 2, 0)
+def _solved(gram: np.ndarray, target: np.ndarray, alpha: float) -> np.ndarray:
+    """``(gram + α)⁻¹ target``, or NaN."""
+    matrix = gram.copy(order="F")
+    np.einsum("ii->i", matrix)[:] += alpha
+    largest = np.diagonal(matrix).max(initial=0.0)
+    try:
+        factor = scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        return np.full_like(target, np.nan)
+    if np.diagonal(factor[0]).min(initial=np.inf) ** 2 <= SINGULAR * len(gram) * largest:
+        return np.full_like(target, np.nan)
+    return scipy.linalg.cho_solve(factor, target, check_finite=False)
 
 
-@jax.jit
-def _fit(x, y_NxK, where_NxK, alpha_K):
-    def one_rule(columns):
-        y_N, where_N, alpha = columns
-        return ridge_path(x, y_N, where_N, alpha[None])
+def _masks(where_NxK: Bool[np.ndarray, "N K"]) -> Iterator[tuple[Bool[np.ndarray, " N"], Int[np.ndarray, " R"]]]:
+    """Every distinct mask, with the rules that have it."""
+    masks, position = np.unique(where_NxK, axis=1, return_inverse=True)
+    for i, mask in enumerate(masks.T):
+        yield mask, np.flatnonzero(position == i)
 
-    columns = (y_NxK.T, where_NxK.T, alpha_K)
-    coefficient, intercept = jax.lax.map(one_rule, columns, batch_size=RULES_AT_ONCE)
-    return coefficient[:, 0].T, intercept[:, 0]
+
+def ridge_heads(
+    x_NxD: Float[np.ndarray, "N D"],
+    ratings: Float[np.ndarray, "N K"],
+    where: Bool[np.ndarray, "N K"],
+    alpha: Float[np.ndarray, " K"],
+) -> tuple[Float[np.ndarray, "D K"], Float[np.ndarray, " K"]]:
+    """Kernel and bias, float64, by each rule's own penalty.
+
+    Args:
+      x_NxD, alpha: scaled features, and the penalties that suit them.
+      ratings, where: finite ratings, and which of them exist.
+
+    Raises:
+      InputError: a rule without ratings, or a penalty too small for a finite fit.
+    """
+    kernel, bias = np.zeros((x_NxD.shape[1], len(alpha))), np.zeros(len(alpha))
+    for mask, rules in _masks(where):
+        if not mask.any():
+            raise InputError("has no rating", where=f"rule {rules[0]}", fix="rate more responses, or drop the rule")
+        penalties, position = np.unique(alpha[rules], return_inverse=True)
+        coefficient, intercept = ridge_path(x_NxD[mask], ratings[mask][:, rules], penalties)
+        own = np.arange(len(rules))
+        kernel[:, rules], bias[rules] = coefficient[position, :, own].T, intercept[position, own]
+    for k in np.flatnonzero(np.isnan(bias)):
+        raise InputError(f"α = {alpha[k]:g} gives no finite fit", where=f"rule {k}", fix="use a larger α")
+    return kernel, bias
+
+
+def _cross_fit(x_NxD, ratings, where, fold_N, alphas) -> Float[np.ndarray, "A N K"]:
+    """Every row's scores by heads that saw no row of its fold, for every α."""
+    held_out = np.zeros((len(alphas), *ratings.shape))
+    for mask, rules in _masks(where):
+        for fold in np.unique(fold_N):
+            fitted_on, rows = mask & (fold_N != fold), np.flatnonzero(fold_N == fold)
+            coefficient, intercept = ridge_path(x_NxD[fitted_on], ratings[fitted_on][:, rules], alphas)
+            scores = x_NxD[rows] @ coefficient + intercept[:, None]
+            held_out[:, rows[:, None], rules] = scores
+    return held_out
 
 
 def fit_ridge(
-    features: Float[Array, "N D"],
-    ratings: Float[Array, "N K"],
-    where: Bool[Array, "N K"],
-    fold: Int[Array, " N"],
+    features: Float[np.ndarray, "N D"],
+    ratings: Float[np.ndarray, "N K"],
+    where: Bool[np.ndarray, "N K"],
+    fold: Int[np.ndarray, " N"],
     alphas: tuple[float, ...] = ALPHAS,
 ) -> RidgeFit:
     """Fits one head per rule, choosing each rule's α by cross-validation.
@@ -119,13 +156,12 @@ def fit_ridge(
       alphas: the grid, each positive; ties go to the larger α.
 
     Raises:
-      InputError: shapes do not fit, features or ratings are not finite, a rule is rated in fewer than two folds, or
-        the grid has no value at which the fit is finite.
+      InputError: shapes do not fit, features or ratings are not finite, a rule is rated in fewer than two folds, the
+        grid has no value at which the fit is finite, or heads do not fit into fp32.
     """
     features, where, fold = np.asarray(features, np.float32), np.asarray(where, bool), np.asarray(fold)
     _check(features, ratings, where, fold, alphas)
     ratings = np.where(where, ratings, 0).astype(np.float32)
-    num_folds = int(np.max(fold)) + 1
     for k in range(where.shape[1]):
         if len(set(fold[where[:, k]])) < 2:
             raise InputError(
@@ -133,23 +169,36 @@ def fit_ridge(
                 where=f"rule {k}",
                 fix="rate more prompts, use fewer folds, or drop the rule",
             )
-    scale = features.std(0)
-    scale = np.where(scale > 0, scale, 1).astype(np.float32)
-    x, alphas_A = features / scale, np.sort(np.asarray(alphas, np.float32))[::-1].copy()
-    held_out = np.asarray(_cross_fit(x, ratings, where, fold.astype(np.int32), alphas_A, num_folds))
+    scale, alphas_A = feature_scale(features), np.sort(np.asarray(alphas, np.float64))[::-1]
+    x = features / scale
+    held_out = _cross_fit(x, ratings, where, fold, alphas_A)
     error = np.where(where, (held_out - ratings) ** 2, 0).sum(1) / where.sum(0)
     if np.isnan(error).all(0).any():
         k = int(np.flatnonzero(np.isnan(error).all(0))[0])
         raise InputError("no α gives a finite fit", where=f"rule {k}", fix="add larger values to the α grid")
-    best = np.nanargmin(error, 0)
-    kernel, bias = map(np.asarray, _fit(x, ratings, where, alphas_A[best]))
+    size = np.where(where, ratings.astype(np.float64) ** 2, 0).sum(0) / where.sum(0)
+    best = (error <= np.nanmin(error, 0) * (1 + EQUAL) + (EQUAL**2) * size).argmax(0)
+    kernel, bias = ridge_heads(x, ratings, where, alphas_A[best])
+    chosen = held_out[best, :, np.arange(len(best))].T
     return RidgeFit(
-        kernel=kernel / scale[:, None],
-        bias=bias,
-        alpha=alphas_A[best],
+        kernel=_float32(kernel / scale[:, None], "kernel"),
+        bias=_float32(bias, "bias"),
+        alpha=alphas_A[best].astype(np.float32),
         validation_mse=error[::-1],
-        held_out_scores=held_out[best, :, np.arange(len(best))].T,
+        held_out_scores=_float32(chosen, "held-out scores"),
     )
+
+
+def _float32(values: np.ndarray, what: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        converted = values.astype(np.float32)
+    if not np.isfinite(converted).all():
+        raise InputError(
+            f"the {what} reach {np.abs(values).max():.3g}, more than float32 holds",
+            where="fit_ridge",
+            fix="rescale the ratings, or features that are nearly 0 everywhere",
+        )
+    return converted
 
 
 def _check(features, ratings, where, fold, alphas) -> None:

@@ -27,6 +27,7 @@ from encore_jax.evaluate.ablation_tables import (
     training_draws,
 )
 from encore_jax.evaluate.view import View
+from encore_jax.train.feature_scale import feature_scale
 from encore_jax.train.ridge import fit_ridge
 from experiments.ablation_config import AblateConfig
 from experiments.progress import track
@@ -89,20 +90,15 @@ def _refitted(config: AblateConfig, view: View, draws: np.ndarray) -> np.ndarray
             where=config.features,
             fix="give the features.npz that stands beside the view",
         )
-    scale = rated.std(0)
-    scale = np.where(scale > 0, scale, 1).astype(np.float32)
-    rated, test = rated / scale, test / scale
+    scale = feature_scale(rated)
     prompts, position = np.unique(view.rating_cluster, return_inverse=True)
     fold = np.random.default_rng(config.seed).permutation(len(prompts))[position] % config.folds
-    alpha = jnp.asarray(fit_ridge(rated, view.ratings, view.rated, fold, tuple(config.alphas)).alpha)
+    alpha = fit_ridge(rated, view.ratings, view.rated, fold, tuple(config.alphas)).alpha
     pair = np.arange(len(test))
-    difference = test[pair, view.test.preferred] - test[pair, 1 - view.test.preferred]
-    fixed = map(jnp.asarray, (rated, view.ratings.astype(np.float32), view.rated))
-    fixed = tuple(fixed)
+    difference = (test[pair, view.test.preferred] - test[pair, 1 - view.test.preferred]) / scale
+    ratings = np.where(view.rated, view.ratings, 0)
     fits = track(draws, float(len(draws)), "heads")
-    return np.stack(
-        [np.asarray(refitted_margins(*fixed, jnp.asarray(draw), alpha, jnp.asarray(difference))) for draw in fits]
-    )
+    return np.stack([refitted_margins(rated / scale, ratings, view.rated, draw, alpha, difference) for draw in fits])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -64,7 +64,7 @@ def test_refitted_heads_are_scikit_learns():
     ratings, rated = RNG.random((120, 6)).astype(np.float32), RNG.random((120, 6)) < 0.7
     draw, alpha = RNG.random(120) < 0.6, np.linspace(0.5, 20, 6).astype(np.float32)
     difference = RNG.normal(size=(31, 9)).astype(np.float32)
-    got = refitted_margins(*map(jnp.asarray, (x, ratings, rated, draw, alpha, difference)))
+    got = refitted_margins(x, ratings, rated, draw, alpha, difference)
     for k in range(6):
         rows = rated[:, k] & draw
         expected = difference @ Ridge(alpha=alpha[k]).fit(x[rows], ratings[rows, k]).coef_

@@ -20,7 +20,7 @@ def simulated(n, weights, seed=0, scale=1.0):
 
 def reference(margins, l2):
     """Each pair once as it is, once swapped: the intercept-free problem on both classes."""
-    x = np.concatenate([margins, -margins])
+    x = np.concatenate([margins, -margins]).astype(np.float64)
     y = np.repeat([1, 0], len(margins))
     model = LogisticRegression(C=1 / (l2 * len(x)), fit_intercept=False, tol=1e-10, max_iter=2000)
     return model.fit(x, y).coef_[0]
@@ -31,7 +31,7 @@ def reference(margins, l2):
 def test_equal_scikit_learn(l2, scale):
     margins = simulated(600, [1.0, -0.5, 0.0, 2.0], scale=scale)
     got = np.asarray(bradley_terry_weights(jnp.asarray(margins, jnp.float32), l2))
-    np.testing.assert_allclose(got, reference(margins, l2), rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(got, reference(margins, l2), rtol=2e-5, atol=2e-5)
 
 
 def test_the_truth_is_recovered():
@@ -83,6 +83,38 @@ def test_margins_that_are_not_finite_are_refused():
 def test_a_penalty_that_is_not_positive_is_refused(l2):
     with pytest.raises(InputError, match="l2"):
         bradley_terry_weights(jnp.ones((5, 2)), l2)
+
+
+@pytest.mark.parametrize("columns", [2, 7, 40])
+def test_rules_that_repeat_each_other_share_the_weight(columns):
+    """Their equations are singular but for a penalty that float32 rounds away."""
+    margin = np.random.default_rng(0).normal(0.3, 1, size=(300, 1)).astype(np.float32)
+    w = np.asarray(bradley_terry_weights(np.repeat(margin, columns, 1), 1e-7))
+    alone = float(bradley_terry_weights(margin, 1e-7)[0])
+    np.testing.assert_allclose(w.sum(), alone, rtol=1e-4)
+    np.testing.assert_allclose(w, alone / columns, rtol=1e-3)
+
+
+@pytest.mark.parametrize("rules", [5, 6, 7, 33, 100])
+def test_any_number_of_rules_equals_scikit_learns_also_batched(rules):
+    rng = np.random.default_rng(rules)
+    margins = np.stack([simulated(150, rng.normal(size=rules), seed) for seed in range(3)]).astype(np.float32)
+    got = jax.vmap(bradley_terry_weights, (0, None))(jnp.asarray(margins), 0.03)
+    for one, expected in zip(got, map(lambda m: reference(m, 0.03), margins), strict=True):
+        np.testing.assert_allclose(one, expected, atol=5e-6)
+
+
+@pytest.mark.parametrize("l2", [0.0, -1.0, np.nan, np.inf, 1e-46, 1e-300, 1e39])
+@pytest.mark.parametrize("fit", [bradley_terry_weights, hinge_weights])
+def test_a_penalty_that_float32_does_not_know_is_refused(fit, l2):
+    with pytest.raises(InputError, match="l2: got .*positive"):
+        fit(jnp.ones((5, 2)), l2)
+
+
+@pytest.mark.parametrize("size", [1e16, -3e25])
+def test_margins_too_large_for_their_squares_are_refused(size):
+    with pytest.raises(InputError, match="comparison 3, rule 1: .*too large"):
+        bradley_terry_weights(jnp.ones((5, 2)).at[3, 1].set(size))
 
 
 def hinge(weights, margins, l2):

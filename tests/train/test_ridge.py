@@ -59,14 +59,17 @@ def test_heads_equal_scikit_learns_on_all_rows(data, fitted):
         np.testing.assert_allclose(scores[:, k], expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 
-def test_a_path_equals_scikit_learn_for_every_penalty(data):
+@pytest.mark.parametrize("rows", [None, 5, 2, 1], ids=lambda rows: f"{rows or 'many'} rows")
+def test_a_path_equals_scikit_learn_for_every_penalty(data, rows):
+    """Also where there are fewer rows than the six features."""
     features, ratings, mask, _ = data
     x = features / features.std(0)
-    coefficients, intercepts = ridge_path(x, ratings[:, 1], mask[:, 1], np.array(GRID, np.float32))
+    rows = mask[:, 1] if rows is None else np.arange(N) < rows
+    coefficients, intercepts = ridge_path(x[rows], ratings[rows], np.array(GRID))
     for coefficient, intercept, alpha in zip(coefficients, intercepts, GRID, strict=True):
-        model = Ridge(alpha=alpha).fit(x[mask[:, 1]].astype(np.float64), ratings[mask[:, 1], 1])
-        np.testing.assert_allclose(coefficient, model.coef_, atol=1e-3)
-        np.testing.assert_allclose(intercept, model.intercept_, atol=1e-3)
+        model = Ridge(alpha=alpha).fit(x[rows].astype(np.float64), ratings[rows].astype(np.float64))
+        np.testing.assert_allclose(coefficient, model.coef_.T, rtol=1e-8, atol=1e-10)
+        np.testing.assert_allclose(intercept, model.intercept_, rtol=1e-8, atol=1e-10)
 
 
 def test_masked_ratings_may_hold_anything(data, fitted):
@@ -117,6 +120,56 @@ def test_more_features_than_rows_and_repeated_features_are_fine():
     assert all(np.isfinite(part).all() for part in (fit.kernel, fit.bias, fit.held_out_scores))
     expected = sklearn_scores(features, ratings, mask, np.ones(20, bool), 0, float(fit.alpha[0]))
     np.testing.assert_allclose(features @ fit.kernel[:, 0] + fit.bias[0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("masks", ["of all rules alike", "of each rule its own"])
+def test_eleven_rules_equal_scikit_learns_cross_validated(masks):
+    """K > 4, more features than some folds have rows, penalties that differ by rule."""
+    rng = np.random.default_rng(1)
+    features, fold = rng.normal(size=(60, 20)).astype(np.float32), np.arange(60) % 4
+    ratings = (features[:, :1] + rng.normal(size=(60, 11)) * np.geomspace(0.01, 10, 11)).astype(np.float32)
+    mask = np.ones((60, 11), bool) if masks == "of all rules alike" else rng.random((60, 11)) < np.linspace(0.2, 1, 11)
+    fit = fit_ridge(features, ratings, mask, fold, GRID)
+    assert len(set(fit.alpha.tolist())) > 1
+    everything = np.ones(60, bool)
+    for k, alpha in enumerate(fit.alpha.tolist()):
+        expected = sklearn_scores(features, ratings, mask, everything, k, alpha)
+        np.testing.assert_allclose(features @ fit.kernel[:, k] + fit.bias[k], expected, atol=2e-5)
+        for f in range(4):
+            expected = sklearn_scores(features, ratings, mask, fold != f, k, alpha)[fold == f]
+            np.testing.assert_allclose(fit.held_out_scores[fold == f, k], expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [1e-15, 1e-6, 1e6, 1e15])
+def test_features_and_ratings_may_have_any_size(data, fitted, size):
+    features, ratings, mask, fold = data
+    got = fit_ridge(features * np.float32(size), ratings / np.float32(size), mask, fold, GRID)
+    np.testing.assert_array_equal(got.alpha, fitted.alpha)
+    np.testing.assert_allclose(got.held_out_scores * size, fitted.held_out_scores, rtol=2e-4, atol=1e-5)
+    np.testing.assert_allclose(got.kernel * size * size, fitted.kernel, rtol=2e-4, atol=1e-6)
+
+
+def test_heads_that_float32_cannot_hold_are_refused(data):
+    features, ratings, mask, fold = data
+    with pytest.raises(InputError, match="kernel reach .* more than float32 holds"):
+        fit_ridge(features * np.float32(1e-38), ratings * np.float32(1e10), mask, fold, GRID)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e-30, -3e20])
+def test_a_constant_feature_counts_for_nothing_whatever_its_value(data, fitted, value):
+    """The mean of many times 0.1 is not quite 0.1: such a feature must not be scaled up to noise."""
+    features, ratings, mask, fold = data
+    got = fit_ridge(np.concatenate([features, np.full((N, 1), value, np.float32)], 1), ratings, mask, fold, GRID)
+    np.testing.assert_allclose(got.kernel[:-1], fitted.kernel, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(got.held_out_scores, fitted.held_out_scores, rtol=1e-4, atol=1e-6)
+
+
+def test_a_rule_that_never_varies_gets_the_largest_penalty_and_no_weight():
+    rng = np.random.default_rng(0)
+    features, mask, fold = rng.normal(size=(23, 3)).astype(np.float32), np.ones((23, 1), bool), np.arange(23) % 4
+    flat = fit_ridge(features, np.full((23, 1), 0.1, np.float32), mask, fold, GRID)
+    assert flat.alpha.tolist() == [100.0] and np.abs(flat.kernel).max() < 1e-9
+    np.testing.assert_allclose(flat.held_out_scores, 0.1, rtol=1e-6)
 
 
 def test_penalties_may_come_in_any_order_and_ties_go_to_the_larger():
