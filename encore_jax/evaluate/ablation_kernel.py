@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from encore_jax.composition import entropy_weights
+from encore_jax.composition.weights import softmax_over
 from encore_jax.evaluate.ablation_grid import digits_after
 
 SETTINGS = "settings"
@@ -69,8 +69,7 @@ class Decided(NamedTuple):
 def setting_weights(tables: Tables, digits: Int[Array, "S 3"]) -> Float[Array, "S K"]:
     """ENCORE's weights within the chosen subset, 0 outside of it."""
     entropy, tau, subset = (table[digits[:, i]] for i, table in enumerate(tables))
-    # divided before masking: infinity over infinite τ would be no number
-    return entropy_weights(jnp.where(subset, entropy / tau[:, None], jnp.inf), 1.0)
+    return softmax_over(jnp.where(subset, -entropy, -jnp.inf), tau[:, None])
 
 
 def tile_here() -> Tile:

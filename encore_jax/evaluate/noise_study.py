@@ -63,7 +63,7 @@ def juries(
         where = jnp.broadcast_to(for_entropy[:, None], ratings.shape)
         entropy = entropy_of_counts(rating_counts(ratings, where, edges))
         delta = whole_steps(margins(ratings[pairs]), levels)
-        weights = entropy_weights(entropy[None] / taus[:, None], 1.0)
+        weights = entropy_weights(jnp.repeat(entropy[None], len(taus), 0), taus[:, None])
         rule = margin_accuracy(delta).ties_half
         return {
             "correlation": pearson(entropy, rule),

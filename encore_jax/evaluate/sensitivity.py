@@ -27,6 +27,6 @@ def sensitivity(
             variant = dataclasses.replace(settings, levels=count, bins=0)
             rows.append(variant.entropy(view.ratings, view.rated))
     entropy = jnp.asarray(np.stack(rows))[:, None, :]
-    weights = entropy_weights(entropy / jnp.asarray(taus, jnp.float32)[None, :, None], 1.0)
+    weights = entropy_weights(jnp.repeat(entropy, len(taus), 1), np.asarray(taus)[None, :, None])
     flat = np.asarray(weights).reshape(-1, entropy.shape[-1]).T
     return accuracy_under(view.test, flat).reshape(len(levels), len(taus))

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from encore_jax.composition.weights import softmax_over
+
 
 class Gate(NamedTuple):
     """A small network from the prompt's feature to one weight per rule.
@@ -44,5 +46,5 @@ def gate_weights(features: Float[Array, "*b D"], gate: Gate) -> Float[Array, "*b
     for i, (kernel, bias) in enumerate(zip(gate.kernels, gate.biases, strict=True)):
         x = jax.nn.relu(x) if i else x
         x = jnp.matmul(x, kernel, precision=exact) + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
-    weights = jax.nn.softmax(x / gate.temperature) * gate.scale
+    weights = softmax_over(x, gate.temperature) * gate.scale
     return jnp.matmul(weights, gate.transform.T, precision=exact)

@@ -27,6 +27,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from encore_jax.composition.weights import softmax_over
 from encore_jax.errors import InputError
 from encore_jax.settings import Settings
 
@@ -92,7 +93,7 @@ def gate_weights(
             keep = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - dropout, x.shape)
             x = jnp.where(keep, x / (1 - dropout), 0)
     logits = jnp.matmul(x, last["kernel"], precision="highest") + last["bias"][None]
-    return params["scale"] * jax.nn.softmax(logits / temperature, axis=-1)
+    return params["scale"] * softmax_over(logits, temperature)
 
 
 def balanced_scale(margins: Float[np.ndarray, "N K"]) -> float:
