@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import lzma
 import os
 import re
 import shutil
@@ -21,6 +22,15 @@ from pathlib import Path
 
 from encore_jax.data.atomic import atomic_path
 from encore_jax.errors import InputError
+from encore_jax.files import open_file
+
+NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+"""A package's name (PEP 508): it cannot be taken for an option of pip, nor for a path."""
+VERSION = (
+    r"(?:[0-9]+!)?[0-9]+(?:\.[0-9]+)*(?:(?:a|b|rc)[0-9]+)?(?:\.post[0-9]+)?(?:\.dev[0-9]+)?"
+    r"(?:\+[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)?"
+)
+"""A version (PEP 440), in its normal form."""
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
@@ -42,8 +52,11 @@ def wheel(name: str, version: str, sha256: str, *, cache: str | Path | None = No
     its hash was verified is it moved into the cache. The hash is verified on every call.
 
     Raises:
-      InputError: wrong hash, no such wheel, no network, no pip; the fix names the file to provide.
+      InputError: no name or version, wrong hash, no such wheel, no network, no pip; the fix names the file to provide.
     """
+    for what, value, grammar in (("name", name, NAME), ("version", version, VERSION)):
+        if len(value) > 100 or not re.fullmatch(grammar, value):
+            raise InputError(f"{value[:100]!r} is no {what} of a package", where="wheel", fix="write NAME and VERSION")
     folder = cache_folder(cache) / "wheels"
     stem = f"{_normal(name)}-{version}"
     others = {}
@@ -91,8 +104,8 @@ def wheel(name: str, version: str, sha256: str, *, cache: str | Path | None = No
 def member(wheel_path: str | Path, name: str, *, cache: str | Path | None = None) -> Path:
     """One member of a wheel as a file of its own, e.g. to be memory-mapped.
 
-    It is kept under ``<cache>/members/<first 16 digits of the wheel's SHA-256>/<name>``. Size and CRC
-    are verified on every call; a damaged copy is extracted anew.
+    It is kept under ``<cache>/members/<first 16 digits of the wheel's SHA-256>/<name>``. On every call the copy's
+    SHA-256 is compared with that of the member in the wheel; another one is extracted anew.
 
     Raises:
       InputError: no such member, or the wheel is damaged.
@@ -106,22 +119,25 @@ def member(wheel_path: str | Path, name: str, *, cache: str | Path | None = None
             info = archive.getinfo(name)
             if ".." in Path(name).parts or Path(name).is_absolute() or info.is_dir():
                 raise InputError(f"member {name!r} is no plain file", where=str(wheel_path), fix="name another")
-            if not _is_intact(target, info):
+            if not _is_intact(target, archive, info):
                 with atomic_path(target) as temporary, temporary.open("wb") as copy:
                     with archive.open(info) as packed:  # reading to the end checks the CRC
                         shutil.copyfileobj(packed, copy, 1 << 20)
     except KeyError:
         raise InputError(f"has no member {name!r}", where=str(wheel_path), fix="see `unzip -l`") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
         raise InputError(
             f"damaged wheel: {error}", where=str(wheel_path), fix="delete it; it will be fetched again"
         ) from None
+    except OSError as error:
+        problem = f"member {name[:100]!r} cannot be unpacked: {error.strerror or error}"
+        raise InputError(problem, where=str(wheel_path), fix=f"look at {target.parent}") from None
     return target
 
 
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes as 64 hex digits."""
-    with Path(path).open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -130,10 +146,12 @@ def _normal(name: str) -> str:
 
 
 def _pip_download(requirement: str, folder: Path, where: str, by_hand: str) -> Path:
-    options = ["--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--no-input"]
-    command = [sys.executable, "-m", "pip", "download", "--quiet", *options]
+    options = ["--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-input"]
+    # -P: `-m` would take a folder or file named pip in the current folder, and run it.
+    command = [sys.executable, "-P", "-m", "pip", "download", "--quiet", *options]
     done = subprocess.run(
-        [*command, "--dest", str(folder), requirement],
+        [*command, "--dest", str(folder), "--", requirement],
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         errors="replace",
@@ -151,11 +169,9 @@ def _pip_download(requirement: str, folder: Path, where: str, by_hand: str) -> P
     return fetched[0]
 
 
-def _is_intact(path: Path, info: zipfile.ZipInfo) -> bool:
+def _is_intact(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
+    """Whether a file is the member. The archive's own CRC-32 would not tell: anybody can make a file that has it."""
     if not path.is_file() or path.stat().st_size != info.file_size:
         return False
-    crc = 0
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            crc = zlib.crc32(chunk, crc)
-    return crc == info.CRC
+    with archive.open(info) as packed:
+        return file_sha256(path) == hashlib.file_digest(packed, "sha256").hexdigest()

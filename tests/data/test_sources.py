@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from encore_jax.data import PYRIT_WHEEL, SMOLLM2_WHEEL, cache_folder, locate
+from encore_jax.data.sources import locate_named
 from encore_jax.errors import InputError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -132,12 +133,74 @@ def test_hub_errors_become_advice(monkeypatch):
         ("hf://datasets/name", "write hf://org/name"),
         ("hf://", "write hf://org/name"),
         ("s3://bucket/file", "use a path, hf:// or wheel://"),
+        ("hf://-org/name", "not a hub source"),
+        ("hf://org/-name", "not a hub source"),
+        ("hf://../name", "not a hub source"),
+        ("hf://org/..", "not a hub source"),
+        ("hf://örg/name", "not a hub source"),
+        ("hf://org/name/../../x", "is no file's name"),
+        ("hf://org/name//x", "is no file's name"),
+        ("hf://org/name/a/./b", "is no file's name"),
+        ("hf://org/name@../../x", "is no revision"),
+        ("hf://org/name@-x", "is no revision"),
+        ("hf://org/name@a b", "is no revision"),
+        ("hf://org/name@a..b", "is no revision"),
+        ("hf://org/name@refs/../x", "is no file's name"),
+        ("hf://org/name@/abs", "is no revision"),
+        ("hf://org/name@" + "x" * 300, "is no revision"),
+        ("hf://org/name\n", "control characters"),
+        ("hf://org/" + "x" * 2000, "very long"),
+        ("wheel://pyrit==1.0/../x?sha256=" + "0" * 64, "is no file's name"),
         ("wheel://pyrit", "write wheel://"),
     ],
 )
 def test_malformed_uris(uri, problem):
     with pytest.raises(InputError, match=re.escape(problem)):
         locate(uri)
+
+
+@pytest.mark.parametrize("revision", ["../x", "-x", "a b", "a\0b", "", "refs/pr/1/../../x"])
+def test_a_revision_given_apart_is_checked_too(revision, hub_cache):
+    def call():
+        return locate("hf://org/model", cache=hub_cache, offline=True, revision=revision)
+
+    if not revision:
+        assert call().name == COMMIT
+        return
+    with pytest.raises(InputError, match="is no revision"):
+        call()
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "~no such user/x", "/dev/null/x", "loop", "\ud800"])
+def test_a_path_that_cannot_be_is_a_path_that_is_not_there(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(InputError, match="no such file or folder"):
+        locate(path)
+
+
+def test_what_a_file_names_is_local_pinned_in_the_cache_or_asked_for(hub_cache, tmp_path, monkeypatch):
+    import huggingface_hub
+
+    monkeypatch.setenv("ENCORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(hub_cache))
+    monkeypatch.setattr("encore_jax.data.wheels.subprocess.run", lambda *_, **__: pytest.fail("pip was run"))
+    assert locate_named(str(tmp_path), where="f") == tmp_path
+    with pytest.raises(InputError, match=r"f: names 'hf://org/absent', which is not on this machine \(cannot.*--fetch"):
+        locate_named("hf://org/absent", where="f")
+    with pytest.raises(InputError, match=r"f: 'hf://org/absent': cannot be had from the hub"):  # as if it were a flag's
+        locate_named("hf://org/absent", where="f", fetch=True, offline=True)
+    for name, version, sha256 in (SMOLLM2_WHEEL, PYRIT_WHEEL):
+        other = "0" * 64
+        for uri in (
+            f"{name}=={version}?sha256={other}",
+            f"{name}==9.9?sha256={sha256}",
+            f"x=={version}?sha256={sha256}",
+        ):
+            with pytest.raises(InputError, match="not on this machine"):
+                locate_named(f"wheel://{uri}", where="f")
+        with pytest.raises(InputError, match="not in the cache"):
+            locate_named(f"wheel://{name}=={version}?sha256={sha256}", where="f", offline=True)
 
 
 def test_hub_options_are_refused_elsewhere(tmp_path):

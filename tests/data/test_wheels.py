@@ -1,9 +1,12 @@
 """Pinned wheels: verified, whole or absent, with a fix for everything that can go wrong."""
 
 import concurrent.futures
+import functools
 import hashlib
 import os
+import struct
 import zipfile
+import zlib
 
 import pytest
 
@@ -165,3 +168,71 @@ def test_wheel_uris(tmp_path, tiny, sha256, no_pip):
     assert inside.read_bytes() == CONTENT
     with pytest.raises(InputError, match="write wheel://"):
         locate("wheel://tiny-data==1.0", cache=tmp_path)
+
+
+def forged(content: bytes, like: bytes) -> bytes:
+    """Bytes of the same length and CRC-32 as `like`, that begin with `content`."""
+    table = [functools.reduce(lambda c, _: (c >> 1) ^ 0xEDB88320 if c & 1 else c >> 1, range(8), i) for i in range(256)]
+    backwards = {entry >> 24: i for i, entry in enumerate(table)}
+    start = (content * (len(like) // len(content) + 1))[: len(like) - 4]
+    state = zlib.crc32(like) ^ 0xFFFFFFFF
+    for _ in range(4):
+        last = backwards[state >> 24]
+        state = ((state ^ table[last]) << 8) & 0xFFFFFFFF | last
+    return start + struct.pack("<I", state ^ zlib.crc32(start) ^ 0xFFFFFFFF)
+
+
+def test_a_cached_member_of_the_same_size_and_crc_is_found_out(tmp_path, tiny):
+    path = member(tiny, "tiny_data/table.bin", cache=tmp_path)
+    poisoned = forged(b"poisoned ", CONTENT)
+    assert len(poisoned) == len(CONTENT) and zlib.crc32(poisoned) == zlib.crc32(CONTENT) and poisoned != CONTENT
+    path.write_bytes(poisoned)
+    assert member(tiny, "tiny_data/table.bin", cache=tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("-rhttp://evil/r.txt", "1.0"),
+        ("--index-url=http://evil", "1.0"),
+        ("-r", "1.0"),
+        ("", "1.0"),
+        ("../tiny", "1.0"),
+        ("tiny data", "1.0"),
+        ("tiny\n--pre", "1.0"),
+        ("tïny", "1.0"),
+        ("tiny_", "1.0"),
+        ("x" * 101, "1.0"),
+        ("tiny", ""),
+        ("tiny", "-1"),
+        ("tiny", "1.0 --pre"),
+        ("tiny", "1.0.zip"),
+        ("tiny", "*"),
+        ("tiny", "1.0,<2"),
+        ("tiny", "1.0 @ http://evil"),
+        ("tiny", "1.0;x"),
+        ("tiny", "١"),
+    ],
+)
+def test_what_is_no_name_or_version_never_reaches_pip(name, version, tmp_path, no_pip):
+    with pytest.raises(InputError, match="is no (name|version) of a package"):
+        wheel(name, version, "0" * 64, cache=tmp_path)
+    with pytest.raises(InputError):
+        locate(f"wheel://{name}=={version}?sha256={'0' * 64}", cache=tmp_path)
+    assert not (tmp_path / "wheels").exists()
+
+
+@pytest.mark.parametrize("version", ["0.1.2", "1!2.0", "1.0rc1", "1.0.post1", "2.0.dev3", "1.0+cpu.1", "2024"])
+def test_versions_in_their_normal_form_are_looked_for(version, tmp_path):
+    with pytest.raises(InputError, match="not in the cache"):
+        wheel("tiny-data", version, "0" * 64, cache=tmp_path, offline=True)
+
+
+def test_a_folder_called_pip_in_the_current_folder_is_not_run(tmp_path, sha256, pip_finds, monkeypatch):
+    """`python -m pip` would; the current folder may be that of a downloaded model."""
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").write_text("")
+    (tmp_path / "pip" / "__main__.py").write_text("open('pwned', 'w').close()")
+    monkeypatch.chdir(tmp_path)
+    assert wheel("tiny-data", "1.0", sha256, cache=tmp_path / "cache").name == FILE
+    assert not (tmp_path / "pwned").exists()
