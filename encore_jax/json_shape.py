@@ -27,6 +27,9 @@ MAX_DEPTH = 64
 _LONGEST_QUOTE = 200
 """Longest quotation of bad input in a message, in characters."""
 
+_OF_A_KEY = "key` in `"
+"""How msgspec's paths begin where not a value is wrong but its key."""
+
 _SURROGATE = re.compile(r"\\u[dD][89abcdefABCDEF]")
 
 
@@ -38,7 +41,6 @@ def decode_json(
     fix: str = "",
     max_depth: int = MAX_DEPTH,
     unique_keys: bool = False,
-    replace_surrogates: bool = False,
 ) -> T:
     """Parses JSON text of a declared shape.
 
@@ -50,7 +52,6 @@ def decode_json(
       fix: what the user can do.
       max_depth: deepest nesting allowed.
       unique_keys: whether an object that has a key twice is refused; otherwise its last value counts.
-      replace_surrogates: whether half of a surrogate pair becomes U+FFFD; otherwise it is refused.
 
     Raises:
       InputError: no UTF-8, no JSON, too deeply nested, or another shape; names the place inside (``field 'a.b[0]'``).
@@ -66,7 +67,7 @@ def decode_json(
             text = bytes(text).decode("utf-8-sig")
         value = json.loads(text, object_pairs_hook=_unique if unique_keys else None)
         if _SURROGATE.search(text):
-            value = _whole_characters(value, replace_surrogates)
+            json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise InputError("holds half of a surrogate pair, which is no character", where=where, fix=fix) from None
     except UnicodeDecodeError as error:
@@ -83,22 +84,6 @@ def decode_json(
     return check_shape(value, shape, where=where, fix=fix, max_depth=max_depth)
 
 
-def _whole_characters(value, replace: bool):
-    """The value without halves of surrogate pairs.
-
-    Raises:
-      UnicodeEncodeError: there is one, and it shall not be replaced.
-    """
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        if not replace:
-            raise
-        return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-    return value
-
-
 def check_shape(value, shape: type[T] = object, *, where: str, fix: str = "", max_depth: int = MAX_DEPTH) -> T:
     """A parsed JSON value converted to a declared shape; see `decode_json`.
 
@@ -110,6 +95,8 @@ def check_shape(value, shape: type[T] = object, *, where: str, fix: str = "", ma
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `")
+        if path.startswith(_OF_A_KEY):
+            problem, path = f"a key: {problem[:1].lower()}{problem[1:]}", path.removeprefix(_OF_A_KEY)
         place = path.rstrip("`").removeprefix("$").removeprefix(".")
         problem = problem[:1].lower() + problem[1:_LONGEST_QUOTE]
         raise InputError(f"field {place!r}: {problem}" if place else problem, where=where, fix=fix) from None

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from encore_jax.errors import InputError
+from encore_jax.interop.finite import check_weights
 from encore_jax.model.params import Param
 
 
@@ -132,6 +133,9 @@ def assemble(
       dtype: of the result.
       shardings: a pytree of ``jax.sharding.Sharding`` like ``declared``; None: the default device.
       seen: called after every tensor.
+
+    Raises:
+      InputError: a weight is NaN or infinite, or becomes infinite in `dtype`; naming the tensor.
     """
 
     def load(param: Param, sharding=None) -> jax.Array:
@@ -178,7 +182,9 @@ def _filled(source, param: Param, names: list[str], parts: list[Part], dtype, se
         if targets:
             tensor = param.from_file(source.read(name))
             for target, part in targets:
-                target[...] = tensor[tuple(slice(*bounds) for bounds in part)]
+                with np.errstate(over="ignore"):  # what becomes infinite is told below, with the tensor's name
+                    target[...] = tensor[tuple(slice(*bounds) for bounds in part)]
+                check_weights(target, f"{source.where}, tensor {name!r}")
             seen(tensor.nbytes)
             del tensor
             source.release(name)

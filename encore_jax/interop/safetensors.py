@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 import mmap
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NoReturn, TypedDict
 
 import ml_dtypes
 import numpy as np
+from msgspec import Meta
 
+from encore_jax import json_shape
 from encore_jax.errors import InputError
+from encore_jax.files import open_file
+
+MAX_HEADER = 16 << 20
+"""Longest header of a file, and largest JSON file beside it, in bytes."""
 
 _DTYPES = {
     "F64": np.dtype("<f8"),
@@ -19,50 +26,93 @@ _DTYPES = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype(ml_dtypes.bfloat16),
 }
+_AGAIN = "download the file again"
+_Size = Annotated[int, Meta(ge=0, lt=2**48)]
+
+
+class Entry(TypedDict):
+    """What a header says of one tensor: its type, shape, and first and last (exclusive) byte after the header."""
+
+    dtype: str
+    shape: Annotated[list[_Size], Meta(max_length=16)]
+    data_offsets: tuple[_Size, _Size]
+
+
+class _Index(TypedDict):
+    weight_map: dict[str, str]
 
 
 class SafetensorsFile:
     """One mapped ``.safetensors`` file.
 
+    Attributes:
+      entries: name -> `Entry`.
+      metadata: the texts that its header holds besides.
+
     Raises:
-      InputError: a damaged header, or a tensor that reaches past the end of the file.
+      InputError: a damaged header, or a tensor that reaches past the end of the file or into another.
     """
 
     def __init__(self, path: Path):
         self.where = str(path)
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length < 2 or 8 + length > path.stat().st_size:
-                raise self._damaged("the header is missing or truncated")
+        with open_file(path) as file:
+            length, size = int.from_bytes(file.read(8), "little"), file.seek(0, 2)
+            if length < 2 or 8 + length > size:
+                self._damaged("the header is missing or truncated")
+            if length > MAX_HEADER:
+                raise InputError(f"the header has {length:,} bytes, more than {MAX_HEADER:,}", where=self.where)
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._start = 8 + length
-        try:
-            self.entries = json.loads(self._data[8 : self._start])
-            self.entries.pop("__metadata__", None)
-            extents = {name: _extent(entry) for name, entry in self.entries.items()}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise self._damaged("the header is damaged") from None
-        for name, (first, last, needed) in extents.items():
-            if self._start + last > len(self._data):
-                raise self._damaged("the file is truncated", f", tensor {name!r}")
-            if needed not in (None, last - first):
-                raise self._damaged("shape and size disagree", f", tensor {name!r}")
+        where = f"{self.where}, header"
+        header = json_shape.decode_json(
+            self._data[8 : self._start], dict[str, object], where=where, fix=_AGAIN, unique_keys=True
+        )
+        stored = header.pop("__metadata__", None) or {}
+        self.metadata = json_shape.check_shape(stored, dict[str, str], where=f"{where} '__metadata__'", fix=_AGAIN)
+        self.entries: dict[str, Entry] = {
+            name: json_shape.check_shape(entry, Entry, where=self._at(name), fix=_AGAIN)
+            for name, entry in header.items()
+        }
+        self._check_extents()
 
-    def _damaged(self, problem: str, tensor: str = "") -> InputError:
-        return InputError(problem, where=self.where + tensor, fix="download the file again")
+    def _check_extents(self) -> None:
+        ends, available = (0, ""), len(self._data) - self._start
+        for name, entry in sorted(self.entries.items(), key=lambda item: item[1]["data_offsets"]):
+            (first, last), dtype = entry["data_offsets"], _DTYPES.get(entry["dtype"])
+            if last > available:
+                self._damaged("the file is truncated", name)
+            needed = math.prod(entry["shape"]) * dtype.itemsize if dtype else last - first
+            if not needed == last - first >= 0 or math.prod(size or 1 for size in entry["shape"]) >= 2**56:
+                self._damaged(f"shape {entry['shape']} and size {last - first} disagree", name)
+            if first < last:
+                if first < ends[0]:
+                    self._damaged(f"it overlaps tensor {_short(ends[1])}", name)
+                ends = last, name
+
+    def _at(self, name: str) -> str:
+        return f"{self.where}, tensor {_short(name)}"
+
+    def _damaged(self, problem: str, name: str = "") -> NoReturn:
+        raise InputError(problem, where=self._at(name) if name else self.where, fix=_AGAIN)
 
     def read(self, name: str) -> np.ndarray:
         """A read-only view of one tensor."""
         entry = self.entries[name]
         if entry["dtype"] not in _DTYPES:
             raise InputError(
-                f"type {entry['dtype']} is not read here",
-                where=f"{self.where}, tensor {name!r}",
+                f"type {entry['dtype'][:20]} is not read here",
+                where=self._at(name),
                 fix=f"save the weights as one of {', '.join(_DTYPES)}",
             )
         first, shape = self._start + entry["data_offsets"][0], tuple(entry["shape"])
-        dtype = _DTYPES[entry["dtype"]]
-        return np.frombuffer(self._data, dtype, math.prod(shape), first).reshape(shape)
+        dtype, count = _DTYPES[entry["dtype"]], math.prod(shape)
+        if not count:
+            return np.zeros(shape, dtype)
+        return np.frombuffer(self._data, dtype, count, first).reshape(shape)
+
+    def sha256(self) -> str:
+        """Of the whole file, as it was opened."""
+        return hashlib.sha256(self._data).hexdigest()
 
     def release(self, name: str) -> None:
         """Gives back the memory of a tensor's pages; a later read maps them again."""
@@ -72,13 +122,8 @@ class SafetensorsFile:
             self._data.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
-def _extent(entry: dict[str, Any]) -> tuple[int, int, int | None]:
-    """First and last byte of a header entry, and how many its shape needs (None: unknown type)."""
-    first, last = entry["data_offsets"]
-    dtype, shape = _DTYPES.get(entry["dtype"]), entry["shape"]
-    if not 0 <= first <= last or any(not isinstance(n, int) or n < 0 for n in shape):
-        raise ValueError(entry)
-    return first, last, math.prod(shape) * dtype.itemsize if dtype else None
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 200 else name[:200] + "...")
 
 
 class HuggingFaceFolder:
@@ -91,13 +136,19 @@ class HuggingFaceFolder:
     def __init__(self, folder: Path):
         self.where = str(folder)
         self._file_of: dict[str, SafetensorsFile] = {}
+        files = []
         for path, names in _shards(folder):
-            file = SafetensorsFile(path)
+            files.append(file := SafetensorsFile(path))
             for name in file.entries if names is None else names:
                 if name not in file.entries:
-                    raise InputError(f"the index places {name!r} here and it is not",
+                    raise InputError(f"the index places {_short(name)} here and it is not",
                                      where=str(path), fix="download the folder again")  # fmt: skip
                 self._file_of[name] = file
+        for file in files:
+            unplaced = sorted(file.entries.keys() - self._file_of.keys())
+            if unplaced:
+                raise InputError(f"{len(unplaced)} tensors are in no index: {_some(map(_short, unplaced))}",
+                                 where=file.where, fix="download the folder again")  # fmt: skip
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every tensor in every shard."""
@@ -129,25 +180,35 @@ def _shards(folder: Path) -> list[tuple[Path, list[str] | None]]:
             f"there are {problem} here, no model.safetensors", where=str(folder),
             fix="save with save_pretrained(..., safe_serialization=True); pickles can run code",
         )  # fmt: skip
+    return [(folder / shard, names) for shard, names in _placed(folder, index).items()]
+
+
+def _placed(folder: Path, index: Path) -> dict[str, list[str]]:
+    """The names of the tensors in every shard, as the index says; each shard is a file of the folder itself."""
     placed: dict[str, list[str]] = {}
-    for name, shard in read_json(index).get("weight_map", {}).items():
+    shape = {"max_bytes": MAX_HEADER, "unique_keys": True, "fix": "download the index again"}
+    for name, shard in json_shape.read_json(index, _Index, **shape)["weight_map"].items():
         placed.setdefault(shard, []).append(name)
+    outside = [shard for shard in placed if Path(shard).name != shard or "\0" in shard or len(shard.encode()) > 255]
+    if outside:
+        raise InputError(f"{_short(outside[0])} is no file of this folder", where=f"{index}, field 'weight_map'",
+                         fix="use an index that names files beside it")  # fmt: skip
     absent = [shard for shard in placed if not (folder / shard).is_file()]
     if absent or not placed:
-        raise InputError(f"{len(absent)} of {len(placed)} shards missing: {', '.join(absent)}",
+        raise InputError(f"{len(absent)} of {len(placed)} shards missing: {_some(absent)}",
                          where=str(index), fix="download the missing files")  # fmt: skip
-    return [(folder / shard, names) for shard, names in placed.items()]
+    return placed
+
+
+def _some(names: Iterable[str], most: int = 8) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f", and {len(names) - most} more" if len(names) > most else "")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file.
+    """A JSON file that holds an object.
 
     Raises:
-      InputError: it is missing or damaged.
+      InputError: it is missing or damaged, holds something else, or a key twice.
     """
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError("there is no such file", where=str(path)) from None
-    except ValueError as error:
-        raise InputError(f"not valid JSON ({error})", where=str(path)) from None
+    return json_shape.read_json(path, dict[str, Any], max_bytes=MAX_HEADER, unique_keys=True)

@@ -136,24 +136,6 @@ def test_a_truncated_file_names_the_tensor(tmp_path):
         load_backbone(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "header",
-    [
-        b"not json at all",
-        b"[1, 2]",
-        b'{"a": {"dtype": "F32"}}',
-        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": 3}}',
-        b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}',
-        b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [4, 0]}}',
-    ],
-)
-def test_a_damaged_header_is_an_input_error(header, tmp_path):
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
-    with pytest.raises(InputError, match="header is damaged|disagree"):
-        SafetensorsFile(path)
-
-
 def test_other_types_are_refused_when_read(tmp_path):
     save_file({"a": np.arange(3, dtype=np.int64)}, tmp_path / "a.safetensors")
     with pytest.raises(InputError, match="tensor 'a': type I64"):
@@ -166,7 +148,7 @@ def test_missing_files(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"")
     with pytest.raises(InputError, match="not a folder and not a .gguf"):
         load_backbone(tmp_path / "x.onnx")
-    with pytest.raises(InputError, match=r"config\.json: there is no such file"):
+    with pytest.raises(InputError, match=r"config\.json: is missing"):
         load_backbone(tmp_path)
     folder = tiny.save(tmp_path / "a", "llama2", shards=2)
     (folder / "model-00002-of-00002.safetensors").unlink()
