@@ -8,15 +8,17 @@ has seen the whole conversation and nothing of the answer.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import jax.numpy as jnp
 import numpy as np
+from msgspec import Meta
 
 from encore_jax.data.prefix_tree import PrefixTree
 from encore_jax.errors import InputError
 from encore_jax.interop.chat_template import render_texts
 from encore_jax.interop.tokenizer import token_ids
+from encore_jax.json_shape import check_shape
 from encore_jax.model.gating import Gate
 
 ARCHITECTURE = "LlamaForRewardModelWithGating"
@@ -31,8 +33,22 @@ ATTRIBUTES = (
 REGRESSION, TRANSFORM, SCALE = "regression_layer.weight", "reward_transform_matrix", "gating.logit_scale"
 
 
+class _Fields(TypedDict, total=False):
+    """The fields of its ``config.json`` that describe heads and gate."""
+
+    num_objectives: Annotated[int, Meta(ge=1, le=4096)]
+    gating_hidden_dim: Annotated[int, Meta(ge=1, le=2**20)]
+    gating_n_hidden: Annotated[int, Meta(ge=0, le=64)]
+    gating_temperature: Annotated[float, Meta(ge=1e-6, le=1e6)]
+
+
 def head_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors beside the backbone's."""
+    """Names and shapes of the tensors beside the backbone's.
+
+    Raises:
+      InputError: a field of another type, or beyond all bounds.
+    """
+    check_shape(dict(config), _Fields, where="config.json", fix="use the model's own config.json")
     rules, width = config.get("num_objectives", len(ATTRIBUTES)), config["hidden_size"]
     units, hidden = config.get("gating_hidden_dim", 1024), config.get("gating_n_hidden", 3)
     shapes = {REGRESSION: (rules, width), TRANSFORM: (rules, rules), SCALE: (1,)}

@@ -9,6 +9,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from encore_jax.errors import InputError
 from encore_jax.interop.assemble import Extras, Progress, assemble, check, counter, stored_names
 from encore_jax.interop.gguf_file import GGUFFile
 from encore_jax.model.config import DecoderConfig
@@ -16,6 +17,7 @@ from encore_jax.model.params import declare, declare_lm_head
 
 # Architectures whose query and key rows llama.cpp stores with each rotary pair adjacent.
 INTERLEAVED = ("llama", "mistral")
+ROPE = "rope_freqs.weight"
 
 
 def load_gguf(
@@ -49,7 +51,7 @@ def load_gguf(
     if not cfg.tie_embeddings:
         leaves.append(head)
     expected = {name: p.file_shape for p in leaves for name in stored_names(p, p.gguf)}
-    check(source, expected, ignored=("rope_freqs.weight",))
+    check(source, expected, ignored=(ROPE,))
     if not lm_head:
         leaves = [p for p in leaves if p is not head]
     total = sum(4 * math.prod(p.file_shape) for p in leaves for _ in stored_names(p, p.gguf))
@@ -65,10 +67,16 @@ def load_gguf(
 def config_of(file: GGUFFile) -> DecoderConfig:
     """The configuration of an open GGUF file."""
     factors = ()
-    if "rope_freqs.weight" in file.tensors:
-        factors = tuple(float(f) for f in file.read("rope_freqs.weight"))
+    if ROPE in file.tensors:
+        found = file.read(ROPE).astype(np.float32)
+        if found.ndim != 1 or found.size > 4096 or not (np.isfinite(found) & (found > 0)).all():
+            raise InputError("is no list of positive numbers", where=f"{file.where}, tensor {ROPE!r}")
+        factors = tuple(found.tolist())
     tied = "output.weight" not in file.tensors
-    return DecoderConfig.from_gguf(file.metadata, tie_embeddings=tied, rope_factors=factors)
+    try:
+        return DecoderConfig.from_gguf(file.metadata, tie_embeddings=tied, rope_factors=factors)
+    except InputError as error:
+        raise InputError(error.problem, where=f"{file.where}, {error.where}", fix=error.fix) from None
 
 
 class _HalfSplit:

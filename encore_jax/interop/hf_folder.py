@@ -12,8 +12,11 @@ import numpy as np
 from encore_jax.errors import InputError
 from encore_jax.interop import armorm
 from encore_jax.interop.assemble import Extras, Progress, assemble, check, counter, stored_names
+from encore_jax.interop.finite import check_weights
 from encore_jax.interop.safetensors import HuggingFaceFolder, read_json
+from encore_jax.json_shape import check_shape
 from encore_jax.model.config import DecoderConfig
+from encore_jax.model.config_shape import Classifier
 from encore_jax.model.params import Param, declare, declare_lm_head
 
 BASE = "model."
@@ -26,11 +29,14 @@ def read_config(folder: Path) -> tuple[DecoderConfig, dict[str, Any]]:
     Raises:
       InputError: a model that is not computed here, named by field and value.
     """
-    config = read_json(folder / "config.json")
+    path = folder / "config.json"
+    config = read_json(path)
+    check_shape(config, Classifier, where=str(path), fix="use the model's own config.json")
     try:
         return DecoderConfig.from_hf(config), config
     except InputError as error:
-        raise InputError(error.problem, where=f"{folder}/{error.where}", fix=error.fix) from None
+        where = f"{folder}/{error.where}" if error.where.startswith("config.json") else f"{path}, {error.where}"
+        raise InputError(error.problem, where=where, fix=error.fix) from None
 
 
 def architecture(config: Mapping[str, Any]) -> str:
@@ -66,7 +72,7 @@ def load_folder(
       progress: called with bytes read and bytes to read.
 
     Raises:
-      InputError: an unsupported model, damaged files, or tensors that do not fit.
+      InputError: an unsupported model, damaged files, tensors that do not fit, or weights that are not finite.
     """
     folder = Path(folder)
     cfg, config = read_config(folder)
@@ -111,6 +117,8 @@ def load_tensors(
             sharding = None if shardings is None else shardings["embed"]
             untied = assemble(source, head, name_of, dtype, sharding, seen)
     read = {name: source.read(name).astype(np.float32) for name in heads}
+    for name, tensor in read.items():
+        check_weights(tensor, f"{source.where}, tensor {name!r}")
     score = jnp.asarray(read.pop(SCORE).T) if SCORE in read else None
     return cfg, params, Extras(config=config, score=score, lm_head=untied, heads=read)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from encore_jax.errors import InputError
-from encore_jax.model.config_files import fields_from_gguf, fields_from_hf
+from encore_jax.model.config_files import fields_from_hf
+from encore_jax.model.config_gguf import fields_from_gguf
 from encore_jax.model.rope_scaling import RopeScaling
 
 ACTIVATIONS = ("silu", "gelu_tanh")

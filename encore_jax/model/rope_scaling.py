@@ -53,7 +53,7 @@ def rope_scaling(kind: str, given: Mapping[str, Any], max_positions: int, where:
       where: for errors.
 
     Raises:
-      InputError: a number this kind needs is missing.
+      InputError: a number this kind needs is missing, or two do not fit together.
     """
 
     def need(name: str) -> float:
@@ -67,6 +67,8 @@ def rope_scaling(kind: str, given: Mapping[str, Any], max_positions: int, where:
         return RopeScaling("linear", factor=need("factor"))
     original = int(given.get("original_max_position_embeddings") or max_positions)
     if kind == "llama3":
+        if not need("low_freq_factor") < need("high_freq_factor"):
+            raise InputError("'high_freq_factor' must be above 'low_freq_factor'", where=where)
         return RopeScaling(
             "llama3",
             factor=need("factor"),

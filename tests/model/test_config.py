@@ -1,5 +1,6 @@
 """Configurations: what is read, and what is refused by name."""
 
+import numpy as np
 import pytest
 
 from encore_jax.errors import InputError
@@ -92,11 +93,70 @@ def test_gemma_2_9b_as_published():
         ({"num_attention_heads": 0}, "num_attention_heads"),
         ({"num_key_value_heads": 3}, "kv_heads"),
         ({"head_dim": 7}, "head_dim"),
+        ({"model_type": None}, "model_type"),
+        ({"model_type": ["llama"]}, "model_type"),
+        ({"model_type": "x" * 5000}, "model_type"),
+        ({"hidden_size": 64.0}, "hidden_size"),
+        ({"hidden_size": True}, "hidden_size"),
+        ({"hidden_size": -64}, "hidden_size"),
+        ({"hidden_size": 10**12}, "hidden_size"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers"),
+        ({"num_hidden_layers": [3]}, "num_hidden_layers"),
+        ({"vocab_size": 0}, "vocab_size"),
+        ({"max_position_embeddings": 2**31}, "max_position_embeddings"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps"),
+        ({"rms_norm_eps": "1e-5"}, "rms_norm_eps"),
+        ({"rms_norm_eps": -1.0}, "rms_norm_eps"),
+        ({"initializer_range": float("inf")}, "initializer_range"),
+        ({"rope_theta": "x"}, "rope_theta"),
+        ({"rope_theta": 0}, "rope_theta"),
+        ({"rope_theta": 1}, "rope_theta"),
+        ({"rope_theta": float("nan")}, "rope_theta"),
+        ({"rope_scaling": [1]}, "rope_scaling"),
+        ({"rope_scaling": "linear"}, "rope_scaling"),
+        ({"rope_scaling": {"rope_type": 3}}, "rope_scaling"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_scaling"),
+        ({"rope_scaling": {"type": "linear", "factor": "2"}}, "rope_scaling"),
+        ({"rope_scaling": {"type": "linear", "factor": 0}}, "rope_scaling"),
+        ({"rope_scaling": {"type": "linear", "factor": float("nan")}}, "rope_scaling"),
+        ({"rope_scaling": {"type": "linear", "factor": 2, "mrope_section": [8]}}, "rope_scaling"),
+        ({"rope_scaling": {"type": "yarn", "factor": 2, "original_max_position_embeddings": 0}}, "rope_scaling"),
+        ({"rope_scaling": {"type": "yarn", "factor": 2, "beta_fast": -1}}, "rope_scaling"),
+        (
+            {"rope_scaling": {"type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 4}},
+            "rope_scaling",
+        ),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": -1}}, "rope_parameters"),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings"),
+        ({"is_causal": False}, "is_causal"),
     ],
 )
 def test_a_value_not_computed_here_is_refused_by_name(change, field):
-    with pytest.raises(InputError, match=field):
+    with pytest.raises(InputError, match=field) as caught:
         DecoderConfig.from_hf(tiny.config("llama2") | change)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("family", "change", "field"),
+    [
+        ("mistral", {"sliding_window": -1}, "sliding_window"),
+        ("mistral", {"sliding_window": "7"}, "sliding_window"),
+        ("mistral", {"sliding_window": 2**40}, "sliding_window"),
+        ("qwen2", {"layer_types": "sliding_attention"}, "layer_types"),
+        ("qwen2", {"layer_types": ["full_attention"]}, "windows"),
+        ("qwen2", {"layer_types": [3, 3, 3]}, "layer_types"),
+        ("qwen2", {"layer_types": None, "max_window_layers": "2"}, "max_window_layers"),
+        ("qwen2", {"use_sliding_window": 1}, "use_sliding_window"),
+        ("gemma2", {"query_pre_attn_scalar": None}, "query_pre_attn_scalar"),
+        ("gemma2", {"query_pre_attn_scalar": 0}, "query_pre_attn_scalar"),
+        ("gemma2", {"attn_logit_softcapping": "50"}, "attn_logit_softcapping"),
+        ("gemma2", {"final_logit_softcapping": -1}, "final_logit_softcapping"),
+    ],
+)
+def test_a_familys_own_field_of_another_type_is_refused_by_name(family, change, field):
+    with pytest.raises(InputError, match=field):
+        DecoderConfig.from_hf(tiny.config(family) | change)
 
 
 def test_an_unknown_layer_type_is_refused():
@@ -136,8 +196,35 @@ def test_gguf_metadata():
         ({"llama.rope.dimension_count": 4, "llama.attention.key_length": 8}, "dimension_count"),
         ({"llama.rope.scaling.type": "longrope"}, "llama.rope.scaling.type"),
         ({"llama.attention.head_count_kv": [2, 2]}, "head_count_kv"),
+        ({"general.architecture": ["llama"]}, "general.architecture"),
+        ({"general.architecture": np.arange(3)}, "general.architecture"),
+        ({"llama.embedding_length": "32"}, "llama.embedding_length"),
+        ({"llama.embedding_length": 32.0}, "llama.embedding_length"),
+        ({"llama.embedding_length": 0}, "llama.embedding_length"),
+        ({"llama.embedding_length": np.arange(2)}, "llama.embedding_length"),
+        ({"llama.block_count": 2**32 - 1}, "llama.block_count"),
+        ({"llama.context_length": 2**40}, "llama.context_length"),
+        ({"llama.attention.head_count": -4}, "llama.attention.head_count"),
+        ({"llama.attention.head_count_kv": True}, "head_count_kv"),
+        ({"llama.attention.value_length": 4}, "llama.attention.value_length"),
+        ({"llama.attention.layer_norm_rms_epsilon": "a"}, "layer_norm_rms_epsilon"),
+        ({"llama.attention.layer_norm_rms_epsilon": float("nan")}, "layer_norm_rms_epsilon"),
+        ({"llama.rope.freq_base": "x"}, "llama.rope.freq_base"),
+        ({"llama.rope.freq_base": 0.0}, "llama.rope.freq_base"),
+        ({"llama.rope.scaling.type": 3}, "llama.rope.scaling.type"),
+        ({"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": "4"}, "llama.rope.scaling.factor"),
+        ({"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": -4.0}, "llama.rope.scaling.factor"),
+        ({"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0,
+          "llama.rope.scaling.original_context_length": "8"}, "original_context_length"),
+        ({"llama.attention.sliding_window": "5"}, "sliding_window"),
+        ({"llama.attention.sliding_window": -5}, "sliding_window"),
+        ({"llama.expert_count": np.arange(3)}, "llama.expert_count"),
+        ({"llama.attention.causal": False}, "llama.attention.causal"),
+        ({"llama.attention.scale": 0.5}, "llama.attention.scale"),
+        ({"llama.vocab_size": None, "tokenizer.ggml.tokens": 5}, "llama.vocab_size"),
+        ({"llama.vocab_size": None, "tokenizer.ggml.tokens": []}, "llama.vocab_size"),
     ],
-)
+)  # fmt: skip
 def test_gguf_metadata_not_computed_here_is_refused_by_name(change, key):
     metadata = {k: v for k, v in (GGUF | change).items() if v is not None}
     with pytest.raises(InputError, match=key):

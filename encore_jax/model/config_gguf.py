@@ -1,0 +1,106 @@
+"""Reading a decoder's fields from the metadata of a GGUF file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from encore_jax.json_shape import check_shape
+from encore_jax.model.config_shape import Layers, Length, Positive, Size, needed, unsupported
+from encore_jax.model.rope_scaling import RopeScaling, rope_scaling
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+
+# Keys, behind the architecture's name, that change the computation, with the only values computed here.
+_REQUIRED = {
+    "expert_count": (0,),
+    "attention.causal": (True,),
+    "attention.clamp_kqv": (0.0,),
+    "attention.scale": (0.0,),
+    "attn_logit_softcapping": (0.0,),
+    "final_logit_softcapping": (0.0,),
+    "embedding_scale": (0.0, 1.0),
+    "residual_scale": (0.0, 1.0),
+    "logit_scale": (0.0, 1.0),
+}
+_TYPES = {
+    "vocab_size": Size,
+    "embedding_length": Size,
+    "feed_forward_length": Size,
+    "block_count": Layers,
+    "context_length": Length,
+    "attention.head_count": Size,
+    "attention.head_count_kv": Size,
+    "attention.key_length": Size,
+    "attention.value_length": Size,
+    "attention.layer_norm_rms_epsilon": Positive,
+    "rope.dimension_count": Size,
+    "rope.freq_base": Positive,
+    "rope.scaling.type": str,
+    "rope.scaling.factor": float,
+    "rope.scaling.original_context_length": Length,
+    "rope.scaling.attn_factor": Positive,
+}
+
+
+def fields_from_gguf(
+    metadata: Mapping[str, Any], tie_embeddings: bool, rope_factors: tuple[float, ...]
+) -> dict[str, Any]:
+    """Keyword arguments of ``DecoderConfig`` from GGUF metadata."""
+    arch = metadata.get("general.architecture")
+    if not isinstance(arch, str) or arch not in FAMILIES:
+        raise unsupported("GGUF key 'general.architecture'", arch, FAMILIES)
+    for name, allowed in _REQUIRED.items():
+        found = metadata.get(f"{arch}.{name}", allowed[0])
+        if not isinstance(found, bool | int | float) or found not in allowed:
+            raise unsupported(f"GGUF key '{arch}.{name}'", found, allowed)
+
+    def get(name, otherwise=None, kind=None):
+        found = metadata.get(f"{arch}.{name}")
+        if found is None:
+            return otherwise
+        return check_shape(found, kind or _TYPES[name], where=f"GGUF key '{arch}.{name}'")
+
+    def need(name, otherwise=None):
+        return needed(get(name, otherwise), f"GGUF key '{arch}.{name}'")
+
+    width, heads = need("embedding_length"), need("attention.head_count")
+    layers, max_positions = need("block_count"), need("context_length")
+    head_dim = get("attention.key_length", get("rope.dimension_count", width // heads))
+    for name in ("rope.dimension_count", "attention.value_length"):
+        if get(name, head_dim) != head_dim:
+            raise unsupported(f"GGUF key '{arch}.{name}'", get(name), (head_dim,))
+    window = get("attention.sliding_window", 0, int) and get("attention.sliding_window", 0, Length)
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    return {
+        "vocab_size": need("vocab_size", len(tokens) if isinstance(tokens, list) and tokens else None),
+        "width": width,
+        "layers": layers,
+        "heads": heads,
+        "kv_heads": get("attention.head_count_kv", heads),
+        "head_dim": head_dim,
+        "mlp_width": need("feed_forward_length"),
+        "norm_eps": float(need("attention.layer_norm_rms_epsilon")),
+        "rope_theta": float(get("rope.freq_base", 10_000.0)),
+        "rope": _rope(arch, get, rope_factors, max_positions),
+        "qkv_bias": arch == "qwen2",
+        "qk_norm": arch == "qwen3",
+        "tie_embeddings": tie_embeddings,
+        "windows": (window,) * layers if window else (),
+        "max_positions": max_positions,
+        "family": arch,
+    }
+
+
+def _rope(arch: str, get, factors: tuple[float, ...], max_positions: int) -> RopeScaling:
+    if factors:
+        return RopeScaling("factors", factors=factors)
+    where, kind = f"GGUF key '{arch}.rope.scaling.type'", get("rope.scaling.type", "none")
+    if kind not in ("none", "linear", "yarn"):
+        raise unsupported(where, kind, ("none", "linear", "yarn"))
+    given = {
+        "factor": get("rope.scaling.factor") and get("rope.scaling.factor", kind=Positive),
+        "original_max_position_embeddings": get("rope.scaling.original_context_length"),
+        "attention_factor": get("rope.scaling.attn_factor"),
+    }
+    return rope_scaling("default" if kind == "none" else kind, given, max_positions, where)

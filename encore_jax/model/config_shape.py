@@ -1,0 +1,93 @@
+"""What the fields of a Hugging Face ``config.json`` that are read here must be: types and bounds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypedDict
+
+from msgspec import Meta
+
+from encore_jax.errors import InputError
+
+Size = Annotated[int, Meta(ge=1, le=2**24)]
+"""A width or a count of rows; no model comes near the bound, which keeps products within what can be computed."""
+Layers = Annotated[int, Meta(ge=1, le=4096)]
+Length = Annotated[int, Meta(ge=1, lt=2**31)]
+"""In tokens: positions are int32."""
+Positive = Annotated[float, Meta(gt=0, le=1e30)]
+"""Neither NaN nor infinite."""
+
+
+_Number = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
+"""As the key of an object."""
+
+
+class Backbone(TypedDict, total=False):
+    """What describes a decoder."""
+
+    model_type: str
+    vocab_size: Size | None
+    hidden_size: Size | None
+    intermediate_size: Size | None
+    num_hidden_layers: Layers | None
+    num_attention_heads: Size | None
+    num_key_value_heads: Size | None
+    head_dim: Size | None
+    max_position_embeddings: Length | None
+    rms_norm_eps: Annotated[float, Meta(ge=0, le=1)] | None
+    initializer_range: Annotated[float, Meta(ge=0, le=1e30)] | None
+    rope_theta: Annotated[float, Meta(gt=1, le=1e30)] | None
+    rope_parameters: dict[str, object] | None
+    rope_scaling: dict[str, object] | None
+    tie_word_embeddings: bool | None
+    sliding_window: Annotated[int, Meta(ge=0, lt=2**31)] | None
+    use_sliding_window: bool | None
+    max_window_layers: Annotated[int, Meta(ge=0, lt=2**31)] | None
+    layer_types: Annotated[list[str], Meta(max_length=4096)] | None
+    query_pre_attn_scalar: Positive | None
+    attn_logit_softcapping: Positive | None
+    final_logit_softcapping: Positive | None
+
+
+class Rope(TypedDict, total=False):
+    """``rope_parameters``, or the older ``rope_scaling``."""
+
+    rope_type: str | None
+    type: str | None
+    rope_theta: Annotated[float, Meta(gt=1, le=1e30)] | None
+    partial_rotary_factor: float | None
+    factor: Positive | None
+    low_freq_factor: Positive | None
+    high_freq_factor: Positive | None
+    original_max_position_embeddings: Length | None
+    beta_fast: Positive | None
+    beta_slow: Positive | None
+    truncate: bool | None
+    attention_factor: Positive | None
+    mscale: Positive | None
+    mscale_all_dim: Positive | None
+    finetuned: bool | None  # whether somebody trained at the stretched length; nothing is computed from it
+
+
+class Classifier(TypedDict, total=False):
+    """What describes the heads of a checkpoint, and how its files are used."""
+
+    architectures: list[str] | None
+    id2label: Annotated[dict[_Number, str], Meta(max_length=65536)] | None
+    num_labels: Annotated[int, Meta(ge=1, le=65536)] | None
+    pad_token_id: Annotated[int, Meta(ge=-1, lt=2**31)] | None
+    dtype: str | None
+    torch_dtype: str | None
+
+
+def needed(value: Any, where: str) -> Any:
+    """A field's value, which must be there."""
+    if value is None:
+        raise InputError("missing", where=where)
+    return value
+
+
+def unsupported(where: str, value: Any, allowed: tuple) -> InputError:
+    """What to say of a field whose value is not computed here."""
+    known = ", ".join(repr(a) for a in allowed if a is not None)
+    fix = f"use a model where it is one of: {known}" if known else "use a model without it"
+    return InputError(f"{repr(value)[:100]} is not supported", where=where, fix=fix)
