@@ -13,6 +13,13 @@ from pathlib import Path
 import yaml
 
 from encore_jax.errors import InputError
+from encore_jax.json_shape import read_bytes
+
+MAX_BYTES = 512 << 10
+"""Largest file of a pool; a hundred rules of two lines have 20 KB."""
+_DEEPEST = 16
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""PyYAML's own is twenty times slower than libyaml."""
 
 HEADER = """\
 # A pool of rules, read by encore_jax.RulePool.from_yaml.
@@ -67,31 +74,40 @@ def write_pool_file(path: str | Path, name: str, rules: Iterable[Mapping[str, st
 
 
 def _compose(path: str | Path) -> yaml.Node:
+    fix = "put a text that contains ': ' or ' #' or begins with a special sign in quotes"
+    content = read_bytes(path, fix="name a YAML file of rules", max_bytes=MAX_BYTES)
     try:
-        content = Path(path).read_text(encoding="utf-8")
-        root = yaml.compose(content, Loader=yaml.SafeLoader)
-    except FileNotFoundError:
-        raise InputError("there is no such file", where=str(path), fix="check the path") from None
+        text = content.decode("utf-8-sig")
+        _check_depth(text, path)
+        root = yaml.compose(text, Loader=_LOADER)
     except UnicodeDecodeError as error:
         raise InputError(f"byte {error.start} is not UTF-8", where=str(path), fix="save the file as UTF-8") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or str(error)
-        raise InputError(
-            f"this is not valid YAML ({problem})",
-            where=where,
-            fix="put a text that contains ': ' or ' #' or begins with a special sign in quotes",
-        ) from None
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise InputError(f"this is not valid YAML ({problem[:200]})", where=where, fix=fix) from None
+    except (ValueError, OverflowError, RecursionError) as error:  # numbers of escapes and directives
+        raise InputError(f"this is not valid YAML ({str(error)[:200]})", where=str(path), fix=fix) from None
     if root is None:
         raise InputError("the file is empty", where=str(path), fix="give it a list 'rules'")
     return root
 
 
+def _check_depth(text: str, path: str | Path) -> None:
+    """Refuses nesting that no pool has, event by event: the tree would be built by recursion."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise InputError(f"is nested more than {_DEEPEST} deep", where=f"{path}:{event.start_mark.line + 1}",
+                             fix="make it a list 'rules' of mappings")  # fmt: skip
+
+
 def _rule(node: yaml.Node, path: str | Path) -> dict[str, str | int]:
     found = _fields(node, path, "a rule", required=("name", "text"), optional=("category", "direction"))
     name = _text(found["name"], path, "a rule's field 'name'")
-    label = f"rule {name!r}"
+    label = f"rule {name[:80]!r}"
     fields: dict[str, str | int] = {
         key: _text(found[key], path, f"{label}, field {key!r}") for key in ("name", "text", "category") if key in found
     }
@@ -113,7 +129,7 @@ def _fields(
         )
     found: dict[str, yaml.Node] = {}
     for key_node, value in node.value:
-        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else _kind(key_node)
+        key = key_node.value[:80] if isinstance(key_node, yaml.ScalarNode) else _kind(key_node)
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             raise InputError(
@@ -162,10 +178,10 @@ def _direction(node: yaml.Node, path: str | Path, label: str) -> int:
 def _kind(node: yaml.Node) -> str:
     kind = _KINDS.get(node.tag.removeprefix(_TAG))
     if not isinstance(node, yaml.ScalarNode):
-        return kind or f"a value tagged {node.tag}"
+        return kind or f"a value tagged {node.tag[:80]}"
     if node.tag == f"{_TAG}null":
         return "nothing"
-    return f"{kind or 'the value'} ({node.value!r})"
+    return f"{kind or 'the value'} ({node.value[:80]!r})"
 
 
 def _line(node: yaml.Node) -> int:

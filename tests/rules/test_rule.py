@@ -307,7 +307,7 @@ def test_no_python_object_is_built(tmp_path):
 
 
 def test_a_missing_file_and_other_encodings_are_refused(tmp_path):
-    with pytest.raises(InputError, match="absent.yaml: there is no such file"):
+    with pytest.raises(InputError, match="absent.yaml: is missing"):
         RulePool.from_yaml(tmp_path / "absent.yaml")
     path = tmp_path / "latin.yaml"
     path.write_bytes("rules: [{name: a, text: caf\xe9}]".encode("latin-1"))
@@ -320,3 +320,58 @@ def test_an_unknown_shipped_pool_lists_what_there_is():
         RulePool.shipped("safety_1000")
     with pytest.raises(InputError, match="no shipped rule pool"):
         RulePool.shipped("../pools/safety_10")
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{new}: &{new} [{','.join(['*' + old] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (BOMB + "rules: *i\n", "unknown key 'a'"),
+        (BOMB.replace("a: &a", "rules: &a", 1), "unknown key 'b'"),
+        ("rules: " + "[" * 20_000 + "]" * 20_000, ":1: is nested more than 16 deep"),
+        ("rules: " + "[a, " * 20_000, ":1: is nested more than 16 deep"),
+        ("- " * 20_000, "is nested more than 16 deep"),
+        ("{a: " * 20_000, "is nested more than 16 deep"),
+        ("rules: &r\n- *r\n", "a rule must be a mapping, not a list"),
+        ("&r rules: *r\n", "field 'rules' holds"),
+        ("rules: *nothing\n", "not valid YAML"),
+        ("rules:\n- <<: {name: a, text: b}\n", ":2: a rule has the unknown key '<<'"),
+        ("rules:\n- &r {name: a, text: b}\n- *r\n", "'a'"),
+        ("rules: !!python/object/apply:os.system ['touch pwned']", "'rules' holds a value tagged tag:yaml.org,2002:py"),
+        ("!!python/object:os.stat_result\nrules: []", "the file must be a mapping, not a value tagged"),
+        ("rules:\n- !!python/name:os.system {name: a, text: b}", "a rule must be a mapping, not a value tagged"),
+        ("rules:\n- {name: a, text: !!python/name:os.system b}", "field 'text' must be text"),
+        ("rules:\n- {name: a, text: !!binary aGk=}", "field 'text' must be text"),
+        ('rules:\n- {name: a, text: "\\UFFFFFFFF"}', "not valid YAML"),
+        ('rules:\n- {name: a, text: "\\ud800"}', "not valid YAML|printed"),
+        ('rules:\n- {name: a, text: "a\\0b"}', "field 'text'"),
+        ("%YAML 1." + "9" * 5000 + "\n---\nrules: []", "not valid YAML"),
+        ("a: b\0", "not valid YAML"),
+        ("--- a\n--- b\n", "not valid YAML .*document"),
+        ("rules:\n- {name: 5, text: b}", "'name' must be text, not a number"),
+        ("rules:\n- {name: [a], text: b}", "'name' must be text, not a list"),
+        ("rules:\n- {name: a, text: {b: c}}", "field 'text' must be text, not a mapping"),
+        ("rules:\n- {name: a, text: b, direction: 1.0}", "direction"),
+        ("rules:\n- {name: a, text: b, direction: [1]}", "direction"),
+        ("rules:\n- {? [a] : b}", "unknown key 'a list'"),
+        ("rules: {}", "field 'rules' holds a mapping"),
+        ("rules: 3", "field 'rules' holds a number"),
+        ("rules: []", "the list 'rules' is empty"),
+        ("x" * 3_000, "the file must be a mapping"),
+        ("x" * 900 + ": y", "unknown key"),
+        ("rules:\n- {name: a, text: b, " + "x" * 900 + ": c}", "unknown key"),
+        ("#" * 600_000, "is larger than 524,288 bytes"),
+    ],
+)
+def test_yaml_that_is_made_to_hurt_ends_in_one_line(content, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pool.yaml").write_text(content)
+    with pytest.raises(InputError, match=message) as caught:
+        RulePool.from_yaml(tmp_path / "pool.yaml")
+    text = str(caught.value)
+    assert "pool.yaml" in text and "\n" not in text and len(text) < 600
+    assert [path.name for path in tmp_path.iterdir()] == ["pool.yaml"]
