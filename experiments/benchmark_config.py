@@ -32,6 +32,7 @@ class BenchmarkConfig(RunConfig):
       replicates: bootstrap replicates over prompts.
       limit: only the first so many comparisons; 0 means all.
       offline: fetch nothing.
+      fetch_backbone: fetch the backbone or base model that the model's own files name, wherever it is.
     """
 
     name: str = "benchmark"
@@ -49,6 +50,7 @@ class BenchmarkConfig(RunConfig):
     replicates: int = 2000
     limit: int = 0
     offline: bool = False
+    fetch_backbone: bool = False
 
     def check(self) -> None:
         """Raises InputError."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from encore_jax.data import locate
-from encore_jax.interop.passport import PASSPORT, model_digest
+from encore_jax.interop.passport import PASSPORT
+from encore_jax.interop.reward_checkpoint import base_of, checkpoint_digest, is_checkpoint
 from encore_jax.interop.reward_model import BACKBONE, HEADS
 from experiments.manifest import file_sha256
 
 
-def reward_model_hashes(uri: str, *, offline: bool) -> dict[str, str]:
+def reward_model_hashes(uri: str, *, offline: bool, fetch: bool = False) -> dict[str, str]:
     """Of a saved reward model its own files, whose passport has the backbone's hash; of a checkpoint all files.
 
     Args:
       uri: a folder, or an hf:// uri.
       offline: fetch nothing.
+      fetch: fetch an adapter's base model, wherever it is.
     """
     folder = locate(uri, offline=offline)
     if not (folder / PASSPORT).is_file():
-        return {"checkpoint": model_digest(folder)} if folder.is_dir() else {}
+        known = folder.is_dir() and is_checkpoint(folder)
+        return {"checkpoint": checkpoint_digest(folder, base_of(folder, offline=offline, fetch=fetch))} if known else {}
     files = [folder / name for name in (HEADS, PASSPORT, BACKBONE)]
     return {path.name: file_sha256(path) for path in files if path.is_file()}

@@ -60,6 +60,7 @@ _FORMAT = flags.DEFINE_string("format", "auto", f"Of the input: auto, {PLAIN}, {
 _BEST = flags.DEFINE_string("best", None, "JSONL file for the best response to every prompt.")
 _ALLOW = flags.DEFINE_bool("allow_mismatch", False, "Use a model that its passport does not stand for; recorded.")
 flags.DEFINE_alias("allow-mismatch", "allow_mismatch")
+_FETCH = flags.DEFINE_bool("fetch", False, "Fetch the backbone that the model's own files name, wherever it is.")
 _WEIGHTS = flags.DEFINE_string("weights", "", HELP)
 _TOKENS = flags.DEFINE_integer("tokens_per_batch", 4096, "Tokens that go through the model at once.", lower_bound=1)
 
@@ -300,7 +301,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.INFO)
     try:
         source, output = locate(_INPUT.value), Path(_OUTPUT.value)
-        model = RewardModel.from_pretrained(_MODEL.value, allow_mismatch=_ALLOW.value)
+        model = RewardModel.from_pretrained(_MODEL.value, allow_mismatch=_ALLOW.value, fetch_backbone=_FETCH.value)
         if _WEIGHTS.value:
             model = model.weighted(_WEIGHTS.value)
         for line in model.passport.mismatch:

@@ -31,7 +31,7 @@ from encore_jax.interop.hf_folder import CLASSIFIER, SCORE
 from encore_jax.interop.model_card import model_card
 from encore_jax.interop.padding import exported_tokenizer
 from encore_jax.interop.passport import PASSPORT, Passport, model_digest
-from encore_jax.interop.reward_checkpoint import OURS, REWARD
+from encore_jax.interop.reward_checkpoint import OURS, REWARD, adapted_digest
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.safetensors_writer import SHARD_BYTES, stored_params, whole, write_tensors
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
@@ -120,7 +120,7 @@ def export_adapter(
     """Writes a PEFT adapter: low-rank updates and heads, with tokenizer, passport and model card.
 
     Args:
-      model: whose parameters are those of the base.
+      model: whose parameters are those of the base, and whose passport has the base's hash.
       lora, updates: what was trained beside them.
       base: folder or hub name of the base; None: the base is written into the folder, as ``base``.
       folder, folded, about, progress: as for `export`.
@@ -137,7 +137,9 @@ def export_adapter(
         ours = {"offset": out.bias.tolist(), "buckets": list(out.buckets)}
         (made / f"{OURS}.json").write_text(json.dumps(ours, indent=1))
         tokenizer.save_pretrained(made)
-        passport = _write_passport(made, out.passport)
+        local = made / "base" if base is None else Path(base)
+        base_sha256 = model_digest(local) if local.is_dir() else model.passport.model_sha256
+        passport = _write_passport(made, out.passport, base_sha256)
         card = model_card(model, passport, {OURS: ours, "architectures": ["LoRA adapter"]}, folded, about or {})
         (made / "README.md").write_text(card, "utf-8")
     return Path(folder)
@@ -178,12 +180,12 @@ def _labels(model: RewardModel) -> dict[str, Any]:
     }
 
 
-def _write_passport(folder: Path, passport: Passport) -> Passport:
+def _write_passport(folder: Path, passport: Passport, base_sha256: str = "") -> Passport:
     """Writes what is true of the folder; its weights are others' files now, with a hash of their own."""
-    tokenizer = load_tokenizer(folder)
+    tokenizer, own = load_tokenizer(folder), model_digest(folder)
     made = dataclasses.replace(
         passport,
-        model_sha256=model_digest(folder),
+        model_sha256=adapted_digest(own, base_sha256) if base_sha256 else own,
         template_sha256=template_digest(tokenizer),
         pad_id=-1 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
     )

@@ -8,12 +8,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from encore_jax.data.sources import NOT_READ
 from encore_jax.errors import InputError
+from encore_jax.files import open_file
+from encore_jax.interop.finite import LARGEST
+from encore_jax.json_shape import check_shape, decode_json, read_bytes
 
 Pooling = Literal["last", "hf"]
+DTYPES = ("float32", "bfloat16", "float16")
+"""Of weights and computation."""
 PASSPORT = "passport.json"
 """The file beside whatever a passport belongs to."""
 
@@ -68,24 +73,57 @@ class Passport:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
-    def from_dict(cls, values: dict) -> Passport:
+    def from_dict(cls, values: dict, where: str = "passport") -> Passport:
         """The inverse of `to_dict`.
 
         Raises:
-          InputError: a field is missing, unknown, or not a list where one is needed.
+          InputError: a field is missing, unknown, of another type, or of a value that no passport can have.
         """
-        fields, lists = dataclasses.fields(cls), ("rules", "entropy", "weights", "mismatch")
-        needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+        values = check_shape(values, dict[str, Any], where=where, fix=_AGAIN)
+        fields = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(cls)}
         for what, names in (
-            ("lacks", needed - values.keys()),
-            ("has an unknown", values.keys() - {field.name for field in fields}),
-            ("needs a list as", {name for name in lists if not isinstance(values.get(name, ()), (list, tuple))}),
+            ("lacks", {name for name, needed in fields.items() if needed} - values.keys()),
+            ("has an unknown", values.keys() - fields.keys()),
         ):
             if names:
-                raise InputError(
-                    f"it {what} {', '.join(sorted(names))}", where="passport", fix="write it with this version"
-                )
-        return cls(**{name: tuple(value) if name in lists else value for name, value in values.items()})
+                listed = ", ".join(sorted(names)[:20])[:200]
+                raise InputError(f"it {what} {listed}", where=where, fix="write it with this version")
+        _one_of("pooling", values["pooling"], get_args(Pooling), where)
+        passport = check_shape(values, cls, where=where, fix=_AGAIN)
+        passport.check(where)
+        return passport
+
+    @classmethod
+    def from_json(cls, content: str | bytes, where: str) -> Passport:
+        """A passport as a file holds it.
+
+        Raises:
+          InputError: as `from_dict`; or it is no JSON.
+        """
+        return cls.from_dict(decode_json(content, dict[str, Any], where=where, fix=_AGAIN, unique_keys=True), where)
+
+    def check(self, where: str) -> None:
+        """Makes sure that scores can be computed by it.
+
+        Raises:
+          InputError: names the field.
+        """
+        _one_of("pooling", self.pooling, get_args(Pooling), where)
+        _one_of("dtype", self.dtype, DTYPES, where)
+        for name, least in (("pad_id", -1), ("max_length", 1)):
+            if not least <= getattr(self, name) < 2**31:
+                raise InputError(f"is {getattr(self, name)}; it must be at least {least}", where=f"{where}, {name}")
+        if not self.rules or len(set(self.rules)) < len(self.rules) or not all(self.rules):
+            problem = "there are none" if not self.rules else "one is given twice, or has no name"
+            raise InputError(problem, where=f"{where}, rules", fix="give each head a name of its own")
+        for name in ("entropy", "weights"):
+            values = getattr(self, name)
+            if len(values) not in (0, len(self.rules)):
+                raise InputError(f"{len(values)} for {len(self.rules)} rules", where=f"{where}, {name}", fix=_AGAIN)
+            for rule, value in zip(self.rules, values, strict=False):
+                if not abs(value) <= LARGEST:  # NaN is not, either
+                    raise InputError(f"is {value}, no number of fp32", where=f"{where}, {name} of rule {rule!r}",
+                                     fix=_AGAIN)  # fmt: skip
 
     @property
     def feature_digest(self) -> str:
@@ -98,28 +136,36 @@ class Passport:
         mine, theirs = self.to_dict(), other.to_dict()
         return [f"{name}: {mine[name]!r} != {theirs[name]!r}" for name in mine if mine[name] != theirs[name]]
 
-    def checked(self, found: Mapping[str, Any], where: str, *, allow: bool = False) -> Passport:
+    def checked(
+        self, found: Mapping[str, Any], where: str, *, allow: bool = False, changed: tuple[str, ...] = ()
+    ) -> Passport:
         """This passport, if what was found when loading agrees with it.
 
         Args:
           found: fields and their values as they are in fact.
           where: what was loaded.
-          allow: a difference is recorded in the result's `mismatch` instead of refused.
+          allow: a difference is recorded in the result's `mismatch` instead of refused; its fields are as found, so
+            that what is computed by them is what the record says.
+          changed: files that are not those that were saved with it.
 
         Raises:
           InputError: with every difference.
         """
         mine = self.to_dict()
         found = json.loads(json.dumps(dict(found)))
-        differ = [f"{name}: {mine[name]!r} in the passport, {found[name]!r} here" for name in found
-                  if mine[name] != found[name]]  # fmt: skip
+        facts = {name: value for name, value in found.items() if mine[name] != value}
+        differ = [f"{name}: {mine[name]!r} in the passport, {value!r} here" for name, value in facts.items()]
+        differ += [f"{name}: not the file that was saved with the others" for name in changed]
         if differ and not allow:
             raise InputError(
                 f"scores would not be those its passport stands for: {'; '.join(differ)}",
                 where=where,
                 fix="use what the passport was made with, or allow the mismatch (--allow-mismatch), which is recorded",
             )
-        return dataclasses.replace(self, mismatch=(*self.mismatch, *differ)) if differ else self
+        if not differ:
+            return self
+        facts = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+        return dataclasses.replace(self, **facts, mismatch=(*self.mismatch, *differ))
 
 
 def read_passport(folder: Path) -> Passport:
@@ -129,14 +175,16 @@ def read_passport(folder: Path) -> Passport:
       InputError: there is none, or it is damaged.
     """
     path = folder / PASSPORT
-    try:
-        return Passport.from_dict(json.loads(path.read_text("utf-8")))
-    except FileNotFoundError:
-        raise InputError("is missing", where=str(path), fix="name a saved reward model's folder") from None
-    except (ValueError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise InputError(error.problem, where=str(path), fix=error.fix) from None
-        raise InputError(f"cannot be read: {error}", where=str(path), fix="save the model again") from None
+    content = read_bytes(path, fix="name a saved reward model's folder", max_bytes=4 << 20)
+    return Passport.from_json(content, str(path))
+
+
+_AGAIN = "save the model again"
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...], where: str) -> None:
+    if value not in allowed:
+        raise InputError(f"is {repr(value)[:100]}", where=f"{where}, {name}", fix=f"use one of {', '.join(allowed)}")
 
 
 def model_digest(path: Path) -> str:
@@ -144,14 +192,17 @@ def model_digest(path: Path) -> str:
 
     A passport that lies beside them is not one of them: it holds this hash. Neither is what a hub's repository holds
     besides (`encore_jax.data.sources.NOT_READ`).
+
+    Raises:
+      InputError: one of them is no regular file, or a link that leads nowhere.
     """
     suffixes = (".safetensors", ".json", ".jinja", ".model")
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in suffixes)
+    files = [path] if not path.is_dir() else sorted(p for p in path.iterdir() if p.suffix in suffixes)
     others = (PASSPORT, *NOT_READ)
     lines = [f"{p.name}:{_sha256(p)}" for p in files if not any(fnmatch.fnmatch(p.name, other) for other in others)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import jax.numpy as jnp
 import numpy as np
+from msgspec import Meta
 
 from encore_jax.errors import InputError
 from encore_jax.interop import armorm
-from encore_jax.interop.adapters import CONFIG as ADAPTER
+from encore_jax.interop.adapter_config import CONFIG as ADAPTER
 from encore_jax.interop.adapters import AdaptedFolder, base_folder
 from encore_jax.interop.assemble import Extras
 from encore_jax.interop.hf_folder import architecture, labels, load_folder, load_tensors, read_config
 from encore_jax.interop.passport import PASSPORT, Passport, model_digest, read_passport
 from encore_jax.interop.safetensors import read_json
+from encore_jax.interop.saved_model import Buckets
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
+from encore_jax.json_shape import check_shape
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.gating import Gate
 
@@ -27,6 +31,13 @@ BUCKETS = (512, 1024, 2048, 4096)
 """Row lengths for a model that does not say what it was trained on."""
 REWARD = "reward"
 """Name of the head of a model that has only one."""
+
+
+class _Ours(TypedDict):
+    """What an export says besides, in `OURS`."""
+
+    offset: Annotated[list[Annotated[float, Meta(ge=-3e38, le=3e38)]], Meta(max_length=65536)]
+    buckets: Buckets
 
 
 class Loaded(NamedTuple):
@@ -51,7 +62,12 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def load_checkpoint(
-    folder: Path, *, dtype: str | None = None, offline: bool = False, allow_mismatch: bool = False
+    folder: Path,
+    *,
+    dtype: str | None = None,
+    offline: bool = False,
+    allow_mismatch: bool = False,
+    fetch: bool = False,
 ) -> Loaded:
     """Loads a checkpoint's backbone, heads and tokenizer.
 
@@ -60,43 +76,65 @@ def load_checkpoint(
       dtype: of weights and computation; by default the passport's, else the checkpoint's own (fp32 for fp16).
       offline: fetch no base model.
       allow_mismatch: see `Passport.checked`.
+      fetch: fetch an adapter's base model, wherever it is.
 
     Raises:
       InputError: no heads, missing, unknown or damaged tensors, or something that the passport contradicts.
     """
     passport = read_passport(folder) if (folder / PASSPORT).is_file() else None
-    base = base_folder(folder, offline=offline) if (folder / ADAPTER).is_file() else folder
+    base = base_of(folder, offline=offline, fetch=fetch)
     cfg, config = read_config(base)
     dtype = dtype or (passport.dtype if passport else _own_dtype(config))
+    ours = _ours(folder, base, config, needed=passport is not None)
     if base is folder:
         _, params, extras = load_folder(folder, jnp.dtype(dtype), lm_head=False)
     else:
         source = AdaptedFolder(folder, base)
         _, params, extras = load_tensors(source, cfg, _without_labels(config), jnp.dtype(dtype), lm_head=False)
     kernel, gate = _heads(extras, config, folder)
+    count = kernel.shape[1]
+    labelled = gate is None and (count > 1 or (base is folder and OURS in config))
+    names = _label_names(base, config, count) if labelled else (REWARD,)
     tokenizer = _tokenizer(folder, base, config, cfg.vocab_size)
-    ours = config.get(OURS, {}) if base is folder else _adapters_own(folder)
-    bias = np.asarray(ours.get("offset", [0.0] * kernel.shape[1]), np.float32)
-    buckets = tuple(ours.get("buckets") or [n for n in BUCKETS if n <= cfg.max_positions] or [cfg.max_positions])
+    bias = np.asarray(ours["offset"] if ours else [0.0] * count, np.float32)
+    lengths = [n for n in BUCKETS if n <= cfg.max_positions] or [cfg.max_positions]
+    buckets = tuple(ours["buckets"] if ours else lengths)
     found = {
-        "model_sha256": model_digest(folder),
+        "model_sha256": checkpoint_digest(folder, base),
         "template_sha256": template_digest(tokenizer),
         "pad_id": -1 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
         "dtype": dtype,
     }
     if base is folder and OURS in config:
-        found["rules"] = _label_names(config, kernel.shape[1])
+        found["rules"] = names
     if passport is None:
-        passport = _new_passport(folder, config, kernel.shape[1], found, max(buckets), gate)
+        rules = armorm.head_names(config) if gate is not None else names
+        passport = _new_passport(folder, rules, found, max(buckets), gate)
     else:
         passport = passport.checked(found, str(folder), allow=allow_mismatch)
-    if not len(passport.rules) == len(bias) == kernel.shape[1]:
+    if not len(passport.rules) == len(bias) == count:
         raise InputError(
-            f"{kernel.shape[1]} heads, {len(passport.rules)} names and {len(bias)} offsets",
+            f"{count} heads, {len(passport.rules)} names and {len(bias)} offsets",
             where=str(folder),
             fix="heads and passport must belong together",
         )
     return Loaded(cfg, params, tokenizer, kernel, bias, passport, buckets, gate)
+
+
+def base_of(folder: Path, *, offline: bool = False, fetch: bool = False) -> Path:
+    """The folder of an adapter's base model; of any other checkpoint the folder itself."""
+    return base_folder(folder, offline=offline, fetch=fetch) if (folder / ADAPTER).is_file() else folder
+
+
+def checkpoint_digest(folder: Path, base: Path) -> str:
+    """One hash over all files that a checkpoint's scores depend on; of an adapter those of its base too."""
+    own = model_digest(folder)
+    return own if base == folder else adapted_digest(own, model_digest(base))
+
+
+def adapted_digest(own: str, base: str) -> str:
+    """The hash of an adapter and its base, from those of both folders."""
+    return hashlib.sha256(f"{own}\n{base}".encode()).hexdigest()
 
 
 def _heads(extras: Extras, config: Mapping[str, Any], folder: Path) -> tuple[np.ndarray, Gate | None]:
@@ -112,7 +150,7 @@ def _heads(extras: Extras, config: Mapping[str, Any], folder: Path) -> tuple[np.
 
 
 def _own_dtype(config: Mapping[str, Any]) -> str:
-    own = config.get("dtype") or config.get("torch_dtype")
+    own = (config.get("dtype") or config.get("torch_dtype") or "").removeprefix("torch.")
     return own if own == "bfloat16" else "float32"
 
 
@@ -121,9 +159,27 @@ def _without_labels(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in ("id2label", "num_labels", "architectures")}
 
 
-def _adapters_own(folder: Path) -> dict[str, Any]:
-    path = folder / f"{OURS}.json"  # PEFT warns of fields that it does not know, so it is a file of its own
-    return read_json(path) if path.is_file() else {}
+def _ours(folder: Path, base: Path, config: Mapping[str, Any], needed: bool) -> _Ours | None:
+    """What an export says besides; None of a checkpoint that is somebody else's.
+
+    Raises:
+      InputError: it is not there, though it is an export (it has a passport): the heads' offsets would be lost.
+    """
+    # PEFT warns of fields that it does not know, so an adapter has a file of its own.
+    path = folder / (f"{OURS}.json" if base is not folder else "config.json")
+    where = str(path) if base is not folder else f"{path}, field {OURS!r}"
+    if base is folder:
+        found = config.get(OURS)
+    else:
+        found = read_json(path) if path.is_file() else None
+    if found is None:
+        if needed:
+            raise InputError("is missing, and with it the heads' offsets", where=where, fix="export the model again")
+        return None
+    ours = check_shape(found, _Ours, where=where, fix="export the model again")
+    if ours["buckets"] != sorted(set(ours["buckets"])):
+        raise InputError(f"{ours['buckets'][:8]} do not increase", where=f"{where}, 'buckets'", fix="export it again")
+    return ours
 
 
 def _tokenizer(folder: Path, base: Path, config: Mapping[str, Any], rows: int):
@@ -157,15 +213,9 @@ def _padding(config: Mapping[str, Any], rows: int, folder: Path) -> int | None:
 
 
 def _new_passport(
-    folder: Path, config: Mapping[str, Any], count: int, found: Mapping[str, Any], longest: int, gate: Gate | None
+    folder: Path, rules: tuple[str, ...], found: Mapping[str, Any], longest: int, gate: Gate | None
 ) -> Passport:
     """What can be said of a checkpoint that came without a passport."""
-    if gate is not None:
-        rules: tuple[str, ...] = armorm.head_names(config)
-    elif count == 1:
-        rules = (REWARD,)
-    else:
-        rules = _label_names(config, count)
     # ArmoRM pools before the first padding token, which is the last token of a conversation that has none.
     return Passport(
         model=folder.name,
@@ -175,11 +225,20 @@ def _new_passport(
         rules=rules,
         pool_sha256="",
         data_revision="",
-        weights=(1.0,) if count == 1 else (),
+        weights=(1.0,) if len(rules) == 1 else (),
         **{name: value for name, value in found.items() if name != "rules"},
     )
 
 
-def _label_names(config: Mapping[str, Any], count: int) -> tuple[str, ...]:
+def _label_names(folder: Path, config: Mapping[str, Any], count: int) -> tuple[str, ...]:
     names = config.get("id2label") if labels(config) == count else None
-    return tuple(str((names or {}).get(str(i), f"LABEL_{i}")) for i in range(count))
+    if not names:
+        return tuple(f"LABEL_{i}" for i in range(count))
+    numbers = [str(i) for i in range(count)]
+    if names.keys() != set(numbers) or len(set(names.values())) < count:
+        raise InputError(
+            f"does not give each of 0 to {count - 1} a name of its own",
+            where=f"{folder / 'config.json'}, field 'id2label'",
+            fix="number the labels from 0, and name each once",
+        )
+    return tuple(names[i] for i in numbers)

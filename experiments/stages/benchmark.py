@@ -60,14 +60,20 @@ def model_hashes(config: BenchmarkConfig) -> dict[str, str]:
     """Of the model's files; weights that were given are there as they are, those of a file by its hash."""
     given = config.weights
     weights = file_sha256(Path(given)) if given.endswith(".json") and Path(given).is_file() else given
-    return reward_model_hashes(config.model, offline=config.offline) | ({"weights": weights} if given else {})
+    hashes = reward_model_hashes(config.model, offline=config.offline, fetch=config.fetch_backbone)
+    return hashes | ({"weights": weights} if given else {})
 
 
 def _model(config: BenchmarkConfig) -> RewardModel:
     """The model; a checkpoint without passport in the configuration's type and row lengths."""
     folder = locate(config.model, offline=config.offline)
     saved = (folder / PASSPORT).is_file()
-    model = RewardModel.from_pretrained(folder, dtype=None if saved else config.dtype, offline=config.offline)
+    model = RewardModel.from_pretrained(
+        folder,
+        dtype=None if saved else config.dtype,
+        offline=config.offline,
+        fetch_backbone=config.fetch_backbone,
+    )
     if config.weights:
         model = model.weighted(config.weights)
     if model.gate is None:

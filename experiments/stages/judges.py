@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from encore_jax.data import locate
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.interop.chat_template import takes_system_role
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.judge.asking import Asking, Render, ask_with
 from encore_jax.judge.followers import tell_load
@@ -47,29 +46,22 @@ def make_judge(config: RatingConfig, ingested: Path) -> Judge:
 
 def asking(config: RatingConfig) -> Asking:
     """How a server or a batch file is asked."""
-    judge, prompt = config.judge, wording(config)
-    render = None
-    if judge.api == "completions" and judge.tokenizer:
-        render = _renderer(judge.tokenizer, config.data.offline)
-        if not takes_system_role(_tokenizer(judge.tokenizer, config.data.offline)):
-            prompt = prompt.in_user_turn()
+    judge = config.judge
     return ask_with(
-        prompt,
+        wording(config),
         judge.model,
         api=judge.api,
-        render=render,
+        render=_renderer(judge.tokenizer, config.data.offline) if judge.api == "completions" else None,
         top=judge.top,
         extra=judge.extra_fields(),
         revision=judge.revision,
-        most_other=judge.most_other,
     )
 
 
 def wording(config: RatingConfig) -> Wording:
     """The prompt, of ratings or of verdicts."""
     name = config.judge.prompt
-    prompt = PAIR_PROMPTS[name] if name in PAIR_PROMPTS else find_prompt(name)
-    return prompt if config.judge.system_role else prompt.in_user_turn()
+    return PAIR_PROMPTS[name] if name in PAIR_PROMPTS else find_prompt(name)
 
 
 def shared_texts(config: RatingConfig, question: Any) -> tuple[str, str]:
@@ -119,13 +111,13 @@ def local_judge(config: RatingConfig) -> LocalJudge:
         offline=config.data.offline,
         buckets=model.buckets,
         tokens_per_step=model.tokens_per_batch,
-        most_other=config.judge.most_other,
     )
 
 
 def _model(config: RatingConfig, ingested: Path) -> Judge:
     path = config.model.path
-    return ModelJudge(RewardModel.from_pretrained(path, offline=config.data.offline), Path(path).name)
+    model = RewardModel.from_pretrained(path, offline=config.data.offline, fetch_backbone=config.fetch_backbone)
+    return ModelJudge(model, Path(path).name)
 
 
 def _table(config: RatingConfig, ingested: Path) -> Judge:
@@ -133,7 +125,9 @@ def _table(config: RatingConfig, ingested: Path) -> Judge:
     return TableJudge(rated, pool, config.data.ratings_path or config.data.source)
 
 
-def _renderer(uri: str, offline: bool) -> Render:
+def _renderer(uri: str, offline: bool) -> Render | None:
+    if not uri:
+        return None
     from encore_jax.interop.tokenizer import render
 
     def ids(messages: Sequence[Message]) -> list[int]:

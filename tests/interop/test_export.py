@@ -208,7 +208,7 @@ def test_another_type_than_the_passports_is_a_mismatch(tmp_path):
 def test_a_damaged_passport_is_named(tmp_path):
     folder = export(tiny_reward.reward_model(tmp_path / "backbone"), tmp_path / "out")
     (folder / "passport.json").write_text('{"model": 1')
-    with pytest.raises(InputError, match=r"passport\.json: cannot be read"):
+    with pytest.raises(InputError, match=r"passport\.json: is not valid JSON"):
         RewardModel.from_pretrained(folder)
     (folder / "passport.json").write_text("{}")
     with pytest.raises(InputError, match=r"passport\.json: it lacks bos"):

@@ -133,6 +133,31 @@ def test_a_place_without_a_model_is_told_from_one_with(tmp_path):
         ({"model_type": "internlm2"}, r"rm/config\.json, field 'model_type': 'internlm2' is not.*'llama', 'mistral'"),
         ({"quantization_config": {"bits": 4}}, r"rm/config\.json, field 'quantization_config'.*use a model without it"),
         ({"rope_scaling": {"rope_type": "longrope"}}, r"rm/config\.json, field 'rope_scaling': 'longrope'.*'yarn'"),
+        ({"head_dim": 7}, r"rm/config\.json, head_dim: 7 is odd"),
+        ({"rms_norm_eps": "0"}, r"rm/config\.json: field 'rms_norm_eps': expected `float \| null`, got `str`"),
+        ({"id2label": {"x": "a"}}, r"rm/config\.json: field 'id2label': a key: expected `str` matching regex"),
+        ({"architectures": "LlamaForSequenceClassification"}, r"rm/config\.json: field 'architectures': expected"),
+        ({"architectures": [3]}, r"rm/config\.json: field 'architectures\[0\]': expected `str`"),
+        ({"id2label": ["a"]}, r"rm/config\.json: field 'id2label': expected"),
+        ({"id2label": {"0": 5}}, r"rm/config\.json: field 'id2label\[...\]': expected `str`"),
+        ({"num_labels": 0, "id2label": None}, r"rm/config\.json: field 'num_labels': expected `int` >= 1"),
+        ({"num_labels": 10**9, "id2label": None}, r"rm/config\.json: field 'num_labels'"),
+        ({"pad_token_id": -2}, r"rm/config\.json: field 'pad_token_id': expected `int` >= -1"),
+        ({"pad_token_id": [5]}, r"rm/config\.json: field 'pad_token_id'"),
+        ({"pad_token_id": 1.0}, r"rm/config\.json: field 'pad_token_id'"),
+        ({"pad_token_id": True}, r"rm/config\.json: field 'pad_token_id'"),
+        ({"pad_token_id": 99999}, r"rm/config\.json: field 'pad_token_id' is 99999"),
+        ({"torch_dtype": 16}, r"rm/config\.json: field 'torch_dtype'"),
+        ({"encore_jax": []}, r"rm/config\.json, field 'encore_jax': expected `object`, got `array`"),
+        ({"encore_jax": {"buckets": [64]}}, r"field 'encore_jax': object missing required field `offset`"),
+        ({"encore_jax": {"offset": [0.5]}}, r"field 'encore_jax': object missing required field `buckets`"),
+        ({"encore_jax": {"offset": ["a"], "buckets": [64]}}, r"'encore_jax': field 'offset\[0\]': expected `float`"),
+        ({"encore_jax": {"offset": [float("nan")], "buckets": [64]}}, r"'encore_jax': field 'offset\[0\]'"),
+        ({"encore_jax": {"offset": [1e39], "buckets": [64]}}, r"'encore_jax': field 'offset\[0\]'"),
+        ({"encore_jax": {"offset": [0.5], "buckets": [-1]}}, r"'encore_jax': field 'buckets\[0\]'"),
+        ({"encore_jax": {"offset": [0.5], "buckets": []}}, r"'encore_jax': field 'buckets'"),
+        ({"encore_jax": {"offset": [0.5], "buckets": [64, 32]}}, r"'buckets': \[64, 32\] do not increase"),
+        ({"encore_jax": {"offset": [0.5, 1], "buckets": [64]}}, r"1 heads, 1 names and 2 offsets"),
     ],
 )
 def test_a_kind_of_model_that_is_not_computed_here_is_refused_by_field(fields, message, tmp_path):
@@ -140,7 +165,78 @@ def test_a_kind_of_model_that_is_not_computed_here_is_refused_by_field(fields, m
         RewardModel.from_pretrained(classifier(tmp_path / "rm", **fields))
 
 
+def test_labels_name_every_head_once_and_from_0(tmp_path):
+    for i, names in enumerate(({"1": "a", "2": "b"}, {"0": "a", "1": "a"}, {"0": "a", "01": "b"})):
+        with pytest.raises(InputError, match="field 'id2label': does not give each of 0 to 1 a name of its own"):
+            RewardModel.from_pretrained(classifier(tmp_path / str(i), labels=2, id2label=names))
+
+
+@pytest.mark.parametrize(("pad", "pooling"), [(-1, "last"), (None, "last"), (0, "hf"), (257, "hf")])
+def test_a_padding_token_of_minus_1_is_none(pad, pooling, tmp_path):
+    """As early Llama configurations have it, and transformers reads them."""
+    passport = RewardModel.from_pretrained(classifier(tmp_path / "rm", pad_token_id=pad)).passport
+    assert (passport.pad_id, passport.pooling) == (-1 if pad is None else pad, pooling)
+
+
+@pytest.mark.parametrize("name", ["model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight", "model.norm.weight",
+                                  "score.weight"])  # fmt: skip
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_one_weight_that_is_no_number_is_found_wherever_it_is(name, value, tmp_path):
+    def change(stored):
+        stored[name].reshape(-1)[-1] = value
+
+    with pytest.raises(InputError, match=rf"tensor '{name}': 1 of \d+ values are NaN or infinite"):
+        RewardModel.from_pretrained(changed(classifier(tmp_path / "rm"), change))
+
+
+def test_an_export_without_its_offsets_is_refused(tmp_path):
+    model = tiny_reward.reward_model(tmp_path / "backbone")
+    folder = export(model, tmp_path / "out")
+    config = json.loads((folder / "config.json").read_text())
+    del config["encore_jax"]
+    (folder / "config.json").write_text(json.dumps(config))
+    for allow in (False, True):
+        with pytest.raises(InputError, match="field 'encore_jax': is missing, and with it the heads' offsets"):
+            RewardModel.from_pretrained(folder, allow_mismatch=allow)
+
+
+def test_a_classifier_loads_in_the_type_asked_for(tmp_path):
+    folder = classifier(tmp_path / "rm")
+    for dtype in ("float32", "bfloat16", "float16"):
+        model = RewardModel.from_pretrained(folder, dtype=dtype)
+        assert model.passport.dtype == dtype == model.params["embed"].dtype.name and not model.passport.mismatch
+    assert RewardModel.from_pretrained(classifier(tmp_path / "t", torch_dtype="torch.bfloat16")).passport.dtype == (
+        "bfloat16"
+    )
+
+
 # ArmoRM
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_objectives": "19"}, "field 'num_objectives': expected `int`, got `str`"),
+        ({"num_objectives": 10**9}, "field 'num_objectives'"),
+        ({"gating_n_hidden": 10**9}, "field 'gating_n_hidden'"),
+        ({"gating_n_hidden": -1}, "field 'gating_n_hidden'"),
+        ({"gating_hidden_dim": None}, "field 'gating_hidden_dim'"),
+        ({"gating_temperature": 0}, "field 'gating_temperature'"),
+        ({"gating_temperature": float("nan")}, "field 'gating_temperature'"),
+    ],
+)
+def test_armorms_fields_are_checked_by_name(fields, message, tmp_path):
+    folder = armorm.save(tmp_path / "rm")
+    (folder / "config.json").write_text(json.dumps(armorm.CONFIG | fields))
+    with pytest.raises(InputError, match=message):
+        RewardModel.from_pretrained(folder)
+
+
+def test_armorms_gate_holds_numbers(tmp_path):
+    drawn = armorm.weights()
+    drawn["gating.layers.1.bias"][3] = np.nan
+    with pytest.raises(InputError, match=r"tensor 'gating\.layers\.1\.bias': 1 of 12 values are NaN"):
+        RewardModel.from_pretrained(armorm.save(tmp_path / "rm", drawn))
 
 
 def test_armorm_equals_the_reference(tmp_path):
@@ -226,15 +322,6 @@ def test_an_adapter_that_does_not_fit_is_refused_with_names(name, shape, message
     base = tiny_reward.write_backbone(tmp_path / "base", "llama32")
     with pytest.raises(InputError, match=message):
         AdaptedFolder(adapter(tmp_path / "adapter", base, change), base)
-
-
-@pytest.mark.parametrize(
-    "field", [{"use_dora": True}, {"peft_type": "IA3"}, {"bias": "all"}, {"alpha_pattern": {"q": 2}}]
-)
-def test_other_kinds_of_adapters_are_refused(field, tmp_path):
-    base = tiny_reward.write_backbone(tmp_path / "base", "llama32")
-    with pytest.raises(InputError, match=f"field '{next(iter(field))}': .* is not supported"):
-        AdaptedFolder(adapter(tmp_path / "adapter", base, **field), base)
 
 
 def test_pickled_adapters_and_lost_bases_are_refused(tmp_path):

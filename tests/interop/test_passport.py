@@ -63,12 +63,63 @@ def test_an_older_passport_without_weights_is_read():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pooling": None}, "lacks pooling"),
-        ({"colour": "red"}, "an unknown colour"),
-        ({"rules": "one"}, "a list as rules"),
+        ({"pooling": ...}, "passport: it lacks pooling"),
+        ({"colour": "red"}, "passport: it has an unknown colour"),
+        ({"rules": "one"}, "field 'rules': expected `array`, got `str`"),
+        ({"rules": ["one", 2]}, r"field 'rules\[1\]': expected `str`, got `int`"),
+        ({"rules": []}, "passport, rules: there are none"),
+        ({"rules": ["one", "one"]}, "passport, rules: one is given twice"),
+        ({"rules": ["one", ""]}, "passport, rules: .* has no name"),
+        ({"pooling": "first"}, "passport, pooling: is 'first'. Fix: use one of last, hf"),
+        ({"pooling": ["last"]}, r"passport, pooling: is \['last'\]"),
+        ({"dtype": "complex64"}, "passport, dtype: is 'complex64'. Fix: use one of float32, bfloat16"),
+        ({"dtype": None}, "field 'dtype'"),
+        ({"pad_id": -2}, "passport, pad_id: is -2"),
+        ({"pad_id": 2**31}, "passport, pad_id: is 2147483648"),
+        ({"pad_id": 2.0}, "field 'pad_id': expected `int`, got `float`"),
+        ({"max_length": 0}, "passport, max_length: is 0"),
+        ({"max_length": "many"}, "field 'max_length': expected `int`, got `str`"),
+        ({"max_length": True}, "field 'max_length'"),
+        ({"weights": [0.5]}, "passport, weights: 1 for 2 rules"),
+        ({"weights": ["a", "b"]}, r"field 'weights\[0\]': expected `float`, got `str`"),
+        ({"weights": [float("nan"), 1]}, "passport, weights of rule 'one': is nan, no number of fp32"),
+        ({"weights": [1, 1e39]}, "passport, weights of rule 'two': is 1e.39, no number of fp32"),
+        ({"entropy": [1, float("inf")]}, "passport, entropy of rule 'two': is inf, no number"),
+        ({"entropy": [1, 2, 3]}, "passport, entropy: 3 for 2 rules"),
+        ({"mismatch": [1]}, r"field 'mismatch\[0\]'"),
+        ({"model": None}, "field 'model'"),
     ],
 )
 def test_broken_passports_are_refused_by_field(change, message):
-    values = {k: v for k, v in (PASSPORT.to_dict() | change).items() if v is not None}
+    values = {name: value for name, value in (PASSPORT.to_dict() | change).items() if value is not ...}
     with pytest.raises(InputError, match=message):
         Passport.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "p.json: expected `object`, got `array`"),
+        ("[" * 10_000, "p.json: is nested more than"),
+        ('{"model": 1', "p.json: is not valid JSON"),
+        ("{}", "p.json: it lacks bos"),
+        (b"\xff\xfe", "p.json: is not UTF-8"),
+        ('{"model": "a", "model": "b"}', "p.json: has the key 'model' twice"),
+    ],
+)
+def test_a_passports_file_of_another_shape_is_refused(content, message):
+    with pytest.raises(InputError, match=message):
+        Passport.from_json(content, "p.json")
+
+
+def test_what_was_found_instead_is_what_an_allowed_mismatch_says():
+    """What is computed by the passport's fields, such as its type, must be what its record says."""
+    found = {"dtype": "bfloat16", "pad_id": 3, "rules": ["two", "one"], "model_sha256": "a" * 64}
+    with pytest.raises(
+        InputError, match=r"dtype: 'float32' in the passport, 'bfloat16' here; pad_id.*heads.x: not the"
+    ):
+        PASSPORT.checked(found, "m", changed=("heads.x",))
+    allowed = PASSPORT.checked(found, "m", allow=True, changed=("heads.x",))
+    assert (allowed.dtype, allowed.pad_id, allowed.rules) == ("bfloat16", 3, ("two", "one"))
+    assert [line.partition(":")[0] for line in allowed.mismatch] == ["dtype", "pad_id", "rules", "heads.x"]
+    assert PASSPORT.checked({"dtype": "float32"}, "m", allow=True) is PASSPORT

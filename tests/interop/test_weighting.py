@@ -40,12 +40,39 @@ def test_by_name_in_any_form(tmp_path):
         ({"helpful": True}, "True is no finite number"),
         ({"helpful": "1"}, "'1' is no finite number"),
         ("helpful=0", "all weights are 0"),
-        ("missing.json", "missing.json: cannot be read"),
+        ("missing.json", "missing.json: is missing"),
+        ("helpful=1e39", "rule 'helpful': 1e.39 is no finite number of fp32"),
+        ("helpful=1e-60", "all weights are 0"),
+        ("helpful=-inf", "rule 'helpful': -inf is no finite number"),
+        ("helpful=1,helpful=2", "rule 'helpful': has two weights"),
+        ("equal,", "'equal' is malformed"),
+        ("helpful=1,", "'' is malformed"),
+        ({"helpful": None}, "None is no finite number"),
+        ({}, "all weights are 0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(weights, message):
     with pytest.raises(InputError, match=message):
         named_weights(weights, RULES)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", "expected `object`, got `array`"),
+        ('{"helpful": "1"}', "expected `float`, got `str`"),
+        ('{"helpful": true}', "expected `float`, got `bool`"),
+        ('{"helpful": NaN}', "rule 'helpful': nan is no finite number"),
+        ('{"helpful": 1e999}', "rule 'helpful': inf is no finite number|number out of range"),
+        ('{"helpful": 1, "helpful": 2}', "has the key 'helpful' twice"),
+        ("[" * 10_000, "nested more than"),
+        ("", "not valid JSON"),
+    ],
+)
+def test_a_file_of_weights_of_another_shape_is_refused(content, message, tmp_path):
+    (tmp_path / "w.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        named_weights(str(tmp_path / "w.json"), RULES)
 
 
 def test_a_checkpoint_of_several_heads_is_scored_with_the_weights_given(tmp_path):

@@ -17,14 +17,14 @@ RULES = [Rule("kind", "It is kind."), Rule("rude", "It is rude.", -1), Rule("sho
 TEXTS = [((Message("user", "Hi"),), "Hello!"), ((Message("user", "Hi"),), "No."), ((Message("user", "Why?"),), "So.")]
 
 
-def reward_model(bias=0.5):
+def reward_model(bias=0.5, scale=0.1):
     tokenizer, cfg = tiny_model.tokenizer(), tiny_model.decoder_config()
     passport = Passport(
         model="tiny", model_sha256="a" * 64, template_sha256=template_digest(tokenizer), bos="chat template",
         pooling="last", pad_id=tokenizer.pad_token_id, dtype="float32", max_length=128,
         rules=("kind", "rude"), pool_sha256="c" * 64, data_revision="d" * 64, weights=(0.5, 0.5),
     )  # fmt: skip
-    kernel = 0.1 * np.random.default_rng(0).standard_normal((cfg.width, 2)).astype(np.float32)
+    kernel = np.float32(scale) * np.random.default_rng(0).standard_normal((cfg.width, 2)).astype(np.float32)
     offset = np.full(2, bias, np.float32)
     return RewardModel(cfg, tiny_model.draw(), tokenizer, kernel, offset, passport, buckets=(64, 128))
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_rated_fails_by_kind():
     assert {a.problem for (response, rule), a in found.items() if response != "y" and rule == "short"} == {NO_HEAD}
     assert len(found) == 12
     with pytest.raises(InputError, match="not finite"):
-        next(ModelJudge(reward_model(np.nan), "tiny").answers(questions()))
+        next(ModelJudge(reward_model(scale=1e38), "tiny").answers(questions()))
 
 
 def test_it_is_always_called_model_rated_and_known_by_its_heads():

@@ -53,6 +53,7 @@ def parse(arguments: Sequence[str] | None, description: str) -> argparse.Namespa
     add("--name", help="what clients call it; the folder's name by default")
     add("--host", default="127.0.0.1", help="another than this machine's own needs a token")
     add("--port", type=_whole(0, 65535), default=8000, help="0 takes a free one, which is printed")
+    add("--fetch", action="store_true", help="fetch the backbone that the model's own files name, wherever it is")
     add("--allow-mismatch", action="store_true",
         help="serve a model that its passport does not stand for; /v1/models says so")  # fmt: skip
     add("--weights", default="", help=HELP)

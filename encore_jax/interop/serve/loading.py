@@ -31,7 +31,7 @@ def load_app(given: argparse.Namespace, metrics: Metrics, say: Callable[[str], N
       MemoryError: one that does not fit, or not with batches of this size.
     """
     say(f"loading {given.model}")
-    model = RewardModel.from_pretrained(given.model, allow_mismatch=given.allow_mismatch)
+    model = RewardModel.from_pretrained(given.model, allow_mismatch=given.allow_mismatch, fetch_backbone=given.fetch)
     if given.weights:
         model = model.weighted(given.weights)
     for line in model.passport.mismatch:

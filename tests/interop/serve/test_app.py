@@ -281,7 +281,7 @@ def test_whatever_fails_in_either_thread_is_a_500_and_no_hang(serve, scorer, mon
 
 @pytest.mark.parametrize("spoilt", ["scores", "weights"])
 def test_rewards_that_are_no_numbers_are_a_500_that_says_so(model, monkeypatch, spoilt):
-    kernel = np.full_like(model.kernel, np.nan if spoilt == "scores" else 3e38 / model.kernel.shape[0])
+    kernel = np.full_like(model.kernel, 3e38 if spoilt == "scores" else 3e38 / model.kernel.shape[0])
     spoilt_model = dataclasses.replace(model, kernel=kernel)
     if spoilt == "weights":
         passport = dataclasses.replace(model.passport, weights=(3e38,) * len(model.rules), entropy=())

@@ -1,0 +1,145 @@
+"""The three small files of a saved reward model: heads, passport, and where the backbone is.
+
+``backbone.json`` is written last and holds the others' SHA-256. So a folder whose files do not belong together (a save
+that was cut off, or one that is under way in another process) is told from one that is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple, NotRequired, TypedDict
+
+import numpy as np
+from msgspec import Meta
+
+from encore_jax.data.atomic import atomic_path
+from encore_jax.errors import InputError
+from encore_jax.interop.finite import check_weights
+from encore_jax.interop.passport import PASSPORT, Passport
+from encore_jax.interop.safetensors import SafetensorsFile
+from encore_jax.interop.safetensors_writer import whole, write_file
+from encore_jax.json_shape import decode_json, read_bytes
+
+HEADS, BACKBONE = "heads.safetensors", "backbone.json"
+MAX_BYTES = 4 << 20
+"""Largest JSON file of a saved model."""
+LONGEST_ROW = 2**20
+"""Longest row length, in tokens."""
+
+_AGAIN = "save the model again"
+Buckets = Annotated[list[Annotated[int, Meta(ge=1, le=LONGEST_ROW)]], Meta(min_length=1, max_length=64)]
+"""Row lengths as files hold them."""
+
+
+class _Backbone(TypedDict):
+    path: Annotated[str, Meta(min_length=1)]
+    buckets: Buckets
+    sha256: NotRequired[dict[str, str]]
+
+
+class Saved(NamedTuple):
+    """What a folder of a saved reward model holds.
+
+    Attributes:
+      kernel, bias: fp32 ``[D, K]`` and ``[K]``.
+      passport: as stored.
+      backbone: path or uri.
+      buckets: row lengths.
+      changed: files that are not those it was saved with.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    passport: Passport
+    backbone: str
+    buckets: tuple[int, ...]
+    changed: tuple[str, ...]
+
+
+def read_saved(folder: Path) -> Saved:
+    """Reads and checks the three files; the backbone itself is not looked at.
+
+    Raises:
+      InputError: a file is missing or damaged, holds something else, or contradicts another.
+    """
+    # In the opposite order of writing: old notes then never pass for those of new heads.
+    origin = decode_json(
+        read_bytes(folder / BACKBONE, fix="name a saved reward model's folder", max_bytes=MAX_BYTES),
+        _Backbone, where=str(folder / BACKBONE), fix=_AGAIN, unique_keys=True,
+    )  # fmt: skip
+    buckets = tuple(origin["buckets"])
+    if list(buckets) != sorted(set(buckets)):
+        raise InputError(f"{list(buckets)[:8]} do not increase", where=f"{folder / BACKBONE}, field 'buckets'",
+                         fix="write each row length once, the shortest first")  # fmt: skip
+    content = read_bytes(folder / PASSPORT, fix="name a saved reward model's folder", max_bytes=MAX_BYTES)
+    passport = Passport.from_json(content, str(folder / PASSPORT))
+    file = SafetensorsFile(folder / HEADS)
+    kernel, bias = _heads(file, passport)
+    digests = {HEADS: file.sha256(), PASSPORT: hashlib.sha256(content).hexdigest()}
+    changed = tuple(name for name, digest in origin.get("sha256", {}).items() if digests.get(name, digest) != digest)
+    return Saved(kernel, bias, passport, origin["path"], buckets, changed)
+
+
+def _heads(file: SafetensorsFile, passport: Passport) -> tuple[np.ndarray, np.ndarray]:
+    if set(file.entries) != {"kernel", "bias"}:
+        names = ", ".join(sorted(file.entries)[:8]) or "none"
+        raise InputError(f"the tensors are {names[:200]}, not kernel and bias", where=file.where, fix=_AGAIN)
+    for name, entry in file.entries.items():
+        if entry["dtype"] != "F32":
+            raise InputError(f"is {entry['dtype'][:20]}, not F32", where=f"{file.where}, tensor {name!r}", fix=_AGAIN)
+    where = f"{file.where}, metadata 'rules'"
+    rules = decode_json(file.metadata.get("rules", ""), list[str], where=where, fix=_AGAIN)
+    if tuple(rules) != passport.rules:
+        raise InputError(f"the heads are of {_some(rules)}, and the passport names {_some(passport.rules)}",
+                         where=where, fix=_AGAIN)  # fmt: skip
+    kernel, bias = np.array(file.read("kernel")), np.array(file.read("bias"))
+    check_heads(kernel, bias, passport.rules, file.where)
+    return kernel, bias
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8])[:200] + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+
+
+def check_heads(kernel: np.ndarray, bias: np.ndarray, rules: Sequence[str], where: str) -> None:
+    """Makes sure of heads ``[D, K]`` and their offsets ``[K]``.
+
+    Raises:
+      InputError: another shape than the rules ask for, or values that are not finite; naming the tensor.
+    """
+    shapes = {"kernel": ((*np.shape(kernel)[:1], len(rules)), kernel), "bias": ((len(rules),), bias)}
+    for name, (expected, array) in shapes.items():
+        if np.ndim(array) != len(expected) or np.shape(array) != expected or not np.size(array):
+            raise InputError(
+                f"shape {np.shape(array)}, not {expected if len(expected) == 1 else f'(D, {len(rules)})'}",
+                where=f"{where}, tensor {name!r}",
+                fix="heads and rules must belong together",
+            )
+        check_weights(np.asarray(array), f"{where}, tensor {name!r}")
+
+
+def save_heads(
+    folder: Path, kernel: np.ndarray, bias: np.ndarray, passport: Passport, backbone: str, buckets: Sequence[int]
+) -> None:
+    """Writes the three files of a saved reward model, each whole or not at all.
+
+    Raises:
+      InputError: what would not be read again: shapes that do not fit, values that are not finite.
+    """
+    passport.check(str(folder / PASSPORT))
+    check_heads(kernel, bias, passport.rules, str(folder / HEADS))
+    tensors = {"kernel": np.ascontiguousarray(kernel, np.float32), "bias": np.ascontiguousarray(bias, np.float32)}
+    with atomic_path(folder / HEADS) as temporary:
+        metadata = {"rules": json.dumps(list(passport.rules))}
+        write_file(temporary, [whole(name, array) for name, array in tensors.items()], metadata=metadata)
+        digests = {HEADS: hashlib.sha256(temporary.read_bytes()).hexdigest()}
+    text = json.dumps(passport.to_dict(), indent=1).encode()
+    digests[PASSPORT] = hashlib.sha256(text).hexdigest()
+    with atomic_path(folder / PASSPORT) as temporary:
+        temporary.write_bytes(text)
+    origin = {"path": backbone, "buckets": sorted(set(buckets)), "sha256": digests}
+    with atomic_path(folder / BACKBONE) as temporary:
+        temporary.write_text(json.dumps(origin, indent=1))
