@@ -4,9 +4,10 @@
 
 The input is anything `encore_jax.data.read_comparisons` knows, or rows {"prompt", "responses"}, {"prompt", "response"}.
 The output has a row per input row, in order: id, rewards of its n responses, best (index of the highest), preferred (if
-the file says), a list of n scores for every rule (column "score:RULE"), tokens, and reason: why something is null (a
+the file says), a list of n scores for every rule (column "score:RULE"), tokens, reason: why something is null (a
 response that is longer than the model takes, since nothing is truncated; a conversation that the chat template
-refuses; a row that holds what no model here is shown, e.g. images). A model whose weights depend on the prompt (ArmoRM)
+refuses; a row that holds what no model here is shown, e.g. images), and hidden: which messages the chat template does
+not print, such as reasoning that it cuts; the rest is scored. A model whose weights depend on the prompt (ArmoRM)
 adds "weight:RULE": the weight of every rule for each response; the others' weights are in the passport. The passport is
 in the file's metadata, under "encore_jax". A model that its passport does not stand for is refused with the difference;
 with --allow-mismatch it is used, and the difference recorded in that passport. --weights=equal, RULE=WEIGHT,... or a
@@ -84,6 +85,7 @@ class Chunk(NamedTuple):
     items: list[Item]
     sequences: list[np.ndarray | None] | None
     refused: dict[int, str]
+    hidden: dict[int, str]
 
 
 def score_file(
@@ -111,9 +113,7 @@ def score_file(
         chunks = _tokenized(scorer, _chunks(source, format), parts)
         for chunk in track(chunks, float(totals.characters), "score", lambda chunk: sum(map(_characters, chunk.items))):
             if chunk.sequences is not None:
-                parts.write(
-                    chunk.number, score_items(scorer, chunk.items, chunk.sequences, chunk.refused, totals.repeats)
-                )
+                parts.write(chunk.number, score_items(scorer, chunk.items, *chunk[2:], totals.repeats))
             else:
                 kinds = _kinds(model.gate is not None)
                 totals.repeats.keep_part(chunk.items, parts.read(chunk.number), kinds, model.rules)
@@ -128,6 +128,7 @@ def score_items(
     items: Sequence[Item],
     sequences: Sequence[np.ndarray | None],
     refused: Mapping[int, str] = {},
+    hidden: Mapping[int, str] = {},
     repeats: Repeats | None = None,
 ) -> pa.Table:
     """One row per item; see the top of this file.
@@ -137,6 +138,7 @@ def score_items(
       items: with n responses each.
       sequences: token ids of all responses, one item after the other.
       refused: why a response has none, by its place among `sequences`.
+      hidden: what the chat template does not print of a conversation, by the response's place.
       repeats: texts that other chunks hold too.
     """
     counts = [len(item.responses) for item in items]
@@ -145,12 +147,13 @@ def score_items(
     repeats.keep(items, values)
     scored = scorer.scored(values)
     lengths = np.array([-1 if sequence is None else len(sequence) for sequence in sequences], int)
-    why, rules = np.array([refused.get(i, "") for i in range(len(sequences))], object), scorer.model.rules
+    why, lost = (np.array([of.get(i, "") for i in range(len(sequences))], object) for of in (refused, hidden))
+    rules = scorer.model.rules
     schema = schema_of(scorer.model.rules, scorer.model.gate is not None)
     columns: dict[str, list] = {name: [] for name in schema.names}
     splits = np.cumsum(counts)[:-1]
-    parts = (np.split(values, splits) for values in (scored.rewards, scored.scores, scored.weights, lengths, why))
-    for item, reward, score, weight, length, problem in zip(items, *parts, strict=True):
+    parts = (np.split(values, splits) for values in (scored.rewards, scored.scores, scored.weights, lengths, why, lost))
+    for item, reward, score, weight, length, problem, missing in zip(items, *parts, strict=True):
         long, no_ids = np.flatnonzero(length > scorer.longest), np.flatnonzero(length < 0)
         columns["id"].append(item.id)
         columns["rewards"].append(_nullable(reward))
@@ -165,6 +168,8 @@ def score_items(
         refusals = (f"response {i}: {problem[i]}" for i in no_ids[:5])
         reasons = item.problem, _too_long(long, length, scorer.longest), *refusals
         columns["reason"].append("; ".join(filter(None, reasons)) or None)
+        said = [f"response {i}: {text}" for i, text in enumerate(missing) if text]
+        columns["hidden"].append("; ".join(said[:5]) or None)
     return pa.table(columns, schema)
 
 
@@ -180,8 +185,10 @@ def _values(scorer: Scorer, owner: np.ndarray, sequences: Sequence[np.ndarray], 
 
 def summary(output: Path) -> dict:
     """Counts over a written file; accuracy is strict: a tie is no success."""
-    rows = responses = too_long = refused = reasons = judged = right = ties = 0
-    for batch in pq.ParquetFile(output).iter_batches(columns=["id", "rewards", "preferred", "tokens", "reason"]):
+    rows = responses = too_long = refused = reasons = hidden = judged = right = ties = 0
+    for batch in pq.ParquetFile(output).iter_batches(
+        columns=["id", "rewards", "preferred", "tokens", "reason", "hidden"]
+    ):
         for row in batch.to_pylist():
             rewards, preferred = row["rewards"], row["preferred"]
             rows += 1
@@ -192,6 +199,10 @@ def summary(output: Path) -> dict:
                 reasons += 1
                 if reasons == 1:
                     logging.warning("a row without all of its rewards, the first one: %s: %s", row["id"], row["reason"])
+            if row["hidden"] is not None:
+                hidden += 1
+                if hidden == 1:
+                    logging.warning("a row that is not scored whole, the first one: %s: %s", row["id"], row["hidden"])
             if preferred is not None and None not in rewards and len(rewards) > 1:
                 others = max(reward for i, reward in enumerate(rewards) if i != preferred)
                 judged += 1
@@ -199,6 +210,7 @@ def summary(output: Path) -> dict:
                 ties += rewards[preferred] == others
     counts = {"rows": rows, "responses": responses, "too_long": too_long, "rows_with_reason": reasons}
     counts |= {"refused": refused} if refused else {}
+    counts |= {"rows_with_hidden_text": hidden} if hidden else {}
     return counts | ({"judged": judged, "accuracy": right / judged, "ties": ties} if judged else {})
 
 
@@ -255,7 +267,9 @@ def _tokenized(scorer: Scorer, chunks: Iterator[list[Item]], parts: Parts) -> It
     def tokenize(number: int, items: list[Item]) -> Chunk:
         texts = [(item.prompt, response) for item in items for response in item.responses]
         refused: dict[int, str] = {}
-        return Chunk(number, items, None if parts.has(number) else scorer.tokenize(texts, refused), refused)
+        hidden: dict[int, str] = {}
+        sequences = None if parts.has(number) else scorer.tokenize(texts, refused, hidden)
+        return Chunk(number, items, sequences, refused, hidden)
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = None
@@ -274,7 +288,7 @@ def schema_of(rules: Sequence[str], gated: bool) -> pa.Schema:
     return pa.schema([
         ("id", pa.string()), ("rewards", numbers), ("best", pa.int32()), ("preferred", pa.int32()),
         *((f"{kind}:{rule}", numbers) for kind in _kinds(gated) for rule in rules),
-        ("tokens", pa.list_(pa.int32())), ("reason", pa.string()),
+        ("tokens", pa.list_(pa.int32())), ("reason", pa.string()), ("hidden", pa.string()),
     ])  # fmt: skip
 
 

@@ -43,6 +43,9 @@ def _lines(results: dict) -> Iterator[str]:
     yield f"\n{results['counts']['rows']}; {dropped} dropped as too long"
     if refused := results["counts"].get("comparisons_refused"):
         yield f"{refused} comparisons left out; the first, {printable(results['counts']['first_refused'])}"
+    if hidden := results["counts"].get("comparisons_hidden"):
+        first = printable(results["counts"]["first_hidden"])
+        yield f"{hidden} comparisons of which the chat template does not print every message; the first, {first}"
     if results["incomplete"]:
         yield "Not the whole benchmark, so not comparable with published scores:"
         yield from (f"- {line}" for line in results["incomplete"])

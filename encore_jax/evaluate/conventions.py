@@ -14,7 +14,7 @@ import numpy as np
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
 from encore_jax.interop.chat_template import TemplateRefusal, render_texts
-from encore_jax.interop.tokenizer import render, turns_of
+from encore_jax.interop.tokenizer import render_noting, whole
 from encore_jax.model.pooling import pool_index
 
 Cut = Literal["drop", "left", "right"]
@@ -50,6 +50,8 @@ PEERS: Mapping[str, Convention] = {
 
 TOO_LONG = "dropped as too long"
 """Begins the note about a conversation with too many tokens; other notes of a dropped one begin "dropped:"."""
+HIDDEN = "hidden"
+"""Begins the note about a conversation of which the chat template does not print every message."""
 
 
 class Laid(NamedTuple):
@@ -75,13 +77,12 @@ def lay(
       pad_id: the padding token, if any.
     """
     try:
-        plain = tokens = render(tokenizer, prompt, response)
+        [(tokens, missing)] = render_noting(tokenizer, [whole(prompt, response)], generation=False)
     except TemplateRefusal as error:
         return Laid(None, (f"dropped: {error.problem}",))
-    notes = []
+    plain, notes = tokens, [f"{HIDDEN}: {missing}"] if missing else []
     if convention.twice:
-        turns = [*turns_of(prompt), {"role": "assistant", "content": response}]
-        [text] = render_texts(tokenizer, [turns], generation=False)
+        [text] = render_texts(tokenizer, [whole(prompt, response)], generation=False)
         tokens = tokenizer(text)["input_ids"]
         if tokens != plain:
             bos = tokenizer.bos_token_id

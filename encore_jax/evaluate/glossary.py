@@ -64,6 +64,8 @@ COUNT_NAMES = {
     "comparisons_dropped_too_long": "comparisons dropped as too long",
     "texts_refused_by_template": "texts that the chat template refuses, left out",
     "first_refused_by_template": "the first text that the chat template refuses",
+    "texts_hidden_by_template": "texts of which the chat template does not print every message",
+    "first_hidden_by_template": "the first of them",
     "rated_responses_refused_by_template": "rated responses that the chat template refuses, left out",
     "comparisons_refused_by_template": "comparisons that the chat template refuses, left out",
 }

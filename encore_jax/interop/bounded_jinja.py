@@ -21,6 +21,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from encore_jax.interop.jinja_guards import FILTER_GUARDS, METHOD_GUARDS
 from encore_jax.interop.jinja_meter import COLLECTIONS, FILTER, ITEM, SCALARS, LimitError, Meter
 
+_SCOPES = ("_loop_vars", "_block_vars")
+"""What Jinja's compiler passes along with the arguments of a call in a loop or block."""
 _PRINTED = (str, bytes, int, float, Mapping, range, Undefined, *COLLECTIONS)
 
 
@@ -133,11 +135,12 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def call(__self, __context, __obj, *args: Any, **kwargs: Any) -> Any:
         """Calls a method, a macro or a function, if the result is of a bearable size."""
+        named = {name: value for name, value in kwargs.items() if name not in _SCOPES}
         if isinstance(__obj, types.BuiltinMethodType):
-            args = __self._method(__obj, args, kwargs)
+            args = __self._method(__obj, args, named)
             return __self.meter.made(super().call(__context, __obj, *args, **kwargs))
         if not isinstance(__obj, Macro | LoopContext):
-            for value in (*args, *kwargs.values()):
+            for value in (*args, *named.values()):
                 __self.meter.sized(value)
         return __self.meter.made(super().call(__context, __obj, *args, **kwargs))
 

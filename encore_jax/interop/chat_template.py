@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import nodes
 from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError
@@ -20,6 +20,7 @@ from jinja2.utils import Namespace
 
 from encore_jax.errors import InputError
 from encore_jax.interop.bounded_jinja import BoundedEnvironment
+from encore_jax.interop.hidden_text import describe, hidden_messages
 from encore_jax.interop.jinja_meter import LimitError
 from encore_jax.interop.pinned_clock import DATE_STRING, asks_clock, strftime_now
 from encore_jax.terminal_text import cut
@@ -57,7 +58,7 @@ class ChatTemplate:
     def __init__(self, source: str):
         if len(source) > LONGEST:
             raise InputError(f"has more than {LONGEST:,} characters", where=_WHERE, fix=_BEYOND)
-        self._environment = _environment()
+        self._environment, self._own = _environment(), {}
         try:
             self._environment.meter.start(0)
             self._template = self._environment.from_string(source)
@@ -93,6 +94,40 @@ class ChatTemplate:
             problem = f"the chat template {refuses} these roles ({roles}): {_said(error)}"
             raise TemplateRefusal(problem, where="messages") from None
 
+    def hidden(self, turns: Sequence[Turn], text: str, variables: Mapping[str, Any]) -> str:
+        """Says which messages are not, or not wholly, in a rendering; "" if all are."""
+        roles = tuple(str(turn.get("role")) for turn in turns)
+        own = self._own.get(roles)
+        if own is None:
+            own = self._prints_itself(roles, variables) if len(roles) <= 16 else ""
+            if len(self._own) < 256:
+                self._own[roles] = own
+        return describe(turns, hidden_messages(turns, text, own))
+
+    def _prints_itself(self, roles: Sequence[str], variables: Mapping[str, Any]) -> str:
+        """What the template prints besides the messages' own text."""
+        marks = [f"\ue000{i}\ue000" for i in range(len(roles))]
+        try:
+            turns = [{"role": role, "content": mark} for role, mark in zip(roles, marks, strict=True)]
+            text = self.render(turns, variables)
+        except InputError:
+            return ""
+        for mark in marks:
+            text = text.replace(mark, "")
+        return text
+
+
+class Rendered(NamedTuple):
+    """What a chat template printed.
+
+    Attributes:
+      text: as it goes to the tokenizer.
+      hidden: says which messages' text is not in it; "" if all are.
+    """
+
+    text: str
+    hidden: str
+
 
 @functools.lru_cache(maxsize=16)
 def compiled(source: str) -> ChatTemplate:
@@ -121,8 +156,8 @@ def template_source(tokenizer: Any) -> str:
     return source
 
 
-def render_texts(tokenizer: Any, chats: Sequence[Sequence[Turn]], *, generation: bool) -> list[str]:
-    """The texts of conversations, by the tokenizer's chat template.
+def render_chats(tokenizer: Any, chats: Sequence[Sequence[Turn]], *, generation: bool) -> list[Rendered]:
+    """Conversations by the tokenizer's chat template.
 
     Args:
       tokenizer: with a chat template; its special tokens are the template's variables.
@@ -137,15 +172,21 @@ def render_texts(tokenizer: Any, chats: Sequence[Sequence[Turn]], *, generation:
         "tools": None, "documents": None, "add_generation_prompt": generation, **tokenizer.special_tokens_map,
         "date_string": DATE_STRING,
     }  # fmt: skip
-    texts = []
+    rendered = []
     for i, chat in enumerate(chats):
         try:
-            texts.append(template.render(chat, variables))
+            text = template.render(chat, variables)
         except InputError as error:
             if len(chats) == 1:
                 raise
             raise type(error)(error.problem, where=f"text {i}, {error.where}", fix=error.fix) from None
-    return texts
+        rendered.append(Rendered(text, template.hidden(chat, text, variables)))
+    return rendered
+
+
+def render_texts(tokenizer: Any, chats: Sequence[Sequence[Turn]], *, generation: bool) -> list[str]:
+    """The texts of `render_chats`."""
+    return [rendered.text for rendered in render_chats(tokenizer, chats, generation=generation)]
 
 
 def asks_for_date(tokenizer: Any) -> bool:

@@ -162,18 +162,20 @@ class Scorer:
             report(i, shape)
             self.dispatch([], shape).token_values.block_until_ready()
 
-    def tokenize(self, texts: Sequence[Text], refused: dict[int, str] | None = None) -> list[np.ndarray | None]:
+    def tokenize(
+        self, texts: Sequence[Text], refused: dict[int, str] | None = None, hidden: dict[int, str] | None = None
+    ) -> list[np.ndarray | None]:
         """Token ids of conversations, as in training.
 
         Args:
           texts: the conversations.
-          refused: see `token_sequences`; takes what `check` refuses as well.
+          refused, hidden: see `token_sequences`; `refused` takes what `check` refuses as well.
 
         Raises:
           InputError: without `refused`, for a text that the chat template or `check` refuses.
         """
         tokenizer, pooling = self.model.tokenizer, self.model.passport.pooling
-        sequences = token_sequences(tokenizer, texts, pooling, tokenizer.pad_token_id, refused)
+        sequences = token_sequences(tokenizer, texts, pooling, tokenizer.pad_token_id, refused, hidden)
         for i, sequence in enumerate(sequences):
             try:
                 if sequence is not None:

@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from encore_jax.data.comparison import Message, prompt_key
 from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, make_trees
 from encore_jax.errors import InputError
-from encore_jax.interop.tokenizer import TemplateRefusal, render
+from encore_jax.interop.tokenizer import TemplateRefusal, render_noting, whole
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.pooling import pool_ends, pool_index
@@ -22,7 +23,12 @@ Text = tuple[tuple[Message, ...], str]
 
 
 def token_sequences(
-    tokenizer, texts: Sequence[Text], pooling: str, pad_id: int | None, refused: dict[int, str] | None = None
+    tokenizer,
+    texts: Sequence[Text],
+    pooling: str,
+    pad_id: int | None,
+    refused: dict[int, str] | None = None,
+    hidden: dict[int, str] | None = None,
 ) -> list[np.ndarray | None]:
     """Token ids of each conversation up to the token that is pooled (nothing after it can matter).
 
@@ -32,14 +38,16 @@ def token_sequences(
       pooling, pad_id: decide which token is pooled.
       refused: collects the texts that the chat template refuses, by their number, with the reason; their sequence is
         None, which `fits` nowhere. Without it the first refusal is raised.
+      hidden: collects the texts of which the chat template does not print every message, by their number, with what is
+        missing. Without it their number and the first of them are logged.
 
     Raises:
       TemplateRefusal: the template refuses a text, whose number it names.
     """
-    sequences: list[np.ndarray | None] = []
+    sequences, noted = [], {} if hidden is None else hidden
     for i, (prompt, response) in enumerate(texts):
         try:
-            tokens = render(tokenizer, prompt, response)
+            [(tokens, missing)] = render_noting(tokenizer, [whole(prompt, response)], generation=False)
         except TemplateRefusal as error:
             if refused is None:
                 raise TemplateRefusal(error.problem, where=f"text {i}", fix=error.fix) from None
@@ -47,6 +55,12 @@ def token_sequences(
             sequences.append(None)
         else:
             sequences.append(np.asarray(tokens[: pool_index(tokens, pooling, pad_id) + 1], np.int32))
+            if missing:
+                noted[i] = missing
+    if noted and hidden is None:
+        i, missing = next(iter(noted.items()))
+        share = f"parts of {len(noted)} of {len(texts)} texts are not scored"
+        logging.warning("%s; the first, text %d: %s", share, i, missing)
     return sequences
 
 

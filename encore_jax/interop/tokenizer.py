@@ -6,12 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import logging
 
 from encore_jax.errors import InputError
-from encore_jax.interop.chat_template import DEFAULT, TemplateRefusal, Turn, asks_for_date, render_texts
+from encore_jax.interop.chat_template import DEFAULT, TemplateRefusal, Turn, asks_for_date, render_chats, render_texts
 from encore_jax.interop.gguf_tokenizer import tokenizer_from_gguf
 from encore_jax.interop.pinned_clock import DATE_STRING, PINNED
 from encore_jax.interop.tokenizer_files import check_files, diagnose, embedding_rows, is_byte, template_place
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = [
-    "DATE_STRING", "TemplateRefusal", "check_vocabulary", "load_tokenizer", "render", "render_prompts",
+    "DATE_STRING", "TemplateRefusal", "check_vocabulary", "load_tokenizer", "render", "render_noting", "render_prompts",
     "template_digest", "token_ids", "tokenizer_from_gguf", "turns_of",
 ]  # fmt: skip
 
@@ -123,14 +123,48 @@ def _check_template(tokenizer: PreTrainedTokenizerBase, place: str) -> None:
         logging.info("%s: of the chat templates %s, %r is used", place, ", ".join(sorted(several)), DEFAULT)
 
 
+class Tokens(NamedTuple):
+    """A rendered conversation.
+
+    Attributes:
+      ids: of its tokens.
+      hidden: says which messages' text the chat template did not print; "" if it printed all.
+    """
+
+    ids: list[int]
+    hidden: str
+
+
+def render_noting(
+    tokenizer: PreTrainedTokenizerBase,
+    chats: Iterable[Iterable[Mapping[str, Any] | Any]],
+    *,
+    generation: bool,
+) -> list[Tokens]:
+    """Token ids of conversations, by the chat template alone, and what it hides of them.
+
+    BOS and end markers are exactly the template's; nothing is added afterwards. See `render_chats`.
+
+    Args:
+      tokenizer: with a chat template.
+      chats: of ``{"role", "content"}`` mappings, or objects with these attributes.
+      generation: whether each ends with the beginning of an answer.
+
+    Raises:
+      InputError: the tokenizer has no chat template, or one that cannot be used.
+      TemplateRefusal: the template refuses the messages.
+    """
+    rendered = render_chats(tokenizer, [turns_of(chat) for chat in chats], generation=generation)
+    ids = token_ids(tokenizer, [one.text for one in rendered])
+    return [Tokens(tokens, one.hidden) for tokens, one in zip(ids, rendered, strict=True)]
+
+
 def render(
     tokenizer: PreTrainedTokenizerBase,
     messages: Iterable[Mapping[str, Any] | Any],
     response: str | None = None,
 ) -> list[int]:
-    """Token ids of a conversation, by the chat template alone.
-
-    BOS and end markers are exactly the template's; nothing is added afterwards. See `render_texts`.
+    """Token ids of a conversation; see `render_noting`. The first text that is hidden is logged.
 
     Args:
       tokenizer: with a chat template.
@@ -142,10 +176,9 @@ def render(
       InputError: the tokenizer has no chat template, or one that cannot be used.
       TemplateRefusal: the template refuses the messages.
     """
-    turns = turns_of(messages)
-    if response is not None:
-        turns.append({"role": "assistant", "content": response})
-    return token_ids(tokenizer, render_texts(tokenizer, [turns], generation=response is None))[0]
+    [tokens] = render_noting(tokenizer, [whole(messages, response)], generation=response is None)
+    warn_of_hidden(tokens.hidden)
+    return tokens.ids
 
 
 def render_prompts(
@@ -156,7 +189,22 @@ def render_prompts(
     Raises:
       InputError: as ``render``.
     """
-    return token_ids(tokenizer, render_texts(tokenizer, [turns_of(chat) for chat in chats], generation=True))
+    rendered = render_noting(tokenizer, chats, generation=True)
+    for one in rendered:
+        warn_of_hidden(one.hidden)
+    return [one.ids for one in rendered]
+
+
+def warn_of_hidden(hidden: str) -> None:
+    """Logs the first hidden text of this process, for those who do not count them."""
+    if hidden:
+        logging.log_first_n(logging.WARNING, "%s; further ones are not logged", 1, hidden)
+
+
+def whole(messages: Iterable[Mapping[str, Any] | Any], response: str | None) -> list[Turn]:
+    """A conversation with its answer, if there is one, as the chat template takes it."""
+    turns = turns_of(messages)
+    return turns if response is None else [*turns, {"role": "assistant", "content": response}]
 
 
 def turns_of(messages: Iterable[Mapping[str, Any] | Any]) -> list[Turn]:

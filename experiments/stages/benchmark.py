@@ -22,7 +22,7 @@ from encore_jax.data.readers import recognise
 from encore_jax.errors import InputError
 from encore_jax.evaluate.benchmark import KINDS, benchmark_scores, judge_items, official_files
 from encore_jax.evaluate.benchmark_report import benchmark_table, render_benchmark
-from encore_jax.evaluate.conventions import PEERS, TOO_LONG, Convention, Laid, lay, why_different
+from encore_jax.evaluate.conventions import HIDDEN, PEERS, TOO_LONG, Convention, Laid, lay, why_different
 from encore_jax.evaluate.rewardbench import SAFETY_COUNTS, explain_safety
 from encore_jax.interop.armorm import gate_position, generation_prompt
 from encore_jax.interop.reward_model import PASSPORT, RewardModel
@@ -233,6 +233,10 @@ def _dropped(comparisons: list[Comparison], rewards: list, notes: list[list[str]
         first = f"{comparisons[refused[0]].id}: {'; '.join(notes[refused[0]])}"
         logging.warning("%d comparisons left out; the first, %s", len(refused), first)
         counts |= {"comparisons_refused": len(refused), "first_refused": first}
+    if hidden := [i for i, of in enumerate(notes) if any(f": {HIDDEN}: " in note for note in of)]:
+        first = f"{comparisons[hidden[0]].id}: {'; '.join(notes[hidden[0]])}"
+        logging.warning("parts of %d comparisons are hidden; the first, %s", len(hidden), first)
+        counts |= {"comparisons_hidden": len(hidden), "first_hidden": first}
     return counts
 
 

@@ -92,8 +92,9 @@ def train_preferences(config: ExperimentConfig, model: Path, sha256: str, ingest
         "comparisons_for_training": len(training),
         "comparisons_held_out": len(testing),
     }
-    if refusals:
-        counts |= {"comparisons_refused_by_template": int(refused.sum())} | refusals
+    counts |= refusals
+    if refused.any():
+        counts |= {"comparisons_refused_by_template": int(refused.sum())}
     logging.info("counts: %s", counts)
     one = np.ones(1, np.float32)
     task = Task(training, targets, testing[: config.train.watch], targets, one, 0 * one)

@@ -193,6 +193,6 @@ def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Pa
         margins[run.key], said[run.key] = test_margins(trained.program, trained.state), trained.summary
     too_long = len(shown.human) - len(laid.kept) - int(refused.sum())
     said = {"method": "gradient", "comparisons_dropped_too_long": too_long, "training": said} | refusals
-    if refusals:
+    if refused.any():
         said["comparisons_refused_by_template"] = int(refused.sum())
     return test, margins, said

@@ -1,4 +1,4 @@
-"""Token sequences of a run's texts; what the chat template refuses is left out, counted, and the first one named."""
+"""Token sequences of a run's texts; what the chat template refuses or hides is counted, and the first one named."""
 
 from __future__ import annotations
 
@@ -24,15 +24,23 @@ def tokenized(
       name_of: what a text, given its number, is called in messages.
 
     Returns:
-      The sequences; and how many texts were refused and the first of them, or nothing if there is none.
+      The sequences; and how many texts were refused, of how many the template does not print every message, and the
+      first of each, or nothing if there is none.
 
     Raises:
       InputError: the template refuses every single text.
     """
     refused: dict[int, str] = {}
-    sequences = token_sequences(tokenizer, texts, pooling, tokenizer.pad_token_id, refused)
+    hidden: dict[int, str] = {}
+    sequences = token_sequences(tokenizer, texts, pooling, tokenizer.pad_token_id, refused, hidden)
+    counts: dict[str, object] = {}
+    if hidden:
+        number, missing = next(iter(hidden.items()))
+        first = f"{name_of(number)}: {missing}"
+        logging.warning("parts of %d of %d texts are hidden; the first, %s", len(hidden), len(texts), first)
+        counts |= {"texts_hidden_by_template": len(hidden), "first_hidden_by_template": first}
     if not refused:
-        return sequences, {}
+        return sequences, counts
     number, problem = next(iter(refused.items()))
     first = f"{name_of(number)}: {problem}"
     if len(refused) == len(texts):
@@ -42,7 +50,7 @@ def tokenized(
             fix="use a model whose template takes such conversations, or change the rows (system messages, roles)",
         )
     logging.warning("%d of %d texts left out; the first, %s", len(refused), len(texts), first)
-    return sequences, {"texts_refused_by_template": len(refused), "first_refused_by_template": first}
+    return sequences, counts | {"texts_refused_by_template": len(refused), "first_refused_by_template": first}
 
 
 def record_name(text: Text, rated: Sequence[RatedResponse], comparisons: Sequence[Comparison]) -> str:

@@ -125,12 +125,13 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
         "rated_responses_for_training": len(rows),
         "comparisons_dropped_too_long": int((~short[texts.compared].all(1) & ~refused[texts.compared].any(1)).sum()),
     }
-    if refusals:
+    counts |= refusals
+    if refused.any():
         counts |= {
             "dropped": counts["dropped"] - int(refused.sum()),
             "rated_responses_refused_by_template": int(refused[texts.rated].sum()),
             "comparisons_refused_by_template": int(refused[texts.compared].any(1).sum()),
-        } | refusals
+        }
     logging.info("counts: %s", counts)
     np.save(folder / "rows.npy", rows)
     (folder / "counts.json").write_text(json.dumps(counts, indent=1))

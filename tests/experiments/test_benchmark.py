@@ -209,7 +209,7 @@ class Doubling:
     """A tokenizer whose text form gains a BOS that the template has already: RewardBench's known trap."""
 
     bos_token_id, pad_token_id = 1, 9
-    chat_template, special_tokens_map = "x", {}
+    chat_template, special_tokens_map = "{% for m in messages %}{{ m.content }}{% endfor %}", {}
 
     def __init__(self, ids):
         self.ids = ids

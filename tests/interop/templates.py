@@ -198,6 +198,9 @@ MACROS = """{%- macro turn(message, first=false) -%}
     {%- else -%}
         {{- turn(message, first=loop.first) -}}
     {%- endif -%}
+    {%- set said = message.content if message.content is string else "parts" -%}
+    {{- said.replace("a", "<a>") ~ ", ".join(said.split()) ~ said.ljust(5) ~ said.center(9, ".") ~ "{}".format(said) -}}
+    {{- said.startswith("a") ~ said.strip("a").split("a", 1)|last ~ {"a": said}.get("a") ~ [said].index(said) -}}
     {%- set seen = namespace(n=loop.index, total=loop.length, first=loop.first) -%}
     {{- " [" ~ seen.n ~ "/" ~ seen.total ~ "] " -}}
 {%- endfor -%}

@@ -63,6 +63,7 @@ class App:
         self._limits = limits or Limits()
         self.open, self.draining = 0, False
         metrics.watch(service.batcher)
+        metrics.watch_texts(service)
         routes = [Route(path, self._handler(path), methods=["POST"]) for path in DIALECTS]
         routes += [Route("/metrics", self._show_metrics), Route("/v1/models", self._models)]
         errors = {status: _no_such for status in (404, 405)}

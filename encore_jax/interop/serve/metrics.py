@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 if TYPE_CHECKING:
     from encore_jax.interop.serve.batcher import Batcher, BatchReport
     from encore_jax.interop.serve.connections import Connections
+    from encore_jax.interop.serve.service import Service
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -30,11 +31,16 @@ class Metrics:
         self.batch_seconds = Histogram("batch_seconds", "One batch through the model.", buckets=SECONDS, **common)
         self._connections = Gauge("connections", "Connections that are open.", **common)
         self._closed = Counter("connections_closed", "Connections closed by this side.", ("reason",), **common)
+        self._hidden = Gauge("texts_hidden", "Texts of which the chat template does not print every message.", **common)
         self._waiting = Gauge("tokens_waiting", "Tokens of texts that are not in a batch yet.", **common)
 
     def watch(self, batcher: Batcher) -> None:
         """Shows how much waits there."""
         self._waiting.set_function(lambda: batcher.waiting_tokens)
+
+    def watch_texts(self, service: Service) -> None:
+        """Shows of how many texts the chat template did not print every message."""
+        self._hidden.set_function(lambda: service.hidden_texts)
 
     def watch_connections(self, connections: Connections) -> None:
         """Shows how many are open."""

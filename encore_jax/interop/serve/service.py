@@ -14,7 +14,7 @@ from encore_jax.interop.rendered import Template, normalize, read_template
 from encore_jax.interop.scorer import Scored, Scorer
 from encore_jax.interop.serve.batcher import Batcher, NotFinite, ScoringFailed
 from encore_jax.interop.serve.dialects import Conversation, Served
-from encore_jax.interop.tokenizer import render
+from encore_jax.interop.tokenizer import render_noting, warn_of_hidden, whole
 from encore_jax.model.pooling import pool_index
 
 NORMALISATION = 4
@@ -40,6 +40,8 @@ class Service:
       served: the model as clients see it.
       passport: what its scores depend on.
       batcher: what runs it.
+      hidden_texts: how many conversations had messages that the chat template does not print. They are scored all the
+        same, as everywhere: templates of reasoning models leave out earlier reasoning on purpose.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Service:
         self.served = Served(name, model.rules, None if model.gate is not None else model.weights)
         self.passport = model.passport
         self.batcher = Batcher(scorer, max_waiting_tokens, report, remember=remember)
-        self._most = max_waiting_tokens
+        self._most, self.hidden_texts = max_waiting_tokens, 0
         self._scorer, self._longest, self._pooling = scorer, scorer.longest, model.passport.pooling
         self._tokenizer = model.tokenizer
         self._threads = concurrent.futures.ThreadPoolExecutor(1, "tokenizer")
@@ -138,7 +140,10 @@ class Service:
             tokens = self._tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]
             group = prompt
         else:
-            tokens, group = render(self._tokenizer, *text), prompt_key(text[0])
+            [(tokens, missing)] = render_noting(self._tokenizer, [whole(*text)], generation=False)
+            warn_of_hidden(missing)
+            self.hidden_texts += bool(missing)
+            group = prompt_key(text[0])
         self._scorer.check(tokens, "conversation")
         end = pool_index(tokens, self._pooling, self._tokenizer.pad_token_id) + 1
         return np.asarray(tokens[:end], np.int32), group
