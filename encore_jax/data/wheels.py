@@ -123,6 +123,8 @@ def member(wheel_path: str | Path, name: str, *, cache: str | Path | None = None
                 with atomic_path(target) as temporary, temporary.open("wb") as copy:
                     with archive.open(info) as packed:  # reading to the end checks the CRC
                         shutil.copyfileobj(packed, copy, 1 << 20)
+    except InputError:
+        raise
     except KeyError:
         raise InputError(f"has no member {name!r}", where=str(wheel_path), fix="see `unzip -l`") from None
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:

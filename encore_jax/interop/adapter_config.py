@@ -42,6 +42,7 @@ _REQUIRED: dict[str, tuple] = {
     "trainable_token_indices": (None, [], {}),
     "enable_lora": (None, False, []),
 }
+_UNUSED = (None, False)
 # Fields from which nothing is computed.
 _IGNORED = (
     "auto_mapping",
@@ -160,13 +161,13 @@ _MERGE = "merge it into its base with PEFT first (merge_and_unload), and load th
 def _check_field(name: str, value: Any, path: str) -> None:
     if name in _IGNORED or name in _Read.__annotations__:
         return
-    allowed = _REQUIRED.get(name, (None, False))
+    allowed = _REQUIRED.get(name, _UNUSED)
     if not any(value == a and type(value) is type(a) for a in allowed):  # by type too, since 1 == True
         raise _refused(path, name, value, allowed)
 
 
 def _refused(path: str | Path, name: str, value: Any, allowed: tuple) -> InputError:
-    known = " or ".join(repr(a) for a in allowed if a or a is False)
+    known = " or ".join(repr(a) for a in allowed if a or a is False) if any(allowed) else ""
     fix = f"use an adapter where it is {known}, or {_MERGE}" if known else f"use one without it, or {_MERGE}"
     return InputError(f"{repr(value)[:100]} is not supported", where=f"{path}, field {name[:100]!r}", fix=fix)
 

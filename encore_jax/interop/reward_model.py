@@ -210,6 +210,9 @@ def _load_saved(folder: Path, dtype: str | None, offline: bool, allow_mismatch: 
     saved = read_saved(folder)
     where = f"{folder / BACKBONE}, field 'path'"
     path, dtype = locate_named(saved.backbone, where=where, offline=offline, fetch=fetch), dtype or saved.passport.dtype
+    if not path.is_dir() and path.suffix != ".gguf":
+        fix = "name a Hugging Face folder (config.json, *.safetensors) or a .gguf file"
+        raise InputError(f"{str(path)[:200]!r} is not a folder and not a .gguf file", where=where, fix=fix)
     cfg = load_config(path)
     if saved.kernel.shape[0] != cfg.width:
         raise InputError(

@@ -1,7 +1,7 @@
 """The three small files of a saved reward model: heads, passport, and where the backbone is.
 
-``backbone.json`` is written last and holds the others' SHA-256. So a folder whose files do not belong together (a save
-that was cut off, or one that is under way in another process) is told from one that is whole.
+The heads are written first, and ``backbone.json``, which holds their SHA-256, last. So a folder whose files do not
+belong together (a save that was cut off, or one that is under way in another process) is told from one that is whole.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import numpy as np
 from msgspec import Meta
 
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.lock import output_lock
 from encore_jax.errors import InputError
 from encore_jax.interop.finite import check_weights
-from encore_jax.interop.passport import PASSPORT, Passport
+from encore_jax.interop.passport import PASSPORT, Passport, read_passport
 from encore_jax.interop.safetensors import SafetensorsFile
 from encore_jax.interop.safetensors_writer import whole, write_file
-from encore_jax.json_shape import decode_json, read_bytes
+from encore_jax.json_shape import decode_json, read_json
 
 HEADS, BACKBONE = "heads.safetensors", "backbone.json"
 MAX_BYTES = 4 << 20
@@ -37,7 +38,7 @@ Buckets = Annotated[list[Annotated[int, Meta(ge=1, le=LONGEST_ROW)]], Meta(min_l
 class _Backbone(TypedDict):
     path: Annotated[str, Meta(min_length=1)]
     buckets: Buckets
-    sha256: NotRequired[dict[str, str]]
+    heads_sha256: NotRequired[str]
 
 
 class Saved(NamedTuple):
@@ -66,20 +67,15 @@ def read_saved(folder: Path) -> Saved:
       InputError: a file is missing or damaged, holds something else, or contradicts another.
     """
     # In the opposite order of writing: old notes then never pass for those of new heads.
-    origin = decode_json(
-        read_bytes(folder / BACKBONE, fix="name a saved reward model's folder", max_bytes=MAX_BYTES),
-        _Backbone, where=str(folder / BACKBONE), fix=_AGAIN, unique_keys=True,
-    )  # fmt: skip
+    origin = read_json(folder / BACKBONE, _Backbone, fix=_AGAIN, max_bytes=MAX_BYTES, unique_keys=True)
     buckets = tuple(origin["buckets"])
     if list(buckets) != sorted(set(buckets)):
         raise InputError(f"{list(buckets)[:8]} do not increase", where=f"{folder / BACKBONE}, field 'buckets'",
                          fix="write each row length once, the shortest first")  # fmt: skip
-    content = read_bytes(folder / PASSPORT, fix="name a saved reward model's folder", max_bytes=MAX_BYTES)
-    passport = Passport.from_json(content, str(folder / PASSPORT))
+    passport = read_passport(folder)
     file = SafetensorsFile(folder / HEADS)
     kernel, bias = _heads(file, passport)
-    digests = {HEADS: file.sha256(), PASSPORT: hashlib.sha256(content).hexdigest()}
-    changed = tuple(name for name, digest in origin.get("sha256", {}).items() if digests.get(name, digest) != digest)
+    changed = (HEADS,) if origin.get("heads_sha256") not in (None, file.sha256()) else ()
     return Saved(kernel, bias, passport, origin["path"], buckets, changed)
 
 
@@ -132,14 +128,13 @@ def save_heads(
     passport.check(str(folder / PASSPORT))
     check_heads(kernel, bias, passport.rules, str(folder / HEADS))
     tensors = {"kernel": np.ascontiguousarray(kernel, np.float32), "bias": np.ascontiguousarray(bias, np.float32)}
-    with atomic_path(folder / HEADS) as temporary:
-        metadata = {"rules": json.dumps(list(passport.rules))}
-        write_file(temporary, [whole(name, array) for name, array in tensors.items()], metadata=metadata)
-        digests = {HEADS: hashlib.sha256(temporary.read_bytes()).hexdigest()}
-    text = json.dumps(passport.to_dict(), indent=1).encode()
-    digests[PASSPORT] = hashlib.sha256(text).hexdigest()
-    with atomic_path(folder / PASSPORT) as temporary:
-        temporary.write_bytes(text)
-    origin = {"path": backbone, "buckets": sorted(set(buckets)), "sha256": digests}
-    with atomic_path(folder / BACKBONE) as temporary:
-        temporary.write_text(json.dumps(origin, indent=1))
+    metadata = {"rules": json.dumps(list(passport.rules))}
+    with output_lock(folder / BACKBONE, wait=True):
+        with atomic_path(folder / HEADS) as temporary:
+            write_file(temporary, [whole(name, array) for name, array in tensors.items()], metadata=metadata)
+            digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+        with atomic_path(folder / PASSPORT) as temporary:
+            temporary.write_text(json.dumps(passport.to_dict(), indent=1))
+        origin = {"path": backbone, "buckets": sorted(set(buckets)), "heads_sha256": digest}
+        with atomic_path(folder / BACKBONE) as temporary:
+            temporary.write_text(json.dumps(origin, indent=1))

@@ -80,6 +80,8 @@ def _compose(path: str | Path) -> yaml.Node:
         text = content.decode("utf-8-sig")
         _check_depth(text, path)
         root = yaml.compose(text, Loader=_LOADER)
+    except InputError:
+        raise
     except UnicodeDecodeError as error:
         raise InputError(f"byte {error.start} is not UTF-8", where=str(path), fix="save the file as UTF-8") from None
     except yaml.YAMLError as error:

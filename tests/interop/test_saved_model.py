@@ -115,9 +115,9 @@ WRONG = {
     "path missing": (fields(BACKBONE, path=...), "backbone.json: object missing required field `path`"),
     "path a number": (fields(BACKBONE, path=5), "backbone.json: field 'path': expected `str`, got `int`"),
     "path nowhere": (fields(BACKBONE, path="/no/such"), "backbone.json, field 'path': '/no/such': no such file or"),
-    "path of a file": (fields(BACKBONE, path="/etc/passwd"), "/etc/passwd: not a folder and not a .gguf file"),
-    "path upwards": (fields(BACKBONE, path="../../../../../../../../etc/passwd"), "not a folder and not a .gguf file"),
-    "path of a device": (fields(BACKBONE, path="/dev/zero"), "/dev/zero: not a folder and not a .gguf file"),
+    "path of a file": (fields(BACKBONE, path="/etc/passwd"), "field 'path': '/etc/passwd' is not a folder and"),
+    "path upwards": (fields(BACKBONE, path="../../../../../../../../etc/passwd"), "passwd' is not a folder and not"),
+    "path of a device": (fields(BACKBONE, path="/dev/zero"), "'/dev/zero' is not a folder and not a .gguf file"),
     "path of nobody": (fields(BACKBONE, path="~no such user/x"), "no such file or folder"),
     "path with a NUL": (fields(BACKBONE, path="a\0b"), "no such file or folder"),
     "path too long": (fields(BACKBONE, path="x" * 5000), "no such file or folder"),
@@ -134,7 +134,7 @@ WRONG = {
     "buckets unsorted": (fields(BACKBONE, buckets=[128, 64]), "field 'buckets': [128, 64] do not increase"),
     "buckets twice": (fields(BACKBONE, buckets=[64, 64]), "field 'buckets': [64, 64] do not increase"),
     "buckets many": (fields(BACKBONE, buckets=list(range(1, 99))), "field 'buckets': expected `array` of length <= 64"),
-    "hashes a list": (fields(BACKBONE, sha256=[1]), "field 'sha256': expected `object`"),
+    "hash a list": (fields(BACKBONE, heads_sha256=[1]), "field 'heads_sha256': expected `str`, got `array`"),
 }  # fmt: skip
 
 
@@ -165,8 +165,16 @@ def test_what_was_saved_comes_back(made, tmp_path):
     assert sorted(os.listdir(tmp_path / "s")) == [BACKBONE, HEADS, PASSPORT]
 
 
+def test_a_passport_may_be_edited_by_hand_and_heads_may_not(made, saved):
+    fields(PASSPORT, weights=[0.0, 0.0, 1.0])(saved)
+    assert RewardModel.from_pretrained(saved).weights.tolist() == [0.0, 0.0, 1.0]
+    heads(kernel=lambda k: -k)(saved)
+    with pytest.raises(InputError, match="heads.safetensors: not the file that was saved with the others"):
+        RewardModel.from_pretrained(saved)
+
+
 def test_models_saved_before_there_were_hashes_are_read(saved):
-    fields(BACKBONE, sha256=...)(saved)
+    fields(BACKBONE, heads_sha256=...)(saved)
     assert RewardModel.from_pretrained(saved).passport.mismatch == ()
 
 
