@@ -176,7 +176,7 @@ def _vllm(body, served) -> tuple[list[Conversation], Callable, Callable]:
             raise InputError("ends without an answer", where="messages", fix="end with the assistant's turn to score")
         texts: list[Conversation] = [(check_turn(tuple(prompt), "messages"), last.content)]
     else:
-        given = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        given = read_list(body, "input") if isinstance(body["input"], list) else [body["input"]]
         texts = [read_text(text, f"input[{i}]") for i, text in enumerate(given)]
 
     def columns(scored):

@@ -96,5 +96,10 @@ def check_messages(value: Any, where: str) -> None:
     >>> check_messages([{"role": "assistant", "content": "A", "reasoning_content": None}], "messages")
     """
     for i, message in enumerate(value if isinstance(value, list) else ()):
-        if isinstance(message, Mapping):
-            check_fields(message, ("role", "content"), f"{where}[{i}].", not_done=IN_MESSAGE)
+        if not isinstance(message, Mapping):
+            continue
+        check_fields(message, ("role", "content"), f"{where}[{i}].", not_done=IN_MESSAGE)
+        parts = message.get("content")
+        for j, part in enumerate(parts if isinstance(parts, list) else ()):
+            if isinstance(part, Mapping) and part.get("type") == "text":
+                check_fields(part, ("type", "text", "cache_control"), f"{where}[{i}].content[{j}].", not_done={})

@@ -142,6 +142,7 @@ CASES = {
     "too many texts": ("/v1/score", {"prompt": "Hi", "responses": ["a"] * 101}, 413),
     "another model": ("/classify", {"model": "gpt", "input": "Hi"}, 400),
     "model is a list": ("/classify", {"model": ["tiny"], "input": "Hi"}, 400),
+    "no input": ("/classify", {"input": []}, 400),
     "token ids": ("/classify", {"input": [1, 2, 3]}, 400),
     "truncation": ("/classify", {"input": rendered("Hi", "No."), "truncate_prompt_tokens": 5}, 400),
     "another task": ("/pooling", {"input": rendered("Hi", "No."), "task": "embed"}, 400),

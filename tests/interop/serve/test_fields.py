@@ -108,6 +108,29 @@ def test_what_a_message_holds_besides_its_text_is_refused_by_name(ask):
         refused(ask(path, body), "weight")
 
 
+def part(text):
+    return {"type": "text", "text": text}
+
+
+def test_text_parts_are_joined_and_others_refused_by_name(ask):
+    """The stub's score is the answer's length; the prompt's text is looked at by the real tokenizer's tests."""
+    for parts in ([part("No.")], [part("N"), part("o.")], [part(""), part("No."), part("") | {"cache_control": {}}]):
+        reply = ask("/classify", {"messages": [CHAT[0], {"role": "assistant", "content": parts}]})
+        assert reply.json()["data"][0]["probs"] == [3.0]
+        reply = ask("/rewards", {"prompts": [[CHAT[0] | {"content": parts}]], "completions": ["Yes."]})
+        assert reply.json()["rewards"] == [4.0]
+    for odd, name in (
+        ({"type": "image_url", "image_url": {"url": "x"}}, "image_url"), ({"type": "input_audio"}, "input_audio"),
+        ({"type": "video"}, "video"), ({"type": "text"}, "text"), ("No.", "part"),
+        (part("x") | {"weight": 2}, "weight"),
+        (part(3), "text"),
+    ):  # fmt: skip
+        for path, body in places({"role": "user", "content": [part("Hi"), odd]}):
+            reply = ask(path, body)
+            assert reply.status == 400 and ".content[1]" in reply.json()["error"]["where"], reply
+            assert name in reply.body.decode()
+
+
 def test_fields_that_contradict_each_other_are_refused(ask):
     base = BODIES["/classify"]
     refused(ask("/classify", base | {"use_activation": True, "activation": False}), "activation")
