@@ -41,6 +41,7 @@ def decode_json(
     fix: str = "",
     max_depth: int = MAX_DEPTH,
     unique_keys: bool = False,
+    replace_surrogates: bool = False,
 ) -> T:
     """Parses JSON text of a declared shape.
 
@@ -52,6 +53,7 @@ def decode_json(
       fix: what the user can do.
       max_depth: deepest nesting allowed.
       unique_keys: whether an object that has a key twice is refused; otherwise its last value counts.
+      replace_surrogates: whether half of a surrogate pair becomes U+FFFD; otherwise it is refused.
 
     Raises:
       InputError: no UTF-8, no JSON, too deeply nested, or another shape; names the place inside (``field 'a.b[0]'``).
@@ -67,7 +69,7 @@ def decode_json(
             text = bytes(text).decode("utf-8-sig")
         value = json.loads(text, object_pairs_hook=_unique if unique_keys else None)
         if _SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode()
+            value = _whole_characters(value, replace_surrogates)
     except UnicodeEncodeError:
         raise InputError("holds half of a surrogate pair, which is no character", where=where, fix=fix) from None
     except UnicodeDecodeError as error:
@@ -82,6 +84,22 @@ def decode_json(
     except ValueError as error:  # a whole number of thousands of digits
         raise InputError(f"is not valid JSON: {str(error)[:_LONGEST_QUOTE]}", where=where, fix=fix) from None
     return check_shape(value, shape, where=where, fix=fix, max_depth=max_depth)
+
+
+def _whole_characters(value, replace: bool):
+    """The value without halves of surrogate pairs.
+
+    Raises:
+      UnicodeEncodeError: there is one, and it shall not be replaced.
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        if not replace:
+            raise
+        return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return value
 
 
 def check_shape(value, shape: type[T] = object, *, where: str, fix: str = "", max_depth: int = MAX_DEPTH) -> T:

@@ -89,3 +89,15 @@ def test_files_are_read_within_a_limit(tmp_path):
     assert len(read_bytes(path, max_bytes=103)) == 103
     with pytest.raises(InputError, match="is larger than 102 bytes"):
         read_bytes(path, max_bytes=102)
+
+
+@pytest.mark.parametrize(
+    "text", ['"a\\ud800b"', '["\\udfff", 1]', '{"\\ud83d": "\\ude00"}', '{"x": NaN, "y": "\\ud800"}']
+)
+def test_halves_of_surrogate_pairs_are_replaced_where_asked(text):
+    with pytest.raises(InputError, match="half of a surrogate pair"):
+        decode_json(text, where="x")
+    value = decode_json(text, where="x", replace_surrogates=True)
+    assert "\ufffd" in json.dumps(value, ensure_ascii=False).encode().decode()
+    whole = '["\\ud83d\\ude00", "\\\\ud800", 1e999]'
+    assert decode_json(whole, where="x", replace_surrogates=True) == decode_json(whole, where="x")
