@@ -7,7 +7,7 @@ how much text a row holds is known before it is made.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -58,6 +58,50 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, object]]:
                         for row in part.to_pylist():
                             number += 1
                             yield f"{path}, row {number}", row
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of the top columns.
+
+    Raises:
+      InputError: no Parquet file, or damaged.
+    """
+    import pyarrow.parquet
+
+    with open_file(path), _readable(path, lambda: 0):
+        return pyarrow.parquet.read_schema(path).names
+
+
+def number_columns(path: Path, names: Sequence[str]) -> pyarrow.Table:
+    """Columns of numbers, or of lists of numbers, whole.
+
+    Raises:
+      InputError: no Parquet file, damaged, or beyond a limit; a column is missing, stands there twice, or holds
+        something else.
+    """
+    import pyarrow.parquet
+
+    with open_file(path) as raw, _readable(path, lambda: 0):
+        metadata = pyarrow.parquet.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
+        for name in names:
+            if schema.names.count(name) != 1:
+                problem = "stands there twice" if name in schema.names else "is missing"
+                raise InputError(problem, where=f"{path}, column {name[:80]!r}", fix=_FIX)
+            if not _is_numbers(schema.field(name).type):
+                kind = str(schema.field(name).type)[:80]
+                raise InputError(f"holds {kind}, no numbers", where=f"{path}, column {name[:80]!r}", fix=_FIX)
+        for group in range(metadata.num_row_groups):
+            _chunks(raw, path, metadata, group)
+        with pyarrow.parquet.ParquetFile(path, metadata=metadata) as table:
+            return table.read(columns=list(names))
+
+
+def _is_numbers(kind: pyarrow.DataType) -> bool:
+    from pyarrow import types
+
+    inner = kind.value_type if types.is_list(kind) or types.is_large_list(kind) else kind
+    return types.is_integer(inner) or types.is_floating(inner) or types.is_null(inner)
 
 
 @contextlib.contextmanager

@@ -9,12 +9,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.npz import read_npz
 from encore_jax.errors import InputError
 
 Label = Literal["human-rated", "model-rated", "semi-synthetic"]
 Sees = Literal["ratings", "nothing", "train labels", "test labels", "text"]
 """What a method was chosen, or fitted, from; "test labels" marks an oracle."""
 _PARTS = ("train", "test")
+_PAIRS = {"scores": ("f", 3), "preferred": ("iu", 1), "cluster": ("iu", 1), "subset": ("U", 1)}
+_ARRAYS = {"ratings": ("f", 2), "rated": ("b", 2), "rating_cluster": ("iu", 1)}
+"""Kinds of numbers, and how many axes, of the arrays in a file."""
 
 
 class Baseline(NamedTuple):
@@ -109,9 +113,15 @@ class View:
                 fix="give more data, or change the test fraction",
             )
 
+        if len(set(self.rules)) < k:
+            raise InputError(f"a rule is named twice: {', '.join(self.rules)}"[:300], where=f"view {self.name!r}")
         rows = len(self.ratings)
         _check_shape(self.rated, (rows, k), "rated", f"view {self.name!r}")
         _check_shape(self.rating_cluster, (rows,), "rating_cluster", f"view {self.name!r}")
+        if not np.isfinite(np.where(self.rated, self.ratings, 0)).all():
+            raise InputError("a rating is no finite number", where=f"view {self.name!r}")
+        if len(self.rating_cluster) and self.rating_cluster.min() < 0:
+            raise InputError("a rating_cluster is negative", where=f"view {self.name!r}")
         for name, (_, reward) in self.rewards().items():
             _check_shape(reward, (len(self.test), 2), f"{name!r}", f"view {self.name!r}")
             if not np.isfinite(reward).all():
@@ -135,20 +145,35 @@ class View:
 
     @classmethod
     def load(cls, path: Path) -> View:
-        """Reads what `save` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
-            values = dict(stored)
-        pairs = {p: Pairs(**{f.name: values[f"{p}.{f.name}"] for f in dataclasses.fields(Pairs)}) for p in _PARTS}
-        heuristics = {name.removeprefix("heuristic."): r for name, r in values.items() if name.startswith("heuristic.")}
-        baselines = {}
-        for key, rewards in values.items():
+        """Reads what `save` wrote.
+
+        Raises:
+          InputError: the file is missing or damaged, or holds something else.
+        """
+        values = read_npz(path)
+
+        def need(name: str, kinds: str, ndim: int) -> np.ndarray:
+            where, fix = f"{path}, array {name[:80]!r}", "give view-NAME.npz of a run's score stage"
+            if name not in values:
+                raise InputError("is missing: this is no view", where=where, fix=fix)
+            array = values[name]
+            if array.dtype.kind not in kinds or array.ndim != ndim:
+                found = f"{array.dtype} of {array.ndim} axes"
+                raise InputError(f"holds {found[:80]}: this is no view", where=where, fix=fix)
+            return array
+
+        pairs = {p: Pairs(**{name: need(f"{p}.{name}", *kind) for name, kind in _PAIRS.items()}) for p in _PARTS}
+        heuristics, baselines = {}, {}
+        for key in values:
             kind, _, rest = key.partition(".")
-            if kind == "baseline":
+            if kind == "heuristic":
+                heuristics[rest] = need(key, "f", 2)
+            elif kind == "baseline":
                 sees, _, name = rest.partition(".")
-                baselines[name] = Baseline(sees, rewards)
-        words = {name: str(values[name]) for name in ("name", "label", "description")}
-        arrays = {name: values[name] for name in ("ratings", "rated", "rating_cluster")}
-        rules = tuple(map(str, values["rules"]))
+                baselines[name] = Baseline(sees, need(key, "f", 2))
+        words = {name: str(need(name, "U", 0)) for name in ("name", "label", "description")}
+        arrays = {name: need(name, *kind) for name, kind in _ARRAYS.items()}
+        rules = tuple(map(str, need("rules", "U", 1)))
         return cls(**words, **arrays, **pairs, rules=rules, heuristics=heuristics, baselines=baselines)
 
 

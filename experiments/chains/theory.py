@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from encore_jax.evaluate.view import View
 from experiments.chain import Chain, Plan
 from experiments.manifest import file_sha256
-from experiments.stages.ablation_source import load_view
 from experiments.stages.theory import check_claims, report_theory, show_theory
 
 
@@ -18,7 +18,7 @@ class TheoryChain(Chain):
     def plan(self) -> Plan:
         config, at = self.config, self.at
         for path in config.views:
-            load_view(Path(path))  # refused before anything is simulated
+            View.load(Path(path))  # refused before anything is simulated
         return {
             "check": (
                 lambda: self.everything() | {"views": [file_sha256(Path(path)) for path in config.views]},

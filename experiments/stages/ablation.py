@@ -31,7 +31,7 @@ from encore_jax.train.feature_scale import feature_scale
 from encore_jax.train.ridge import fit_ridge
 from experiments.ablation_config import AblateConfig
 from experiments.progress import track
-from experiments.stages.ablation_source import ablation_view
+from experiments.stages.ablation_source import ablation_view, read_features
 
 DRAW_AXES = ("seed", "share")
 AT_ONCE = 2**16
@@ -81,8 +81,7 @@ def prepare(config: AblateConfig, folder: Path) -> None:
 
 def _refitted(config: AblateConfig, view: View, draws: np.ndarray) -> np.ndarray:
     """Margins ``[H, N, K]`` by heads fitted on each draw."""
-    with np.load(config.features) as stored:
-        rated, test = stored["rated"], stored["test"]
+    rated, test = read_features(config.features)
     if rated.shape[0] != len(view.ratings) or test.shape[:2] != (len(view.test), 2):
         raise InputError(
             f"features {rated.shape} and {test.shape} for {len(view.ratings)} rated responses and "

@@ -15,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from absl import logging
 
 from encore_jax.data import iter_comparisons, prompt_key
+from encore_jax.data.npz import read_npz
+from encore_jax.data.parquet_rows import column_names, number_columns
 from encore_jax.data.rows import SUFFIXES
 from encore_jax.data.scales import scaled
 from encore_jax.data.split import group_ids, is_test
@@ -53,21 +54,6 @@ class Rows(NamedTuple):
     subset: np.ndarray
 
 
-def load_view(path: Path) -> View:
-    """A view as a run's score stage writes it.
-
-    Raises:
-      InputError: the file is missing, or holds something else.
-    """
-    try:
-        return View.load(path)
-    except FileNotFoundError as error:
-        raise InputError("there is no such file", where=str(path), fix="run experiments.run first") from error
-    except (KeyError, ValueError) as error:
-        fix = "give view-NAME.npz of a run's score stage; its arrays are described at encore_jax.evaluate.view.View"
-        raise InputError(f"holds no view ({error})", where=str(path), fix=fix) from error
-
-
 def ablation_view(config: AblateConfig) -> View:
     """The view that the configuration names, or makes of a file of scores or ratings.
 
@@ -76,7 +62,7 @@ def ablation_view(config: AblateConfig) -> View:
     """
     path = Path(config.scores)
     if path.suffix == ".npz":
-        return load_view(path)
+        return View.load(path)
     if not path.is_file():
         raise InputError("there is no such file", where=str(path), fix=f"give {KINDS}")
     if not path.name.endswith(tuple(SUFFIXES)):
@@ -85,6 +71,22 @@ def ablation_view(config: AblateConfig) -> View:
         raise InputError("belong to a view", where="config.features", fix="give --scores=RUN/score/view-NAME.npz")
     rows = _scored(path) if _is_scored(path) else _rated(config, path)
     return _view(config, path, rows)
+
+
+def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
+    """Features ``[T, D]`` of rated responses and ``[N, 2, D]`` of test comparisons, as a run keeps them.
+
+    Raises:
+      InputError: the file is missing or damaged, or holds something else.
+    """
+    arrays, found = read_npz(path), []
+    for name, ndim in (("rated", 2), ("test", 3)):
+        array = arrays.get(name, np.zeros(0))
+        if array.ndim != ndim or array.dtype.kind != "f" or not np.isfinite(array).all():
+            problem = f"array {name!r} holds no finite numbers of {ndim} axes"
+            raise InputError(problem, where=path, fix="give the features.npz that stands beside the view")
+        found.append(array)
+    return found[0], found[1]
 
 
 def source_digests(config: AblateConfig) -> dict[str, str]:
@@ -96,27 +98,33 @@ def source_digests(config: AblateConfig) -> dict[str, str]:
 
 
 def _is_scored(path: Path) -> bool:
-    if path.suffix != ".parquet":
-        return False
-    try:
-        return any(name.startswith(SCORE) for name in pq.read_schema(path).names)
-    except pa.ArrowInvalid as error:
-        raise InputError(f"is no Parquet file ({error})", where=str(path), fix=f"give {KINDS}") from error
+    return path.suffix == ".parquet" and any(name.startswith(SCORE) for name in column_names(path))
 
 
 def _scored(path: Path) -> Rows:
     """Rows of the batch scorer; those with a reason why something is null have no values."""
-    names = [name for name in pq.read_schema(path).names if name.startswith(SCORE)]
-    table = pq.read_table(path, columns=[*names, "preferred"])
-    sizes = pc.list_value_length(table[names[0]]).to_numpy()
-    columns = [table[name].combine_chunks().flatten() for name in names]
-    if {len(column) for column in columns} != {int(sizes.sum())}:
-        raise InputError("rules have scores of different numbers of responses", where=str(path), fix="score it again")
-    values = np.stack([pc.fill_null(column, np.nan).to_numpy(zero_copy_only=False) for column in columns], 1)
-    preferred = pc.fill_null(table["preferred"], -1).to_numpy()
+    names, fix = [name for name in column_names(path) if name.startswith(SCORE)], "score it again"
+    table = number_columns(path, [*names, "preferred"])
+    lists, preferred = table.select(names), table["preferred"]
+    if not all(pa.types.is_list(kind) or pa.types.is_large_list(kind) for kind in lists.schema.types):
+        raise InputError("a rule's column holds no lists of scores", where=str(path), fix=fix)
+    if not (pa.types.is_integer(preferred.type) or pa.types.is_null(preferred.type)):
+        raise InputError(f"preferred holds {preferred.type}, no indices", where=str(path), fix=fix)
+    sizes = [pc.fill_null(pc.list_value_length(column), 0).to_numpy() for column in lists.columns]
+    if any(not np.array_equal(size, sizes[0]) for size in sizes):
+        raise InputError("rules have scores of different numbers of responses", where=str(path), fix=fix)
+    flat = [pc.list_flatten(column).cast(pa.float64()) for column in lists.columns]
+    values = np.stack([pc.fill_null(column, np.nan).to_numpy() for column in flat], 1)
+    chosen = pc.fill_null(preferred.cast(pa.int64()), -1).to_numpy()
+    outside = np.flatnonzero((chosen < -1) | (chosen >= sizes[0]))
+    if len(outside):
+        row = int(outside[0])
+        problem = f"response {chosen[row]} of {sizes[0][row]} is preferred"
+        raise InputError(problem, where=f"{path}, row {row + 1}", fix=fix)
     rules = tuple(name.removeprefix(SCORE) for name in names)
+    rows = len(chosen)
     # the scorer keeps no prompts
-    return Rows(rules, values, sizes, preferred, [str(i) for i in range(len(sizes))], np.full(len(sizes), ""))
+    return Rows(rules, values, sizes[0], chosen, [str(i) for i in range(rows)], np.full(rows, ""))
 
 
 def _rated(config: AblateConfig, path: Path) -> Rows:

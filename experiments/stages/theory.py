@@ -16,10 +16,10 @@ from encore_jax.evaluate.theory_page import render_theory, theory_text
 from encore_jax.evaluate.theory_phase import phase_claims, phase_diagram
 from encore_jax.evaluate.theory_ratings import trained_weights
 from encore_jax.evaluate.theory_weights import weight_claims
+from encore_jax.evaluate.view import View
 from experiments.config import to_dict
 from experiments.manifest import versions
 from experiments.progress import track
-from experiments.stages.ablation_source import load_view
 from experiments.stages.report import PUBLISHED, publish
 from experiments.theory_config import TheoryConfig
 
@@ -37,7 +37,7 @@ def check_claims(config: TheoryConfig, folder: Path) -> None:
         found["phase"] = phase_diagram(diagram, config.pairs, config.repeats)
 
     def real(path: str):
-        view = load_view(Path(path))
+        view = View.load(Path(path))
         return lambda: found["views"].append(trained_weights(view, config.seed, config.replicates))
 
     makers = (weight_claims, entropy_claims, noise_claims)

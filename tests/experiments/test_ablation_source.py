@@ -16,7 +16,7 @@ from experiments.ablation_config import AblateConfig
 from experiments.config import validated
 from experiments.pipeline import run_experiment
 from experiments.score import schema_of
-from experiments.stages.ablation_source import ablation_view
+from experiments.stages.ablation_source import ablation_view, read_features
 
 RULES = ("kind", "harmful")
 POOL = RulePool((Rule("kind", "Is it kind?"), Rule("harmful", "Is it harmful?", direction=-1)), "two")
@@ -36,7 +36,7 @@ def scored_file(path, sizes, preferred, values):
     n = len(sizes)
     columns = {"id": [str(i) for i in range(n)], "rewards": listed[0], "best": [0] * n, "preferred": preferred}
     columns |= {f"score:{name}": column for name, column in zip(RULES, listed, strict=True)}
-    columns |= {"tokens": [[1] * size for size in sizes], "reason": [None] * n}
+    columns |= {"tokens": [[1] * size for size in sizes], "reason": [None] * n, "hidden": [None] * n}
     pq.write_table(pa.table(columns, schema_of(RULES, gated=False)), path)
 
 
@@ -118,7 +118,7 @@ def test_what_cannot_be_ablated_is_refused_with_what_can(tmp_path):
     with pytest.raises(InputError, match="no known kind"):
         ablation_view(made(tmp_path / "scores.txt"))
     (tmp_path / "broken.parquet").write_text("")
-    with pytest.raises(InputError, match="is no Parquet file"):
+    with pytest.raises(InputError, match="not a readable Parquet file"):
         ablation_view(made(tmp_path / "broken.parquet"))
     POOL.to_yaml(tmp_path / "pool.yaml")
     write_comparisons(tmp_path / "plain.jsonl", [Comparison((Message("user", "Hi"),), ("a", "b"), 0, id="c7")])
@@ -129,3 +129,47 @@ def test_what_cannot_be_ablated_is_refused_with_what_can(tmp_path):
     scored_file(tmp_path / "alone.parquet", [1, 1], [None, None], np.ones((2, 2), np.float32))
     with pytest.raises(InputError, match="0 training and 0 test comparisons"):
         ablation_view(made(tmp_path / "alone.parquet"))
+
+
+SCORES = {"preferred": [0, 1], "score:a": [[0.5, 1.0], [0.0, 0.5]], "score:b": [[1.0, 1.0], [0.5, 0.0]]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preferred": [0, 2]}, "row 2: response 2 of 2 is preferred"),
+        ({"preferred": [-3, 0]}, "row 1: response -3"),
+        ({"preferred": [2**40, 0]}, "row 1: response"),
+        ({"preferred": [0.5, 1.0]}, "preferred holds double"),
+        ({"preferred": ["0", "1"]}, "'preferred'.*string, no numbers"),
+        ({"preferred": None}, "'preferred'.*is missing"),
+        ({"score:a": [0.5, 1.0]}, "no lists of scores"),
+        ({"score:a": [["x"], ["y"]]}, "'score:a'.*no numbers"),
+        ({"score:a": [{"x": 1.0}, None]}, "'score:a'.*no numbers"),
+        ({"score:a": [[[0.5]], [[1.0]]]}, "'score:a'.*no numbers"),
+        ({"score:a": [[0.5], [0.0, 0.5]]}, "different numbers"),
+        ({"score:a": [None, [0.0, 0.5]]}, "different numbers"),
+        ({"score:a": [[0.5, 1.0, 0.0], [0.5]]}, "different numbers"),
+    ],
+)
+def test_scores_of_other_types_and_shapes_are_refused(tmp_path, changes, message):
+    columns = {name: values for name, values in (SCORES | changes).items() if values is not None}
+    pq.write_table(pa.table(columns), tmp_path / "scores.parquet")
+    with pytest.raises(InputError, match=message):
+        ablation_view(made(tmp_path / "scores.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rated": np.ones((3, 4), int)}, "'rated'"),
+        ({"test": np.ones((3, 4), np.float32)}, "'test'"),
+        ({"test": np.full((3, 2, 4), np.nan, np.float32)}, "'test'"),
+        ({"rated": None}, "'rated'"),
+    ],
+)
+def test_features_of_other_types_are_refused(tmp_path, changes, message):
+    arrays = {"rated": np.ones((3, 4), np.float32), "test": np.ones((3, 2, 4), np.float32)} | changes
+    np.savez(tmp_path / "features.npz", **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(InputError, match=message):
+        read_features(str(tmp_path / "features.npz"))
