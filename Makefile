@@ -7,6 +7,7 @@ INSTALL := $(PIP) install -c constraints.txt
 export JAX_PLATFORMS ?= cpu
 PYTEST := $(BIN)/python -m pytest
 PAIRS ?= pairs.jsonl
+MUTANTS ?= 10000
 QUICKSTART := -m experiments.run --config=experiments/configs/quickstart.py
 
 .PHONY: quickstart test test-slow test-parity test-gpu mutants aot goldens docs lint readme clean
@@ -22,6 +23,9 @@ test: $(VENV)/.test  ## the ordinary tests and the doctests
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+fuzz: $(VENV)/.test  ## 10,000 damaged files for every loader; MUTANTS=NUMBER
+	$(BIN)/python -m tests.fuzz.campaign --mutants=$(MUTANTS)
 
 test-slow: $(VENV)/.llama  ## what takes minutes, or needs a package index
 	$(PYTEST) -m "slow or network" tests

@@ -1,0 +1,254 @@
+"""Data: rule pools, rows of every published format and their packings, ratings, views, wheels."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import random
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.fuzz.mutate_bytes import (
+    as_json_lines,
+    mutate_gzip,
+    mutate_json_rows,
+    mutate_lines,
+    mutate_zip,
+)
+from tests.fuzz.mutate_json import mutate_json, mutate_text
+from tests.fuzz.mutate_parquet import mutate_parquet
+from tests.fuzz.target import Target, each
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+ATTRIBUTES = {
+    "helpsteer2.jsonl": "helpsteer2/train.jsonl", "ultrafeedback.jsonl": "ultrafeedback/rows.jsonl",
+    "openai_rbr.jsonl": "openai_rbr/rows.jsonl",
+}  # fmt: skip
+FORMATS = {
+    "encore": "encore/comparisons.jsonl", "hh_rlhf": "hh_rlhf/native.jsonl", "hh derived": "hh_rlhf/derived.jsonl",
+    "pairs": "pairs/conversations.jsonl", "texts": "pairs/texts.jsonl", "pku": "pku_saferlhf/rows.jsonl",
+    "rewardbench": "rewardbench/filtered.json", "rewardbench2": "rewardbench2/rows.jsonl",
+    "rm_bench": "rm_bench/total_dataset.json",
+}  # fmt: skip
+
+
+def mutate_yaml(content: bytes, rng: random.Random) -> bytes:
+    """As JSON, which YAML is; or as text, with what only YAML has."""
+    import yaml
+
+    kind = rng.random()
+    if kind < 0.6:
+        return mutate_json(json.dumps(yaml.safe_load(content)).encode(), rng)
+    if kind < 0.8:
+        return mutate_text(content, rng)
+    at = content.index(b"text:") + 6
+    levels = [b"a%d: &a%d [%s]\n" % (i, i, b",".join([b"*a%d" % (i - 1)] * 9)) for i in range(1, 12)]
+    bomb = b"a0: &a0 [x,x]\n" + b"".join(levels)
+    return rng.choice([
+        content[:at] + rng.choice((b"!!python/object/apply:os.system ['x'] #", b"*missing ", b"&a *a ", b"!!binary x ",
+                                   b"2024-01-01 #", b"0o17 #", b"1_000 #", b".nan #", b"yes #", b"~ #", b"|\n#", b"!x ",
+                                   b"? ", b"{a: *b} #", b"\t", b"@ ", b"%", b"'", b"<<: *x ")) + content[at:],
+        bomb + content, content + b"\n---\n" + content, content.replace(b"  ", b"\t"), b"%YAML 9.9\n---\n" + content,
+        b"&a [*a]", b"[" * 2000, b"- " * 2000, b"{" * 5000 + b"}" * 5000, b"? " * 1000 + b"x", b"a: " * 500 + b"x",
+        content.replace(b"rules:", b"rules: &r\n- *r\n- "), content * 200,
+    ])  # fmt: skip
+
+
+def _pool(folder: Path) -> None:
+    from encore_jax.rules import Rule, RulePool
+
+    rules = [Rule("kind", "The response is kind."), Rule("rude", "It is rude.", -1), Rule("brief", "It is brief.")]
+    RulePool(rules).to_yaml(folder / "pool.yaml")
+
+
+def _load_pool(folder: Path):
+    from encore_jax.rules import RulePool
+
+    pool = RulePool.from_yaml(folder / "pool.yaml")
+    return pool.digest, pool.names
+
+
+def _rows(source: str) -> list:
+    content = (FIXTURES / source).read_bytes()
+    rows = json.loads(content) if source.endswith(".json") else [json.loads(line) for line in content.splitlines()]
+    return rows if "rated" in source else [{k: v for k, v in row.items() if k != "ratings"} for row in rows]
+
+
+def _comparisons(source: str, suffix: str):
+    def make(folder: Path) -> None:
+        rows = _rows(source)
+        if suffix == ".jsonl":
+            content = as_json_lines(rows)
+        elif suffix == ".jsonl.gz":
+            content = gzip.compress(as_json_lines(rows))
+        elif suffix == ".json":
+            content = json.dumps(rows).encode()
+        else:
+            made = io.BytesIO()
+            pq.write_table(_table(rows), made)
+            content = made.getvalue()
+        (folder / f"rows{suffix}").write_bytes(content)
+
+    return make
+
+
+def _table(rows: list) -> pa.Table:
+    """As the Parquet files of hubs have it; rows whose prompt is of another type than the first one's are left out."""
+    rows = [row for row in rows if type(row.get("prompt")) is type(rows[0].get("prompt"))]
+    rows = [{k: json.dumps(v) if k == "extra" else v for k, v in row.items()} for row in rows]
+    return pa.Table.from_pylist(rows)
+
+
+def _read(suffix: str):
+    def load(folder: Path):
+        from encore_jax.data import SkipCounter, read_comparisons
+        from experiments.score_rows import read_items
+
+        path = folder / f"rows{suffix}"
+        return each(
+            lambda: sum(len(item.responses) for item in read_items(path, "auto", SkipCounter())),
+            lambda: sum(1 for _ in read_comparisons(path, skips=SkipCounter())),
+        )
+
+    return load
+
+
+_MUTATE = {
+    ".jsonl": mutate_lines,
+    ".json": mutate_json_rows,
+    ".jsonl.gz": lambda content, rng: mutate_gzip(content, rng, mutate_lines),
+    ".parquet": mutate_parquet,
+}
+
+
+def _rows_target(source: str, suffix: str) -> Target:
+    return Target(_comparisons(source, suffix), {f"rows{suffix}": _MUTATE[suffix]}, _read(suffix))
+
+
+def _load_encore(folder: Path):
+    from encore_jax.data import iter_comparisons
+
+    return list(iter_comparisons(folder / "comparisons.jsonl", pool=_encore_pool()))
+
+
+def _encore_comparisons(folder: Path) -> None:
+    (folder / "comparisons.jsonl").write_bytes((FIXTURES / "encore/comparisons.jsonl").read_bytes())
+
+
+def _encore_pool():
+    from encore_jax.rules import Rule, RulePool
+
+    rows = [json.loads(line) for name in ("comparisons", "rated") for line in
+            (FIXTURES / f"encore/{name}.jsonl").read_text().splitlines()]  # fmt: skip
+    named = [row["ratings"] for row in rows if row.get("ratings")]
+    names = dict.fromkeys(name for one in named for part in (one if isinstance(one, list) else [one]) for name in part)
+    return RulePool([Rule(name, f"{name}.") for name in names])
+
+
+def _rated(folder: Path) -> None:
+    (folder / "rated.jsonl").write_bytes((FIXTURES / "encore/rated.jsonl").read_bytes())
+
+
+def _load_rated(folder: Path):
+    from encore_jax.data import iter_rated
+    from encore_jax.judge.table import TableJudge
+
+    pool = _encore_pool()
+    return TableJudge(iter_rated(folder / "rated.jsonl", pool=pool), pool, "table")
+
+
+def _attributes(folder: Path) -> None:
+    for name, source in ATTRIBUTES.items():
+        (folder / name).write_bytes((FIXTURES / source).read_bytes())
+
+
+def _load_attributes(folder: Path):
+    from encore_jax.data import SkipCounter, read_attribute_columns, read_openai_rbr, read_ultrafeedback
+    from encore_jax.data.readers.attributes import ULTRAFEEDBACK_ASPECTS
+    from encore_jax.rules import Rule, RulePool
+
+    skips, aspects = SkipCounter(), RulePool([Rule(name, f"{name}.") for name in ULTRAFEEDBACK_ASPECTS])
+    columns = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+    helpsteer = RulePool([Rule(name, f"{name}.") for name in columns])
+    rbr = RulePool.shipped("openai_rbr_23")
+    first, second, third = (folder / name for name in ATTRIBUTES)
+    return each(
+        lambda: list(read_attribute_columns(first, pool=helpsteer, scale=(0.0, 4.0), skips=skips)),
+        lambda: list(read_ultrafeedback(second, pool=aspects, skips=skips)),
+        lambda: list(read_openai_rbr(third, pool=rbr, skips=skips)),
+    )
+
+
+def _pyrit(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "pyrit.whl", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((FIXTURES / "pyrit").rglob("*.csv")):
+            archive.write(path, f"pyrit/datasets/scorer_evals/{path.relative_to(FIXTURES / 'pyrit')}")
+
+
+def _load_pyrit(folder: Path):
+    from encore_jax.data import SkipCounter, read_pyrit
+    from encore_jax.rules import RulePool
+
+    return list(read_pyrit(folder / "pyrit.whl", pool=RulePool.shipped("pyrit_10"), skips=SkipCounter()))
+
+
+def _view(folder: Path) -> None:
+    from tests.evaluate.views import view
+
+    view().save(folder / "view.npz")
+
+
+def _load_view(folder: Path):
+    from encore_jax.evaluate.view import View
+
+    return View.load(folder / "view.npz")
+
+
+def _scores(folder: Path) -> None:
+    rows = [{"id": str(i), "preferred": i % 2, "score:a": [0.1 * i, 1.0], "score:b": [1.0, 0.3 * i]} for i in range(6)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "scores.parquet")
+
+
+def _load_scores(folder: Path):
+    from experiments.ablation_config import AblateConfig
+    from experiments.stages.ablation_source import ablation_view
+
+    return ablation_view(AblateConfig(scores=str(folder / "scores.parquet")))
+
+
+def _verdicts(folder: Path) -> None:
+    rows = [{"id": f"c{i}", "verdict": "AB"[i % 2], "first": i % 2} for i in range(6)]
+    (folder / "verdicts.jsonl").write_bytes(as_json_lines(rows))
+
+
+def _load_verdicts(folder: Path):
+    from encore_jax.data import Comparison, Message
+    from encore_jax.evaluate.verdicts import verdict_rewards
+
+    comparisons = [Comparison((Message("user", f"Q{i}"),), ("A.", "B."), 0, id=f"c{i}") for i in range(6)]
+    return verdict_rewards(folder / "verdicts.jsonl", comparisons)
+
+
+DATA_TARGETS = {
+    "pool": Target(_pool, {"pool.yaml": mutate_yaml}, _load_pool, 3),
+    **{f"{name}.jsonl": _rows_target(source, ".jsonl") for name, source in FORMATS.items()},
+    **{f"{name}.json": _rows_target(FORMATS[name], ".json") for name in ("rewardbench", "rm_bench", "pairs")},
+    **{f"{name}.gz": _rows_target(FORMATS[name], ".jsonl.gz") for name in ("encore", "hh_rlhf")},
+    **{f"{name}.parquet": _rows_target(FORMATS[name], ".parquet")
+       for name in ("encore", "pairs", "texts", "rewardbench", "rewardbench2", "rm_bench", "pku")},
+    "rated comparisons": Target(_encore_comparisons, {"comparisons.jsonl": mutate_lines}, _load_encore),
+    "rated": Target(_rated, {"rated.jsonl": mutate_lines}, _load_rated),
+    "attributes": Target(
+        _attributes,
+        dict.fromkeys(ATTRIBUTES, mutate_lines),
+        _load_attributes,
+    ),
+    "CSV in a wheel": Target(_pyrit, {"pyrit.whl": mutate_zip}, _load_pyrit, 2),
+    "view": Target(_view, {"view.npz": mutate_zip}, _load_view),
+    "scores": Target(_scores, {"scores.parquet": mutate_parquet}, _load_scores),
+    "verdicts": Target(_verdicts, {"verdicts.jsonl": mutate_lines}, _load_verdicts),
+}  # fmt: skip
