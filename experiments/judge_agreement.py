@@ -18,6 +18,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
+from typing import Literal, TypedDict
 
 import numpy as np
 from absl import logging
@@ -27,12 +28,27 @@ from encore_jax.data import RatedResponse, SkipCounter, read_openai_rbr
 from encore_jax.data.atomic import atomic_path
 from encore_jax.errors import InputError
 from encore_jax.evaluate.agreement import agreement, auc, krippendorff_alpha, rating_histogram, share_decided
+from encore_jax.files import open_file
+from encore_jax.json_shape import decode_json
 from encore_jax.judge.prompts import find_prompt
 from encore_jax.judge.question import Key, Question, Status, conversation_id
 from encore_jax.rules import RulePool
 from experiments.local_judge import load_local_judge
 from experiments.progress import track
 
+
+class _Row(TypedDict):
+    """A line of answers.jsonl after the first."""
+
+    key: tuple[str, int, str]
+    status: Literal["ok", "unparsable", "failed"]
+    rating: float | None
+    relevance: float | None
+    problem: str
+    logprobs: object
+
+
+_FIELDS = ("status", "rating", "relevance", "problem", "logprobs")
 POOL = "openai_rbr_23"
 LEVELS = 11
 
@@ -41,7 +57,7 @@ def main(given: argparse.Namespace) -> None:
     """Asks what has not been asked, then measures."""
     pool = RulePool.shipped(POOL)
     records = read(Path(given.data), pool)[: given.limit]
-    judge = load_local_judge(given.model, find_prompt(given.prompt))
+    judge = load_local_judge(given.model, find_prompt(given.prompt), most_other=given.most_other)
     out = Path(given.out)
     out.mkdir(parents=True, exist_ok=True)
     answers = ask(judge, records, pool, out / "answers.jsonl")
@@ -72,12 +88,15 @@ def ask(judge, records: list[RatedResponse], pool: RulePool, path: Path) -> dict
     head = json.loads(json.dumps(dataclasses.asdict(judge.identity)))
     answers: dict[Key, dict] = {}
     if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        whole = [json.loads(line) for line in lines if line.endswith("\n")]  # a kill may have cut the last one
-        if not whole or whole[0] != head:
-            raise InputError("holds answers of another judge", where=str(path), fix="name another folder with --out")
-        answers = {Key(*row.pop("key")): row for row in whole[1:]}
-        path.write_text("".join(lines[: len(whole)]))
+        fix = "name another folder with --out"
+        with open_file(path, fix=fix) as file:
+            whole = [line for line in file if line.endswith(b"\n")]  # a kill may have cut the last one
+        if not whole or decode_json(whole[0], where=f"{path}:1", fix=fix) != head:
+            raise InputError("holds answers of another judge", where=str(path), fix=fix)
+        for number, line in enumerate(whole[1:], start=2):
+            row = decode_json(line, _Row, where=f"{path}:{number}", fix=fix)
+            answers[Key(*row["key"])] = {name: row[name] for name in _FIELDS}
+        path.write_bytes(b"".join(whole))
     else:
         path.write_text(json.dumps(head) + "\n")
     questions = [
@@ -177,6 +196,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--out", default="runs/judge_agreement")
     parser.add_argument("--model", default="", help="SmolLM2-135M-Instruct if left out")
     parser.add_argument("--prompt", default="yes_no_irrelevant.1")
+    most_other = "count an answer as unparsable above this share of probability on none of the offered; 1 never does"
+    parser.add_argument("--most-other", type=float, default=1.0, help=most_other)
     parser.add_argument("--limit", type=int, help="only so many responses")
     return parser.parse_args()
 

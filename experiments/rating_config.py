@@ -1,15 +1,18 @@
 """The configuration of a rating run: who is asked what, and what it may cost."""
 
 import dataclasses
-import json
 from dataclasses import field
 from pathlib import Path
 
 from encore_jax.errors import InputError
 from encore_jax.evaluate.methods import CompositionSettings
-from encore_jax.judge.asking import MOST_TOP
+from encore_jax.json_shape import decode_json
+from encore_jax.judge.api_key import check_keyless
+from encore_jax.judge.ask import HOPELESS
+from encore_jax.judge.asking import MOST_TOP, check_extra
 from encore_jax.judge.pair_prompts import PAIR_PROMPTS
 from encore_jax.judge.prompts import PROMPTS
+from encore_jax.judge.reading import MOST_OTHER
 from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.parallel.mesh import MeshSettings
@@ -35,6 +38,8 @@ class JudgeConfig(Settings):
       most_rules: r, of `rules_of`.
       prompt: which wording, among `encore_jax.judge.prompts.PROMPTS` for ratings, or
         `encore_jax.judge.pair_prompts.PAIR_PROMPTS` for verdicts on labelled pairs.
+      system_role: whether a served judge's model has a system role; False puts the instructions into the user's turn,
+        as a prompt of its own name (Gemma refuses a system message). A local judge finds out by itself.
       both_orders: of verdicts: ask twice, with either response first.
       trial: ask about so many questions at least, of random conversations, say how long all the others will take, and
         stop; 0 asks everything.
@@ -44,7 +49,10 @@ class JudgeConfig(Settings):
       tokenizer: of api "completions", and for exact token counts: a folder or .gguf file, or a uri; its chat template
         makes the prompt, sent as token ids. "" sends plain text, and guesses token counts.
       top: likely tokens that the server lists.
-      extra: more fields of every request, as a JSON object.
+      extra: more fields of every request, as a JSON object; null leaves a field out, and {"max_completion_tokens": 64}
+        takes the place of max_tokens.
+      most_other: probability on none of the offered answers above which an answer counts as unparsable.
+      hopeless: the run ends after so many answers in a row without a rating; 0 never does.
       journal: file of all answers; journal.sqlite in the work directory by default. Several runs can share it.
       prices: per million prompt tokens, per million answer tokens; for the estimate.
       server: addresses, key variable, limits, retries.
@@ -56,6 +64,7 @@ class JudgeConfig(Settings):
     rules_of: str = ""
     most_rules: int = 5
     prompt: str = "yes_no_irrelevant.1"
+    system_role: bool = True
     both_orders: bool = False
     model: str = ""
     revision: str = ""
@@ -63,6 +72,8 @@ class JudgeConfig(Settings):
     tokenizer: str = ""
     top: int = MOST_TOP
     extra: str = ""
+    most_other: float = MOST_OTHER
+    hopeless: int = HOPELESS
     journal: str = ""
     prices: tuple[float, float] = (0.0, 0.0)
     server: ServerSettings = field(default_factory=ServerSettings)
@@ -92,7 +103,10 @@ class JudgeConfig(Settings):
         require("judge.most_rules", self.most_rules >= 1, "is at least 1")
         require("judge.top", 1 <= self.top <= MOST_TOP, f"is 1 to {MOST_TOP}")
         require("judge.prices", len(self.prices) == 2 and min(self.prices) >= 0, "is two prices, not negative")
-        self.extra_fields()
+        require("judge.most_other", 0 < self.most_other <= 1, "is above 0 and at most 1")
+        require("judge.hopeless", self.hopeless >= 0, "is not negative")
+        check_extra(self.extra_fields(), "config.judge.extra")
+        check_keyless(self.extra, self.server.key_variable, "config.judge.extra")
         self.server.check("config.judge.server")
         self.policy.check("config.judge.policy")
 
@@ -102,13 +116,8 @@ class JudgeConfig(Settings):
         Raises:
           InputError: it is no JSON object.
         """
-        try:
-            fields = json.loads(self.extra) if self.extra else {}
-        except ValueError:
-            fields = None
-        if not isinstance(fields, dict):
-            raise InputError("is no JSON object", where="config.judge.extra", fix="""write e.g. '{"seed": 0}'""")
-        return fields
+        fix = """write e.g. '{"seed": 0}'"""
+        return decode_json(self.extra or "{}", dict[str, object], where="config.judge.extra", fix=fix)
 
 
 @dataclasses.dataclass

@@ -21,7 +21,7 @@ def reply(body: object, status: int = 200, **headers: str) -> bytes:
 
 
 class RawServer:
-    """Answers each connection with the next script and closes it; the last script is for all further ones.
+    """Answers each request with the next script and closes; the last script is for all further ones.
 
     Args:
       scripts: bytes to send, or what to do with the connection once the request has been read.
@@ -31,7 +31,7 @@ class RawServer:
     """
 
     def __init__(self, *scripts: Script):
-        self._scripts, self.requests = list(scripts), []
+        self._scripts, self.requests, self._lock = list(scripts), [], threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -52,16 +52,18 @@ class RawServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 break
-            script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
-            workers.append(threading.Thread(target=self._answer, args=(connection, script), daemon=True))
+            workers.append(threading.Thread(target=self._answer, args=(connection,), daemon=True))
             workers[-1].start()
         for worker in workers:
             worker.join()
 
-    def _answer(self, connection: socket.socket, script: Script) -> None:
+    def _answer(self, connection: socket.socket) -> None:
         connection.settimeout(20)
         with connection, contextlib.suppress(OSError):
-            self.requests.append(_request(connection))
+            request = _request(connection)
+            with self._lock:
+                self.requests.append(request)
+                script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
             if callable(script):
                 script(connection)
             else:

@@ -138,7 +138,7 @@ class RewardsClient:
             return decode_json(raw, _Rewards, where=self._url, fix=_SERVER).rewards
         except InputError as error:
             said = error_words(raw, self._hidden, 100)
-            raise InputError(f"{error.problem}; it says {said!r}", where=self._url, fix=_SERVER) from None
+            raise InputError(f"{error.problem}; it says '{said}'", where=self._url, fix=_SERVER) from None
 
     def _refusal(self, error: urllib.error.HTTPError) -> Exception:
         """What an HTTP error means, as an exception."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import os
 import re
+import urllib.parse
 from typing import Any
 
 from encore_jax.errors import InputError
@@ -40,6 +43,7 @@ class ApiKey:
             raise InputError("is not set", where=f"environment variable {variable}", fix=fix)
         if len(self._key) < _SHORTEST or not self._key.isascii() or not self._key.isprintable():
             raise InputError("holds no key", where=f"environment variable {variable}", fix=fix)
+        self._forms = _forms(self._key)
 
     def __repr__(self) -> str:
         return f"ApiKey({self._variable!r})"
@@ -53,16 +57,37 @@ class ApiKey:
         return {"Authorization": f"Bearer {self._key}"} if self._key else {}
 
     def hide(self, value: Any) -> Any:
-        """The JSON value with the key replaced wherever a text holds it, names of fields included."""
+        """The JSON value with the key replaced wherever a text holds it, names of fields included.
+
+        As it is, and as it stands in addresses, pages, basic authentication and JSON.
+        """
         if not self._key:
             return value
         if isinstance(value, str):
-            return value.replace(self._key, HIDDEN)
+            for form in self._forms:
+                value = value.replace(form, HIDDEN)
+            return value
         if isinstance(value, dict):
             return {self.hide(name): self.hide(inner) for name, inner in value.items()}
         if isinstance(value, (list, tuple)):
             return [self.hide(inner) for inner in value]
         return value
+
+
+def _forms(key: str) -> tuple[str, ...]:
+    """The key as it may be written, the longest first."""
+    forms = {key, urllib.parse.quote(key), urllib.parse.quote(key, safe=""), urllib.parse.quote_plus(key)}
+    forms |= {html.escape(key), html.escape(key, quote=False), key.replace("/", "\\/")}
+    forms |= {base64.b64encode(f"{before}{key}".encode()).decode().rstrip("=") for before in ("", ":", "Bearer ")}
+    return tuple(sorted(forms, key=len, reverse=True))
+
+
+def check_keyless(text: str, variable: str, where: str) -> None:
+    """Raises InputError, without repeating it, if a text that is written down holds the key that a variable holds."""
+    key = os.environ.get(variable, "").strip() if _VARIABLE.fullmatch(variable) else ""
+    if len(key) >= _SHORTEST and any(form in text for form in _forms(key)):
+        fix = f"leave it out: it is sent because key_variable names {variable}"
+        raise InputError("holds the API key, and is written down (it is not repeated here)", where=where, fix=fix)
 
 
 def check_variable(name: str, where: str = "key_variable") -> None:

@@ -6,12 +6,14 @@ import collections
 from collections.abc import Callable, Iterable, Iterator
 
 from encore_jax.errors import InputError
+from encore_jax.judge.hints import hint
 from encore_jax.judge.journal import Journal
+from encore_jax.judge.journal_summary import said_words
 from encore_jax.judge.question import Answer, Judge, Question, Status
 from encore_jax.judge.retry_policy import RetryPolicy
 
 HOPELESS = 100
-"""So many answers without a single rating, from the start of a run, and it ends."""
+"""So many answers in a row without a single rating, and a run ends."""
 
 
 def ask_all(
@@ -31,31 +33,52 @@ def ask_all(
       questions: makes the same questions anew for every pass.
       journal: what is known already, and where answers go.
       policy: which questions are asked again.
-      hopeless: give up if so many answers at the start hold no rating; 0 never does.
+      hopeless: give up after so many answers in a row that hold no rating; 0 never does.
 
     Raises:
-      InputError: the judge cannot go on, or every answer at the start is unusable; what was answered is kept.
+      InputError: the judge cannot go on, or gives no usable answer any more; what was answered is kept.
     """
     policy = RetryPolicy() if policy is None else policy
-    bad, good = collections.Counter(), False
-    asked = True
+    bad: collections.Counter = collections.Counter()
+    asked, good = True, False
     while asked:
         asked = False
         for question, answer in judge.answers(journal.pending(questions(), policy)):
             journal.record(question.key, answer)
             asked = True
-            good = good or answer.status == Status.OK
-            bad[answer.problem] += not good
+            if answer.status is Status.OK:
+                good = True
+                bad.clear()
+            else:
+                bad[answer.problem] += 1
             yield question, answer
-            if not good and hopeless and bad.total() >= hopeless:
-                raise InputError(
-                    f"none of the first {bad.total()} answers holds a rating: {_kinds(bad)}; the last one says "
-                    f"{str(answer.evidence.get('raw', ''))[:300]!r}",
-                    where=f"judge {judge.identity.model}",
-                    fix="mend the judge's settings (log-probabilities, model, prompt) and run again",
-                )
+            if hopeless and bad.total() >= hopeless:
+                journal.flush()
+                raise _hopeless(judge, bad, good, answer)
         journal.flush()
 
 
-def _kinds(counts: collections.Counter) -> str:
-    return ", ".join(f"{n} {problem}" for problem, n in counts.most_common())
+def _hopeless(judge: Judge, bad: collections.Counter, good: bool, last: Answer) -> InputError:
+    which = f"the last {bad.total()} answers" if good else f"the first {bad.total()} answers"
+    said = said_words(last.evidence)
+    return InputError(
+        f"none of {which} holds a rating: {kinds(bad)}{last_words(said)}",
+        where=f"judge {judge.identity.model}",
+        fix=f"{hint(bad.most_common(1)[0][0], said)}, and run again; what was answered is kept",
+    )
+
+
+def last_words(said: str) -> str:
+    """What a judge said, as the end of a sentence; "" where it said nothing."""
+    return f"; the last one says '{said}'" if said else ""
+
+
+def kinds(counts: collections.Counter) -> str:
+    """Kinds and how often each, the commonest first.
+
+    >>> kinds(collections.Counter({"no number": 3, "HTTP 400": 1}))
+    '3 no number, 1 HTTP 400'
+    """
+    shown = [f"{n} {problem}" for problem, n in counts.most_common(5)]
+    more = len(counts) - len(shown)
+    return ", ".join(shown) + (f", and {more} other kinds" if more > 0 else "")

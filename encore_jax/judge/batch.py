@@ -16,8 +16,11 @@ from pathlib import Path
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
+from encore_jax.files import open_file
+from encore_jax.http_replies import error_words
+from encore_jax.json_shape import decode_json
 from encore_jax.judge.asking import Asking
-from encore_jax.judge.journal import Journal
+from encore_jax.judge.journal import CONTRADICTS, KNOWN, Journal
 from encore_jax.judge.question import Answer, Key, Question, Status
 from encore_jax.judge.reading import MOST_RAW
 from encore_jax.rules import Rule, RulePool
@@ -26,7 +29,11 @@ ROWS, BYTES = 50_000, 100_000_000
 """A file's requests and bytes at most: half of what hosted interfaces take, or less."""
 
 CHUNK = 1000
-_ID = re.compile(r"([0-9a-f]{32})-(\d+)-([0-9a-f]{12})-([0-9a-f]{8})")
+LONGEST_LINE = 4 << 20
+"""Bytes of one result that are read."""
+
+_ID = re.compile(r"([0-9a-f]{32})-([0-9]{1,4})-([0-9a-f]{12})-([0-9a-f]{8})")
+_CODE = re.compile(r"[\w.-]{1,40}", re.ASCII)
 
 
 def request_id(key: Key, rule: Rule, judge: str) -> str:
@@ -93,42 +100,63 @@ def ingest_results(
       conversations: the ids that were asked about.
 
     Returns:
-      How many lines became answers, and why others did not: broken, truncated, of another judge, unknown, or known
-      already.
+      How many lines became answers, and why others did not: broken, too long, truncated, of another judge (or of other
+      settings), about rules or conversations that are not asked about, known already, or a second, other answer.
+
+    Raises:
+      InputError: a file cannot be read.
     """
     rules = {_rule_digest(rule): rule.name for rule in pool}
     skips = SkipCounter()
-    parsed = (_result(line, where, whole, skips) for path in sorted(paths) for where, line, whole in _file_lines(path))
+    parsed = (
+        _result(line, where, whole, skips) for path in sorted(paths) for where, line, whole in _lines_of(path, skips)
+    )
     results = (result for result in parsed if result is not None)
     while chunk := list(itertools.islice(results, CHUNK)):
-        met: set[tuple[Key, str]] = set()
+        met: dict[Key, list[Answer]] = {}
         for where, row in chunk:
             key = _key(row["custom_id"], rules, asking.identity.digest, conversations, where, skips)
             if key is None:
                 continue
             answer = _answer(row, asking)
-            once = (key, json.dumps([answer.problem, answer.evidence]))
-            if once in met or journal.was_seen(key, answer):
-                skips.skip("known already", where)
+            if known := _met(met.get(key, ()), answer) or journal.seen(key, answer):
+                skips.skip(known, where)
                 continue
-            met.add(once)
+            met.setdefault(key, []).append(answer)
             journal.record(key, answer)
             skips.kept += 1
         journal.flush()
     return skips
 
 
-def _file_lines(path: Path) -> Iterator[tuple[str, bytes, bool]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield f"{path}:{number}", line, line.endswith(b"\n")
+def _met(answers: Sequence[Answer], answer: Answer) -> str:
+    """As `Journal.seen`, of answers that are on their way to it."""
+    if any(same.problem == answer.problem and same.evidence == answer.evidence for same in answers):
+        return KNOWN
+    rated = [same for same in answers if same.status is Status.OK]
+    return (CONTRADICTS if answer.status is Status.OK and rated[0].rating != answer.rating else KNOWN) if rated else ""
+
+
+def _lines_of(path: Path, skips: SkipCounter) -> Iterator[tuple[str, bytes, bool]]:
+    """(where, line, whether it ends) of every line that is not blank; of one that is too long no more is held."""
+    with open_file(path, fix="put result and error files there") as file:
+        for number in itertools.count(1):
+            line = file.readline(LONGEST_LINE + 1)
+            if not line:
+                return
+            where = f"{path}:{number}"
+            if len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+                while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
+                    pass
+                skips.skip("line too long", where)
+            elif line.strip(b" \t\r\n\xef\xbb\xbf"):
+                yield where, line, line.endswith(b"\n")
 
 
 def _result(line: bytes, where: str, whole: bool, skips: SkipCounter) -> tuple[str, dict] | None:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = decode_json(line, where=where, replace_surrogates=True)
+    except InputError:
         skips.skip("broken line" if whole else "truncated last line", where)
         return None
     if not isinstance(row, dict) or not isinstance(row.get("custom_id"), str):
@@ -145,24 +173,32 @@ def _key(
         skips.skip("unknown custom_id", where)
         return None
     conversation, response, rule, judged_by = parts.groups()
-    if judged_by != judge[:8]:
-        skips.skip("answer of another judge", where)
-        return None
-    if conversation not in conversations or rule not in rules:
-        skips.skip("unknown custom_id", where)
+    problem = "answer of another judge, prompt or settings" if judged_by != judge[:8] else ""
+    problem = problem or (
+        "answer about a rule that is not asked about (another one, or reworded)" if rule not in rules else ""
+    )
+    problem = problem or (
+        "answer about a conversation that is not asked about" if conversation not in conversations else ""
+    )
+    if problem:
+        skips.skip(problem, where)
         return None
     return Key(conversation, int(response), rules[rule])
 
 
 def _answer(row: dict, asking: Asking) -> Answer:
     response, error = row.get("response"), row.get("error")
-    if isinstance(response, dict) and response.get("status_code") == 200 and isinstance(response.get("body"), dict):
-        return asking.read(response["body"])
-    raw = {"raw": json.dumps(row, ensure_ascii=False)[:MOST_RAW]}
-    if isinstance(response, dict) and response.get("status_code") != 200:
-        return Answer(Status.FAILED, evidence=raw, problem=f"HTTP {response.get('status_code')}")
+    response = response if isinstance(response, dict) else {}
+    status, body = response.get("status_code"), response.get("body")
+    if type(status) is int and status == 200 and isinstance(body, dict):
+        return asking.read(body)
+    raw = json.dumps(row, ensure_ascii=False)
+    evidence = {"raw": raw[:MOST_RAW], "words": error_words(json.dumps(body or error or row, ensure_ascii=False))}
+    if type(status) is int and 100 <= status <= 599 and status != 200:
+        return Answer(Status.FAILED, evidence=evidence, problem=f"HTTP {status}")
     code = error.get("code") if isinstance(error, dict) else None
-    return Answer(Status.FAILED, evidence=raw, problem=f"batch error {code}" if code else "batch error")
+    named = isinstance(code, str) and _CODE.fullmatch(code)
+    return Answer(Status.FAILED, evidence=evidence, problem=f"batch error {code}" if named else "batch error")
 
 
 def _rule_digest(rule: Rule) -> str:

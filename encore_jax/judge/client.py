@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import re
@@ -13,29 +14,24 @@ from typing import NamedTuple
 import aiohttp
 
 from encore_jax.errors import InputError
-from encore_jax.http_replies import wait_asked
+from encore_jax.http_replies import BadBody, error_words, unpacked, wait_asked
+from encore_jax.json_shape import decode_json
 from encore_jax.judge.api_key import ApiKey
+from encore_jax.judge.asking import ERROR_BODY
+from encore_jax.judge.contact import CONNECT_TIMEOUT, DROPPED, connection_problem, first_contact
 from encore_jax.judge.endpoints import Endpoint, Endpoints, RateLimit
+from encore_jax.judge.patience import Patience
 from encore_jax.judge.reading import MOST_RAW
-from encore_jax.judge.retrying import RETRIED, THROTTLED, backoff
+from encore_jax.judge.replies import error_in
+from encore_jax.judge.retrying import FATAL, RETRIED, THROTTLED, backoff, is_out_of_quota
 from encore_jax.judge.server_settings import ServerSettings
 
-FATAL = {
-    301: "it sends us elsewhere",
-    302: "it sends us elsewhere",
-    307: "it sends us elsewhere",
-    308: "it sends us elsewhere",
-    401: "it wants another API key",
-    403: "it does not let this API key in",
-    404: "it knows no such path or model",
-    405: "it knows no such path",
-}
-"""HTTP statuses that every further request would meet as well."""
+MOST_BODY, MOST_ERROR = 2 << 20, 1 << 16
+"""Bytes of a reply that are read, and of one that is only shown."""
 
-NOT_JSON, TIMED_OUT, DROPPED = "body is not JSON", "timed out", "connection failed or dropped"
+NOT_JSON, TOO_LONG = "body is not JSON", f"body longer than {MOST_BODY:,} bytes"
+
 _ESCAPED = re.compile(r"\\u00([0-7][0-9a-fA-F])|\\/")
-SHOWN = 300
-"""Characters of a server's words in a message."""
 
 
 class Reply(NamedTuple):
@@ -44,18 +40,22 @@ class Reply(NamedTuple):
     Attributes:
       body: the JSON that was answered, or None.
       problem: "" or why there is none, the same words for the same kind.
-      raw: the server's words, where there is a problem.
+      raw: the server's reply, where there is a problem.
+      words: what it says, on one line.
       faults: what went wrong before and was tried again.
     """
 
     body: Mapping | None
     problem: str = ""
     raw: str = ""
+    words: str = ""
     faults: tuple[str, ...] = ()
 
 
 class Client:
     """Posts JSON to whichever endpoint can take it; use as an asynchronous context manager.
+
+    Says in the log what it waits for whenever there is nothing to hand out for a while (`Patience`).
 
     Args:
       settings: where, and how hard.
@@ -65,31 +65,63 @@ class Client:
     def __init__(self, settings: ServerSettings, path: str):
         self._settings, self._path, self._key = settings, path, ApiKey(settings.key_variable)
         self._chance = random.Random()
-        self.endpoints = Endpoints(settings.urls, self._is_well, settings.retry.patience)
+        self.endpoints = Endpoints(settings.urls, self._is_well, settings.retry.patience, settings.retry.first_contact)
         self._limit = RateLimit(settings.requests_per_second)
+        self._contact: asyncio.Task | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._patience = Patience(self.endpoints, settings.timeout)
 
     async def __aenter__(self) -> Client:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=300),
-            timeout=aiohttp.ClientTimeout(total=self._settings.timeout, sock_connect=min(10.0, self._settings.timeout)),
-            headers=self._key.headers | {"Content-Type": "application/json"},
+            timeout=aiohttp.ClientTimeout(
+                total=self._settings.timeout, sock_connect=min(CONNECT_TIMEOUT, self._settings.timeout)
+            ),
+            headers=self._key.headers | {"Content-Type": "application/json", "Accept-Encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # a few bytes may stand for gigabytes
         )
+        self._patience.start()
         return self
 
     async def __aexit__(self, *error) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends everything that goes on in the background, and closes every connection; again, it does nothing."""
+        await self._patience.close()
+        if self._contact is not None:
+            self._contact.cancel()
+            await asyncio.gather(self._contact, return_exceptions=True)
         await self.endpoints.close()
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def ask(self, body: Mapping) -> Reply:
         """The reply to one request, tried again as the settings say; cancelled together with the caller.
 
         Raises:
-          InputError: no further request can succeed: the key, the model or the path is wrong, or all endpoints are
-            down for longer than patience goes. Never holds the API key.
+          InputError: no further request can succeed: the key, the model or the path is wrong, no endpoint was ever
+            reached, or all are down for longer than patience goes. Never holds the API key.
         """
+        await self._reach()
+        with self._patience.waiting():
+            return await self._asked(json.dumps(body).encode())
+
+    async def _reach(self) -> None:
+        """The first caller looks for a server, all others wait for the same outcome."""
+        if self._contact is None:
+            retry = self._settings.retry
+            contact = first_contact(self.endpoints.all, min(retry.first_contact, retry.patience))
+            self._contact = asyncio.get_running_loop().create_task(contact)
+        if self._contact.done():
+            self._contact.result()
+        else:
+            await asyncio.shield(self._contact)
+
+    async def _asked(self, data: bytes) -> Reply:
         retry, faults, tried, endpoint = self._settings.retry, [], 0, None
-        data, until = json.dumps(body).encode(), time.monotonic() + retry.patience
+        until = time.monotonic() + retry.patience
         while True:
             endpoint = await self._acquire(endpoint)
             reply, throttled = await self._once(endpoint, data)
@@ -102,30 +134,47 @@ class Client:
 
     async def _once(self, endpoint: Endpoint, data: bytes) -> tuple[Reply, bool]:
         """One request: its outcome, and whether the server only said "later"."""
-        failed = True
+        failed, heard, reply = True, False, Reply(None, DROPPED)
         try:
-            async with self._session.post(endpoint.url + self._path, data=data, allow_redirects=False) as response:
-                raw = await response.read()
-                status, after = response.status, wait_asked(response.headers)
+            status, headers, raw = await self._exchange(endpoint, data)
+            after, heard = wait_asked(headers), True
             throttled = status in THROTTLED and (status == 429 or after is not None)
             failed = status >= 500 and not throttled
             if status == 200:
-                return self._parsed(raw), False
+                reply = self._parsed(raw, headers.get("Content-Encoding", ""))
+                return reply, False
             if throttled and after is not None:
                 self.endpoints.rest(endpoint, after)
-            if status in FATAL:
-                raise InputError(
-                    f"HTTP {status}: {FATAL[status]}; it says {self._words(raw)[:SHOWN]!r}",
-                    where=endpoint.url + self._path,
-                    fix="correct the address, the model's name or the variable with the API key, and run again",
-                )
-            return Reply(None, f"HTTP {status}", self._words(raw)), throttled
-        except TimeoutError:  # aiohttp's own are of this kind
-            return Reply(None, TIMED_OUT), False
-        except (aiohttp.ClientError, OSError) as error:
-            return Reply(None, DROPPED, self._key.hide(f"{type(error).__name__}: {error}")), False
+            with contextlib.suppress(BadBody):
+                raw = unpacked(raw, headers.get("Content-Encoding", ""), MOST_ERROR)
+            reply = Reply(None, f"HTTP {status}", self._raw(raw), self._words(raw))
+            if status in FATAL or is_out_of_quota(status, raw):
+                raise self._fatal(endpoint, status, reply.words, headers.get("Location", ""))
+            return reply, throttled
+        except _NoReply as error:
+            problem, why = error.args
+            reply = Reply(None, problem, self._key.hide(why), self._key.hide(why))
+            return reply, False
         finally:
-            self.endpoints.release(endpoint, failed=failed)
+            endpoint.last = reply.problem and f"{reply.problem}{reply.words and f': {reply.words}'}"
+            self._patience.heard(answer=reply.body is not None)
+            self.endpoints.release(endpoint, failed=failed, heard=heard)
+
+    async def _exchange(self, endpoint: Endpoint, data: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body, of which no more is read than is looked at."""
+        try:
+            async with self._session.post(endpoint.url + self._path, data=data, allow_redirects=False) as response:
+                most = MOST_BODY if response.status == 200 else MOST_ERROR
+                return response.status, response.headers, await _read(response, most)
+        except Exception as error:  # whatever a server does to a connection
+            raise _NoReply(*connection_problem(error)) from None
+
+    def _fatal(self, endpoint: Endpoint, status: int, words: str, location: str) -> InputError:
+        what, fix = FATAL.get(status, FATAL[402])
+        where = endpoint.url + self._path
+        to = f" (to {self._key.hide(location.partition('?')[0])[:200]})" if location else ""
+        said = f"; it says '{words}'" if words else ""
+        return InputError(f"HTTP {status}: {what}{to}{said}", where=where, fix=f"{fix}, and run again")
 
     async def _acquire(self, avoid: Endpoint | None) -> Endpoint:
         try:
@@ -137,35 +186,64 @@ class Client:
                 endpoint.in_flight -= 1  # it went down, or asked for rest, while this request waited for its turn
         except TimeoutError:
             raise InputError(
-                f"no endpoint could be reached for {self._settings.retry.patience:g} s",
-                where=", ".join(e.url for e in self.endpoints.all),
+                f"no endpoint could be reached for {self.endpoints.patience:g} s; {self._patience.states()}",
+                where=", ".join(e.url for e in self.endpoints.all[:4]),
                 fix="start the server and run the same command again; what was answered is kept",
             ) from None
 
-    def _parsed(self, raw: bytes) -> Reply:
+    def _parsed(self, raw: bytes, encoding: str) -> Reply:
+        if len(raw) > MOST_BODY:
+            return Reply(None, TOO_LONG, self._raw(raw), self._words(raw))
         try:
-            body = json.loads(raw)
-        except (ValueError, RecursionError):
-            return Reply(None, NOT_JSON, self._words(raw))
-        if not isinstance(body, dict):
-            return Reply(None, NOT_JSON, self._words(raw))
+            raw = unpacked(raw, encoding, MOST_BODY)
+            body = decode_json(raw, dict, where="reply", replace_surrogates=True)
+        except BadBody as error:
+            return Reply(None, str(error))
+        except InputError:
+            return Reply(None, NOT_JSON, self._raw(raw), self._words(raw))
+        if error_in(body):
+            return Reply(None, ERROR_BODY, self._raw(raw), self._words(raw))
         return Reply(self._key.hide(body))
 
-    def _words(self, raw: bytes) -> str:
-        """What the server said, cut to `MOST_RAW`; a key that is written with JSON's escapes is found, too."""
+    def _raw(self, raw: bytes) -> str:
+        """A reply, cut to `MOST_RAW`; a key that is written with JSON's escapes is found, too."""
         try:
-            text = json.dumps(self._key.hide(json.loads(raw)))
-        except (ValueError, RecursionError):
-            text = _ESCAPED.sub(_character, raw[:65536].decode(errors="replace"))
+            text = json.dumps(self._key.hide(decode_json(raw[:MOST_ERROR], where="reply")))
+        except InputError:
+            text = _ESCAPED.sub(_character, raw[:MOST_ERROR].decode(errors="replace"))
         return self._key.hide(text)[:MOST_RAW]
+
+    def _words(self, raw: bytes) -> str:
+        return error_words(raw, lambda text: self._key.hide(_ESCAPED.sub(_character, text)))
 
     async def _is_well(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint answers at all; servers differ in what they offer, so any answer below 500 will do."""
+        timeout = aiohttp.ClientTimeout(total=min(CONNECT_TIMEOUT, self._settings.timeout))
         try:
-            async with self._session.get(endpoint.url + "/v1/models", allow_redirects=False) as response:
+            async with self._session.get(
+                endpoint.url + "/v1/models", allow_redirects=False, timeout=timeout
+            ) as response:
+                endpoint.last = f"HTTP {response.status}" if response.status >= 500 else ""
                 return response.status < 500
-        except (aiohttp.ClientError, OSError, TimeoutError):
+        except Exception as error:
+            endpoint.last = self._key.hide(": ".join(connection_problem(error)))
             return False
+
+
+async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """A body, or, of one that is longer than `most`, a little more than that; what is left is never read."""
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > most:
+            response.close()
+            break
+    return b"".join(parts)
+
+
+class _NoReply(Exception):
+    """There was none: the kind of problem, and the details."""
 
 
 def _character(escape: re.Match) -> str:

@@ -31,6 +31,9 @@ class Endpoint:
       failures: in a row.
       down: only asked for its health.
       downs: times in a row that it said it was well and then failed again.
+      heard: it has answered a request, with whatever status.
+      looks: connections tried before the first request.
+      last: what went wrong the last time, in words; "" if nothing did.
     """
 
     url: str
@@ -39,6 +42,9 @@ class Endpoint:
     failures: int = 0
     down: bool = False
     downs: int = 0
+    heard: bool = False
+    looks: int = 0
+    last: str = ""
 
 
 class Endpoints:
@@ -48,15 +54,24 @@ class Endpoints:
       urls: one or more.
       probe: asks an endpoint for its health; True if it can be used.
       patience: seconds without any usable endpoint after which `acquire` gives up.
+      first: the same until any of them has answered for the first time.
     """
 
-    def __init__(self, urls: Sequence[str], probe: Callable[[Endpoint], Awaitable[bool]], patience: float):
+    def __init__(
+        self, urls: Sequence[str], probe: Callable[[Endpoint], Awaitable[bool]], patience: float, first: float
+    ):
         if not urls:
             raise InputError("there is none", where="urls", fix="give at least one address")
         self.all = [Endpoint(checked_url(url, f"urls[{i}]")) for i, url in enumerate(urls)]
-        self._probe, self._patience = probe, patience
+        self._probe, self._patience, self._first = probe, patience, first
         self._probing: set[asyncio.Task] = set()
         self._changed = asyncio.Event()
+
+    @property
+    def patience(self) -> float:
+        """Seconds without any usable endpoint that are waited for."""
+        heard = any(endpoint.heard for endpoint in self.all)
+        return self._patience if heard else min(self._first, self._patience)
 
     async def acquire(self, avoid: Endpoint | None = None) -> Endpoint:
         """A usable endpoint, waited for; counted as one more request in flight until `release`.
@@ -78,12 +93,12 @@ class Endpoints:
                 return chosen
             if up:
                 since = now  # resting is not being down
-            elif now - since > self._patience:
+            elif now - since > self.patience:
                 raise TimeoutError
             wait = min((e.rests_until for e in up), default=math.inf) - now
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), min(wait, self._patience / 4, PROBE_LONGEST))
+                await asyncio.wait_for(self._changed.wait(), min(wait, self.patience / 4, PROBE_LONGEST))
             except TimeoutError:
                 pass
 
@@ -91,9 +106,10 @@ class Endpoints:
         """Whether it can be asked right now."""
         return not endpoint.down and endpoint.rests_until <= time.monotonic()
 
-    def release(self, endpoint: Endpoint, *, failed: bool = False) -> None:
+    def release(self, endpoint: Endpoint, *, failed: bool = False, heard: bool = True) -> None:
         """The request is over; after `DOWN_AFTER` failures in a row the endpoint is down until it says it is well."""
         endpoint.in_flight -= 1
+        endpoint.heard = endpoint.heard or heard
         endpoint.failures = endpoint.failures + 1 if failed else 0
         endpoint.downs = endpoint.downs if failed else 0
         if endpoint.failures >= DOWN_AFTER and not endpoint.down:

@@ -21,8 +21,8 @@ class Estimate(NamedTuple):
     conversations: different ones among them, exact where questions about one come in a row.
     prompt_tokens: with `margin`, half of the 95 % interval of sampling.
     fresh_tokens: what of them is left where the server caches the prefix that questions about one conversation share.
-    answer_tokens: at most.
-    price: in the unit of the prices per million tokens, without caching; None where none was given.
+    answer_tokens: at most; None where only the server limits them.
+    price: in the unit of the prices per million tokens, without caching and unlimited answers; None without prices.
     seconds: at the rate limit; None without one.
     """
 
@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
     prompt_tokens: float
     margin: float
     fresh_tokens: float
-    answer_tokens: int
+    answer_tokens: int | None
     price: float | None
     seconds: float | None
 
@@ -41,7 +41,7 @@ def estimate(
     texts: Callable[[Any], tuple[str, str]],
     tokens: Callable[[str], int] | None,
     *,
-    answer_tokens: int,
+    answer_tokens: int | None,
     prices: Sequence[float] = (0.0, 0.0),
     requests_per_second: float = 0.0,
     seed: int = 0,
@@ -53,7 +53,7 @@ def estimate(
       texts: what a question shows, and what another question about the same conversation would show: what both begin
         with is shared.
       tokens: counts a text's tokens; by default a guess from its characters.
-      answer_tokens: per answer, at most.
+      answer_tokens: per answer, at most; None where only the server limits them.
       prices: per million prompt tokens, per million answer tokens.
       requests_per_second: the limit; 0 for none.
       seed: of the sample.
@@ -84,8 +84,8 @@ def estimate(
         prompt_tokens=prompt,
         margin=0.0 if exact else 1.96 * spread / math.sqrt(max(len(whole), 1)) * n,
         fresh_tokens=fresh,
-        answer_tokens=answer_tokens * n,
-        price=(prompt * prices[0] + answer_tokens * n * prices[1]) / 1e6 if priced else None,
+        answer_tokens=None if answer_tokens is None else answer_tokens * n,
+        price=(prompt * prices[0] + (answer_tokens or 0) * n * prices[1]) / 1e6 if priced else None,
         seconds=n / requests_per_second if requests_per_second else None,
     )
 
@@ -104,8 +104,9 @@ def estimate_text(told: Estimate) -> str:
         f"{told.requests:,} requests about {told.conversations:,} conversations",
         f"{told.prompt_tokens / 1e6:.3f} ± {told.margin / 1e6:.3f} million prompt tokens "
         f"({told.fresh_tokens / 1e6:.3f} million where shared prefixes are cached)",
-        f"at most {told.answer_tokens:,} answer tokens",
+        "no limit on answer tokens" if told.answer_tokens is None else f"at most {told.answer_tokens:,} answer tokens",
     ]
-    parts += [f"price {told.price:,.2f}"] if told.price is not None else []
+    least = "at least " if told.answer_tokens is None else ""
+    parts += [f"price {least}{told.price:,.2f}"] if told.price is not None else []
     parts += [f"at least {told.seconds:,.0f} s by the rate limit"] if told.seconds is not None else []
     return "; ".join(parts)

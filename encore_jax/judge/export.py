@@ -8,7 +8,7 @@ everywhere in this project.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -16,18 +16,27 @@ import numpy as np
 from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.errors import InputError
 from encore_jax.judge.journal import Journal
-from encore_jax.judge.question import conversation_id
+from encore_jax.judge.question import Key, conversation_id
 from encore_jax.rules import RulePool
 
 CHUNK = 256
 """Comparisons looked up together."""
 
 
-def rated_comparisons(comparisons: Iterable[Comparison], journal: Journal, pool: RulePool) -> Iterator[Comparison]:
+def rated_comparisons(
+    comparisons: Iterable[Comparison], journal: Journal, pool: RulePool, asked: Container[Key] | None = None
+) -> Iterator[Comparison]:
     """Each comparison with the judge's ratings ``[n, K]`` and their mask, and in `extra`: who judged, and relevance.
 
     `extra["relevance"]` holds n numbers per rule, None where the judge gave none; it is left out if there are none at
     all. `extra["judge"]` names the judge. Ratings that the comparison had are replaced.
+
+    Args:
+      comparisons: streamed.
+      journal: of the judge.
+      pool: the rules.
+      asked: the questions of this run, where it does not ask about all rules; what another run left in the journal
+        about others is not its own.
 
     Raises:
       InputError: a rating lies outside the judge's declared scale.
@@ -35,7 +44,7 @@ def rated_comparisons(comparisons: Iterable[Comparison], journal: Journal, pool:
     comparisons, judge = iter(comparisons), _judge(journal)
     while chunk := list(itertools.islice(comparisons, CHUNK)):
         ids = [[conversation_id(c.prompt, (response,)) for response in c.responses] for c in chunk]
-        table, place = _looked_up({name for names in ids for name in names}, journal, pool)
+        table, place = _looked_up({name for names in ids for name in names}, journal, pool, asked)
         for comparison, names in zip(chunk, ids, strict=True):
             ratings, relevance = table[[place[name] for name in names]].swapaxes(0, 1)
             yield replace(
@@ -47,10 +56,12 @@ def rated_comparisons(comparisons: Iterable[Comparison], journal: Journal, pool:
             )
 
 
-def rated_responses(comparisons: Iterable[Comparison], journal: Journal, pool: RulePool) -> Iterator[RatedResponse]:
+def rated_responses(
+    comparisons: Iterable[Comparison], journal: Journal, pool: RulePool, asked: Container[Key] | None = None
+) -> Iterator[RatedResponse]:
     """Each different response once, with the judge's ratings ``[K]``; those without any rating are left out."""
     met: set[str] = set()
-    for c in rated_comparisons(comparisons, journal, pool):
+    for c in rated_comparisons(comparisons, journal, pool, asked):
         for i, response in enumerate(c.responses):
             name = conversation_id(c.prompt, (response,))
             if name not in met and c.mask[i].any():
@@ -63,7 +74,9 @@ def rated_responses(comparisons: Iterable[Comparison], journal: Journal, pool: R
                 )
 
 
-def _looked_up(conversations: set[str], journal: Journal, pool: RulePool) -> tuple[np.ndarray, dict[str, int]]:
+def _looked_up(
+    conversations: set[str], journal: Journal, pool: RulePool, asked: Container[Key] | None
+) -> tuple[np.ndarray, dict[str, int]]:
     """Oriented unit ratings and relevances float64 ``[N, 2, K]``, NaN where there is none, and each one's row."""
     place = {name: i for i, name in enumerate(sorted(conversations))}
     table = np.full((len(place), 2, len(pool)), np.nan)
@@ -72,7 +85,7 @@ def _looked_up(conversations: set[str], journal: Journal, pool: RulePool) -> tup
     found = [
         (by_blob[blob], column[rule], rating, np.nan if relevance is None else relevance)
         for blob, _, rule, rating, relevance in journal.rows(place, "rating, relevance")
-        if rating is not None and rule in column
+        if rating is not None and rule in column and _is_asked(asked, blob, journal.rule_name(rule))
     ]
     if found:
         row, k, rating, relevance = (np.array(values) for values in zip(*found, strict=True))
@@ -89,6 +102,10 @@ def _looked_up(conversations: set[str], journal: Journal, pool: RulePool) -> tup
     unit = (table[:, 0] - low) / (high - low)
     table[:, 0] = np.where(pool.directions[None] < 0, 1.0 - unit, unit)
     return table, place
+
+
+def _is_asked(asked: Container[Key] | None, conversation: bytes, rule: str | None) -> bool:
+    return asked is None or Key(conversation.hex(), 0, rule or "") in asked
 
 
 def _relevance(pool: RulePool, relevance: np.ndarray) -> dict:

@@ -12,34 +12,27 @@ disk syncs, all that arrived meanwhile together, so a slow disk costs no answers
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import fcntl
 import itertools
 import json
+import math
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from encore_jax.data.atomic import make_folder
+from encore_jax.data.lock import file_lock
 from encore_jax.errors import InputError
+from encore_jax.judge.journal_file import open_journal, told
 from encore_jax.judge.journal_writer import JournalWriter
 from encore_jax.judge.question import Answer, Identity, Key, Question, Status
 from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.rules import Rule, RulePool
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS judge (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, identity TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS rule (id INTEGER PRIMARY KEY, name TEXT NOT NULL, text TEXT NOT NULL, UNIQUE (name, text));
-CREATE TABLE IF NOT EXISTS attempt (
-  id INTEGER PRIMARY KEY, judge INTEGER NOT NULL, conversation BLOB NOT NULL, response INTEGER NOT NULL,
-  rule INTEGER NOT NULL, at REAL NOT NULL, status TEXT NOT NULL, problem TEXT, faults TEXT, evidence TEXT);
-CREATE INDEX IF NOT EXISTS unanswered ON attempt (judge, conversation, response, rule) WHERE status <> 'ok';
-CREATE TABLE IF NOT EXISTS rating (
-  judge INTEGER NOT NULL, conversation BLOB NOT NULL, response INTEGER NOT NULL, rule INTEGER NOT NULL,
-  status TEXT NOT NULL, rating REAL, relevance REAL, problem TEXT, attempts INTEGER NOT NULL, attempt INTEGER NOT NULL,
-  PRIMARY KEY (judge, conversation, response, rule)) WITHOUT ROWID;
-"""
-VERSION = 1
+KNOWN = "known already"
+CONTRADICTS = "another answer to a question that has one"
 CHUNK = 1000
 """Questions looked up together."""
 
@@ -53,31 +46,24 @@ class Journal:
       pool: the rules that will be asked about.
 
     Raises:
-      InputError: it is no journal, or another process has it open.
+      InputError: it is no journal, cannot be written to, or another process has it open.
     """
 
     def __init__(self, path: str | Path, identity: Identity, pool: RulePool | Sequence[Rule]):
         self.path, self.identity = Path(path), identity
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = open(f"{self.path}.lock", "w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise InputError(
-                "another process writes to this journal", where=str(path), fix="wait for it, or use another file"
-            ) from None
-        try:
-            self.connection = open_journal(self.path)
-            with self.connection as connection:
+        fix = "name another file"
+        make_folder(self.path.parent, fix=fix)
+        with contextlib.ExitStack() as held:
+            lock = self.path.with_name(f"{self.path.name}.lock")
+            held.enter_context(file_lock(lock, place=self.path, fix=f"wait until it ends, or {fix}"))
+            self.connection = held.enter_context(contextlib.closing(open_journal(self.path)))
+            with told(self.path), self.connection as connection:
                 self.judge = _id(connection, "judge", {"digest": identity.digest}, {"identity": _json(identity)})
                 self._rules = {r.name: _id(connection, "rule", {"name": r.name, "text": r.text}) for r in pool}
-        except BaseException:
-            self._lock.close()
-            raise
-        self._texts = {rule.name: rule.text for rule in pool}
-        self._names = {number: name for name, number in self._rules.items()}
-        self._writer = JournalWriter(self.path, open_journal)
+            self._texts = {rule.name: rule.text for rule in pool}
+            self._names = {number: name for name, number in self._rules.items()}
+            self._writer = JournalWriter(self.path, open_journal)
+            self._held = held.pop_all()
 
     def __enter__(self) -> Journal:
         return self
@@ -87,11 +73,8 @@ class Journal:
 
     def close(self) -> None:
         """Waits until everything recorded is durable, then lets go of the file."""
-        try:
+        with self._held:
             self._writer.close()
-        finally:
-            self.connection.close()
-            self._lock.close()
 
     def rule_id(self, name: str) -> int:
         """The number of a rule in this file.
@@ -109,8 +92,15 @@ class Journal:
         An answer that is OK is final: nothing recorded later under the same key replaces it.
 
         Raises:
-          InputError: an earlier answer could not be written.
+          InputError: an earlier answer could not be written, or this one's numbers are none.
         """
+        numbers = [n for n in (answer.rating, answer.relevance) if n is not None]
+        if not all(math.isfinite(n) for n in numbers) or (answer.status is Status.OK) != (answer.rating is not None):
+            raise InputError(
+                f"an answer {answer.status} with rating {answer.rating} and relevance {answer.relevance}",
+                where=f"judge {self.identity.model}",
+                fix="a rating is a finite number, and stands in answers that are ok",
+            )
         place = (self.judge, bytes.fromhex(key.conversation), key.response, self.rule_id(key.rule))
         problem, faults = answer.problem or None, json.dumps(answer.faults) if answer.faults else None
         attempt = (*place, time.time(), answer.status.value, problem, faults, json.dumps(answer.evidence))
@@ -147,6 +137,15 @@ class Journal:
         condition, values = policy.settled()
         return set(self._rows(conversations, "", condition, values))
 
+    def select(self, statement: str, values: Sequence = ()) -> Iterator[tuple]:
+        """Rows of this journal's tables.
+
+        Raises:
+          InputError: the file is damaged or locked.
+        """
+        with told(self.path):
+            yield from self.connection.execute(statement, values)
+
     def rows(self, conversations: Iterable[str], columns: str) -> Iterator[tuple]:
         """(conversation, response, rule, and these columns of `rating`) of this judge, in no order."""
         yield from self._rows([bytes.fromhex(conversation) for conversation in conversations], f", {columns}")
@@ -156,7 +155,7 @@ class Journal:
     ) -> Iterator[tuple]:
         parts = (conversations[start : start + CHUNK] for start in range(0, len(conversations), CHUNK))
         return itertools.chain.from_iterable(
-            self.connection.execute(
+            self.select(
                 f"SELECT conversation, response, rule{columns} FROM rating "
                 f"WHERE judge = ? AND conversation IN ({','.join('?' * len(part))}) AND ({condition})",
                 (self.judge, *part, *values),
@@ -168,44 +167,21 @@ class Journal:
         """The name of a rule by its number; None if it is not in this journal's pool."""
         return self._names.get(number)
 
-    def was_seen(self, key: Key, answer: Answer) -> bool:
-        """Whether this key has an OK answer, or once had this very answer: then recording it would change nothing."""
+    def seen(self, key: Key, answer: Answer) -> str:
+        """Why recording an answer would change nothing; "" if it would.
+
+        `KNOWN`: this key has this answer, or once had it. `CONTRADICTS`: it has another one that is OK, and final.
+        """
         place = (self.judge, bytes.fromhex(key.conversation), key.response, self.rule_id(key.rule))
         here = "judge = ? AND conversation = ? AND response = ? AND rule = ?"
-        ask = self.connection.execute
-        status = ask(f"SELECT status FROM rating WHERE {here}", place).fetchone()
-        if status is None or status[0] == Status.OK:
-            return status is not None
-        seen = ask(f"SELECT problem, evidence FROM attempt WHERE {here} AND status <> 'ok'", place).fetchall()
-        return (answer.problem or None, json.dumps(answer.evidence)) in seen
-
-
-def open_journal(path: Path) -> sqlite3.Connection:
-    """A connection with this file's tables, made if they are not there.
-
-    Raises:
-      InputError: it is no journal, or of another version.
-    """
-    connection = sqlite3.connect(path, timeout=60.0, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -65536")  # 64 MiB
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, VERSION):
-            raise InputError(f"a journal of version {version}", where=str(path), fix="use the version that wrote it")
-        if version == 0:
-            with connection:
-                for statement in SCHEMA.split(";"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {VERSION}")
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise InputError(f"this is no journal: {error}", where=str(path), fix="name another file") from None
-    except InputError:
-        connection.close()
-        raise
-    return connection
+        rated = list(self.select(f"SELECT status, rating FROM rating WHERE {here}", place))
+        if not rated:
+            return ""
+        ((status, rating),) = rated
+        if status == Status.OK:
+            return CONTRADICTS if answer.status is Status.OK and answer.rating != rating else KNOWN
+        faults = self.select(f"SELECT problem, evidence FROM attempt WHERE {here} AND status <> 'ok'", place)
+        return KNOWN if (answer.problem or None, json.dumps(answer.evidence)) in faults else ""
 
 
 def _id(connection: sqlite3.Connection, table: str, key: dict, more: dict | None = None) -> int:

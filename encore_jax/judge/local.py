@@ -21,12 +21,14 @@ from jax.sharding import NamedSharding, PartitionSpec
 from encore_jax.data.comparison import Message
 from encore_jax.data.distinct import digest
 from encore_jax.errors import InputError
+from encore_jax.interop.chat_template import takes_system_role
 from encore_jax.interop.tokenizer import render_prompts, template_digest
 from encore_jax.judge.answer_tokens import AnswerTokens, answer_tokens
 from encore_jax.judge.followers import tell_step
 from encore_jax.judge.prompts import Wording
-from encore_jax.judge.question import Answer, Identity, Question, Status
+from encore_jax.judge.question import NOT_ASKED, Answer, Identity, Question, Status
 from encore_jax.judge.question_rows import QuestionTree, Shape, agree, lay_out, make_tree, shape_of
+from encore_jax.judge.reading import MOST_OTHER, mostly_other, unparsable
 from encore_jax.model.branching import BranchRows, Root, run_branches, run_root
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import lm_logits
@@ -58,6 +60,8 @@ class _Asked(NamedTuple):
 class LocalJudge:
     """Rates with a decoder on this machine's devices; a `Judge`.
 
+    Where the chat template has no system role, instructions go into the user's turn (`Wording.in_user_turn`).
+
     Args:
       cfg, params, tokenizer: the model; parameters where they shall stay (on a mesh, if `rows` says so).
       prompt: a prompt with answers, of ratings or of verdicts on pairs.
@@ -70,6 +74,7 @@ class LocalJudge:
       window: questions drawn at once; more of them fill the steps better, and come back later.
       rows: the sharding of rows of a step, ``PartitionSpec(axes of the batch)`` on a mesh. Over devices of several
         processes, process 0 asks and all others `encore_jax.judge.followers.follow` it.
+      most_other: probability on none of the offered answers above which an answer is unparsable.
       within: what is active while programs run, e.g. the mesh (`encore_jax.parallel.mesh.activate`).
 
     Raises:
@@ -90,6 +95,7 @@ class LocalJudge:
         tokens_per_step: int = 1024,
         window: int = 4096,
         rows: NamedSharding | None = None,
+        most_other: float = MOST_OTHER,
         within: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
     ):
         if not prompt.answers:
@@ -98,10 +104,12 @@ class LocalJudge:
                 where="local judge",
                 fix="use a prompt with answers, such as yes_no_irrelevant.1 or pair_letter.1, or a server",
             )
+        if not takes_system_role(tokenizer):
+            prompt = prompt.in_user_turn()
         self._cfg, self._params, self._tokenizer, self._prompt = cfg, params, tokenizer, prompt
         self._buckets, self._budget, self._window = tuple(buckets), tokens_per_step, window
         self._answers = answer_tokens(tokenizer, prompt.answers)
-        self._rows, self._within = rows, within
+        self._rows, self._within, self._most_other = rows, within, most_other
         self._followed = rows is not None and not rows.is_fully_addressable
         self._compute = _program(cfg, dtype, rows)
         self._head = params["embed"] if lm_head is None and cfg.tie_embeddings else lm_head
@@ -119,6 +127,7 @@ class LocalJudge:
                 "dtype": jnp.dtype(dtype).name,
                 "template": template_digest(tokenizer),
                 "tokens": [int(i) for i in self._answers.ids],
+                "most_other": most_other,
             },
             scale=prompt.scale,
         )
@@ -138,7 +147,10 @@ class LocalJudge:
         questions = iter(questions)
         while drawn := {next(numbers): q for q in itertools.islice(questions, self._window)}:
             asked.questions.update(drawn)
-            for tree in self._trees(drawn, asked):
+            trees, refused = self._trees(drawn, asked)
+            for number, why in refused.items():
+                yield from asked.answered(number, Answer(Status.FAILED, evidence={"words": why}, problem=NOT_ASKED))
+            for tree in trees:
                 shape = shape_of(tree, self._buckets)
                 if shape is None or self._longest(tree) > self._cfg.max_positions:
                     for key in tree.keys:
@@ -151,21 +163,31 @@ class LocalJudge:
     def _longest(self, tree: QuestionTree) -> int:
         return tree.root + len(tree.prefix) + max(map(len, tree.branches))
 
-    def _trees(self, drawn: dict[int, Question], asked: _Asked) -> Iterator[QuestionTree]:
-        """Questions by conversation; `drawn` by number. One of the same tokens as another waits for its answer."""
+    def _trees(self, drawn: dict[int, Question], asked: _Asked) -> tuple[list[QuestionTree], dict[int, str]]:
+        """Questions by conversation (`drawn` by number), and why the template refuses others.
+
+        A question of the same tokens as another one waits for its answer.
+        """
         first: dict[bytes, int] = {}
         groups: dict[tuple[str, int], list[int]] = {}
         for number, q in drawn.items():
             groups.setdefault(q.key[:2], []).append(number)
+        trees, refused = [], {}
         for numbers in groups.values():
-            sequences = render_prompts(self._tokenizer, [self._prompt.ask(drawn[i]) for i in numbers])
+            chats = [self._prompt.ask(drawn[i]) for i in numbers]
+            try:
+                sequences = render_prompts(self._tokenizer, chats)
+            except InputError as error:
+                refused |= dict.fromkeys(numbers, str(error))
+                continue
             new = []
             for number, sequence in zip(numbers, sequences, strict=True):
                 same = first.setdefault(digest(np.asarray(sequence, np.int32)), number)
                 if same == number or not asked.wait_for(same, number):
                     new.append((sequence, number))
             if new:
-                yield make_tree(*zip(*new, strict=True), self._root_tokens)
+                trees.append(make_tree(*zip(*new, strict=True), self._root_tokens))
+        return trees, refused
 
     def _per_step(self, shape: Shape) -> int:
         """C, rows of a step: as many as the budget allows, evenly over the devices."""
@@ -203,17 +225,26 @@ class LocalJudge:
     def _read(self, made, keys: np.ndarray, asked: _Asked) -> Iterator[tuple[Question, Answer]]:
         logprobs = np.asarray(made, np.float64)
         for c, e in zip(*np.nonzero(keys >= 0), strict=True):
-            yield from asked.answered(int(keys[c, e]), read_answer(logprobs[c, e], self._answers, self._prompt))
+            yield from asked.answered(int(keys[c, e]), self._answer(logprobs[c, e]))
+
+    def _answer(self, logprobs: np.ndarray) -> Answer:
+        return read_answer(logprobs, self._answers, self._prompt, self._most_other)
 
 
-def read_answer(logprobs: np.ndarray, tokens: AnswerTokens, prompt: Wording) -> Answer:
-    """Rating and relevance by the prompt, from log-probabilities ``[T]`` of the tokens that stand for its answers."""
+def read_answer(logprobs: np.ndarray, tokens: AnswerTokens, prompt: Wording, most_other: float = MOST_OTHER) -> Answer:
+    """Rating and relevance by the prompt, from log-probabilities ``[T]`` of the tokens that stand for its answers.
+
+    Unparsable where a log-probability is not finite, or other tokens have more probability than `most_other`.
+    """
     if not np.isfinite(logprobs).all():
         return Answer(Status.UNPARSABLE, evidence={"raw": str(logprobs.tolist())}, problem=NOT_FINITE)
     sums = np.minimum(np.bincount(tokens.answer, np.exp(logprobs), minlength=len(prompt.answers)), 1.0)
+    other = round(max(0.0, 1.0 - float(np.exp(logprobs).sum())), 9)
+    if other > most_other:
+        raw = {answer: round(float(p), 9) for answer, p in zip(prompt.answers, sums, strict=True)}
+        return unparsable(mostly_other(most_other), raw)
     rating, relevance = prompt.rate(sums.tolist())
     listed = [(text, round(float(p), 6)) for text, p in zip(tokens.texts, logprobs, strict=True)]
-    other = round(max(0.0, 1.0 - float(np.exp(logprobs).sum())), 9)
     return Answer(Status.OK, rating, relevance, evidence={"logprobs": listed, "other": other})
 
 

@@ -10,10 +10,10 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from encore_jax.data.comparison import Message
-from encore_jax.judge.prompts import SPEAKERS
+from encore_jax.judge.prompts import SPEAKERS, USER_TURN
 from encore_jax.judge.question import Answer, Key, Status
 from encore_jax.judge.reading import MOST_RAW, unparsable
 from encore_jax.rules import Rule
@@ -53,6 +53,7 @@ class PairPrompt:
       answers: two letters, for the response shown first and for the other, of which the probability is read; empty for
         a verdict in brackets at the end of a text.
       tokens: a text takes at most so many.
+      head: what the user's turn begins with; "" for nothing.
     """
 
     name: str
@@ -60,11 +61,13 @@ class PairPrompt:
     question: str
     answers: tuple[str, ...] = ()
     tokens: int = 256
+    head: str = ""
 
     @property
     def digest(self) -> str:
         """SHA-256 (64 hex digits) over the name and every word."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        words = {name: value for name, value in asdict(self).items() if name != "head" or value}
+        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -76,18 +79,27 @@ class PairPrompt:
         """What the journal keeps verdicts under."""
         return Rule("pairwise", self.question, category=self.name)
 
-    def ask(self, question: PairQuestion) -> tuple[Message, Message]:
+    def ask(self, question: PairQuestion) -> tuple[Message, ...]:
         """The chat that shows a conversation and two ways to go on."""
         shown = "\n\n".join(f"{SPEAKERS[turn.role]}: {turn.content}" for turn in question.prompt)
         text = (
             f"--- conversation so far ---\n\n{shown}\n\n--- response A ---\n\n{question.first}"
             f"\n\n--- response B ---\n\n{question.second}\n\n--- end ---\n\n{self.question}"
         )
-        return Message("system", self.system), Message("user", text)
+        text = f"{self.head}\n\n{text}" if self.head else text
+        return (*((Message("system", self.system),) if self.system else ()), Message("user", text))
 
     def example(self, prompt: Sequence[Message], response: str) -> PairQuestion:
         """Some question in this wording, to see what all begin with."""
         return PairQuestion(Key("", 0, ""), tuple(prompt), response, response, self.rule)
+
+    def in_user_turn(self) -> PairPrompt:
+        """The same with its instructions at the head of the user's turn, for models that know no system role.
+
+        >>> LETTER.in_user_turn().name, LETTER.in_user_turn().digest == LETTER.digest
+        ('pair_letter.1+user', False)
+        """
+        return replace(self, name=f"{self.name}{USER_TURN}", system="", head=self.system) if self.system else self
 
     def rate(self, probabilities: Sequence[float]) -> tuple[float, None]:
         """1 if the first letter is likelier, 0 if the second is, 0.5 if neither.

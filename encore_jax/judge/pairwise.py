@@ -47,33 +47,46 @@ def shown_first(conversation: str, seed: int) -> int:
     return hashlib.sha256(f"{conversation} {seed}".encode()).digest()[0] & 1
 
 
-def write_verdicts(path: Path, comparisons: Iterable[Comparison], journal: Journal) -> dict[str, int]:
+def write_verdicts(
+    path: Path, comparisons: Iterable[Comparison], journal: Journal, questions: Iterable[PairQuestion]
+) -> dict[str, int]:
     """Writes every verdict, as `encore_jax.evaluate.verdicts` reads them; the file appears whole or not at all.
 
     One JSON line for each order in which a comparison was put: its `id`, its `conversation` (see `conversation_id`),
     `first`, which response was shown as A, and `verdict`: A, B, tie or error. A comparison that nobody asked about has
     an error.
 
+    Args:
+      path: the file.
+      comparisons: pairs.
+      journal: of the judge.
+      questions: what this run asks; verdicts in other orders, which another run left in the journal, are not its own.
+
     Returns:
-      Counts: comparisons, undecided (exactly one half), without_verdict (orders asked without one), for_the_first and
-      for_the_second (verdicts by the place of the response preferred), and, where both orders were asked, consistent
-      and contradicting pairs of verdicts.
+      Counts: comparisons, verdicts, undecided (exactly one half), without_verdict (orders asked without one),
+      for_the_first and for_the_second (verdicts by the place of the response preferred), and, where both orders were
+      asked, consistent and contradicting pairs of verdicts.
     """
-    names = ("comparisons", "undecided", "without_verdict", "for_the_first", "for_the_second")
+    names = ("comparisons", "verdicts", "undecided", "without_verdict", "for_the_first", "for_the_second")
     counts = dict.fromkeys((*names, "consistent", "contradicting"), 0)
+    orders: dict[str, set[int]] = {}
+    for question in questions:
+        orders.setdefault(question.key.conversation, set()).add(question.key.response)
     with atomic_path(Path(path)) as temporary, temporary.open("w", encoding="utf-8") as file:
         for comparison in comparisons:
             name = conversation_id(comparison.prompt, comparison.responses)
-            said = {first: rating for _, first, rule, rating in journal.rows([name], "rating")} or {0: None}
-            credit = [0.5 if r is None else r if first == 0 else 1.0 - r for first, r in sorted(said.items())]
+            found = {first: rating for _, first, _, rating in journal.rows([name], "rating")}
+            said = {first: found.get(first) for first in sorted(orders.get(name, {0}))}
+            credit = [0.5 if r is None else r if first == 0 else 1.0 - r for first, r in said.items()]
             counts["comparisons"] += 1
+            counts["verdicts"] += sum(r is not None for r in said.values())
             counts["undecided"] += sum(credit) == len(credit) / 2
             counts["without_verdict"] += sum(r is None for r in said.values())
             counts["for_the_first"] += sum(r == 1.0 for r in said.values())
             counts["for_the_second"] += sum(r == 0.0 for r in said.values())
             if len(said) == 2 and None not in said.values():
                 counts["consistent" if credit[0] == credit[1] else "contradicting"] += 1
-            for first, rating in sorted(said.items()):
+            for first, rating in said.items():
                 row = {"id": comparison.id, "conversation": name, "first": first, "verdict": SAID[rating]}
                 file.write(json.dumps(row) + "\n")
     return counts

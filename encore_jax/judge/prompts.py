@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from encore_jax.data.comparison import Message
@@ -18,6 +18,9 @@ from encore_jax.errors import InputError
 from encore_jax.judge.question import Answer, Key, Question
 from encore_jax.judge.reading import read_number
 from encore_jax.rules import Rule
+
+USER_TURN = "+user"
+"""Ends the name of a wording that has its instructions in the user's turn."""
 
 SPEAKERS = {"system": "SYSTEM", "user": "USER", "assistant": "ASSISTANT"}
 
@@ -49,6 +52,10 @@ class Wording(Protocol):
 
     def example(self, prompt: Sequence[Message], response: str) -> Any:
         """Some question in this wording, to see what all begin with."""
+        ...
+
+    def in_user_turn(self) -> Wording:
+        """The same without a system message: a wording of its own name and digest."""
         ...
 
     def rate(self, probabilities: Sequence[float]) -> tuple[float, float | None]:
@@ -110,6 +117,16 @@ class Prompt:
     def example(self, prompt: Sequence[Message], response: str) -> Question:
         """Some question in this wording, to see what all begin with."""
         return Question(Key("", 0, ""), tuple(prompt), response, Rule("any", "Any."))
+
+    def in_user_turn(self) -> Prompt:
+        """The same with its instructions at the head of the user's turn, for models that know no system role.
+
+        >>> NUMERIC.in_user_turn().name, [m.role for m in NUMERIC.in_user_turn().messages([], "Hi", Rule("a", "b"))]
+        ('numeric.1+user', ['user'])
+        """
+        if not self.system:
+            return self
+        return replace(self, name=f"{self.name}{USER_TURN}", system="", head=f"{self.system}\n\n{self.head}")
 
     def rate(self, probabilities: Sequence[float]) -> tuple[float, float | None]:
         """P(first answer) - P(second), and 1 - P(third).

@@ -16,6 +16,9 @@ from typing import Any, NamedTuple, Protocol
 from encore_jax.data.comparison import Comparison, Message, prompt_key
 from encore_jax.rules import Rule, RulePool
 
+NOT_ASKED = "could not be put to the judge"
+"""Problem of a question that, for instance, the judge's chat template refuses."""
+
 
 def conversation_id(prompt: Sequence[Message], responses: Sequence[str]) -> str:
     """32 hex digits that depend on every character of a prompt and its responses, in their order.

@@ -12,23 +12,34 @@ bounds the error of every sum; it is recorded too, and is part of `other`.
 from __future__ import annotations
 
 import functools
+import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from encore_jax.judge.question import Answer, Status
+from encore_jax.judge.replies import NO_LOGPROBS
 
 MOST_RAW = 2000
 """Characters of raw text kept with an answer that could not be read."""
 
-NO_LOGPROBS = "no log-probabilities"
+MOST_OTHER = 0.5
+"""Probability on tokens that are none of the offered answers above which there is no answer, unless settings differ."""
+
 NO_OFFERED_ANSWER = "none of the offered answers among the likely tokens"
 NO_NUMBER = "no number"
 NOT_ONE_NUMBER = "more than one number"
 OUT_OF_RANGE = "number outside 0 to 1"
+LIST_NUMBER = "a number that begins a list"
+TOO_LIKELY = "log-probabilities that add up to more than 1"
 
 _SPACES = " \u0120\u2581"  # a space, and how byte-level BPE and SentencePiece vocabularies write it
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?![\w%])")
+_NUMBER = re.compile(
+    r"(?<![\w.\u2212])[-+]?(?:\d++(?:\.\d*+)?+|\.\d++)(?:[eE][-+]?\d++)?+(?!\w|\.\d|\s*(?:[%\u066a\uff05]|percent))"
+)
+_LIST_NUMBER = re.compile(r"^\s*(?:[-*#>]+\s*)?\d+[.)]\s+\S", re.MULTILINE)
+_MOST_MASS = 1.05  # log-probabilities that a server rounded
+_LONGEST_TOKEN = 64
 
 
 @functools.lru_cache(maxsize=65536)
@@ -64,11 +75,20 @@ def answer_probabilities(
     """
     sums, counted = dict.fromkeys(answers, 0.0), []
     for token, logprob in logprobs:
-        answer = answer_of(token, answers)
+        answer = answer_of(token, answers) if len(token) <= _LONGEST_TOKEN else None
         if answer is not None:
             sums[answer] += math.exp(logprob)
             counted.append((token, logprob))
     return sums, counted
+
+
+def mostly_other(share: float) -> str:
+    """The problem of an answer whose probability is mostly elsewhere.
+
+    >>> mostly_other(0.5)
+    'more than 50 % of the probability is on none of the offered answers'
+    """
+    return f"more than {100 * share:.3g} % of the probability is on none of the offered answers"
 
 
 def read_logprobs(
@@ -76,6 +96,7 @@ def read_logprobs(
     answers: tuple[str, ...],
     rate: Callable[[Sequence[float]], tuple[float, float | None]],
     raw: object = None,
+    most_other: float = MOST_OTHER,
 ) -> Answer:
     """The rating of a question that offers answers, from the most likely first tokens.
 
@@ -84,23 +105,29 @@ def read_logprobs(
       answers: offered.
       rate: rating and relevance from the answers' probabilities (`Wording.rate`).
       raw: kept as evidence where nothing can be read.
+      most_other: probability of all other tokens (unlisted ones among them) above which the answer is unparsable.
     """
     if not logprobs:
         return unparsable(NO_LOGPROBS, raw)
     sums, counted = answer_probabilities(logprobs, answers)
+    listed, mass = (math.fsum(math.exp(p) for _, p in pairs) for pairs in (logprobs, counted))
+    if listed > _MOST_MASS:
+        return unparsable(TOO_LIKELY, raw)
     if not counted:
         return unparsable(NO_OFFERED_ANSWER, raw)
-    unlisted, other = (max(0.0, 1.0 - math.fsum(math.exp(p) for _, p in pairs)) for pairs in (logprobs, counted))
+    other = round(max(0.0, 1.0 - mass), 9)
+    if other > most_other:
+        return unparsable(mostly_other(most_other), raw)
     rating, relevance = rate([min(1.0, sums[answer]) for answer in answers])
     return Answer(
         Status.OK,
         rating=rating,
         relevance=relevance,
         evidence={
-            "logprobs": counted,
-            "other": round(other, 9),
-            "unlisted": round(unlisted, 9),
-            "first": logprobs[0][0],
+            "logprobs": [(token[:_LONGEST_TOKEN], p if math.isfinite(p) else None) for token, p in counted],
+            "other": other,
+            "unlisted": round(max(0.0, 1.0 - listed), 9),
+            "first": logprobs[0][0][:_LONGEST_TOKEN],
         },
     )
 
@@ -116,7 +143,9 @@ def read_number(text: str) -> Answer:
     numbers = _NUMBER.findall(text)
     if len(numbers) != 1:
         return unparsable(NOT_ONE_NUMBER if numbers else NO_NUMBER, text)
-    value = float(numbers[0])
+    if _LIST_NUMBER.search(text):
+        return unparsable(LIST_NUMBER, text)
+    value = float(numbers[0]) + 0.0  # no negative zero
     if not 0.0 <= value <= 1.0:
         return unparsable(OUT_OF_RANGE, text)
     return Answer(Status.OK, rating=value, evidence={"text": text[:MOST_RAW]})
@@ -124,38 +153,5 @@ def read_number(text: str) -> Answer:
 
 def unparsable(problem: str, raw: object) -> Answer:
     """An answer without a rating, its raw text kept."""
-    return Answer(Status.UNPARSABLE, evidence={"raw": str(raw)[:MOST_RAW]}, problem=problem)
-
-
-def reply_text(body: Mapping) -> str | None:
-    """What the model wrote, of a chat or a plain completion; None where the body holds none."""
-    choice = _choice(body)
-    message = choice.get("message")
-    text = message.get("content") if isinstance(message, Mapping) else choice.get("text")
-    return text if isinstance(text, str) else None
-
-
-def reply_logprobs(body: Mapping) -> list[tuple[str, float]]:
-    """(token, log-probability) of the most likely first tokens, likeliest first, of a chat or a plain completion.
-
-    Entries that are no finite log-probability are left out; the result is empty where the body holds none.
-    """
-    logprobs = _choice(body).get("logprobs")
-    if not isinstance(logprobs, Mapping):
-        return []
-    content, top = logprobs.get("content"), logprobs.get("top_logprobs")
-    if isinstance(content, list) and content and isinstance(content[0], Mapping):  # a chat
-        listed = content[0].get("top_logprobs") or [content[0]]
-        listed = [(e.get("token"), e.get("logprob")) for e in listed if isinstance(e, Mapping)]
-    elif isinstance(top, list) and top and isinstance(top[0], Mapping):  # a plain completion
-        listed = list(top[0].items())
-    else:
-        return []
-    listed = [(t, float(p)) for t, p in listed if isinstance(t, str) and type(p) in (int, float) and p <= 1e-3]
-    return sorted((pair for pair in listed if math.isfinite(pair[1])), key=lambda pair: -pair[1])
-
-
-def _choice(body: Mapping) -> Mapping:
-    choices = body.get("choices") if isinstance(body, Mapping) else None
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return first if isinstance(first, Mapping) else {}
+    text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, default=str)
+    return Answer(Status.UNPARSABLE, evidence={"raw": text[:MOST_RAW]}, problem=problem)

@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import dataclasses
 import queue
-import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from encore_jax.errors import InputError
 from encore_jax.judge.asking import Asking
 from encore_jax.judge.client import Client
-from encore_jax.judge.question import Answer, Identity, Status
+from encore_jax.judge.helper_thread import HelperThread
+from encore_jax.judge.question import NOT_ASKED, Answer, Identity, Status
 from encore_jax.judge.server_settings import ServerSettings
 
 LOOKAHEAD = 2
@@ -69,42 +70,56 @@ class _Lane:
         self._out: queue.SimpleQueue = queue.SimpleQueue()
         self._loop = asyncio.new_event_loop()
         self._in: asyncio.Queue = asyncio.Queue()
-        self._main = self._loop.create_task(self._work())
-        self._thread = threading.Thread(target=self._run, name="server-judge", daemon=True)
-        self._thread.start()
+        self._helper = HelperThread(self._run, "server-judge", self._out)
 
     def put(self, question: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended; why is the next thing to `get`
             self._loop.call_soon_threadsafe(self._in.put_nowait, question)
 
     def ready(self) -> bool:
-        return not self._out.empty()
+        return not self._out.empty() or self._helper.ended
 
     def get(self) -> tuple[Any, Answer]:
-        outcome = self._out.get()
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+        return self._helper.get(self._out)
 
     def close(self) -> None:
         """Cancels what is in flight, closes every connection and ends the thread."""
         with contextlib.suppress(RuntimeError):  # it has ended
-            self._loop.call_soon_threadsafe(self._main.cancel)
-        self._thread.join()
+            self._loop.call_soon_threadsafe(lambda: self._main.cancel())
+        self._helper.join()
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
         try:
+            asyncio.set_event_loop(self._loop)
+            self._main = self._loop.create_task(self._work())
             self._loop.run_until_complete(self._main)
         except asyncio.CancelledError:
             pass
-        except BaseExceptionGroup as group:  # whatever it is, the caller must hear of it
-            self._out.put(group.exceptions[0])
-        except BaseException as error:
-            self._out.put(error)
+        except BaseExceptionGroup as group:
+            raise _first(group) from None
         finally:
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._end()
+
+    def _end(self) -> None:
+        """Closes the loop once nothing goes on in it; what ends a process may come out of it again and again."""
+        try:
+            for _ in range(self._settings.concurrency + 8):
+                with contextlib.suppress(BaseException):
+                    self._loop.run_until_complete(self._end_all())
+                    break
+        finally:
             self._loop.close()
+
+    async def _end_all(self) -> None:
+        """Ends what an exception has left behind, and closes its connections."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._client.close()
+        for _ in range(8):  # connections close in the loop's next rounds
+            await asyncio.sleep(0)
+        await self._loop.shutdown_asyncgens()
 
     async def _work(self) -> None:
         async with self._client, asyncio.TaskGroup() as group:
@@ -114,12 +129,23 @@ class _Lane:
     async def _answer_all(self) -> None:
         while True:
             question = await self._in.get()
-            reply = await self._client.ask(self._asking.body(question))
-            if reply.body is None:
-                evidence = {"raw": reply.raw} if reply.raw else {}
-                answer = Answer(Status.FAILED, evidence=evidence, problem=reply.problem, faults=reply.faults)
-            else:
-                answer = self._asking.read(reply.body)
-                if reply.faults:
-                    answer = dataclasses.replace(answer, faults=reply.faults)
-            self._out.put((question, answer))
+            self._out.put((question, await self._answer(question)))
+
+    async def _answer(self, question: Any) -> Answer:
+        try:
+            body = self._asking.body(question)
+        except InputError as error:  # e.g. the tokenizer's template refuses this one
+            return Answer(Status.FAILED, evidence={"words": str(error)}, problem=NOT_ASKED)
+        reply = await self._client.ask(body)
+        if reply.body is None:
+            evidence = {"raw": reply.raw} if reply.raw else {}
+            evidence |= {"words": reply.words} if reply.words else {}
+            return Answer(Status.FAILED, evidence=evidence, problem=reply.problem, faults=reply.faults)
+        answer = self._asking.read(reply.body)
+        return dataclasses.replace(answer, faults=reply.faults) if reply.faults else answer
+
+
+def _first(group: BaseExceptionGroup) -> BaseException:
+    """One of the exceptions of a group, however deep."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

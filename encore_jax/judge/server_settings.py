@@ -37,7 +37,9 @@ class ServerSettings(Settings):
         if self.key_variable:
             check_variable(self.key_variable, f"{where}.key_variable")
         positive = {"concurrency": self.concurrency, "timeout": self.timeout, "retry.tries": self.retry.tries}
-        positive |= {"retry.longest_wait": self.retry.longest_wait, "retry.patience": self.retry.patience}
+        positive |= {
+            f"retry.{name}": getattr(self.retry, name) for name in ("longest_wait", "patience", "first_contact")
+        }
         for name, value in positive.items():
             if not value > 0:
                 raise InputError("is out of range", where=f"{where}.{name}", fix="a value that is positive")

@@ -47,7 +47,7 @@ class RatingChain(Chain):
         }
 
     def show(self) -> None:
-        show_ratings(self.at["report"])
+        show_ratings(self.config, self.at["report"])
 
 
 def judging_model(chain: Chain) -> dict:

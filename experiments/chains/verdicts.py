@@ -34,4 +34,4 @@ class VerdictChain(Chain):
         }
 
     def show(self) -> None:
-        show_verdicts(self.at["report"])
+        show_verdicts(self.config, self.at["report"])

@@ -7,16 +7,21 @@ import functools
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import logging
 
-from encore_jax.judge.ask import HOPELESS, ask_all
+from encore_jax.errors import InputError
+from encore_jax.judge.ask import ask_all, kinds, last_words
+from encore_jax.judge.asking import token_limit
 from encore_jax.judge.batch import ingest_results, write_requests
 from encore_jax.judge.estimate import Estimate, estimate, estimate_text
+from encore_jax.judge.hints import hint
 from encore_jax.judge.journal import Journal
+from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.question import Judge
 from encore_jax.rules import Rule
 from encore_jax.train.preemption import EXIT_PREEMPTED
@@ -80,7 +85,7 @@ def _estimate(config: RatingConfig, questions: Questions, journal: Journal) -> E
         journal.pending(questions(), config.judge.policy),
         functools.partial(shared_texts, config),
         token_counter(config),
-        answer_tokens=journal.identity.decoding.get("max_tokens", 0),
+        answer_tokens=token_limit(journal.identity.decoding) if config.judge.kind in ("server", "batch") else 0,
         prices=config.judge.prices,
         requests_per_second=config.judge.server.requests_per_second,
         seed=config.seed,
@@ -89,11 +94,11 @@ def _estimate(config: RatingConfig, questions: Questions, journal: Journal) -> E
     return told
 
 
-def _ask(config: RatingConfig, judge: Judge, questions: Questions, journal: Journal, total: int) -> None:
-    hopeless = 0 if config.judge.kind in ("model", "table") else HOPELESS
+def _ask(config: RatingConfig, judge: Judge, questions: Questions, journal: Journal, total: int) -> Counter:
+    """Asks what is pending; returns the problems of answers without a rating, and under "" how many have one."""
+    hopeless = 0 if config.judge.kind in ("model", "table") else config.judge.hopeless
     answers = ask_all(judge, questions, journal, config.judge.policy, hopeless=hopeless)
-    for _ in track(answers, max(total, 1), "answers"):
-        pass
+    return Counter(answer.problem for _, answer in track(answers, max(total, 1), "answers"))
 
 
 def _trial(config: RatingConfig, judge: Judge, questions: Questions, journal: Journal, told: Estimate) -> None:
@@ -103,7 +108,10 @@ def _trial(config: RatingConfig, judge: Judge, questions: Questions, journal: Jo
         for _ in judge.answers(chosen):  # so that no compilation is in the time
             pass
     start = time.monotonic()
-    _ask(config, judge, lambda: chosen, journal, len(chosen))
+    problems = _ask(config, judge, lambda: chosen, journal, len(chosen))
+    if problems and not problems[""]:
+        told = summary(journal)
+        raise nothing_rated(f"{len(chosen):,} questions of the trial", told["problems"], told["words"], config)
     pace = len(chosen) / max(time.monotonic() - start, 1e-9)
     left = told.requests - len(chosen)
     print(
@@ -112,6 +120,26 @@ def _trial(config: RatingConfig, judge: Judge, questions: Questions, journal: Jo
         "answered is kept."
     )
     raise TrialDone
+
+
+def nothing_rated(what: str, problems: Mapping[str, int], words: Mapping[str, str], config: RatingConfig) -> InputError:
+    """The error of a run in which no question has a rating.
+
+    Args:
+      what: was asked, e.g. "12 questions".
+      problems: how many, by kind.
+      words: what the judge said the last time, by kind.
+      config: of the run.
+    """
+    commonest = max(problems, key=problems.get, default="")
+    said, policy = words.get(commonest, ""), config.judge.policy
+    why = kinds(Counter(problems)) or "no answer"
+    return InputError(
+        f"none of the {what} has a rating: {why}{last_words(said)}",
+        where=f"judge {config.judge.model or config.judge.kind}",
+        fix=f"{hint(commonest, said)}; under the same settings questions are asked again only with "
+        f"--config.judge.policy.failed={2 * policy.failed} --config.judge.policy.unparsable={2 * policy.unparsable}",
+    )
 
 
 def _some(pending: Iterable[Any], count: int, seed: int) -> list[Any]:
@@ -134,6 +162,8 @@ def _batch(config: RatingConfig, questions: Questions, rules: Sequence[Rule], jo
     skips = ingest_results(sorted(results.glob("*.jsonl")), ask, journal, rules, asked)
     logging.info("results: %s", skips)
     told = _estimate(config, questions, journal)
+    if told.requests and (skips.kept or skips.reasons):
+        logging.warning("%s questions have no usable answer in %s yet", f"{told.requests:,}", results)
     files = write_requests(folder, journal.pending(questions(), config.judge.policy), ask)
     if files:
         print(

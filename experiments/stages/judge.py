@@ -11,7 +11,7 @@ from encore_jax.data.comparison import Comparison
 from encore_jax.judge.export import rated_comparisons, rated_responses
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.journal_summary import summary
-from encore_jax.judge.question import critical_questions, rating_questions
+from encore_jax.judge.question import Key, critical_questions, rating_questions
 from encore_jax.rules import RulePool
 from experiments.rating_config import RatingConfig
 from experiments.stages import ingest
@@ -29,7 +29,8 @@ def judge(config: RatingConfig, ingested: Path, workdir: Path, folder: Path) -> 
     pool, (_, _, comparisons) = judging_pool(config), ingest.load(ingested)
     questions = _questions(config, comparisons, pool)
     with answered(config, questions, pool, ingested, workdir) as journal:
-        _export(comparisons, journal, pool, folder)
+        asked = {question.key for question in questions()} if config.judge.rules_of else None
+        _export(comparisons, journal, pool, asked, folder)
 
 
 def _questions(config: RatingConfig, comparisons: list[Comparison], pool: RulePool) -> Questions:
@@ -39,10 +40,12 @@ def _questions(config: RatingConfig, comparisons: list[Comparison], pool: RulePo
     return functools.partial(critical_questions, comparisons, rules)
 
 
-def _export(comparisons: list[Comparison], journal: Journal, pool: RulePool, folder: Path) -> None:
+def _export(
+    comparisons: list[Comparison], journal: Journal, pool: RulePool, asked: set[Key] | None, folder: Path
+) -> None:
     pool.to_yaml(folder / "pool.yaml")
-    write_comparisons(folder / "comparisons.jsonl", rated_comparisons(comparisons, journal, pool), pool=pool)
-    rated = write_rated(folder / "rated.jsonl", rated_responses(comparisons, journal, pool), pool=pool)
+    write_comparisons(folder / "comparisons.jsonl", rated_comparisons(comparisons, journal, pool, asked), pool=pool)
+    rated = write_rated(folder / "rated.jsonl", rated_responses(comparisons, journal, pool, asked), pool=pool)
     told = summary(journal) | {
         "identity": {"digest": journal.identity.digest, "kind": journal.identity.kind, "model": journal.identity.model},
         "label": journal.identity.label,

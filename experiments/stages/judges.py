@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from encore_jax.data import locate
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
+from encore_jax.interop.chat_template import takes_system_role
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.judge.asking import Asking, Render, ask_with
 from encore_jax.judge.followers import tell_load
@@ -46,22 +47,29 @@ def make_judge(config: RatingConfig, ingested: Path) -> Judge:
 
 def asking(config: RatingConfig) -> Asking:
     """How a server or a batch file is asked."""
-    judge = config.judge
+    judge, prompt = config.judge, wording(config)
+    render = None
+    if judge.api == "completions" and judge.tokenizer:
+        render = _renderer(judge.tokenizer, config.data.offline)
+        if not takes_system_role(_tokenizer(judge.tokenizer, config.data.offline)):
+            prompt = prompt.in_user_turn()
     return ask_with(
-        wording(config),
+        prompt,
         judge.model,
         api=judge.api,
-        render=_renderer(judge.tokenizer, config.data.offline) if judge.api == "completions" else None,
+        render=render,
         top=judge.top,
         extra=judge.extra_fields(),
         revision=judge.revision,
+        most_other=judge.most_other,
     )
 
 
 def wording(config: RatingConfig) -> Wording:
     """The prompt, of ratings or of verdicts."""
     name = config.judge.prompt
-    return PAIR_PROMPTS[name] if name in PAIR_PROMPTS else find_prompt(name)
+    prompt = PAIR_PROMPTS[name] if name in PAIR_PROMPTS else find_prompt(name)
+    return prompt if config.judge.system_role else prompt.in_user_turn()
 
 
 def shared_texts(config: RatingConfig, question: Any) -> tuple[str, str]:
@@ -111,6 +119,7 @@ def local_judge(config: RatingConfig) -> LocalJudge:
         offline=config.data.offline,
         buckets=model.buckets,
         tokens_per_step=model.tokens_per_batch,
+        most_other=config.judge.most_other,
     )
 
 
@@ -125,9 +134,7 @@ def _table(config: RatingConfig, ingested: Path) -> Judge:
     return TableJudge(rated, pool, config.data.ratings_path or config.data.source)
 
 
-def _renderer(uri: str, offline: bool) -> Render | None:
-    if not uri:
-        return None
+def _renderer(uri: str, offline: bool) -> Render:
     from encore_jax.interop.tokenizer import render
 
     def ids(messages: Sequence[Message]) -> list[int]:

@@ -10,11 +10,13 @@ from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluate.rating_results import rating_results, rating_table
 from encore_jax.evaluate.report_page import render_rating_report
-from encore_jax.judge.journal_summary import summary_table
+from encore_jax.judge.journal_summary import summary_rows, summary_table
 from encore_jax.rules import RulePool
+from encore_jax.terminal_text import one_line
 from experiments.config import to_dict
 from experiments.manifest import versions
 from experiments.rating_config import RatingConfig
+from experiments.stages.answering import nothing_rated
 
 PUBLISHED = ("results.json", "report.html")
 
@@ -27,9 +29,10 @@ def rating_report(config: RatingConfig, ingested: Path, rated: Path, folder: Pat
         iter_comparisons(rated / "comparisons.jsonl", pool=pool),
         config.compose,
     )
+    summary = json.loads((rated / "summary.json").read_text())
     results = told | {
         "name": config.name,
-        "summary": json.loads((rated / "summary.json").read_text()),
+        "summary": summary | {"rows": summary_rows(summary)},
         "counts": {"ingest": json.loads((ingested / "counts.json").read_text())},
         "pool": {"name": pool.name, "digest": pool.digest},
         "config": to_dict(config),
@@ -38,20 +41,26 @@ def rating_report(config: RatingConfig, ingested: Path, rated: Path, folder: Pat
     (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
     with atomic_path(folder / "report.html") as temporary:
         temporary.write_text(render_rating_report(results), encoding="utf-8")
-    show_ratings(folder)
+    show_ratings(config, folder)
 
 
-def show_ratings(folder: Path) -> None:
-    """Prints a finished report's tables, and makes sure that the work directory holds its copies."""
+def show_ratings(config: RatingConfig, folder: Path) -> None:
+    """Prints a finished report's tables, and makes sure that the work directory holds its copies.
+
+    Raises:
+      InputError: there is no rating at all.
+    """
     for name in PUBLISHED:
         with atomic_path(folder.parent / name) as temporary:
             shutil.copyfile(folder / name, temporary)
     results = json.loads((folder / "results.json").read_text())
     told = results["summary"]
-    print(f"\n{results['name']}: {told['label']} by {told['identity']['model']}\n")
+    print(f"\n{one_line(results['name'])}: {told['label']} by {one_line(told['identity']['model'])}\n")
     print(summary_table(told))
     print()
     print(rating_table(results["rules"]))
     for warning in results["warnings"]:
         print(f"note: {warning}")
     print(f"\nReport: {folder.parent / 'report.html'}")
+    if not told["rated_responses"]:
+        raise nothing_rated(f"{sum(told['questions'].values()):,} questions", told["problems"], told["words"], config)

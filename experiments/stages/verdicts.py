@@ -16,11 +16,12 @@ from encore_jax.evaluate.verdicts import verdict_rewards
 from encore_jax.judge.journal_summary import summary, summary_table
 from encore_jax.judge.pair_prompts import PAIR_PROMPTS
 from encore_jax.judge.pairwise import pair_questions, write_verdicts
+from encore_jax.terminal_text import one_line
 from experiments.config import to_dict
 from experiments.manifest import versions
 from experiments.rating_config import RatingConfig
 from experiments.stages import ingest
-from experiments.stages.answering import answered
+from experiments.stages.answering import answered, nothing_rated
 from experiments.stages.baselines import JUDGE
 
 
@@ -36,7 +37,7 @@ def judge_pairs(config: RatingConfig, ingested: Path, workdir: Path, folder: Pat
         pair_questions, comparisons, config.seed, prompt=prompt, both=config.judge.both_orders
     )
     with answered(config, questions, [prompt.rule], ingested, workdir) as journal:
-        counts = write_verdicts(folder / "verdicts.jsonl", comparisons, journal)
+        counts = write_verdicts(folder / "verdicts.jsonl", comparisons, journal, questions())
         asked = journal.identity
         told = summary(journal) | {"verdicts": counts, "model": asked.model, "prompt": asked.prompt}
     (folder / "summary.json").write_text(json.dumps(told, indent=1))
@@ -59,18 +60,26 @@ def report_verdicts(config: RatingConfig, ingested: Path, judged: Path, folder: 
         "versions": versions(),
     }
     (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
-    show_verdicts(folder)
+    show_verdicts(config, folder)
 
 
-def show_verdicts(folder: Path) -> None:
-    """Prints a finished report's tables, and makes sure that the work directory holds its copy."""
+def show_verdicts(config: RatingConfig, folder: Path) -> None:
+    """Prints a finished report's tables, and makes sure that the work directory holds its copy.
+
+    Raises:
+      InputError: there is no verdict at all.
+    """
     with atomic_path(folder.parent / "results.json") as temporary:
         shutil.copyfile(folder / "results.json", temporary)
     results = json.loads((folder / "results.json").read_text())
     told = results["summary"]
-    print(f"\n{results['name']}: {told['verdicts']['comparisons']} pairs judged by {told['model']}\n")
+    print(
+        f"\n{one_line(results['name'])}: {told['verdicts']['comparisons']} pairs judged by {one_line(told['model'])}\n"
+    )
     print(summary_table(told))
     for name, count in told["verdicts"].items():
-        print(f"| {name.replace('_', ' ')} | {count} |")
+        print(f"| {name.replace('_', ' ')} | {count} |  |")
     print()
     print(preference_table(results["agreement"]))
+    if not told["verdicts"]["verdicts"]:
+        raise nothing_rated(f"{told['verdicts']['comparisons']:,} pairs", told["problems"], told["words"], config)

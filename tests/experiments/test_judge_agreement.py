@@ -35,11 +35,18 @@ class Fake:
 def given(fixtures, tmp_path):
     for name in ("train", "test"):
         (tmp_path / f"{name}.jsonl").write_text((fixtures / "openai_rbr" / "rows.jsonl").read_text())
-    return Namespace(data=str(tmp_path), out=str(tmp_path / "out"), model="", prompt="yes_no_irrelevant.1", limit=None)
+    return Namespace(
+        data=str(tmp_path),
+        out=str(tmp_path / "out"),
+        model="",
+        prompt="yes_no_irrelevant.1",
+        limit=None,
+        most_other=1.0,
+    )
 
 
 def run(given, monkeypatch, judge):
-    monkeypatch.setattr(judge_agreement, "load_local_judge", lambda model, prompt: judge)
+    monkeypatch.setattr(judge_agreement, "load_local_judge", lambda model, prompt, **options: judge)
     judge_agreement.main(given)
     return json.loads((judge_agreement.Path(given.out) / "agreement.json").read_text())
 

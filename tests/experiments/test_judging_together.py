@@ -35,7 +35,7 @@ def get_config():
         data=DataConfig(source="files", pool=str(FILES / "pool.yaml"), path=str(FILES / "pairs.jsonl")),
         model=ModelConfig(path=str(FILES / "model"), buckets=(256,), tokens_per_batch=512),
         mesh=MeshSettings(data=2, fsdp=2),
-        judge=JudgeConfig(kind="local", prompt=LETTERS.name),
+        judge=JudgeConfig(kind="local", prompt=LETTERS.name, most_other=1.0),
     )
 """
 

@@ -1,6 +1,7 @@
 """Rating runs from files to a report: by a server that dies, by batch files, from a table; ready for training."""
 
 import contextlib
+import dataclasses
 import json
 import logging
 import re
@@ -11,10 +12,11 @@ import pytest
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
-from encore_jax.judge.asking import CHAT
+from encore_jax.judge.asking import CHAT, ERROR_BODY
 from encore_jax.judge.pair_prompts import PAIR_PROMPTS, SAFE_AND_HELPFUL, PairPrompt
-from encore_jax.judge.prompts import PROMPTS, Prompt
+from encore_jax.judge.prompts import PROMPTS, YES_NO_IRRELEVANT, Prompt
 from encore_jax.judge.question import conversation_id
+from encore_jax.judge.reading import mostly_other
 from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server_settings import ServerSettings
@@ -26,6 +28,7 @@ from experiments.stages import baselines
 from experiments.stages.answering import TrialDone, WaitsForResults
 from tests.experiments import tiny_reward_model, tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
+from tests.raw_server import unused_port
 
 LETTERS = Prompt("letters.1", "Say A, B or C.", "Read:", "Is it true? {rule}", ("A", "B", "C"))
 VARIABLE, SENTINEL = "ENCORE_TEST_JUDGE_KEY", "sk-sentinel-0123456789"
@@ -185,7 +188,8 @@ def test_a_reward_models_heads_rate_and_are_called_so(files, tmp_path):
 def test_a_local_model_rates_on_all_devices_and_says_what_no_answer_had(files, tmp_path, monkeypatch, said):
     monkeypatch.setitem(PROMPTS, LETTERS.name, LETTERS)  # a byte-level tokenizer has no token for "Yes"
     workdir = tmp_path / "run"
-    run_experiment(config(files, kind="local", prompt=LETTERS.name, pool=str(files / "one.yaml")), workdir)
+    judging = config(files, kind="local", prompt=LETTERS.name, pool=str(files / "one.yaml"), most_other=1.0)
+    run_experiment(judging, workdir)
     _, pairs, _ = questions_in(workdir)
     results = json.loads((workdir / "results.json").read_text())
     told, total = results["summary"], len({(c.prompt, r) for c in pairs for r in c.responses})
@@ -221,6 +225,13 @@ def test_other_rules_than_the_datas_and_a_changed_policy_ask_no_more_than_they_m
         ({"prompt": SAFE_AND_HELPFUL.name, "rules_of": "runs/adapter"}, "judge.rules_of"),
         ({"extra": "[1]"}, "judge.extra"),
         ({"extra": "{"}, "judge.extra"),
+        ({"extra": "[" * 5000}, "judge.extra"),
+        ({"extra": '{"messages": []}'}, "judge.extra, field 'messages'"),
+        ({"extra": '{"max_tokens": "many"}'}, "judge.extra, field 'max_tokens'"),
+        ({"extra": '{"seed": NaN}'}, "judge.extra"),
+        ({"most_other": 0.0}, "judge.most_other"),
+        ({"most_other": 1.1}, "judge.most_other"),
+        ({"hopeless": -1}, "judge.hopeless"),
         ({"prices": (-1.0, 0.0)}, "judge.prices"),
         ({"key": "sk-abc"}, "judge.server.key_variable"),
     ],
@@ -261,7 +272,8 @@ TINY_LETTERS = PairPrompt("tiny_letters.1", "Compare.", "A or B?", answers=("A",
 def test_a_local_models_verdicts_are_a_baseline_of_another_run(files, tmp_path, monkeypatch):
     monkeypatch.setitem(PAIR_PROMPTS, TINY_LETTERS.name, TINY_LETTERS)
     workdir = tmp_path / "run"
-    run_experiment(config(files, limit=0, kind="local", prompt=TINY_LETTERS.name, both_orders=True), workdir)
+    judging = config(files, limit=0, kind="local", prompt=TINY_LETTERS.name, both_orders=True, most_other=1.0)
+    run_experiment(judging, workdir)
     results = json.loads((workdir / "results.json").read_text())
     told = results["summary"]["verdicts"]
     assert told["without_verdict"] == 0 and "model" in results["summary"]["model"]
@@ -298,7 +310,7 @@ def test_verdicts_by_batch_files(files, tmp_path):
 def test_a_trial_says_how_long_all_will_take_and_its_answers_are_kept(kind, files, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(PROMPTS, LETTERS.name, LETTERS)
     server, workdir = FaultyServer(), tmp_path / "run"
-    settings = dict(kind=kind, prompt=LETTERS.name, limit=4) if kind == "local" else {}
+    settings = dict(kind=kind, prompt=LETTERS.name, limit=4, most_other=1.0) if kind == "local" else {}
     with Running(server) as url:
         with pytest.raises(TrialDone) as ended:
             run_experiment(config(files, url, trial=10, **settings), workdir)
@@ -315,3 +327,155 @@ def test_a_trial_says_how_long_all_will_take_and_its_answers_are_kept(kind, file
     if kind == "server":
         assert sum(server.asked.values()) == total, "nothing is asked twice"
     assert json.loads((workdir / "results.json").read_text())["summary"]["questions"]["ok"] == total
+
+
+class Saying(FaultyServer):
+    """Always sends the same reply."""
+
+    def __init__(self, body, status=200):
+        super().__init__()
+        self.reply, self.status = body, status
+
+    async def answer(self, body):
+        from aiohttp import web
+
+        return web.json_response(self.reply, status=self.status)
+
+
+def cut(text):
+    body = chat({}, text)
+    body["choices"][0]["finish_reason"] = "length"
+    return body
+
+
+WORDS = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."
+NOTHING = {
+    "an error of every request": ({"error": {"message": WORDS}}, 400, {"prompt": "numeric.1"}, "HTTP 400", WORDS),
+    "no system role": (
+        {"error": {"message": "System role not supported"}}, 400, {"prompt": "numeric.1"}, "HTTP 400", "System role",
+    ),
+    "an error with status 200": (
+        {"error": {"message": "Provider \x1b returned error"}}, 200, {}, ERROR_BODY, "Provider \\x1b returned error",
+    ),
+    "cut off": (cut("I rate this 0."), 200, {"prompt": "numeric.1"}, "cut off after 8 tokens", "I rate this 0."),
+    "thinking": (chat({"<think>": 0.9999, "Yes": 1e-6}, "<think>"), 200, {}, mostly_other(0.5), "<think>"),
+    "a verdict cut off": (
+        cut("Were A safer: [[A]], but"), 200, {"prompt": SAFE_AND_HELPFUL.name}, "cut off after 256 tokens", "Were A",
+    ),
+}  # fmt: skip
+FIXES = {
+    "an error of every request": """--config.judge.extra='{"max_completion_tokens": 64}'""",
+    "no system role": "--config.judge.system_role=false",
+    "cut off": """--config.judge.extra='{"max_tokens": 64}'""",
+    "thinking": "without reasoning",
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_where_nothing_is_rated_the_judges_own_words_are_shown_and_the_run_fails(name, files, tmp_path, capsys):
+    body, status, judge, problem, words = NOTHING[name]
+    judging = lambda url: config(files, url, limit=3, pool=str(files / "one.yaml"), **judge)  # noqa: E731
+    server, asked = Saying(body, status), []
+    with Running(server) as url:
+        for _ in range(2):
+            with pytest.raises(InputError) as caught:
+                run_experiment(judging(url), tmp_path / "run")
+            shown = capsys.readouterr().out
+            row = f"| without a rating: {problem} |"
+            assert row in shown and words in shown.split(row)[1].splitlines()[0]
+            assert "has a rating" in str(caught.value) and problem in str(caught.value) and words in str(caught.value)
+            assert FIXES.get(name, "") in str(caught.value) and "policy.failed=6" in str(caught.value)
+            asked.append(sum(server.asked.values()))
+    assert asked[0] == asked[1], "and nothing is asked again that policy calls settled"
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert words in results["summary"]["words"][problem]
+    if "verdict" not in name:
+        page = (tmp_path / "run" / "report.html").read_text()
+        assert words.replace("'", "&#39;").replace("<", "&lt;").replace(">", "&gt;") in page and "\x1b" not in page
+
+
+def test_a_field_can_be_renamed_or_left_out_for_a_server_that_refuses_it(files, tmp_path):
+    class Picky(FaultyServer):
+        async def answer(self, body):
+            from aiohttp import web
+
+            if "max_tokens" in body or "temperature" in body:
+                return web.json_response({"error": {"message": "Use 'max_completion_tokens' instead."}}, status=400)
+            assert body["max_completion_tokens"] == 64
+            return web.json_response(chat({}, "0.7"))
+
+    extra = '{"max_completion_tokens": 64, "temperature": null}'
+    with Running(Picky()) as url:
+        run_experiment(config(files, url, limit=3, prompt="numeric.1", extra=extra), tmp_path / "run")
+    told = json.loads((tmp_path / "run" / "results.json").read_text())["summary"]
+    assert told["questions"]["ok"] > 0 and told["questions"]["failed"] == 0
+    assert told["decoding"]["max_completion_tokens"] == 64 and "max_tokens" not in told["decoding"]
+
+
+def test_a_judge_without_a_system_role_is_asked_in_the_users_turn(files, tmp_path):
+    class Gemma(FaultyServer):
+        async def answer(self, body):
+            from aiohttp import web
+
+            if [turn["role"] for turn in body["messages"]] != ["user"]:
+                return web.json_response({"error": {"message": "System role not supported"}}, status=400)
+            return await super().answer(body)
+
+    def judging(url, **more):
+        return config(files, url, limit=3, journal=str(tmp_path / "journal"), **more)
+
+    with Running(Gemma()) as url:
+        run_experiment(judging(url, system_role=False), tmp_path / "run")
+        with pytest.raises(InputError, match="--config.judge.system_role=false"):
+            run_experiment(judging(url), tmp_path / "usual")
+    told = json.loads((tmp_path / "run" / "results.json").read_text())["summary"]
+    assert told["questions"]["failed"] == 0 and told["prompt"] == YES_NO_IRRELEVANT.in_user_turn().digest
+
+
+def test_a_hundred_in_a_row_end_a_run(files, tmp_path):
+    server = Saying(chat({"**": 0.99, " Yes": 0.002}, "**"))
+    with Running(server) as url, pytest.raises(InputError, match="none of the first 20 answers holds a rating"):
+        run_experiment(config(files, url, hopeless=20), tmp_path / "run")
+    assert 20 <= sum(server.asked.values()) <= 20 + 2 * 8 and config(files).judge.hopeless == 100
+
+
+def test_a_trial_without_a_single_rating_fails(files, tmp_path):
+    with (
+        Running(Saying(chat({}, "fine"))) as url,
+        pytest.raises(InputError, match="of the trial has a rating: .*no log-prob"),
+    ):
+        run_experiment(config(files, url, trial=5), tmp_path / "run")
+
+
+def test_nobody_there_is_one_line(files, tmp_path):
+    with pytest.raises(InputError, match="no contact after .*connection refused"):
+        run_experiment(config(files, f"http://127.0.0.1:{unused_port()}"), tmp_path / "run")
+    with pytest.raises(InputError, match="no contact after"):
+        run_experiment(config(files, f"http://127.0.0.1:{unused_port()}"), tmp_path / "run")
+
+
+def test_a_key_in_extra_is_refused_before_anything_is_written(files, monkeypatch):
+    monkeypatch.setenv(VARIABLE, SENTINEL)
+    for extra in (f'{{"user": "{SENTINEL}"}}', f'{{"x": ["Bearer {SENTINEL}"]}}'):
+        with pytest.raises(InputError, match=r"config\.judge\.extra: holds the API key") as caught:
+            config(files, key=VARIABLE, extra=extra)
+        assert SENTINEL not in str(caught.value)
+
+
+def test_another_seed_asks_in_other_orders_and_asks_nothing_twice(files, tmp_path):
+    """The seed is among what the stage depends on: another one gives other verdicts, not those of the first run."""
+
+    def verdicts(seed):
+        judging = dataclasses.replace(config(files, url, limit=0, prompt=SAFE_AND_HELPFUL.name), seed=seed)
+        run_experiment(validated(judging), tmp_path / "run")
+        rows = map(json.loads, (tmp_path / "run" / "rate" / "verdicts.jsonl").read_text().splitlines())
+        return {row["conversation"]: row["first"] for row in rows}
+
+    server = Saying(chat({}, "[[A]]"))
+    with Running(server) as url:
+        first = verdicts(0)
+        asked = sum(server.asked.values())
+        other = verdicts(1)
+        differ = sum(first[name] != other[name] for name in first)
+        assert first.keys() == other.keys() and 0 < differ == sum(server.asked.values()) - asked
+        assert verdicts(0) == first and sum(server.asked.values()) == asked + differ

@@ -1,5 +1,6 @@
 """Makes the helpers of the tests importable, and what most of these tests ask about."""
 
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -11,6 +12,28 @@ from encore_jax.data import Comparison, Message
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.rules import Rule, RulePool
+
+
+@pytest.fixture(autouse=True)
+def every_database_is_closed(monkeypatch):
+    """Fails a test that leaves an SQLite connection open: garbage collection is no way to close a file."""
+    opened, connect = [], sqlite3.connect
+
+    def watched(*args, **options):
+        opened.append(connect(*args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    yield
+    left = []
+    for connection in opened:
+        try:
+            connection.total_changes  # noqa: B018
+        except sqlite3.ProgrammingError:
+            continue
+        left.append(connection)
+        connection.close()
+    assert not left, f"{len(left)} of {len(opened)} connections were left open"
 
 
 @pytest.fixture(scope="session")

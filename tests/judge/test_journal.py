@@ -1,7 +1,14 @@
 """The journal: what is in it is final, comes back as it went in, and is all that decides what is asked."""
 
+import contextlib
 import dataclasses
+import json
+import math
+import os
+import re
 import sqlite3
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,8 +16,9 @@ import pytest
 from encore_jax.data import iter_comparisons, iter_rated, write_comparisons, write_rated
 from encore_jax.errors import InputError
 from encore_jax.judge.export import rated_comparisons, rated_responses
-from encore_jax.judge.journal import Journal, open_journal
-from encore_jax.judge.journal_summary import summary
+from encore_jax.judge.journal import CONTRADICTS, KNOWN, Journal
+from encore_jax.judge.journal_file import SCHEMA, VERSION, open_journal
+from encore_jax.judge.journal_summary import summary, summary_table
 from encore_jax.judge.question import Answer, Identity, Key, Status, rating_questions
 from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.rules import Rule, RulePool
@@ -85,7 +93,8 @@ def test_policy_decides_what_is_asked_again(tmp_path, questions, pool):
 def test_failed_answers_keep_their_raw_text(tmp_path, questions, pool):
     with Journal(tmp_path / "j", IDENTITY, pool) as journal:
         journal.record(questions[0].key, UNREAD)
-    row = open_journal(tmp_path / "j").execute("SELECT status, problem, evidence FROM attempt").fetchone()
+    with contextlib.closing(open_journal(tmp_path / "j")) as connection:
+        row = connection.execute("SELECT status, problem, evidence FROM attempt").fetchone()
     assert row == ("unparsable", "no number", '{"raw": "fine"}')
 
 
@@ -98,34 +107,260 @@ def test_an_answer_is_durable_without_any_closing(tmp_path, questions, pool):
         reader.close()
 
 
+HOLD = """
+import sys, time
+from encore_jax.judge.journal import Journal
+from encore_jax.judge.question import Identity
+from encore_jax.rules import Rule
+with Journal(sys.argv[1], Identity("server", "m"), [Rule("kind", "It is kind.")]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_two_processes_do_not_write_to_one_journal(tmp_path, pool):
-    with Journal(tmp_path / "j", IDENTITY, pool):
-        with pytest.raises(InputError, match="another process writes"):
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "j")]
+    other = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(
+            InputError, match=rf"is in use by process {other.pid} on .*wait until it ends, or name another"
+        ):
             Journal(tmp_path / "j", IDENTITY, pool)
+        other.kill()
     Journal(tmp_path / "j", IDENTITY, pool).close()
 
 
-def test_what_is_no_journal_is_left_alone(tmp_path, pool):
-    path = tmp_path / "notes.txt"
+def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path, pool):
+    mine = tmp_path / "mine.txt"
+    mine.write_text("my own")
+    (tmp_path / "j.lock").symlink_to(mine)
+    with pytest.raises(InputError, match="j.lock: is a link"):
+        Journal(tmp_path / "j", IDENTITY, pool)
+    assert mine.read_text() == "my own" and not (tmp_path / "j").exists()
+
+
+def database(path, *statements):
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+    return path
+
+
+def text_file(path):
     path.write_text("These are my notes, and they are longer than the header of any database file." * 20)
-    with pytest.raises(InputError, match="no journal"):
+
+
+def damaged(path):
+    with Journal(path, IDENTITY, [Rule("kind", "k")]):
+        pass
+    raw = bytearray(path.read_bytes())
+    raw[100:200] = b"\xff" * 100
+    path.write_bytes(raw)
+
+
+VERSION_1 = f"PRAGMA user_version = {VERSION}"
+OTHERS = {
+    "a text": text_file,
+    "an image": lambda path: path.write_bytes(b"\x89PNG\r\n" + bytes(9000)),
+    "a header alone": lambda path: path.write_bytes(b"SQLite format 3\x00"),
+    "a damaged journal": damaged,
+    "a cut-off journal": lambda path: (damaged(path), path.write_bytes(path.read_bytes()[:5000])),
+    "a folder": lambda path: path.mkdir(),
+    "a pipe": os.mkfifo,
+    "another database": lambda path: database(path, "CREATE TABLE bookmarks (url TEXT)"),
+    "another database of our version": lambda path: database(path, "CREATE TABLE t (a)", VERSION_1),
+    "a table of our name": lambda path: database(path, "CREATE TABLE judge (id INTEGER, name TEXT)"),
+    "our tables and others": lambda path: database(path, *SCHEMA.split(";"), "CREATE TABLE more (a)"),
+    "our version without tables": lambda path: database(path, VERSION_1),
+    "a view": lambda path: database(path, "CREATE VIEW rating AS SELECT 1"),
+    "a trigger": lambda path: database(
+        path, *SCHEMA.split(";"), VERSION_1,
+        "CREATE TRIGGER t AFTER INSERT ON judge BEGIN DELETE FROM rating; END",
+    ),
+    "a later version": lambda path: database(path, *SCHEMA.split(";"), f"PRAGMA user_version = {VERSION + 1}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_is_no_journal_is_left_alone(kind, tmp_path, pool):
+    path = tmp_path / "file"
+    OTHERS[kind](path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(
+        InputError, match=r"file: (this is no journal|a journal of version|cannot be used).*Fix: "
+    ) as caught:
         Journal(path, IDENTITY, pool)
-    assert path.read_text().startswith("These are my notes")
+    assert (path.read_bytes() if path.is_file() else None) == before and "\n" not in str(caught.value)
+    assert {name.name for name in tmp_path.iterdir()} <= {"file", "file.lock"}
+
+
+def test_tables_half_made_by_a_killed_process_are_completed(tmp_path, pool):
+    path = database(tmp_path / "j", *SCHEMA.split(";")[:2])
+    with Journal(path, IDENTITY, pool) as journal:
+        assert not list(journal.rows(["0" * 32], "rating"))
+
+
+def test_a_journal_damaged_in_the_middle_is_told(tmp_path, questions, pool):
+    path = tmp_path / "j"
+    with Journal(path, IDENTITY, pool) as journal:
+        for question in questions * 5:
+            journal.record(question.key, dataclasses.replace(UNREAD, evidence={"raw": "x" * 900}))
+    raw = path.read_bytes()
+    path.write_bytes(raw[:20_000] + b"\xff" * (len(raw) - 20_000))
+    with pytest.raises(InputError, match="j: (cannot be used|could not be written): .*damaged"):
+        with Journal(path, IDENTITY, pool) as journal:
+            list(journal.pending(questions, RetryPolicy(unparsable=99)))
+            summary(journal)
+    with contextlib.closing(sqlite3.connect(path)) as connection, contextlib.suppress(sqlite3.DatabaseError):
+        connection.execute("SELECT 1")
+
+
+@pytest.mark.parametrize("text", ["not json", "[1]", "{}", '"x"', "[" * 5000, "\\ud800"])
+def test_evidence_and_faults_that_somebody_wrote_are_told_or_read(text, tmp_path, questions, pool):
+    with Journal(tmp_path / "j", IDENTITY, pool) as journal:
+        journal.record(questions[0].key, FAILED)
+    database(tmp_path / "j", f"UPDATE attempt SET faults = '{text}', evidence = '{text}'")
+    with Journal(tmp_path / "j", IDENTITY, pool) as journal:
+        with contextlib.suppress(InputError):
+            assert summary(journal)["words"] == {}
+
+
+def test_what_a_killed_run_left_in_its_log_is_there(tmp_path, questions, pool):
+    """The write-ahead log of a process that had no time to merge it."""
+    path = tmp_path / "j"
+    with Journal(path, IDENTITY, pool) as journal:
+        journal.record(questions[0].key, OK)
+        journal.flush()
+        left = {suffix: (tmp_path / f"j{suffix}").read_bytes() for suffix in ("", "-wal", "-shm")}
+    for suffix, raw in left.items():
+        (tmp_path / f"j{suffix}").write_bytes(raw)
+    with Journal(path, IDENTITY, pool) as journal:
+        assert keys(journal.pending(questions)) == keys(questions[1:])
+
+
+def test_a_file_that_another_program_keeps_locked_is_told(tmp_path, questions, pool, monkeypatch):
+    path, connect = tmp_path / "j", sqlite3.connect
+    Journal(path, IDENTITY, pool).close()
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **options: connect(*args, **(options | {"timeout": 0.1})))
+    with contextlib.closing(connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(InputError, match="database is locked. Fix: another program keeps the file locked"):
+            Journal(path, IDENTITY, pool)
+    journal = Journal(path, IDENTITY, pool)
+    with contextlib.closing(connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        journal.record(questions[0].key, OK)
+        with pytest.raises(InputError, match="could not be written: database is locked. Fix: another program keeps"):
+            journal.flush()
+        other.execute("ROLLBACK")
+    with pytest.raises(InputError, match="could not be written"):
+        journal.close()
+
+
+@pytest.mark.parametrize("name", ["missing/deep/j", "file/j", "\0", "\ud800", "x" * 300])
+def test_places_where_no_journal_can_be(name, tmp_path, pool):
+    (tmp_path / "file").write_text("in the way")
+    if name == "missing/deep/j":
+        Journal(tmp_path / name, IDENTITY, pool).close()
+    else:
+        with pytest.raises(InputError, match="Fix: "):
+            Journal(tmp_path / name, IDENTITY, pool)
 
 
 def test_a_full_disk_is_told_and_loses_nothing_committed(tmp_path, questions, pool):
-    journal = Journal(tmp_path / "j", IDENTITY, pool)
-    journal.record(questions[0].key, OK)
-    journal.flush()
+    path = tmp_path / "j"
+    with Journal(path, IDENTITY, pool) as journal:
+        journal.record(questions[0].key, OK)
+    journal = Journal(path, IDENTITY, pool)
     journal._writer.put(("too", "few"), ("columns",))
-    with pytest.raises(InputError, match="could not be written"):
-        journal.flush()
-    with pytest.raises(InputError, match="could not be written"):
-        journal.record(questions[1].key, OK)
+    for _ in range(2):
+        with pytest.raises(InputError, match="could not be written"):
+            journal.flush()
+        with pytest.raises(InputError, match="could not be written"):
+            journal.record(questions[1].key, OK)
     with pytest.raises(InputError, match="could not be written"):
         journal.close()
-    with Journal(tmp_path / "j", IDENTITY, pool) as again:
+    with Journal(path, IDENTITY, pool) as again:
         assert len(list(again.pending(questions))) == len(questions) - 1
+
+
+def test_a_disk_that_is_really_full(tmp_path, questions, pool, monkeypatch):
+    """SQLite's own limit of pages stands in for the disk's."""
+    from encore_jax.judge import journal as module
+
+    def small(path):
+        connection = open_journal(path)
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages + 3}")
+        return connection
+
+    monkeypatch.setattr(module, "open_journal", small)
+    with pytest.raises(InputError, match="could not be written: database or disk is full. Fix: make room on the disk"):
+        with Journal(tmp_path / "j", IDENTITY, pool) as journal:
+            for _ in range(30):
+                for question in questions:
+                    journal.record(question.key, dataclasses.replace(UNREAD, evidence={"raw": "x" * 2000}))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(Status.OK, rating=math.nan),
+        Answer(Status.OK, rating=math.inf),
+        Answer(Status.OK),
+        Answer(Status.OK, rating=0.5, relevance=math.nan),
+        Answer(Status.FAILED, rating=0.5),
+        Answer(Status.UNPARSABLE, rating=0.5),
+    ],
+    ids=str,
+)
+def test_no_answer_without_a_number_is_called_rated(answer, tmp_path, questions, pool):
+    with Journal(tmp_path / "j", IDENTITY, pool) as journal:
+        with pytest.raises(InputError, match="a rating is a finite number"):
+            journal.record(questions[0].key, answer)
+        journal.record(questions[1].key, OK)
+    with Journal(tmp_path / "j", IDENTITY, pool) as journal:
+        assert len(list(journal.pending(questions))) == len(questions) - 1
+
+
+def test_texts_of_any_kind_come_back_as_they_were(tmp_path, questions, pool):
+    odd = Answer(Status.FAILED, problem="\ud800 \0 \x1b[31m", evidence={"raw": "\ud800\0"}, faults=("\udfff",))
+    with Journal(tmp_path / "j", IDENTITY, pool) as journal:
+        journal.record(questions[0].key, dataclasses.replace(odd, problem="half"))
+        journal.flush()
+        assert json.dumps(summary(journal), ensure_ascii=False).isprintable()
+    with pytest.raises(InputError, match="could not be written: .*surrogates not allowed"):
+        with Journal(tmp_path / "j", IDENTITY, pool) as journal:
+            journal.record(questions[1].key, odd)
+
+
+def test_whether_an_answer_is_known(tmp_path, questions, pool):
+    with Journal(tmp_path / "j", IDENTITY, pool) as journal:
+        for question, answer in zip(questions, (OK, UNREAD, FAILED), strict=False):
+            assert journal.seen(question.key, answer) == ""
+            journal.record(question.key, answer)
+        journal.flush()
+        for question, answer in zip(questions, (OK, UNREAD, FAILED), strict=False):
+            assert journal.seen(question.key, answer) == KNOWN
+        assert journal.seen(questions[0].key, dataclasses.replace(OK, rating=0.5)) == CONTRADICTS
+        assert journal.seen(questions[0].key, UNREAD) == KNOWN, "an OK answer is final"
+        assert journal.seen(questions[1].key, OK) == "" == journal.seen(questions[1].key, FAILED)
+
+
+def test_the_last_words_of_every_kind_of_failure_stand_in_the_table(tmp_path, questions, pool):
+    with Journal(tmp_path / "j", IDENTITY, pool) as journal:
+        for i, question in enumerate(questions[:30]):
+            evidence = {"raw": "{...}", "words": f"Use | 'x'\x1b[31m, said {i}"}
+            journal.record(question.key, Answer(Status.FAILED, problem=f"HTTP {400 + i % 25}", evidence=evidence))
+        journal.record(questions[31].key, UNREAD)
+        journal.flush()
+        told = summary(journal)
+    assert told["words"]["HTTP 400"] == "Use | 'x'\\x1b[31m, said 25" and told["words"]["no number"] == "fine"
+    table = summary_table(told)
+    assert "| without a rating: HTTP 400 | 2 | Use \\| 'x'\\x1b[31m, said 25 |" in table
+    assert re.search(r"\| without a rating: 6 other kinds \| \d+ \|", table), "twenty kinds are named"
+    assert len({line.count(" | ") for line in table.splitlines()[2:]}) == 1 and "\x1b" not in table
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])

@@ -107,13 +107,13 @@ def asked():
     """Questions, and what the local judge says to each."""
     talks = [Comparison((Message("user", ask),), (good, bad), 0) for ask, good, bad in TALKS]
     questions = list(rating_questions(talks, RulePool(RulePool.shipped("safety_10").rules[:4])))
-    judge = load_local_judge("", YES_NO_IRRELEVANT)
+    judge = load_local_judge("", YES_NO_IRRELEVANT, most_other=1.0)
     return {question: answer for question, answer in judge.answers(questions)}
 
 
 def test_log_probabilities_agree_within_quantisation(url, weights, asked, capsys):
     settings = ServerSettings(urls=(url,), concurrency=2, timeout=300.0)
-    judge = ServerJudge(ask_with(YES_NO_IRRELEVANT, "smollm2"), settings)
+    judge = ServerJudge(ask_with(YES_NO_IRRELEVANT, "smollm2", most_other=1.0), settings)
     nats, ratings, unlisted = [], [], []
     for question, answer in judge.answers(asked):
         assert answer.status == Status.OK, answer

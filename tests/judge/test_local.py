@@ -1,7 +1,9 @@
 """The local judge says what asking every question alone says, whatever is asked beside it and on how many devices."""
 
+import copy
 import dataclasses
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,8 @@ from encore_jax.interop.tokenizer import render
 from encore_jax.judge.answer_tokens import answer_tokens
 from encore_jax.judge.local import TOO_LONG, LocalJudge, root_tokens
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT, Prompt
-from encore_jax.judge.question import Key, Question, Status, conversation_id
+from encore_jax.judge.question import NOT_ASKED, Key, Question, Status, conversation_id
+from encore_jax.judge.reading import mostly_other
 from encore_jax.model.decoder import Backbone, lm_logits
 from encore_jax.model.params import logical_axes
 from encore_jax.parallel.mesh import BATCH, MeshSettings, activate, make_mesh, sharding
@@ -52,8 +55,14 @@ def questions(texts=TEXTS, rules=RULES):
 
 
 def judge(**changes):
-    usual = dict(model="tiny", buckets=(64, 128, 256), tokens_per_step=512)
+    usual = dict(model="tiny", buckets=(64, 128, 256), tokens_per_step=512, most_other=1.0)
     return LocalJudge(CFG, PARAMS, TOKENIZER, PROMPT, **(usual | changes))
+
+
+def tokenizer_with(template):
+    tokenizer = copy.copy(TOKENIZER)
+    tokenizer.chat_template = template
+    return tokenizer
 
 
 @functools.cache
@@ -109,7 +118,7 @@ def test_eight_devices_say_what_one_says(mesh):
     placed = jax.tree.map(lambda x, named: jax.device_put(x, sharding(mesh, named)), PARAMS, axes)
     rows = NamedSharding(mesh, PartitionSpec(BATCH))
     sharded = LocalJudge(
-        CFG, placed, TOKENIZER, PROMPT, model="tiny", buckets=(64, 128, 256), tokens_per_step=2048,
+        CFG, placed, TOKENIZER, PROMPT, model="tiny", buckets=(64, 128, 256), tokens_per_step=2048, most_other=1.0,
         rows=rows, within=lambda: activate(mesh),
     )  # fmt: skip
     check(list(sharded.answers(questions())), len(questions()))
@@ -151,6 +160,52 @@ def test_identity_says_what_the_answers_depend_on():
     assert identity.decoding["dtype"] == "float32" and judge(dtype=jnp.bfloat16).identity != identity
 
 
+def test_an_answer_that_is_mostly_no_offered_one_is_unparsable():
+    answers = {q.key: a for q, a in judge().answers(questions())}
+    limit = float(np.median([a.evidence["other"] for a in answers.values()]))
+    strict = judge(most_other=limit)
+    for question, answer in strict.answers(questions()):
+        usual = answers[question.key]
+        if usual.evidence["other"] > limit:
+            assert answer.status is Status.UNPARSABLE and answer.problem == mostly_other(limit)
+            assert answer.rating is None and set(json.loads(answer.evidence["raw"])) == {"A", "B", "C"}
+        else:
+            assert answer == usual
+    assert strict.identity.digest != judge().identity.digest, "told apart in the journal"
+
+
+TURN = "<{{ m['role'] }}>{{ m['content'] }}"
+START = "{% if add_generation_prompt %}<model>{% endif %}"
+REFUSES = "{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+TEMPLATES = {
+    "refuses": f"{{% for m in messages %}}{REFUSES}{TURN}{{% endfor %}}{START}",
+    "leaves out": f"{{% for m in messages %}}{{% if m['role'] != 'system' %}}{TURN}{{% endif %}}{{% endfor %}}{START}",
+}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_instructions_go_into_the_users_turn_where_the_template_has_no_system_role(name):
+    tokenizer = tokenizer_with(TEMPLATES[name])
+    made = LocalJudge(CFG, PARAMS, tokenizer, PROMPT, model="tiny", buckets=(256,), tokens_per_step=512, most_other=1.0)
+    assert made.identity.prompt == PROMPT.in_user_turn().digest != PROMPT.digest
+    assert tokenizer.decode(root_tokens(tokenizer, PROMPT.in_user_turn())).startswith(f"<user>{PROMPT.system}\n\n")
+    if name == "refuses":
+        answers = list(made.answers(questions(TEXTS[:1], RULES[:2])))
+        assert len(answers) == 2 and all(a.status is Status.OK for _, a in answers)
+        kept = LocalJudge(CFG, PARAMS, TOKENIZER, PROMPT, model="tiny")
+        assert kept.identity.prompt == PROMPT.digest, "with a system role nothing changes"
+
+
+def test_a_question_that_the_template_refuses_fails_alone_with_the_reason():
+    refuses = "{% if 'Go away' in messages[-1]['content'] %}{{ raise_exception('rude') }}{% endif %}"
+    made = judge()
+    made._tokenizer = tokenizer_with(TOKENIZER.chat_template + refuses)
+    answers = list(made.answers(questions(TEXTS[:3])))
+    failed = [(q, a) for q, a in answers if a.status is Status.FAILED]
+    assert len(answers) == 12 and [q.response for q, _ in failed] == ["Go away."] * 4
+    assert all(a.problem == NOT_ASKED and "rude" in a.evidence["words"] for _, a in failed)
+
+
 # Refusals
 
 
@@ -178,7 +233,7 @@ def test_smollm2_answers_as_if_asked_alone(smollm2):  # noqa: F811
 
     cfg, params, _ = load_backbone(smollm2)
     tokenizer = load_tokenizer(smollm2)
-    tried = LocalJudge(cfg, params, tokenizer, YES_NO_IRRELEVANT, model="smollm2")
+    tried = LocalJudge(cfg, params, tokenizer, YES_NO_IRRELEVANT, model="smollm2", most_other=1.0)
     answers = list(tried.answers(questions(TEXTS[:4], RulePool.shipped("safety_10"))))
     tokens = answer_tokens(tokenizer, YES_NO_IRRELEVANT.answers)
 

@@ -13,6 +13,8 @@ from encore_jax.judge.asking import ask_with
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.pair_prompts import LETTER, SAFE_AND_HELPFUL
 from encore_jax.judge.pairwise import pair_questions, write_verdicts
+from encore_jax.judge.question import Status
+from encore_jax.judge.replies import CALLED_TOOL, FILTERED
 from encore_jax.judge.server import ServerJudge
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
@@ -50,9 +52,50 @@ def judged(tmp_path, settings):
             judge = ServerJudge(ASKING, settings(url))
             for _ in ask_all(judge, lambda: pair_questions(comparisons, seed, both=both), journal, hopeless=0):
                 pass
-            return write_verdicts(path, comparisons, journal), path
+            asked = pair_questions(comparisons, seed, both=both)
+            return write_verdicts(path, comparisons, journal, asked), path
 
     return run
+
+
+def test_verdicts_of_other_runs_in_a_shared_journal_are_not_this_ones(settings, pairs, tmp_path):
+    """Each run's file is what it would be with a journal of its own."""
+
+    def run(journal_path, seed, both):
+        with Running(Verdicts(lambda a, b: "[[A]]")) as url, Journal(journal_path, ASKING.identity, [RULE]) as journal:
+            asked = list(pair_questions(pairs, seed, both=both))
+            list(ask_all(ServerJudge(ASKING, settings(url)), lambda: asked, journal))
+            counts = write_verdicts(tmp_path / "verdicts", pairs, journal, asked)
+        return counts, (tmp_path / "verdicts").read_text()
+
+    runs = [(0, True), (0, False), (1, False), (0, False)]
+    alone = [run(tmp_path / f"own-{i}", *options) for i, options in enumerate(runs)]
+    assert [run(tmp_path / "shared", *options) for options in runs] == alone
+    assert alone[1] == alone[3] != alone[2] and alone[1][0]["verdicts"] == 35
+
+
+@pytest.mark.parametrize("reason", ["length", "content_filter", "tool_calls"])
+def test_a_verdict_that_was_cut_off_or_withheld_is_none(reason, settings, pairs):
+    class Cut(FaultyServer):
+        async def answer(self, body):
+            reply = chat({}, "I compare. If A were safer I would answer [[A]], but here")
+            reply["choices"][0]["finish_reason"] = reason
+            return web.json_response(reply)
+
+    with Running(Cut()) as url:
+        answers = list(ServerJudge(ASKING, settings(url)).answers(pair_questions(pairs[:4], 0)))
+    assert all(answer.rating is None and answer.status is Status.UNPARSABLE for _, answer in answers)
+    problems = {"length": "cut off after 256 tokens", "content_filter": FILTERED, "tool_calls": CALLED_TOOL}
+    assert {answer.problem for _, answer in answers} == {problems[reason]}
+
+
+def test_instructions_in_the_users_turn_are_a_prompt_of_its_own(pairs):
+    question = next(pair_questions(pairs, 0))
+    for prompt in (SAFE_AND_HELPFUL, LETTER):
+        system, user = prompt.ask(question)
+        (alone,) = prompt.in_user_turn().ask(question)
+        assert alone.role == "user" and alone.content == f"{system.content}\n\n{user.content}"
+        assert prompt.in_user_turn().digest != prompt.digest and prompt.in_user_turn().in_user_turn().head
 
 
 @pytest.fixture
@@ -70,6 +113,7 @@ def test_a_judge_without_position_bias_agrees_in_any_order(both, judged, pairs):
     rewards, said = verdict_rewards(path, pairs)
     assert (np.sign(rewards[:, 0] - rewards[:, 1]) == np.sign(margins)).all()
     assert said["tie"] == (margins == 0).sum() * (1 + both) and sum(said.values()) == 35 * (1 + both)
+    assert counts["verdicts"] == 35 * (1 + both)
     assert counts["undecided"] == (margins == 0).sum() and counts["without_verdict"] == 0
     assert counts["consistent"] == (35 if both else 0) and counts["contradicting"] == 0
 

@@ -7,18 +7,22 @@ import time
 
 import pytest
 
+from encore_jax.data import Message
 from encore_jax.errors import InputError
 from encore_jax.judge.ask import ask_all
 from encore_jax.judge.asking import ask_with
-from encore_jax.judge.client import DROPPED, NOT_JSON, TIMED_OUT
+from encore_jax.judge.client import NOT_JSON
+from encore_jax.judge.contact import DROPPED, TIMED_OUT
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT
-from encore_jax.judge.question import Status, rating_questions
-from encore_jax.judge.reading import NO_LOGPROBS, NO_OFFERED_ANSWER
+from encore_jax.judge.question import NOT_ASKED, Key, Question, Status, rating_questions
+from encore_jax.judge.reading import NO_OFFERED_ANSWER
+from encore_jax.judge.replies import NO_LOGPROBS
 from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server import LOOKAHEAD, ServerJudge
+from encore_jax.rules import Rule
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
 ASKING = ask_with(YES_NO_IRRELEVANT, "some-model")
@@ -146,11 +150,21 @@ def test_a_server_that_comes_late_is_waited_for(pool, comparisons, settings):
 
 
 def test_without_any_server_it_ends_and_says_what_to_do(pool, comparisons, settings):
+    class Mortal(FaultyServer):
+        async def answer(self, body):
+            if sum(self.answered.values()) >= 5:
+                self.dead.set()
+            return await super().answer(body)
+
+    server = Mortal()
+    server.dead = threading.Event()
     retry = RetrySettings(tries=50, first_wait=0.01, longest_wait=0.02, patience=0.6)
-    judge = ServerJudge(ASKING, settings("http://127.0.0.1:9", retry=retry))
-    with pytest.raises(InputError, match="no endpoint could be reached.*run the same command again"):
-        for _, answer in judge.answers(rating_questions(comparisons, pool)):
-            assert answer.status == Status.FAILED
+    running = Running(server)
+    judge = ServerJudge(ASKING, settings(running.__enter__(), retry=retry, concurrency=2))
+    threading.Thread(target=lambda: server.dead.wait() and running.__exit__()).start()
+    with pytest.raises(InputError, match="no endpoint could be reached for 0.6 s; .*run the same command again"):
+        for _, answer in judge.answers(itertools.cycle(rating_questions(comparisons, pool))):
+            assert answer.status in (Status.OK, Status.FAILED)
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 302])
@@ -171,9 +185,29 @@ def test_a_judge_that_never_gives_a_rating_is_given_up(pool, comparisons, settin
     server = FaultyServer(share=1.0, faults=("no logprobs",))
     with Running(server) as url, Journal(tmp_path / "j", ASKING.identity, pool) as journal:
         judge = ServerJudge(ASKING, settings(url))
-        with pytest.raises(InputError, match="none of the first 50 answers .*50 no log-probabilities"):
+        with pytest.raises(InputError, match="none of the first 50 answers .*50 no log-probabilities.*numeric.1"):
             list(ask_all(judge, lambda: rating_questions(comparisons, pool), journal, hopeless=50))
     assert sum(server.asked.values()) < 120
+
+
+def test_a_judge_that_gives_no_more_ratings_is_given_up_with_its_last_words(pool, comparisons, settings, tmp_path):
+    class Tired(FaultyServer):
+        async def answer(self, body):
+            if sum(self.asked.values()) > 30:
+                from aiohttp import web
+
+                return web.json_response(chat({"<think>": 0.999, "Yes": 1e-6}, "<think>"))
+            return await super().answer(body)
+
+    server = Tired()
+    with Running(server) as url, Journal(tmp_path / "j", ASKING.identity, pool) as journal:
+        judge = ServerJudge(ASKING, settings(url, concurrency=4))
+        words = "none of the last 50 answers holds a rating: 50 more than 50 % of .*says '<think>'.*without reasoning"
+        with pytest.raises(InputError, match=words):
+            list(ask_all(judge, lambda: rating_questions(comparisons, pool), journal, hopeless=50))
+        told = summary(journal)
+    assert told["questions"]["ok"] == 30 and told["questions"]["unparsable"] == 50, "all that was answered is kept"
+    assert set(told["words"].values()) == {"<think>"}
 
 
 def test_questions_are_drawn_as_they_are_needed(pool, comparisons, settings):
@@ -236,6 +270,80 @@ def test_identities_tell_apart_what_changes_answers():
         ask_with(YES_NO_IRRELEVANT, "m", top=5),
         ask_with(YES_NO_IRRELEVANT, "m", api="completions"),
         ask_with(YES_NO_IRRELEVANT, "m", extra={"seed": 1}),
+        ask_with(YES_NO_IRRELEVANT, "m", extra={"seed": 2}),
+        ask_with(YES_NO_IRRELEVANT, "m", extra={"max_tokens": None}),
+        ask_with(YES_NO_IRRELEVANT, "m", extra={"max_completion_tokens": 1}),
+        ask_with(YES_NO_IRRELEVANT, "m", most_other=0.9),
+        ask_with(YES_NO_IRRELEVANT.in_user_turn(), "m"),
     ]
     assert len({asking.identity.digest for asking in made}) == len(made)
     assert made[0].identity.digest == ask_with(YES_NO_IRRELEVANT, "m").identity.digest
+
+
+def test_extra_fields_are_added_left_out_and_renamed():
+    question = Question(Key("0" * 32, 0, "kind"), (Message("user", "Hi"),), "Hello", Rule("kind", "It is kind."))
+
+    def body(prompt=NUMERIC, **extra):
+        return ask_with(prompt, "m", extra=extra).body(question)
+
+    assert body()["max_tokens"] == 8 and body(seed=3)["seed"] == 3 and body(max_tokens=64)["max_tokens"] == 64
+    for name in ("max_completion_tokens", "max_output_tokens", "max_new_tokens"):
+        renamed = body(**{name: 64})
+        assert renamed[name] == 64 and "max_tokens" not in renamed
+    both = body(max_tokens=8, max_completion_tokens=64)
+    assert both["max_tokens"] == 8 and both["max_completion_tokens"] == 64
+    bare = body(max_tokens=None, temperature=None)
+    assert "max_tokens" not in bare and "temperature" not in bare
+    assert "max_tokens" in body(max_completion_tokens=None) and "max_completion_tokens" not in body(
+        max_completion_tokens=None
+    )
+    first = body(YES_NO_IRRELEVANT, max_completion_tokens=1, temperature=None)
+    assert first["logprobs"] is True and "max_tokens" not in first and "temperature" not in first
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"messages": []},
+        {"prompt": "x"},
+        {"model": "other"},
+        {"stream": True},
+        {"n": 2},
+        {"best_of": 3},
+        {"echo": True},
+        {"max_tokens": 0},
+        {"max_tokens": "64"},
+        {"max_completion_tokens": 1.5},
+        {"max_tokens": True},
+        {"api_key": "sk-secret"},
+        {"Authorization": "Bearer sk-secret"},
+        {"seed": float("nan")},
+        {"x": object()},
+    ],
+    ids=str,
+)
+def test_extra_fields_that_change_what_a_reply_means_are_refused(extra):
+    with pytest.raises(InputError, match="extra.*Fix: ") as caught:
+        ask_with(NUMERIC, "m", extra=extra)
+    assert "sk-secret" not in str(caught.value)
+
+
+def test_a_question_that_cannot_be_put_fails_alone(pool, comparisons, settings):
+    def render(messages):
+        if "Question 1\n" in messages[-1].content:
+            raise InputError("the template refuses this", where="messages")
+        return [1, 2]
+
+    class Plain(FaultyServer):
+        async def answer(self, body):
+            from aiohttp import web
+
+            return web.json_response({"choices": [{"text": "Yes", "logprobs": {"top_logprobs": [{"Yes": -0.2}]}}]})
+
+    asking = ask_with(YES_NO_IRRELEVANT, "m", api="completions", render=render)
+    with Running(Plain()) as url:
+        answers = list(ServerJudge(asking, settings(url)).answers(rating_questions(comparisons, pool)))
+    failed = [(question, answer) for question, answer in answers if answer.status is not Status.OK]
+    assert len(answers) == 120 and len(failed) == 6
+    assert {answer.problem for _, answer in failed} == {NOT_ASKED}
+    assert all("template refuses" in answer.evidence["words"] for _, answer in failed)

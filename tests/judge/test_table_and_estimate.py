@@ -6,12 +6,12 @@ import pytest
 from encore_jax.data import RatedResponse
 from encore_jax.errors import InputError
 from encore_jax.judge.ask import ask_all
-from encore_jax.judge.estimate import SAMPLE, estimate
+from encore_jax.judge.estimate import SAMPLE, estimate, estimate_text
 from encore_jax.judge.export import rated_comparisons
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.question import rating_questions
 from encore_jax.judge.retry_policy import RetryPolicy
-from encore_jax.judge.retrying import LONGEST_WAIT, RetrySettings, backoff, retry_after
+from encore_jax.judge.retrying import RetrySettings, backoff
 from encore_jax.judge.table import TableJudge
 
 
@@ -68,6 +68,13 @@ def test_an_estimate_from_a_sample_is_near_and_says_how_near(comparisons, pool):
     assert estimate([], texts, None, answer_tokens=1).requests == 0
 
 
+def test_an_estimate_without_a_limit_of_tokens_promises_none(comparisons, pool):
+    asked = list(rating_questions(comparisons, pool))
+    told = estimate(asked, lambda q: ("w", ""), None, answer_tokens=None, prices=(1.0, 1.0))
+    assert told.answer_tokens is None and told.price == pytest.approx(120 / 1e6)
+    assert "no limit on answer tokens; price at least 0.00" in estimate_text(told)
+
+
 def test_waits_grow_are_bounded_and_differ():
     import random
 
@@ -75,4 +82,4 @@ def test_waits_grow_are_bounded_and_differ():
     waits = {tried: [backoff(tried, settings, chance) for _ in range(200)] for tried in (1, 2, 3, 9)}
     for tried, bound in {1: 1, 2: 2, 3: 4, 9: 10}.items():
         assert 0.8 * bound < max(waits[tried]) <= bound and len(set(waits[tried])) == 200
-    assert retry_after("1e9") == LONGEST_WAIT and retry_after("nan") is None and retry_after(None) is None
+    assert backoff(10**9, settings, chance) <= 10, "however often one has tried"

@@ -1,0 +1,147 @@
+"""The first contact with a judge's servers: found within a bounded time, and nobody is left in the dark meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from encore_jax.errors import InputError
+from encore_jax.judge.endpoints import Endpoint
+from encore_jax.terminal_text import cut, one_line
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds that one connection may take to be made."""
+
+TIMED_OUT, DROPPED = "timed out", "connection failed or dropped"
+REFUSED, NO_NAME, NO_TLS = "connection refused", "the host's name is not known", "no secure connection"
+NOT_HTTP, UNREACHABLE, NO_CONNECTION = "the answer is not HTTP", "the host cannot be reached", "no connection in time"
+
+_LOOK_EVERY, _LOOK_LONGEST = 0.25, 5.0
+_SAY_AFTER = 1.5
+
+_say = logging.getLogger(__name__).warning
+
+
+def connection_problem(error: BaseException) -> tuple[str, str]:
+    """Why there was no reply: the kind, in the same words for the same kind, and the details on one line.
+
+    >>> connection_problem(ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 9)"))
+    ('connection refused', "Connect call failed ('127.0.0.1', 9)")
+    """
+    cause = getattr(error, "os_error", None) or error
+    details = cut(one_line(getattr(cause, "strerror", None) or cause or type(cause).__name__), 200)
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+        details = cut(one_line(cause), 200)
+    if isinstance(cause, ssl.SSLError | ssl.CertificateError) or isinstance(error, aiohttp.ClientSSLError):
+        return NO_TLS, details
+    if isinstance(error, aiohttp.ClientConnectorDNSError) or type(cause).__name__ in ("gaierror", "herror"):
+        return NO_NAME, details
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return NO_CONNECTION, ""
+    if isinstance(cause, TimeoutError):
+        return TIMED_OUT, ""
+    if isinstance(cause, ConnectionRefusedError):
+        return REFUSED, details
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return UNREACHABLE, details
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.http.HttpProcessingError):
+        return NOT_HTTP, details
+    return DROPPED, f"{type(error).__name__}: {details}" if details else type(error).__name__
+
+
+async def first_contact(endpoints: Sequence[Endpoint], wait: float) -> None:
+    """Returns once one of the endpoints takes connections; says after `_SAY_AFTER` seconds what it waits for.
+
+    Args:
+      endpoints: all that there are; `Endpoint.last` is set to what is wrong with each.
+      wait: seconds after which it gives up.
+
+    Raises:
+      InputError: none did in that time, or none ever will.
+    """
+    start = time.monotonic()
+    tasks = [asyncio.create_task(_look(endpoint, start + wait)) for endpoint in endpoints]
+    told = asyncio.create_task(_tell(endpoints, start, wait))
+    try:
+        waiting = set(tasks)
+        while waiting:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if any(task.result() for task in done):
+                return
+    finally:
+        for task in (*tasks, told):
+            task.cancel()
+        await asyncio.gather(*tasks, told, return_exceptions=True)
+    tries = sum(endpoint.looks for endpoint in endpoints)
+    for_ever = all(endpoint.last.startswith(NO_TLS) for endpoint in endpoints)
+    took = f"{tries} {'try' if tries == 1 else 'tries'} in {time.monotonic() - start:.0f} s"
+    raise InputError(
+        f"no contact after {took}: {_states(endpoints)}",
+        where="the judge's server",
+        fix="correct the address (http or https?) or the certificate"
+        if for_ever
+        else "start the server, or correct the address; for one that takes long to load wait longer, with "
+        "--config.judge.server.retry.first_contact=SECONDS",
+    )
+
+
+async def _look(endpoint: Endpoint, until: float) -> bool:
+    """Whether the endpoint takes a connection before the time is up."""
+    wait = _LOOK_EVERY
+    while True:
+        endpoint.looks += 1
+        endpoint.last = ""
+        left = until - time.monotonic()
+        kind, details = await _connect(endpoint.url, max(0.1, min(CONNECT_TIMEOUT, left)))
+        if not kind:
+            return True
+        endpoint.last = f"{kind} ({details})" if details else kind
+        left = until - time.monotonic()
+        if kind == NO_TLS or left <= 0:
+            return False
+        await asyncio.sleep(min(wait, left))
+        wait = min(2 * wait, _LOOK_LONGEST)
+
+
+async def _connect(url: str, timeout: float) -> tuple[str, str]:
+    """Makes a connection and closes it; ("", "") or why there is none."""
+    parts = urlsplit(url)
+    secure = parts.scheme == "https"
+    try:
+        async with asyncio.timeout(timeout):
+            _, writer = await asyncio.open_connection(
+                parts.hostname,
+                parts.port or (443 if secure else 80),
+                ssl=ssl.create_default_context() if secure else None,
+            )
+    except TimeoutError:
+        return NO_CONNECTION, ""
+    except (OSError, ValueError) as error:
+        problem = connection_problem(error)
+        return (UNREACHABLE, problem[1]) if problem[0] == DROPPED else problem
+    writer.transport.abort()
+    return "", ""
+
+
+async def _tell(endpoints: Sequence[Endpoint], start: float, wait: float) -> None:
+    pause = _SAY_AFTER
+    while True:
+        await asyncio.sleep(pause)
+        _say(
+            "no judge reached after %.0f s, trying for %.0f s in all: %s",
+            time.monotonic() - start, wait, _states(endpoints),
+        )  # fmt: skip
+        pause = 10.0
+
+
+def _states(endpoints: Sequence[Endpoint]) -> str:
+    shown = [f"{e.url}: {e.last or f'waiting for a connection (up to {CONNECT_TIMEOUT:g} s a try)'}" for e in endpoints]
+    more = len(shown) - 4
+    return "; ".join(shown[:4]) + (f"; and {more} more" if more > 0 else "")

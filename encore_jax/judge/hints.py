@@ -1,0 +1,42 @@
+"""What to do about answers that hold no rating, by the kind of problem."""
+
+from __future__ import annotations
+
+_NO_THINKING = """--config.judge.extra='{"chat_template_kwargs": {"enable_thinking": false}}'"""
+_MORE_TOKENS = """--config.judge.extra='{"max_tokens": 64}'"""
+
+_AT_ONCE = f"use a judge that answers at once, without reasoning: {_NO_THINKING} (vLLM, SGLang)"
+_EXTRA = "change the field that it names: --config.judge.extra takes fields of a request, null leaves one out"
+
+_HINTS = {
+    "cut off": f"let the judge write more, e.g. {_MORE_TOKENS}",
+    "ended while still reasoning": f"let it write more, or not reason: {_NO_THINKING} (vLLM, SGLang)",
+    "reasoning and no answer": f"let it write more, or not reason: {_NO_THINKING} (vLLM, SGLang)",
+    "more than": _AT_ONCE,
+    "none of the offered answers": _AT_ONCE,
+    "no log-probabilities": "use a server that gives log-probabilities, or --config.judge.prompt=numeric.1",
+    "malformed log-probabilities": "use another server, or --config.judge.prompt=numeric.1",
+    "log-probabilities that": "use another server, or --config.judge.prompt=numeric.1",
+    "could not be put": "use a tokenizer whose template takes the judge's messages",
+    "HTTP 400": _EXTRA,
+    "HTTP 422": _EXTRA,
+}
+
+
+def hint(problem: str, words: str = "") -> str:
+    """How a user can fix it, by the kind of problem and by what the judge said.
+
+    >>> hint("no log-probabilities")
+    'use a server that gives log-probabilities, or --config.judge.prompt=numeric.1'
+    >>> hint("HTTP 400", "System role not supported")
+    "put instructions into the user's turn: --config.judge.system_role=false"
+    """
+    said = words.lower()
+    if "system" in said and "role" in said:
+        return "put instructions into the user's turn: --config.judge.system_role=false"
+    if "max_completion_tokens" in said:
+        return """name the limit so: --config.judge.extra='{"max_completion_tokens": 64}'"""
+    if "top_logprobs" in said:
+        return "list fewer tokens, e.g. --config.judge.top=5"
+    general = "correct the judge's settings (model, prompt, log-probabilities)"
+    return next((text for start, text in _HINTS.items() if problem.startswith(start)), general)
