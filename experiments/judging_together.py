@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
+import os
+import sys
+import traceback
 from collections.abc import Iterator
+from typing import NoReturn
 
 import jax
 
 from encore_jax.errors import InputError
 from encore_jax.judge.followers import follow, tell_finish
 from encore_jax.parallel.processes import speaks
+from encore_jax.terminal_text import cut, one_line
 from experiments.config import RunConfig
 from experiments.rating_config import RatingConfig
 from experiments.stages.judges import local_judge
@@ -42,10 +47,29 @@ def judging_together(config: RunConfig) -> Iterator[Role]:
             f"judge {config.judge.kind!r} needs no second process", where="multihost", fix="run it without --multihost"
         )
     if not speaks():
-        follow(functools.partial(local_judge, config))
+        try:
+            follow(functools.partial(local_judge, config))
+        except InputError:
+            raise  # the others have it, too
+        except BaseException:
+            traceback.print_exc()
+            _end("this process cannot go on, and ends the others with it")
         yield Role.FOLLOWER
         return
     try:
         yield Role.LEADER
-    finally:
+    except jax.errors.JaxRuntimeError as error:
+        traceback.print_exc()
+        _end(f"a step failed, here or on another process: {cut(one_line(error), 300)}")
+    except BaseException:
         tell_finish()
+        raise
+    tell_finish()
+
+
+def _end(problem: str) -> NoReturn:
+    """Ends this process at once: an orderly end would wait for processes that wait for this one."""
+    fix = "see the logs of all processes, and run the same command again on each; what was answered is kept"
+    print(f"error: {problem}. Fix: {fix}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(1)

@@ -45,7 +45,7 @@ def load_local_judge(
     """
     try:
         path, hashes = _files(model, offline)
-    except InputError:
+    except Exception:
         with contextlib.suppress(InputError):  # the others are told; here the cause says more
             same_everywhere("the judge's model", None)
         raise

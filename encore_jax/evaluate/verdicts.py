@@ -35,9 +35,9 @@ def verdict_rewards(path: str | Path, comparisons: Sequence[Comparison]) -> tupl
     said: Counter[str] = Counter()
     for where, row in read_rows(path):
         verdict, first = require(row, "verdict", str, where).strip("[] "), row.get("first", 0)
-        if verdict not in _SHARE or first not in (0, 1):
+        if verdict not in _SHARE or type(first) is not int or first not in (0, 1):
             raise InputError(
-                f"verdict {row['verdict']!r}, first {first!r}",
+                f"verdict {row['verdict'][:60]!r}, first {str(first)[:60]}",
                 where=where,
                 fix=f"the verdict is one of {', '.join(_SHARE)}, first is 0 or 1",
             )
@@ -45,11 +45,18 @@ def verdict_rewards(path: str | Path, comparisons: Sequence[Comparison]) -> tupl
         share = _SHARE[verdict]
         field = "conversation" if "conversation" in row else "id"
         name = field, require(row, field, str, where)
+        if not name[1]:
+            fix = "name the comparison, by its id or its conversation"
+            raise InputError("is empty, and names no comparison", where=f"{where}, field {field!r}", fix=fix)
         shares.setdefault(name, []).append(share if first == 0 else 1 - share)
     rewards = np.zeros((len(comparisons), 2), np.float32)
+    ids = Counter(comparison.id for comparison in comparisons)
     for i, comparison in enumerate(comparisons):
         name = "conversation", conversation_id(comparison.prompt, comparison.responses)
         given = shares.get(name) or shares.get(("id", comparison.id))
+        if given is not None and name not in shares and ids[comparison.id] > 1:
+            problem = f"{ids[comparison.id]} comparisons have the id {comparison.id!r}, and one verdict"
+            raise InputError(problem, where=str(path), fix="name conversations, or give every comparison its own id")
         if given is None:
             raise InputError(
                 f"no verdict on comparison {comparison.id or i}",

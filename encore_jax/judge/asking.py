@@ -112,7 +112,7 @@ def ask_with(
             answer = read_logprobs(pairs, prompt.answers, prompt.rate, reply, most_other)
             return answer if answer.status is Status.OK else _with_words(answer, said.whole)
         if said.problem:
-            return unparsable(said.problem, said.whole or reply)
+            return _with_words(unparsable(said.problem, said.whole or reply), said.whole)
         return prompt.read(said.text or "")
 
     decoding = settings | {"api": api, "rendered": render is not None, "reading": READING}
@@ -170,8 +170,9 @@ def _error_answer(reply: Mapping) -> Answer:
 
 
 def _with_words(answer: Answer, text: str) -> Answer:
-    """The answer with what the model wrote as its words, where it wrote something."""
-    return replace(answer, evidence=dict(answer.evidence) | {"words": text[:MOST_RAW]}) if text else answer
+    """The answer with what the model wrote as its words, which may be nothing."""
+    same = answer.evidence.get("raw") == text[:MOST_RAW]
+    return answer if same else replace(answer, evidence=dict(answer.evidence) | {"words": text[:MOST_RAW]})
 
 
 def _shown(messages: Sequence[Message], chat: bool, render: Render | None) -> dict:

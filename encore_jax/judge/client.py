@@ -226,7 +226,7 @@ class Client:
                 endpoint.last = f"HTTP {response.status}" if response.status >= 500 else ""
                 return response.status < 500
         except Exception as error:
-            endpoint.last = self._key.hide(": ".join(connection_problem(error)))
+            endpoint.last = self._key.hide(": ".join(filter(None, connection_problem(error))))
             return False
 
 

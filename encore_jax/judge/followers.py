@@ -17,6 +17,7 @@ from jax.experimental import multihost_utils
 from encore_jax.errors import InputError
 from encore_jax.judge.question_rows import Shape, lay_out
 from encore_jax.model.branching import BranchRows
+from encore_jax.terminal_text import cut, one_line
 
 
 class Order(enum.IntEnum):
@@ -35,9 +36,38 @@ class Steps(Protocol):
         ...
 
 
-def tell_load() -> None:
-    """On process 0: all others load the judge now, and this process has to."""
+def load_everywhere(load: Callable[[], Steps]) -> Steps:
+    """On process 0: loads the judge here, while all others do.
+
+    Raises:
+      InputError: it could not be loaded, here or on another process; then on all of them.
+    """
     _broadcast(np.array([Order.LOAD, 0, *[0] * len(Shape._fields)], np.int32))
+    return _loaded(load)
+
+
+def _loaded(load: Callable[[], Steps]) -> Steps:
+    """What `load` makes, once it has made one on every process."""
+    judge, problem = None, None
+    try:
+        judge = load()
+    except Exception as error:  # whatever it is, the others must not wait for this process's steps
+        problem = error
+    failed = np.flatnonzero(multihost_utils.process_allgather(np.array(problem is not None)))
+    if problem is not None:
+        raise (
+            problem
+            if isinstance(problem, InputError)
+            else InputError(
+                f"cannot be loaded: {type(problem).__name__}: {cut(one_line(problem), 300)}",
+                where="the judge's model",
+                fix="see to the model's files and this host's memory",
+            )
+        ) from problem
+    if failed.size:
+        where = f"process {', '.join(map(str, failed))}"
+        raise InputError("the judge's model: cannot be loaded there", where=where, fix="see that process's log")
+    return judge
 
 
 def tell_step(rows: BranchRows, shape: Shape) -> None:
@@ -64,8 +94,8 @@ def follow(load: Callable[[], Steps]) -> None:
     while (told := _broadcast(np.zeros(2 + len(Shape._fields), np.int32)))[0] != Order.FINISH:
         if told[0] == Order.LOAD:
             try:
-                judge = load()
-            except InputError as error:  # process 0 has one too, see `same_everywhere`, and will finish
+                judge = _loaded(load)
+            except InputError as error:  # process 0 has one too, and will finish
                 problem = error
         else:
             shape = Shape(*map(int, told[2:]))

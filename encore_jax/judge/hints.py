@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 _NO_THINKING = """--config.judge.extra='{"chat_template_kwargs": {"enable_thinking": false}}'"""
-_MORE_TOKENS = """--config.judge.extra='{"max_tokens": 64}'"""
+_LIMIT = re.compile(r"cut off after ([\d,]+) tokens")
 
 _AT_ONCE = f"use a judge that answers at once, without reasoning: {_NO_THINKING} (vLLM, SGLang)"
 _EXTRA = "change the field that it names: --config.judge.extra takes fields of a request, null leaves one out"
 
 _HINTS = {
-    "cut off": f"let the judge write more, e.g. {_MORE_TOKENS}",
     "ended while still reasoning": f"let it write more, or not reason: {_NO_THINKING} (vLLM, SGLang)",
     "reasoning and no answer": f"let it write more, or not reason: {_NO_THINKING} (vLLM, SGLang)",
     "more than": _AT_ONCE,
@@ -38,5 +39,8 @@ def hint(problem: str, words: str = "") -> str:
         return """name the limit so: --config.judge.extra='{"max_completion_tokens": 64}'"""
     if "top_logprobs" in said:
         return "list fewer tokens, e.g. --config.judge.top=5"
+    if limit := _LIMIT.match(problem):
+        more = max(64, 4 * int(limit[1].replace(",", "")))
+        return f"""let the judge write more, e.g. --config.judge.extra='{{"max_tokens": {more}}}'"""
     general = "correct the judge's settings (model, prompt, log-probabilities)"
     return next((text for start, text in _HINTS.items() if problem.startswith(start)), general)

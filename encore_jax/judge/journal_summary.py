@@ -91,7 +91,7 @@ def said_words(evidence: str | Mapping | None, where: str = "evidence") -> str:
         except InputError:
             return ""
     evidence = evidence or {}
-    return cut(one_line(evidence.get("words") or evidence.get("raw") or ""), LONGEST_WORDS)
+    return cut(one_line(evidence.get("words", evidence.get("raw", ""))), LONGEST_WORDS)
 
 
 def summary_rows(told: Mapping) -> list[tuple[str, int, str]]:

@@ -16,7 +16,7 @@ from encore_jax.errors import InputError
 from encore_jax.interop.chat_template import takes_system_role
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.judge.asking import Asking, Render, ask_with
-from encore_jax.judge.followers import tell_load
+from encore_jax.judge.followers import load_everywhere
 from encore_jax.judge.local import LocalJudge
 from encore_jax.judge.model import ModelJudge
 from encore_jax.judge.pair_prompts import PAIR_PROMPTS
@@ -104,7 +104,7 @@ def _server(config: RatingConfig, ingested: Path) -> Judge:
 
 def _local(config: RatingConfig, ingested: Path) -> Judge:
     if jax.process_count() > 1:
-        tell_load()
+        return load_everywhere(functools.partial(local_judge, config))
     return local_judge(config)
 
 

@@ -48,9 +48,24 @@ def test_a_conversation_names_a_comparison_whatever_its_id(tmp_path):
     [
         ({"id": "one", "verdict": "C"}, "verdict 'C'"),
         ({"id": "one", "verdict": "A", "first": 2}, "first 2"),
+        ({"id": "one", "verdict": "A", "first": True}, "first True"),
+        ({"id": "one", "verdict": "A", "first": 1.0}, "first 1.0"),
+        ({"id": "one", "verdict": "A", "first": [0]}, "first .0."),
+        ({"id": "one", "verdict": "A" * 10**6}, "verdict 'AAA"),
+        ({"id": "", "verdict": "A"}, "field 'id': is empty"),
+        ({"id": 3, "verdict": "A"}, "field 'id'"),
+        ({"conversation": "", "verdict": "A"}, "field 'conversation': is empty"),
+        ({"id": "one", "verdict": None}, "field 'verdict'"),
+        ({"id": "one", "verdict": ["A"]}, "field 'verdict'"),
         ({"id": "one", "verdict": "A"}, "no verdict on comparison two"),
     ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path, row, message):
     with pytest.raises(InputError, match=message):
         verdict_rewards(write(tmp_path / "verdicts.jsonl", row), COMPARISONS)
+
+
+def test_one_verdict_is_not_two_comparisons(tmp_path):
+    path = write(tmp_path / "verdicts.jsonl", {"id": "one", "verdict": "A"}, {"id": "two", "verdict": "A"})
+    with pytest.raises(InputError, match="2 comparisons have the id 'one'"):
+        verdict_rewards(path, [COMPARISONS[0], COMPARISONS[0], COMPARISONS[1]])

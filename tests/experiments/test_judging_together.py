@@ -116,6 +116,37 @@ def test_a_host_without_the_model_is_named_on_all_of_them(files, tmp_path):
     assert f"{tmp_path / 'missing'}" in second and "error: " in second
 
 
+BROKEN = """
+import jax
+from encore_jax.judge.local import LocalJudge
+
+
+def broken(self, *args, **options):
+    if jax.process_index() == 1:
+        raise MemoryError("no memory is left on this host")
+    return whole(self, *args, **options)
+
+
+whole, LocalJudge.{method} = LocalJudge.{method}, broken
+"""
+
+
+@pytest.mark.parametrize("method", [pytest.param("__init__", marks=pytest.mark.slow), "step"])
+def test_a_host_that_breaks_down_ends_all_of_them_with_the_cause(method, files, tmp_path):
+    (files / "broken.py").write_text(BROKEN.format(method=method) + (files / "config.py").read_text())
+
+    def command(where):
+        options = [f"--config={files / 'broken.py'}", f"--workdir={tmp_path / 'run'}", f"--multihost={where}"]
+        return ["-m", "experiments.run", *options]
+
+    first, second = finish(launch(2, 4, command), code=1)
+    assert "no memory is left on this host" in second and "error: " in first
+    if method == "__init__":
+        assert "process 1: the judge's model: cannot be loaded there" in first and "Traceback" not in first
+    else:
+        assert "a step failed, here or on another process" in first
+
+
 def test_a_judge_elsewhere_wants_one_process(files, tmp_path):
     options = ("--config.judge.kind=server", "--config.judge.model=m", "--config.judge.prompt=yes_no_irrelevant.1")
     for said in finish(run(files, tmp_path, 2, *options), code=1):
