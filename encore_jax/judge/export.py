@@ -16,6 +16,7 @@ import numpy as np
 from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.errors import InputError
 from encore_jax.judge.journal import Journal
+from encore_jax.judge.journal_file import sound
 from encore_jax.judge.question import Key, conversation_id
 from encore_jax.rules import RulePool
 
@@ -44,7 +45,8 @@ def rated_comparisons(
     comparisons, judge = iter(comparisons), _judge(journal)
     while chunk := list(itertools.islice(comparisons, CHUNK)):
         ids = [[conversation_id(c.prompt, (response,)) for response in c.responses] for c in chunk]
-        table, place = _looked_up({name for names in ids for name in names}, journal, pool, asked)
+        with sound(journal.path):
+            table, place = _looked_up({name for names in ids for name in names}, journal, pool, asked)
         for comparison, names in zip(chunk, ids, strict=True):
             ratings, relevance = table[[place[name] for name in names]].swapaxes(0, 1)
             yield replace(

@@ -111,6 +111,20 @@ def told(path: Path, problem: str = "cannot be used") -> Iterator[None]:
         raise InputError(f"cannot be kept: {error}", where=str(path), fix="correct the text or number") from error
 
 
+@contextlib.contextmanager
+def sound(path: Path) -> Iterator[None]:
+    """Turns what rows of other types and values make of a query's result into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        said = f"{type(error).__name__}: {error}"[:200]
+        raise InputError(
+            f"a row holds what no journal writes ({said})", where=str(path), fix=_FIXES["malformed"]
+        ) from None
+
+
 def database_error(error: sqlite3.Error, path: Path, problem: str = "cannot be used") -> InputError:
     """What SQLite complains of, as a user can read it."""
     said = str(error)

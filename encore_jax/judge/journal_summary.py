@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from encore_jax.errors import InputError
 from encore_jax.json_shape import decode_json
 from encore_jax.judge.journal import Journal
+from encore_jax.judge.journal_file import sound
 from encore_jax.judge.question import Status
 from encore_jax.terminal_text import cut, one_line
 
@@ -27,6 +28,11 @@ def summary(journal: Journal) -> dict:
       than once. other, unlisted: mean and largest probability of tokens that are none of the offered answers, and of
       those among them that a server did not list (see `reading`); None where not known.
     """
+    with sound(journal.path):
+        return _summary(journal)
+
+
+def _summary(journal: Journal) -> dict:
     ask, judge = journal.select, (journal.judge,)
     questions = dict.fromkeys((status.value for status in Status), 0)
     problems, again = collections.Counter(), 0

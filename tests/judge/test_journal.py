@@ -411,3 +411,30 @@ def test_keys_of_a_rule_outside_the_pool_are_refused(tmp_path, pool):
     with Journal(tmp_path / "j", IDENTITY, pool) as journal:
         with pytest.raises(InputError, match="'brave' is not in the pool"):
             journal.record(Key("0" * 32, 0, "brave"), OK)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE rating SET status = 'odd'",
+        "UPDATE rating SET rating = 'high'",
+        "UPDATE rating SET relevance = x'ff'",
+        "UPDATE rating SET conversation = 'text' WHERE rule = 1 AND response = 0 AND attempt = 1",
+        "UPDATE rating SET attempts = 'many', problem = x'ff'",
+        "UPDATE attempt SET faults = '[1]'",
+        "UPDATE attempt SET faults = 'no JSON'",
+        "UPDATE attempt SET evidence = '[[['",
+        "UPDATE attempt SET evidence = x'00ff'",
+    ],
+)
+def test_rows_that_no_journal_writes_end_in_one_line_or_are_not_used(tmp_path, comparisons, questions, pool, change):
+    with Journal(tmp_path / "j", IDENTITY, pool) as journal:
+        for i, question in enumerate(questions):
+            journal.record(question.key, (OK, FAILED, UNREAD)[i % 3])
+        journal.flush()
+    with contextlib.closing(sqlite3.connect(tmp_path / "j")) as connection, connection:
+        connection.execute(change)
+    with Journal(tmp_path / "j", IDENTITY, pool) as journal:
+        for read in (summary, lambda j: list(rated_comparisons(comparisons, j, pool))):
+            with contextlib.suppress(InputError):
+                read(journal)
