@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from encore_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ _SPLITS = {
     "default": (r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]"),
 }
 _CONTROL, _USER_DEFINED = 3, 4
+_AGAIN = "convert the model with a current llama.cpp, or use its Hugging Face folder"
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, Any], where: str = "GGUF") -> PreTrainedTokenizerBase:
@@ -35,25 +38,26 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any], where: str = "GGUF") -> Pre
     from tokenizers import AddedToken, Tokenizer, decoders, models
     from transformers import PreTrainedTokenizerFast
 
-    def need(key):
-        if f"tokenizer.ggml.{key}" not in metadata:
-            raise InputError("missing", where=f"{where}, key 'tokenizer.ggml.{key}'")
-        return metadata[f"tokenizer.ggml.{key}"]
-
-    model, pre = need("model"), need("pre")  # llama.cpp guesses a missing one, wrongly
+    model, pre = _need(metadata, "model", where), _need(metadata, "pre", where)  # llama.cpp guesses a missing one
     for key, value, known in (("model", model, ("gpt2",)), ("pre", pre, tuple(_SPLITS))):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise InputError(
-                f"{value!r} is not built here", where=f"{where}, key 'tokenizer.ggml.{key}'",
+                f"{value!r} is not built here", where=_place(where, key),
                 fix=f"use one of {known}, or the model's Hugging Face folder with tokenizer.json",
             )  # fmt: skip
-    tokens, kinds = need("tokens"), need("token_type")
-    if len(tokens) != len(kinds):
-        raise InputError(
-            f"{len(kinds)} entries for {len(tokens)} tokens", where=f"{where}, key 'tokenizer.ggml.token_type'"
-        )
-    merges = [tuple(merge.split(" ", 1)) for merge in need("merges")]
+    tokens, kinds = _texts(metadata, "tokens", where), _need(metadata, "token_type", where)
+    if not isinstance(kinds, list | np.ndarray) or len(tokens) != len(kinds):
+        count = len(kinds) if isinstance(kinds, list | np.ndarray) else "no"
+        raise InputError(f"{count} entries for {len(tokens)} tokens", where=_place(where, "token_type"), fix=_AGAIN)
     vocab = {token: i for i, token in enumerate(tokens)}
+    if len(vocab) < len(tokens):
+        twice = next(token for i, token in enumerate(tokens) if vocab[token] != i)
+        raise InputError(f"{twice!r} is there twice", where=_place(where, "tokens"), fix=_AGAIN)
+    merges = [tuple(merge.split(" ", 1)) for merge in _texts(metadata, "merges", where)]
+    for merge in merges:
+        if len(merge) != 2 or not {*merge, "".join(merge)} <= vocab.keys():
+            raise InputError(f"{' '.join(merge)!r} joins no two tokens to a third", where=_place(where, "merges"),
+                             fix=_AGAIN)  # fmt: skip
     backend = Tokenizer(models.BPE(vocab, merges, ignore_merges=pre == "llama-bpe"))
     backend.normalizer = _normalizer(pre)
     backend.pre_tokenizer = _pre_tokenizer(pre)
@@ -67,19 +71,35 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any], where: str = "GGUF") -> Pre
     special = {}
     for name, key in {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}.items():
         number = metadata.get(f"tokenizer.ggml.{key}_token_id")
-        if number is not None and not 0 <= number < len(tokens):
-            raise InputError(
-                f"{number} is no token", where=f"{where}, key 'tokenizer.ggml.{key}_token_id'",
-            )  # fmt: skip
-        if number is not None:
-            special[f"{name}_token"] = tokens[number]
+        if number is None:
+            continue
+        if type(number) is not int or not 0 <= number < len(tokens):
+            raise InputError(f"{number!r} is no token", where=_place(where, f"{key}_token_id"), fix=_AGAIN)
+        special[f"{name}_token"] = tokens[number]
     backend.post_processor = _post_processor(metadata, special, vocab)
+    template = metadata.get("tokenizer.chat_template")
+    if template is not None and not isinstance(template, str):
+        raise InputError("is no text", where=f"{where}, key 'tokenizer.chat_template'", fix=_AGAIN)
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        chat_template=metadata.get("tokenizer.chat_template"),
-        clean_up_tokenization_spaces=False,
-        **special,
+        tokenizer_object=backend, chat_template=template, clean_up_tokenization_spaces=False, **special
     )
+
+
+def _place(where: str, key: str) -> str:
+    return f"{where}, key 'tokenizer.ggml.{key}'"
+
+
+def _need(metadata: Mapping[str, Any], key: str, where: str) -> Any:
+    if f"tokenizer.ggml.{key}" not in metadata:
+        raise InputError("missing", where=_place(where, key), fix=_AGAIN)
+    return metadata[f"tokenizer.ggml.{key}"]
+
+
+def _texts(metadata: Mapping[str, Any], key: str, where: str) -> list[str]:
+    values = _need(metadata, key, where)
+    if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
+        raise InputError("is no list of texts", where=_place(where, key), fix=_AGAIN)
+    return values
 
 
 def _normalizer(pre: str):
