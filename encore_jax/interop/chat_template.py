@@ -191,9 +191,17 @@ def render_texts(tokenizer: Any, chats: Sequence[Sequence[Turn]], *, generation:
 
 def asks_for_date(tokenizer: Any) -> bool:
     """Whether a chat template of the tokenizer may print the date in a way of its own; False where there is none."""
-    sources = tokenizer.chat_template or ()
-    sources = sources.values() if isinstance(sources, Mapping) else [sources] if sources else []
-    return any("strftime_now" in source and compiled(source).asks_clock for source in sources)
+    return any("strftime_now" in source and compiled(source).asks_clock for source in _sources(tokenizer))
+
+
+def prints_date(tokenizer: Any) -> bool:
+    """Whether a chat template of the tokenizer knows of a date, in whatever way."""
+    return any(name in source for source in _sources(tokenizer) for name in ("strftime_now", "date_string"))
+
+
+def _sources(tokenizer: Any) -> list[str]:
+    sources = tokenizer.chat_template or {}
+    return list(sources.values()) if isinstance(sources, Mapping) else [sources]
 
 
 def takes_system_role(tokenizer: Any) -> bool:

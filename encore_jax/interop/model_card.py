@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from encore_jax.interop.chat_template import prints_date
 from encore_jax.interop.passport import Passport
+from encore_jax.interop.pinned_clock import DATE_STRING
 
 if TYPE_CHECKING:
     from encore_jax.interop.reward_model import RewardModel
@@ -41,7 +43,7 @@ def model_card(
         "Rules": _rules(model),
         "Use": _use(adapter, len(passport.rules)),
         **about,
-        "Limits": _limits(passport, folded),
+        "Limits": _limits(passport, folded, prints_date(model.tokenizer)),
         "Passport": "\n".join(f"- {name}: `{value}`" for name, value in passport.to_dict().items()),
     }
     kind = "one reward" if folded or len(model.rules) == 1 else f"{len(model.rules)} scores, one per rule"
@@ -85,7 +87,7 @@ def _use(adapter: bool, count: int) -> str:
     return _USE.format(auto="AutoModelForSequenceClassification", more=", dtype=torch.float32")
 
 
-def _limits(passport: Passport, folded: bool) -> str:
+def _limits(passport: Passport, folded: bool, dated: bool) -> str:
     lines = [
         f"- Texts of more than {passport.max_length} tokens were never scored while it was made: leave them out; a "
         "truncated response gets the score of another response.",
@@ -95,6 +97,11 @@ def _limits(passport: Passport, folded: bool) -> str:
         "- It ranks responses to one prompt. Nothing makes scores of different prompts comparable, and nobody has "
         "tested it as a filter that keeps people safe.",
     ]
+    if dated:
+        lines.append(
+            f"- Its chat template prints the date, and here always {DATE_STRING}, so that no score changes from day "
+            "to day: the template of the base model would print today's."
+        )
     if folded:
         lines.append("- The rules' own scores cannot be had from it: export without folding for these.")
     if passport.mismatch:

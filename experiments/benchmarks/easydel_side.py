@@ -67,7 +67,7 @@ def main(
         arguments=arguments,
         model=model,
         train_dataset=_rows(folder).shuffle(seed=seed),
-        processing_class=AutoTokenizer.from_pretrained(folder),
+        processing_class=AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
     ).train()
     timed = times[warm_up : warm_up + steps]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -182,7 +182,7 @@ def _trl(given, dtype: str, number: int, folder: Path) -> dict:
     torch.set_num_threads(THREADS)
     sequences = [[int(t) for t in s] for s in _sequences(given.pairs, folder)]
     data = Dataset.from_dict({"chosen_ids": sequences[0::2], "rejected_ids": sequences[1::2]}).shuffle(seed=number)
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         folder, num_labels=1, dtype=torch.float32, pad_token_id=tokenizer.pad_token_id
     )

@@ -170,13 +170,15 @@ def test_without_a_free_token_it_says_so(tmp_path):
         export(model, tmp_path / "out")
 
 
-def test_a_date_that_is_pinned_here_is_pinned_in_the_exported_template(tmp_path):
+@pytest.mark.parametrize("date", ["date_string", "strftime_now('%d %b %Y')"])
+def test_a_date_that_is_pinned_here_is_pinned_in_the_exported_template(date, tmp_path):
     tokenizer = tiny_model.tokenizer()
-    tokenizer.chat_template = "{{ date_string }}" + tiny_model.TEMPLATE
+    tokenizer.chat_template = f"{{{{ {date} }}}}{tiny_model.TEMPLATE}"
     model = tiny_reward.reward_model(tmp_path / "backbone", tokenizer=tokenizer)
     back = RewardModel.from_pretrained(export(model, tmp_path / "out"))
     chat = tiny_reward.CHATS[0]
     assert back.tokenizer.apply_chat_template(chat, tokenize=False).startswith("26 Jul 2024<|im_start|>")
+    assert "always 26 Jul 2024" in (tmp_path / "out" / "README.md").read_text()
     arguments = (tiny_reward.PROMPTS, tiny_reward.RESPONSES)
     np.testing.assert_array_equal(model.scores(*arguments)[0], back.scores(*arguments)[0])
 
