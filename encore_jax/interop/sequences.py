@@ -13,13 +13,15 @@ from absl import logging
 from encore_jax.data.comparison import Message, prompt_key
 from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, make_trees
 from encore_jax.errors import InputError
-from encore_jax.interop.tokenizer import TemplateRefusal, render_noting, whole
+from encore_jax.interop.tokenizer import TemplateRefusal, render_each, whole
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.pooling import pool_ends, pool_index
 
 Text = tuple[tuple[Message, ...], str]
 """A prompt and one response to it."""
+_AT_ONCE = 64
+"""Texts that the tokenizer is given together, which is quicker."""
 
 
 def token_sequences(
@@ -44,19 +46,24 @@ def token_sequences(
     Raises:
       TemplateRefusal: the template refuses a text, whose number it names.
     """
-    sequences, noted = [], {} if hidden is None else hidden
-    for i, (prompt, response) in enumerate(texts):
-        try:
-            [(tokens, missing)] = render_noting(tokenizer, [whole(prompt, response)], generation=False)
-        except TemplateRefusal as error:
-            if refused is None:
-                raise TemplateRefusal(error.problem, where=f"text {i}", fix=error.fix) from None
-            refused[i] = error.problem
-            sequences.append(None)
-        else:
-            sequences.append(np.asarray(tokens[: pool_index(tokens, pooling, pad_id) + 1], np.int32))
-            if missing:
-                noted[i] = missing
+    noted = {} if hidden is None else hidden
+
+    def refuse(i: int, error: TemplateRefusal) -> None:
+        if refused is None:
+            raise TemplateRefusal(error.problem, where=f"text {i}", fix=error.fix) from None
+        refused[i] = error.problem
+
+    sequences: list[np.ndarray | None] = []
+    for start in range(0, len(texts), _AT_ONCE):
+        chats = [whole(prompt, response) for prompt, response in texts[start : start + _AT_ONCE]]
+        for i, tokens in enumerate(render_each(tokenizer, chats, start, refuse), start):
+            if tokens is None:
+                sequences.append(None)
+                continue
+            end = pool_index(tokens.ids, pooling, pad_id) + 1
+            sequences.append(np.asarray(tokens.ids[:end], np.int32))
+            if tokens.hidden:
+                noted[i] = tokens.hidden
     if noted and hidden is None:
         i, missing = next(iter(noted.items()))
         share = f"parts of {len(noted)} of {len(texts)} texts are not scored"

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from absl import logging
 
 from encore_jax.errors import InputError
-from encore_jax.interop.chat_template import DEFAULT, TemplateRefusal, Turn, asks_for_date, render_chats, render_texts
+from encore_jax.interop.chat_template import (
+    DEFAULT,
+    Rendered,
+    TemplateRefusal,
+    Turn,
+    asks_for_date,
+    render_chats,
+    render_texts,
+)
 from encore_jax.interop.gguf_tokenizer import tokenizer_from_gguf
 from encore_jax.interop.pinned_clock import DATE_STRING, PINNED
 from encore_jax.interop.tokenizer_files import check_files, diagnose, embedding_rows, is_byte, template_place
@@ -21,8 +29,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = [
-    "DATE_STRING", "TemplateRefusal", "check_vocabulary", "load_tokenizer", "render", "render_noting", "render_prompts",
-    "template_digest", "token_ids", "tokenizer_from_gguf", "turns_of",
+    "DATE_STRING", "TemplateRefusal", "check_vocabulary", "load_tokenizer", "render", "render_each", "render_noting",
+    "render_prompts", "template_digest", "token_ids", "tokenizer_from_gguf", "turns_of", "whole",
 ]  # fmt: skip
 
 
@@ -157,6 +165,43 @@ def render_noting(
     rendered = render_chats(tokenizer, [turns_of(chat) for chat in chats], generation=generation)
     ids = token_ids(tokenizer, [one.text for one in rendered])
     return [Tokens(tokens, one.hidden) for tokens, one in zip(ids, rendered, strict=True)]
+
+
+def render_each(
+    tokenizer: PreTrainedTokenizerBase,
+    chats: Sequence[Sequence[Turn]],
+    start: int,
+    refuse: Callable[[int, TemplateRefusal], None],
+) -> list[Tokens | None]:
+    """`render_noting` of whole conversations, in one call of the tokenizer; None for those that are refused.
+
+    Args:
+      tokenizer: with a chat template.
+      chats: of messages, see `whole`.
+      start: number of the first conversation.
+      refuse: told of every refusal, by the conversation's number.
+
+    Raises:
+      InputError: the tokenizer has no chat template, or one that cannot be used.
+    """
+    rendered: dict[int, Rendered] = {}
+    for i, chat in enumerate(chats):
+        try:
+            [rendered[i]] = render_chats(tokenizer, [chat], generation=False)
+        except TemplateRefusal as error:
+            refuse(start + i, error)
+    try:
+        ids = token_ids(tokenizer, [one.text for one in rendered.values()]) if rendered else []
+    except TemplateRefusal:  # one of them
+        ids = []
+        for i, one in rendered.items():
+            try:
+                ids += token_ids(tokenizer, [one.text])
+            except TemplateRefusal as error:
+                refuse(start + i, error)
+                ids.append(None)
+    found = dict(zip(rendered, ids, strict=True))
+    return [None if found.get(i) is None else Tokens(found[i], rendered[i].hidden) for i in range(len(chats))]
 
 
 def render(

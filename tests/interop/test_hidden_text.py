@@ -88,3 +88,19 @@ def test_the_texts_are_counted_or_the_first_is_logged(caplog):
     with caplog.at_level(logging.WARNING):
         token_sequences(tokenizer, texts, "last", None)
     assert "parts of 2 of 3 texts are not scored; the first, text 1: the chat template does not print" in caplog.text
+
+
+def test_texts_that_are_tokenised_together_are_refused_alone():
+    tokenizer = tokenizer_with(KINDS["gemma"])
+    texts = [((Message("user", f"text {i}"),), "answer") for i in range(150)]
+    alone = [token_sequences(tokenizer, [text], "last", None)[0] for text in texts]
+    texts[70] = ((Message("system", "no"), Message("user", "x")), "answer")
+    refused = {}
+    found = token_sequences(tokenizer, texts, "last", None, refused)
+    assert list(refused) == [70] and found[70] is None and "System role not supported" in refused[70]
+    tokenizer.tokens_without_embedding = frozenset(tokenizer("Q", add_special_tokens=False)["input_ids"])
+    texts[90] = ((Message("user", "Q"),), "answer")
+    refused = {}
+    found = token_sequences(tokenizer, texts, "last", None, refused)
+    assert list(refused) == [70, 90] and "no embedding" in refused[90]
+    assert all(found[i].tolist() == alone[i].tolist() for i in range(150) if i not in (70, 90))
