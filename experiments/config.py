@@ -18,7 +18,7 @@ from encore_jax.settings import Settings
 from encore_jax.train.ridge import ALPHAS
 from encore_jax.train.settings import LOSSES, TRAINABLE, TrainSettings
 from experiments.baseline_config import BaselineConfig
-from experiments.checks import one_of, require
+from experiments.checks import check_numbers, one_of, require
 
 SMOLLM2 = f"wheel://{SMOLLM2_WHEEL.name}=={SMOLLM2_WHEEL.version}/{SMOLLM2_GGUF}?sha256={SMOLLM2_WHEEL.sha256}"
 """SmolLM2-135M-Instruct, from its wheel."""
@@ -265,7 +265,12 @@ def check_composition(compose: CompositionSettings) -> None:
     require("compose.tau", compose.tau > 0, "is positive")
     require("compose.levels", compose.levels >= 2, "is at least 2")
     require("compose.bins", compose.bins == 0 or compose.bins >= 2, "is 0 (levels instead) or at least 2")
-    require("compose.scale", len(compose.scale) == 2 and compose.scale[0] < compose.scale[1], "is (lowest, highest)")
+    if tuple(compose.scale) != (0.0, 1.0):
+        raise InputError(
+            f"is {tuple(compose.scale)}, and a run's ratings lie between 0 and 1, whatever scale their file has",
+            where="config.compose.scale",
+            fix="leave it out, and give the file's scale by --config.data.scale=LOWEST,HIGHEST",
+        )
     require("compose.base", compose.base > 1, "is above 1")
     require("compose.keep", compose.keep >= 0, "is 0 (half of the rules) or more")
     require("compose.draws", compose.draws >= 1, "is at least 1")
@@ -279,6 +284,7 @@ def validated(config: RunConfig) -> RunConfig:
       InputError: naming the field and what it may be.
     """
     config.check()
+    check_numbers(config)
     return config.freeze()
 
 

@@ -6,6 +6,7 @@ import math
 from statistics import NormalDist
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -23,16 +24,23 @@ class Correlation(NamedTuple):
 
 
 def pearson(x: Float[Array, "*batch K"], y: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
-    """Pearson's correlation over the last axis; NaN where either side is constant.
+    """Pearson's correlation over the last axis; NaN where either side is constant, empty or not finite.
+
+    Whatever the size of the numbers: they are multiplied by powers of two, so no square overflows or vanishes.
 
     >>> pearson(jnp.array([0.0, 1.0, 2.0]), jnp.array([3.0, 2.0, 1.0])).item()
     -1.0
     """
     constant = (x == x[..., :1]).all(-1) | (y == y[..., :1]).all(-1)  # whose deviations round to almost zero
-    x = x - x.mean(-1, keepdims=True)
-    y = y - y.mean(-1, keepdims=True)
+    x, y = (_rescaled(side - side.mean(-1, keepdims=True)) for side in map(_rescaled, (x, y)))
     r = (x * y).sum(-1) / jnp.sqrt((x * x).sum(-1) * (y * y).sum(-1))
-    return jnp.where(constant, jnp.nan, r)
+    return jnp.where(constant, jnp.nan, jnp.clip(r, -1.0, 1.0))
+
+
+def _rescaled(x: Array) -> Array:
+    """Times the power of two that brings the largest entry near 1."""
+    _, exponent = jnp.frexp(jnp.abs(x).max(-1, keepdims=True, initial=0.0))
+    return x * jax.lax.stop_gradient(jnp.ldexp(jnp.ones_like(x[..., :1]), -jnp.clip(exponent, -125, 125)))
 
 
 def fisher_interval(r: float, n: int, level: float = 0.95) -> tuple[float, float]:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from encore_jax.composition.checks import is_traced
 from encore_jax.errors import InputError
 
 SINGULAR = 1e-5
@@ -42,6 +43,11 @@ def rating_gram(
     if ratings.ndim != 2 or seen.shape != ratings.shape:
         raise InputError(f"ratings {ratings.shape}, mask {seen.shape}", where="rating_gram", fix="pass [N, M] both")
     values = jnp.where(seen, ratings, 0.0)
+    if not is_traced(values) and not np.isfinite(values).all():
+        row, rule = np.argwhere(~np.isfinite(values))[0]
+        raise InputError("the rating is not finite", where=f"response {row}, rule {rule}", fix="mask it")
+    size = jnp.abs(values).max(0, keepdims=True, initial=0.0)
+    values = jnp.where(size > 1e15, values / jnp.maximum(size, 1.0), values)  # whose squares would overflow
     if centred:
         mean = values.sum(0, keepdims=True) / jnp.maximum(seen.sum(0, keepdims=True).astype(jnp.float32), 1)
         values = jnp.where(seen, values - mean, 0.0)

@@ -97,6 +97,8 @@ def lowest_entropy_weights(entropy: Float[Array, " K"], keep: int) -> Float[Arra
     entropy = jnp.asarray(entropy, jnp.float32)
     if not 1 <= keep <= entropy.size:
         raise InputError(f"keep must be between 1 and {entropy.size}, got {keep}", where="lowest_entropy_weights")
+    if not is_traced(entropy) and np.isnan(entropy).any():
+        raise InputError("entropy is not a number", where=f"rule {np.flatnonzero(np.isnan(entropy))[0]}", fix="drop it")
     chosen = jnp.argsort(entropy, stable=True)[:keep]
     return jnp.zeros_like(entropy).at[chosen].set(1.0 / keep)
 

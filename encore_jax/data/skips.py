@@ -33,6 +33,13 @@ class SkipCounter:
         self.unread: dict[str, int] = {}
         self.notes: list[str] = []
 
+    def leave_out(self, reason: str, count: int, where: str) -> None:
+        """Takes back records that were kept, because of a limit; nothing if there are none."""
+        if count:
+            self.kept -= count
+            self.skip(reason, where)
+            self.reasons[reason] += count - 1
+
     def skip(self, reason: str, where: str) -> None:
         """Counts a row that makes no record."""
         reason = reason if reason in self.reasons or len(self.reasons) < MOST_KEPT else "for other reasons"

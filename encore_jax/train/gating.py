@@ -162,7 +162,7 @@ def fit_gate(
       The parameters, and the loss of every step.
 
     Raises:
-      InputError: no comparison, or an embedding or margin that is not finite.
+      InputError: no comparison, an embedding or margin that is not finite, or training that diverges.
     """
     embedding, margins = jnp.asarray(embedding, jnp.float32), jnp.asarray(margins, jnp.float32)
     for name, array in (("embedding", embedding), ("margins", margins)):
@@ -181,4 +181,10 @@ def fit_gate(
             optimizer=optimizer, steps=min(STEPS_AT_ONCE, settings.steps - start),
         )  # fmt: skip
         losses.append(np.asarray(some))
+        if not np.isfinite(losses[-1]).all():
+            raise InputError(
+                f"the loss is not finite within the first {start + len(losses[-1])} steps",
+                where="fit_gate",
+                fix="lower the learning rate (lr) or the scale",
+            )
     return params, np.concatenate(losses)

@@ -133,7 +133,8 @@ def packed_steps(trees: Sequence[PrefixTree], shape: Shape, seed: int, epochs: i
       InputError: no tree at all, or one that fits no row or has too many branches.
     """
     if not trees:
-        raise InputError("there is nothing to train on", where="training data")
+        fix = "give texts that fit the tokens of a row"
+        raise InputError("there is nothing to train on", where="training data", fix=fix)
     sizes, branches = np.array([len(t) for t in trees]), np.array([len(t.branches) for t in trees])
     for i in np.flatnonzero((sizes > shape.length) | (branches > shape.ends)):
         raise InputError(

@@ -16,6 +16,7 @@ from absl import logging
 from encore_jax.composition import critical_rules, selected, top_rules
 from encore_jax.data import locate, prompt_key
 from encore_jax.data.distinct import on_distinct_rows
+from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.split import hash_unit
 from encore_jax.errors import InputError
 from encore_jax.evaluate.selection_metrics import recall_and_precision
@@ -68,6 +69,7 @@ def train_adapter(
     pool, ratings = rule_pool(config.data), rule_ratings.load(rated)
     critical = truth(ratings, config.select)
     usable = (shown.part == "adapter") & ratings.usable.any(1)
+    _require_a_choice(critical, usable, config.select.r)
     keys = np.array([prompt_key(c.prompt) for c in shown.comparisons])
     validating = np.array([hash_unit(key, config.seed + 4) < config.train.validation for key in keys])
     passport = {
@@ -140,11 +142,11 @@ def _orders(config: AdapterTrainConfig, seed: int, count: int) -> np.ndarray:
 
 def _by_heads(config, shown, critical, usable, validating, passport, features: Path, folder: Path):
     pair_2xNxD = frozen.load(features).pair.transpose(1, 0, 2)
-    usable = usable & np.isfinite(pair_2xNxD).all((0, 2))
+    fits_rows = np.isfinite(pair_2xNxD).all((0, 2))
+    _require_both(config, shown, usable, fits_rows, validating, f"{max(config.model.buckets)} (model.buckets)")
+    usable = usable & fits_rows
     orders = _orders(config.train, config.seed, len(usable))
     settings, r = config.train, config.select.r
-    if not (usable & validating).any() or not (usable & ~validating).any():
-        raise InputError("too few comparisons to train and validate on", where="adapter", fix="give more data")
 
     def fit(rows: np.ndarray, l2: float):
         order, number = np.nonzero(orders & rows[None])
@@ -163,6 +165,35 @@ def _by_heads(config, shown, critical, usable, validating, passport, features: P
     return _logits(pair_2xNxD, heads), said
 
 
+def _require_both(config: AdapterConfig, shown: Presented, usable, fit, validating, length: str) -> None:
+    """Raises InputError unless comparisons are left to train on and to validate on, saying why there are none."""
+    part = shown.part == "adapter"
+    reasons = [
+        Reason("are held out, or the reward models'", ~part, "give more prompts, or another --config.seed"),
+        Reason("have no rule that is rated for both responses", part & ~usable, "have a judge rate both responses"),
+        Reason(
+            f"are longer than the tokens of a row, {length}, or refused by the chat template", ~fit,
+            "take longer rows: an adapter reads prompt and both responses as one text",
+        ),
+    ]  # fmt: skip
+    fix = "give more prompts, or change the share of prompts for validation"
+    for purpose, side in (("to train the adapter on", validating), ("to validate the adapter on", ~validating)):
+        taken = Reason("are on the other side of the split into training and validation", side, fix)
+        require_some(len(part), [*reasons, taken], what="comparisons", purpose=purpose, where="adapter")
+
+
+def _require_a_choice(critical: np.ndarray, usable: np.ndarray, r: int) -> None:
+    """Raises InputError if every rule is critical in all comparisons or in none: there is nothing to predict."""
+    seen = critical[usable]
+    if len(seen) and (seen == seen[:1]).all():
+        raise InputError(
+            f"the same {int(seen[0].sum())} of {seen.shape[1]} rules are critical in all {len(seen)} comparisons, so "
+            "there is nothing to learn",
+            where="config.select.r",
+            fix=f"choose fewer rules than {r}, or have more rules rated",
+        )
+
+
 def _logits(features_2xNxD: np.ndarray, heads: BinaryHeads) -> np.ndarray:
     """``[2, N, K]``; where A and B are the same text, both orders are the same text too, and have equal logits."""
     flat = features_2xNxD.reshape(-1, features_2xNxD.shape[-1])
@@ -177,6 +208,7 @@ def _by_gradient(config, shown, critical, usable, validating, passport, features
     names = [f"comparison {c.id or n}" for n, c in enumerate(shown.comparisons)]
     sequences, refusals = tokenized(tokenizer, texts, config.model.pooling, lambda i: names[i // 2])
     short = np.array([fits(sequence, config.train.length) for sequence in sequences]).reshape(-1, 2).all(1)
+    _require_both(config, shown, usable, short, validating, f"{config.train.length} (train.length)")
     orders = _orders(config.train, config.seed, len(usable)).T.reshape(-1)  # by text: comparison n is 2 n and 2 n + 1
     answers = np.repeat(critical, 2, 0).astype(np.float32)
 

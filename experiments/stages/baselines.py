@@ -131,7 +131,9 @@ def _gate(name: str, settings: GateSettings, embedding: np.ndarray, prompt: np.n
         embedding[seen], np.searchsorted(seen, prompt), delta, settings, seed, functools.partial(track, label=name)
     )
     weights = np.asarray(gate_weights(gate, jnp.asarray(embedding), settings.temperature))
-    share = weights / weights.sum(1, keepdims=True)
-    told = {"scale at first": settings.scale, "scale at last": gate["scale"], "loss at first": losses[0]}
+    readable = np.isfinite(embedding).all(1)  # not the prompts that are too long, whose comparisons are left out
+    share = weights[readable] / weights[readable].sum(1, keepdims=True)
+    told = {"prompts left out as too long or refused": int((~readable).sum())} if not readable.all() else {}
+    told |= {"scale at first": settings.scale, "scale at last": gate["scale"], "loss at first": losses[0]}
     told |= {"loss at last": losses[-1], "largest share of a rule (mean over prompts)": share.max(1).mean()}
     return weights, {what: round(float(value), 4) for what, value in told.items()}

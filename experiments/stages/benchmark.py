@@ -101,6 +101,8 @@ def ingest(config: BenchmarkConfig, folder: Path) -> None:
         options = {"ratings": False} if format == "encore" else {}
         comparisons = list(read_comparisons(path, format, skips=skips, **options))
     if config.limit:
+        left_out = f"left out by limit={config.limit}, which takes the first (0 takes all)"
+        skips.leave_out(left_out, max(0, len(comparisons) - config.limit), path.name)
         comparisons = comparisons[: config.limit]
     write_comparisons(folder / "comparisons.jsonl", comparisons)
     counts = {

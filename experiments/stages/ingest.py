@@ -45,7 +45,9 @@ def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True,
         )
     if config.scale and not _uses_scale(config, rated, comparisons):
         raise InputError("no ratings are read on it", where="config.data.scale", fix="leave it out")
-    comparisons = _limited(comparisons, config.limit, seed)
+    comparisons, all_read = _limited(comparisons, config.limit, seed), len(comparisons)
+    left_out = f"left out by data.limit={config.limit}, which takes the first by hash (0 takes all)"
+    comparison_skips.leave_out(left_out, all_read - len(comparisons), config.path or config.source)
     logging.info("rated responses: %s", rated_skips)
     logging.info("comparisons: %s; %d used", comparison_skips, len(comparisons))
     pool.to_yaml(folder / "pool.yaml")

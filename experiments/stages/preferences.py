@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 
 from encore_jax.data import Comparison, prompt_key
+from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.prefix_tree import PrefixTree, make_trees
 from encore_jax.data.split import group_ids, is_test
 from encore_jax.interop.passport import PASSPORT, Passport
@@ -21,6 +22,7 @@ from experiments.config import ExperimentConfig
 from experiments.manifest import file_sha256
 from experiments.stages import ingest
 from experiments.stages.gradient import Task, Trained, end_scores, train_by_gradient
+from experiments.stages.sides import TEST_FRACTION, on_either_side
 from experiments.stages.tokenized import tokenized
 
 RULES = ("preference",)
@@ -83,6 +85,7 @@ def train_preferences(config: ExperimentConfig, model: Path, sha256: str, ingest
     )
     refused = np.array([sequence is None for sequence in sequences]).reshape(-1, 2).any(1)
     laid = lay_comparisons(sequences, config.train.length)
+    _require_pairs(comparisons, sequences, refused, laid, config)
     test = held_out(comparisons, config)[laid.kept]
     targets = preference_targets(len(comparisons), [c.id or str(i) for i, c in enumerate(comparisons)], laid.same)
     training = [tree for tree, out in zip(laid.trees, test, strict=True) if not out]
@@ -119,6 +122,26 @@ def train_preferences(config: ExperimentConfig, model: Path, sha256: str, ingest
     np.savez(folder / "heads.npz", kernel=kernel, bias=bias)
     (folder / PASSPORT).write_text(json.dumps(passport, indent=1))
     (folder / "counts.json").write_text(json.dumps(counts | {"training": trained.summary}, indent=1))
+
+
+def _require_pairs(comparisons, sequences, refused: np.ndarray, laid: Laid, config: ExperimentConfig) -> None:
+    """Raises InputError unless there are comparisons to train on and some held out, saying why there are none."""
+    total, length = len(comparisons), config.train.length
+    fitting = np.isin(np.arange(total), laid.kept)
+    longest = max((len(sequence) for sequence in sequences if sequence is not None), default=0)
+    equal = np.isin(2 * np.arange(total) + 1, list(laid.same))
+    common = [
+        Reason("are refused by the chat template", refused, "use a model whose template takes them"),
+        Reason(
+            f"are longer than the {length} tokens of a row (the longest text has {longest})", ~fitting,
+            "raise --config.train.length: prompt and both responses share a row",
+        ),
+    ]  # fmt: skip
+    out = held_out(comparisons, config)
+    on_either_side(total, common, out, clusters(comparisons), config.data.test_fraction)
+    pairs = [*common, Reason("are held out", out, TEST_FRACTION)]
+    pairs += [Reason("have two responses of equal tokens", equal, "give responses that differ")]
+    require_some(total, pairs, what="comparisons", purpose="to train on", where="training data")
 
 
 def held_out(comparisons: Sequence[Comparison], config: ExperimentConfig) -> np.ndarray:

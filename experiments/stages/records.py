@@ -93,7 +93,9 @@ def read_records(
         path = source_files(config)["wheel"]
         rated = list(read_pyrit(path, pool=pool, skips=skips[0]))
         comparisons = list(severity_comparisons(rated, most_per_prompt=config.most_per_prompt, seed=seed))
-        skips[1].kept = len(comparisons)
+        skips[1].kept = sum(1 for _ in severity_comparisons(rated, seed=seed))
+        reason = f"pairs beyond data.most_per_prompt={config.most_per_prompt} of one prompt and rubric (0 takes all)"
+        skips[1].leave_out(reason, skips[1].kept - len(comparisons), "pyrit")
         return Records(rated, comparisons, *skips)
     found = list(_comparisons(config, pool, skips[1]))
     rated = _rated(config, pool, found, skips[0]) if need_rated else []

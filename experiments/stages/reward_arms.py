@@ -14,12 +14,14 @@ import numpy as np
 from absl import logging
 
 from encore_jax.data import locate, prompt_key
+from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.split import folds
 from encore_jax.errors import InputError
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.parallel.mesh import make_mesh
 from encore_jax.train.batches import Targets
 from encore_jax.train.bradley_terry import bradley_terry_weights
+from encore_jax.train.feature_scale import feature_scale
 from encore_jax.train.program import make_program
 from experiments.progress import track
 from experiments.ramo_config import RamoConfig
@@ -108,30 +110,61 @@ def _by_heads(config: RamoConfig, shown: Presented, sha256: str, features: Path,
     fits = np.isfinite(difference).all(1)
     own = fits & (shown.part == "adapter") & (shown.human >= 0)
     test = np.flatnonzero(fits & (shown.part == "test"))
-    if own.sum() < FOLDS or not (pool & fits).any() or not len(test):
-        raise InputError(
-            f"{own.sum()} labelled comparisons for the initial head, {(pool & fits).sum()} for the arms, {len(test)} "
-            "held out",
-            where="config.adapter_fraction", fix="give more data, or change the fractions",
-        )  # fmt: skip
-    scale = difference[fits & (shown.part != "test")].std(0)
-    x = np.where(fits[:, None], difference, 0) / np.where(scale > 0, scale, 1)
+    _require_parts(shown, pool, fits, f"{max(config.model.buckets)} (model.buckets)", FOLDS)
+    scale = feature_scale(difference[fits & (shown.part != "test")])
+    x = (np.where(fits[:, None], difference, 0) / scale).astype(np.float32)
     l2, initial, tried = _initial(config, x, shown, own)
     margins = {"initial": x[test] @ initial}
     plan = list(runs(config))
     for run in track(plan, len(plan), "reward heads"):
         label = _labels_of(labels, run)
         usable = drawn_counts(pool & fits, run.size, config.seed + run.seed) * (label >= 0)
+        _require_labels(run, label, drawn_counts(pool & fits, run.size, config.seed + run.seed) > 0)
         rows = np.flatnonzero(pool & fits)
         signed = x[rows] * np.where(label[rows] == 1, -1.0, 1.0)[:, None]
         head = bradley_terry_weights(
             jnp.asarray(signed, jnp.float32), l2, counts=jnp.asarray(usable[rows], jnp.float32), start=initial
         )
         margins[run.key] = x[test] @ np.asarray(head)
-    np.savez(folder / "initial.npz", kernel=initial / np.where(scale > 0, scale, 1))
+    np.savez(folder / "initial.npz", kernel=initial / scale)
     said = {"method": "heads", "penalty": l2, "cross_validated_accuracy": tried, "runs": len(plan),
             "comparisons_of_initial_head": int(own.sum())}  # fmt: skip
     return test, margins, said
+
+
+def _require_parts(shown: Presented, pool: np.ndarray, fits: np.ndarray, length: str, initial: int) -> None:
+    """Raises InputError unless there are comparisons for the initial head, for the arms and to judge by, saying why.
+
+    Args:
+      shown, pool: all comparisons, and bool ``[N]``, those that the arms may be trained on.
+      fits: bool ``[N]``, which the model can read.
+      length: what the others exceed, in words.
+      initial: how many labelled comparisons the initial head needs; 0 for a checkpoint's own.
+    """
+    long = Reason(
+        f"are longer than the tokens of a row, {length}, or refused by the chat template", ~fits, "take longer rows"
+    )
+    fractions = "give more prompts, or change --config.adapter_fraction or --config.data.test_fraction"
+    adapter = shown.part == "adapter"
+    unlabelled = Reason("are not labelled by people", adapter & (shown.human < 0), "label the adapter's comparisons")
+    wanted = [("to train the initial head on", adapter, [unlabelled], initial)] if initial else []
+    wanted += [("to train the arms on", pool, [], 1), ("to judge by, held out", shown.part == "test", [], 1)]
+    for purpose, part, more, least in wanted:
+        reasons = [Reason("are for other purposes", ~part, fractions), long, *more]
+        options = {"what": "comparisons", "purpose": purpose, "where": "training data", "least": least}
+        require_some(len(fits), reasons, **options)
+
+
+def _require_labels(run: Run, label: np.ndarray, drawn: np.ndarray) -> None:
+    """Raises InputError unless a comparison that a run draws has a label."""
+    unlabelled = "have the judge rate both responses on the rules that the arm selects"
+    tied = "let ties count by --config.select.ties, select more rules, or leave the arm out of --config.train.arms"
+    reasons = [
+        Reason("are unlabelled", label[drawn] < -1, unlabelled),
+        Reason("are ties on the selected rules", label[drawn] == -1, tied),
+    ]
+    options = {"what": "drawn comparisons", "purpose": "to train on", "where": f"arm {run.key}"}
+    require_some(int(drawn.sum()), reasons, **options)
 
 
 def _initial(config: RamoConfig, x: np.ndarray, shown: Presented, own: np.ndarray):
@@ -176,6 +209,8 @@ def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Pa
         scores = end_scores(program, state.params, held_out, judged)
         return np.array([scores[2 * n][0] - scores[2 * n + 1][0] for n in test.tolist()], np.float32)
 
+    kept = np.isin(np.arange(len(shown.part)), laid.kept)
+    _require_parts(shown, pool, kept, f"{config.train.length} (train.length)", 0)
     untouched = Task((), judged, (), judged, one, 0 * one, from_score_head=True)
     program = make_program(
         backbone_config(config.model, path), 1, config.train, make_mesh(config.mesh), steps=1, dtype=config.model.dtype
@@ -184,6 +219,7 @@ def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Pa
     for run in runs(config):
         label, seed = _labels_of(labels, run), config.seed + run.seed
         counts = drawn_counts(pool, run.size, seed, replace=False)
+        _require_labels(run, label, (counts > 0) & np.isin(np.arange(len(label)), laid.kept))
         trees = [tree_of[int(n)] for n in np.flatnonzero((counts > 0) & (label >= 0)) if int(n) in tree_of]
         task = untouched._replace(trees=trees, targets=targets(label), watched=held_out[: config.train.watch])
         digest = {"labels": hashlib.sha256(label.tobytes() + counts.tobytes()).hexdigest()}

@@ -12,6 +12,7 @@ import numpy as np
 from absl import logging
 
 from encore_jax.data import locate
+from encore_jax.data.left_out import Reason, require_some
 from encore_jax.errors import InputError
 from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.passport import PASSPORT, Passport, model_digest, read_passport
@@ -27,6 +28,7 @@ from experiments.stages import ingest, rate
 from experiments.stages.gradient import Task, train_by_gradient
 from experiments.stages.heads import Heads, ridge_heads, without_held_out
 from experiments.stages.records import rule_pool
+from experiments.stages.sides import on_either_side
 from experiments.stages.texts import Texts, collect_texts
 from experiments.stages.tokenized import record_name, tokenized
 
@@ -75,6 +77,7 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
     rows = np.flatnonzero(short[texts.rated] & ~texts.test[texts.rated])
     trained_on = texts.rated[rows]
     held_out = np.flatnonzero(short[texts.rated] & texts.test[texts.rated])
+    _require_comparisons(config, texts, short, refused)
 
     def features_of(cfg, params, cache: str, **layout):
         return extract_features(
@@ -112,7 +115,7 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
 
     counts: dict = {}
     for name, (target, mask) in _targets(ratings).items():
-        _check_rated(mask[rows], pool.names if name == "human" else ())
+        _require_ratings(config, texts, short, refused, mask, pool.names if name == "human" else ())
         fit = by_ridge if config.train.method == "ridge" else by_gradient
         heads, features, more = fit(name, target, mask)
         counts |= more
@@ -161,13 +164,45 @@ def _targets(ratings: rate.Ratings) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return targets
 
 
-def _check_rated(mask: np.ndarray, names: tuple[str, ...]) -> None:
-    for k in np.flatnonzero(~mask.any(0)):
-        raise InputError(
-            "no training response is rated on it",
-            where=f"rule {names[k]!r}" if names else f"judge {k}",
-            fix="use a pool without it, hold out fewer prompts, or raise model.buckets",
-        )
+def _reasons(config: ExperimentConfig, short: np.ndarray, refused: np.ndarray, texts: np.ndarray) -> list[Reason]:
+    """Why the model cannot score rows of some texts ``[N, ...]``."""
+    rows = texts.reshape(len(texts), -1)
+    return [
+        Reason("are refused by the chat template", refused[rows].any(1), "use a model whose template takes them"),
+        Reason(
+            f"are longer than the {max(config.model.buckets)} tokens of a row",
+            ~short[rows].all(1),
+            "raise --config.model.buckets (and --config.train.length with it)",
+        ),
+    ]
+
+
+def _require_comparisons(config: ExperimentConfig, texts: Texts, short: np.ndarray, refused: np.ndarray) -> None:
+    """Raises InputError unless there are comparisons on both sides of the split, saying why there are none."""
+    at = texts.compared
+    reasons = _reasons(config, short, refused, at)
+    on_either_side(len(at), reasons, texts.test[at[:, 0]], texts.cluster[at[:, 0]], config.data.test_fraction)
+
+
+def _require_ratings(
+    config: ExperimentConfig, texts: Texts, short: np.ndarray, refused: np.ndarray, mask: np.ndarray, names
+) -> None:
+    """Raises InputError unless every rule has ratings to train on, on prompts of two folds, saying why it has none."""
+    out, ridge = texts.test[texts.rated], config.train.method == "ridge"
+    fold, common = texts.fold[texts.rated], _reasons(config, short, refused, texts.rated)
+    for k in range(mask.shape[1]):
+        where = f"rule {names[k]!r}" if names else f"judge {k}"
+        unrated = Reason("are not rated on it", ~mask[:, k], "rate more responses on it, or use a pool without it")
+        held_out = Reason("are on held-out prompts", out, "hold out fewer by --config.data.test_fraction")
+        options = {"what": "rated responses", "purpose": "to train on", "where": where}
+        left = require_some(len(out), [unrated, *common, held_out], **options)
+        if ridge and len(np.unique(fold[left])) < 2:
+            raise InputError(
+                f"its {int(left.sum())} ratings to train on are in one of the {config.train.folds} cross-validation "
+                "folds, which never split a prompt",
+                where=where,
+                fix="rate responses to more prompts, or use a pool without it",
+            )
 
 
 def load_passport(folder: Path) -> Passport:

@@ -8,6 +8,7 @@ import pytest
 from encore_jax.data import iter_comparisons
 from encore_jax.errors import InputError
 from encore_jax.evaluate.view import View
+from encore_jax.train.gating import GateSettings
 from experiments.config import validated
 from experiments.pipeline import run_experiment
 from experiments.stages import baselines
@@ -127,3 +128,15 @@ def test_contributions_sum_to_the_composed_margin_of_every_comparison(finished):
     told = json.loads((finished / "audit" / "audit.json").read_text())
     assert sum(rule["shapley"] for rule in told["rules"]) == pytest.approx(told["accuracy"] - 0.5, abs=1e-5)
     assert (finished / "audit.html").read_bytes() == (finished / "audit" / "audit.html").read_bytes()
+
+
+def test_what_is_told_of_a_gate_leaves_out_prompts_too_long():
+    rng = np.random.default_rng(0)
+    embedding = rng.normal(size=(6, 4)).astype(np.float32)
+    embedding[5] = np.nan  # the model has no room for this prompt, nor for any text that begins with it
+    settings = GateSettings(width=8, steps=3, batch=4)
+    weights, told = baselines._gate("gate", settings, embedding, np.array([0, 1, 2, 3]), rng.normal(size=(4, 3)), 0)
+    assert all(np.isfinite(value) for value in told.values())
+    assert told["prompts left out as too long or refused"] == 1
+    share = (weights[:5] / weights[:5].sum(1, keepdims=True)).max(1).mean()
+    assert told["largest share of a rule (mean over prompts)"] == pytest.approx(float(share), abs=1e-4)

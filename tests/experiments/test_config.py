@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ REFUSED = {
     "train.length": [0, 511],
     "train.accumulate": [0, 3],
     "train.save_every": [0],
-    "train.lr": [0.0, NAN],
+    "train.lr": [0.0, NAN, math.inf, 1e-40, 1e39],
     "train.warmup": [1.0, -0.1],
     "train.max_steps": [-1],
     "train.remat": ["some"],
@@ -56,21 +57,22 @@ REFUSED = {
     "baselines.gate.width": [0],
     "baselines.gate.layers": [0],
     "baselines.gate.batch": [0],
-    "baselines.gate.temperature": [0.0],
+    "baselines.gate.temperature": [0.0, NAN, math.inf, 1e-40],
+    "baselines.gate.scale": [0.0, math.inf, 1e-300],
     "baselines.gate.lr": [0.0, NAN],
     "baselines.gate.dropout": [1.0, -0.1],
     "baselines.gate.weight_decay": [-1.0],
-    "baselines.penalties": [(0.0,)],
+    "baselines.penalties": [(0.0,), (1.0, 1e-45), (math.inf,)],
     "compose.tau": [0.0, -2.0, NAN],
     "compose.levels": [1],
     "compose.bins": [1, -3],
-    "compose.scale": [(1.0, 0.0), (0.5, 0.5), (0.0,)],
+    "compose.scale": [(1.0, 0.0), (0.5, 0.5), (0.0,), (1.0, 5.0), (0.0, 2.0)],
     "compose.base": [1.0, 0.0, -2.0],
     "compose.estimator": ["exact"],
     "compose.normalize": ["max"],
     "compose.keep": [-1],
     "compose.draws": [0],
-    "compose.l2": [0.0, -1.0],
+    "compose.l2": [0.0, -1.0, math.inf, 1e-300],
     "evaluate.replicates": [99],
 }
 
@@ -205,3 +207,10 @@ def test_shipped_configurations_resolve_to_the_golden_text(name):
     """Nothing changes a shipped config unseen, a default included: renew with `python tests/experiments/goldens.py`."""
     golden = Path(__file__).parent / "goldens" / f"{name}.json"
     assert json.loads(golden.read_text()) == resolved(name)[2]
+
+
+@pytest.mark.parametrize("tau", [5e-324, 1e-300, 1e-40, 1e300, math.inf])
+def test_every_positive_temperature_is_taken(tau):
+    config = ExperimentConfig()
+    config.compose.tau = tau
+    assert validated(config).compose.tau == tau

@@ -360,7 +360,9 @@ def test_a_rule_that_no_training_response_is_rated_on_is_refused_by_name(files, 
     (tmp_path / "rated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     config = tiny_run.config(files)
     config.data.ratings_path = str(tmp_path / "rated.jsonl")
-    with pytest.raises(InputError, match="rule 'kindness': no training response"):
+    with pytest.raises(
+        InputError, match="rule 'kindness': 0 of 120 rated responses are left to train on: 120 are not rated on it"
+    ):
         run_experiment(validated(config), tmp_path / "run", until="train")
 
 
