@@ -154,7 +154,9 @@ class Passport:
         mine = self.to_dict()
         found = json.loads(json.dumps(dict(found)))
         facts = {name: value for name, value in found.items() if mine[name] != value}
-        differ = [f"{name}: {mine[name]!r} in the passport, {value!r} here" for name, value in facts.items()]
+        differ = [
+            f"{name}: {_short(mine[name])} in the passport, {_short(value)} here" for name, value in facts.items()
+        ]
         differ += [f"{name}: not the file that was saved with the others" for name in changed]
         if differ and not allow:
             raise InputError(
@@ -180,6 +182,12 @@ def read_passport(folder: Path) -> Passport:
 
 
 _AGAIN = "save the model again"
+
+
+def _short(value: Any) -> str:
+    """A value as messages quote it: a list of a hundred rules is not what a line is for."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...], where: str) -> None:

@@ -50,7 +50,7 @@ class Rule:
     category: str = ""
 
     def __post_init__(self):
-        where = f"rule {self.name!r}, field "
+        where = f"rule {repr(self.name)[:100]}, field "
         for field in ("name", "text", "category"):
             _check_text(getattr(self, field), where=f"{where}{field!r}")
         if not _SNAKE_CASE.fullmatch(self.name):
@@ -229,7 +229,7 @@ class RulePool:
 def _check_text(value: object, *, where: str) -> None:
     """Refuses what is not text, has white space around it, or would not survive in a file."""
     if not isinstance(value, str):
-        raise InputError(f"text is wanted, not {value!r}", where=where, fix="give a string")
+        raise InputError(f"text is wanted, not {repr(value)[:100]}", where=where, fix="give a string")
     if value != value.strip():
         raise InputError("there is white space around it", where=where, fix="strip it")
     for position, character in enumerate(value):

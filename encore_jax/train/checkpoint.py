@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from encore_jax.errors import InputError
+from encore_jax.json_shape import decode_json
 from encore_jax.parallel.processes import on_every_process
 from encore_jax.parallel.shared_folder import check_shared
 from encore_jax.train.settings import HIGHEST, LOWEST
@@ -34,6 +35,12 @@ class Restored(NamedTuple):
     iterator: dict[str, Any]
 
 
+class _BestNote(TypedDict):
+    metric: str
+    step: int
+    value: float
+
+
 class _Best:
     """Which step had the best value of a metric; remembered in a file that says nothing of other steps."""
 
@@ -42,13 +49,13 @@ class _Best:
         self.step: int | None = None
         self._value = math.inf if metric in LOWEST else -math.inf
         try:
-            found = json.loads(path.read_text())
-            if found["metric"] == metric:
-                self.step, self._value = int(found["step"]), float(found["value"])
+            found = decode_json(path.read_bytes(), _BestNote, where=str(path), fix="delete it")
+            if found["metric"] == metric and math.isfinite(found["value"]):  # nothing is better than NaN
+                self.step, self._value = found["step"], found["value"]
         except FileNotFoundError:
             pass
-        except (ValueError, KeyError, TypeError):
-            logging.warning("%s cannot be read; the best checkpoint is chosen from now on", path)
+        except (InputError, OSError) as error:
+            logging.warning("%s; the best checkpoint is chosen from now on", error)
 
     def update(self, step: int, value: float | None) -> None:
         if not self._metric or value is None or not math.isfinite(value):

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 
 from encore_jax.errors import InputError
 from encore_jax.parallel.mesh import MeshSettings
-from encore_jax.train.checkpoint import Checkpoints
+from encore_jax.train.checkpoint import Checkpoints, _Best
 from encore_jax.train.loop import fit
 from encore_jax.train.metrics import MetricsLog, read_metrics
 from encore_jax.train.packing import count_steps, packed_steps, step_shape
@@ -206,6 +207,22 @@ def test_the_best_checkpoint_is_kept_besides_the_newest(tmp_path):
         made = program(settings())
         best = found.restore(made.abstract_state, found.best_step)
     assert int(best.state.step) == 6
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[]", "{", "[" * 10_000, '{"metric": "loss"}', '{"metric": "loss", "step": 1.5, "value": 0}',
+     '{"metric": "loss", "step": 1, "value": NaN}', '{"metric": "loss", "step": 1, "value": -Infinity}',
+     '{"metric": "loss", "step": 1, "value": "0"}', '{"metric": ["loss"], "step": 1, "value": 0}', "\xff"],
+)  # fmt: skip
+def test_a_note_of_the_best_that_cannot_be_is_none(content, tmp_path):
+    """A value of NaN or minus infinity would never be improved on."""
+    path = epath.Path(tmp_path / "best.json")
+    (tmp_path / "best.json").write_bytes(content.encode("latin-1"))
+    best = _Best(path, "loss")
+    assert best.step is None
+    best.update(7, 3.0)
+    assert _Best(path, "loss").step == 7
 
 
 def test_nan_stops_the_run_naming_step_and_texts(tmp_path):
