@@ -27,7 +27,7 @@ class Lengths:
     def __init__(self, rule: str):
         self.served = Served("lengths", (rule,), np.ones(1, np.float32))
         self.batcher = SimpleNamespace(alive=True, waiting_tokens=0)
-        self.hold = threading.Event()
+        self.hidden_texts, self.hold = 0, threading.Event()
         self.hold.set()
 
     async def scored(self, texts, partial):
