@@ -92,8 +92,11 @@ class _Text:
                 value, end = _decoder.raw_decode(self._text, self._at)
                 break
             except json.JSONDecodeError as error:
-                if self._ended or len(self._text) - self._at > MAX_ROW:
+                if self._ended:
                     raise _broken(error, where, self._at) from None
+                if held > MAX_ROW:
+                    problem = f"the row is broken ({error.msg}), or longer than {MAX_ROW >> 20} MiB"
+                    raise InputError(problem, where=where, fix="correct it, or leave it out") from None
             except (ValueError, RecursionError) as error:
                 raise _broken(error, where) from None
             self._text, self._at = self._text[self._at :], 0
