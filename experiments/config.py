@@ -20,6 +20,8 @@ from encore_jax.train.settings import LOSSES, TRAINABLE, TrainSettings
 from experiments.baseline_config import BaselineConfig
 from experiments.checks import check_numbers, one_of, require
 
+RATINGS_FORMATS = ("auto", "encore", "columns", "openai_rbr")
+"""Formats of files of rated responses."""
 SMOLLM2 = f"wheel://{SMOLLM2_WHEEL.name}=={SMOLLM2_WHEEL.version}/{SMOLLM2_GGUF}?sha256={SMOLLM2_WHEEL.sha256}"
 """SmolLM2-135M-Instruct, from its wheel."""
 
@@ -34,8 +36,9 @@ class DataConfig(Settings):
       pool: a shipped rule pool's name, or a YAML file; a prepared data set that has ratings has its own.
       path, format: comparisons of source "files": a path or hf:// uri, and its format ("auto" recognises it). Of source
         "tfds", the data set's folder; its prompts are split anew, and as it was if seed and test_fraction are the same.
-      ratings_path, ratings_format: rated responses of source "files"; format "openai_rbr" or "encore". Left out,
-        they are those of the comparisons, which then carry ratings of their own.
+      ratings_path, ratings_format: rated responses of source "files"; format "encore" (this project's own), "columns"
+        (prompt, response and a column for every rule), "openai_rbr", or "auto" to recognise it. Left out, they are
+        those of the comparisons, which then carry ratings of their own.
       scale: lowest and highest rating of the files' ratings, e.g. 1,5; () is 0,1, or what the format says. Ratings are
         mapped to 0 to 1, on which heads, entropies and rewards are.
       most_per_prompt: of source "pyrit", at most so many comparisons of one prompt and rubric; 0 means all. Without
@@ -50,7 +53,7 @@ class DataConfig(Settings):
     path: str = ""
     format: str = "auto"
     ratings_path: str = ""
-    ratings_format: str = "openai_rbr"
+    ratings_format: str = "auto"
     scale: tuple[float, ...] = ()
     most_per_prompt: int = 30
     limit: int = 0
@@ -61,7 +64,7 @@ class DataConfig(Settings):
         """Raises InputError."""
         one_of("data.source", self.source, ("pyrit", "files", "tfds"))
         one_of("data.format", self.format, ("auto", *FORMATS))
-        one_of("data.ratings_format", self.ratings_format, ("openai_rbr", "encore"))
+        one_of("data.ratings_format", self.ratings_format, RATINGS_FORMATS)
         if self.source != "pyrit" and not self.path:
             raise InputError("is empty", where="data.path", fix="give --config.data.path=FILE")
         require("data.scale", len(self.scale) in (0, 2), "is two numbers, e.g. --config.data.scale=1,5, or left out")

@@ -91,8 +91,11 @@ def number_columns(path: Path, names: Sequence[str]) -> pyarrow.Table:
             if not _is_numbers(schema.field(name).type):
                 kind = str(schema.field(name).type)[:80]
                 raise InputError(f"holds {kind}, no numbers", where=f"{path}, column {name[:80]!r}", fix=_FIX)
+        allowance = Allowance(path, *EXPANSION)
         for group in range(metadata.num_row_groups):
-            _chunks(raw, path, metadata, group)
+            for chunk in _chunks(raw, path, metadata, group):
+                if chunk.column.partition(".")[0] in names:
+                    allowance.use(int(8 * chunk.values_per_row * metadata.row_group(group).num_rows))
         with pyarrow.parquet.ParquetFile(path, metadata=metadata) as table:
             return table.read(columns=list(names))
 

@@ -33,7 +33,7 @@ def read_rows(path: str | Path) -> Iterator[tuple[str, dict]]:
     """
     path = Path(path)
     suffix = _suffix(path)
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{what}", where=str(path), fix=f"name one {_or(SUFFIXES)} file")
     for where, row in _rows(path, suffix):

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from encore_jax.data import Comparison
-from encore_jax.data.rows import read_rows, require
+from encore_jax.data.row_labels import row_id
+from encore_jax.data.rows import located, read_rows, require
 from encore_jax.errors import InputError
 from encore_jax.judge.question import conversation_id
 
@@ -44,7 +45,10 @@ def verdict_rewards(path: str | Path, comparisons: Sequence[Comparison]) -> tupl
         said[verdict] += 1
         share = _SHARE[verdict]
         field = "conversation" if "conversation" in row else "id"
-        name = field, require(row, field, str, where)
+        if field == "id":
+            require(row, field, object, where)
+        with located(where):
+            name = field, row_id(row, "", field) if field == "id" else require(row, field, str, where)
         if not name[1]:
             fix = "name the comparison, by its id or its conversation"
             raise InputError("is empty, and names no comparison", where=f"{where}, field {field!r}", fix=fix)

@@ -36,10 +36,11 @@ def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True,
     pool = rule_pool(config)
     rated, comparisons, rated_skips, comparison_skips = read_records(config, seed, pool, need_rated, need)
     if not comparisons:
-        raise InputError("there is no usable comparison", where=config.path or config.source, fix="check the file")
+        problem = f"there is no usable comparison: {comparison_skips}"
+        raise InputError(problem, where=config.path or config.source, fix="check the file")
     if need_rated and not rated:
         raise InputError(
-            "there is no usable rated response",
+            f"there is no usable rated response: {rated_skips}",
             where=config.ratings_path or config.path or config.source,
             fix="give --config.data.ratings_path=FILE, or comparisons that carry ratings",
         )
@@ -75,8 +76,8 @@ def load(folder: Path) -> tuple[RulePool, list[RatedResponse], list[Comparison]]
 
 
 def _uses_scale(config: DataConfig, rated: list[RatedResponse], comparisons: list[Comparison]) -> bool:
-    """Whether some ratings are of a file in this project's format: others have a scale of their own."""
-    from_file = bool(config.ratings_path) and config.ratings_format == "encore" and bool(rated)
+    """Whether some ratings are of a file that has no scale of its own; OpenAI's are true or false."""
+    from_file = bool(config.ratings_path) and any(record.source != "openai-rbr" for record in rated)
     return from_file or any(comparison.ratings is not None for comparison in comparisons)
 
 

@@ -14,6 +14,7 @@ from encore_jax.data import (
     cache_folder,
     iter_rated,
     locate,
+    read_attribute_columns,
     read_comparisons,
     read_openai_rbr,
     read_pyrit,
@@ -23,6 +24,7 @@ from encore_jax.data import (
 from encore_jax.data.rated_comparisons import RatedComparisons
 from encore_jax.data.rated_comparisons.sequence import read_metadata
 from encore_jax.data.readers import recognise
+from encore_jax.data.rows import named, read_rows
 from encore_jax.data.scales import UNIT, on_unit_scale, prepared_scale, scaled
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
@@ -135,11 +137,38 @@ def _rated(
         skips.kept += len(rated)
         return rated
     path = source_files(config)["ratings"]
-    if config.ratings_format == "openai_rbr":
+    scale, format = tuple(config.scale) or UNIT, config.ratings_format
+    if format == "auto":
+        format = _ratings_format(path, pool)
+    if format == "openai_rbr":
         return list(read_openai_rbr(path, pool=pool, skips=skips))
-    scale = tuple(config.scale) or UNIT
-    records = scaled(iter_rated(path, pool=pool, scale=scale, skips=skips), path, OPTION)
+    if format == "columns":
+        records = scaled(read_attribute_columns(path, pool=pool, scale=scale, skips=skips), path, OPTION, pool.names)
+    else:
+        records = scaled(iter_rated(path, pool=pool, scale=scale, skips=skips), path, OPTION)
     return [on_unit_scale(record, scale) for record in records]
+
+
+def _ratings_format(path: Path, pool: RulePool) -> str:
+    """The format of rated responses that the first row of a file has.
+
+    Raises:
+      InputError: it has none of them; says what is missing.
+    """
+    _, row = next(read_rows(path), ("", None))
+    if row is None:
+        raise InputError("the file has no rows", where=str(path), fix="check that it was written to the end")
+    if "propositions" in row:
+        return "openai_rbr"
+    if "ratings" in row or not {"prompt", "response"} <= row.keys():
+        return "encore"  # whose reader says what a row lacks
+    if set(pool.names) <= row.keys():
+        return "columns"
+    raise InputError(
+        f"neither 'ratings' nor a column for every rule; there is none for {named(set(pool.names) - row.keys())}",
+        where=f"{path}, row 1",
+        fix='write "ratings": {"RULE": NUMBER, ...}, or a column for every rule of the pool',
+    )
 
 
 def _responses(comparison: Comparison) -> Iterator[RatedResponse]:

@@ -173,3 +173,11 @@ def test_features_of_other_types_are_refused(tmp_path, changes, message):
     np.savez(tmp_path / "features.npz", **{name: array for name, array in arrays.items() if array is not None})
     with pytest.raises(InputError, match=message):
         read_features(str(tmp_path / "features.npz"))
+
+
+def test_a_small_table_that_stands_for_a_gibibyte_is_refused(tmp_path):
+    nothing = pa.array([[0.0] * 1000]).cast(pa.list_(pa.float32())).take(pa.array(np.zeros(20_000, np.int32)))
+    path = tmp_path / "scores.parquet"
+    pq.write_table(pa.table({"score:kind": nothing, "preferred": pa.array([0] * 20_000, pa.int32())}), path)
+    with pytest.raises(InputError, match="expand to more than 64 MiB"):
+        ablation_view(made(path))

@@ -21,7 +21,7 @@ NAN = float("nan")
 REFUSED = {
     "data.source": ["web", ""],
     "data.format": ["csv"],
-    "data.ratings_format": ["auto"],
+    "data.ratings_format": ["csv"],
     "data.test_fraction": [0.0, 1.0, -0.1, NAN],
     "data.most_per_prompt": [-1],
     "data.limit": [-1],

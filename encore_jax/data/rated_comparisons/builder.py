@@ -132,5 +132,6 @@ def _rows(skips: SkipCounter) -> dict[str, object]:
         "skipped": skips.skipped,
         "reasons": skips.reasons,
         "first": skips.first,
+        "unread": skips.unread,
         "summary": str(skips),
     }

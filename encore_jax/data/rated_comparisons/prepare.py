@@ -59,7 +59,7 @@ def prepare(config: DatasetConfig, data_dir: str | Path, *, offline: bool = Fals
             finally:
                 shutil.rmtree(folder / "downloads", ignore_errors=True)  # empty
             rows = builder.info.metadata["rows"]
-            level = logging.WARNING if rows["skipped"] else logging.INFO
+            level = logging.WARNING if rows["skipped"] or rows["unread"] else logging.INFO
             logging.getLogger(__name__).log(level, "%s: %s", config.path, rows["summary"])
     return builder
 

@@ -114,11 +114,15 @@ def near_misses(row: Mapping) -> list[tuple[str, list[str]]]:
 
 def _single(path: str | Path, format: str) -> InputError:
     prepare = f"python -m encore_jax.data.rated_comparisons --config={format} --path={path} --data_dir=DIR"
-    ratings = f"in a run, give it as --config.data.ratings_path, --config.data.ratings_format={format}"
+    fixes = {
+        "ultrafeedback": f"{prepare} makes comparisons of them",
+        "helpsteer2": "in a run, give it as --config.data.ratings_path, with a column for every rule of the pool; or "
+        f"{prepare} makes comparisons of them",
+    }
     return InputError(
         f"no comparisons but single rated responses, as {format} has them",
         where=str(path),
-        fix=ratings if format in ("encore", "openai_rbr") else f"{prepare} makes comparisons of them",
+        fix=fixes.get(format, "in a run, give it as --config.data.ratings_path"),
     )
 
 
