@@ -1,5 +1,6 @@
 """Verdicts of a judge become rewards: every order, ties and errors as RewardBench counts them."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -53,7 +54,7 @@ def test_a_conversation_names_a_comparison_whatever_its_id(tmp_path):
         ({"id": "one", "verdict": "A", "first": [0]}, "first .0."),
         ({"id": "one", "verdict": "A" * 10**6}, "verdict 'AAA"),
         ({"id": "", "verdict": "A"}, "field 'id': is empty"),
-        ({"id": 3, "verdict": "A"}, "field 'id'"),
+        ({"id": [3], "verdict": "A"}, "field 'id'"),
         ({"conversation": "", "verdict": "A"}, "field 'conversation': is empty"),
         ({"id": "one", "verdict": None}, "field 'verdict'"),
         ({"id": "one", "verdict": ["A"]}, "field 'verdict'"),
@@ -69,3 +70,10 @@ def test_one_verdict_is_not_two_comparisons(tmp_path):
     path = write(tmp_path / "verdicts.jsonl", {"id": "one", "verdict": "A"}, {"id": "two", "verdict": "A"})
     with pytest.raises(InputError, match="2 comparisons have the id 'one'"):
         verdict_rewards(path, [COMPARISONS[0], COMPARISONS[0], COMPARISONS[1]])
+
+
+def test_ids_may_be_numbers(tmp_path):
+    numbered = [dataclasses.replace(comparison, id=str(i)) for i, comparison in enumerate(COMPARISONS)]
+    rows = [{"id": float(i), "verdict": "B"} for i in range(len(numbered))]
+    rewards, _ = verdict_rewards(write(tmp_path / "verdicts.jsonl", *rows), numbered)
+    np.testing.assert_array_equal(rewards, [[0, 1]] * len(numbered))
