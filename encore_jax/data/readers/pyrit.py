@@ -30,6 +30,7 @@ from encore_jax.data.orientation import orient_named
 from encore_jax.data.rows import located
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
+from encore_jax.files import open_file
 
 if TYPE_CHECKING:
     from encore_jax.rules.rule import RulePool
@@ -196,7 +197,7 @@ def _check_pool(pool: RulePool) -> None:
 def _rows(wheel: Path) -> Iterator[tuple[str, str, str, dict]]:
     """Yields (file, member:line, rule, row) of every CSV row, files in a fixed order."""
     try:
-        with zipfile.ZipFile(wheel) as archive:
+        with open_file(wheel, fix=_PINNED) as file, zipfile.ZipFile(file) as archive:
             members = {name: _rule(name) for name in sorted(archive.namelist())}
             members = {name: rule for name, rule in members.items() if rule}
             if not members:

@@ -1,6 +1,7 @@
 """PyRIT's human ratings: merging, averaging, orientation, and same-prompt severity comparisons."""
 
 import collections
+import os
 import zipfile
 
 import numpy as np
@@ -132,7 +133,7 @@ def test_files_that_are_no_wheel(tmp_path):
     (tmp_path / "a.whl").write_bytes(b"no zip")
     with zipfile.ZipFile(tmp_path / "b.whl", "w") as archive:
         archive.writestr("other/file.csv", "")
-    for name, problem in (("a", "not a readable wheel"), ("b", "no CSV file"), ("c", "not a readable wheel")):
+    for name, problem in (("a", "not a readable wheel"), ("b", "no CSV file"), ("c", "is missing")):
         with pytest.raises(InputError, match=problem):
             read(tmp_path / f"{name}.whl")
 
@@ -198,3 +199,12 @@ def test_the_published_wheel():
         "exploits": 62, "sexual": 50, "self_harm": 37,
     }  # fmt: skip
     assert set(PYRIT_RULES) == set(POOL.names)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "missing"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, kind):
+    path = tmp_path / "pyrit.whl"
+    if kind != "missing":
+        os.mkfifo(path) if kind == "pipe" else path.mkdir()
+    with pytest.raises(InputError, match="pyrit.whl: (is missing|cannot be read)"):
+        list(read_pyrit(path, pool=RulePool.shipped("pyrit_10"), skips=SkipCounter()))
