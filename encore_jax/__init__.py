@@ -23,6 +23,7 @@ _HOME = {
     "encore_jax.composition": (
         "RatingsWarning",
         "compose",
+        "composed_margins",
         "critical_rules",
         "effective_rules",
         "entropy_accuracy_correlation",

@@ -3,11 +3,12 @@
     python -m experiments.score --model=runs/quickstart/compose --input=pairs.jsonl --output=scores.parquet
 
 The input is anything `encore_jax.data.read_comparisons` knows, or rows {"prompt", "responses"}, {"prompt", "response"}.
-The output has a row per input row, in order: id, rewards of its n responses, best (index of the highest), preferred (if
-the file says), a list of n scores for every rule (column "score:RULE"), tokens, reason: why something is null (a
-response that is longer than the model takes, since nothing is truncated; a conversation that the chat template
-refuses; a row that holds what no model here is shown, e.g. images), and hidden: which messages the chat template does
-not print, such as reasoning that it cuts; the rest is scored. A model whose weights depend on the prompt (ArmoRM)
+The output has a row per input row, in order: id, rewards of its n responses, best (index of the highest, the first of
+those that tie), first_place (indices of all that tie for it), preferred (if the file says), a list of n scores for
+every rule (column "score:RULE"), tokens, reason: why something is null (a response that is longer than the model takes,
+since nothing is truncated; a conversation that the chat template refuses; a row that holds what no model here is shown,
+e.g. images), and hidden: which messages the chat template does not print, such as reasoning that it cuts; the rest is
+scored. A model whose weights depend on the prompt (ArmoRM)
 adds "weight:RULE": the weight of every rule for each response; the others' weights are in the passport. The passport is
 in the file's metadata, under "encore_jax". A model that its passport does not stand for is refused with the difference;
 with --allow-mismatch it is used, and the difference recorded in that passport. --weights=equal, RULE=WEIGHT,... or a
@@ -38,6 +39,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import app, flags, logging
 
+from encore_jax.composition.ties import first_place
 from encore_jax.data import FORMATS, locate
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.skips import SkipCounter
@@ -152,13 +154,16 @@ def score_items(
     schema = schema_of(scorer.model.rules, scorer.model.gate is not None)
     columns: dict[str, list] = {name: [] for name in schema.names}
     splits = np.cumsum(counts)[:-1]
-    parts = (np.split(values, splits) for values in (scored.rewards, scored.scores, scored.weights, lengths, why, lost))
-    for item, reward, score, weight, length, problem, missing in zip(items, *parts, strict=True):
+    each = scored.rewards, scored.tolerances, scored.scores, scored.weights, lengths, why, lost
+    parts = (np.split(values, splits) for values in each)
+    for item, reward, slack, score, weight, length, problem, missing in zip(items, *parts, strict=True):
         long, no_ids = np.flatnonzero(length > scorer.longest), np.flatnonzero(length < 0)
         columns["id"].append(item.id)
         columns["rewards"].append(_nullable(reward))
         unscored = long.size or no_ids.size or item.problem
-        columns["best"].append(None if unscored else int(reward.argmax()))
+        places = None if unscored else first_place(reward, slack).tolist()
+        columns["best"].append(places and places[0])
+        columns["first_place"].append(places)
         columns["preferred"].append(item.preferred)
         for k, rule in enumerate(rules):
             columns[f"score:{rule}"].append(_nullable(score[:, k]))
@@ -184,15 +189,18 @@ def _values(scorer: Scorer, owner: np.ndarray, sequences: Sequence[np.ndarray], 
 
 
 def summary(output: Path) -> dict:
-    """Counts over a written file; accuracy is strict: a tie is no success."""
-    rows = responses = too_long = refused = reasons = hidden = judged = right = ties = 0
-    for batch in pq.ParquetFile(output).iter_batches(
-        columns=["id", "rewards", "preferred", "tokens", "reason", "hidden"]
-    ):
+    """Counts over a written file; accuracy is strict: a tie is no success.
+
+    shared_first_place counts rows whose best response is one of several, of the same reward.
+    """
+    rows = responses = too_long = refused = reasons = hidden = judged = right = ties = shared = 0
+    columns = ["id", "rewards", "first_place", "preferred", "tokens", "reason", "hidden"]
+    for batch in pq.ParquetFile(output).iter_batches(columns=columns):
         for row in batch.to_pylist():
-            rewards, preferred = row["rewards"], row["preferred"]
+            rewards, preferred, first = row["rewards"], row["preferred"], row["first_place"]
             rows += 1
             responses += len(rewards)
+            shared += first is not None and len(first) > 1
             refused += row["tokens"].count(None)
             too_long += rewards.count(None) - row["tokens"].count(None)
             if row["reason"] is not None:
@@ -203,27 +211,28 @@ def summary(output: Path) -> dict:
                 hidden += 1
                 if hidden == 1:
                     logging.warning("a row that is not scored whole, the first one: %s: %s", row["id"], row["hidden"])
-            if preferred is not None and None not in rewards and len(rewards) > 1:
-                others = max(reward for i, reward in enumerate(rewards) if i != preferred)
+            if preferred is not None and first is not None and len(rewards) > 1:
                 judged += 1
-                right += rewards[preferred] > others
-                ties += rewards[preferred] == others
+                right += first == [preferred]
+                ties += preferred in first and len(first) > 1
     counts = {"rows": rows, "responses": responses, "too_long": too_long, "rows_with_reason": reasons}
     counts |= {"refused": refused} if refused else {}
     counts |= {"rows_with_hidden_text": hidden} if hidden else {}
+    counts |= {"shared_first_place": shared} if shared else {}
     return counts | ({"judged": judged, "accuracy": right / judged, "ties": ties} if judged else {})
 
 
 def write_best(source: Path, format: str, output: Path, target: Path) -> None:
-    """Writes {id, prompt, response, reward} of every prompt's best response; rows without one are left out."""
-    rewards = (
-        row for batch in pq.ParquetFile(output).iter_batches(columns=["rewards", "best"]) for row in batch.to_pylist()
-    )
+    """Writes {id, prompt, response, reward, first_place} of every prompt's best response, the first of those that tie;
+    rows without one are left out."""
+    columns = ["rewards", "best", "first_place"]
+    rewards = (row for batch in pq.ParquetFile(output).iter_batches(columns=columns) for row in batch.to_pylist())
     with atomic_path(target) as temporary, open(temporary, "w", encoding="utf-8") as file:
         for item, row in zip(read_items(source, format, SkipCounter()), rewards, strict=True):
             if row["best"] is not None:
                 prompt = [{"role": turn.role, "content": turn.content} for turn in item.prompt]
                 best = {"response": item.responses[row["best"]], "reward": row["rewards"][row["best"]]}
+                best["first_place"] = row["first_place"]
                 file.write(json.dumps({"id": item.id, "prompt": prompt, **best}, ensure_ascii=False) + "\n")
 
 
@@ -286,7 +295,8 @@ def schema_of(rules: Sequence[str], gated: bool) -> pa.Schema:
     """Columns of a scored file: of every rule its scores, and of a gated model its weights as well."""
     numbers = pa.list_(pa.float32())
     return pa.schema([
-        ("id", pa.string()), ("rewards", numbers), ("best", pa.int32()), ("preferred", pa.int32()),
+        ("id", pa.string()), ("rewards", numbers), ("best", pa.int32()),
+        ("first_place", pa.list_(pa.int32())), ("preferred", pa.int32()),
         *((f"{kind}:{rule}", numbers) for kind in _kinds(gated) for rule in rules),
         ("tokens", pa.list_(pa.int32())), ("reason", pa.string()), ("hidden", pa.string()),
     ])  # fmt: skip

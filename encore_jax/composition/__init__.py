@@ -17,7 +17,7 @@ from encore_jax.composition.entropy import (
 )
 from encore_jax.composition.information import channel_information, preference_information, selection_accuracy
 from encore_jax.composition.kde import kde_entropy
-from encore_jax.composition.reward import compose, margins
+from encore_jax.composition.reward import compose, composed_margins, margin_tolerances, margins
 from encore_jax.composition.rule_labels import RuleLabels, label_from_rules
 from encore_jax.composition.selection import (
     critical_rules,
@@ -27,28 +27,34 @@ from encore_jax.composition.selection import (
     selected,
     top_rules,
 )
+from encore_jax.composition.ties import Margin, first_place, is_tie
 from encore_jax.composition.weights import effective_rules, entropy_weights, lowest_entropy_weights
 
 __all__ = [
     "Accuracy",
     "Correlation",
+    "Margin",
     "RatingsWarning",
     "RuleLabels",
     "bin_edges",
     "channel_information",
     "compose",
+    "composed_margins",
     "critical_rules",
     "discrepancy",
     "effective_rules",
     "entropy_accuracy_correlation",
     "entropy_of_counts",
     "entropy_weights",
+    "first_place",
     "fisher_interval",
+    "is_tie",
     "kde_entropy",
     "label_from_rules",
     "level_edges",
     "lowest_entropy_weights",
     "margin_accuracy",
+    "margin_tolerances",
     "margins",
     "mean_relevance",
     "pearson",

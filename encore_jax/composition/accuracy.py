@@ -10,11 +10,12 @@ from jaxtyping import Array, Bool, Float
 
 from encore_jax.composition.checks import is_traced
 from encore_jax.composition.reward import margins
+from encore_jax.composition.ties import is_tie, sign
 from encore_jax.errors import InputError
 
 
 class Accuracy(NamedTuple):
-    """Counts over comparisons, one entry per rule (or method); the paper leaves ties open, so both readings."""
+    """Counts over comparisons, one entry per rule (or method); the paper leaves ties open, so every reading of them."""
 
     n: Float[Array, "*methods"]
     correct: Float[Array, "*methods"]
@@ -30,16 +31,31 @@ class Accuracy(NamedTuple):
         """Accuracy where a tie is wrong, as RewardBench counts it; NaN when nothing was compared."""
         return self.correct / self.n
 
+    @property
+    def decided(self) -> Float[Array, "*methods"]:
+        """Accuracy where ties are left out; NaN when nothing was decided."""
+        return self.correct / (self.n - self.ties)
 
-def margin_accuracy(margin: Float[Array, "N ..."], where: Bool[Array, "N ..."] | None = None) -> Accuracy:
-    """Accuracy over the first axis of margins (preferred minus other): right iff strictly positive.
+
+def margin_accuracy(
+    margin: Float[Array, "N ..."],
+    where: Bool[Array, "N ..."] | None = None,
+    tolerance: Float[Array, "N ..."] | float = 0.0,
+) -> Accuracy:
+    """Accuracy over the first axis of margins (preferred minus other): right iff positive, and no tie.
+
+    Args:
+      margin: of N comparisons.
+      where: which of them count.
+      tolerance: how far rounding may have moved each margin; what is within it is a tie. Composed margins come with
+        theirs (`composed_margins`); a single rule's, or those of scalar rewards, tie where they are 0.
 
     Raises:
       InputError: the mask has another shape, or an unmasked margin is NaN (not checked under `jax.jit`).
 
     >>> accuracy = margin_accuracy(jnp.array([0.5, 0.0, -0.25, 0.25]))
-    >>> float(accuracy.ties_half), float(accuracy.ties_wrong)
-    (0.625, 0.5)
+    >>> float(accuracy.ties_half), float(accuracy.ties_wrong), round(float(accuracy.decided), 3)
+    (0.625, 0.5, 0.667)
     """
     margin = jnp.asarray(margin)
     where = jnp.ones(margin.shape, bool) if where is None else jnp.asarray(where, bool)
@@ -49,7 +65,7 @@ def margin_accuracy(margin: Float[Array, "N ..."], where: Bool[Array, "N ..."] |
         row, *rule = np.argwhere(np.isnan(margin) & np.asarray(where))[0]
         place = f"comparison {row}" + "".join(f", rule {k}" for k in rule)
         raise InputError("the margin is not a number", where=place, fix="score it again, or mask it")
-    hits = (jnp.ones_like(where), margin > 0, margin == 0)
+    hits = (jnp.ones_like(where), sign(margin, tolerance) > 0, is_tie(margin, tolerance))
     return Accuracy(*((hit & where).sum(0).astype(jnp.float32) for hit in hits))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from encore_jax.composition.checks import is_traced
+from encore_jax.composition.ties import Margin, rule_tolerance, weighted_margin
 from encore_jax.errors import InputError
 
 
@@ -70,3 +71,26 @@ def margins(scores: Float[Array, "N 2 K"], preferred: Array | None = None) -> Fl
         raise InputError(f"preferred is {np.asarray(preferred)[row]}", where=f"comparison {row}", fix="use 0 or 1")
     sign = 1.0 - 2.0 * jnp.asarray(preferred, jnp.float32)
     return sign[:, None] * difference
+
+
+def margin_tolerances(scores: Float[Array, "N 2 K"]) -> Float[Array, "N K"]:
+    """How far rounding may move each rule's margin in a weighted sum of them; see `encore_jax.composition.ties`."""
+    scores = jnp.asarray(scores, jnp.float32)
+    return rule_tolerance(scores[:, 0], scores[:, 1])
+
+
+def composed_margins(
+    scores: Float[Array, "N 2 K"], weights: Float[Array, "K ..."], preferred: Array | None = None
+) -> Margin:
+    """Margins of the composed reward, ``Σ_k w_k Δ_k``, with their tolerances: ``[N]``, or ``[N, M]`` of M weightings.
+
+    Args:
+      scores, preferred: see `margins`.
+      weights: ``[K]``, or ``[K, M]``.
+
+    >>> margin = composed_margins(jnp.array([[[0.9, 0.1], [0.8, 0.2]]]), jnp.array([0.5, 0.5]))
+    >>> margin.value.item() == 0, margin.sign.item()
+    (False, 0.0)
+    """
+    weights = jnp.asarray(weights, jnp.float32)
+    return weighted_margin(margins(scores, preferred), margin_tolerances(scores), weights)

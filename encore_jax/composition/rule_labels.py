@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from encore_jax.composition.checks import is_traced
+from encore_jax.composition.ties import is_tie, rule_tolerance, sign
 from encore_jax.errors import InputError
 
 TIES = ("drop", "first", "second")
@@ -20,7 +21,7 @@ class RuleLabels(NamedTuple):
     Attributes:
       preferred: int32, 0 or 1; -1 for a tie that is dropped.
       margin: fp32, weighted sum of the first response's selected ratings minus the second's.
-      tied: bool, whether the margin is exactly 0, whatever became of it.
+      tied: bool, whether the margin is 0 within its own rounding error, whatever became of it.
     """
 
     preferred: Int[Array, "*N"]
@@ -69,14 +70,18 @@ def label_from_rules(
         _check_selected(np.asarray(ratings), np.asarray(rules), where)
     ratings, rules = jnp.asarray(ratings, jnp.float32), jnp.asarray(rules, jnp.int32)
     at, counts = jnp.maximum(rules, 0), rules >= 0
-    difference = ratings[..., 0, :] - ratings[..., 1, :]
+    first, second = ratings[..., 0, :], ratings[..., 1, :]
+    difference, tolerance = first - second, rule_tolerance(first, second, terms=chosen[-1])
     if weights is not None:
         weights = jnp.asarray(weights, jnp.float32)
-        difference = difference * weights.reshape((1,) * (difference.ndim - weights.ndim) + weights.shape)
-    margin = jnp.where(counts, jnp.take_along_axis(difference, at, -1), 0.0).sum(-1)
-    tied = margin == 0
+        weights = weights.reshape((1,) * (difference.ndim - weights.ndim) + weights.shape)
+        difference, tolerance = difference * weights, tolerance * abs(weights)
+    margin, tolerance = (
+        jnp.where(counts, jnp.take_along_axis(values, at, -1), 0.0).sum(-1) for values in (difference, tolerance)
+    )
+    tied = is_tie(margin, tolerance)
     of_tie = {"drop": -1, "first": 0, "second": 1}[ties]
-    return RuleLabels(jnp.where(tied, of_tie, (margin < 0).astype(jnp.int32)), margin, tied)
+    return RuleLabels(jnp.where(tied, of_tie, (sign(margin, tolerance) < 0).astype(jnp.int32)), margin, tied)
 
 
 def _check_selected(ratings: np.ndarray, rules: np.ndarray, where) -> None:

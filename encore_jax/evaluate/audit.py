@@ -8,6 +8,9 @@ mean marginal gain over all orders in which rules could be added, from v(no rule
 
 by enumeration of all subsets up to `EXACT` rules, by random orders beyond.
 
+Contributions come with their `tolerances`, by how much rounding may move each: what is within the sum of them is a tie.
+Without, the scores that they were made of count as exact.
+
 Letters: N comparisons, K rules, R random orders.
 """
 
@@ -22,9 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from encore_jax.composition import margins
+from encore_jax.composition import Margin, margin_tolerances, margins
+from encore_jax.composition.ties import credit, rule_tolerance
 from encore_jax.errors import InputError
-from encore_jax.evaluate.methods import credit_of_margin
 
 EXACT = 16
 """Up to so many rules all 2^K subsets are evaluated."""
@@ -53,7 +56,23 @@ def contributions(scores: Float[Array, "N 2 K"], preferred: Array, weights: Floa
     return delta * weights[None]
 
 
-def flips(contribution: Float[np.ndarray, "N K"]) -> tuple[Bool[np.ndarray, "N K"], Bool[np.ndarray, "N K"]]:
+def tolerances(scores: Float[Array, "N 2 K"], weights: Float[Array, " K"]) -> np.ndarray:
+    """By how much rounding may move each contribution to a sum of them: fp32 ``[N, K]``."""
+    return np.asarray(margin_tolerances(scores)) * np.abs(np.asarray(weights, np.float32))[None]
+
+
+def whole_margin(contribution: Float[np.ndarray, "N K"], tolerance: Float[np.ndarray, "N K"] | None = None) -> Margin:
+    """The composed margins ``[N]``."""
+    return Margin(np.asarray(contribution, np.float64).sum(1), _known(contribution, tolerance).sum(1))
+
+
+def _known(contribution: np.ndarray, tolerance: np.ndarray | None) -> np.ndarray:
+    return np.asarray(rule_tolerance(np.asarray(contribution)) if tolerance is None else tolerance, np.float64)
+
+
+def flips(
+    contribution: Float[np.ndarray, "N K"], tolerance: Float[np.ndarray, "N K"] | None = None
+) -> tuple[Bool[np.ndarray, "N K"], Bool[np.ndarray, "N K"]]:
     """Which comparisons change when a rule is left out: lost (right with it only), and gained (right without it only).
 
     Rescaling the other weights changes no sign, so it does not matter whether they are made to sum to 1 again.
@@ -61,41 +80,50 @@ def flips(contribution: Float[np.ndarray, "N K"]) -> tuple[Bool[np.ndarray, "N K
     >>> [x.tolist() for x in flips(np.array([[3.0, -1.0], [-3.0, 1.0]]))]
     [[[True, False], [False, False]], [[False, False], [True, False]]]
     """
-    contribution = np.asarray(contribution, np.float64)
-    whole = contribution.sum(1)[:, None]
-    without = _without(contribution)
-    return (whole > 0) & (without <= 0), (whole <= 0) & (without > 0)
+    won = whole_margin(contribution, tolerance).sign[:, None] > 0
+    won_without = without(contribution, tolerance).sign > 0
+    return won & ~won_without, ~won & won_without
 
 
-def accuracy_without(contribution: Float[np.ndarray, "N K"]) -> np.ndarray:
+def accuracy_without(
+    contribution: Float[np.ndarray, "N K"], tolerance: Float[np.ndarray, "N K"] | None = None
+) -> np.ndarray:
     """Accuracy (ties half) when each rule is left out, ``[K]``."""
-    return credit_of_margin(_without(np.asarray(contribution, np.float64)))[0].mean(0)
+    return without(contribution, tolerance).credit.mean(0)
 
 
-def _without(contribution: np.ndarray) -> np.ndarray:
-    """Margins with one rule left out, ``[N, K]``; summed, not subtracted, so that what remains can be exactly 0."""
-    rest = 1.0 - np.eye(contribution.shape[1])
-    return contribution @ rest
+def without(contribution: Float[np.ndarray, "N K"], tolerance: Float[np.ndarray, "N K"] | None = None) -> Margin:
+    """Margins with one rule left out, ``[N, K]``; summed, not subtracted, so that nothing of the rule remains."""
+    rest = 1.0 - np.eye(np.shape(contribution)[1])
+    return Margin(np.asarray(contribution, np.float64) @ rest, _known(contribution, tolerance) @ rest)
 
 
-def shapley_accuracy(contribution: Float[np.ndarray, "N K"], key: Array, orders: int = ORDERS) -> Shapley:
+def shapley_accuracy(
+    contribution: Float[np.ndarray, "N K"],
+    key: Array,
+    orders: int = ORDERS,
+    tolerance: Float[np.ndarray, "N K"] | None = None,
+) -> Shapley:
     """Shapley values of the rules for accuracy with ties half.
 
     Args:
       contribution: ``[N, K]``, as from `contributions`.
       key: of the random orders, used beyond `EXACT` rules only.
       orders: how many.
+      tolerance: ``[N, K]``, as from `tolerances`.
     """
+    tolerance = jnp.asarray(_known(contribution, tolerance), jnp.float32)
     contribution = jnp.asarray(contribution, jnp.float32)
     if contribution.shape[1] <= EXACT:
-        value = _exact(subset_accuracy(contribution))
+        value = _exact(subset_accuracy(contribution, tolerance))
         return Shapley(value, np.zeros_like(value))
-    gains = np.asarray(_order_gains(contribution, key, orders), np.float64)
+    gains = np.asarray(_order_gains(contribution, tolerance, key, orders), np.float64)
     return Shapley(gains.mean(0), gains.std(0, ddof=1) / math.sqrt(orders))
 
 
-def subset_accuracy(contribution: Float[Array, "N K"]) -> np.ndarray:
+def subset_accuracy(contribution: Float[Array, "N K"], tolerance: Float[Array, "N K"] | None = None) -> np.ndarray:
     """Accuracy with every subset of the rules, ``[2^K]``; bit k of the index says whether rule k is in it."""
+    tolerance = jnp.asarray(_known(np.asarray(contribution), tolerance), jnp.float32)
     n, k = contribution.shape
     if k > EXACT:
         raise InputError(f"2^{k} subsets", where="subset_accuracy", fix=f"take at most {EXACT} rules")
@@ -104,13 +132,10 @@ def subset_accuracy(contribution: Float[Array, "N K"]) -> np.ndarray:
 
     def one(numbers):
         member = ((numbers[None, :] >> jnp.arange(k, dtype=jnp.int32)[:, None]) & 1).astype(jnp.float32)
-        return _mean_credit(jnp.matmul(contribution, member, precision="highest"))
+        sums = (jnp.matmul(values, member, precision="highest") for values in (contribution, tolerance))
+        return credit(*sums).mean(0)
 
     return np.asarray(jax.jit(lambda numbers: jax.lax.map(one, numbers))(numbers)).reshape(-1)
-
-
-def _mean_credit(margin_NxS: Array) -> Array:
-    return jnp.where(margin_NxS > 0, 1.0, jnp.where(margin_NxS == 0, 0.5, 0.0)).mean(0)
 
 
 def _exact(accuracy: np.ndarray) -> np.ndarray:
@@ -127,12 +152,12 @@ def _exact(accuracy: np.ndarray) -> np.ndarray:
 
 
 @functools.partial(jax.jit, static_argnames=("orders",))
-def _order_gains(contribution, key, orders):
+def _order_gains(contribution, tolerance, key, orders):
     """Every rule's gain in accuracy when it is added in random orders: ``[R, K]``."""
 
     def one(order_key):
         order = jax.random.permutation(order_key, contribution.shape[1])
-        accuracy = _mean_credit(jnp.cumsum(contribution[:, order], axis=1))
+        accuracy = credit(*(jnp.cumsum(values[:, order], axis=1) for values in (contribution, tolerance))).mean(0)
         gains = jnp.diff(accuracy, prepend=jnp.float32(0.5))
         return jnp.zeros_like(gains).at[order].set(gains)
 
@@ -140,19 +165,26 @@ def _order_gains(contribution, key, orders):
 
 
 def audit_rules(
-    names: tuple[str, ...], weights: np.ndarray, contribution: Float[np.ndarray, "N K"], delta, key: Array
+    names: tuple[str, ...],
+    weights: np.ndarray,
+    contribution: Float[np.ndarray, "N K"],
+    delta,
+    key: Array,
+    tolerance: Float[np.ndarray, "N K"] | None = None,
 ) -> list[dict]:
     """What `audit.json` says of every rule, plain values.
 
     Args:
       names, weights: K of them.
       contribution, delta: ``[N, K]``, of each rule to each margin, and its own margin.
-      key: see `shapley_accuracy`.
+      key, tolerance: see `shapley_accuracy`.
     """
-    lost, gained = flips(contribution)
-    whole = float(credit_of_margin(np.asarray(contribution, np.float64).sum(1))[0].mean())
-    without, shapley = accuracy_without(contribution), shapley_accuracy(contribution, key)
-    agreement, ties = credit_of_margin(np.asarray(delta))
+    lost, gained = flips(contribution, tolerance)
+    whole = float(whole_margin(contribution, tolerance).credit.mean())
+    rest = accuracy_without(contribution, tolerance)
+    shapley = shapley_accuracy(contribution, key, tolerance=tolerance)
+    alone = Margin(np.asarray(delta))
+    agreement, ties = alone.credit, alone.tied
     size = np.abs(contribution).mean(0)
     return [
         {
@@ -163,7 +195,7 @@ def audit_rules(
             "share": float(size[k] / max(size.sum(), 1e-30)),
             "lost": int(lost[:, k].sum()),
             "gained": int(gained[:, k].sum()),
-            "gain": whole - float(without[k]),
+            "gain": whole - float(rest[k]),
             "shapley": float(shapley.value[k]),
             "shapley_se": float(shapley.standard_error[k]),
         }

@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from encore_jax.data import Comparison
+from encore_jax.evaluate.audit import flips, whole_margin
 from encore_jax.evaluate.report_page import TEMPLATES, page_environment
 
 
@@ -23,6 +24,7 @@ def render_audit(
     comparisons: Sequence[Comparison],
     scores: np.ndarray,
     contribution: np.ndarray,
+    tolerance: np.ndarray | None = None,
 ) -> str:
     """The page.
 
@@ -31,7 +33,7 @@ def render_audit(
       rules: as from `audit_rules`.
       comparisons: N of them.
       scores: ``[N, 2, K]``, the preferred response first.
-      contribution: ``[N, K]``.
+      contribution, tolerance: ``[N, K]``, see `encore_jax.evaluate.audit`.
     """
     script = (TEMPLATES / "audit.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -41,15 +43,19 @@ def render_audit(
         .render(
             facts=facts,
             rules=rules,
-            data=Markup(embedded(page_data(rules, comparisons, scores, contribution))),
+            data=Markup(embedded(page_data(rules, comparisons, scores, contribution, tolerance))),
             script=Markup(script),
             script_hash=f"sha256-{digest}",
         )
     )
 
 
-def page_data(rules: Sequence[dict], comparisons: Sequence[Comparison], scores, contribution) -> dict:
-    """What the script reads: lists in the order of the comparisons."""
+def page_data(rules: Sequence[dict], comparisons: Sequence[Comparison], scores, contribution, tolerance=None) -> dict:
+    """What the script reads: lists in the order of the comparisons.
+
+    Who wins, and which rules turn that when they are left out, is decided here: the page's numbers have six digits.
+    """
+    lost, gained = flips(contribution, tolerance)
     subsets = sorted({c.subset for c in comparisons})
     texts = [[c.responses[c.preferred], c.responses[1 - c.preferred]] for c in comparisons]
     return {
@@ -62,6 +68,8 @@ def page_data(rules: Sequence[dict], comparisons: Sequence[Comparison], scores, 
         "texts": texts,
         "scores": _short(scores),
         "contributions": _short(contribution),
+        "outcome": whole_margin(contribution, tolerance).sign.astype(int).tolist(),
+        "turns": [np.flatnonzero(row).tolist() for row in lost | gained],
     }
 
 

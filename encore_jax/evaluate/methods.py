@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from encore_jax.composition import (
+    Margin,
+    composed_margins,
     entropy_weights,
     lowest_entropy_weights,
     margin_accuracy,
@@ -126,23 +128,18 @@ def accuracy_weights(accuracy: np.ndarray) -> np.ndarray:
     return above / above.sum()
 
 
+def reward_margins(pairs: Pairs, weights: np.ndarray) -> Margin:
+    """Margins of the test pairs' composed rewards with their tolerances; ``[N]``, or ``[N, M]`` for M draws."""
+    return Margin(*map(np.asarray, composed_margins(pairs.scores, weights, pairs.preferred)))
+
+
 def half_credit(pairs: Pairs, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Per comparison: credit (1 right, 0.5 tie, 0 wrong) and whether it ties; ``[N]``, or ``[N, M]`` for draws."""
-    delta = np.asarray(margins(pairs.scores, pairs.preferred), np.float32)
-    return credit_of_margin(delta @ np.asarray(weights, np.float32))
-
-
-def credit_of_margin(margin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Credit and ties of reward margins (preferred minus other).
-
-    >>> [x.tolist() for x in credit_of_margin(np.array([0.5, 0.0, -1.0]))]
-    [[1.0, 0.5, 0.0], [False, True, False]]
-    """
-    tie = margin == 0
-    return (margin > 0) + 0.5 * tie, tie
+    margin = reward_margins(pairs, weights)
+    return margin.credit, margin.tied
 
 
 def accuracy_under(pairs: Pairs, weights: np.ndarray) -> np.ndarray:
     """Accuracy (ties half) under many weightings ``[K, M]`` at once: ``[M]``."""
-    delta = np.asarray(margins(pairs.scores, pairs.preferred))
-    return np.asarray(margin_accuracy(jnp.asarray(delta) @ jnp.asarray(weights, jnp.float32)).ties_half)
+    margin = composed_margins(pairs.scores, weights, pairs.preferred)
+    return np.asarray(margin_accuracy(margin.value, tolerance=margin.tolerance).ties_half)

@@ -23,6 +23,7 @@ from encore_jax.composition import (
     pearson,
     rating_counts,
 )
+from encore_jax.composition.ties import rule_tolerance, weighted_margin
 from encore_jax.judge.simulated import answers, whole_steps
 
 NOISES = ("guess", "gaussian", "shrink", "flip")
@@ -64,12 +65,10 @@ def juries(
         entropy = entropy_of_counts(rating_counts(ratings, where, edges))
         delta = whole_steps(margins(ratings[pairs]), levels)
         weights = entropy_weights(jnp.repeat(entropy[None], len(taus), 0), taus[:, None])
-        rule = margin_accuracy(delta).ties_half
-        return {
-            "correlation": pearson(entropy, rule),
-            "uniform": margin_accuracy(delta.mean(1)).ties_half,
-            "encore": margin_accuracy(delta @ weights.T).ties_half,
-        }
+        uniform = jnp.full((1, delta.shape[1]), 1 / delta.shape[1])
+        both = weighted_margin(delta, rule_tolerance(delta), jnp.concatenate([uniform, weights]).T)
+        rule, composed = margin_accuracy(delta).ties_half, margin_accuracy(both.value, None, both.tolerance).ties_half
+        return {"correlation": pearson(entropy, rule), "uniform": composed[0], "encore": composed[1:]}
 
     def all_juries(strength_J):
         return jax.lax.map(functools.partial(one_jury, strength_J), chance, batch_size=JURIES_AT_ONCE)

@@ -27,7 +27,7 @@ def against_reference(reference: int, credit: np.ndarray, cluster: np.ndarray, k
 
     Args:
       reference: its column.
-      credit: ``[N, M]`` of M methods, as from `credit_of_margin`.
+      credit: ``[N, M]`` of M methods, as from `encore_jax.composition.ties.credit`.
       cluster: int ``[N]``, the comparisons' prompts.
       key: of the prompts' sign flips.
     """

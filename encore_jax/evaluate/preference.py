@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
+from encore_jax.composition import Margin
 from encore_jax.evaluate.bootstrap import percentile_interval
 from encore_jax.evaluate.formats import bounds, count, percent
 from encore_jax.evaluate.premise import Interval, bootstrap_accuracy
@@ -38,8 +39,8 @@ def preference_results(
     scores = np.stack([np.asarray(rewards[name], np.float32) for name in names], -1)
     pairs = Pairs(scores, np.zeros(len(scores), np.int64), np.asarray(cluster), np.asarray(subset))
     samples = np.asarray(bootstrap_accuracy(pairs, jax.random.key(seed), replicates))
-    margin = scores[:, 0] - scores[:, 1]
-    credit = np.where(margin > 0, 1.0, np.where(margin == 0, 0.5, 0.0))
+    margin = Margin(scores[:, 0] - scores[:, 1])
+    credit, won, tied = margin.credit, margin.sign > 0, margin.tied
     parts = {str(part): pairs.subset == part for part in np.unique(pairs.subset)}
     methods = []
     for k, name in enumerate(names):
@@ -47,9 +48,9 @@ def preference_results(
         methods.append(
             {
                 "name": name,
-                "n": len(margin),
-                "correct": int((margin[:, k] > 0).sum()),
-                "ties": int((margin[:, k] == 0).sum()),
+                "n": len(scores),
+                "correct": int(won[:, k].sum()),
+                "ties": int(tied[:, k].sum()),
                 "accuracy": _interval(credit[:, k].mean(), samples[:, k]),
                 "model_ahead_by": _interval(credit[:, 0].mean() - credit[:, k].mean(), ahead),
                 "subsets": {
@@ -58,7 +59,7 @@ def preference_results(
                 },
             }
         )
-    return {"comparisons": len(margin), "prompts": len(np.unique(cluster)), "methods": methods}
+    return {"comparisons": len(scores), "prompts": len(np.unique(cluster)), "methods": methods}
 
 
 def _interval(value: float, samples: np.ndarray) -> dict[str, float]:

@@ -26,6 +26,7 @@ from encore_jax.composition import (
 )
 from encore_jax.composition.checks import MAX_GRID, RatingsWarning, observed_grids
 from encore_jax.composition.entropy import bin_edges, level_edges
+from encore_jax.composition.ties import credit
 from encore_jax.evaluate.bootstrap import cluster_sums, percentile_interval, resampled_totals
 from encore_jax.evaluate.methods import CompositionSettings
 from encore_jax.evaluate.view import Pairs, View
@@ -113,9 +114,8 @@ def bootstrap_correlation(view: View, settings: CompositionSettings, key: jax.Ar
 def bootstrap_accuracy(pairs: Pairs, key: jax.Array, replicates: int) -> jax.Array:
     """Each rule's accuracy ``[R, K]`` (ties half) over resampled prompts."""
     first = pairs.first_preferred
-    credit = (first[:, 0] > first[:, 1]) + 0.5 * (first[:, 0] == first[:, 1])
-    credit = np.concatenate([credit, np.ones((len(credit), 1))], 1)
-    sums = cluster_sums(credit, pairs.cluster, int(pairs.cluster.max()) + 1)
+    counted = np.concatenate([credit(first[:, 0] - first[:, 1]), np.ones((len(first), 1))], 1)
+    sums = cluster_sums(counted, pairs.cluster, int(pairs.cluster.max()) + 1)
     totals = resampled_totals(_present(sums, pairs.cluster), key, replicates)
     return totals[:, :-1] / totals[:, -1:]
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from encore_jax.composition import preference_information
+from encore_jax.composition.ties import credit
 from encore_jax.evaluate.bootstrap import cluster_sums, percentile_interval, resampled_totals
 
 ARM_WORDS = {
@@ -102,12 +103,12 @@ def arm_results(
       differences from "initial" and from "all" at the same size, in shares, with intervals over prompts.
     """
     names = ["initial", *(f"{arm}.r{r}.n{size}" for arm, r, size in rows)]
-    sign = np.where(human == 0, 1.0, -1.0)
-    each = {name: (1 + np.sign(margins[name] * sign[None])) / 2 for name in names}
-    credit = np.stack([each[name].mean(0) for name in names] + [np.ones(len(human))], -1)
+    toward_human = np.where(human == 0, 1.0, -1.0)
+    each = {name: credit(np.asarray(margins[name]) * toward_human[None]) for name in names}
+    counted = np.stack([each[name].mean(0) for name in names] + [np.ones(len(human))], -1)
     groups = np.unique(cluster, return_inverse=True)[1]
     totals = np.asarray(
-        resampled_totals(cluster_sums(credit, groups, int(groups.max()) + 1), jax.random.key(seed), replicates)
+        resampled_totals(cluster_sums(counted, groups, int(groups.max()) + 1), jax.random.key(seed), replicates)
     )
     samples = dict(zip(names, (totals[:, :-1] / totals[:, -1:]).T, strict=True))
     value = {name: float(each[name].mean()) for name in names}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from encore_jax.composition.ties import credit
 from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.evaluate.formats import fixed, percent
 from encore_jax.evaluate.methods import CompositionSettings
@@ -36,7 +37,7 @@ def rating_results(
     names = rated[0].rules
     ratings, mask = np.stack([r.ratings for r in rated]), np.stack([r.mask for r in rated])
     relevance = _relevance(rated, names)
-    credit, pairs = _credit(comparisons, len(names))
+    total, pairs = _credit(comparisons, len(names))
     some = mask.any(0)
     entropy = np.full(len(names), np.nan)
     with warnings.catch_warnings(record=True) as caught:
@@ -56,7 +57,7 @@ def rating_results(
                 "entropy": _or_none(entropy[k]),
                 "histogram": np.histogram(values, edges)[0].tolist(),
                 "relevance": _or_none(relevance[k]),
-                "accuracy": _or_none(credit[k] / pairs[k] if pairs[k] else np.nan),
+                "accuracy": _or_none(total[k] / pairs[k] if pairs[k] else np.nan),
                 "pairs": int(pairs[k]),
             }
         )
@@ -94,14 +95,13 @@ def _relevance(rated: list[RatedResponse], names: tuple[str, ...]) -> np.ndarray
 
 def _credit(comparisons: Iterable[Comparison], rules: int) -> tuple[np.ndarray, np.ndarray]:
     """Of labelled pairs rated on both sides: credit and how many, ``[K]`` each."""
-    credit, pairs = np.zeros(rules), np.zeros(rules, np.int64)
+    total, pairs = np.zeros(rules), np.zeros(rules, np.int64)
     for c in comparisons:
         if c.preferred is not None and len(c.responses) == 2 and c.ratings is not None:
             both = c.mask.all(0)
-            margin = c.ratings[c.preferred] - c.ratings[1 - c.preferred]
-            credit += np.where(both, np.where(margin > 0, 1.0, np.where(margin == 0, 0.5, 0.0)), 0.0)
+            total += np.where(both, credit(c.ratings[c.preferred] - c.ratings[1 - c.preferred]), 0.0)
             pairs += both
-    return credit, pairs
+    return total, pairs
 
 
 def _or_none(value: float) -> float | None:

@@ -8,10 +8,10 @@ import warnings
 import jax
 import numpy as np
 
-from encore_jax.composition import RatingsWarning, rule_accuracy
+from encore_jax.composition import Margin, RatingsWarning, rule_accuracy
 from encore_jax.composition.checks import observed_grids
 from encore_jax.evaluate.bootstrap import cluster_sums, percentile_interval, resampled_totals
-from encore_jax.evaluate.methods import CompositionSettings, Method, credit_of_margin, half_credit, weightings
+from encore_jax.evaluate.methods import CompositionSettings, Method, half_credit, weightings
 from encore_jax.evaluate.paired import against_reference, pairwise
 from encore_jax.evaluate.premise import Interval, bootstrap_accuracy, check_premise
 from encore_jax.evaluate.sensitivity import LEVELS, TAUS, sensitivity
@@ -118,8 +118,8 @@ def _score_rewards(view: View) -> list[Scored]:
     sign = 1 - 2 * view.test.preferred.astype(np.float32)
     scored = []
     for name, (sees, reward) in view.rewards().items():
-        credit, ties = credit_of_margin((reward[:, 0] - reward[:, 1]) * sign)
-        scored.append(Scored(Method(name, sees, None), credit, ties.astype(np.float64), 0.0))
+        margin = Margin((reward[:, 0] - reward[:, 1]) * sign)
+        scored.append(Scored(Method(name, sees, None), margin.credit, margin.tied.astype(np.float64), 0.0))
     return scored
 
 

@@ -22,6 +22,7 @@ from encore_jax.composition import (
     selection_accuracy,
     top_rules,
 )
+from encore_jax.composition.ties import sign
 from encore_jax.evaluate.bootstrap import percentile_interval
 
 STRATEGIES = ("largest", "random", "best")
@@ -45,7 +46,7 @@ def simulate(r: int, num_rules: int, comparisons: int, noise: float, flips: tupl
             rules = _choose(strategy, difference, r, choose)
             chosen = jnp.take_along_axis(difference, rules, 1)
             errors = noise * jax.random.normal(jax.random.fold_in(err, i), chosen.shape)
-            right = (chosen.sum(1) > 0) == ((chosen + errors).sum(1) > 0)
+            right = sign(chosen.sum(1)) == sign((chosen + errors).sum(1))
             hits = float(right.sum())
             # Comparisons are drawn independently, so resampling them is drawing the number of right ones.
             drawn = jax.random.binomial(boot, float(comparisons), hits / comparisons, (REPLICATES,))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from encore_jax.composition import entropy_of_counts, level_edges, margin_accuracy, rating_counts
+from encore_jax.composition.ties import is_tie, sign
 from encore_jax.evaluate import theory_closed as closed
 from encore_jax.evaluate.theory_claims import Claim, repeated
 from encore_jax.judge.simulated import answers, whole_steps
@@ -101,8 +102,8 @@ def even_quality(key, pairs: int, repeats: int) -> Claim:
         counts = rating_counts(ratings, jnp.ones(ratings.shape, bool), jnp.asarray(level_edges(levels), jnp.float32))
         entropies.append(np.asarray(entropy_of_counts(counts)))
         gap, margin = quality[:pairs] - quality[pairs:], ratings[:pairs] - ratings[pairs:]
-        toward = margin * jnp.sign(gap)[:, None]
-        different = jnp.broadcast_to((gap != 0)[:, None], toward.shape)
+        toward = margin * sign(gap)[:, None]
+        different = jnp.broadcast_to(~is_tie(gap)[:, None], toward.shape)
         accuracies.append(np.asarray(margin_accuracy(toward, different).ties_half))
     bias = (levels - 1) / (4 * pairs)  # of the plug-in estimator, which is not small beside such small errors
     of_quality = [

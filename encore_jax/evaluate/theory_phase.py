@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from encore_jax.composition import entropy_of_counts, entropy_weights, level_edges, margin_accuracy, rating_counts
+from encore_jax.composition.ties import rule_tolerance, weighted_margin
 from encore_jax.evaluate import theory_closed as closed
 from encore_jax.evaluate.theory_claims import ROUNDING, Claim, Row, tolerated
 from encore_jax.judge.simulated import answers, whole_steps
@@ -50,8 +51,8 @@ def measured_gain(strength_C, shared_C, base_rate_C, key, noise: str, pairs: int
         pool = rated(is_good.astype(jnp.float32), strength, shared, of_ratings)
         weights = entropy_weights(entropy_of_counts(rating_counts(pool, jnp.ones(pool.shape, bool), edges)), TAU)
         delta = whole_steps(good - bad, LEVELS)
-        encore = margin_accuracy(delta @ (weights / weights.max())).ties_half
-        return encore, margin_accuracy(delta.sum(1)).ties_half
+        margin = weighted_margin(delta, rule_tolerance(delta), jnp.stack([weights, jnp.ones(JUDGES)], 1))
+        return tuple(margin_accuracy(margin.value, None, margin.tolerance).ties_half)
 
     def cells(key):
         keys = jax.random.split(key, len(shared_C))

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from encore_jax.composition.ties import reward_tolerance
 from encore_jax.data.comparison import prompt_key
 from encore_jax.data.distinct import distinct
 from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, lay_out, make_trees, pack_rows
@@ -73,6 +74,11 @@ class Scored(NamedTuple):
     def rewards(self) -> np.ndarray:
         """Composed rewards ``φ = Σ_k w_k ψ_k``, ``[N]``; each depends on its own row alone, to the last bit."""
         return (self.scores * self.weights).sum(1)
+
+    @property
+    def tolerances(self) -> np.ndarray:
+        """By how much rounding may have moved each reward, ``[N]``; see `encore_jax.composition.ties`."""
+        return reward_tolerance(self.scores, self.weights)
 
 
 class Pending(NamedTuple):

@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
+from encore_jax.composition.ties import rule_tolerance, weighted_margin
 from encore_jax.data.prefix_tree import TreeBatch
 from encore_jax.errors import InputError
 from encore_jax.model.decoder import Backbone
@@ -94,8 +95,9 @@ def batch_totals(
     scores = batch_scores(backbone, params, batch.trees)
     reward = scores @ weights
     chosen, rejected = reward[batch.better], reward[batch.worse]
-    half_right = (1 + jnp.sign(chosen - rejected)) / 2
-    right = masked_sum(half_right, batch.paired)
+    pair = scores[batch.better], scores[batch.worse]
+    margin = weighted_margin(pair[0] - pair[1], rule_tolerance(*pair), weights)
+    right = masked_sum(margin.credit, batch.paired)
     if settings.loss == "regression":
         return Totals(rating_regression(scores, batch.ratings, batch.rated), right)
     if settings.loss == "binary":

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from absl import logging
 
-from encore_jax.composition import margins
+from encore_jax.composition import margin_tolerances, margins
+from encore_jax.composition.ties import rule_tolerance
 from encore_jax.data.atomic import atomic_path
 from encore_jax.errors import InputError
 from encore_jax.evaluate.ablation_grid import MOST_ENUMERATED, Axis, Grid, all_subsets, sampled_subsets
@@ -57,8 +58,8 @@ def grid_of(config: AblateConfig, subsets: int) -> Grid:
 
 
 def prepare(config: AblateConfig, folder: Path) -> None:
-    """Writes tables.npz: entropies ``[H, E, K]``, margins ``[H, N, K]`` (or ``[1, N, K]``), how often each replicate
-    draws each comparison ``[R, N]``, subsets ``[M, K]``; and subsets.parquet, which names the rules of each.
+    """Writes tables.npz: entropies ``[H, E, K]``, margins and their tolerances ``[H, N, K]`` (or ``[1, N, K]``), how
+    often each replicate draws each comparison ``[R, N]``, subsets ``[M, K]``; and subsets.parquet: each subset's rules.
     """
     view = ablation_view(config)
     draws = training_draws(view.rating_cluster, config.seeds, config.shares)
@@ -71,9 +72,14 @@ def prepare(config: AblateConfig, folder: Path) -> None:
     subset = subsets_of(config, len(view.rules))
     if config.features:
         margin = _refitted(config, view, draws)
+        tolerance = rule_tolerance(margin)
     else:
         margin = np.asarray(margins(view.test.scores, view.test.preferred))[None]
-    np.savez(folder / "tables.npz", entropy=entropy, margin=margin, times=np.asarray(times), subset=subset)
+        tolerance = np.asarray(margin_tolerances(view.test.scores))[None]
+    np.savez(
+        folder / "tables.npz", entropy=entropy, margin=margin, tolerance=tolerance, times=np.asarray(times),
+        subset=subset,
+    )  # fmt: skip
     named = [[view.rules[k] for k in np.flatnonzero(row)] for row in subset]
     table = pa.table({"subset": np.arange(len(subset), dtype=np.int32), "rules": named})
     pq.write_table(table, folder / "subsets.parquet", compression="zstd")
@@ -129,19 +135,19 @@ def parts_of(grid: Grid, size: int) -> list[Part]:
 def decide_all(config: AblateConfig, prepared: Path, folder: Path) -> None:
     """Writes part-*.parquet, a row per setting, and grid.json; what a killed run completed is kept."""
     with np.load(prepared / "tables.npz") as stored:
-        entropy, margin, times, subset = (stored[name] for name in ("entropy", "margin", "times", "subset"))
-    grid = grid_of(config, len(subset))
+        tables = {name: stored[name] for name in ("entropy", "margin", "tolerance", "times", "subset")}
+    grid = grid_of(config, len(tables["subset"]))
     parts = parts_of(grid, config.part)
     missing = [part for part in parts if not _complete(part.file(folder), part.count * grid.shape[-1])]
     logging.info(
         "%d settings x %d comparisons = %.3g decisions; %d of %d parts done",
         grid.size,
-        margin.shape[1],
-        float(grid.size) * margin.shape[1],
+        tables["margin"].shape[1],
+        float(grid.size) * tables["margin"].shape[1],
         len(parts) - len(missing),
         len(parts),
     )
-    decider = Decider(config, entropy, margin, times, subset)
+    decider = Decider(config, **tables)
     for part in track(missing, float(sum(p.count for p in missing)), "settings", size=lambda part: part.count):
         table = _table(grid, part, *decider(part))
         with atomic_path(part.file(folder)) as temporary:
@@ -161,11 +167,11 @@ class Decider:
 
     Args:
       config: of the ablation.
-      entropy, margin, times, subset: as `prepare` writes them.
+      entropy, margin, tolerance, times, subset: as `prepare` writes them.
     """
 
-    def __init__(self, config: AblateConfig, entropy, margin, times, subset):
-        self._entropy, self._margin, self._drawn = entropy, margin, times.sum(1)
+    def __init__(self, config: AblateConfig, entropy, margin, tolerance, times, subset):
+        self._entropy, self._margin, self._tolerance, self._drawn = entropy, margin, tolerance, times.sum(1)
         self._tau, self._subset = jnp.asarray(config.taus, jnp.float32), jnp.asarray(subset)
         self._times = jnp.asarray(times) if config.replicates else None
         self._mesh, self._tile = settings_mesh(), tile_here()
@@ -173,11 +179,15 @@ class Decider:
     def __call__(self, part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Accuracy (ties half), correct and ties of the part's settings, one after another."""
         tables = Tables(jnp.asarray(self._entropy[part.draw]), self._tau, self._subset)
-        margin = jnp.asarray(self._margin[part.draw % len(self._margin)])
+        row = part.draw % len(self._margin)
+        margin, tolerance = jnp.asarray(self._margin[row]), jnp.asarray(self._tolerance[row])
         count, found = min(part.count, AT_ONCE // self._drawn.size + 1), []
         for first in range(part.first, part.first + part.count, count):
             start = jnp.asarray(np.unravel_index(first, tables.shape), jnp.int32)
-            decided = decide_range(margin, tables, start, self._times, count=count, mesh=self._mesh, tile=self._tile)
+            decided = decide_range(
+                margin, tables, start, self._times,
+                count=count, mesh=self._mesh, tile=self._tile, tolerance=tolerance,
+            )  # fmt: skip
             kept = min(count, part.first + part.count - first)
             found.append([np.asarray(counts)[:kept].reshape(kept, -1) for counts in decided])
         correct, ties = (np.concatenate(pieces) for pieces in zip(*found, strict=True))

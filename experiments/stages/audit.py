@@ -11,9 +11,8 @@ import numpy as np
 
 from encore_jax.composition import margins
 from encore_jax.data.atomic import atomic_path
-from encore_jax.evaluate.audit import audit_rules, contributions
+from encore_jax.evaluate.audit import audit_rules, contributions, tolerances, whole_margin
 from encore_jax.evaluate.audit_page import render_audit
-from encore_jax.evaluate.methods import credit_of_margin
 from experiments.config import ExperimentConfig
 from experiments.stages import compose, ingest, train
 from experiments.stages.score import load_views, scorable
@@ -31,22 +30,25 @@ def audit(config: ExperimentConfig, ingested: Path, trained: Path, scored: Path,
     chosen = [c for c, held_out in zip(kept, test, strict=True) if held_out]
     view, weights = load_views(scored)[0], compose.load(composed, "heads").weights
     pairs = view.test
-    parts = contributions(pairs.scores, pairs.preferred, weights)
+    parts, slack = contributions(pairs.scores, pairs.preferred, weights), tolerances(pairs.scores, weights)
+    margin = whole_margin(parts, slack)
     delta = np.asarray(margins(pairs.scores, pairs.preferred))
-    rules = audit_rules(view.rules, weights, parts, delta, jax.random.key(config.seed))
+    rules = audit_rules(view.rules, weights, parts, delta, jax.random.key(config.seed), slack)
     facts = {
         "name": config.name,
         "label": view.label,
         "description": view.description,
         "method": "ENCORE",
         "comparisons": len(pairs),
-        "accuracy": float(credit_of_margin(parts.astype(np.float64).sum(1))[0].mean()),
+        "accuracy": float(margin.credit.mean()),
+        "ties": int(margin.tied.sum()),
     }
     ids = np.array([c.id for c in chosen], dtype=str)
-    np.savez(folder / "contributions.npz", id=ids, margin=parts.sum(1), contribution=parts, rules=np.array(view.rules))
+    np.savez(folder / "contributions.npz", id=ids, margin=parts.sum(1), tied=margin.tied, contribution=parts,
+             rules=np.array(view.rules))  # fmt: skip
     (folder / "audit.json").write_text(json.dumps(facts | {"rules": rules}, indent=1))
     with atomic_path(folder / PAGE) as temporary:
-        temporary.write_text(render_audit(facts, rules, chosen, pairs.first_preferred, parts), encoding="utf-8")
+        temporary.write_text(render_audit(facts, rules, chosen, pairs.first_preferred, parts, slack), encoding="utf-8")
     publish(folder)
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from encore_jax.composition.ties import settled
 from encore_jax.data import Comparison, SkipCounter, iter_comparisons, locate, read_comparisons, write_comparisons
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.distinct import on_distinct_rows
@@ -159,11 +160,12 @@ def _score_by(
         weights[kept] = on_distinct_rows(lambda rows: np.asarray(gate_weights(jnp.asarray(rows), model.gate)), asked)
     else:
         weights = np.broadcast_to(model.weights, scores.shape)
-    rewards = Scored(scores, weights).rewards
+    rewards, tolerances = Scored(scores, weights).rewards, Scored(scores, weights).tolerances
     if way.dtype:  # the peer's head and reward are of its compute type; its rounding is what ties
         rewards = np.asarray(jnp.asarray(rewards).astype(way.dtype).astype(jnp.float32))
+        tolerances = np.zeros_like(rewards)
     np.savez(
-        folder / f"scores-{name}.npz", scores=scores, rewards=rewards, dtype=np.array(dtype),
+        folder / f"scores-{name}.npz", scores=scores, rewards=rewards, tolerances=tolerances, dtype=np.array(dtype),
         notes=np.array([json.dumps(one.notes) for one in laid], dtype=str),
     )  # fmt: skip
     logging.info("%s: %d of %d responses scored", name, len(kept), len(texts))
@@ -183,11 +185,12 @@ def _load(folder: Path, name: str, comparisons: list[Comparison]):
     """Rewards by comparison (None if any response was dropped), notes by comparison, compute type."""
     with np.load(folder / f"scores-{name}.npz") as stored:
         flat, notes, dtype = stored["rewards"], [json.loads(str(n)) for n in stored["notes"]], str(stored["dtype"])
+        slack = stored["tolerances"]
     rewards, said, start = [], [], 0
     for comparison in comparisons:
         rows = range(start, start + len(comparison.responses))
         values = flat[rows.start : rows.stop]
-        rewards.append(None if np.isnan(values).any() else values)
+        rewards.append(None if np.isnan(values).any() else settled(values, slack[rows.start : rows.stop]))
         said.append([f"response {n}: {note}" for n, i in enumerate(rows, 1) for note in notes[i]])
         start = rows.stop
     return rewards, said, dtype

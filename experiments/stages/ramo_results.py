@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from encore_jax.composition.ties import credit
 from encore_jax.errors import InputError
 from encore_jax.evaluate.heuristics import heuristic_rewards
 from encore_jax.evaluate.ramo import arm_results, interval_of_means, label_results
@@ -113,7 +114,7 @@ def _arms(config: RamoConfig, shown: Presented, at: dict[str, Path]) -> dict:
         ),
         "heuristics": {
             name: interval_of_means(
-                (1 + np.sign((reward[:, 0] - reward[:, 1]) * np.where(human == 0, 1, -1))) / 2,
+                credit((reward[:, 0] - reward[:, 1]) * np.where(human == 0, 1, -1)),
                 cluster, config.seed, config.evaluate.replicates,
             )
             for name, reward in baselines.items()

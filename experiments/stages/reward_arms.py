@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
+from encore_jax.composition.ties import sign
 from encore_jax.data import locate, prompt_key
 from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.split import folds
@@ -177,7 +178,7 @@ def _initial(config: RamoConfig, x: np.ndarray, shown: Presented, own: np.ndarra
         right = np.zeros(len(rows))
         for f in range(FOLDS):
             head = bradley_terry_weights(signed, l2, counts=jnp.asarray(fold != f, jnp.float32))
-            right = np.where(fold == f, np.asarray(signed @ head) > 0, right)
+            right = np.where(fold == f, sign(np.asarray(signed @ head)) > 0, right)
         tried[l2] = float(right.mean())
     best = max(tried, key=lambda l2: (tried[l2], l2))
     logging.info("initial head: penalty %g, accuracy %.3f across folds", best, tried[best])

@@ -68,7 +68,7 @@ def test_all_rules_give_the_label_of_the_plain_sum(ratings, order):
 
 
 @pytest.mark.parametrize("count", [1, selection.CHUNK, selection.CHUNK + 1, 3 * selection.CHUNK - 7])
-def test_chunks_and_top_k_agree_with_numpy_at_any_size(count):
+def test_chunks_and_the_whole_agree_with_numpy_at_any_size(count):
     rng = np.random.default_rng(count)
     drawn = rng.integers(0, 5, (count, 2, 20)).astype(np.float32) / 4
     relevance = rng.integers(0, 3, (count, 20)).astype(np.float32) / 2
@@ -76,7 +76,7 @@ def test_chunks_and_top_k_agree_with_numpy_at_any_size(count):
     arrays = {"ratings": drawn, "relevance": relevance, "where": where}
     scores = functools.partial(selection._scores, half=0.5)
     expected = reference(drawn, relevance, 5, where)
-    for way in (selection._by_chunks, selection._by_top_k):
+    for way in (selection._by_chunks, selection._by_maxima):
         rules, finite = jax.jit(functools.partial(way, r=5, scores_of=scores))(arrays)
         np.testing.assert_array_equal(rules, expected)
         assert finite
@@ -93,6 +93,19 @@ def test_under_jit_and_vmap_and_with_other_leading_axes():
     np.testing.assert_array_equal(jax.vmap(jax.vmap(choose))(drawn, relevance), expected)
     label = jax.vmap(label_from_rules)(drawn, jnp.asarray(expected, jnp.int32))
     np.testing.assert_array_equal(label.margin, label_from_rules(drawn, expected).margin)
+
+
+@pytest.mark.parametrize("steps", [10, 12, 100])
+def test_rules_whose_ratings_differ_by_equal_steps_of_a_grid_tie_whatever_rounding_says(steps):
+    """0.3 - 0.1 is not 0.5 - 0.3 in floating point; exact arithmetic says that it is, and the earlier rule wins."""
+    rng = np.random.default_rng(steps)
+    numbers = rng.integers(0, steps + 1, (300, 2, 8))
+    exact = np.abs(numbers[:, 0] - numbers[:, 1])
+    expected = np.argsort(-exact, axis=1, kind="stable")[:, :3]
+    rounded = (numbers / steps).astype(np.float32)
+    np.testing.assert_array_equal(critical_rules(rounded, r=3), expected)
+    by_rounding = np.argsort(-np.abs(rounded[:, 0] - rounded[:, 1]), axis=1, kind="stable")[:, :3]
+    assert (by_rounding != expected).any()
 
 
 def test_minus_zero_ties_with_zero():

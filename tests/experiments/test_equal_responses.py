@@ -6,15 +6,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from encore_jax.data import Comparison, Message
 from encore_jax.data.prefix_tree import make_trees
 from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.scorer import Scorer
+from encore_jax.interop.scorer import Scored, Scorer
+from encore_jax.interop.serve import dialects
+from encore_jax.interop.serve.dialects import Served
 from encore_jax.train.batches import held_out_batches
 from encore_jax.train.packing import step_shape
 from experiments import score
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import validated
 from experiments.pipeline import run_experiment
+from experiments.stages import benchmark
 from experiments.stages.gradient import end_scores
 from experiments.stages.heads import Heads
 from experiments.stages.preferences import lay_comparisons, preference_targets
@@ -49,6 +53,39 @@ def test_the_batch_scorer_finds_only_ties(folder, model):
     counts = score.score_file(model, folder / "pairs.jsonl", folder / "pairs.parquet", tokens_per_batch=512)
     assert (counts["judged"], counts["accuracy"], counts["ties"]) == (ROWS, 0.0, ROWS)
     assert all(row["best"] == 0 for row in pq.read_table(folder / "pairs.parquet").to_pylist())
+
+
+def test_rewards_that_tie_but_for_rounding_share_the_first_place(folder, model, tmp_path, monkeypatch):
+    """0.9 + 0.1 and 0.8 + 0.2 are equal, whatever their sums in floating point; the third is less by a hundredth."""
+    grid = np.array([[0.9, 0.1, 0.3], [0.8, 0.2, 0.3], [0.3, 0.9, 0.07]], np.float32)
+    monkeypatch.setattr(
+        Scorer, "run_sequences", lambda self, sequences, groups: np.tile(grid, (len(sequences) // 3, 1))
+    )
+    rows = [{"prompt": "Q?", "responses": ["a", "b", f"c {i}"], "preferred": i} for i in range(3)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    equal = model.weighted("equal")
+    counts = score.score_file(equal, tmp_path / "rows.jsonl", tmp_path / "out.parquet")
+    assert (counts["judged"], counts["accuracy"], counts["ties"], counts["shared_first_place"]) == (3, 0.0, 2, 3)
+    table = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert [(row["best"], row["first_place"]) for row in table] == [(0, [0, 1])] * 3
+    score.write_best(tmp_path / "rows.jsonl", "auto", tmp_path / "out.parquet", tmp_path / "best.jsonl")
+    best = [json.loads(line) for line in (tmp_path / "best.jsonl").read_text().splitlines()]
+    assert [(row["response"], row["first_place"]) for row in best] == [("a", [0, 1])] * 3
+    served = Served("tiny", equal.rules, equal.weights)
+    asked = dialects.score({"prompt": "Q?", "responses": ["a", "b", "c"], "explain": True}, served)
+    scored = Scored(grid[[2, 1, 0]], np.broadcast_to(equal.weights, (3, 3)))
+    item = asked.answer(scored, [1, 1, 1])["items"][0]
+    assert (item["best"], item["first_place"]) == (1, [1, 2]) and len(item["decided_by"]) == 3
+
+
+def test_a_benchmark_stage_reads_rewards_that_tie_as_equal(tmp_path):
+    rewards, slack = np.array([0.5, 0.5 + 3e-8, 0.5, 0.4999], np.float32), np.full(4, 1e-7, np.float32)
+    np.savez(
+        tmp_path / "scores-ours.npz", rewards=rewards, tolerances=slack, notes=np.array(["[]"] * 4), dtype="float32"
+    )  # fmt: skip
+    pairs = [Comparison((Message("user", "?"),), ("a", "b"), 0, id=str(i)) for i in range(2)]
+    found, _, _ = benchmark._load(tmp_path, "ours", pairs)
+    assert rewards[0] != rewards[1] and found[0][0] == found[0][1] and found[1][0] > found[1][1]
 
 
 @pytest.mark.parametrize("killed_after", [None, 1, 3])

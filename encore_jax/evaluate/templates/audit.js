@@ -17,12 +17,10 @@ function largest(rows) {
   return most;
 }
 
-function outcome(value) { return value > 0 ? "right" : value < 0 ? "wrong" : "tie"; }
+// Decided where the numbers are exact; those of the page have six digits.
+function outcome(i) { return ["wrong", "tie", "right"][data.outcome[i] + 1]; }
 
-function turns(i, k) {
-  const without = sum(data.contributions[i].filter((_, j) => j !== k));
-  return (margin[i] > 0) !== (without > 0);
-}
+function turns(i, k) { return data.turns[i].includes(k); }
 
 function keyOf(sort) {
   if (sort === "margin") return i => margin[i];
@@ -38,7 +36,7 @@ function arrange() {
   order = [];
   for (let i = 0; i < count; i++) {
     if (state.subset !== "" && data.subset[i] !== Number(state.subset)) continue;
-    if (state.outcome && outcome(margin[i]) !== state.outcome) continue;
+    if (state.outcome && outcome(i) !== state.outcome) continue;
     if (state.flip !== "" && !turns(i, Number(state.flip))) continue;
     if (wanted && ![data.id[i], data.prompt[i], ...data.texts[i]].some(text => text.toLowerCase().includes(wanted))) continue;
     order.push(i);
@@ -92,7 +90,7 @@ function row(i, place) {
   line.style.gridTemplateColumns = columns;
   line.style.transform = `translateY(${place * HEIGHT}px)`;
   line.dataset.number = i;
-  const kind = outcome(margin[i]);
+  const kind = outcome(i);
   line.append(element("span", "number", String(i + 1)), element("span", "", data.subsets[data.subset[i]]));
   line.append(element("span", kind === "wrong" ? "wrong" : "", kind), element("span", "number", margin[i].toFixed(4)));
   data.contributions[i].forEach((value, k) => {

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from encore_jax.composition.ties import first_place
 from encore_jax.errors import InputError
 from encore_jax.interop.scorer import Scored
 from encore_jax.interop.sequences import Text
@@ -100,12 +101,15 @@ def score(body: Mapping[str, Any], served: Served) -> Ask:
 
 
 def _scored(scored: Scored, served: Served, explain: bool) -> dict:
-    """One prompt's responses: rewards, the best one's index, scores per rule (and a gate's weights), and why."""
+    """One prompt's responses: rewards, the best one's index and those of all that tie for it, scores per rule (and a
+    gate's weights), and why."""
     rewards = scored.rewards
     complete = bool(np.isfinite(rewards).all())
+    places = first_place(rewards, scored.tolerances).tolist() if complete else None
     result = {
         "rewards": _numbers(rewards),
-        "best": int(rewards.argmax()) if complete else None,
+        "best": places and places[0],
+        "first_place": places,
         "scores": served.by_rule([_numbers(column) for column in scored.scores.T]),
     }
     if served.weights is None:
@@ -117,7 +121,8 @@ def _scored(scored: Scored, served: Served, explain: bool) -> dict:
         each = zip(scored.weights, scored.scores, adds, strict=True)
         result["explanations"] = [_contributions(*response, served.rules) for response in each]
         if complete and len(rewards) > 1:
-            second, first = np.argsort(rewards, kind="stable")[-2:]
+            first = places[0]
+            second = max((i for i in range(len(rewards)) if i != first), key=lambda i: rewards[i])
             lead = [values[first] - values[second] for values in (scored.scores, adds)]
             result["decided_by"] = _contributions(scored.weights[first], *lead, served.rules)
     return result

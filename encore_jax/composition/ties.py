@@ -1,0 +1,195 @@
+"""When two rewards tie: the one place that decides whether a margin is zero.
+
+Ratings lie on a grid, so under equal weights (or any rational ones) margins ``Δ = Σ_k w_k Δ_k`` of exactly 0 are
+common. In floating point the same sum comes out as 1e-8 or -1e-8, depending on the machine, and a tie would count as
+right or wrong by chance. So a margin within its own rounding error is a tie. With u = 2⁻²⁴, the relative error of
+rounding to fp32 (half of ε = 2⁻²³), a and b the ratings of the two responses and T rules:
+
+    rule k's part is off by at most        w_k e_k,    e_k = u (4 (|a_k| + |b_k|) + (T + 4) |a_k - b_k|)    if a_k ≠ b_k
+    a tie is                               |Σ_k w_k Δ_k| ≤ Σ_k |w_k| e_k
+
+Where the constants come from (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1; factors 1 + O(T u)
+are in the slack):
+
+    4 (|a| + |b|)      A rating is a decimal that was rounded to fp32, |fl(a) - a| ≤ u |a|; one that was divided by its
+                       scale with a reciprocal (as compilers do) is off by 3 u |a|. This is why Σ w_k |Δ_k| alone does
+                       not bound the error: 0.9 - 0.8 and 0.2 - 0.1 differ by more than their size times u.
+    (T + 4) |a - b|    The subtraction, the weight (a rational one is rounded, too, and normalised) and the product each
+                       add u; a sum of T terms in any order adds at most (T - 1) u times the sum of their sizes.
+    a_k = b_k          Equal ratings are equal numbers: such a rule contributes exactly 0, and no error. So a comparison
+                       that all heavy rules leave open is decided by a rule of however small a weight.
+    T = 1              Rounding keeps the order of numbers: a single rule, or a reward without rules, ties only where
+                       both values are equal. `rule_tolerance` is 0 then, and RewardBench's "strictly greater" is exact.
+
+On a grid of step s, the smallest margin that is not 0 is s / K under K equal weights: on tenths from 0 to 10 and
+K = 100 that is 1e-3, and the tolerance below 1e-4. Nothing that differs is called a tie.
+
+All functions take NumPy arrays, and JAX arrays, also under `jax.jit`; what comes out is of the same kind.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+UNIT_ROUNDOFF = 2.0**-24
+"""u, of fp32."""
+INPUT_ERRORS = 4
+"""Roundings behind a rating."""
+TERM_ERRORS = 4
+"""Roundings behind one term of the sum, besides those of adding up."""
+
+
+class Margin(NamedTuple):
+    """Margins, preferred minus other, and how far rounding may have moved each; arrays of one shape.
+
+    Attributes:
+      value: the margins.
+      tolerance: not negative; a scalar stands for all.
+    """
+
+    value: Array
+    tolerance: Array | float = 0.0
+
+    @property
+    def sign(self) -> Array:
+        """1 where the preferred response wins, -1 where it loses, 0 for a tie."""
+        return sign(self.value, self.tolerance)
+
+    @property
+    def tied(self) -> Array:
+        """bool, whether it is a tie."""
+        return is_tie(self.value, self.tolerance)
+
+    @property
+    def credit(self) -> Array:
+        """1 where the preferred response wins, 0 where it loses, ½ for a tie."""
+        return credit(self.value, self.tolerance)
+
+
+def is_tie(margin: Float[Array, "..."], tolerance: Float[Array, "..."] | float = 0.0) -> Bool[Array, "..."]:
+    """Whether a margin is 0 as far as rounding can tell; a NaN is no tie.
+
+    >>> is_tie(np.array([1e-9, 0.0, -0.1]), 1e-8).tolist(), is_tie(np.array([1e-9, 0.0])).tolist()
+    ([True, True, False], [False, True])
+    """
+    return abs(margin) <= tolerance
+
+
+def sign(margin: Float[Array, "..."], tolerance: Float[Array, "..."] | float = 0.0) -> Float[Array, "..."]:
+    """1, -1, or 0 where the margin is a tie; NaN of NaN.
+
+    >>> sign(np.array([0.5, 1e-9, -0.5]), 1e-8).tolist()
+    [1.0, 0.0, -1.0]
+    """
+    xp = _namespace(margin, tolerance)
+    return xp.where(is_tie(margin, tolerance), xp.zeros_like(margin), xp.sign(margin))
+
+
+def credit(margin: Float[Array, "..."], tolerance: Float[Array, "..."] | float = 0.0) -> Float[Array, "..."]:
+    """What a comparison is worth: 1 where the margin is positive, ½ where it is a tie, 0 where it is negative.
+
+    In float64 of NumPy arrays, so that means of it are exact.
+
+    >>> credit(np.array([0.5, 1e-9, -0.5]), 1e-8).tolist()
+    [1.0, 0.5, 0.0]
+    """
+    signs = sign(margin, tolerance)
+    return (1 + (signs if isinstance(signs, jax.Array) else signs.astype(np.float64))) / 2
+
+
+def rule_tolerance(
+    first: Float[Array, "*b K"], second: Float[Array, "*b K"] | float = 0.0, terms: int | None = None
+) -> Float[Array, "*b K"]:
+    """e of the module's formula: by how much rounding may move each rule's part of a weighted sum, per unit of weight.
+
+    Args:
+      first, second: scores or ratings of both responses, rule by rule. Where only their difference is known, pass it
+        as `first` alone: then what went into the difference counts as exact.
+      terms: T, how many rules are added up; K if left out.
+
+    >>> bool(rule_tolerance(np.array([0.9, 0.2]), np.array([0.8, 0.2]))[1] == 0)
+    True
+    """
+    xp = _namespace(first, second)
+    terms = first.shape[-1] if terms is None else terms
+    if terms <= 1:
+        return xp.zeros_like(first)
+    size, difference = abs(first) + abs(second), abs(first - second)
+    bound = UNIT_ROUNDOFF * (INPUT_ERRORS * size + (terms + TERM_ERRORS) * difference)
+    return xp.where(difference == 0, xp.zeros_like(first), bound)
+
+
+def weighted_margin(
+    difference: Float[Array, "N K"], tolerance: Float[Array, "N K"], weights: Float[Array, "K ..."]
+) -> Margin:
+    """Margins ``[N]`` of N comparisons under weights ``[K]``, or ``[N, M]`` under M weightings ``[K, M]`` at once.
+
+    Args:
+      difference: Δ, rule by rule, preferred minus other.
+      tolerance: as from `rule_tolerance`.
+      weights: any sign and scale.
+
+    >>> first, second = np.array([[0.9, 0.1]], np.float32), np.array([[0.8, 0.2]], np.float32)
+    >>> margin = weighted_margin(first - second, rule_tolerance(first, second), np.array([0.5, 0.5], np.float32))
+    >>> bool(margin.value[0] == 0), margin.tied.tolist()
+    (False, [True])
+    """
+    xp = _namespace(difference, tolerance, weights)
+    if xp is np:
+        return Margin(difference @ weights, tolerance @ abs(weights))
+    exact = jax.lax.Precision.HIGHEST
+    return Margin(
+        jnp.matmul(difference, weights, precision=exact), jnp.matmul(tolerance, abs(weights), precision=exact)
+    )
+
+
+def reward_tolerance(scores: Float[Array, "*b K"], weights: Float[Array, "*b K"]) -> Float[Array, "*b"]:
+    """By how much rounding may move a composed reward ``Σ_k w_k ψ_k``; 0 for a single rule.
+
+    The margin of two rewards may be off by the sum of their tolerances. It is wider than what `weighted_margin` finds
+    from the rules' margins: where a rule rates both responses alike, its errors cancel there, and here they do not.
+    """
+    xp, rules = _namespace(scores, weights), scores.shape[-1]
+    if rules == 1:
+        return xp.zeros_like(scores[..., 0])
+    return UNIT_ROUNDOFF * (INPUT_ERRORS + rules + TERM_ERRORS) * abs(scores * weights).sum(-1)
+
+
+def settled(rewards: Float[np.ndarray, " n"], tolerance: Float[np.ndarray, " n"] | float = 0.0) -> np.ndarray:
+    """Rewards of one prompt's responses, in which those that tie are equal: to the first of them.
+
+    Responses tie if they are next to each other in order of reward and within their tolerances, so being tied is
+    handed on from neighbour to neighbour. NaN rewards tie with nothing.
+
+    >>> settled(np.array([0.5, 0.2, 0.5 + 1e-9, 0.2]), 1e-8).tolist()
+    [0.5, 0.2, 0.5, 0.2]
+    """
+    rewards = np.array(rewards)
+    slack = np.broadcast_to(tolerance, rewards.shape)
+    order = np.argsort(rewards, kind="stable")
+    ranked = rewards[order]
+    apart = ~is_tie(np.diff(ranked), slack[order][1:] + slack[order][:-1])
+    group = np.concatenate([[0], np.cumsum(apart)]).astype(int)[: len(order)]
+    for number in np.unique(group):
+        members = order[group == number]
+        rewards[members] = rewards[members.min()]
+    return rewards
+
+
+def first_place(rewards: Float[np.ndarray, " n"], tolerance: Float[np.ndarray, " n"] | float = 0.0) -> np.ndarray:
+    """Which responses share the highest reward: their indices, in order. `best of n` is the first of them.
+
+    >>> first_place(np.array([0.2, 0.5, 0.5 + 1e-9]), 1e-8).tolist()
+    [1, 2]
+    """
+    rewards = settled(rewards, tolerance)
+    return np.flatnonzero(rewards == rewards.max())
+
+
+def _namespace(*arrays):
+    return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
