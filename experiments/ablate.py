@@ -19,33 +19,36 @@ results.json and report.html. Killed and run again, it continues after the last 
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
-from ml_collections import config_flags
+from absl import flags
 
-from experiments.command import carry_out
+from encore_jax.command_line import one_line_errors
+from experiments.ablation_config import AblateConfig
+from experiments.command import carry_out, define_config, read_command
 
 DEFAULT = Path(__file__).parent / "configs" / "ablation.py"
 
 
-def main(argv: list[str]) -> None:
-    config, given = flags.FLAGS["config"].value, flags.FLAGS
-    for name in ("scores", "features"):
-        if given[name].value:
-            setattr(config, name, given[name].value)
-    carry_out(config, argv, given["workdir"].value, given["rerun"].value)
+def main(argv: Sequence[str]) -> None:
+    with one_line_errors():
+        config = read_command(argv, AblateConfig).config
+        for name in ("scores", "features"):
+            if flags.FLAGS[name].value is not None:
+                setattr(config, name, flags.FLAGS[name].value)
+        carry_out(config)
 
 
 def define_flags() -> None:
     """The command line's; not defined on import, because experiments.run has flags of the same names."""
-    config_flags.DEFINE_config_file("config", str(DEFAULT), "Python file with get_config().", lock_config=True)
+    define_config(str(DEFAULT))
     flags.DEFINE_string("scores", None, "View, scores or rated comparisons, short for --config.scores.")
-    flags.DEFINE_string("features", None, "Features to fit heads anew from, short for --config.features.")
-    flags.DEFINE_string("workdir", None, "Where artefacts go; runs/NAME by default.")
+    flags.DEFINE_string("features", None, "Features to fit heads again from, short for --config.features.")
     flags.DEFINE_string("rerun", None, "Run this stage again, from nothing: prepare, decide or report.")
 
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    main(sys.argv)

@@ -72,7 +72,10 @@ class AblateConfig(RunConfig):
         require("scale", len(self.scale) == 2 and self.scale[0] < self.scale[1], "is (lowest, highest)")
         require("taus", all(tau > 0 for tau in self.taus), "holds positive temperatures")
         for grid in self.grids:
-            parse_rating_grid(grid, self.scale)
+            try:
+                parse_rating_grid(grid, self.scale)
+            except InputError as error:
+                raise InputError(error.problem, where="config.grids", fix=error.fix) from None
         for estimator in self.estimators:
             one_of("estimators", estimator, ("plug_in", "miller_madow", "kde"))
         for normalize in self.normalize:

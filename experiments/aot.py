@@ -18,7 +18,10 @@ from absl import logging
 
 from encore_jax.data import locate
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.lock import folder_lock
+from encore_jax.data.outputs import check_new
 from encore_jax.errors import InputError
+from encore_jax.json_shape import read_json
 from encore_jax.model.decoder import REMAT
 from encore_jax.parallel.aot import GIB, AotReport, bytes_per_device, compile_report
 from encore_jax.parallel.flops import step_flops
@@ -35,6 +38,7 @@ STEPS = 1000
 ROWS_PER_SHARD = (1, 2, 4, 8)
 """Rows per device that a search tries."""
 FIT = "fit:"
+OUTPUT = "aot.json"
 NO_DATA = "none, only compiled"
 
 
@@ -45,14 +49,15 @@ def name_data(config: RunConfig) -> None:
         config.data.ratings_path = config.data.ratings_path or NO_DATA
 
 
-def run_aot(config: ExperimentConfig, request: str, workdir: Path) -> bool:
+def run_aot(config: ExperimentConfig, request: str, workdir: Path, overwrite: bool = False) -> bool:
     """Compiles for "GENERATION:TOPOLOGY", or searches for "fit:GENERATION"; prints, and writes aot.json.
 
     Returns:
       Whether the step fits the slice (or any slice of the generation).
 
     Raises:
-      InputError: an unknown slice, no TPU compiler, or a config that trains nothing by gradient.
+      InputError: an unknown slice, no TPU compiler, a config that trains nothing by gradient, or an aot.json in the
+        work directory that is somebody else's (unless `overwrite`).
     """
     if not hasattr(config, "train"):
         raise InputError(
@@ -64,6 +69,20 @@ def run_aot(config: ExperimentConfig, request: str, workdir: Path) -> bool:
             f"method {config.train.method!r} compiles no training step", where="config.train.method",
             fix="use --config.train.method=gradient",
         )  # fmt: skip
+    with folder_lock(workdir, fix="wait until it ends, or choose another --workdir"):
+        check_new(workdir / OUTPUT, overwrite=overwrite, made=_is_ours(workdir / OUTPUT))
+        return _run(config, request, workdir)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is what `run_aot` wrote."""
+    try:
+        return bool(read_json(path, dict[str, object]).keys() & {"tried", "per_chip_gib"})
+    except InputError:
+        return False
+
+
+def _run(config: ExperimentConfig, request: str, workdir: Path) -> bool:
     if request.startswith(FIT):
         rows = list(search(config, standard_slices(request.removeprefix(FIT)), compile_for))
         best = smallest_fit(rows)
@@ -74,10 +93,10 @@ def run_aot(config: ExperimentConfig, request: str, workdir: Path) -> bool:
     else:
         report = compile_for(config, config.train, parse_slice(request))
         result, text, fits = report.to_dict(), report.table(), report.fits
-    with atomic_path(workdir / "aot.json") as temporary:
+    with atomic_path(workdir / OUTPUT) as temporary:
         temporary.write_text(json.dumps(result, indent=1))
     print(text)
-    print(f"written: {workdir / 'aot.json'}")
+    print(f"written: {workdir / OUTPUT}")
     return fits
 
 

@@ -7,14 +7,16 @@ Exit status 1 if any line is not as expected.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from encore_jax.data.atomic import atomic_path
+from encore_jax.command_line import Parser, one_line_errors
+from encore_jax.data.atomic import atomic_path, make_folder
+from encore_jax.data.lock import folder_lock
+from encore_jax.json_shape import read_json
 from experiments.progress import clock
 
 MOST_FLOPS = 1.4
@@ -46,14 +48,14 @@ CASES = (
 def compile_case(case: Case, folder: Path) -> tuple[dict, str]:
     """Compiles in a process of its own; returns what aot.json says, and what went wrong, if anything."""
     workdir = folder / f"{case.config}-{case.slice.replace(':', '-')}"
-    workdir.mkdir(parents=True, exist_ok=True)
+    make_folder(workdir)
     (workdir / "aot.json").unlink(missing_ok=True)
     command = [sys.executable, "-m", "experiments.run", f"--config=experiments/configs/{case.config}.py",
                *case.overrides, f"--aot={case.slice}", f"--workdir={workdir}"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
     if not (workdir / "aot.json").exists():
         return {}, f"exit status {done.returncode}: {done.stderr.strip()[-2000:]}"
-    report = json.loads((workdir / "aot.json").read_text())
+    report = read_json(workdir / "aot.json", dict[str, object])
     ratio = report["flops_per_step"]["ratio"]
     if report["fits"] != case.fits:
         return report, "it must fit" if case.fits else "it must not fit"
@@ -80,7 +82,13 @@ def row(case: Case, report: dict, problem: str) -> str:
 
 def main() -> int:
     """Prints the table as it grows, and writes it to runs/aot."""
+    Parser(description=__doc__.splitlines()[0]).parse_args()
     folder = Path("runs/aot")
+    with folder_lock(folder):
+        return _compiled(folder)
+
+
+def _compiled(folder: Path) -> int:
     lines = [
         "| config | slice | chips | state, GiB per chip | peak, GiB per chip | FLOPs, compiled / analytic | verdict |",
         "|---|---|---|---|---|---|---|",
@@ -100,4 +108,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_line_errors():
+        sys.exit(main())

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-
-import numpy as np
+import unicodedata
+from pathlib import PureWindowsPath
 
 from encore_jax.errors import InputError
-from encore_jax.settings import Settings
 
 ANY_TEMPERATURE = ("tau", "taus")
 """Fields that may hold every positive number, infinity included: their limits are well defined."""
+
+OUT_OF_RANGE = "is out of range"
+LONGEST_NAME = 200
+"""Bytes of a run's name, which becomes a folder."""
 
 
 def one_of(where: str, value: str, known: tuple[str, ...]) -> None:
@@ -23,29 +24,31 @@ def one_of(where: str, value: str, known: tuple[str, ...]) -> None:
 def require(where: str, holds: bool, rule: str) -> None:
     """Raises InputError unless the field keeps the rule, which completes "a value that ..."."""
     if not holds:
-        raise InputError("is out of range", where=f"config.{where}", fix=f"a value that {rule}")
+        raise InputError(OUT_OF_RANGE, where=f"config.{where}", fix=f"a value that {rule}")
 
 
-def check_numbers(config: Settings, where: str = "config") -> None:
-    """Raises InputError for a number, however deep in the configuration, that float32 does not hold.
+def check_name(where: str, name: str) -> None:
+    """Refuses a name that is not that of one folder: it must not lead elsewhere, nor mean something else to a system.
 
-    Computation is in float32: there 1e-40 is 0 on most devices, 1e39 is infinite, and either soon makes a NaN.
+    Raises:
+      InputError: saying what is wrong with it.
+
+    >>> check_name("name", "../../x")
+    Traceback (most recent call last):
+    encore_jax.errors.InputError: config.name: '../../x' is no name of a folder: it has '/'. Fix: letters, digits, -_.=
     """
-    for field in dataclasses.fields(config):
-        value, place = getattr(config, field.name), f"{where}.{field.name}"
-        if isinstance(value, Settings):
-            check_numbers(value, place)
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, float) and not _holds(number, field.name in ANY_TEMPERATURE):
-                raise InputError(
-                    f"{number:g} is no number that float32 holds",
-                    where=place,
-                    fix="use 0 or a finite number whose size is between 1.2e-38 and 3.4e38",
-                )
-
-
-def _holds(number: float, any_size: bool) -> bool:
-    if any_size or number == 0:
-        return not math.isnan(number)
-    limits = np.finfo(np.float32)
-    return math.isfinite(number) and float(limits.tiny) <= abs(number) <= float(limits.max)
+    special = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    wrong = [letter for letter in name if letter in '/\\:*?"<>|~$' or unicodedata.category(letter) in special]
+    if not name.strip():
+        problem = "is empty"
+    elif wrong:
+        problem = f"{name!r} is no name of a folder: it has {wrong[0]!r}"
+    elif name[0] in ".- " or name[-1] in ". ":
+        problem = f"{name!r} is no name of a folder: it begins or ends with a dot, a dash or a space"
+    elif len(name.encode()) > LONGEST_NAME:
+        problem = f"has {len(name.encode())} bytes, more than {LONGEST_NAME}"
+    elif PureWindowsPath(name).is_reserved():
+        problem = f"{name!r} is reserved on some systems"
+    else:
+        return
+    raise InputError(problem, where=f"config.{where}", fix="letters, digits, -_.=")

@@ -1,36 +1,88 @@
-"""What the commands with a configuration of their own have in common."""
+"""What the commands with a configuration have in common: from the command line to a configuration, and its run."""
 
 from __future__ import annotations
 
-import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from absl import app, logging
+from absl import flags
 
+from encore_jax.command_line import asks_for_help, define_overwrite, parse_flags, start_logging
 from encore_jax.errors import InputError
-from experiments.config import RunConfig, default_workdir, to_dict, validated
+from encore_jax.settings import fields_of
+from experiments.config import RunConfig, check_field_types, default_workdir, validated
+from experiments.config_file import load_config
+from experiments.overrides import apply_overrides, override_texts, split_arguments, switches_of
 from experiments.pipeline import run_experiment
 
+CONFIG_HELP = "Python file with get_config(), or the name of a shipped one; --config.FIELD=VALUE changes its fields."
 
-def carry_out(config: RunConfig, argv: list[str], workdir: str | None, rerun: str | None) -> None:
-    """Checks a configuration, writes it down, and runs its stages; bad input ends the process with a message.
+
+class Given(NamedTuple):
+    """A command line with a configuration.
+
+    Attributes:
+      config: with its overrides; not checked and not locked yet.
+      path: what ``--config`` said.
+      overrides: the text of every override, by field.
+    """
+
+    config: RunConfig
+    path: str
+    overrides: dict[str, str]
+
+
+def define_config(default: str | None = None) -> None:
+    """Defines ``--config`` and the flags of every run."""
+    flags.DEFINE_string("config", default, CONFIG_HELP)
+    flags.DEFINE_string("workdir", None, "Where artefacts go; runs/NAME by default.")
+    define_overwrite()
+
+
+def read_command(argv: Sequence[str], *kinds: type[RunConfig], required: Sequence[str] = ()) -> Given:
+    """Parses a command line: ``--config``, its fields, and absl's flags.
 
     Args:
-      config: as flags have made it.
-      argv: what is left of the command line; nothing must be.
-      workdir: where artefacts go; runs/NAME if left out.
-      rerun: a stage to run again.
+      argv: program and arguments.
+      kinds: of configurations that the command carries out; any if left out.
+      required: flags that must be given.
+
+    Raises:
+      InputError: whatever is wrong, with what may have been meant.
     """
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
     try:
-        config = validated(config)
-        folder = Path(workdir) if workdir else default_workdir(config)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(to_dict(config), indent=1))
-        run_experiment(config, folder, rerun=rerun)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+        arguments = flags.FLAGS.read_flags_from_files(list(argv[1:]), force_gnu=False)
+    except flags.Error as error:
+        raise InputError(str(error), where="--flagfile", fix="correct the path") from None
+    words = split_arguments(arguments, None)
+    for value in words.config[-1:]:
+        flags.FLAGS["config"].value = value
+    if asks_for_help(words.rest) or flags.FLAGS["config"].value is None:
+        parse_flags([argv[0], *words.rest], required=["config", *required])
+    path = flags.FLAGS["config"].value
+    config = load_config(path, kinds or (RunConfig,))
+    words = split_arguments(arguments, switches_of(config))
+    parse_flags([argv[0], *words.rest], required, more=[f"config.{field}" for field in fields_of(config)])
+    config = apply_overrides(config, words.overrides)
+    check_field_types(config)  # before anybody looks at its groups
+    return Given(config, path, override_texts(config, words.overrides))
+
+
+def carry_out(config: RunConfig) -> None:
+    """Checks a configuration, as flags have made it, and runs its stages, as other flags say."""
+    start_logging()
+    config, given = validated(config), flags.FLAGS
+    folder = folder_of(config, given["workdir"].value)
+    run_experiment(config, folder, rerun=given["rerun"].value, overwrite=given["overwrite"].value)
+
+
+def folder_of(config: RunConfig, workdir: str | None) -> Path:
+    """The work directory.
+
+    Raises:
+      InputError: ``--workdir`` is empty.
+    """
+    if workdir == "":
+        raise InputError("is empty", where="--workdir", fix="leave it out, or name a folder")
+    return default_workdir(config) if workdir is None else Path(workdir)

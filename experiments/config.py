@@ -14,11 +14,11 @@ from encore_jax.evaluate.methods import CompositionSettings
 from encore_jax.model.architectures import ARCHITECTURES
 from encore_jax.model.decoder import REMAT
 from encore_jax.parallel.mesh import MeshSettings
-from encore_jax.settings import Settings
+from encore_jax.settings import Settings, check_types, fields_of, types_of, words_of
 from encore_jax.train.ridge import ALPHAS
 from encore_jax.train.settings import LOSSES, TRAINABLE, TrainSettings
 from experiments.baseline_config import BaselineConfig
-from experiments.checks import check_numbers, one_of, require
+from experiments.checks import ANY_TEMPERATURE, OUT_OF_RANGE, check_name, one_of, require
 
 RATINGS_FORMATS = ("auto", "encore", "columns", "openai_rbr")
 """Formats of files of rated responses."""
@@ -66,7 +66,7 @@ class DataConfig(Settings):
         one_of("data.format", self.format, ("auto", *FORMATS))
         one_of("data.ratings_format", self.ratings_format, RATINGS_FORMATS)
         if self.source != "pyrit" and not self.path:
-            raise InputError("is empty", where="data.path", fix="give --config.data.path=FILE")
+            raise InputError("is empty", where="config.data.path", fix="give --config.data.path=FILE")
         require("data.scale", len(self.scale) in (0, 2), "is two numbers, e.g. --config.data.scale=1,5, or left out")
         if self.scale:
             low, high = self.scale
@@ -284,11 +284,37 @@ def validated(config: RunConfig) -> RunConfig:
     """Checks a configuration, then locks it.
 
     Raises:
-      InputError: naming the field and what it may be.
+      InputError: naming the field, what it holds and what it may be.
     """
-    config.check()
-    check_numbers(config)
+    checked(config)
     return config.freeze()
+
+
+def check_field_types(config: Settings, where: str = "config") -> None:
+    """Raises InputError for a value that is not of its field's type, or that float32 does not hold."""
+    check_types(config, where, any_size=ANY_TEMPERATURE)
+
+
+def checked(config: RunConfig) -> RunConfig:
+    """Checks a configuration, and leaves it open; see `validated`."""
+    check_field_types(config)
+    try:
+        check_name("name", config.name)
+        require("seed", config.seed >= 0, "is 0 or more")
+        config.check()
+    except InputError as error:
+        raise _with_value(config, error) from None
+    return config
+
+
+def _with_value(config: RunConfig, error: InputError) -> InputError:
+    """The same error, saying also what the field holds."""
+    field = error.where.removeprefix("config.")
+    values = fields_of(config)
+    if error.problem != OUT_OF_RANGE or field not in values:
+        return error
+    problem = f"{values[field]!r} is out of range; it is {words_of(types_of(config)[field])}"
+    return InputError(problem, where=error.where, fix=error.fix)
 
 
 def to_dict(config: Settings) -> dict:
@@ -307,6 +333,8 @@ def from_dict(kind: type[Settings], values: Mapping[str, Any], where: str = "con
     Raises:
       InputError: values of another kind of configuration.
     """
+    if not isinstance(values, Mapping):
+        raise InputError(f"is no {kind.__name__}", where=where, fix="use its own kind")
     made = kind()
     unknown = values.keys() - {field.name for field in dataclasses.fields(kind)}
     if unknown:
@@ -315,7 +343,7 @@ def from_dict(kind: type[Settings], values: Mapping[str, Any], where: str = "con
         own = getattr(made, name)
         if isinstance(own, Settings):
             value = from_dict(type(own), value, f"{where}.{name}")
-        setattr(made, name, tuple(value) if isinstance(own, tuple) else value)
+        setattr(made, name, tuple(value) if isinstance(own, tuple) and isinstance(value, list) else value)
     return made
 
 

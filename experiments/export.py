@@ -8,22 +8,21 @@ the weights, or with --peft written as an adapter. The folder loads here again: 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
-import os
-import sys
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is not installed is no news
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 
+from encore_jax.command_line import Parser, one_line_errors, start_logging
 from encore_jax.data import locate
+from encore_jax.data.lock import reader_lock
+from encore_jax.data.manifest import FIX, check_one_run, read_manifest
+from encore_jax.data.outputs import check_outputs, local_inputs
 from encore_jax.errors import InputError
 from encore_jax.interop.export import export, export_adapter
 from encore_jax.interop.huggingface import load_backbone
@@ -31,6 +30,7 @@ from encore_jax.interop.passport import Passport, model_digest, read_passport
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.safetensors_writer import updated
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
+from encore_jax.json_shape import read_json
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.lora import Lora, declare_lora
 from encore_jax.model.params import abstract
@@ -40,7 +40,8 @@ from encore_jax.train.checkpoint import Checkpoints
 from encore_jax.train.sharded import param_shardings, with_shardings
 from encore_jax.train.state import init_heads
 from experiments.chains.preferences import PreferenceChain
-from experiments.config import ExperimentConfig, from_dict
+from experiments.config import ExperimentConfig, check_field_types, from_dict
+from experiments.manifest import file_sha256
 from experiments.pipeline import chain_of
 from experiments.progress import Pace
 from experiments.stages.gradient import backbone_config, checkpoint_folder
@@ -71,9 +72,11 @@ def read_run(workdir: Path) -> Finished:
     """What a finished run says of itself.
 
     Raises:
-      InputError: it is not finished, or of a kind that trains no reward model.
+      InputError: it is not finished, of a kind that trains no reward model, or its stages are not of one run.
     """
     config = from_dict(ExperimentConfig, _json(workdir / "config.json"), str(workdir / "config.json"))
+    check_field_types(config, str(workdir / "config.json"))
+    _check_finished(config, workdir)
     results, train = _json(workdir / "results.json"), workdir / "train"
     counts = _json(train / "counts.json")
     gradient = config.train.method == "gradient" and config.train.trainable != "heads"
@@ -99,6 +102,37 @@ def read_run(workdir: Path) -> Finished:
     return Finished(config, workdir, passport, kernel, bias, training, about)
 
 
+PATHS = ("name", "data.path", "data.ratings_path", "data.pool", "data.offline", "model.path", "baselines.verdicts")
+"""Fields that say where files lie, which may have been moved; the passport says whether the model is still the one."""
+
+
+def _check_finished(config: ExperimentConfig, workdir: Path) -> None:
+    """Refuses a work directory whose stages, results and configuration are not of one run."""
+    chain = chain_of(config, workdir)
+    if missing := [stage for stage in ("train", "evaluate") if stage not in chain.STAGES]:
+        raise InputError(f"has no stage {missing[0]}", where=str(workdir), fix="name a run that trains a reward model")
+    for stage in ("ingest", "train", "compose", "evaluate"):
+        if stage in chain.STAGES:
+            read_manifest(chain.at[stage])
+            check_one_run(chain.at[stage])
+    evaluated = read_manifest(chain.at["evaluate"])
+    here, there = (_flat(one.get("config", {})) for one in (chain.everything(), evaluated.inputs))
+    differ = sorted(name for name in there if name not in PATHS and here.get(name) != there[name])
+    if differ:
+        problem = f"is not that of the finished run: {', '.join(differ[:5])} differ"
+        raise InputError(problem, where=str(workdir / "config.json"), fix=FIX)
+    published = workdir / "results.json"
+    if published.is_file() and file_sha256(published) != evaluated.outputs.get("results.json"):
+        raise InputError("is not that of the finished run", where=str(published), fix=FIX)
+
+
+def _flat(values: Any, before: str = "") -> dict[str, Any]:
+    """Fields by their dotted names; lists as they are in JSON."""
+    if not isinstance(values, dict):
+        return {before.removesuffix("."): values}
+    return {name: value for key, inner in values.items() for name, value in _flat(inner, f"{before}{key}.").items()}
+
+
 def _rules(workdir: Path, passport: Passport) -> dict[str, str]:
     """What the heads' rules say, in the pool's words; nothing for a model whose head stands for no rule."""
     pool = RulePool.from_yaml(workdir / "ingest" / "pool.yaml")
@@ -115,10 +149,7 @@ def _data(config: ExperimentConfig, counts: dict[str, Any]) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError("is missing", where=str(path), fix="finish the run first: experiments.run") from None
+    return read_json(path, dict[str, object], fix="finish the run first: experiments.run", max_bytes=1 << 30)
 
 
 def restored(run: Finished, cfg: DecoderConfig, shardings: Any, lora: Lora | None) -> dict[str, Any]:
@@ -139,13 +170,26 @@ def restored(run: Finished, cfg: DecoderConfig, shardings: Any, lora: Lora | Non
         return checkpoints.restore_trainable(like, step, belongs)
 
 
-def export_run(run: Finished, out: Path, *, folded: bool, peft: bool, allow_mismatch: bool, shard_bytes: int) -> Path:
+def export_run(
+    run: Finished,
+    out: Path,
+    *,
+    folded: bool,
+    peft: bool,
+    allow_mismatch: bool,
+    shard_bytes: int,
+    overwrite: bool = False,
+) -> Path:
     """Writes the export of a finished run.
 
     Raises:
-      InputError: the base model is not the one it was trained from, or --peft for a run without low-rank updates.
+      InputError: the base model is not the one it was trained from, --peft for a run without low-rank updates, or the
+        folder is in use.
     """
     config, settings = run.config, run.config.train
+    inputs = {"--config.model.path": config.model.path, "--config.train.checkpoints": settings.checkpoints}
+    stages = {f"stage {stage} of --workdir": at for stage, at in chain_of(config, run.workdir).at.items()}
+    check_outputs({"--out": out}, local_inputs(inputs | stages))
     path = locate(config.model.path, offline=config.data.offline)
     tokenizer = load_tokenizer(path)
     found = {"model_sha256": model_digest(path), "template_sha256": template_digest(tokenizer)}
@@ -164,7 +208,7 @@ def export_run(run: Finished, out: Path, *, folded: bool, peft: bool, allow_mism
     heads = trained.get("heads", {"kernel": run.kernel, "bias": run.bias})
     kernel, bias = (np.asarray(heads[name], np.float32) for name in ("kernel", "bias"))
     model = RewardModel(cfg, params, tokenizer, kernel, bias, passport, tuple(config.model.buckets))
-    options = {"folded": folded, "about": run.about, "progress": _progress("writing")}
+    options = {"folded": folded, "about": run.about, "progress": _progress("writing"), "overwrite": overwrite}
     if peft:
         base = config.model.path.removeprefix("hf://") if config.model.path.startswith("hf://") else None
         if base is None and path.is_dir():
@@ -185,8 +229,8 @@ def _progress(label: str):
     return progress
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", required=True, type=Path, help="of a finished run")
     parser.add_argument("--out", required=True, type=Path, help="a new folder")
     parser.add_argument("--folded", action="store_true", help="one score, the composed reward")
@@ -196,18 +240,19 @@ def main() -> None:
         help="export though the base model is another; recorded",
     )  # fmt: skip
     parser.add_argument("--shard-gb", type=float, default=5.0, help="largest weight file")
-    given = parser.parse_args()
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
-    try:
-        run = read_run(given.workdir)
-        folder = export_run(
-            run, given.out, folded=given.folded, peft=given.peft, allow_mismatch=given.allow_mismatch,
-            shard_bytes=int(given.shard_gb * 1e9),
-        )  # fmt: skip
-    except InputError as error:
-        sys.exit(f"error: {error}")
-    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in this folder")
+    with one_line_errors():
+        given = parser.parse_args(arguments)
+        if not (math.isfinite(given.shard_gb) and given.shard_gb > 0):
+            raise InputError(f"{given.shard_gb} is no size", where="--shard-gb", fix="e.g. --shard-gb=5")
+        start_logging()
+        with reader_lock(given.workdir):
+            run = read_run(given.workdir)
+            folder = export_run(
+                run, given.out, folded=given.folded, peft=given.peft, allow_mismatch=given.allow_mismatch,
+                shard_bytes=max(1, int(min(given.shard_gb, 1e9) * 1e9)), overwrite=given.overwrite,
+            )  # fmt: skip
+        print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
 
 
 if __name__ == "__main__":

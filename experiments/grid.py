@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import difflib
 import hashlib
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from encore_jax.errors import InputError
-from encore_jax.settings import Settings
+from encore_jax.settings import Settings, fields_of
 
 INTEGERS = re.compile(r"(-?\d+)\.\.(-?\d+)")
 GEOMETRIC = re.compile(r"([\d.eE+-]+?)\.\.([\d.eE+-]+):log(\d+)")
@@ -103,18 +102,13 @@ def _geometric(first: str, last: str, count: str, where: str) -> list[str]:
     return [f"{low * (high / low) ** (i / (n - 1)):.6g}" for i in range(n)]
 
 
-def fields_of(config: Settings, prefix: str = "") -> dict[str, object]:
-    """Every field that holds a value, by its dotted name."""
-    fields: dict[str, object] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        name = prefix + field.name
-        fields |= fields_of(value, name + ".") if isinstance(value, Settings) else {name: value}
-    return fields
-
-
-def check_fields(axes: Mapping[str, object], config: Settings) -> None:
+def check_fields(axes: Iterable[str], config: Settings, flag: str = "--grid, {}") -> None:
     """Refuses fields that the configuration does not have.
+
+    Args:
+      axes: names of fields.
+      config: that should have them.
+      flag: how a message names a field.
 
     Raises:
       InputError: with the nearest names, or the fields of a group that was named.
@@ -123,13 +117,24 @@ def check_fields(axes: Mapping[str, object], config: Settings) -> None:
     for field in axes:
         if field in known:
             continue
+        where = flag.format(field)
         if inside := [name for name in known if name.startswith(field + ".")]:
-            raise InputError("is a group of fields", where=f"--grid, {field}", fix=f"use one of {', '.join(inside)}")
-        last = {name.rpartition(".")[2]: name for name in known}
-        near = difflib.get_close_matches(field, known, 2, 0.7)
-        near += [last[name] for name in difflib.get_close_matches(field.rpartition(".")[2], last, 3, 0.7)]
-        fix = f"did you mean {' or '.join(dict.fromkeys(near))}?" if near else f"use one of {', '.join(known)}"
-        raise InputError("the configuration has no such field", where=f"--grid, {field}", fix=fix)
+            raise InputError("is a group of fields", where=where, fix=f"use one of {', '.join(inside)}")
+        raise InputError("the configuration has no such field", where=where, fix=nearest_fields(field, list(known)))
+
+
+def nearest_fields(field: str, known: Sequence[str]) -> str:
+    """What a misspelt field may have meant, wherever it lies.
+
+    >>> nearest_fields("compose.taw", ["compose.tau", "select.tau", "train.lr"])
+    'did you mean compose.tau or select.tau?'
+    """
+    near, last = [], field.rpartition(".")[2]
+    ends = list(dict.fromkeys(name.rpartition(".")[2] for name in known))
+    for end in difflib.get_close_matches(last, ends, 3, 0.6):
+        near += [name for name in known if name.rpartition(".")[2] == end][:3]
+    near = list(dict.fromkeys(near + difflib.get_close_matches(field, known, 2, 0.7)))[:4]
+    return f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(known)}"
 
 
 def cells(axes: Mapping[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:

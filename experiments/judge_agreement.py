@@ -17,15 +17,19 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, TypedDict
 
 import numpy as np
 from absl import logging
 
+from encore_jax.command_line import Parser, check_number, one_line_errors, start_logging
 from encore_jax.composition import rating_entropy
 from encore_jax.data import RatedResponse, SkipCounter, read_openai_rbr
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.lock import folder_lock
+from encore_jax.data.outputs import check_outputs, in_the_way, local_inputs
 from encore_jax.errors import InputError
 from encore_jax.evaluate.agreement import agreement, auc, krippendorff_alpha, rating_histogram, share_decided
 from encore_jax.files import open_file
@@ -33,6 +37,7 @@ from encore_jax.json_shape import decode_json
 from encore_jax.judge.prompts import find_prompt
 from encore_jax.judge.question import Key, Question, Status, conversation_id
 from encore_jax.rules import RulePool
+from encore_jax.settings import MAX_INT
 from experiments.local_judge import load_local_judge
 from experiments.progress import track
 
@@ -49,25 +54,45 @@ class _Row(TypedDict):
 
 
 _FIELDS = ("status", "rating", "relevance", "problem", "logprobs")
+ANSWERS = "answers.jsonl"
+OUTPUTS = (ANSWERS, "agreement.json", "agreement.md")
 POOL = "openai_rbr_23"
 LEVELS = 11
 
 
 def main(given: argparse.Namespace) -> None:
-    """Asks what has not been asked, then measures."""
+    """Asks what has not been asked, then measures.
+
+    Raises:
+      InputError: files that make no sense, an output folder that is in use or holds other work, or answers of another
+        judge.
+    """
+    out = Path(given.out)
+    inputs = local_inputs({f"{name}.jsonl in --data": Path(given.data) / f"{name}.jsonl" for name in ("train", "test")})
+    check_outputs({f"{name} in --out": out / name for name in OUTPUTS}, inputs)
+    if given.limit is not None:
+        check_number("--limit", given.limit, 1, MAX_INT)
+    with folder_lock(out, fix="wait until it ends, or name another folder with --out"):
+        theirs = in_the_way(out, OUTPUTS[1:])
+        if theirs and not (out / ANSWERS).exists() and not given.overwrite:
+            fix = "name another folder with --out, or give --overwrite to replace it"
+            raise InputError(f"holds what this command has not made: {', '.join(theirs)}", where=str(out), fix=fix)
+        _measured(given, out)
+
+
+def _measured(given: argparse.Namespace, out: Path) -> None:
+    """Reads, asks, measures, writes."""
     pool = RulePool.shipped(POOL)
     records = read(Path(given.data), pool)[: given.limit]
     judge = load_local_judge(given.model, find_prompt(given.prompt), most_other=given.most_other)
-    out = Path(given.out)
-    out.mkdir(parents=True, exist_ok=True)
-    answers = ask(judge, records, pool, out / "answers.jsonl")
+    answers = ask(judge, records, pool, out / ANSWERS)
     result = measure(records, pool, answers, judge.identity.scale)
     result = {
         "label": "judge-rated against human-rated",
         "model": judge.identity.model,
         "prompt": given.prompt,
     } | result
-    for name, text in (("agreement.json", json.dumps(result, indent=1)), ("agreement.md", table(result))):
+    for name, text in zip(OUTPUTS[1:], (json.dumps(result, indent=1), table(result)), strict=True):
         with atomic_path(out / name) as temporary:
             temporary.write_text(text + "\n")
     print(table(result))
@@ -96,9 +121,10 @@ def ask(judge, records: list[RatedResponse], pool: RulePool, path: Path) -> dict
         for number, line in enumerate(whole[1:], start=2):
             row = decode_json(line, _Row, where=f"{path}:{number}", fix=fix)
             answers[Key(*row["key"])] = {name: row[name] for name in _FIELDS}
-        path.write_bytes(b"".join(whole))
     else:
-        path.write_text(json.dumps(head) + "\n")
+        whole = [json.dumps(head).encode() + b"\n"]
+    with atomic_path(path) as temporary:  # without the line that a kill has cut
+        temporary.write_bytes(b"".join(whole))
     questions = [
         Question(Key(conversation_id(r.prompt, [r.response]), 0, rule.name), r.prompt, r.response, rule)
         for r in records
@@ -190,8 +216,9 @@ def table(result: dict) -> str:
     return f"{result['label']}: {title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line's flags."""
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="folder with train.jsonl and test.jsonl")
     parser.add_argument("--out", default="runs/judge_agreement")
     parser.add_argument("--model", default="", help="SmolLM2-135M-Instruct if left out")
@@ -199,9 +226,14 @@ def _parse() -> argparse.Namespace:
     most_other = "count an answer as unparsable above this share of probability on none of the offered; 1 never does"
     parser.add_argument("--most-other", type=float, default=1.0, help=most_other)
     parser.add_argument("--limit", type=int, help="only so many responses")
-    return parser.parse_args()
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace results in the folder that are not this command's"
+    )
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    logging.set_verbosity(logging.INFO)
-    main(_parse())
+    with one_line_errors():
+        flags = parse()
+        start_logging()
+        main(flags)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import json
 import os
 import shutil
@@ -13,19 +13,18 @@ from pathlib import Path
 from absl import logging
 
 import encore_jax
+from encore_jax.data.atomic import make_folder
+from encore_jax.data.digest import file_sha256
+from encore_jax.data.manifest import BEGUN, MANIFEST, Manifest, changed_outputs, is_stage, read_manifest
+from encore_jax.errors import InputError
+from encore_jax.json_shape import read_json
 
-MANIFEST = "manifest.json"
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's contents, read in pieces."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+__all__ = ["BEGUN", "MANIFEST", "file_sha256", "run_stage", "versions", "write_atomically"]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file so that a reader, or a restart after a kill, sees the old or the new content, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(temporary, path)
 
@@ -47,6 +46,7 @@ def run_stage(
     body: Callable[[Path], None],
     *,
     again: bool = False,
+    overwrite: bool = False,
     everywhere: Callable[[bool], bool] = bool,
 ) -> tuple[dict, bool]:
     """Runs `body(folder)` unless the folder's manifest says that it ran to its end on the same inputs.
@@ -57,23 +57,31 @@ def run_stage(
       inputs: JSON values that determine the outputs: settings, and hashes of the files read.
       body: writes its outputs into the folder.
       again: run even if complete, from nothing.
+      overwrite: empty the folder even if it holds what no stage wrote.
       everywhere: for a stage that several processes run: told whether it is complete here, whether it is so on all of
         them. They skip it only together, since it waits for all of them.
 
     Returns:
       The manifest, and whether the stage ran.
+
+    Raises:
+      InputError: the folder holds what no stage wrote, or a file is in its place.
     """
     inputs = json.loads(json.dumps(dict(inputs) | {"encore_jax": encore_jax.__version__}, default=list))
-    manifest = _read(folder / MANIFEST)
-    complete = bool(manifest) and manifest.get("inputs") == inputs and not again and _intact(folder, manifest)
+    manifest = _manifest(folder)
+    complete = manifest is not None and manifest.inputs == inputs and not again and _intact(folder, manifest)
     if everywhere(complete):
-        return manifest, False
-    begun = folder / "inputs.json"
-    if folder.exists() and (again or _read(begun) != inputs):
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+        return dataclasses.asdict(manifest), False
+    make_folder(folder, fix="move it away")
+    if not (overwrite or is_stage(folder)) and (strange := sorted(path.name for path in folder.iterdir())):
+        fix = "move it away, or give --overwrite to lose it"
+        raise InputError(f"holds what no stage wrote: {', '.join(strange[:5])}", where=str(folder), fix=fix)
+    if again or _begun(folder) != inputs:
+        _empty(folder)
+    for left in folder.glob(".*.tmp"):  # by a kill
+        left.unlink()
     (folder / MANIFEST).unlink(missing_ok=True)
-    write_atomically(begun, json.dumps(inputs, indent=1))
+    write_atomically(folder / BEGUN, json.dumps(inputs, indent=1))
     started = time.monotonic()
     body(folder)
     manifest = {
@@ -87,22 +95,40 @@ def run_stage(
 
 
 def _outputs(folder: Path) -> list[Path]:
-    own = (MANIFEST, "inputs.json")
+    own = (MANIFEST, BEGUN)
     return sorted(p for p in folder.iterdir() if p.is_file() and p.name not in own and not p.name.startswith("."))
 
 
-def _read(path: Path) -> dict | None:
-    try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # not JSON, or not even text
+def _manifest(folder: Path) -> Manifest | None:
+    """The stage's manifest; None if there is none that can be read: then the stage is not complete."""
+    if not (folder / MANIFEST).exists():
         return None
-    return content if isinstance(content, dict) else None
+    try:
+        return read_manifest(folder)
+    except InputError as error:
+        logging.warning("%s; its stage runs again", error)
+        return None
 
 
-def _intact(folder: Path, manifest: dict) -> bool:
-    for name, digest in manifest.get("outputs", {MANIFEST: "incomplete"}).items():
-        path = folder / name
-        if not path.is_file() or file_sha256(path) != digest:
-            logging.warning("%s is missing or was changed; its stage runs again", path)
-            return False
+def _begun(folder: Path) -> dict | None:
+    """What the stage was begun with; None if it does not say."""
+    try:
+        return read_json(folder / BEGUN, dict[str, object])
+    except InputError:
+        return None
+
+
+def _intact(folder: Path, manifest: Manifest) -> bool:
+    for name in changed_outputs(folder, manifest.outputs):
+        logging.warning("%s is missing or was changed; its stage runs again", folder / name)
+        return False
     return True
+
+
+def _empty(folder: Path) -> None:
+    """Removes what a stage wrote; a link to a folder elsewhere stays a link."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

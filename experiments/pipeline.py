@@ -9,7 +9,7 @@ import jax
 from encore_jax.parallel.processes import all_same_everywhere
 from experiments.ablation_config import AblateConfig
 from experiments.benchmark_config import BenchmarkConfig
-from experiments.chain import Chain, run_chain
+from experiments.chain import Chain, check_stages, run_chain
 from experiments.chains.ablation import AblationChain
 from experiments.chains.benchmark import BenchmarkChain
 from experiments.chains.heads import HeadsChain
@@ -24,6 +24,7 @@ from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.rating_config import RatingConfig
 from experiments.rerun import check_rerun
 from experiments.theory_config import TheoryConfig
+from experiments.workdir import kept_for
 
 
 def chain_of(config: RunConfig, workdir: Path) -> Chain:
@@ -45,7 +46,14 @@ def chain_of(config: RunConfig, workdir: Path) -> Chain:
     return HeadsChain(config, workdir)
 
 
-def run_experiment(config: RunConfig, workdir: Path, *, rerun: str | None = None, until: str | None = None) -> None:
+def run_experiment(
+    config: RunConfig,
+    workdir: Path,
+    *,
+    rerun: str | None = None,
+    until: str | None = None,
+    overwrite: bool = False,
+) -> None:
     """Runs the stages that are not complete on these inputs; of a rating run on process 0, whom all others follow.
 
     Args:
@@ -53,10 +61,11 @@ def run_experiment(config: RunConfig, workdir: Path, *, rerun: str | None = None
       workdir: holds one folder per stage, and at the end results.json and report.html.
       rerun: a stage to run again whatever its manifest says.
       until: the last stage wanted; all of them if left out.
+      overwrite: replace what is in the way in the work directory and no such run has made.
 
     Raises:
-      InputError: this experiment has no such stage, training would not begin from nothing, or another process was
-        started with another command.
+      InputError: this experiment has no such stage, training would not begin from nothing, another process is at work
+        in the work directory, it holds somebody else's files, or another process was started with another command.
     """
     with judging_together(config) as role:
         if role is not Role.FOLLOWER:
@@ -65,5 +74,7 @@ def run_experiment(config: RunConfig, workdir: Path, *, rerun: str | None = None
                 command = to_dict(config) | {"rerun": rerun, "until": until}
                 all_same_everywhere("the command", command, "start the same command on every host")
             chain = chain_of(config, workdir)
+            check_stages(chain, rerun, until)
             check_rerun(chain, rerun, together)
-            run_chain(chain, rerun=rerun, until=until, together=together)
+            with kept_for(chain, workdir, overwrite=overwrite, together=together):
+                run_chain(chain, rerun=rerun, until=until, together=together, overwrite=overwrite)

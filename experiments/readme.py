@@ -10,13 +10,16 @@ make bench-forward | python -m experiments.readme -    the lines of a benchmark 
 
 from __future__ import annotations
 
+import argparse
 import io
-import json
 import re
 import sys
 from pathlib import Path
 
+from encore_jax.command_line import Parser, one_line_errors
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.lock import output_lock
+from encore_jax.errors import InputError
 from encore_jax.evaluate.figures import scatter
 from encore_jax.evaluate.preference import preference_table
 from encore_jax.evaluate.ramo_tables import (
@@ -31,6 +34,7 @@ from encore_jax.evaluate.ramo_tables import (
 )
 from encore_jax.evaluate.svg import style
 from encore_jax.evaluate.tables import print_tables
+from encore_jax.json_shape import decode_json, read_bytes, read_json
 
 README, IMAGES = Path("README.md"), Path("docs/images")
 
@@ -103,33 +107,56 @@ def replaced(text: str, name: str, content: str) -> str:
     """
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     if begin not in text or end not in text:
-        raise ValueError(f"README.md has no markers {begin} and {end}")
+        raise InputError(f"has no markers {begin} and {end}", where=str(README), fix="put them where the section goes")
     return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: f"{begin}\n{content}\n{end}", text, flags=re.S)
 
 
+FIX = "name the folder of a run, or - for a benchmark's lines on standard input"
+
+
 def main(argument: str) -> None:
-    if argument == "-":
-        lines = [line.rstrip() for line in sys.stdin if line.startswith(("float32", "bfloat16", "safety_", "{"))]
-        told = json.loads(lines[-1])
-        names = {"packing_efficiency": "train throughput", "safety_100": "judge throughput"}
-        name = next((name for key, name in names.items() if key in told), "forward throughput")
-        content = "\n".join(["```text", *lines, "```"])
-    elif (Path(argument) / "table.md").exists():
-        name, content = "aot", (Path(argument) / "table.md").read_text().strip()
-    elif (Path(argument) / "agreement.md").exists():
-        name, content = "judge agreement", (Path(argument) / "agreement.md").read_text().strip()
-    elif "held_out" in json.loads((Path(argument) / "results.json").read_text(encoding="utf-8")):
-        results = json.loads((Path(argument) / "results.json").read_text(encoding="utf-8"))
-        name, content = "real run", preference_section(results)
-    elif "arms" in json.loads((Path(argument) / "results.json").read_text(encoding="utf-8")):
-        results = json.loads((Path(argument) / "results.json").read_text(encoding="utf-8"))
-        name, content = "ramo run", ramo_section(results)
-    else:
-        results = json.loads((Path(argument) / "results.json").read_text(encoding="utf-8"))
-        name, content = "quickstart output", run_section(results, IMAGES)
-    with atomic_path(README) as temporary:
-        temporary.write_text(replaced(README.read_text(encoding="utf-8"), name, content), encoding="utf-8")
+    """Replaces one section of README.md.
+
+    Raises:
+      InputError: nothing there, or nothing that README.md has a place for.
+    """
+    name, content = _lines(sys.stdin.read()) if argument == "-" else _section(Path(argument))
+    with output_lock(README), atomic_path(README) as temporary:
+        before = read_bytes(README, fix="run this in the checkout").decode()
+        temporary.write_text(replaced(before, name, content), encoding="utf-8")
+
+
+def _lines(text: str) -> tuple[str, str]:
+    """Name and content of the section that a benchmark's output belongs to."""
+    lines = [line.rstrip() for line in text.splitlines() if line.startswith(("float32", "bfloat16", "safety_", "{"))]
+    if not lines:
+        raise InputError("holds no benchmark's lines", where="standard input", fix="make bench-forward | ... -")
+    told = decode_json(lines[-1], dict[str, object], where="standard input", fix="pipe a benchmark's output here")
+    names = {"packing_efficiency": "train throughput", "safety_100": "judge throughput"}
+    name = next((name for key, name in names.items() if key in told), "forward throughput")
+    return name, "\n".join(["```text", *lines, "```"])
+
+
+def _section(folder: Path) -> tuple[str, str]:
+    """Name and content of the section that a run's folder belongs to."""
+    for file, name in (("table.md", "aot"), ("agreement.md", "judge agreement")):
+        if (folder / file).exists():
+            return name, read_bytes(folder / file, fix=FIX).decode().strip()
+    path = folder / "results.json"
+    results = read_json(path, dict[str, object], fix=FIX, max_bytes=1 << 30)
+    try:
+        if "held_out" in results:
+            return "real run", preference_section(results)
+        if "arms" in results:
+            return "ramo run", ramo_section(results)
+        return "quickstart output", run_section(results, IMAGES)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        problem = f"is not a run's results: {type(error).__name__} {error}"
+        raise InputError(problem, where=str(path), fix=FIX) from None
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", help=FIX)
+    with one_line_errors():
+        main(parser.parse_args().source)

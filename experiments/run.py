@@ -11,28 +11,24 @@ continues where it was.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from logging import INFO
-from pathlib import Path
+from collections.abc import Sequence
 
 if any(argument.startswith("-") and argument.lstrip("-").split("=")[0] == "aot" for argument in sys.argv):
     os.environ["JAX_PLATFORMS"] = "cpu"  # the slice is only described; an installed libtpu must not look for chips
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # never otherwise: with it, jax does not find a pod's other hosts
-os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is not installed is no news
 
 import jax
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import flags, logging
 
+from encore_jax.command_line import one_line_errors, start_logging
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import join, speaks
-from experiments.config import default_workdir, to_dict, validated
+from experiments.command import define_config, folder_of, read_command
+from experiments.config import validated
 from experiments.pipeline import run_experiment
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config().", lock_config=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Where artefacts go; runs/NAME by default.")
 _RERUN = flags.DEFINE_string(
     "rerun", None, "Run this stage again, from nothing; later ones follow if its outputs change."
 )
@@ -52,30 +48,19 @@ _AOT = flags.DEFINE_string(
     "(fit:v5e); exit status 1 if it does not fit. Needs the TPU compiler: pip install 'encore_jax[aot]'.",
 )
 _UNTIL = flags.DEFINE_string("until", None, "Stop after this stage.")
-
-
-def _is_ours(record) -> bool:
-    """Leaves out what Orbax says of every file it writes; its warnings stay."""
-    return record.levelno > INFO or "orbax" not in record.pathname
-
-
 _AS = flags.DEFINE_string("as", "", "Of a benchmark: score also as this software would, short for --config.peer.")
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
-    logging.get_absl_handler().addFilter(_is_ours)
-    try:
+def main(argv: Sequence[str]) -> None:
+    with one_line_errors():
+        config = read_command(argv).config
+        start_logging()
         join(_MULTIHOST.value)
-        config = _CONFIG.value
         if _AS.value:
             if not hasattr(config, "peer"):
                 raise InputError("is for benchmarks", where="--as", fix="leave it out, or give a benchmark's --config")
             config.peer = _AS.value
-        workdir = Path(_WORKDIR.value) if _WORKDIR.value else default_workdir(config)
+        workdir = folder_of(config, flags.FLAGS["workdir"].value)
         if hasattr(config, "train"):
             shared = str(workdir / "checkpoints") if jax.process_count() > 1 else ""
             config.train.checkpoints = config.train.checkpoints or _CHECKPOINTS.value or shared
@@ -83,20 +68,16 @@ def main(argv: list[str]) -> None:
             from experiments.aot import name_data, run_aot
 
             name_data(config)
+            sys.exit(0 if run_aot(validated(config), _AOT.value, workdir, flags.FLAGS["overwrite"].value) else 1)
         config = validated(config)
         if not speaks():
             logging.set_verbosity(logging.ERROR)
             sys.stdout = open(os.devnull, "w")
             workdir = workdir / f".process-{jax.process_index()}"  # every process keeps its own (equal) artefacts
-        workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "config.json").write_text(json.dumps(to_dict(config), indent=1))
-        if _AOT.value:
-            sys.exit(0 if run_aot(config, _AOT.value, workdir) else 1)
-        run_experiment(config, workdir, rerun=_RERUN.value, until=_UNTIL.value)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+        overwrite = flags.FLAGS["overwrite"].value
+        run_experiment(config, workdir, rerun=_RERUN.value, until=_UNTIL.value, overwrite=overwrite)
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
-    app.run(main)
+    define_config()
+    main(sys.argv)

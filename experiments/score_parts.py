@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from absl import logging
 
-from encore_jax.data.atomic import atomic_path
+from encore_jax.data.atomic import atomic_path, make_folder
+from encore_jax.data.outputs import check_new
 from encore_jax.errors import InputError
+from encore_jax.json_shape import decode_json
 
-KEY = b"encore_jax"
-"""Of what an output depends on, as JSON, in the Parquet file's metadata."""
-PARTS = "[0-9]*.parquet"
+KEY, PART_KEY = b"encore_jax", b"encore_jax part"
+"""Of what an output depends on, as JSON, in the Parquet file's metadata; and which part of it this is."""
+PARTS, NOTE = ".parts", "run.json"
+FIX = "delete it, or run that command to its end"
 
 
 class Parts:
@@ -27,24 +33,31 @@ class Parts:
     """
 
     def __init__(self, output: Path, identity: dict, schema: pa.Schema):
-        self.output, self.folder = output, output.with_name(output.name + ".parts")
+        self.output, self.folder = output, output.with_name(output.name + PARTS)
         self._identity = json.dumps(identity, sort_keys=True)
         self._schema = schema.with_metadata({KEY: self._identity.encode()})
 
-    def complete(self) -> bool:
+    def is_complete(self, overwrite: bool = False) -> bool:
         """Whether the output exists and is of this identity.
 
         Raises:
-          InputError: something else than a Parquet file is there.
+          InputError: something else is there, and must not be overwritten.
         """
-        if not self.output.exists():
+        if not os.path.lexists(self.output):
             return False
+        check_new(self.output, overwrite=True)
+        problem = "is there already, and no Parquet file"
         try:
-            return (pq.read_schema(self.output).metadata or {}).get(KEY) == self._identity.encode()
+            known = (pq.read_schema(self.output).metadata or {}).get(KEY)
+            if known == self._identity.encode():
+                return True
+            problem = "holds scores by another model, of another input or by another version"
+            problem = problem if known else "is there already, and holds no scores of this command"
         except (pa.ArrowInvalid, OSError):
-            raise InputError(
-                "is there already, and no Parquet file", where=str(self.output), fix="name another file, or delete it"
-            ) from None
+            pass
+        if overwrite:
+            return False
+        raise InputError(problem, where=str(self.output), fix="name another file, or give --overwrite to replace it")
 
     def claim(self) -> None:
         """Makes the folder, or finds it to be of this very identity.
@@ -52,43 +65,86 @@ class Parts:
         Raises:
           InputError: it holds parts of something else.
         """
-        note = self.folder / "run.json"
-        if note.exists() and note.read_text() == self._identity:
+        make_folder(self.folder, fix="move it away")
+        if self._is_ours():
             return
-        if note.exists() or any(self.folder.glob(PARTS)):
+        if any(path.name == NOTE or not path.name.startswith(".") for path in self.folder.iterdir()):
             raise InputError(
-                "holds parts of a run with another model, input or version",
-                where=str(self.folder),
-                fix="delete it, or run that command to its end",
+                "holds parts of a run with another model, input or version", where=str(self.folder), fix=FIX
             )
-        with atomic_path(note) as temporary:  # also where a run was killed before it had written this
+        with atomic_path(self.folder / NOTE) as temporary:  # also where a run was killed before it had written this
             temporary.write_text(self._identity)
 
-    def has(self, number: int) -> bool:
-        """Whether this part is written."""
-        return self._path(number).exists()
+    def _is_ours(self) -> bool:
+        try:
+            return (self.folder / NOTE).read_text(encoding="utf-8") == self._identity
+        except (OSError, UnicodeDecodeError):
+            return False
+
+    def has(self, number: int, rows: int) -> bool:
+        """Whether this part is written, by this very run, and has so many rows."""
+        try:
+            found = pq.read_metadata(self._path(number))
+        except (FileNotFoundError, pa.ArrowInvalid):
+            return False
+        return found.num_rows == rows and (found.metadata or {}).get(PART_KEY) == self._part(number)
 
     def read(self, number: int) -> pa.Table:
-        """A part that is written."""
-        return pq.read_table(self._path(number))
+        """A part that is written.
+
+        Raises:
+          InputError: it is damaged.
+        """
+        try:
+            return pq.read_table(self._path(number))
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"is damaged: {error}", where=str(self._path(number)), fix="delete it") from None
 
     def write(self, number: int, table: pa.Table) -> None:
         """Writes a part, whole or not at all."""
         with atomic_path(self._path(number)) as temporary:
-            pq.write_table(table, temporary)
+            pq.write_table(table.replace_schema_metadata({PART_KEY: self._part(number)}), temporary)
 
-    def merge(self) -> None:
-        """Puts the parts together, in order; the output appears whole."""
+    def merge(self, rows: Sequence[int]) -> None:
+        """Puts the parts together, in order; the output appears whole.
+
+        Args:
+          rows: of every part that the output consists of.
+
+        Raises:
+          InputError: a part is missing, damaged, of another run or length, or there are more of them.
+        """
+        present = {path.name for path in self.folder.glob("[0-9]*.parquet")}
+        if more := sorted(present - {self._path(number).name for number in range(len(rows))}):
+            raise InputError(f"holds parts of something else: {', '.join(more)}", where=str(self.folder), fix=FIX)
         merged = self.folder / "merged.parquet"  # here, so that what a kill leaves of it goes with the folder
         with atomic_path(merged) as temporary, pq.ParquetWriter(temporary, self._schema) as writer:
-            for path in sorted(self.folder.glob(PARTS)):
-                writer.write_table(pq.read_table(path).cast(self._schema))
+            for number, count in enumerate(rows):
+                if not self.has(number, count):
+                    problem = f"is missing, or is not the part of {count} rows that was written"
+                    raise InputError(problem, where=str(self._path(number)), fix="run the same command again")
+                writer.write_table(self.read(number).cast(self._schema))
         os.replace(merged, self.output)
+
+    def remove(self) -> None:
+        """Removes the folder, if it is this run's."""
+        if self._is_ours():
+            shutil.rmtree(self.folder, ignore_errors=True)
+        elif self.folder.exists():
+            logging.warning("%s: left alone, it holds parts of another run", self.folder)
+
+    def _part(self, number: int) -> bytes:
+        return f"{number} of {self._identity}".encode()
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"
 
 
 def metadata(path: Path) -> dict:
-    """What the file depends on, as its maker wrote it down."""
-    return json.loads(pq.read_schema(path).metadata[KEY])
+    """What the file depends on, as its maker wrote it down.
+
+    Raises:
+      InputError: nobody wrote it down.
+    """
+    known = (pq.read_schema(path).metadata or {}).get(KEY, b"")
+    return decode_json(known, dict[str, object], where=f"{path}, metadata", fix="score the file again")

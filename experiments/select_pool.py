@@ -13,32 +13,53 @@ neighbour in the pool, what was left out and which chosen rule it resembles, and
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 from absl import logging
 
+from encore_jax.command_line import Parser, check_number, one_line_errors, start_logging
 from encore_jax.composition.dpp import greedy_map, log_det, rating_gram, sample_kdpp
 from encore_jax.data import iter_rated
-from encore_jax.data.atomic import atomic_path
+from encore_jax.data.lock import output_lock
+from encore_jax.data.outputs import check_outputs, check_suffix, local_inputs, new_file
 from encore_jax.data.scales import scaled
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 from encore_jax.rules.overlap import near_duplicates
+from encore_jax.settings import MAX_INT
 
 
 def main(given: argparse.Namespace) -> None:
-    """Reads, selects, writes."""
-    candidates = RulePool.from_yaml(given.candidates)
-    ratings, mask = read(given.ratings, candidates, tuple(given.scale))
-    chosen, report = select(candidates, ratings, mask, given.size, given.method, given.seed)
-    pool = RulePool(chosen, name=given.name or Path(given.out).stem)
-    with atomic_path(Path(given.out)) as temporary:
-        pool.to_yaml(temporary)
-    with atomic_path(Path(given.out).with_suffix(".report.json")) as temporary:
-        temporary.write_text(json.dumps(report, indent=1))
+    """Reads, selects, writes.
+
+    Raises:
+      InputError: a flag or a file that makes no sense, or an output that is an input or somebody else's file.
+    """
+    out = Path(given.out)
+    check_suffix(out, (".yaml", ".yml"), "--out", "YAML")
+    outputs = {"--out": out, "report of --out": out.with_suffix(".report.json")}
+    check_outputs(outputs, local_inputs({"--candidates": given.candidates, "--ratings": given.ratings}))
+    check_number("--size", given.size, 1, MAX_INT)
+    check_number("--seed", given.seed, 0, MAX_INT)
+    if not (all(map(math.isfinite, given.scale)) and given.scale[0] < given.scale[1]):
+        raise InputError("is no scale", where=f"--scale {given.scale[0]} {given.scale[1]}", fix="lowest and highest")
+    with contextlib.ExitStack() as stack:
+        for path in outputs.values():
+            stack.enter_context(output_lock(path))
+        candidates = RulePool.from_yaml(given.candidates)
+        ratings, mask = read(given.ratings, candidates, tuple(given.scale))
+        chosen, report = select(candidates, ratings, mask, given.size, given.method, given.seed)
+        pool = RulePool(chosen, name=given.name or out.stem)
+        made = {flag: new_file(path, overwrite=given.overwrite, flag=flag) for flag, path in outputs.items()}
+        with made["report of --out"] as reported, made["--out"] as temporary:
+            pool.to_yaml(temporary)
+            reported.write_text(json.dumps(report, indent=1))
     logging.info(
         "%d of %d rules, log det %.2f (%d first ones: %.2f); %d pairs of similar wording among them",
         len(pool), len(candidates), report["log_det"], len(pool), report["log_det_of_first"], len(report["wording"]),
@@ -94,8 +115,9 @@ def neighbours(gram: np.ndarray, rows: np.ndarray, columns: np.ndarray, names) -
     return found
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line's flags."""
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--candidates", required=True, help="rule pool (YAML)")
     parser.add_argument("--ratings", required=True, help="rated responses")
     parser.add_argument(
@@ -106,9 +128,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of kdpp")
     parser.add_argument("--name", default="", help="of the pool; the file's name if left out")
     parser.add_argument("--out", required=True, help="YAML file to write")
-    return parser.parse_args()
+    parser.add_argument("--overwrite", action="store_true", help="replace other files that lie where the outputs go")
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":
-    logging.set_verbosity(logging.INFO)
-    main(_parse())
+    with one_line_errors():
+        flags = parse()
+        start_logging()
+        main(flags)

@@ -19,28 +19,56 @@ Exit codes: 0 all done, 1 a run failed, 75 a run was preempted (the same command
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypedDict
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from absl import flags, logging
 
 import encore_jax
+from encore_jax.command_line import one_line_errors, start_logging
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.lock import folder_lock
+from encore_jax.data.outputs import in_the_way
 from encore_jax.errors import InputError
+from encore_jax.json_shape import check_shape, read_json
 from experiments import grid, sweep_table
-from experiments.config import ExperimentConfig, default_workdir, to_dict, validated
-from experiments.sweep_runs import LOG, RESULTS, Cell, Runner, State, check_launch, command_of, launched
+from experiments.command import define_config, folder_of, read_command
+from experiments.config import RunConfig, default_workdir, to_dict, validated
+from experiments.overrides import apply_overrides
+from experiments.sweep_runs import LOG, RESULTS, STATE, Cell, Runner, State, check_launch, command_of, launched
+
+MAX_RESULTS = 256 << 20
+"""Bytes of a results.json that is read."""
 
 
-def plan(
-    config: str, base: ExperimentConfig, fixed: Mapping[str, str], axes: Mapping[str, tuple[str, ...]]
-) -> list[Cell]:
+class Named(TypedDict):
+    """What a table looks up by its name."""
+
+    name: str
+
+
+class View(Named):
+    """A view of a run's results, as far as the default columns need it."""
+
+    label: str
+
+
+class HeldOut(TypedDict, total=False):
+    methods: list[Named]
+
+
+class Results(TypedDict, total=False):
+    views: list[View]
+    held_out: HeldOut
+
+
+def plan(config: str, base: RunConfig, fixed: Mapping[str, str], axes: Mapping[str, tuple[str, ...]]) -> list[Cell]:
     """The cells, each with its configuration resolved and validated just as experiments.run will.
 
     Args:
@@ -59,10 +87,11 @@ def plan(
     for name, overrides in grid.cells(axes).items():
         merged = {field: value.replace("{cell}", name) for field, value in fixed.items()} | overrides
         resolved = _resolved(base, merged)
-        folder = resolved.train.checkpoints if hasattr(resolved, "train") else ""
-        if folder and kept_in.setdefault(folder, name) != name:
-            fix = f"--config.train.checkpoints={folder.rstrip('/')}/{{cell}}"
-            raise InputError("would be shared by all cells", where="config.train.checkpoints", fix=fix)
+        for part in ("train", "adapter"):
+            folder = getattr(getattr(resolved, part, None), "checkpoints", "")
+            if folder and kept_in.setdefault(folder, name) != name:
+                fix = f"--config.{part}.checkpoints={folder.rstrip('/')}/{{cell}}"
+                raise InputError("would be shared by all cells", where=f"config.{part}.checkpoints", fix=fix)
         arguments = (f"--config={config}", *_flags_of(merged))
         identity = json.dumps(to_dict(resolved), sort_keys=True) + encore_jax.__version__
         planned.append(Cell(name, overrides, arguments, hashlib.sha256(identity.encode()).hexdigest()))
@@ -73,15 +102,13 @@ def _flags_of(overrides: Mapping[str, str]) -> list[str]:
     return [f"--config.{field}={value}" for field, value in overrides.items()]
 
 
-def _resolved(base: ExperimentConfig, overrides: Mapping[str, str]) -> ExperimentConfig:
-    arguments, values = ["sweep", *_flags_of(overrides)], flags.FlagValues()
-    config_flags.DEFINE_config_dataclass("config", copy.deepcopy(base), flag_values=values, sys_argv=arguments)
+def _resolved(base: RunConfig, overrides: Mapping[str, str]) -> RunConfig:
     try:
-        values(arguments)
-        return validated(values.config)
-    except (flags.Error, AttributeError, TypeError) as error:
+        arguments = {field: [f"--config.{field}={value}"] for field, value in overrides.items()}
+        return validated(apply_overrides(copy.deepcopy(base), arguments))
+    except InputError as error:
         shown = ", ".join(f"{field}={value}" for field, value in overrides.items())
-        raise InputError(str(error), where=f"cell {shown}", fix="give values of the field's type") from error
+        raise InputError(error.problem, where=f"cell {shown}: {error.where}", fix=error.fix) from None
 
 
 def write_table(folder: Path, cells: Sequence[Cell], state: State, columns: Sequence[str] | None) -> str:
@@ -94,7 +121,13 @@ def write_table(folder: Path, cells: Sequence[Cell], state: State, columns: Sequ
     for cell in cells:
         path, status = folder / cell.name / RESULTS, state.status(cell)
         if state.is_done(cell) and path.exists():
-            results[cell.name] = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                values = read_json(path, dict[str, object], max_bytes=MAX_RESULTS)
+                check_shape(values, Results, where=str(path))
+                results[cell.name] = values
+            except InputError as error:
+                logging.warning("%s", error)
+                status = f"done, unreadable {RESULTS}"
         elif status == "done":
             status = f"done, no {RESULTS} here" if state.is_done(cell) else "outdated"
         values = sweep_table.row_of(results.get(cell.name, {}), columns)
@@ -109,7 +142,14 @@ def write_table(folder: Path, cells: Sequence[Cell], state: State, columns: Sequ
 
 
 def sweep(
-    folder: Path, config: str, cells: Sequence[Cell], columns, command, places: Sequence[str], again: bool
+    folder: Path,
+    config: str,
+    cells: Sequence[Cell],
+    columns: Sequence[str] | None,
+    command: Callable[[Cell, str], list[str]],
+    places: Sequence[str],
+    again: bool,
+    overwrite: bool = False,
 ) -> int:
     """Runs what is not done, writes and prints the table; returns the exit code.
 
@@ -121,10 +161,16 @@ def sweep(
       command: function of a cell and a place.
       places: see `Runner`.
       again: run the cells that are done as well.
+      overwrite: replace tables in the folder that no sweep has made.
     """
     fix = "wait for it, or for the runs that it left behind, or choose another --workdir"
     with folder_lock(folder, fix=fix) as lock:  # runs inherit it, so that theirs counts as well
         state = State(folder, config)
+        tables = in_the_way(folder, [f"table.{suffix}" for suffix in ("md", "csv", "json")])
+        if tables and not overwrite and not (folder / STATE).exists():
+            fix = "choose another --workdir, or give --overwrite to replace it"
+            raise InputError(f"holds what no sweep has made: {', '.join(tables)}", where=str(folder), fix=fix)
+        state.save()
         write_table(folder, cells, state, columns)
         waiting = [cell for cell in cells if again or not state.is_done(cell)]
         logging.info("%d cells, %d done; in %s", len(cells), len(cells) - len(waiting), folder)
@@ -144,47 +190,44 @@ def sweep(
         return code or int(bool(failed))
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    logging.use_absl_handler()
-    logging.set_verbosity(logging.INFO)
-    given = flags.FLAGS
-    try:
-        config = config_flags.get_config_filename(given["config"])
-        fixed = {field: str(value) for field, value in config_flags.get_override_values(given["config"]).items()}
-        cells = plan(config, given["config"].value, fixed, grid.parse_grid(given["grid"].value))
-        default = str(default_workdir(given["config"].value)).replace("{cell}", "") + "-sweep"
-        folder = Path(given["workdir"].value or default)
-        columns = None if given["columns"].value is None else sweep_table.parse_columns(given["columns"].value)
-        places = given["slices"].value or [""]
-        if given["launch"].value is None and given["slices"].value:
+def main(argv: Sequence[str]) -> None:
+    with one_line_errors():
+        config, path, fixed = read_command(argv, required=["grid"])
+        start_logging()
+        given = {flag: flags.FLAGS[flag].value for flag in FLAGS}
+        cells = plan(path, config, fixed, grid.parse_grid(given["grid"]))
+        default = str(default_workdir(config)).replace("{cell}", "") + "-sweep"
+        folder = Path(default) if given["workdir"] is None else folder_of(config, given["workdir"])
+        columns = None if given["columns"] is None else sweep_table.parse_columns(given["columns"])
+        places, launch = given["slices"] or [""], given["launch"]
+        if launch is None and given["slices"]:
             raise InputError("is given without --launch", where="--slices", fix="say by --launch how to reach a slice")
-        if given["launch"].value is not None:
-            check_launch(given["launch"].value, given["slices"].value)
-        python = given["python"].value or ("python" if given["launch"].value else sys.executable)
+        if launch is not None:
+            check_launch(launch, given["slices"])
+        python = given["python"] or ("python" if launch else sys.executable)
 
         def command(cell: Cell, place: str) -> list[str]:
-            if given["launch"].value is None:
+            more = ("--overwrite",) if given["overwrite"] else ()
+            cell = dataclasses.replace(cell, arguments=(*cell.arguments, *more))
+            if launch is None:
                 return command_of(cell, folder, python)
-            return launched(given["launch"].value, cell, folder, python, place)
+            return launched(launch, cell, folder, python, place)
 
-        if given["dry-run"].value:
+        if given["dry-run"]:
             for i, cell in enumerate(cells):
                 print(shlex.join(command(cell, places[i % len(places)])))
             return
-        code = sweep(folder, config, cells, columns, command, places, given["recheck"].value)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    sys.exit(code)
+        options = {"again": given["recheck"], "overwrite": given["overwrite"]}
+        sys.exit(sweep(folder, path, cells, columns, command, places, **options))
+
+
+FLAGS = ("grid", "workdir", "columns", "dry-run", "recheck", "launch", "slices", "python", "overwrite")
 
 
 def define_flags() -> None:
     """The command line's; not defined on import, because experiments.run has flags of the same names."""
-    config_flags.DEFINE_config_file("config", None, "Python file with get_config().", lock_config=True)
+    define_config()
     flags.DEFINE_string("grid", None, "Fields and values: 'train.lr=1e-5,2e-5;seed=0..4;compose.tau=0.1..10:log5'.")
-    flags.DEFINE_string("workdir", None, "Where the cells' folders go; runs/NAME-sweep by default.")
     flags.DEFINE_string(
         "columns",
         None,
@@ -199,5 +242,4 @@ def define_flags() -> None:
 
 if __name__ == "__main__":
     define_flags()
-    flags.mark_flags_as_required(["config", "grid"])
-    app.run(main)
+    main(sys.argv)

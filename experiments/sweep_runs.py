@@ -12,11 +12,13 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Required, TypedDict
 
 from absl import logging
 
 from encore_jax.data.atomic import atomic_path
 from encore_jax.errors import InputError
+from encore_jax.json_shape import read_json
 from encore_jax.train.preemption import EXIT_PREEMPTED
 from experiments.progress import clock
 
@@ -40,21 +42,41 @@ class Cell:
     digest: str
 
 
+class Known(TypedDict, total=False):
+    """What is known of a cell that was begun."""
+
+    overrides: dict[str, str]
+    digest: Required[str]
+    status: Required[str]
+    exit_code: int
+    seconds: float
+    slice: str
+
+
+class Stored(TypedDict):
+    """What sweep.json holds."""
+
+    config: str
+    cells: dict[str, Known]
+
+
 class State:
     """What is known of every cell, kept in WORKDIR/sweep.json: written whole after every change.
 
     Raises:
-      InputError: the folder holds a sweep of another config file.
+      InputError: the folder holds a sweep of another config file, or the file is none that a sweep wrote.
     """
 
     def __init__(self, folder: Path, config: str):
         self._path = folder / STATE
-        self.cells: dict[str, dict] = {}
+        self.cells: dict[str, Known] = {}
         if self._path.exists():
-            stored = json.loads(self._path.read_text(encoding="utf-8"))
+            fix = "choose another --workdir, or delete it: cells that are done are found to be so when they run again"
+            stored = read_json(self._path, Stored, fix=fix)
             if stored["config"] != config:
-                fix = "choose another --workdir"
-                raise InputError(f"holds a sweep of {stored['config']}", where=str(folder), fix=fix)
+                raise InputError(
+                    f"holds a sweep of {stored['config']}", where=str(folder), fix="choose another --workdir"
+                )
             self.cells = stored["cells"]
         self._config = config
 
@@ -62,6 +84,10 @@ class State:
         """Notes something about a cell and writes the file."""
         known = self.cells.get(cell.name, {}) | {"overrides": dict(cell.overrides), "digest": cell.digest}
         self.cells[cell.name] = known | changes
+        self.save()
+
+    def save(self) -> None:
+        """Writes the file."""
         with atomic_path(self._path) as temporary:
             temporary.write_text(json.dumps({"config": self._config, "cells": self.cells}, indent=1), encoding="utf-8")
 
@@ -73,7 +99,7 @@ class State:
     def status(self, cell: Cell) -> str:
         """In words: waiting, running, done, failed (exit N), preempted."""
         known = self.cells.get(cell.name, {"status": "waiting"})
-        return known["status"] + (f" (exit {known['exit_code']})" if known["status"] == "failed" else "")
+        return known["status"] + (f" (exit {known.get('exit_code')})" if known["status"] == "failed" else "")
 
 
 def command_of(cell: Cell, folder: Path, python: str) -> list[str]:

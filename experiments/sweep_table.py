@@ -61,7 +61,8 @@ def _inside(value: object) -> Iterator[tuple[str, object]]:
         yield from value.items()
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            yield (item["name"] if isinstance(item, Mapping) and "name" in item else str(i)), item
+            named = isinstance(item, Mapping) and isinstance(item.get("name"), str)
+            yield (item["name"] if named else str(i)), item
 
 
 def header(results: Mapping, path: str) -> str:
@@ -86,7 +87,11 @@ def row_of(results: Mapping, columns: Sequence[str] | None) -> dict[str, dict]:
 
 
 def _is_single(value: object) -> bool:
-    return "value" in value if isinstance(value, Mapping) else not isinstance(value, list)
+    """Whether a cell of the table can show it: text, a number, or a number with its interval."""
+    if isinstance(value, Mapping):
+        ends = [value.get(end) for end in ("value", "low", "high")]
+        return "value" in value and all(end is None or isinstance(end, int | float) for end in ends)
+    return not isinstance(value, list)
 
 
 def check_columns(all_results: Sequence[Mapping], columns: Sequence[str]) -> None:

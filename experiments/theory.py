@@ -10,30 +10,33 @@ view's comparisons, fall as entropy rises? WORKDIR gets results.json and report.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
-from ml_collections import config_flags
+from absl import flags
 
-from experiments.command import carry_out
+from encore_jax.command_line import one_line_errors
+from experiments.command import carry_out, define_config, read_command
+from experiments.theory_config import TheoryConfig
 
 DEFAULT = Path(__file__).parent / "configs" / "theory.py"
 
 
-def main(argv: list[str]) -> None:
-    config, given = flags.FLAGS["config"].value, flags.FLAGS
-    config.views = tuple(given["view"].value) or config.views
-    carry_out(config, argv, given["workdir"].value, given["rerun"].value)
+def main(argv: Sequence[str]) -> None:
+    with one_line_errors():
+        config = read_command(argv, TheoryConfig).config
+        config.views = tuple(flags.FLAGS["view"].value) or config.views
+        carry_out(config)
 
 
 def define_flags() -> None:
     """The command line's; not defined on import, because experiments.run has flags of the same names."""
-    config_flags.DEFINE_config_file("config", str(DEFAULT), "Python file with get_config().", lock_config=True)
+    define_config(str(DEFAULT))
     flags.DEFINE_multi_string("view", [], "A view of a run's score stage, short for --config.views.")
-    flags.DEFINE_string("workdir", None, "Where artefacts go; runs/NAME by default.")
     flags.DEFINE_string("rerun", None, "Run this stage again, from nothing: check or report.")
 
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    main(sys.argv)

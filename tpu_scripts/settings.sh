@@ -25,7 +25,7 @@ Settings, from flags, else from the file that --settings=FILE names (lines KEY=V
   --project       PROJECT       Google Cloud project
   --zone          ZONE          e.g. us-west4-a
   --name          NAME          of the slice: small letters, digits, dashes
-  --accelerator   ACCELERATOR   v5litepod-64, v6e-16, v5p-32, v4-32; or as --aot spells it: v5e:8x8, v6e:4x4, v4:2x2x4
+  --accelerator   ACCELERATOR   v5e:8x8 (or v5e:64), v6e:4x4, v5p:2x2x4, v4:16; or v5litepod-64, v6e-16, v5p-32, v4-32
   --runtime       RUNTIME       software on the workers; by default what Cloud TPU recommends for JAX
   --spot          SPOT=1        cheaper, and may be taken away at any time
   --bucket        BUCKET        gs://BUCKET[/FOLDER] for checkpoints and logs
@@ -177,29 +177,39 @@ check_settings() {
 
 # Sets SLICE_FLAGS for gcloud, CHIPS, and RUNTIME unless given.
 resolve_accelerator() {
-  local shape=${ACCELERATOR#*:} default
+  local shape=${ACCELERATOR#*[-:]} default
   case $ACCELERATOR in
-    v5litepod-* | v5e:*) default=v2-alpha-tpuv5-lite ;;
+    v5litepod[-:]* | v5e[-:]*) default=v2-alpha-tpuv5-lite ;;
     v6e[-:]*) default=v2-alpha-tpuv6e ;;
     v5p[-:]*) default=v2-alpha-tpuv5 ;;
     v4[-:]*) default=tpu-ubuntu2204-base ;;
     *) usage_error "--accelerator: $(quote "$ACCELERATOR") is not of v4, v5litepod (v5e), v5p or v6e" ;;
   esac
   RUNTIME=${RUNTIME:-$default}
-  if [[ $ACCELERATOR =~ ^(v5litepod|v6e)-([1-9][0-9]*)$ ]]; then
-    CHIPS=${BASH_REMATCH[2]} SLICE_FLAGS=(--accelerator-type="$ACCELERATOR")
-  elif [[ $ACCELERATOR =~ ^v(4|5p)-([1-9][0-9]*)$ ]]; then # these count cores, of which a chip has two
-    CHIPS=$((BASH_REMATCH[2] / 2)) SLICE_FLAGS=(--accelerator-type="$ACCELERATOR")
-  elif [[ $ACCELERATOR =~ ^v(5e|6e):[1-9][0-9]*x[1-9][0-9]*$ ]]; then
+  local number='[1-9][0-9]{0,5}' flat='(v5litepod|v5e|v6e)' cube='(v4|v5p)'
+  if [[ $ACCELERATOR =~ ^${flat}[-:]($number)$ ]]; then
+    CHIPS=${BASH_REMATCH[2]}
+    flat_slice "${BASH_REMATCH[1]}"
+  elif [[ $ACCELERATOR =~ ^${flat}[-:]${number}x$number$ ]]; then
     CHIPS=$((${shape//x/*}))
-    SLICE_FLAGS=(--accelerator-type="v6e-$CHIPS")
-    [[ $ACCELERATOR == v6e:* ]] || SLICE_FLAGS=(--accelerator-type="v5litepod-$CHIPS")
-  elif [[ $ACCELERATOR =~ ^v4:[1-9][0-9]*x[1-9][0-9]*x[1-9][0-9]*$ ]]; then
-    CHIPS=$((${shape//x/*})) SLICE_FLAGS=(--type=v4 --topology="$shape")
+    flat_slice "${BASH_REMATCH[1]}"
+  elif [[ $ACCELERATOR =~ ^$cube-($number)$ && $((BASH_REMATCH[2] % 2)) == 0 ]]; then # counts cores, two per chip
+    CHIPS=$((BASH_REMATCH[2] / 2)) SLICE_FLAGS=(--accelerator-type="$ACCELERATOR")
+  elif [[ $ACCELERATOR =~ ^$cube:($number)$ ]]; then
+    CHIPS=${BASH_REMATCH[2]} SLICE_FLAGS=(--accelerator-type="${BASH_REMATCH[1]}-$((BASH_REMATCH[2] * 2))")
+  elif [[ $ACCELERATOR =~ ^${cube}[-:]${number}x${number}x$number$ ]]; then
+    CHIPS=$((${shape//x/*})) SLICE_FLAGS=(--type="${BASH_REMATCH[1]}" --topology="$shape")
   else
-    usage_error "--accelerator: $(quote "$ACCELERATOR") is no size; use e.g. v5litepod-64, v6e-16, v5p-32, v4-32," \
-      "v5e:8x8, v6e:4x4, v4:2x2x4"
+    usage_error "--accelerator: $(quote "$ACCELERATOR") is no size; use e.g. v5e:8x8, v5e:64, v6e:4x4, v5p:2x2x4," \
+      "v4:16, or the cloud's v5litepod-64, v6e-16, v5p-32, v4-32"
   fi
+}
+
+# flat_slice GENERATION: sets SLICE_FLAGS for CHIPS of a generation whose sizes count chips.
+flat_slice() {
+  local type=v5litepod
+  [[ $1 != v6e ]] || type=v6e
+  SLICE_FLAGS=(--accelerator-type="$type-$CHIPS")
 }
 
 # need SETTING...: stops unless all are set.

@@ -11,19 +11,16 @@ comparison, no best-of-n and no advantage. Loaded here again, scores are those b
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from encore_jax.data.outputs import new_folder
 from encore_jax.errors import InputError
 from encore_jax.interop.adapters import write_adapter
 from encore_jax.interop.assemble import Progress
@@ -54,6 +51,10 @@ def fold(model: RewardModel) -> RewardModel:
     return dataclasses.replace(model, kernel=kernel, bias=bias, passport=passport)
 
 
+MARKS = (PASSPORT, "README.md")
+"""Files by which an export is known; a run's stages have no README."""
+
+
 def export(
     model: RewardModel,
     folder: str | Path,
@@ -63,6 +64,7 @@ def export(
     shard_bytes: int = SHARD_BYTES,
     about: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Writes weights, config, tokenizer with its chat template, passport and model card.
 
@@ -76,6 +78,7 @@ def export(
       shard_bytes: size of a weight file.
       about: further sections of the model card, title -> Markdown.
       progress: called with bytes written and bytes to write.
+      overwrite: the folder may hold an earlier export, which is replaced.
 
     Raises:
       InputError: the folder is in use, or the model cannot be said in those classes.
@@ -93,7 +96,7 @@ def export(
         names = ("rules", "entropy", "weights")
         ours["folded"] = {name: model.passport.to_dict()[name] for name in names}
     stored = jnp.dtype(out.passport.dtype if dtype is None else dtype)
-    with new_folder(Path(folder)) as made:
+    with new_folder(Path(folder), overwrite=overwrite, marks=MARKS) as made:
         config = _config(out.cfg, tokenizer, stored) | _labels(out) | {OURS: ours}
         (made / "config.json").write_text(json.dumps(config, indent=1))
         tensors = stored_params(declare(out.cfg), out.params, stored)
@@ -116,6 +119,7 @@ def export_adapter(
     folded: bool = False,
     about: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Writes a PEFT adapter: low-rank updates and heads, with tokenizer, passport and model card.
 
@@ -123,11 +127,11 @@ def export_adapter(
       model: whose parameters are those of the base, and whose passport has the base's hash.
       lora, updates: what was trained beside them.
       base: folder or hub name of the base; None: the base is written into the folder, as ``base``.
-      folder, folded, about, progress: as for `export`.
+      folder, folded, about, progress, overwrite: as for `export`.
     """
     out = fold(model) if folded else model
     tokenizer = exported_tokenizer(model.tokenizer, model.passport, model.cfg.vocab_size)
-    with new_folder(Path(folder)) as made:
+    with new_folder(Path(folder), overwrite=overwrite, marks=MARKS) as made:
         if base is None:
             more, where = _labels(out), made / "base"
             write_backbone(where, model.cfg, model.params, tokenizer, model.passport.dtype, progress, more)
@@ -191,22 +195,3 @@ def _write_passport(folder: Path, passport: Passport, base_sha256: str = "") -> 
     )
     (folder / PASSPORT).write_text(json.dumps(made.to_dict(), indent=1))
     return made
-
-
-@contextlib.contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A temporary neighbour of a new folder, which takes its place on success.
-
-    Raises:
-      InputError: there is something in the folder already.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError("is in use", where=str(folder), fix="name a new folder, or empty this one")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
+from encore_jax.data.digest import file_sha256
 from encore_jax.data.sources import NOT_READ
 from encore_jax.errors import InputError
-from encore_jax.files import open_file
 from encore_jax.interop.finite import LARGEST
 from encore_jax.json_shape import check_shape, decode_json, read_bytes
 
@@ -207,10 +207,5 @@ def model_digest(path: Path) -> str:
     suffixes = (".safetensors", ".json", ".jinja", ".model")
     files = [path] if not path.is_dir() else sorted(p for p in path.iterdir() if p.suffix in suffixes)
     others = (PASSPORT, *NOT_READ)
-    lines = [f"{p.name}:{_sha256(p)}" for p in files if not any(fnmatch.fnmatch(p.name, other) for other in others)]
+    lines = [f"{p.name}:{file_sha256(p)}" for p in files if not any(fnmatch.fnmatch(p.name, other) for other in others)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with open_file(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from encore_jax.data.comparison import Message, parse_prompt, prompt_key
+from encore_jax.data.manifest import reading_stage
 from encore_jax.data.sources import locate, locate_named
 from encore_jax.errors import InputError
 from encore_jax.interop.huggingface import load_backbone, load_config
@@ -165,14 +166,16 @@ class RewardModel:
             somebody else's.
 
         Raises:
-          InputError: a file is missing or damaged, tensors do not fit, or the passport stands for something else.
+          InputError: a file is missing or damaged, tensors do not fit, the passport stands for something else, or the
+            folder is a run's and its stages are not of one run.
         """
         if dtype is not None and dtype not in DTYPES:
             raise InputError(f"{repr(dtype)[:100]} is unknown", where="dtype", fix=f"use one of {', '.join(DTYPES)}")
         folder = locate(folder, offline=offline)
         options = {"dtype": dtype, "offline": offline, "allow_mismatch": allow_mismatch, "fetch": fetch_backbone}
         if (folder / BACKBONE).is_file():
-            return _load_saved(folder, **options)
+            with reading_stage(folder):
+                return _load_saved(folder, **options)
         if is_checkpoint(folder):
             return cls(**load_checkpoint(folder, **options)._asdict())
         raise _no_model(folder)

@@ -19,6 +19,7 @@ import dataclasses
 import importlib.util
 import math
 import os
+import re
 
 import jax
 from jax.experimental import topologies
@@ -43,6 +44,11 @@ GENERATIONS = {
     "v5p": _Generation(459e12, 98041 * _MIB, _CUBES),
     "v6e": _Generation(918e12, 31996 * _MIB, _FLAT),
 }
+
+ALIASES = {"v5litepod": "v5e"}
+"""Other names of generations."""
+CORES = {"v4": 2, "v5p": 2}
+"""What the cloud's own sizes count: cores, of which these chips have two."""
 
 _QUIET = {
     "TPU_SKIP_MDS_QUERY": "1",  # do not ask a cloud's metadata server
@@ -117,6 +123,7 @@ def standard_slices(generation: str) -> tuple[TpuSlice, ...]:
     >>> [s.topology for s in standard_slices("v5e")]
     ['1x1', '2x2', '2x4', '4x4', '4x8', '8x8', '8x16', '16x16']
     """
+    generation = ALIASES.get(generation, generation)
     if generation not in GENERATIONS:
         raise InputError(f"{generation!r} is unknown", where="TPU generation", fix=f"use one of {list(GENERATIONS)}")
     of = GENERATIONS[generation]
@@ -124,23 +131,28 @@ def standard_slices(generation: str) -> tuple[TpuSlice, ...]:
 
 
 def parse_slice(name: str) -> TpuSlice:
-    """Reads "generation:topology" or "generation:chips".
+    """Reads "generation:topology", "generation:chips", or the cloud's own "type-size".
 
-    Chips are chips: what a cloud sells as v4-32 and v5p-32 (TensorCores, two per chip) is "v4:16" and "v5p:16" here.
+    Chips are chips: what a cloud sells as v4-32 and v5p-32 (TensorCores, two per chip) is "v4:16" and "v5p:16".
 
     Raises:
       InputError: no such slice; lists those of the generation.
 
-    >>> parse_slice("v5e:8x8").chips, parse_slice("v4:2x2x4") == parse_slice("v4:16")
+    >>> parse_slice("v5e:8x8").chips, parse_slice("v4:2x2x4") == parse_slice("v4:16") == parse_slice("v4-32")
     (64, True)
+    >>> parse_slice("v5litepod-64") == parse_slice("v5e:64")
+    True
     """
-    generation, _, size = name.partition(":")
+    sold = re.fullmatch(r"(\w+)-(\w*)", name)
+    generation, size = sold.groups() if sold else name.partition(":")[::2]
     known = standard_slices(generation)
+    cores = CORES.get(known[0].generation, 1) if sold else 1
     for one in known:
-        if size in (one.topology, str(one.chips)):
+        if size in (one.topology, str(one.chips * cores)):
             return one
     listed = ", ".join(f"{one.topology} ({one.chips})" for one in known)
-    raise InputError(f"{size!r} is no {generation} slice", where="TPU slice", fix=f"topology (or chips): {listed}")
+    problem = f"{size!r} is no {known[0].generation} slice"
+    raise InputError(problem, where=f"TPU slice {name}", fix=f"{known[0].generation}:topology (or chips): {listed}")
 
 
 def topology(tpu: TpuSlice) -> topologies.TopologyDescription:

@@ -16,14 +16,16 @@ class AblationChain(Chain):
     def plan(self) -> Plan:
         config, at = self.config, self.at
         ablation_view(config)  # refused before anything is written
-        files = source_digests(config)
         # where the files lie, and how the run is called, changes no result
         config_of = {
             name: value for name, value in self._plain.items() if name not in ("name", "scores", "features", "pool")
         }
         return {
             "prepare": (
-                lambda: {"config": {n: v for n, v in config_of.items() if n != "part"}, "files": files},
+                lambda: {
+                    "config": {n: v for n, v in config_of.items() if n != "part"},
+                    "files": source_digests(config),
+                },
                 lambda folder: prepare(config, folder),
             ),
             "decide": (

@@ -10,6 +10,7 @@ class BenchmarkChain(Chain):
     """Every response scored, by our conventions and perhaps a peer's; the benchmark's own scores; what differs."""
 
     STAGES = ("ingest", "score", "evaluate", "report")
+    PUBLISHED = ("results.json", "report.html", "official")
 
     def plan(self) -> Plan:
         config, at, settings, outputs = self.config, self.at, self.settings, self.outputs

@@ -19,6 +19,7 @@ class HeadsChain(Chain):
     """Heads trained on ratings, composed by every method, evaluated on held-out comparisons."""
 
     STAGES = ("ingest", "rate", "train", "baselines", "score", "compose", "evaluate", "audit", "report")
+    PUBLISHED = ("results.json", "report.html", "audit.html")
 
     def plan(self) -> Plan:
         config, at, settings, outputs = self.config, self.at, self.settings, self.outputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from encore_jax.rules import RulePool
 from experiments.chain import Chain, Plan
 from experiments.config import TrainConfig
 from experiments.ramo_config import AdapterConfig, RamoConfig
@@ -118,7 +119,8 @@ class RamoChain(AdapterChain):
         source = self.config.adapter_from
         if not source:
             return super().make_adapter(folder)
-        return adopt_adapter(Path(source), self.shown(), rule_pool(self.config.data), folder)
+        pool = RulePool.from_yaml(self.at["ingest"] / "pool.yaml")
+        return adopt_adapter(Path(source), self.shown(), pool, folder)
 
     def plan(self) -> Plan:
         config, at, settings, outputs = self.config, self.at, self.settings, self.outputs

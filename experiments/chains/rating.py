@@ -24,7 +24,7 @@ class RatingChain(Chain):
         config: RatingConfig = self.config
         at, settings, outputs = self.at, self.settings, self.outputs
         rated = config.judge.kind == "table"
-        asked = {"predicted": prediction_hashes(Path(config.judge.rules_of))} if config.judge.rules_of else {}
+        predicting = config.judge.rules_of
         return {
             "ingest": (
                 lambda: settings("data") | {"sources": source_hashes(config.data, rated)},
@@ -35,7 +35,7 @@ class RatingChain(Chain):
                     settings("judge")
                     | outputs("ingest")
                     | {"rules": judging_pool(config).digest}
-                    | asked
+                    | ({"predicted": prediction_hashes(Path(predicting))} if predicting else {})
                     | judging_model(self)
                 ),
                 lambda folder: judge(config, at["ingest"], folder.parent, folder),

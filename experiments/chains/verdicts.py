@@ -14,6 +14,7 @@ class VerdictChain(Chain):
     """Labelled pairs, an LLM judge's verdicts on them, and how the two agree."""
 
     STAGES = ("ingest", "rate", "report")
+    PUBLISHED = ("results.json",)
 
     def plan(self) -> Plan:
         config: RatingConfig = self.config

@@ -30,7 +30,6 @@ from experiments.stages import frozen, rule_ratings
 from experiments.stages.gradient import Task, end_scores, train_by_gradient
 from experiments.stages.predicted_rules import PREDICTIONS, SAID, comparison_digests, read_predictions
 from experiments.stages.presented import Presented
-from experiments.stages.records import rule_pool
 from experiments.stages.rule_ratings import RuleRatings
 from experiments.stages.tokenized import tokenized
 
@@ -66,7 +65,7 @@ def train_adapter(
     config: AdapterConfig, shown: Presented, sha256: str, ingested: Path, features: Path, rated: Path, folder: Path
 ) -> None:
     """Writes predictions.npz, adapter.json (passport, choices, counts) and, of method "heads", adapter-heads.npz."""
-    pool, ratings = rule_pool(config.data), rule_ratings.load(rated)
+    pool, ratings = RulePool.from_yaml(ingested / "pool.yaml"), rule_ratings.load(rated)
     critical = truth(ratings, config.select)
     usable = (shown.part == "adapter") & ratings.usable.any(1)
     _require_a_choice(critical, usable, config.select.r)

@@ -16,6 +16,7 @@ from absl import logging
 from encore_jax.composition.ties import settled
 from encore_jax.data import Comparison, SkipCounter, iter_comparisons, locate, read_comparisons, write_comparisons
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.digest import folder_sha256
 from encore_jax.data.distinct import on_distinct_rows
 from encore_jax.data.rated_comparisons import RatedComparisons
 from encore_jax.data.rated_comparisons.sequence import read_metadata
@@ -48,12 +49,12 @@ PREPARED = "prepared"
 
 
 def data_file(config: BenchmarkConfig) -> tuple[Path, str]:
-    """The data, fetched if need be, and their SHA-256: of a prepared data set that of its metadata."""
+    """The data, fetched if need be, and their SHA-256, of a prepared data set over all its files."""
     revision = {"revision": config.revision} if config.revision else {}
     path = locate(config.data, offline=config.offline, **revision)
     if path.is_dir():
         read_metadata(path)  # says what is wrong with a folder that is no data set
-        return path, file_sha256(path / "metadata.json")
+        return path, folder_sha256(path)
     return path, file_sha256(path)
 
 

@@ -16,13 +16,13 @@ from encore_jax.evaluate.ramo_page import render_ramo_report
 from encore_jax.evaluate.ramo_tables import ramo_csv, ramo_tables
 from encore_jax.evaluate.selection_metrics import adapter_metrics
 from encore_jax.evaluate.selection_theory import simulate, verdicts
+from encore_jax.rules import RulePool
 from experiments.config import to_dict
 from experiments.manifest import versions
 from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.stages import adapter, arms, reward_arms
 from experiments.stages.evaluate import finite
 from experiments.stages.presented import Presented
-from experiments.stages.records import rule_pool
 from experiments.stages.report import publish, write_pages
 
 
@@ -56,7 +56,7 @@ def _adapter(config: AdapterConfig | RamoConfig, shown: Presented, at: dict[str,
     described = json.loads((at["adapter"] / adapter.SAID).read_text())
     if not test.any():
         raise InputError("no held-out comparison has ratings", where="adapter", fix="rate some, or hold out more")
-    pool = rule_pool(config.data)
+    pool = RulePool.from_yaml(at["ingest"] / "pool.yaml")
     found = adapter_metrics(
         said.probability[:, test], said.critical[test], said.train_share, config.select.r, pool.names, config.seed,
     )  # fmt: skip
@@ -80,7 +80,7 @@ def _labels(config: RamoConfig, shown: Presented, at: dict[str, Path]) -> list[d
         {name: label[:, rows] for name, label in labels.items()},
         shown.human[rows], shown.cluster[rows], config.seed, config.evaluate.replicates,
     )  # fmt: skip
-    k = len(rule_pool(config.data))
+    k = len(RulePool.from_yaml(at["ingest"] / "pool.yaml"))
     return [
         {"arm": cell.arm, "r": cell.r, "judge_calls": _calls(cell, k)} | found[cell.key] for cell in arms.cells(config)
     ]

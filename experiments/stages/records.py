@@ -21,6 +21,7 @@ from encore_jax.data import (
     severity_comparisons,
     wheel,
 )
+from encore_jax.data.digest import file_sha256, folder_sha256
 from encore_jax.data.rated_comparisons import RatedComparisons
 from encore_jax.data.rated_comparisons.sequence import read_metadata
 from encore_jax.data.readers import recognise
@@ -29,7 +30,6 @@ from encore_jax.data.scales import UNIT, on_unit_scale, prepared_scale, scaled
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 from experiments.config import DataConfig
-from experiments.manifest import file_sha256
 
 OPTION = "--config.data.scale=LOWEST,HIGHEST"
 """How a run is told the scale of its files' ratings."""
@@ -56,7 +56,11 @@ def rule_pool(config: DataConfig) -> RulePool:
     """The configured pool: a prepared data set's own, else a YAML file if the name ends so, else a shipped one."""
     if config.source == "tfds" and (own := RatedComparisons(config.path, _splits(config)[0]).pool):
         return own
-    return RulePool.from_yaml(config.pool) if config.pool.endswith((".yaml", ".yml")) else RulePool.shipped(config.pool)
+    if not config.pool.endswith((".yaml", ".yml")):
+        return RulePool.shipped(config.pool)
+    pool = RulePool.from_yaml(config.pool)
+    file_sha256(config.pool)  # for the record of files that were read
+    return pool
 
 
 def source_files(config: DataConfig, rated: bool = True) -> dict[str, Path]:
@@ -64,18 +68,16 @@ def source_files(config: DataConfig, rated: bool = True) -> dict[str, Path]:
     if config.source == "pyrit":
         return {"wheel": wheel(*PYRIT_WHEEL, cache=cache_folder(), offline=config.offline)}
     if config.source == "tfds":
-        return {name: Path(config.path).expanduser() / f"{name}.json" for name in ("metadata", "dataset_info")}
+        return {"data set": Path(config.path).expanduser()}
     uris = {"comparisons": config.path} | ({"ratings": config.ratings_path} if rated and config.ratings_path else {})
     return {role: locate(uri, offline=config.offline) for role, uri in uris.items()}
 
 
 def source_hashes(config: DataConfig, rated: bool = True) -> dict[str, str]:
-    """SHA-256 of every source file and of the rule pool: the revision of the data.
-
-    Of a prepared data set, whose metadata hold its own source's hash, the metadata are hashed.
-    """
+    """SHA-256 of every source file, of a prepared data set over all files, and of the rules: the data's revision."""
     pool = rule_pool(config).digest  # first: says what is wrong with a prepared data set
-    return {role: file_sha256(path) for role, path in source_files(config, rated).items()} | {"pool": pool}
+    files = source_files(config, rated).items()
+    return {role: (folder_sha256 if path.is_dir() else file_sha256)(path) for role, path in files} | {"pool": pool}
 
 
 def read_records(

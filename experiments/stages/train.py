@@ -19,6 +19,7 @@ from encore_jax.interop.passport import PASSPORT, Passport, model_digest, read_p
 from encore_jax.interop.sequences import fits, prompt_trees
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.parallel.mesh import activate, batch_shards, replicated
+from encore_jax.rules import RulePool
 from encore_jax.train.batches import Targets
 from encore_jax.train.features import extract_features
 from experiments.config import ExperimentConfig, ModelConfig
@@ -27,7 +28,6 @@ from experiments.progress import track
 from experiments.stages import ingest, rate
 from experiments.stages.gradient import Task, train_by_gradient
 from experiments.stages.heads import Heads, ridge_heads, without_held_out
-from experiments.stages.records import rule_pool
 from experiments.stages.sides import on_either_side
 from experiments.stages.texts import Texts, collect_texts
 from experiments.stages.tokenized import record_name, tokenized
@@ -52,7 +52,8 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
     Writes heads-NAME.npz and scores-NAME.npy (scores ``[T, K]`` of every text, NaN if it is too long), rows.npy (the
     rated responses trained on), passport.json and counts.json; with method "ridge" also features.npy ``[T, D]``.
     """
-    pool, ratings, texts = rule_pool(config.data), rate.load(rated), texts_of(config, ingested)
+    pool, ratings = RulePool.from_yaml(ingested / "pool.yaml"), rate.load(rated)
+    texts = texts_of(config, ingested)
     path, dtype = locate(config.model.path, offline=True), jnp.dtype(config.model.dtype)
     tokenizer = load_tokenizer(path)
     _, records, comparisons = ingest.load(ingested)

@@ -12,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-from absl import flags
 from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: F401  for all children at once
 
 from experiments import score
@@ -33,11 +32,10 @@ def command(folder: Path, name: str):
             return score_items(scorer, items, *given)
 
         score.CHUNK, score.score_items = ROWS_OF_A_CHUNK, noted
-        flags.FLAGS([
+        score.main([
             "score", f"--model={folder / 'model'}", f"--input={folder / 'rows.jsonl'}", "--tokens_per_batch=128",
             f"--output={folder / name}.parquet", f"--best={folder / name}.jsonl",
         ])  # fmt: skip
-        score.main(["score"])
 
     return work
 

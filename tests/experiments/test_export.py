@@ -6,11 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
+from encore_jax.data.lock import folder_lock, output_lock
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.rules import RulePool
 from experiments.config import ExperimentConfig, TrainConfig, from_dict, to_dict, validated
 from experiments.export import export_run, read_run
+from experiments.export import main as export_main
 from experiments.pipeline import run_experiment
 from experiments.stages import ingest, train
 from experiments.stages.preferences import held_out
@@ -25,8 +27,6 @@ def files(tmp_path_factory):
 
 
 def run(config, workdir):
-    workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "config.json").write_text(json.dumps(to_dict(config)))
     run_experiment(validated(config), workdir)
     return workdir
 
@@ -84,10 +84,13 @@ def test_a_backbone_that_lies_in_checkpoints_only(files, trainable, tmp_path):
             export_run(read_run(workdir), tmp_path / "adapter", **OPTIONS | {"peft": True})
         counts = workdir / "train" / "counts.json"
         content = json.loads(counts.read_text())
-        content["training"]["used_step"] = 777
-        counts.write_text(json.dumps(content))
+        counts.write_text(json.dumps(content | {"training": content["training"] | {"used_step": 777}}))
+        with pytest.raises(InputError, match="counts.json: is missing or was changed"):
+            read_run(workdir)
+        counts.write_text(json.dumps(content, indent=1))
+        run = read_run(workdir)
         with pytest.raises(InputError, match="there is no checkpoint 777"):
-            export_run(read_run(workdir), tmp_path / "none", **OPTIONS)
+            export_run(run._replace(training=(run.training[0], 777)), tmp_path / "none", **OPTIONS)
 
 
 def agrees_with_the_run(model, workdir):
@@ -120,3 +123,86 @@ def test_another_base_model_is_refused_or_recorded(files, heads, tmp_path):
 def test_an_unfinished_run_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"config\.json: is missing"):
         read_run(tmp_path)
+
+
+@pytest.fixture
+def copied(heads, tmp_path):
+    shutil.copytree(heads, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def begun_again(workdir):
+    (workdir / "train" / "manifest.json").unlink()
+
+
+def another_config(workdir):
+    config = json.loads((workdir / "config.json").read_text())
+    (workdir / "config.json").write_text(json.dumps(config | {"seed": 7}))
+
+
+MIXED = {
+    "a stage begun again": (begun_again, "train/manifest.json: is missing"),
+    "another run's stage": (
+        lambda workdir: shutil.copyfile(workdir / "rate" / "manifest.json", workdir / "train" / "manifest.json"),
+        "was made from another run's stage train|is missing or was changed",
+    ),
+    "another configuration": (another_config, "config.json: is not that of the finished run: seed differ"),
+    "other results": (lambda workdir: (workdir / "results.json").write_text("{}"), "results.json: is not that of"),
+    "changed heads": (
+        lambda workdir: (workdir / "train" / "heads-human.npz").write_bytes(b"other"), "npz: is missing or was changed",
+    ),
+    "no configuration": (lambda workdir: (workdir / "config.json").write_text("[]"), "config.json: .*object"),
+    "deep configuration": (lambda workdir: (workdir / "config.json").write_text("[" * 10_000), "config.json"),
+    "no group": (lambda workdir: (workdir / "config.json").write_text('{"train": 5}'), "config.json.train: is no"),
+    "wrong type": (lambda workdir: (workdir / "config.json").write_text('{"train": {"lr": "x"}}'), "train.lr: 'x'"),
+    "list of nothing": (lambda workdir: (workdir / "config.json").write_text('{"model": {"buckets": 5}}'), "buckets"),
+    "broken manifest": (lambda workdir: (workdir / "compose" / "manifest.json").write_text("{"), "compose/manifest"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_a_mixture_of_runs_is_refused(copied, name, tmp_path):
+    damage, words = MIXED[name]
+    damage(copied)
+    with pytest.raises(InputError, match=words) as refused:
+        read_run(copied)
+    assert "\n" not in str(refused.value)
+    if name in ("a stage begun again", "another run's stage", "broken manifest"):
+        with pytest.raises(InputError):
+            RewardModel.from_pretrained(copied / "compose")  # as score and serve do
+
+
+def test_nobody_reads_while_a_run_is_at_work(copied, tmp_path, capsys):
+    with folder_lock(copied):
+        with pytest.raises(InputError, match="run: is in use by process"):
+            RewardModel.from_pretrained(copied / "compose")
+        with pytest.raises(SystemExit):
+            export_main([f"--workdir={copied}", f"--out={tmp_path / 'out'}"])
+    assert "run: is in use by process" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_where_an_export_goes(copied, tmp_path, capsys):
+    def refused(*arguments):
+        with pytest.raises(SystemExit) as stopped:
+            export_main([f"--workdir={copied}", *arguments])
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert stopped.value.code == 2
+        return error
+
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    assert "out: is in use" in refused(f"--out={out}")
+    assert "out: is in use" in refused(f"--out={out}", "--overwrite")
+    assert "lies in the input folder stage train of --workdir" in refused(f"--out={copied}/train/export")
+    assert "is the input stage compose of --workdir" in refused(f"--out={copied}/compose", "--overwrite")
+    assert "holds the input stage ingest of --workdir" in refused(f"--out={copied}", "--overwrite")
+    assert "--shard-gb" in refused("--out=x", "--shard-gb=nan") and "--shard-gb" in refused("--out=x", "--shard-gb=0")
+    assert (out / "notes.txt").read_text() == "mine"
+    with output_lock(tmp_path / "new"):
+        assert "new: is in use by process" in refused(f"--out={tmp_path / 'new'}")
+    export_main([f"--workdir={copied}", f"--out={tmp_path / 'new'}"])
+    assert "is in use: it holds such a folder already" in refused(f"--out={tmp_path / 'new'}")
+    export_main([f"--workdir={copied}", f"--out={tmp_path / 'new'}", "--overwrite", "--folded"])
+    assert RewardModel.from_pretrained(tmp_path / "new").rules == ("reward",)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "out", "run"]

@@ -42,6 +42,7 @@ def given(fixtures, tmp_path):
         prompt="yes_no_irrelevant.1",
         limit=None,
         most_other=1.0,
+        overwrite=False,
     )
 
 

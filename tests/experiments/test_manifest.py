@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from encore_jax.errors import InputError
 from experiments.manifest import MANIFEST, file_sha256, run_stage, versions, write_atomically
 
 
@@ -88,8 +89,17 @@ def test_a_damaged_output_runs_it_again(stage, damage):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"null", b"[1]", b"{}", b'{"outputs": {}}', b'"text"', b"\xff\xfe\x00garbage"], ids=repr
-)
+    "content",
+    [
+        b"", b"{", b"null", b"[1]", b"{}", b'{"outputs": {}}', b'"text"', b"\xff\xfe\x00garbage", b"[" * 100_000,
+        b'{"inputs": 3, "outputs": {}}', b'{"inputs": {}, "outputs": ["first.txt"]}',
+        b'{"inputs": {}, "outputs": {"a": 1}}',
+        b'{"inputs": {}, "outputs": {"../x": "0"}}', b'{"inputs": {}, "outputs": {}, "seconds": "long"}',
+        b'{"inputs": {}, "outputs": {}, "seconds": 1' + b"0" * 5000 + b"}",
+        b'{"inputs": {}, "outputs": {}, "versions": []}',
+    ],
+    ids=lambda content: repr(content[:40]),
+)  # fmt: skip
 def test_a_damaged_manifest_runs_it_again(stage, content):
     stage.run()
     (stage.folder / MANIFEST).write_bytes(content)
@@ -129,11 +139,29 @@ def test_a_rerun_that_is_killed_is_not_taken_for_the_old_result(stage):
     assert not (stage.folder / MANIFEST).exists()
 
 
-def test_a_folder_that_nobody_began_is_wiped(stage):
+def test_a_folder_that_nobody_began_is_left_alone(stage):
     stage.folder.mkdir(parents=True)
     (stage.folder / "second.txt").write_text("who knows whose")
-    stage.run()
+    with pytest.raises(InputError, match="holds what no stage wrote: second.txt"):
+        stage.run()
+    assert (stage.folder / "second.txt").read_text() == "who knows whose" and not stage.calls
+    stage.run(overwrite=True)
     assert stage.found == ["inputs.json"]
+
+
+def test_a_file_in_the_place_of_the_folder_is_left_alone(stage):
+    stage.folder.write_text("mine")
+    with pytest.raises(InputError, match="a file is in the way"):
+        stage.run()
+    assert stage.folder.read_text() == "mine"
+
+
+def test_a_link_to_a_folder_elsewhere_stays_a_link(stage, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    stage.folder.symlink_to(tmp_path / "scratch")
+    stage.run()
+    stage.run({"setting": 2})
+    assert stage.folder.is_symlink() and (tmp_path / "scratch" / MANIFEST).is_file() and stage.found == ["inputs.json"]
 
 
 def test_hidden_temporaries_are_no_outputs(stage):

@@ -85,7 +85,7 @@ def test_a_prepared_data_set_holds_the_same_as_its_file(files, prepared, tmp_pat
 
     assert sorted(comparisons, key=key) == sorted(in_file, key=key)
     assert sorted(rated, key=key) == sorted(of_file, key=key)
-    assert set(source_hashes(source)) == {"metadata", "dataset_info", "pool"}
+    assert set(source_hashes(source)) == {"data set", "pool"}
 
 
 def test_without_a_preference_a_comparison_counts_for_its_ratings(files, comparisons, tmp_path):

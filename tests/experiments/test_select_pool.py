@@ -31,7 +31,7 @@ def given(tmp_path):
     write_rated(tmp_path / "rated.jsonl", rated, pool=pool)
     return Namespace(
         candidates=str(tmp_path / "candidates.yaml"), ratings=str(tmp_path / "rated.jsonl"), scale=(0.0, 1.0), size=4,
-        method="greedy", seed=0, name="", out=str(tmp_path / "chosen.yaml"),
+        method="greedy", seed=0, name="", out=str(tmp_path / "chosen.yaml"), overwrite=False,
     )  # fmt: skip
 
 

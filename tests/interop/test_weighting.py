@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from absl import flags
 from absl.testing import flagsaver
 
 from encore_jax.errors import InputError
@@ -75,19 +74,19 @@ def test_a_file_of_weights_of_another_shape_is_refused(content, message, tmp_pat
         named_weights(str(tmp_path / "w.json"), RULES)
 
 
-def test_a_checkpoint_of_several_heads_is_scored_with_the_weights_given(tmp_path):
+def test_a_checkpoint_of_several_heads_is_scored_with_the_weights_given(tmp_path, capsys):
     folder = classifier(tmp_path / "rm", labels=2, id2label={"0": "helpful", "1": "harmless"})
     (tmp_path / "rows.jsonl").write_text(json.dumps({"prompt": "Hi", "responses": ["No.", "Yes, of course."]}))
     arguments = [f"--model={folder}", f"--input={tmp_path / 'rows.jsonl'}", f"--output={tmp_path / 'out.parquet'}"]
 
     def run(*more):
         with flagsaver.flagsaver():
-            flags.FLAGS(["score", *arguments, *more])
-            score.main(["score"])
+            score.main(["score", *arguments, *more])
 
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit):
         run()
-    assert "2 heads and 0 weights" in stopped.value.code and "--weights=equal" in stopped.value.code
+    said = capsys.readouterr().err
+    assert "2 heads and 0 weights" in said and "--weights=equal" in said
     run("--weights=helpful=0.25,harmless=0.75")
     row = pq.read_table(tmp_path / "out.parquet").to_pylist()[0]
     expected = 0.25 * np.array(row["score:helpful"]) + 0.75 * np.array(row["score:harmless"])

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
+from encore_jax.command_line import one_line_errors, parse_flags
 from encore_jax.data.rated_comparisons import CONFIGS, RatedComparisons, prepare
 from encore_jax.errors import InputError
 from encore_jax.rules.rule import RulePool
+from encore_jax.terminal_text import escaped
 
 _CONFIG = flags.DEFINE_enum("config", "files", CONFIGS, "Where the settings start from.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data sets.")
@@ -32,10 +35,9 @@ _SETTINGS = [
 ]
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    try:
+def main(argv: Sequence[str]) -> None:
+    with one_line_errors():
+        parse_flags(argv, required=("data_dir", "path"))
         changes = {flag.name: flag.value for flag in _SETTINGS if flag.value is not None}
         if _POOL.value is not None:
             is_file = _POOL.value.endswith((".yaml", ".yml"))
@@ -48,9 +50,8 @@ def main(argv: list[str]) -> None:
             comparisons = RatedComparisons(builder, split)
             print(f"{split}: {len(comparisons)} comparisons")
         rules = ", ".join(comparisons.pool.names) if comparisons.pool else "none"
-        print(f"rules: {rules}\nsource: {comparisons.metadata['rows']['summary']}\nfolder: {builder.data_dir}")
-    except InputError as error:
-        sys.exit(f"error: {error}")
+        summary = comparisons.metadata["rows"]["summary"]
+        print(escaped(f"rules: {rules}\nsource: {summary}\nfolder: {builder.data_dir}", lines=True))
 
 
 def _scale(texts: list[str]) -> tuple[float, ...]:
@@ -62,5 +63,4 @@ def _scale(texts: list[str]) -> tuple[float, ...]:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["data_dir", "path"])
-    app.run(main)
+    main(sys.argv)

@@ -11,6 +11,7 @@ from encore_jax.data.lock import folder_lock
 from encore_jax.data.rated_comparisons.config import DatasetConfig
 from encore_jax.data.rated_comparisons.sequence import RatedComparisons, read_metadata
 from encore_jax.data.rated_comparisons.source import find_source
+from encore_jax.data.wheels import file_sha256
 from encore_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ def prepare(config: DatasetConfig, data_dir: str | Path, *, offline: bool = Fals
             shutil.rmtree(left)
         target = folder / str(Builder.VERSION)
         if target.exists() and not _is_whole(target):
+            if not _was_prepared(target):
+                fix = "move it away, or name another data_dir"
+                raise InputError("holds what is no prepared data set", where=str(target), fix=fix)
             shutil.rmtree(target)
         builder = Builder(data_dir=root, config=builder_config)
         if not target.exists():
@@ -58,10 +62,19 @@ def prepare(config: DatasetConfig, data_dir: str | Path, *, offline: bool = Fals
                 builder.download_and_prepare(download_dir=folder / "downloads", download_config=settings)
             finally:
                 shutil.rmtree(folder / "downloads", ignore_errors=True)  # empty
+            if file_sha256(source.file) != source.sha256:
+                shutil.rmtree(target)
+                raise InputError("changed while it was read", where=str(source.file), fix="run the same command again")
             rows = builder.info.metadata["rows"]
             level = logging.WARNING if rows["skipped"] or rows["unread"] else logging.INFO
             logging.getLogger(__name__).log(level, "%s: %s", config.path, rows["summary"])
     return builder
+
+
+def _was_prepared(folder: Path) -> bool:
+    """Whether a damaged folder is one of these: it holds one of their files."""
+    names = ("dataset_info.json", "features.json", "metadata.json", "*.array_record*")
+    return folder.is_dir() and (not any(folder.iterdir()) or any(any(folder.glob(name)) for name in names))
 
 
 def _is_whole(folder: Path) -> bool:

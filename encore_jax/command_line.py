@@ -1,0 +1,232 @@
+"""What all commands have in common: flags, one line for whatever is wrong, exit statuses.
+
+Exit statuses: 0 done; 1 the work failed (a full disk, no permission); 2 bad input, a wrong flag among it;
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import errno
+import glob
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from encore_jax.errors import InputError
+from encore_jax.terminal_text import escaped
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL_WORDS = re.compile(
+    r"no space left on device|os error 28\b|disk is full|disk quota exceeded|file too large|requested and \d+ written",
+    re.IGNORECASE,
+)  # of libraries that raise errors of their own: SQLite, safetensors, TensorStore, NumPy
+_GOOGLE, _NO_TPUS = "0x1ae0", ("0x0042", "0x001f")  # network and disks of Google's virtual machines
+
+
+def prepare_environment() -> None:
+    """Keeps libraries from looking for a TPU that is not there, and from saying what nobody asked.
+
+    With the TPU compiler installed (extra ``aot``) jax would load it and print its complaints. Called before jax looks
+    for devices and before transformers is imported.
+    """
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is not installed is no news
+    if os.environ.get("JAX_PLATFORMS") or os.environ.get("JAX_FORCE_TPU_INIT") or _has_accelerator():
+        return
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if "jax" in sys.modules:
+        sys.modules["jax"].config.update("jax_platforms", "cpu")
+
+
+def _has_accelerator() -> bool:
+    """Whether something else than processors may be attached: a TPU, a GPU, or a device with a plugin of its own."""
+    devices = ("/dev/nvidia*", "/dev/dxg", "/dev/kfd", "/dev/accel*")
+    if os.environ.get("PJRT_NAMES_AND_LIBRARY_PATHS") or any(glob.glob(pattern) for pattern in devices):
+        return True
+    for vendor in glob.glob("/sys/bus/pci/devices/*/vendor"):
+        with contextlib.suppress(OSError):
+            device = Path(vendor).with_name("device").read_text().strip()
+            if Path(vendor).read_text().strip() == _GOOGLE and device not in _NO_TPUS:
+                return True
+    return False
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Around a command: what its user can do something about ends it with one line and an exit status."""
+    prepare_environment()
+    try:
+        yield
+    except InputError as error:
+        _end(str(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        _end("interrupted. Fix: the same command goes on where it was", INTERRUPTED)
+    except BrokenPipeError:  # whoever read the output has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except Exception as error:
+        line = _cause(error)
+        if line is None:
+            raise
+        _end(line, FAILED)
+
+
+def _end(line: str, status: int) -> None:
+    print(f"error: {line}", file=sys.stderr, flush=True)
+    sys.exit(status)
+
+
+def _cause(error: BaseException) -> str | None:
+    """One line for an error of the operating system, also inside of another error; None for any other error."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    for each in chain:
+        if getattr(each, "errno", None) in _DISK_FULL or _DISK_FULL_WORDS.search(str(each)):
+            named = getattr(each, "filename", None)
+            where = f"{escaped(named)}: " if named else ""
+            return f"{where}no room is left on the disk. Fix: make room; the same command goes on where it was"
+    first = chain[0]
+    if isinstance(first.__cause__, InputError):
+        return str(first.__cause__)
+    if isinstance(first, MemoryError):
+        return "there is not enough memory. Fix: a smaller --tokens_per_batch, or a machine with more"
+    if isinstance(first, OSError) and first.errno is not None:
+        where = f"{escaped(first.filename)}: " if first.filename is not None else ""
+        return f"{where}{escaped(first.strerror)}. Fix: check the path and its permissions"
+    return None
+
+
+def did_you_mean(word: str, known: Iterable[str], dashes: str = "") -> str:
+    """``did you mean --a or --b?``, or all that is known where nothing is near.
+
+    >>> did_you_mean("ouput", ["output", "input"], "--")
+    'did you mean --output or --input?'
+    >>> did_you_mean("xyz", ["output", "input"])
+    'use one of output, input'
+    >>> did_you_mean("tau", ["until", "config.compose.tau"], "--")
+    'did you mean --config.compose.tau?'
+    """
+    known, last = list(known), word.rpartition(".")[2]
+    near = difflib.get_close_matches(word, [name for name in known if "." not in name], 2, 0.6)
+    near += [name for name in known if len(word) > 2 and (name.startswith(word) or word.startswith(name))]
+    ends = difflib.get_close_matches(last, list(dict.fromkeys(name.rpartition(".")[2] for name in known)), 2, 0.75)
+    near += [name for name in known if "." in name and name.rpartition(".")[2] in ends]
+    if near:
+        return f"did you mean {' or '.join(dashes + name for name in list(dict.fromkeys(near))[:3])}?"
+    return f"use one of {', '.join(dashes + name for name in known)}" if known else "leave it out"
+
+
+class Parser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` that raises `InputError` instead of printing its usage; no flag is abbreviated."""
+
+    def __init__(self, **options):
+        super().__init__(**({"allow_abbrev": False} | options))
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace=None):
+        given, unknown = self.parse_known_args(args, namespace)
+        if unknown and unknown[0].startswith("-"):
+            flag = unknown[0].partition("=")[0]
+            known = [name.lstrip("-") for action in self._actions for name in action.option_strings if name[:2] == "--"]
+            raise InputError("there is no such flag", where=flag, fix=did_you_mean(flag.lstrip("-"), known, "--"))
+        if unknown:
+            raise InputError(f"unexpected arguments: {' '.join(unknown)}", fix="write --FLAG=VALUE; see --help")
+        return given
+
+    def error(self, message: str):
+        place, _, problem = message.partition(": ")
+        if place.startswith("argument "):
+            flag = place.removeprefix("argument ").split("/")[0]
+            raise InputError(problem, where=flag, fix="see --help")
+        raise InputError(message, fix="see --help")
+
+
+def _refused_flag(message: str) -> InputError:
+    """What absl says of a flag's value."""
+    for pattern in (r"flag (--\S+?)(?:=.*?)?: (.*)", r"(Missing value) for flag (--\S+)"):
+        if match := re.fullmatch(pattern, message, re.DOTALL):
+            flag, problem = match.groups() if match[1].startswith("--") else (match[2], "has no value")
+            return InputError(problem, where=flag, fix=f"write {flag}=VALUE; see --help")
+    return InputError(message, fix="see --help")
+
+
+def check_number(flag: str, value: float, low: float, high: float) -> None:
+    """Raises InputError unless a flag's number lies between two others."""
+    if not low <= value <= high:
+        raise InputError(f"{value} is out of range", where=flag, fix=f"a value from {low:g} to {high:g}")
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether ``--help`` is among the flags."""
+    before = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return any(argument in ("--help", "-help", "-h", "--h", "-?", "--helpshort") for argument in before)
+
+
+def define_overwrite() -> None:
+    """Defines ``--overwrite``, which commands with outputs share."""
+    from absl import flags
+
+    if "overwrite" not in flags.FLAGS:
+        flags.DEFINE_bool("overwrite", False, "Replace what lies where the outputs go and this command has not made.")
+
+
+def parse_flags(argv: Sequence[str], required: Sequence[str] = (), more: Iterable[str] = ()) -> None:
+    """Parses absl's flags; ``--help`` prints them and ends with status 0.
+
+    Args:
+      argv: program and arguments.
+      required: flags that must be given, and not be empty.
+      more: names that are no flags of absl's, for "did you mean".
+
+    Raises:
+      InputError: naming the flag.
+    """
+    from absl import app, flags
+
+    app.define_help_flags()
+    if asks_for_help(argv[1:]):
+        app.usage(shorthelp=True, writeto_stdout=True)
+        sys.exit(0)
+    own = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])] or list(flags.FLAGS)
+    try:
+        rest = flags.FLAGS(list(argv))
+    except flags.UnrecognizedFlagError as error:
+        name = error.flagname
+        fix = did_you_mean(name.replace("-", "_"), [*own, *more], "--")
+        raise InputError("there is no such flag", where=f"--{name}", fix=fix) from None
+    except flags.Error as error:
+        raise _refused_flag(str(error)) from None
+    if len(rest) > 1:
+        raise InputError(f"unexpected arguments: {' '.join(rest[1:])}", fix="write --FLAG=VALUE; see --help")
+    for name in required:
+        flag = flags.FLAGS[name]
+        if flag.value is None or flag.value == "":
+            problem = "is missing" if flag.value is None else "is empty"
+            raise InputError(problem, where=f"--{name}", fix=f"give --{name}=...: {flag.help}")
+
+
+def start_logging() -> None:
+    """Logs to the terminal through absl: control characters escaped, and without what nobody asked for."""
+    from absl import logging
+
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    handler = logging.get_absl_handler()
+    if not any(isinstance(one, _Filter) for one in handler.filters):
+        handler.addFilter(_Filter())
+
+
+class _Filter:
+    """Leaves out what Orbax says of every file, and jax of platforms that are not there; escapes what is left."""
+
+    def filter(self, record) -> bool:
+        if record.levelno <= 20 and ("orbax" in record.pathname or "xla_bridge" in record.pathname):
+            return False
+        record.msg, record.args = escaped(record.getMessage(), lines=True), ()
+        return True
