@@ -117,7 +117,7 @@ def which_labels(
     """The n comparisons whose label would tell most about which of two rewards is right.
 
     Only comparisons on which they decide differently can tell. Those come first on which both are surest, one of
-    every prompt before a second of any. Pass the rewards of two camps, or of two weightings, or of one rule and of all others.
+    every prompt before a second of any. Pass the rewards of two camps, of two weightings, or of a rule and all others.
 
     Args:
       margin_a, margin_b: ``[N]`` margins of both rewards, first response minus second; 0 is a tie.

@@ -1,0 +1,235 @@
+"""Which rules can be trusted, with and without labels, and which weighting follows from it.
+
+ENCORE weighs rules by the entropy of their ratings, because entropy is meant to foretell accuracy. Where it does not,
+what the rules have in common may, and that needs no label either. Both are estimated here, with how sure each is.
+
+Letters: N comparisons, K rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from encore_jax.composition import entropy_weights, pearson
+from encore_jax.composition.agreement import FEWEST_RULES, agreement_weights
+from encore_jax.composition.camps import Commonality, camp_loadings, commonality
+from encore_jax.composition.moments import correlations, grouped_moments, rating_rows, spreads
+from encore_jax.composition.ties import Margin, rule_tolerance, weighted_margin
+from encore_jax.errors import InputError
+from encore_jax.evaluate.few_labels import CHOSEN, preferred_side, which_labels
+from encore_jax.evaluate.rule_reliability import RuleReliability, rule_reliabilities
+
+UNLABELLED = -1
+"""Stands for "nobody chose" in `preferred`."""
+
+FEWEST_FOR_CORRELATION = 50
+"""Labels below which the correlation of accuracy with anything says nothing."""
+
+Weighting = Literal["agreement", "entropy", "uniform"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reliability:
+    """What is known about which rules to trust.
+
+    Attributes:
+      rules: one entry each, in the pool's order.
+      common: what the rules have in common.
+      foretells: correlation over the rules with their accuracy: of "entropy" (ties half), "entropy, decided" (with the
+        accuracy on comparisons that the rule decides) and "loading"; and "entropy and tie rate" of those two. Empty
+        with few labels.
+      camp: index of the camp in `common.camps` that the agreement weights follow; None if the pool does not split, or
+        nothing says which camp is meant.
+      camp_probability: of every camp, the probability that its reward is better than any other camp's; empty if the
+        pool does not split or nothing is labelled.
+      weights: ``[K]`` by name; "agreement" is missing where ratings do not justify it.
+      accuracy: of the reward under each of them on the labelled comparisons, ties half; empty without labels.
+      better_than_uniform: of each but "uniform" the probability that it is better than "uniform"; empty without labels.
+      label_next: comparisons whose labels would tell most, the most telling first.
+    """
+
+    rules: tuple[RuleReliability, ...]
+    common: Commonality
+    foretells: dict[str, float]
+    camp: int | None
+    camp_probability: tuple[float, ...]
+    weights: dict[Weighting, Float[np.ndarray, " K"]]
+    accuracy: dict[Weighting, float]
+    better_than_uniform: dict[Weighting, float]
+    label_next: Int[np.ndarray, " n"]
+
+    @property
+    def recommended(self) -> Weighting:
+        """The weighting to use: agreement where it can be given, unless labels speak for another one."""
+        if self.better_than_uniform:
+            likely = {name: p for name, p in self.better_than_uniform.items() if p >= CHOSEN}
+            if likely:
+                return max(likely, key=lambda name: self.accuracy[name])
+            if "agreement" not in self.weights or self.better_than_uniform["agreement"] < 1 - CHOSEN:
+                return "uniform"
+        return "agreement" if "agreement" in self.weights else "uniform"
+
+
+def reliability(
+    ratings: Float[Array, "N 2 K"],
+    preferred: Int[Array, " N"] | None = None,
+    *,
+    where: Bool[Array, "N 2 K"] | None = None,
+    prompt: Int[Array, " N"] | None = None,
+    rules: Sequence[str] | None = None,
+    anchor: str | None = None,
+    tau: float = 2.0,
+    labels: int = 20,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Reliability:
+    """Says which of K rules to trust, from ratings of comparisons and as many labels as there are.
+
+    Args:
+      ratings: ``[N, 2, K]`` on any scale, higher is better.
+      preferred: ``[N]``, 0 or 1 by people, -1 where nobody chose; nobody chose at all if left out.
+      where: ``[N, 2, K]``, which ratings exist.
+      prompt: ``[N]``, comparisons of one prompt are resampled together; each is of its own prompt if left out.
+      rules: K names.
+      anchor: a rule that is known to be about quality. If the pool splits, its camp is meant.
+      tau: temperature of the entropy weights.
+      labels: how many comparisons to name in `label_next`.
+      draws: of the bootstrap over prompts.
+      seed: of everything random.
+
+    Raises:
+      InputError: fewer than three rules, shapes that do not fit, ratings that exist and are not finite, an unknown
+        anchor, or one in no camp.
+
+    >>> rng = np.random.default_rng(0)
+    >>> quality = rng.normal(size=(500, 2, 1))
+    >>> ratings = np.round(2 * quality * [1.0, 1.0, 1.0, 0.0] + rng.normal(size=(500, 2, 4)))
+    >>> found = reliability(ratings, rules=["safe", "honest", "kind", "coin"], draws=100)
+    >>> found.recommended, found.common.verdict, round(float(found.weights["agreement"][3]), 1)
+    ('agreement', 'one common factor', 0.0)
+    """
+    ratings, mask, sign, prompt, names = _checked(ratings, preferred, where, prompt, rules)
+    groups = grouped_moments(rating_rows(ratings, mask, prompt), seed)
+    common = commonality(groups, draws=draws, seed=seed)
+    lines = rule_reliabilities(names, ratings, mask, sign, common)
+    total = groups.total()
+    correlation, together = (np.asarray(part) for part in correlations(total))
+    spread = spreads(total)
+
+    def margin(weights) -> Margin:
+        both = mask.all(1)
+        difference = np.where(both, ratings[:, 0] - ratings[:, 1], 0)
+        tolerance = np.where(both, rule_tolerance(ratings[:, 0], ratings[:, 1]), 0)
+        return weighted_margin(difference, tolerance, np.asarray(weights, np.float64))
+
+    camp_weights = [
+        np.asarray(agreement_weights(camp_loadings(correlation, together, camp), spread), np.float64)
+        for camp in common.camps
+    ]
+    margins = [margin(weights) for weights in camp_weights]
+    camp, probability = _chosen_camp(common, margins, sign, names, anchor)
+    entropy = np.array([line.entropy for line in lines])
+    weights: dict = {"uniform": np.full(len(names), 1 / len(names))}
+    if np.isfinite(entropy).all():
+        weights["entropy"] = np.asarray(entropy_weights(entropy, tau), np.float64)
+    if common.verdict == "one common factor":
+        weights["agreement"] = np.asarray(agreement_weights(common.loading, spread), np.float64)
+    elif camp is not None:
+        weights["agreement"] = camp_weights[camp]
+    rewards = {name: margin(values) for name, values in weights.items()}
+    accuracy, better = _by_labels(rewards, sign)
+    if len(margins) < 2:
+        margins = [rewards["agreement"], rewards["uniform"]] if "agreement" in rewards else []
+    first = [part.value * ~part.tied for part in margins[:2]]
+    return Reliability(
+        rules=lines,
+        common=common,
+        foretells=_foretells(lines) if (sign != 0).sum() >= FEWEST_FOR_CORRELATION else {},
+        camp=camp,
+        camp_probability=probability,
+        weights=weights,
+        accuracy=accuracy,
+        better_than_uniform=better,
+        label_next=which_labels(*first, labels, prompt=prompt, known=sign != 0) if first else np.zeros(0, int),
+    )
+
+
+def _checked(ratings, preferred, where, prompt, rules):
+    """Arrays as they are used: fp32 ratings, mask, 1/-1/0 for first/second/nobody, prompts, names."""
+    ratings = np.asarray(ratings, np.float32)
+    if ratings.ndim != 3 or ratings.shape[1] != 2:
+        raise InputError(f"ratings have shape {ratings.shape}", where="reliability", fix="pass comparisons: [N, 2, K]")
+    n, _, count = ratings.shape
+    if count < FEWEST_RULES:
+        fix = "add rules, or weigh them equally"
+        raise InputError(f"got {count} rules; agreement needs at least {FEWEST_RULES}", where="reliability", fix=fix)
+    names = tuple(f"rule {k}" for k in range(count)) if rules is None else tuple(rules)
+    if len(names) != count or len(set(names)) != count:
+        raise InputError(f"{len(set(names))} different names for {count} rules", where="rules", fix="one name per rule")
+    mask = np.ones(ratings.shape, bool) if where is None else np.asarray(where, bool)
+    prompt = np.arange(n) if prompt is None else np.asarray(prompt)
+    preferred = np.full(n, UNLABELLED) if preferred is None else np.asarray(preferred)
+    if mask.shape != ratings.shape or prompt.shape != (n,) or preferred.shape != (n,):
+        problem = f"ratings {ratings.shape}, mask {mask.shape}, prompt {prompt.shape}, preferred {preferred.shape}"
+        raise InputError(problem, where="reliability", fix="pass [N, 2, K], [N, 2, K], [N] and [N]")
+    if not np.isin(preferred, (0, 1, UNLABELLED)).all():
+        row = int(np.flatnonzero(~np.isin(preferred, (0, 1, UNLABELLED)))[0])
+        fix = f"use 0 or 1, or {UNLABELLED} where nobody chose"
+        raise InputError(f"preferred is {preferred[row]}", where=f"comparison {row}", fix=fix)
+    sign = np.select([preferred == 0, preferred == 1], [1.0, -1.0], 0.0)
+    return np.where(mask, ratings, 0), mask, sign, prompt, names
+
+
+def _chosen_camp(common: Commonality, margins, sign, names, anchor) -> tuple[int | None, tuple[float, ...]]:
+    """The camp that is meant, by the anchor or by the labels; and each camp's probability of being the best."""
+    if anchor is not None and anchor not in names:
+        raise InputError(f"there is no rule {anchor!r}", where="anchor", fix=f"use one of {', '.join(names)}")
+    if common.verdict == "one common factor" or len(common.camps) < 2:
+        return None, ()
+    labelled = sign != 0
+    credits = [Margin(part.value * sign, part.tolerance).credit[labelled] for part in margins]
+    probability = ()
+    if labelled.any():
+        probability = tuple(
+            min(preferred_side(own, other) for j, other in enumerate(credits) if j != i)
+            for i, own in enumerate(credits)
+        )
+    if anchor is not None:
+        at = names.index(anchor)
+        home = [i for i, camp in enumerate(common.camps) if at in camp]
+        if not home:
+            raise InputError("it agrees with no other rule", where=f"anchor {anchor!r}", fix="name another rule")
+        return home[0], probability
+    likely = [i for i, p in enumerate(probability) if p >= CHOSEN]
+    return (likely[0] if likely else None), probability
+
+
+def _by_labels(rewards: dict, sign) -> tuple[dict, dict]:
+    """Accuracy of every weighting on the labelled comparisons, and the probability that it is better than "uniform"."""
+    labelled = sign != 0
+    if not labelled.any():
+        return {}, {}
+    credits = {name: Margin(part.value * sign, part.tolerance).credit[labelled] for name, part in rewards.items()}
+    better = {n: preferred_side(value, credits["uniform"]) for n, value in credits.items() if n != "uniform"}
+    return {name: float(value.mean()) for name, value in credits.items()}, better
+
+
+def _foretells(lines: Sequence[RuleReliability]) -> dict[str, float]:
+    """What goes with accuracy, over the rules for which both are known."""
+
+    def r(x: str, y: str) -> float:
+        values = np.array([(getattr(line, x), getattr(line, y)) for line in lines])
+        values = values[np.isfinite(values).all(1)]
+        return float(pearson(*values.astype(np.float32).T)) if len(values) >= FEWEST_RULES else float("nan")
+
+    return {
+        "entropy": r("entropy", "half"),
+        "entropy, decided": r("entropy", "decided"),
+        "entropy and tie rate": r("entropy", "tie_rate"),
+        "loading": r("loading", "half"),
+    }

@@ -1,0 +1,192 @@
+"""Reliability: what is said of rules and pools, with no label, few and many, against independent counts."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from encore_jax.errors import InputError
+from encore_jax.evaluate.recommendation import recommendation
+from encore_jax.evaluate.reliability import reliability
+from encore_jax.evaluate.rule_reliability import common_entropy, wilson_interval
+
+N = 600
+GOOD = [0.8, 0.7, 0.7, 0.6, 0.5, 0.4]
+
+
+def pool(seed, loadings, factor=None, n=N):
+    """Ratings 1 to 5 of n comparisons by rules that follow a quality, and which response is better."""
+    rng = np.random.default_rng(seed)
+    quality, v = rng.normal(size=(n, 2, 1)) if factor is None else factor, np.asarray(loadings)
+    raw = quality * v + rng.normal(size=(n, 2, len(v))) * np.sqrt(1 - v**2)
+    return np.clip(np.round(3 + 1.2 * raw), 1, 5), (quality[:, 1, 0] > quality[:, 0, 0]).astype(int), quality
+
+
+def named(found):
+    return {line.rule: line for line in found.rules}
+
+
+def test_rules_are_described_as_counted_by_hand():
+    ratings, preferred, _ = pool(0, GOOD)
+    where = np.random.default_rng(1).random(ratings.shape) < 0.9
+    found = reliability(ratings, preferred, where=where, rules=list("abcdef"), draws=50)
+    both = where.all(1)
+    for k, line in enumerate(found.rules):
+        rows = both[:, k]
+        gap = (ratings[:, 0, k] - ratings[:, 1, k])[rows] * np.where(preferred == 0, 1, -1)[rows]
+        assert (line.n, line.labels, line.levels) == (
+            rows.sum(),
+            rows.sum(),
+            len(np.unique(ratings[..., k][where[..., k]])),
+        )
+        assert line.tie_rate == pytest.approx((gap == 0).mean())
+        assert line.half == pytest.approx((gap > 0).mean() + (gap == 0).mean() / 2)
+        assert line.wrong == pytest.approx((gap > 0).mean())
+        assert line.decided == pytest.approx((gap > 0).sum() / (gap != 0).sum())
+        counts = np.unique(ratings[..., k][where[..., k]], return_counts=True)[1]
+        assert line.entropy == pytest.approx(scipy.stats.entropy(counts), abs=1e-4)
+        assert line.low < line.accuracy == line.half < line.high
+
+
+def test_with_one_common_factor_agreement_is_recommended_and_junk_gets_little():
+    ratings, preferred, _ = pool(0, [*GOOD, 0.0, 0.0])
+    found = reliability(ratings, preferred, draws=50)
+    assert found.common.verdict == "one common factor" and found.recommended == "agreement"
+    assert found.weights["agreement"][6:].sum() < 0.05
+    assert found.accuracy["agreement"] > found.accuracy["uniform"]
+    assert found.foretells["loading"] > 0.9
+    said = recommendation(found)
+    assert said.startswith("Use agreement weights.") and "one common factor" in said and "600 labels" in said
+
+
+def test_without_labels_the_same_weights_and_which_comparisons_to_label():
+    ratings, preferred, _ = pool(0, GOOD)
+    found, labelled = reliability(ratings, draws=50), reliability(ratings, preferred, draws=50)
+    np.testing.assert_array_equal(found.weights["agreement"], labelled.weights["agreement"])
+    assert found.recommended == "agreement" and not found.accuracy and not found.foretells
+    assert len(found.label_next) == 20 and all(np.isnan(line.half) for line in found.rules)
+    assert "There are no labels." in recommendation(found)
+
+
+def test_the_order_of_responses_changes_nothing_but_rounding():
+    ratings, preferred, _ = pool(3, GOOD)
+    swap = np.random.default_rng(0).random(N) < 0.5
+    swapped = np.where(swap[:, None, None], ratings[:, ::-1], ratings)
+    a = reliability(ratings, preferred, draws=50)
+    b = reliability(swapped, np.where(swap, 1 - preferred, preferred), draws=50)
+    np.testing.assert_allclose(a.weights["agreement"], b.weights["agreement"], atol=1e-5)
+    assert a.accuracy == pytest.approx(b.accuracy)
+    assert [line.half for line in a.rules] == pytest.approx([line.half for line in b.rules])
+
+
+@pytest.fixture(scope="module")
+def split():
+    """Six rules about quality, twelve about length."""
+    good, preferred, _ = pool(0, GOOD)
+    long, _, _ = pool(1, [0.7] * 12)
+    names = [f"quality {k}" for k in range(6)] + [f"length {k}" for k in range(12)]
+    return np.concatenate([good, long], 2), preferred, names
+
+
+def test_a_split_pool_is_refused_until_something_says_which_camp_is_meant(split):
+    ratings, preferred, names = split
+    blind = reliability(ratings, rules=names, draws=50)
+    assert blind.common.verdict == "the pool splits" and "agreement" not in blind.weights
+    assert blind.recommended == "uniform" and blind.camp is None
+    said = recommendation(blind)
+    assert "agreement weights are refused" in said and "quality 0" in said and "length 0" in said
+    assert "name an anchor rule" in said
+
+    anchored = reliability(ratings, rules=names, anchor="quality 2", draws=50)
+    assert anchored.common.camps[anchored.camp] == tuple(range(6)) and anchored.recommended == "agreement"
+    assert anchored.weights["agreement"][6:].sum() < 0.1
+
+    few = np.full(N, -1)
+    few[blind.label_next] = preferred[blind.label_next]
+    told = reliability(ratings, few, rules=names, draws=50)
+    assert told.camp == anchored.camp and told.camp_probability[told.camp] > 0.95
+    np.testing.assert_allclose(told.weights["agreement"], anchored.weights["agreement"])
+    assert not set(told.label_next) & set(blind.label_next)
+
+
+def test_few_labels_give_every_rule_an_estimate_with_an_interval(split):
+    ratings, preferred, names = split
+    few = np.where(np.arange(N) < 40, preferred, -1)
+    found = named(reliability(ratings[..., :6], few, rules=names[:6], draws=50))
+    full = named(reliability(ratings[..., :6], preferred, rules=names[:6], draws=50))
+    assert all(line.labels == 40 and line.low < line.accuracy < line.high for line in found.values())
+    assert sum(found[name].low <= full[name].half <= found[name].high for name in names[:6]) >= 5
+    error = [np.mean([(getattr(found[n], of) - full[n].half) ** 2 for n in names[:6]]) for of in ("accuracy", "half")]
+    assert error[0] < error[1]
+
+
+def test_noise_gets_equal_weights():
+    rng = np.random.default_rng(0)
+    found = reliability(rng.integers(1, 6, (N, 2, 8)), rng.integers(0, 2, N), draws=50)
+    assert found.recommended == "uniform" and "agreement" not in found.weights
+    assert "too little in common" in recommendation(found)
+
+
+def test_prompts_widen_intervals():
+    """Comparisons of one prompt that are alike are worth one: intervals over prompts are wider."""
+    ratings, _, _ = pool(0, GOOD, n=60)
+    ratings, prompt = np.repeat(ratings, 10, 0), np.repeat(np.arange(60), 10)
+    apart, together = reliability(ratings, draws=100), reliability(ratings, prompt=prompt, draws=100)
+    width = [np.mean([line.loading_high - line.loading_low for line in found.rules]) for found in (apart, together)]
+    assert width[1] > 2 * width[0]
+
+
+def test_wilson_interval_equals_statsmodels():
+    from statsmodels.stats.proportion import proportion_confint
+
+    right, n = np.array([0.0, 3.0, 50.0, 100.0]), np.array([10.0, 10.0, 60.0, 100.0])
+    np.testing.assert_allclose(wilson_interval(right, n), proportion_confint(right, n, method="wilson"), atol=1e-9)
+    assert np.isnan(wilson_interval(np.zeros(1), np.zeros(1))[0])
+
+
+def test_entropy_is_on_one_grid_for_all_rules():
+    ratings = np.array([[0.0, 0.0], [1.0, 1.0], [2.0, 0.0], [3.0, 1.0]])
+    np.testing.assert_allclose(common_entropy(ratings, np.ones((4, 2), bool)), np.log([4, 2]), atol=1e-6)
+    many = np.random.default_rng(0).random((5000, 2))
+    np.testing.assert_allclose(common_entropy(many, np.ones(many.shape, bool)), np.log([11, 11]), atol=0.01)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        ((np.ones((9, 2, 2)),), {}, "got 2 rules; agreement needs at least 3"),
+        ((np.ones((9, 3)),), {}, r"pass comparisons: \[N, 2, K\]"),
+        ((np.ones((9, 3, 3)),), {}, "ratings have shape"),
+        ((np.full((9, 2, 3), NAN),), {}, "not finite"),
+        ((np.ones((9, 2, 3)),), {"where": np.zeros((9, 2, 3), bool)}, "nothing is rated"),
+        ((np.ones((9, 2, 3)), np.ones(8, int)), {}, "preferred"),
+        ((np.ones((9, 2, 3)), np.full(9, 2)), {}, "comparison 0: preferred is 2"),
+        ((np.ones((9, 2, 3)),), {"rules": ["a", "a", "b"]}, "2 different names for 3 rules"),
+        ((pool(0, GOOD)[0],), {"anchor": "z", "draws": 10}, "there is no rule 'z'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(arguments, options, message):
+    with pytest.raises(InputError, match=message):
+        reliability(*arguments, **options)
+
+
+def test_an_anchor_must_agree_with_somebody(split):
+    ratings, _, names = split
+    coin = np.random.default_rng(9).integers(1, 6, (N, 2, 1))
+    with pytest.raises(InputError, match="anchor 'coin': it agrees with no other rule"):
+        reliability(np.concatenate([ratings, coin], 2), rules=[*names, "coin"], anchor="coin", draws=20)
+
+
+@pytest.mark.parametrize("kind", ["constant", "unrated"])
+def test_rules_that_say_nothing_are_named_not_guessed(kind):
+    ratings, preferred, _ = pool(0, [*GOOD, 0.5])
+    where = np.ones(ratings.shape, bool)
+    if kind == "constant":
+        ratings[..., 6] = 3
+    else:
+        where[..., 6] = False
+    found = reliability(ratings, preferred, where=where, draws=20)
+    assert np.isnan(found.rules[6].loading) and found.weights["agreement"][6] == 0
+    assert found.recommended == "agreement"
