@@ -23,7 +23,7 @@ N = 1500
 def verdict(margins, prompt=None, where=None):
     pairs = np.stack([margins, np.zeros_like(margins)], 1)
     mask = None if where is None else np.stack([where, where], 1)
-    return commonality(grouped_moments(rating_rows(pairs, mask, prompt)), draws=100)
+    return commonality(grouped_moments(rating_rows(pairs, mask, prompt)), draws=50)
 
 
 def judged(seed, quality, loadings, levels=None):
@@ -36,7 +36,7 @@ def judged(seed, quality, loadings, levels=None):
 GOOD = [0.8, 0.7, 0.7, 0.6, 0.5, 0.4]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_rules_about_one_thing_are_one_camp(seed):
     quality = np.random.default_rng(seed).normal(size=N)
     found = verdict(judged(seed + 100, quality, GOOD, levels=2))
@@ -44,7 +44,7 @@ def test_rules_about_one_thing_are_one_camp(seed):
     assert (found.low < found.loading).all() and (found.loading < found.high).all()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("skewed", [False, True])
 def test_junk_rules_change_neither_verdict_nor_reward(seed, skewed):
     rng = np.random.default_rng(seed)
@@ -63,7 +63,7 @@ def test_junk_rules_change_neither_verdict_nor_reward(seed, skewed):
     assert abs(accuracy(pool) - accuracy(good)) < 0.01
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("nuisance", [0.8, 0.5])
 def test_rules_that_share_something_else_are_a_second_camp(seed, nuisance):
     rng = np.random.default_rng(seed)
@@ -81,7 +81,7 @@ def test_rules_that_share_something_else_are_a_second_camp(seed, nuisance):
     assert np.abs(chosen[6:]).max() < 0.15
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_styles_of_judges_inside_one_agreeing_pool_do_no_harm(seed):
     rng = np.random.default_rng(seed)
     quality, styles = rng.normal(size=N), rng.normal(size=(3, N))
@@ -90,7 +90,7 @@ def test_styles_of_judges_inside_one_agreeing_pool_do_no_harm(seed):
     assert found.verdict == "one common factor" and found.factors == 3
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_noise_is_too_little_to_tell(seed):
     found = verdict(np.random.default_rng(seed).normal(size=(N, 12)))
     assert found.verdict == "too little in common to tell" and not found.camps
