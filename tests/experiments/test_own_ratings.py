@@ -15,7 +15,6 @@ import pytest
 from encore_jax.data import iter_rated, write_comparisons, write_rated
 from encore_jax.data.comparison import Comparison, parse_prompt
 from encore_jax.data.rated_comparisons import CONFIGS, prepare
-from encore_jax.data.rated_comparisons.__main__ import main as prepare_command
 from encore_jax.errors import InputError
 from encore_jax.rules import Rule, RulePool
 from experiments import select_pool
@@ -113,7 +112,7 @@ def test_a_prepared_data_set_brings_its_scale_along(files, tmp_path):
     np.testing.assert_array_equal(np.sort(found, 0), np.sort(expected, 0))
 
 
-def test_without_a_scale_the_error_says_what_can_be_typed(files, tmp_path, capsys):
+def test_without_a_scale_the_error_says_what_can_be_typed(files, tmp_path):
     said = "--config.data.scale=LOWEST,HIGHEST, e.g. --config.data.scale=1,5;"
     for data in (
         {"ratings_path": str(files / "rated 1,5.jsonl")},
@@ -128,15 +127,14 @@ def test_without_a_scale_the_error_says_what_can_be_typed(files, tmp_path, capsy
     ablate = AblateConfig(scores=str(files / "comparisons 1,5.jsonl"), pool=str(files / "rules.yaml"))
     with pytest.raises(InputError, match="--config.scale=LOWEST,HIGHEST, e.g. --config.scale=1,5;"):
         ablation_view(ablate)
-    from absl import flags
-    from absl.testing import flagsaver
-
-    with flagsaver.flagsaver(), pytest.raises(SystemExit, match="--scale=LOWEST,HIGHEST, e.g. --scale=1,5;"):
-        flags.FLAGS([
-            "prepare", f"--path={files / 'comparisons 1,5.jsonl'}", f"--pool={files / 'rules.yaml'}",
-            f"--data_dir={tmp_path}",
-        ])  # fmt: skip
-        prepare_command(["prepare"])
+    prepared = subprocess.run(  # a process of its own: its flags have the names of other commands' flags
+        [
+            sys.executable, "-m", "encore_jax.data.rated_comparisons", f"--path={files / 'comparisons 1,5.jsonl'}",
+            f"--pool={files / 'rules.yaml'}", f"--data_dir={tmp_path}",
+        ],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert prepared.returncode == 1 and "--scale=LOWEST,HIGHEST, e.g. --scale=1,5;" in prepared.stderr
 
 
 @pytest.mark.parametrize(
