@@ -26,6 +26,8 @@ _DISK_FULL_WORDS = re.compile(
     r"no space left on device|os error 28\b|disk is full|disk quota exceeded|file too large|requested and \d+ written",
     re.IGNORECASE,
 )  # of libraries that raise errors of their own: SQLite, safetensors, TensorStore, NumPy
+EXTRAS = {"aiohttp": "judge", "libtpu": "aot", "llama_cpp": "llama", "gcsfs": "tpu", "torch": "bench", "trl": "bench"}
+"""Packages that only some commands need, and the extra that installs them."""
 _GOOGLE, _NO_TPUS = "0x1ae0", ("0x0042", "0x001f")  # network and disks of Google's virtual machines
 
 
@@ -95,6 +97,8 @@ def _cause(error: BaseException) -> str | None:
     first = chain[0]
     if isinstance(first.__cause__, InputError):
         return str(first.__cause__)
+    if isinstance(first, ModuleNotFoundError) and first.name in EXTRAS:
+        return f"{first.name} is not installed here. Fix: pip install 'encore_jax[{EXTRAS[first.name]}]'"
     if isinstance(first, MemoryError):
         return "there is not enough memory. Fix: a smaller --tokens_per_batch, or a machine with more"
     if isinstance(first, OSError) and first.errno is not None:
@@ -130,11 +134,14 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**({"allow_abbrev": False} | options))
 
     def parse_args(self, args: Sequence[str] | None = None, namespace=None):
+        args = list(sys.argv[1:] if args is None else args)
+        known = [name for action in self._actions for name in action.option_strings]
+        for argument in args[: args.index("--")] if "--" in args else args:  # before anything is missed
+            flag = argument.partition("=")[0]
+            if flag.startswith("--") and flag not in known:
+                names = [name.lstrip("-") for name in known if name.startswith("--")]
+                raise InputError("there is no such flag", where=flag, fix=did_you_mean(flag.lstrip("-"), names, "--"))
         given, unknown = self.parse_known_args(args, namespace)
-        if unknown and unknown[0].startswith("-"):
-            flag = unknown[0].partition("=")[0]
-            known = [name.lstrip("-") for action in self._actions for name in action.option_strings if name[:2] == "--"]
-            raise InputError("there is no such flag", where=flag, fix=did_you_mean(flag.lstrip("-"), known, "--"))
         if unknown:
             raise InputError(f"unexpected arguments: {' '.join(unknown)}", fix="write --FLAG=VALUE; see --help")
         return given
@@ -168,6 +175,15 @@ def asks_for_help(arguments: Sequence[str]) -> bool:
     return any(argument in ("--help", "-help", "-h", "--h", "-?", "--helpshort") for argument in before)
 
 
+def own_flags() -> list[str]:
+    """Names of the flags that are this package's, not absl's or a library's."""
+    from absl import flags
+
+    homes = ("experiments", "encore_jax", "__main__", sys.argv[0])
+    defined_in = {name: str(flags.FLAGS.find_module_defining_flag(name)) for name in flags.FLAGS}
+    return [name for name, module in defined_in.items() if module.startswith(homes)]
+
+
 def define_overwrite() -> None:
     """Defines ``--overwrite``, which commands with outputs share."""
     from absl import flags
@@ -190,10 +206,14 @@ def parse_flags(argv: Sequence[str], required: Sequence[str] = (), more: Iterabl
     from absl import app, flags
 
     app.define_help_flags()
+    own = own_flags()
     if asks_for_help(argv[1:]):
-        app.usage(shorthelp=True, writeto_stdout=True)
+        print((sys.modules["__main__"].__doc__ or "").strip(), "\n\nflags:")
+        for name in sorted(own):
+            flag = flags.FLAGS[name]
+            default = f" [{flag.default_as_str}]" if flag.default not in (None, "", False, []) else ""
+            print(f"  --{name}{'' if flag.boolean else '=...'}: {flag.help}{default}")
         sys.exit(0)
-    own = [flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])] or list(flags.FLAGS)
     try:
         rest = flags.FLAGS(list(argv))
     except flags.UnrecognizedFlagError as error:

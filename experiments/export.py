@@ -20,11 +20,11 @@ import numpy as np
 
 from encore_jax.command_line import Parser, one_line_errors, start_logging
 from encore_jax.data import locate
-from encore_jax.data.lock import reader_lock
+from encore_jax.data.lock import output_lock, reader_lock
 from encore_jax.data.manifest import FIX, check_one_run, read_manifest
-from encore_jax.data.outputs import check_outputs, local_inputs
+from encore_jax.data.outputs import check_outputs, check_replaceable, local_inputs
 from encore_jax.errors import InputError
-from encore_jax.interop.export import export, export_adapter
+from encore_jax.interop.export import MARKS, export, export_adapter
 from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.passport import Passport, model_digest, read_passport
 from encore_jax.interop.reward_model import RewardModel
@@ -246,6 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not (math.isfinite(given.shard_gb) and given.shard_gb > 0):
             raise InputError(f"{given.shard_gb} is no size", where="--shard-gb", fix="e.g. --shard-gb=5")
         start_logging()
+        with output_lock(given.out):  # before a model is read for nothing
+            check_replaceable(given.out, overwrite=given.overwrite, marks=MARKS)
         with reader_lock(given.workdir):
             run = read_run(given.workdir)
             folder = export_run(

@@ -27,7 +27,7 @@ from encore_jax.command_line import Parser, check_number, one_line_errors, start
 from encore_jax.composition.dpp import greedy_map, log_det, rating_gram, sample_kdpp
 from encore_jax.data import iter_rated
 from encore_jax.data.lock import output_lock
-from encore_jax.data.outputs import check_outputs, check_suffix, local_inputs, new_file
+from encore_jax.data.outputs import check_outputs, check_suffix, local_inputs, new_files
 from encore_jax.data.scales import scaled
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
@@ -56,9 +56,8 @@ def main(given: argparse.Namespace) -> None:
         ratings, mask = read(given.ratings, candidates, tuple(given.scale))
         chosen, report = select(candidates, ratings, mask, given.size, given.method, given.seed)
         pool = RulePool(chosen, name=given.name or out.stem)
-        made = {flag: new_file(path, overwrite=given.overwrite, flag=flag) for flag, path in outputs.items()}
-        with made["report of --out"] as reported, made["--out"] as temporary:
-            pool.to_yaml(temporary)
+        with new_files(outputs, overwrite=given.overwrite) as (chosen_pool, reported):
+            pool.to_yaml(chosen_pool)
             reported.write_text(json.dumps(report, indent=1))
     logging.info(
         "%d of %d rules, log det %.2f (%d first ones: %.2f); %d pairs of similar wording among them",

@@ -124,9 +124,18 @@ def new_file(path: Path, *, overwrite: bool, flag: str = "") -> Iterator[Path]:
     Raises:
       InputError: as `check_new`; a file that holds the same is no reason.
     """
-    with atomic_path(path) as temporary:
+    with new_files({flag: path}, overwrite=overwrite) as (temporary,):
         yield temporary
-        check_new(path, overwrite=overwrite, flag=flag, made=same_content(path, temporary))
+
+
+@contextlib.contextmanager
+def new_files(outputs: Mapping[str, Path], *, overwrite: bool) -> Iterator[list[Path]]:
+    """The same for several outputs, by their flags: all of them take their places, or none."""
+    with contextlib.ExitStack() as stack:
+        temporaries = [stack.enter_context(atomic_path(path)) for path in outputs.values()]
+        yield temporaries
+        for (flag, path), temporary in zip(outputs.items(), temporaries, strict=True):
+            check_new(path, overwrite=overwrite, flag=flag, made=same_content(path, temporary))
 
 
 @contextlib.contextmanager
@@ -142,12 +151,12 @@ def new_folder(folder: Path, *, overwrite: bool = False, marks: tuple[str, ...] 
       InputError: there is something in the folder already, or another process writes to it.
     """
     with output_lock(folder, fix="wait until it ends, or name another folder"):
-        _check_replaceable(folder, overwrite, marks)
+        check_replaceable(folder, overwrite=overwrite, marks=marks)
         temporary, before = (hidden_neighbour(folder, f".{uuid.uuid4().hex}.tmp") for _ in range(2))
         temporary.mkdir()
         try:
             yield temporary
-            _check_replaceable(folder, overwrite, marks)
+            check_replaceable(folder, overwrite=overwrite, marks=marks)
             if folder.is_dir() and any(folder.iterdir()):
                 os.replace(folder, before)
             os.replace(temporary, folder)
@@ -158,7 +167,12 @@ def new_folder(folder: Path, *, overwrite: bool = False, marks: tuple[str, ...] 
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _check_replaceable(folder: Path, overwrite: bool, marks: tuple[str, ...]) -> None:
+def check_replaceable(folder: Path, *, overwrite: bool, marks: tuple[str, ...]) -> None:
+    """Refuses a folder that `new_folder` would not replace.
+
+    Raises:
+      InputError: there is something in it.
+    """
     if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
         return
     ours = bool(marks) and all((folder / mark).is_file() for mark in marks)

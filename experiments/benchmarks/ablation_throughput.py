@@ -22,12 +22,13 @@ counts of all sides are compared before anything is timed.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import time
 from collections.abc import Callable
+
+from encore_jax.command_line import Parser, one_line_errors
 
 THREADS = 2
 COMPARISONS, RULES = 2048, 100
@@ -37,7 +38,7 @@ LOOPED = 256
 
 def main() -> None:
     """Measures all sides, prints a table and the JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9, help="timed rounds per side")
     rounds = parser.parse_args().rounds
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])  # all sides follow it
@@ -158,4 +159,5 @@ def _check_equal(engine, loop) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

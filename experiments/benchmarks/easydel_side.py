@@ -90,4 +90,7 @@ def _rows(folder: str):
 
 if __name__ == "__main__":
     kinds = (str, str, int, int, int, int, int, float, int)
+    if len(sys.argv) != len(kinds) + 1:
+        print(__doc__)
+        sys.exit(0 if "--help" in sys.argv else 2)
     main(*(kind(text) for kind, text in zip(kinds, sys.argv[1:], strict=True)))

@@ -10,7 +10,6 @@ that over the model. Exit status 1 if it exceeds --limit, or a tensor differs.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
@@ -18,12 +17,14 @@ import shutil
 import sys
 from pathlib import Path
 
+from encore_jax.command_line import Parser, one_line_errors
+
 DEVICES = 8
 
 
 def main() -> None:
     """Draws, exports, measures, judges."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--architecture", default="llama-3.1-8b")
     parser.add_argument("--layers", type=int, default=6, help="instead of the architecture's")
     parser.add_argument("--folder", default="/tmp/encore-export", type=Path)
@@ -99,4 +100,5 @@ def _memory(field: str) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

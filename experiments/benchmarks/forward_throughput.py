@@ -15,12 +15,13 @@ each side's fastest round, which other load on the machine disturbs least.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import time
 from collections.abc import Callable
+
+from encore_jax.command_line import Parser, one_line_errors
 
 THREADS = 2
 SHAPES = ((4, 512), (8, 256))
@@ -29,7 +30,7 @@ DTYPES = ("float32", "bfloat16")
 
 def main() -> None:
     """Measures every dtype and shape, prints a table and the JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds per side and cell")
     parser.add_argument("--gguf", help="another copy of the model file")
     rounds, gguf = vars(parser.parse_args()).values()
@@ -151,4 +152,5 @@ def _theirs(path: str, dtype: str) -> Callable:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

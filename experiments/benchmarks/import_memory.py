@@ -21,12 +21,14 @@ import sys
 import time
 from pathlib import Path
 
+from encore_jax.command_line import Parser, one_line_errors
+
 DEVICES, SHARD_BYTES = 8, 5 * 10**9
 
 
 def main() -> None:
     """Writes the checkpoint if need be, imports it in a process of its own, and judges."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--architecture", default="llama-3.1-8b")
     parser.add_argument("--layers", type=int, default=0, help="so many layers instead of the architecture's")
     parser.add_argument("--folder", default="/tmp/encore-import")
@@ -151,4 +153,5 @@ def _peak_bytes() -> int:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

@@ -15,7 +15,6 @@ The last line is one JSON object.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import resource
@@ -26,6 +25,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from encore_jax.command_line import Parser, one_line_errors
 from encore_jax.data import Comparison, Message, write_comparisons
 from encore_jax.judge.export import rated_comparisons
 from encore_jax.judge.journal import Journal
@@ -40,7 +40,7 @@ PER_COMPARISON = 2 * len(POOL)
 
 def main() -> None:
     """Runs the parts one after the other and prints their times and memory."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--part", nargs=2, metavar=("NAME", "FOLDER"), help="of the parent process")
     given = parser.parse_args()
@@ -114,4 +114,5 @@ def peak_mib() -> int:
 PARTS = {"fill": fill, "resume": resume, "export": export, "report": report}
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

@@ -17,19 +17,20 @@ difference between the two sides' ratings and log-probabilities.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import time
 from pathlib import Path
 
+from encore_jax.command_line import Parser, one_line_errors
+
 THREADS = 2
 
 
 def main() -> None:
     """Measures every pool, prints a table and the JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", required=True, help="comparisons with prompt, chosen, rejected, or HH-RLHF's own")
     parser.add_argument("--pools", default="safety_10,safety_100", help="shipped pools, or files")
     parser.add_argument("--conversations", default="16,20", help="per round, for each pool")
@@ -191,4 +192,5 @@ def _torch_model(cfg, params):
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

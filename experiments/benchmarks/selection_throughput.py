@@ -9,11 +9,12 @@ sides. The last line is one JSON object: median seconds of each side, their `rat
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
 import time
+
+from encore_jax.command_line import Parser, one_line_errors
 
 THREADS = 2
 BLOCK = 50_000
@@ -22,7 +23,7 @@ BLOCK = 50_000
 
 def main() -> None:
     """Measures, compares, prints a line a round and the JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     for name, default in (("comparisons", 1_000_000), ("rules", 100), ("r", 5), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     count, rules, r, rounds = vars(parser.parse_args()).values()
@@ -73,4 +74,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

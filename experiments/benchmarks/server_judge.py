@@ -9,7 +9,6 @@ made-up conversations of some 600 characters. The last line is one JSON object w
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -21,13 +20,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from encore_jax.command_line import Parser, one_line_errors
 from encore_jax.data import Comparison, Message
 from encore_jax.judge.ask import ask_all
 from encore_jax.judge.asking import ask_with
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Question, rating_questions
-from encore_jax.judge.server import ServerJudge
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.rules import RulePool
 
@@ -53,7 +52,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %
 
 def main() -> None:
     """Starts the server, asks, and prints a table and the JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--ratings", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--serve", action="store_true", help="be the server")
@@ -79,8 +78,10 @@ def questions(ratings: int) -> Iterator[Question]:
         yield from rating_questions([Comparison((Message("user", f"Question {i}? " * 20),), texts, 0)], POOL)
 
 
-def judge(url: str) -> ServerJudge:
+def judge(url: str):
     """The one that is measured."""
+    from encore_jax.judge.server import ServerJudge  # needs the extra `judge`
+
     return ServerJudge(ask_with(YES_NO_IRRELEVANT, "instant"), ServerSettings(urls=(url,), concurrency=CONCURRENCY))
 
 
@@ -125,4 +126,5 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

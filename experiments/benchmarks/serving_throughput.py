@@ -26,12 +26,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from encore_jax.command_line import Parser, one_line_errors
+
 THREADS, RULES, BUCKETS = 2, 10, (512,)
 
 
 def main() -> None:
     """Lets the sides take turns, prints a line for each round and the JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", required=True, help="comparisons in any format of encore_jax.data")
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--number", type=int, default=96, help="of comparisons in a round")
@@ -184,4 +186,5 @@ def _quantile(ordered: list[float], q: float) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

@@ -32,6 +32,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from encore_jax.command_line import Parser, one_line_errors
 from experiments.benchmarks.easydel_side import summary
 
 THREADS, BATCH, LENGTH, ROWS, WARM_UP = 2, 8, 1024, 2, 1
@@ -42,7 +43,7 @@ RATE = 1e-5
 
 def main() -> None:
     """Lets the sides take turns, prints a table and the JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--pairs", required=True, help="comparisons with prompt, chosen, rejected, or HH-RLHF's own format"
     )
@@ -237,4 +238,5 @@ def _write_checkpoint(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main()

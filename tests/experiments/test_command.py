@@ -1,5 +1,6 @@
 """Command lines that say something wrong: one line, what may have been meant, exit status 2, and nothing is begun."""
 
+import json
 import os
 import re
 import subprocess
@@ -183,6 +184,19 @@ def test_flags_of_argparse_are_told_alike():
     ]:
         with pytest.raises(InputError, match=words):
             parser.parse_args(arguments)
+
+
+def test_every_command_has_help_and_refuses_what_it_does_not_know():
+    """On a machine without any extra, so without what only some commands need."""
+    command = [sys.executable, "-m", "tests.experiments.help_of_all"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    told = json.loads(done.stdout)
+    assert {"experiments.run", "encore_jax.interop.serve", "encore_jax.data.rated_comparisons"} <= told.keys()
+    for module, (asked, wrong) in ((module, told[module].values()) for module in told):
+        assert asked["status"] == 0 and len(asked["output"]) > 100, (module, asked)
+        assert wrong["status"] == 2 and "Traceback" not in wrong["output"], (module, wrong)
+        if module != "experiments.benchmarks.easydel_side":  # runs where this package is not installed
+            assert wrong["output"].startswith("error: ") and wrong["output"].count("\n") == 1, (module, wrong)
 
 
 def test_help_is_printed_and_nothing_looked_for(tmp_path):
