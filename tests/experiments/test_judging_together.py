@@ -111,7 +111,7 @@ def test_a_host_without_the_model_is_named_on_all_of_them(files, tmp_path):
         options = [f"--config={files / 'config.py'}", f"--workdir={tmp_path / 'run'}", f"--multihost={where}", *here]
         return ["-m", "experiments.run", *options]
 
-    first, second = finish(launch(2, 4, command), code=1)
+    first, second = finish(launch(2, 4, command), code=2)
     assert "process 1: the judge's model: not found. Fix: give every host the same files" in first
     assert f"{tmp_path / 'missing'}" in second and "error: " in second
 
@@ -149,7 +149,7 @@ def test_a_host_that_breaks_down_ends_all_of_them_with_the_cause(method, files, 
 
 def test_a_judge_elsewhere_wants_one_process(files, tmp_path):
     options = ("--config.judge.kind=server", "--config.judge.model=m", "--config.judge.prompt=yes_no_irrelevant.1")
-    for said in finish(run(files, tmp_path, 2, *options), code=1):
+    for said in finish(run(files, tmp_path, 2, *options), code=2):
         assert "judge 'server' needs no second process" in said
 
 

@@ -87,7 +87,7 @@ def test_a_stage_that_one_process_lacks_is_run_by_all(files, together, tmp_path)
 
 
 def refused(started, *words):
-    for said in finish(started, code=1):
+    for said in finish(started, code=2):
         assert all(word in said for word in ("process 1: ", *words)) and "Traceback" not in said, said
 
 
@@ -104,7 +104,7 @@ def test_processes_with_other_data_or_none_are_told_and_train_nothing(files, tmp
         if words:
             refused(started, words)
         else:
-            first, second = finish(started, code=1)
+            first, second = finish(started, code=2)
             assert "process 1: what stage ingest depends on: not found" in first
             assert "no such file or folder" in second and "Traceback" not in first + second
     assert not (tmp_path / "run" / "train").exists()
