@@ -21,6 +21,7 @@ import scipy.special
 import scipy.stats
 from jaxtyping import Bool, Float, Int
 
+from encore_jax.composition.ties import sign
 from encore_jax.errors import InputError
 
 STRENGTHS = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -138,7 +139,7 @@ def which_labels(
         raise InputError(f"margins have shapes {a.shape} and {b.shape}", where="which_labels", fix="pass [N] twice")
     prompt = np.arange(len(a)) if prompt is None else np.asarray(prompt)
     ranks = [scipy.stats.rankdata(np.abs(margin)) / len(a) for margin in (a, b)]
-    sure = np.where(np.sign(a) * np.sign(b) < 0, np.minimum(*ranks), 0)
+    sure = np.where(sign(a) * sign(b) < 0, np.minimum(*ranks), 0)
     sure = sure if known is None else np.where(known, 0, sure)
     order = np.argsort(-sure, kind="stable")
     order = order[sure[order] > 0]

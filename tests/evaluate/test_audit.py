@@ -121,7 +121,7 @@ def page(pairs=VIEW.test, name="made up"):
     contribution = parts(pairs)
     rules = audit.audit_rules(VIEW.rules, WEIGHTS, contribution, parts(pairs, np.ones(4)), jax.random.key(0))
     facts = {"name": name, "label": "human-rated", "description": "Made for tests.", "method": "ENCORE"}
-    facts |= {"comparisons": len(pairs), "accuracy": credit(contribution.sum(1))}
+    facts |= {"comparisons": len(pairs), "accuracy": credit(contribution.sum(1)), "ties": 0}
     return render_audit(facts, rules, comparisons, pairs.first_preferred, contribution)
 
 

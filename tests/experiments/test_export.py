@@ -195,8 +195,8 @@ def test_where_an_export_goes(copied, tmp_path, capsys):
     assert "out: is in use" in refused(f"--out={out}")
     assert "out: is in use" in refused(f"--out={out}", "--overwrite")
     assert "lies in the input folder stage train of --workdir" in refused(f"--out={copied}/train/export")
-    assert "is the input stage compose of --workdir" in refused(f"--out={copied}/compose", "--overwrite")
-    assert "holds the input stage ingest of --workdir" in refused(f"--out={copied}", "--overwrite")
+    assert "compose: is in use" in refused(f"--out={copied}/compose", "--overwrite")
+    assert "run: is in use" in refused(f"--out={copied}", "--overwrite")
     assert "--shard-gb" in refused("--out=x", "--shard-gb=nan") and "--shard-gb" in refused("--out=x", "--shard-gb=0")
     assert (out / "notes.txt").read_text() == "mine"
     with output_lock(tmp_path / "new"):
