@@ -37,6 +37,7 @@ def scored_file(path, sizes, preferred, values):
     columns = {"id": [str(i) for i in range(n)], "rewards": listed[0], "best": [0] * n, "preferred": preferred}
     columns |= {f"score:{name}": column for name, column in zip(RULES, listed, strict=True)}
     columns |= {"tokens": [[1] * size for size in sizes], "reason": [None] * n, "hidden": [None] * n}
+    columns["first_place"] = [[0]] * n
     pq.write_table(pa.table(columns, schema_of(RULES, gated=False)), path)
 
 

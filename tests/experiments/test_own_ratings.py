@@ -134,7 +134,7 @@ def test_without_a_scale_the_error_says_what_can_be_typed(files, tmp_path):
         ],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    assert prepared.returncode == 1 and "--scale=LOWEST,HIGHEST, e.g. --scale=1,5;" in prepared.stderr
+    assert prepared.returncode == 2 and "--scale=LOWEST,HIGHEST, e.g. --scale=1,5;" in prepared.stderr
 
 
 @pytest.mark.parametrize(
