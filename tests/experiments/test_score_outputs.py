@@ -4,6 +4,9 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +20,8 @@ from encore_jax.interop.scorer import Scorer
 from experiments import score
 from experiments.score_parts import Parts
 from tests.experiments import tiny_reward_model
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 ROWS = [{"id": f"{i}", "prompt": f"Question {i}?", "responses": [f"Answer {i}.", "No."]} for i in range(20)]
 
@@ -255,8 +260,6 @@ def refused(files, made, capsys, *arguments):
         (["--output=x.parquet", "--best=y.parquet"], "--best=y.parquet: ends in '.parquet', and JSON Lines"),
         (["--output=x.parquet", "--tokens_per_batch=0"], "--tokens_per_batch"),
         (["--output=x.parquet", "--tokens_per_batch=many"], "--tokens_per_batch"),
-        (["--output=x.parquet", "--tokens-per-batch=8"], "did you mean --tokens_per_batch"),
-        (["--output=x.parquet", "--ouput=y"], "did you mean --output"),
         (["--output=x.parquet", "stray"], "unexpected arguments: stray"),
         (["--output={model}/x.parquet"], "lies in the input folder --model"),
         (["--output={model}/deep/x.parquet"], "lies in the input folder --model"),
@@ -266,3 +269,14 @@ def test_wrong_flags_are_one_line(files, made, capsys, monkeypatch, arguments, w
     monkeypatch.chdir(files)
     line = refused(files, made, capsys, *(argument.format(model=made[0]) for argument in arguments))
     assert re.search(words, line), line
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [("--tokens-per-batch=8", "did you mean --tokens_per_batch"), ("--ouput=y", "did you mean --output")],
+)
+def test_an_unknown_flag_names_a_near_one(flag, words):
+    """In a process of its own: other commands' flags, imported by other tests, are no part of it."""
+    command = [sys.executable, "-m", "experiments.score", "--output=x.parquet", flag]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
