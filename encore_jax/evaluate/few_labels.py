@@ -130,7 +130,7 @@ def which_labels(
       InputError: `n` is not positive, or shapes do not fit.
 
     >>> which_labels(np.array([1.0, 3.0, 2.0, -1.0]), np.array([-1.0, -2.0, 2.0, 0.5]), 2).tolist()
-    [1, 3]
+    [1, 0]
     """
     a, b = np.asarray(margin_a, np.float64), np.asarray(margin_b, np.float64)
     if n < 1:
