@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from absl import logging
 
 import encore_jax
-from encore_jax.data.atomic import make_folder
+from encore_jax.data.atomic import atomic_path, make_folder
 from encore_jax.data.digest import file_sha256
 from encore_jax.data.manifest import BEGUN, MANIFEST, Manifest, changed_outputs, is_stage, read_manifest
 from encore_jax.errors import InputError
@@ -24,9 +23,8 @@ __all__ = ["BEGUN", "MANIFEST", "file_sha256", "run_stage", "versions", "write_a
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file so that a reader, or a restart after a kill, sees the old or the new content, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(temporary, path)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def versions() -> dict[str, str]:
@@ -73,7 +71,8 @@ def run_stage(
     if everywhere(complete):
         return dataclasses.asdict(manifest), False
     make_folder(folder, fix="move it away")
-    if not (overwrite or is_stage(folder)) and (strange := sorted(path.name for path in folder.iterdir())):
+    strange = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))  # those a kill may leave
+    if strange and not (overwrite or is_stage(folder)):
         fix = "move it away, or give --overwrite to lose it"
         raise InputError(f"holds what no stage wrote: {', '.join(strange[:5])}", where=str(folder), fix=fix)
     if again or _begun(folder) != inputs:

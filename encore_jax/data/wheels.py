@@ -20,7 +20,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from encore_jax.data.atomic import atomic_path
+from encore_jax.data.atomic import atomic_path, make_folder
+from encore_jax.data.lock import output_lock
 from encore_jax.errors import InputError
 from encore_jax.files import open_file
 
@@ -86,8 +87,11 @@ def wheel(name: str, version: str, sha256: str, *, cache: str | Path | None = No
             fix=f"run `{sys.executable} -m ensurepip`, {by_hand}",
         )
     logging.getLogger(__name__).info("fetching %s, once, into %s", where, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as temporary:
+    make_folder(folder)
+    with output_lock(folder, wait=True), tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as temporary:
+        for found in folder.glob(f"{stem.replace('-', '?')}-*.whl"):  # another process has fetched it meanwhile
+            if file_sha256(found) == sha256:
+                return found
         fetched = _pip_download(f"{name}=={version}", Path(temporary), where, by_hand)
         actual = file_sha256(fetched)
         if actual != sha256:
