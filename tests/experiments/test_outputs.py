@@ -53,8 +53,9 @@ def absl_command(module, define=None):
 
 
 def prepare(*arguments):
-    with fresh_flags():
+    with fresh_flags():  # the first import defines its flags, and so does every other one
         module = importlib.import_module("encore_jax.data.rated_comparisons.__main__")
+    with fresh_flags():
         importlib.reload(module).main(["prepare", *arguments])
 
 

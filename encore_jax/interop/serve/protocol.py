@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import http
 from typing import Any
@@ -160,7 +161,8 @@ class GuardedProtocol(H11Protocol):
         self._head = bytearray()
         self.flow.resume_reading()
         if self._socket.can_write_eof() and not self._socket.is_closing():
-            self._socket.write_eof()
+            with contextlib.suppress(OSError):  # the client has reset the connection
+                self._socket.write_eof()
 
     def _close(self) -> None:
         """Closes when all is written, but not later than the client's time to read it."""

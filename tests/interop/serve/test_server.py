@@ -37,11 +37,15 @@ ENVIRONMENT = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
 
 @contextlib.contextmanager
 def started(*arguments: str, **environment: str):
-    """The command as a process, and its lines as they come."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "encore_jax.interop.serve", *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=ENVIRONMENT | environment,
-    )  # fmt: skip
+    """The command as a process, and its lines as they come. SIGHUP has its default effect there, under nohup too."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "encore_jax.interop.serve", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=ENVIRONMENT | environment,
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGHUP, before)
     try:
         yield process
     finally:
@@ -133,6 +137,7 @@ def test_rude_clients_harm_nobody_and_a_signal_loses_nothing(server, stop):
         statuses = [one.result()[0] for one in accepted]
     assert statuses == [200] * 4
     assert process.wait(30) == 0
+    assert "Traceback" not in process.stdout.read()
     with pytest.raises(OSError):
         post(port, BODY)
 
