@@ -123,6 +123,7 @@ def main() -> None:
     """Serves the parent, or shows one mutant."""
     root = Path(tempfile.mkdtemp(prefix="fuzz-"))
     (root / "home").mkdir()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # writing one may take longer than a mutant may
     quiet_environment(root / "home")
     out, lines = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
     faulthandler.register(signal.SIGUSR1, all_threads=True)
