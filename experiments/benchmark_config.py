@@ -17,8 +17,8 @@ class BenchmarkConfig(RunConfig):
       model: folder of a saved reward model, e.g. runs/quickstart/compose; or a folder or hf:// uri of a
         ...ForSequenceClassification or ArmoRM checkpoint or a PEFT adapter, which is scored as it is.
       dtype: "float32" or "bfloat16", of such a checkpoint; a saved model has its own.
-      weights: "equal", "RULE=WEIGHT,..." or a JSON file of them: how its heads compose, instead of its own weights; ""
-        keeps those.
+      weights: "equal", "agreement" (what its rules have in common, by its passport), "RULE=WEIGHT,..." or a JSON file
+        of them: how its heads compose, instead of its own weights; "" keeps those.
       data: file in the benchmark's native schema (JSON, JSON Lines, Parquet), an hf:// uri of one, or the folder of a
         data set that `encore_jax.data.rated_comparisons` prepared (TFDS), of which all splits are used.
       format: "auto" recognises it, a prepared data set as pairs; rewardbench, rewardbench2 and rm_bench have their own

@@ -10,7 +10,7 @@ from typing import Any
 
 from encore_jax.data import FORMATS, SMOLLM2_GGUF, SMOLLM2_WHEEL
 from encore_jax.errors import InputError
-from encore_jax.evaluate.methods import CompositionSettings
+from encore_jax.evaluate.methods import COMPOSED_BY, CompositionSettings
 from encore_jax.model.architectures import ARCHITECTURES
 from encore_jax.model.decoder import REMAT
 from encore_jax.parallel.mesh import MeshSettings
@@ -263,6 +263,7 @@ def check_mesh(mesh: MeshSettings) -> None:
 
 def check_composition(compose: CompositionSettings) -> None:
     """How entropies and weights are computed."""
+    one_of("compose.method", compose.method, tuple(COMPOSED_BY))
     one_of("compose.estimator", compose.estimator, ("plug_in", "miller_madow", "kde"))
     one_of("compose.normalize", compose.normalize, ("none", "levels", "observed"))
     require("compose.tau", compose.tau > 0, "is positive")

@@ -30,6 +30,7 @@ from encore_jax.interop.passport import Passport, model_digest, read_passport
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.safetensors_writer import updated
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
+from encore_jax.interop.weighting import HELP
 from encore_jax.json_shape import read_json
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.lora import Lora, declare_lora
@@ -90,7 +91,8 @@ def read_run(workdir: Path) -> Finished:
         heads = Heads.load(train / "heads-human.npz")
         kernel, bias, name, folder = heads.kernel, heads.bias, "human", workdir / "compose"
         summary = counts.get("training_human", {})
-        best = next(m for m in results["views"][0]["methods"] if m["name"] == "ENCORE")
+        weighting = results["views"][0].get("weighting", "ENCORE")
+        best = next(m for m in results["views"][0]["methods"] if m["name"] == weighting)
         label = f"held-out comparisons ({results['views'][0]['label']})"
     accuracy, passport = best["accuracy"], read_passport(folder)
     about = _rules(workdir, passport) | {
@@ -178,9 +180,19 @@ def export_run(
     peft: bool,
     allow_mismatch: bool,
     shard_bytes: int,
+    weights: str = "",
     overwrite: bool = False,
 ) -> Path:
     """Writes the export of a finished run.
+
+    Args:
+      run, out: what, and where to.
+      folded: one score, the composed reward.
+      peft: low-rank updates as an adapter.
+      allow_mismatch: though the base model is another.
+      shard_bytes: largest weight file.
+      weights: how the heads compose, instead of the run's weights (`RewardModel.weighted`); "" for those.
+      overwrite: replace an earlier export.
 
     Raises:
       InputError: the base model is not the one it was trained from, --peft for a run without low-rank updates, or the
@@ -208,7 +220,10 @@ def export_run(
     heads = trained.get("heads", {"kernel": run.kernel, "bias": run.bias})
     kernel, bias = (np.asarray(heads[name], np.float32) for name in ("kernel", "bias"))
     model = RewardModel(cfg, params, tokenizer, kernel, bias, passport, tuple(config.model.buckets))
-    options = {"folded": folded, "about": run.about, "progress": _progress("writing"), "overwrite": overwrite}
+    if weights:
+        model = model.weighted(weights)
+    about = run.about | ({"Results": WEIGHED_ANEW + run.about["Results"]} if weights else {})
+    options = {"folded": folded, "about": about, "progress": _progress("writing"), "overwrite": overwrite}
     if peft:
         base = config.model.path.removeprefix("hf://") if config.model.path.startswith("hf://") else None
         if base is None and path.is_dir():
@@ -218,6 +233,9 @@ def export_run(
         layers = updated(params["layers"], trained["lora"], lora.scale)
         model = dataclasses.replace(model, params=params | {"layers": layers})
     return export(model, out, shard_bytes=shard_bytes, **options)
+
+
+WEIGHED_ANEW = "Its heads were composed anew for this export, so what follows is not about its reward. "
 
 
 def _progress(label: str):
@@ -234,6 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workdir", required=True, type=Path, help="of a finished run")
     parser.add_argument("--out", required=True, type=Path, help="a new folder")
     parser.add_argument("--folded", action="store_true", help="one score, the composed reward")
+    parser.add_argument("--weights", default="", help=HELP)
     parser.add_argument("--peft", action="store_true", help="low-rank updates as an adapter, not merged")
     parser.add_argument(
         "--allow-mismatch", "--allow_mismatch", action="store_true",
@@ -252,7 +271,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run = read_run(given.workdir)
             folder = export_run(
                 run, given.out, folded=given.folded, peft=given.peft, allow_mismatch=given.allow_mismatch,
-                shard_bytes=max(1, int(min(given.shard_gb, 1e9) * 1e9)), overwrite=given.overwrite,
+                shard_bytes=max(1, int(min(given.shard_gb, 1e9) * 1e9)), weights=given.weights,
+                overwrite=given.overwrite,
             )  # fmt: skip
         print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
 

@@ -23,6 +23,8 @@ def benchmark_table(results: dict) -> str:
 
 def _lines(results: dict) -> Iterator[str]:
     peer = results["peer"]
+    if results.get("advice"):
+        yield f"{printable(results['advice']['recommendation'])}\n"
     yield f"{printable(results['name'])}: {results['benchmark']}, {results['n']} comparisons, {results['ties']} ties"
     named = f" {peer['name']}, % |" if peer else ""
     yield f"\n| | score, % [95 %] | n | correct | ties |{named}"

@@ -93,17 +93,29 @@ def estimate_accuracy(
     return AccuracyEstimate(a / (a + b), low, high, prior, rho, strength)
 
 
-def preferred_side(credit_a: Float[np.ndarray, " N"], credit_b: Float[np.ndarray, " N"]) -> float:
+def preferred_side(
+    credit_a: Float[np.ndarray, " N"], credit_b: Float[np.ndarray, " N"], prompt: Int[np.ndarray, " N"] | None = None
+) -> float:
     """Probability that reward a is better than b, from labelled comparisons on which they differ (a sign test).
+
+    Comparisons of one prompt are alike, so they count for fewer: wins and losses are divided by the design effect, the
+    sum of the squared gains of prompts over that of comparisons, if that is above 1.
 
     Args:
       credit_a, credit_b: ``[N]``, 1 where a reward prefers what the person preferred, 0 where it does not, ½ for a tie.
+      prompt: ``[N]``; each comparison is of its own prompt if left out.
 
     >>> round(preferred_side(np.array([1.0, 1.0, 1.0, 0.5]), np.array([0.0, 0.0, 0.0, 0.5])), 3)
     0.938
+    >>> round(preferred_side(np.ones(3), np.zeros(3), prompt=np.zeros(3)), 3)
+    0.75
     """
     gain = np.asarray(credit_a, np.float64) - np.asarray(credit_b, np.float64)
-    wins, losses = np.maximum(gain, 0).sum(), np.maximum(-gain, 0).sum()
+    design = 1.0
+    if prompt is not None and gain.any():
+        by_prompt = np.bincount(np.unique(prompt, return_inverse=True)[1].reshape(-1), gain)
+        design = max(1.0, float((by_prompt**2).sum() / (gain**2).sum()))
+    wins, losses = np.maximum(gain, 0).sum() / design, np.maximum(-gain, 0).sum() / design
     return float(scipy.stats.beta.sf(0.5, 1 + wins, 1 + losses))
 
 

@@ -18,7 +18,7 @@ MOST_NAMES = 30
 """With more rules than this, a scatter plot shows their numbers, and a forest plot leaves single rules out."""
 CROWDED = 12
 """With more rules than this, figures that name them take the page's whole width."""
-_MARKERS = {"ratings": "o", "nothing": "s", "train labels": "^", "test labels": "D", "text": "x"}
+_MARKERS = {"ratings": "o", "scores": "v", "nothing": "s", "train labels": "^", "test labels": "D", "text": "x"}
 
 
 def view_figures(view: dict, prefix: str) -> dict[str, str]:
@@ -28,7 +28,7 @@ def view_figures(view: dict, prefix: str) -> dict[str, str]:
             name: to_svg(draw(view), f"{prefix}-{name}", f"{title}, view {view['name']} ({view['label']})")
             for name, title, draw in (
                 ("scatter", "Entropy and accuracy of every rule", scatter),
-                ("weights", "ENCORE's weights", weights),
+                ("weights", f"Weights by {view.get('weighting', 'ENCORE')}", weights),
                 ("variants", "Correlation under other measures of entropy", variants),
                 ("forest", "Accuracy of every method", forest),
                 ("sensitivity", "Accuracy by temperature and levels", sensitivity),
@@ -87,7 +87,7 @@ def _trend(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def weights(view: dict) -> Figure:
-    """ENCORE's weights as bars, heaviest first, beside the line of equal weights."""
+    """The composed reward's weights as bars, heaviest first, beside the line of equal weights."""
     rules = sorted(view["rules"], key=lambda rule: -rule["weight"] if known(rule["weight"]) else math.inf)
     crowded = len(rules) > CROWDED
     size = (WIDE, 0.65 + 0.17 * len(rules)) if crowded else (HALF, max(1.5, 0.65 + 0.275 * len(rules)))

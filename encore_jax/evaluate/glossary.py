@@ -20,6 +20,14 @@ GLOSSARY = {
     "Over rules: Fisher's interval of a correlation, as if other rules might have been chosen.",
     "points": "Difference of two accuracies in percent.",
     "uniform": "Equal weights for all rules.",
+    "loading": "How strongly a rule follows what the rules have in common, −1 to 1; estimated from the correlations of "
+    "their score differences alone, without labels.",
+    "agreement": "Weights ∝ loading / (1 − loading²) / spread: the best linear estimate of what the rules have in "
+    "common. Refused where the pool splits into rules that agree among themselves only, or where there is too little "
+    "in common to tell.",
+    "agreement × entropy": "Those weights times ENCORE's.",
+    "critical rules": "Every comparison decided by the r rules that differ most on it, as the second paper labels "
+    "comparisons; “× loading” multiplies each difference by loading / spread before.",
     "random (Dirichlet)": "Weights drawn uniformly from all possible ones, many times; sd is over the draws.",
     "lowest-entropy selection": "Equal weights for the rules of lowest entropy, none for the others.",
     "inverse variance": "Weights ∝ 1 / variance of the ratings.",

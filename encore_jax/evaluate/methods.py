@@ -11,16 +11,26 @@ import numpy as np
 from encore_jax.composition import (
     Margin,
     composed_margins,
+    critical_rules,
     entropy_weights,
+    label_from_rules,
     lowest_entropy_weights,
     margin_accuracy,
     margins,
     rating_entropy,
     rule_accuracy,
 )
+from encore_jax.evaluate.rule_agreement import RuleAgreement
 from encore_jax.evaluate.view import Pairs, Sees, View
 from encore_jax.settings import Settings
 from encore_jax.train.bradley_terry import bradley_terry_weights, hinge_weights
+
+ENCORE, UNIFORM, AGREEMENT, PRODUCT = "ENCORE", "uniform", "agreement", "agreement × entropy"
+"""Names of methods by which a reward can be composed."""
+COMPOSED_BY = {"entropy": ENCORE, "agreement": AGREEMENT, "agreement_entropy": PRODUCT, "uniform": UNIFORM}
+"""The method of every `CompositionSettings.method`."""
+CRITICAL = (1, 3, 5)
+"""How many critical rules decide a comparison, in the tables."""
 
 
 @dataclasses.dataclass
@@ -28,6 +38,10 @@ class CompositionSettings(Settings):
     """How entropies become weights, and what ENCORE is compared with.
 
     Attributes:
+      method: "entropy" (ENCORE), "agreement" (what the rules have in common), "agreement_entropy" (their product) or
+        "uniform": the weights of the reward model. All are in the tables.
+      anchor: a rule that is known to be about quality. If the pool splits into rules that agree among themselves only,
+        agreement follows those that agree with it; "" names none.
       tau: temperature of the entropy weights.
       levels: evenly spaced levels of the common rating grid.
       bins: equal-width bins instead of levels; 0 means levels.
@@ -39,6 +53,8 @@ class CompositionSettings(Settings):
       l2: ridge penalty of the learned Bradley-Terry and hinge weights.
     """
 
+    method: str = "entropy"
+    anchor: str = ""
     tau: float = 2.0
     levels: int = 11
     bins: int = 0
@@ -64,12 +80,16 @@ class Method:
     Attributes:
       name: as in the report.
       sees: what the weights were chosen from; "test labels" marks an oracle.
-      weights: ``[K]``, ``[K, M]`` for M draws, or `None` for a baseline that reads no rule.
+      weights: ``[K]``, ``[K, M]`` for M draws, or `None` for a baseline that reads no rule, or a refused method.
+      critical: decide every comparison by so many rules alone, those of largest ``|w_k Δ_k|``; 0 for all rules.
+      refused: why there are no weights, in words.
     """
 
     name: str
     sees: Sees
     weights: np.ndarray | None
+    critical: int = 0
+    refused: str = ""
 
     @property
     def is_oracle(self) -> bool:
@@ -77,10 +97,23 @@ class Method:
         return self.sees == "test labels"
 
 
-def weightings(view: View, settings: CompositionSettings, entropy: np.ndarray, key: jax.Array) -> list[Method]:
+def weightings(
+    view: View,
+    settings: CompositionSettings,
+    entropy: np.ndarray,
+    key: jax.Array,
+    agreement: RuleAgreement | None = None,
+) -> list[Method]:
     """All weightings of the view's K rules, ENCORE first.
 
     Train scores are held-out scores, so methods that see training labels are not flattered by overfitted heads.
+
+    Args:
+      view: the data.
+      settings: how entropies become weights.
+      entropy: ``[K]``.
+      key: of the random weightings.
+      agreement: of the view's rules; without it there are no rows of agreement.
     """
     rules = len(view.rules)
     keep = settings.keep or max(1, rules // 2)
@@ -90,8 +123,10 @@ def weightings(view: View, settings: CompositionSettings, entropy: np.ndarray, k
     train_margins = margins(view.train.scores, view.train.preferred)
     singles = [Method(f"single: {name}", "nothing", identity[k]) for k, name in enumerate(view.rules)]
     return [
-        Method("ENCORE", "ratings", np.asarray(entropy_weights(entropy, settings.tau))),
-        Method("uniform", "nothing", np.full(rules, 1 / rules, np.float32)),
+        Method(ENCORE, "ratings", np.asarray(entropy_weights(entropy, settings.tau))),
+        Method(UNIFORM, "nothing", np.full(rules, 1 / rules, np.float32)),
+        *(agreement_methods(agreement, np.asarray(entropy_weights(entropy, settings.tau))) if agreement else ()),
+        *critical_methods("critical rules", np.ones(rules, np.float32)),
         Method("random (Dirichlet)", "nothing", dirichlet_draws(rules, settings.draws, key)),
         Method(f"lowest-{keep} entropy", "ratings", np.asarray(lowest_entropy_weights(entropy, keep))),
         Method("inverse variance", "ratings", inverse_variance_weights(view.ratings, view.rated)),
@@ -102,6 +137,39 @@ def weightings(view: View, settings: CompositionSettings, entropy: np.ndarray, k
         Method("accuracy-weighted (oracle)", "test labels", accuracy_weights(test_accuracy)),
         *singles,
     ]
+
+
+def agreement_methods(found: RuleAgreement, entropy_weight: np.ndarray) -> list[Method]:
+    """The rows of agreement: its weights, their product with ENCORE's, and critical rules by loading.
+
+    Where the pool splits, the rows that look at no label are refused, and if training labels tell which part is about
+    quality there are rows that follow it.
+    """
+    rows: list[Method] = []
+    if found.weights is None or found.by_labels:
+        why = found.refused or (
+            f"ratings alone do not say which part of the pool is about quality; training labels say "
+            f"{', '.join(found.camp[:6])}{' and more' if len(found.camp) > 6 else ''}"
+        )
+        rows += [Method(name, "scores", None, refused=why) for name in (AGREEMENT, PRODUCT, BY_LOADING)]
+    if found.weights is not None:
+        sees, by = ("train labels", ", part by labels") if found.by_labels else ("scores", "")
+        product = found.weights * entropy_weight
+        rows.append(Method(AGREEMENT + by, sees, found.weights))
+        rows.append(Method(PRODUCT + by, sees, product / max(product.sum(), 1e-30)))
+        rows += critical_methods(BY_LOADING + by, found.scale, sees)
+    return rows
+
+
+BY_LOADING = "critical rules × loading"
+
+
+def critical_methods(name: str, scale: np.ndarray, sees: Sees = "scores") -> list[Method]:
+    """Every comparison decided by its r rules of largest ``|scale_k Δ_k|``: a row for each r below the number of rules.
+
+    With scale 1 they are the second paper's critical rules without relevance: the largest discrepancies decide.
+    """
+    return [Method(f"{name}, r = {r}", sees, scale, critical=r) for r in CRITICAL if r < len(scale)]
 
 
 def dirichlet_draws(rules: int, draws: int, key: jax.Array) -> np.ndarray:
@@ -133,9 +201,27 @@ def reward_margins(pairs: Pairs, weights: np.ndarray) -> Margin:
     return Margin(*map(np.asarray, composed_margins(pairs.scores, weights, pairs.preferred)))
 
 
-def half_credit(pairs: Pairs, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Per comparison: credit (1 right, 0.5 tie, 0 wrong) and whether it ties; ``[N]``, or ``[N, M]`` for draws."""
-    margin = reward_margins(pairs, weights)
+def critical_margins(pairs: Pairs, scale: np.ndarray, r: int) -> Margin:
+    """Margins ``[N]`` of the r rules of largest ``|scale_k Δ_k|`` of every comparison; the others have no say.
+
+    Args:
+      pairs: N comparisons.
+      scale: ``[K]``, what each rule's margin is multiplied by.
+      r: how many rules; of equal ones the earlier.
+    """
+    first = pairs.first_preferred
+    label = label_from_rules(first, critical_rules(first * np.asarray(scale, np.float32), r=r), weights=scale)
+    return Margin(np.where(label.tied, 0.0, label.margin))
+
+
+def half_credit(pairs: Pairs, weights: np.ndarray, critical: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Per comparison: credit (1 right, 0.5 tie, 0 wrong) and whether it ties; ``[N]``, or ``[N, M]`` for draws.
+
+    Args:
+      pairs, weights: N comparisons, and ``[K]`` or ``[K, M]``.
+      critical: decide by so many critical rules alone (`critical_margins`); 0 for all rules.
+    """
+    margin = critical_margins(pairs, weights, critical) if critical else reward_margins(pairs, weights)
     return margin.credit, margin.tied
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from encore_jax.composition.ties import credit
-from encore_jax.data.comparison import Comparison, RatedResponse
+from encore_jax.data.comparison import Comparison, RatedResponse, prompt_key
+from encore_jax.evaluate.advice import advice
 from encore_jax.evaluate.formats import fixed, percent
 from encore_jax.evaluate.methods import CompositionSettings
 
@@ -29,11 +30,12 @@ def rating_results(
       settings: how entropy is computed.
 
     Returns:
-      `rules`, and `warnings`: what ENCORE says of ratings that would mislead it.
+      `rules`; `warnings`: what ENCORE says of ratings that would mislead it; and `advice`, which weighting to use
+      (`encore_jax.evaluate.advice`; `label_next` holds ids of comparisons), None without ratings.
     """
-    rated = list(rated)
+    rated, comparisons = list(rated), list(comparisons)
     if not rated:
-        return {"rules": [], "warnings": ["there is no rating at all"]}
+        return {"rules": [], "warnings": ["there is no rating at all"], "advice": None}
     names = rated[0].rules
     ratings, mask = np.stack([r.ratings for r in rated]), np.stack([r.mask for r in rated])
     relevance = _relevance(rated, names)
@@ -61,7 +63,22 @@ def rating_results(
                 "pairs": int(pairs[k]),
             }
         )
-    return {"rules": rules, "warnings": [str(w.message) for w in caught]}
+    told = _advice(comparisons, names, entropy if np.isfinite(entropy).all() else None, settings.tau)
+    return {"rules": rules, "warnings": [str(w.message) for w in caught], "advice": told}
+
+
+def _advice(comparisons: list[Comparison], names: tuple[str, ...], entropy: np.ndarray | None, tau: float) -> dict:
+    rated = [c for c in comparisons if c.ratings is not None]
+    told = advice(
+        [c.ratings for c in rated],
+        [c.preferred for c in rated],
+        [prompt_key(c.prompt) for c in rated],
+        names,
+        [c.mask for c in rated],
+        entropy=entropy,
+        tau=tau,
+    )
+    return told | {"label_next": [rated[i].id or str(i) for i in told["label_next"]]}
 
 
 def rating_table(rules: Iterable[Mapping]) -> str:

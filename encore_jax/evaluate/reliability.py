@@ -84,6 +84,7 @@ def reliability(
     rules: Sequence[str] | None = None,
     anchor: str | None = None,
     tau: float = 2.0,
+    entropy: Float[Array, " K"] | None = None,
     labels: int = 20,
     draws: int = 1000,
     seed: int = 0,
@@ -98,6 +99,7 @@ def reliability(
       rules: K names.
       anchor: a rule that is known to be about quality. If the pool splits, its camp is meant.
       tau: temperature of the entropy weights.
+      entropy: ``[K]``, measured elsewhere, for the entropy weights; of these ratings if left out.
       labels: how many comparisons to name in `label_next`.
       draws: of the bootstrap over prompts.
       seed: of everything random.
@@ -132,8 +134,8 @@ def reliability(
         for camp in common.camps
     ]
     margins = [margin(weights) for weights in camp_weights]
-    camp, probability = _chosen_camp(common, margins, sign, names, anchor)
-    entropy = np.array([line.entropy for line in lines])
+    camp, probability = _chosen_camp(common, margins, sign, prompt, names, anchor)
+    entropy = np.array([line.entropy for line in lines] if entropy is None else entropy)
     weights: dict = {"uniform": np.full(len(names), 1 / len(names))}
     if np.isfinite(entropy).all():
         weights["entropy"] = np.asarray(entropy_weights(entropy, tau), np.float64)
@@ -142,7 +144,7 @@ def reliability(
     elif camp is not None:
         weights["agreement"] = camp_weights[camp]
     rewards = {name: margin(values) for name, values in weights.items()}
-    accuracy, better = _by_labels(rewards, sign)
+    accuracy, better = _by_labels(rewards, sign, prompt)
     if len(margins) < 2:
         margins = [rewards["agreement"], rewards["uniform"]] if "agreement" in rewards else []
     first = [part.value * ~part.tied for part in margins[:2]]
@@ -185,7 +187,7 @@ def _checked(ratings, preferred, where, prompt, rules):
     return np.where(mask, ratings, 0), mask, sign, prompt, names
 
 
-def _chosen_camp(common: Commonality, margins, sign, names, anchor) -> tuple[int | None, tuple[float, ...]]:
+def _chosen_camp(common: Commonality, margins, sign, prompt, names, anchor) -> tuple[int | None, tuple[float, ...]]:
     """The camp that is meant, by the anchor or by the labels; and each camp's probability of being the best."""
     if anchor is not None and anchor not in names:
         raise InputError(f"there is no rule {anchor!r}", where="anchor", fix=f"use one of {', '.join(names)}")
@@ -196,7 +198,7 @@ def _chosen_camp(common: Commonality, margins, sign, names, anchor) -> tuple[int
     probability = ()
     if labelled.any():
         probability = tuple(
-            min(preferred_side(own, other) for j, other in enumerate(credits) if j != i)
+            min(preferred_side(own, other, prompt[labelled]) for j, other in enumerate(credits) if j != i)
             for i, own in enumerate(credits)
         )
     if anchor is not None:
@@ -209,13 +211,15 @@ def _chosen_camp(common: Commonality, margins, sign, names, anchor) -> tuple[int
     return (likely[0] if likely else None), probability
 
 
-def _by_labels(rewards: dict, sign) -> tuple[dict, dict]:
+def _by_labels(rewards: dict, sign, prompt) -> tuple[dict, dict]:
     """Accuracy of every weighting on the labelled comparisons, and the probability that it is better than "uniform"."""
     labelled = sign != 0
     if not labelled.any():
         return {}, {}
     credits = {name: Margin(part.value * sign, part.tolerance).credit[labelled] for name, part in rewards.items()}
-    better = {n: preferred_side(value, credits["uniform"]) for n, value in credits.items() if n != "uniform"}
+    better = {
+        n: preferred_side(value, credits["uniform"], prompt[labelled]) for n, value in credits.items() if n != "uniform"
+    }
     return {name: float(value.mean()) for name, value in credits.items()}, better
 
 

@@ -14,7 +14,7 @@ from encore_jax.evaluate.figures import CROWDED, MOST_NAMES, configured_cell, hi
 from encore_jax.evaluate.glossary import COUNT_NAMES, GLOSSARY
 from encore_jax.evaluate.noise_figures import noise_figures
 from encore_jax.evaluate.svg import style, to_svg
-from encore_jax.evaluate.tables import REFERENCE, SINGLE, oracle_name
+from encore_jax.evaluate.tables import REFERENCE, SINGLE, first_line, oracle_name, refusals
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_PAIRS = 15
@@ -81,6 +81,7 @@ def _context(results: dict) -> dict:
     study = results["noise_study"]
     return {
         "results": results,
+        "first_line": first_line(results),
         "views": [_view_context(view, f"view-{i}", results) for i, view in enumerate(results["views"], 1)],
         "noise": study
         and {
@@ -120,6 +121,9 @@ def _view_context(view: dict, slug: str, results: dict) -> dict:
         "singles_left_out": singles if singles > MOST_NAMES else 0,
         "configured": configured_cell(view),
         "reference": REFERENCE,
+        "refusals": [{"why": why, "names": ", ".join(names)} for why, names in refusals(view)],
+        "weighting": view.get("weighting", "ENCORE"),
+        "agreement": view.get("agreement"),
         "replicates": results["config"]["evaluate"]["replicates"],
     }
 
@@ -141,7 +145,7 @@ def headline(view: dict) -> list[dict]:
     chosen = [methods["ENCORE"] | {"role": "entropy weights"}, methods[REFERENCE] | {"role": "equal weights"}]
     others = [m for m in view["methods"] if m["name"] not in ("ENCORE", REFERENCE) and not m["name"].startswith(SINGLE)]
     kinds = (
-        ("best other without labels", ("ratings", "nothing")),
+        ("best other without labels", ("ratings", "scores", "nothing")),
         ("best of those that saw training labels", ("train labels",)),
         ("best rule-free heuristic", ("text",)),
         ("best oracle", ("test labels",)),

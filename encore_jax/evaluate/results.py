@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 
 import jax
@@ -11,9 +12,10 @@ import numpy as np
 from encore_jax.composition import Margin, RatingsWarning, rule_accuracy
 from encore_jax.composition.checks import observed_grids
 from encore_jax.evaluate.bootstrap import cluster_sums, percentile_interval, resampled_totals
-from encore_jax.evaluate.methods import CompositionSettings, Method, half_credit, weightings
+from encore_jax.evaluate.methods import COMPOSED_BY, CompositionSettings, Method, half_credit, weightings
 from encore_jax.evaluate.paired import against_reference, pairwise
 from encore_jax.evaluate.premise import Interval, bootstrap_accuracy, check_premise
+from encore_jax.evaluate.rule_agreement import RuleAgreement, rule_agreement
 from encore_jax.evaluate.sensitivity import LEVELS, TAUS, sensitivity
 from encore_jax.evaluate.tables import SINGLE
 from encore_jax.evaluate.view import View
@@ -34,25 +36,48 @@ class Scored:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Composition:
-    """Entropies ``[K]`` of a view's rules, every method's weights, and what was to be warned of."""
+    """What a view's rules weigh.
+
+    Attributes:
+      entropy: ``[K]``.
+      methods: every method with its weights; those that are refused say why.
+      agreement: what the rules have in common.
+      chosen: name of the method that composes the reward.
+      warnings: what was to be warned of.
+    """
 
     entropy: np.ndarray
     methods: list[Method]
+    agreement: RuleAgreement
+    chosen: str
     warnings: list[str]
 
     @property
+    def composed_by(self) -> Method:
+        """The method that composes the reward."""
+        return next(method for method in self.methods if method.name == self.chosen)
+
+    @property
     def weights(self) -> np.ndarray:
-        """ENCORE's weights ``[K]``."""
-        return self.methods[0].weights
+        """Weights ``[K]`` of the composed reward; NaN where its method is refused."""
+        return np.full(len(self.entropy), np.nan) if self.composed_by.refused else self.composed_by.weights
 
 
 def compose_view(view: View, settings: CompositionSettings, seed: int) -> Composition:
-    """Entropies and all weightings of a view."""
+    """Entropies, what the rules have in common, and all weightings of a view.
+
+    Raises:
+      InputError: there is no rule of the anchor's name.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RatingsWarning)
         entropy = settings.entropy(view.ratings, view.rated, view.rules)
-    methods = weightings(view, settings, entropy, jax.random.key(seed))
-    return Composition(entropy, methods, sorted({str(w.message) for w in caught}))
+    anchor = settings.anchor if settings.anchor in view.rules or view.name == "heads" else ""
+    known = entropy if np.isfinite(entropy).all() else None
+    agreement = rule_agreement(view.train, view.rules, entropy=known, tau=settings.tau, anchor=anchor, seed=seed)
+    methods = weightings(view, settings, entropy, jax.random.key(seed), agreement)
+    said = sorted({str(w.message) for w in caught})
+    return Composition(entropy, methods, agreement, COMPOSED_BY[settings.method], said)
 
 
 def evaluate_view(
@@ -69,6 +94,8 @@ def evaluate_view(
     """
     test_key, premise_key = jax.random.split(jax.random.key(seed))
     entropy, methods = composition.entropy, composition.methods
+    refused = [method for method in methods if method.refused]
+    methods = [method for method in methods if not method.refused]
     scored = [_score(view, method) for method in methods] + _score_rewards(view)
     accuracy = _with_intervals(view, scored, test_key, replicates)
     names, credit = [s.method.name for s in scored], np.stack([s.credit for s in scored], 1)
@@ -93,6 +120,9 @@ def evaluate_view(
             | {"test": test}
             for s, test in zip(scored, tests, strict=True)
         ],
+        "refused": [{"name": method.name, "sees": method.sees, "why": method.refused} for method in refused],
+        "weighting": composition.chosen,
+        "agreement": agreement_facts(composition.agreement),
         "pairs": pairwise([names[m] for m in compared], credit[:, compared], view.test.cluster, flip_key),
         "sensitivity": {
             "tau": list(TAUS),
@@ -102,12 +132,33 @@ def evaluate_view(
     }
 
 
+def agreement_facts(found: RuleAgreement) -> dict:
+    """What `results.json` says of a view's agreement; numbers that are unknown are NaN."""
+    return {
+        "verdict": found.verdict,
+        "recommendation": found.recommendation,
+        "refused": found.refused,
+        "effective_rules": float(found.effective_rules),
+        "follows": list(found.camp),
+        "follows_by": found.camp_by,
+    }
+
+
+def finite(value):
+    """The same value with null for numbers that JSON cannot hold: an accuracy of nothing, a bound at infinity."""
+    if isinstance(value, dict):
+        return {name: finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _distinct(cluster: np.ndarray) -> int:
     return int(np.unique(cluster).size)
 
 
 def _score(view: View, method: Method) -> Scored:
-    credit, ties = half_credit(view.test, method.weights)
+    credit, ties = half_credit(view.test, method.weights, method.critical)
     if credit.ndim == 1:
         return Scored(method, credit, ties.astype(np.float64), 0.0)
     return Scored(method, credit.mean(1), ties.mean(1), float(credit.mean(0).std()))
@@ -181,7 +232,7 @@ def _rules(view: View, composition: Composition, settings: CompositionSettings, 
     grids = observed_grids(view.ratings, view.rated)
     low, high = settings.scale
     edges = np.linspace(low - (high - low) / 20, high + (high - low) / 20, 12)  # 11 cells, centred on 11 levels
-    rows = []
+    rows, found = [], composition.agreement
     for k, name in enumerate(view.rules):
         values = view.ratings[view.rated[:, k], k]
         counts, _ = np.histogram(values, bins=edges)
@@ -199,6 +250,7 @@ def _rules(view: View, composition: Composition, settings: CompositionSettings, 
                 "ties": int(accuracy.ties[k]),
                 "comparisons": int(accuracy.n[k]),
                 "weight": float(composition.weights[k]),
+                "loading": Interval(*(float(part[k]) for part in (found.loading, found.low, found.high)))._asdict(),
             }
         )
     return rows

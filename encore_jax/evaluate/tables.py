@@ -13,7 +13,7 @@ SINGLE = "single: "
 """How the names of methods begin that use one rule alone."""
 REFERENCE = "uniform"
 """The method that `minus_uniform` is measured from."""
-INTERVALS = ("accuracy", "subset_mean", "minus_uniform")
+INTERVALS = ("accuracy", "subset_mean", "minus_uniform", "loading")
 COLUMNS = (
     "table",
     "view",
@@ -22,6 +22,7 @@ COLUMNS = (
     "subset",
     "sees",
     "oracle",
+    "refused",
     "n",
     "correct",
     "ties",
@@ -50,6 +51,9 @@ COLUMNS = (
     "levels_used",
     "entropy",
     "weight",
+    "loading",
+    "loading_low",
+    "loading_high",
     "r_without",
 )
 """Of the CSV; a row leaves out what it has not. Accuracies are shares of 1, unrounded. In a row of table "pair" the
@@ -57,7 +61,8 @@ method `name` is compared with the method `second`, elsewhere with uniform."""
 PLAIN_WIDTH = 120
 LEGEND = (
     "Accuracy in %, a tie counts half; vs uniform: difference in points; [95 % interval over prompts]; "
-    "sd: over random weightings; sees: what the weights were chosen from; (oracle): from the labels it is judged by; "
+    "sd: over random weightings; sees: what the weights were chosen from, scores without labels; (oracle): from the "
+    "labels it is judged by; "
     "p: of vs uniform, by flipping whole prompts, corrected by Holm for the whole table. "
     "tables.csv holds every row and column."
 )
@@ -71,6 +76,9 @@ def rows(results: dict) -> Iterator[dict[str, object]]:
             yield {"table": "method"} | of_view | _flat(method) | (method["test"] or {})
             for subset, outcome in method["subsets"].items():
                 yield {"table": "subset", "name": method["name"], "subset": subset} | of_view | _flat(outcome)
+        for method in view.get("refused", ()):
+            told = {"name": method["name"], "sees": method["sees"], "refused": method["why"]}
+            yield {"table": "method", "oracle": False} | of_view | told
         for pair in view["pairs"]:
             values = {name: value for name, value in pair.items() if name in COLUMNS}
             yield {"table": "pair", "name": pair["first"]} | of_view | values
@@ -109,12 +117,21 @@ def print_tables(results: dict, file: TextIO | None = None) -> None:
     file = file or sys.stdout
     plain = {} if file.isatty() else {"width": PLAIN_WIDTH, "color_system": None, "force_terminal": False}
     console = Console(file=file, markup=False, highlight=False, emoji=False, **plain)
+    console.print(Text(first_line(results), "bold"))
     for view in results["views"]:
         for text, style in _introduction(view):
             console.print(Text(text, style))
-        _print_table(console, _rule_cells(view), ("ratings", "vs uniform"))
+        _print_table(console, _rule_cells(view), ("ratings", "loading", "vs uniform"))
         _print_table(console, _method_cells(view), ("sees", "sd", "p", "subset mean"))
+        for why, names in refusals(view):
+            console.print(Text(f"Refused: {printable(', '.join(names))}: {printable(why)}."))
     console.print(Text(LEGEND))
+
+
+def first_line(results: dict) -> str:
+    """Which weighting to use on the main view's data, how sure that is, and what would settle it."""
+    told = results["views"][0].get("agreement")
+    return printable(told["recommendation"]) if told else "These results are of an older version: run it again."
 
 
 def _introduction(view: dict) -> Iterator[tuple[str, str]]:
@@ -142,6 +159,7 @@ def _rule_cells(view: dict) -> Iterator[dict[str, str]]:
             "levels": count(rule["bins"]),
             "entropy": fixed(rule["entropy"], 3),
             "weight": fixed(rule["weight"], 3),
+            "loading": fixed(rule["loading"]["value"], 2, sign=True) if "loading" in rule else "",
             "accuracy": f"{percent(rule['accuracy']['value'])} {bounds(rule['accuracy'])}",
             "vs uniform": f"{points(difference['value'])} {bounds(difference, points)}" if difference else "",
         }
@@ -164,6 +182,21 @@ def _method_cells(view: dict) -> Iterator[dict[str, str]]:
             "ties": count(method["ties"]),
             "subset mean": percent(method["subset_mean"]["value"]),
         }
+    for method in view.get("refused", ()):
+        blank = dict.fromkeys(("sd", "vs uniform", "p", "ties", "subset mean"), "")
+        yield {"method": method["name"], "sees": method["sees"], "accuracy": "refused, see below"} | blank
+
+
+def refusals(view: dict) -> list[tuple[str, list[str]]]:
+    """Why methods of a view are refused, in words, and which.
+
+    >>> refusals({"refused": [{"name": name, "sees": "scores", "why": "x"} for name in "ab"]})
+    [('x', ['a', 'b'])]
+    """
+    reasons: dict[str, list[str]] = {}
+    for method in view.get("refused", ()):
+        reasons.setdefault(method["why"], []).append(method["name"])
+    return list(reasons.items())
 
 
 def oracle_name(method: dict) -> str:

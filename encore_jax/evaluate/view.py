@@ -13,8 +13,9 @@ from encore_jax.data.npz import read_npz
 from encore_jax.errors import InputError
 
 Label = Literal["human-rated", "model-rated", "semi-synthetic"]
-Sees = Literal["ratings", "nothing", "train labels", "test labels", "text"]
-"""What a method was chosen, or fitted, from; "test labels" marks an oracle."""
+Sees = Literal["ratings", "scores", "nothing", "train labels", "test labels", "text"]
+"""What a method was chosen, or fitted, from: "scores" are those of comparisons, without their labels; "test labels"
+marks an oracle."""
 _PARTS = ("train", "test")
 _PAIRS = {"scores": ("f", 3), "preferred": ("iu", 1), "cluster": ("iu", 1), "subset": ("U", 1)}
 _ARRAYS = {"ratings": ("f", 2), "rated": ("b", 2), "rating_cluster": ("iu", 1)}

@@ -45,7 +45,9 @@ def fold(model: RewardModel) -> RewardModel:
       InputError: its weights depend on the prompt, or are not known.
     """
     weights = model.weights.astype(np.float64)
-    passport = dataclasses.replace(model.passport, rules=(REWARD,), entropy=(), weights=(1.0,))
+    passport = dataclasses.replace(
+        model.passport, rules=(REWARD,), entropy=(), weights=(1.0,), loading=(), agreement=()
+    )
     kernel = (model.kernel.astype(np.float64) @ weights)[:, None].astype(np.float32)
     bias = (model.bias.astype(np.float64) @ weights)[None].astype(np.float32)
     return dataclasses.replace(model, kernel=kernel, bias=bias, passport=passport)

@@ -67,11 +67,33 @@ def _rules(model: RewardModel) -> str:
     passport = model.passport
     if len(model.rules) == 1:
         return "One head, no composition."
-    entropy = passport.entropy or ("",) * len(model.rules)
-    weights = passport.weights or ("",) * len(model.rules)
-    rows = zip(model.rules, entropy, weights, strict=True)
-    lines = [f"| {rule} | {_number(e)} | {_number(w)} |" for rule, e, w in rows]
-    return "\n".join(["| rule | entropy of its ratings (nats) | weight |", "|---|---|---|", *lines])
+    loading = {"loading on what they have in common": passport.loading} if passport.loading else {}
+    columns = {"entropy of its ratings (nats)": passport.entropy} | loading | {"weight": passport.weights}
+    rows = zip(model.rules, *(values or ("",) * len(model.rules) for values in columns.values()), strict=True)
+    lines = [f"| {rule} | {' | '.join(map(_number, values))} |" for rule, *values in rows]
+    table = "\n".join([f"| rule | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|", *lines])
+    return "\n\n".join(filter(None, [table, _weighting(passport)]))
+
+
+HOW_WEIGHED = {
+    "ENCORE": "from the entropy of the rules' ratings (ENCORE)",
+    "agreement": "from what the rules have in common (agreement; no label was used)",
+    "agreement × entropy": "from what the rules have in common, times ENCORE's",
+    "uniform": "equal",
+    "given": "given by hand",
+}
+"""Sentence ends for `Passport.weighting`."""
+
+
+def _weighting(passport: Passport) -> str:
+    """How the weights were made; nothing of a passport that does not say."""
+    if not passport.weighting:
+        return ""
+    told = f"The weights are {HOW_WEIGHED.get(passport.weighting, passport.weighting)}."
+    if passport.agreement_note:
+        kind = "Agreement of the rules" if passport.agreement else "Agreement weights are refused"
+        told += f" {kind}: {passport.agreement_note}."
+    return told
 
 
 def _number(value: float | str) -> str:

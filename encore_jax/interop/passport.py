@@ -21,6 +21,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 """Of weights and computation."""
 PASSPORT = "passport.json"
 """The file beside whatever a passport belongs to."""
+PER_RULE = ("entropy", "weights", "loading", "agreement")
+"""Fields with one number per rule, or none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Passport:
       pool_sha256: of the rule pool.
       data_revision: hash or revision of the rated data.
       entropy, weights: per rule, once known.
+      weighting: how the weights were made, e.g. "ENCORE", "agreement", "uniform", "given"; "" in files that do not say.
+      loading: per rule, how strongly its scores follow what the rules have in common, once known; 0 where unknown.
+      agreement: weights that agreement gives these rules; empty if it gives none, or nobody asked.
+      agreement_note: what the rules have in common, or why agreement gives no weights.
       mismatch: how the model that is in use differs from the one this passport was made for, where that was allowed.
     """
 
@@ -56,6 +62,10 @@ class Passport:
     data_revision: str
     entropy: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()
+    weighting: str = ""
+    loading: tuple[float, ...] = ()
+    agreement: tuple[float, ...] = ()
+    agreement_note: str = ""
     mismatch: tuple[str, ...] = ()
 
     FEATURE_FIELDS: ClassVar[tuple[str, ...]] = (
@@ -116,7 +126,7 @@ class Passport:
         if not self.rules or len(set(self.rules)) < len(self.rules) or not all(self.rules):
             problem = "there are none" if not self.rules else "one is given twice, or has no name"
             raise InputError(problem, where=f"{where}, rules", fix="give each head a name of its own")
-        for name in ("entropy", "weights"):
+        for name in PER_RULE:
             values = getattr(self, name)
             if len(values) not in (0, len(self.rules)):
                 raise InputError(f"{len(values)} for {len(self.rules)} rules", where=f"{where}, {name}", fix=_AGAIN)

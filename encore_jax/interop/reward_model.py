@@ -22,7 +22,7 @@ from encore_jax.interop.saved_model import BACKBONE, HEADS, LONGEST_ROW, check_h
 from encore_jax.interop.scorer import Scorer
 from encore_jax.interop.sequences import Text
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
-from encore_jax.interop.weighting import named_weights
+from encore_jax.interop.weighting import AGREEMENT, EQUAL, agreement_of, named_weights
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.gating import Gate
 
@@ -80,7 +80,8 @@ class RewardModel:
             raise InputError(
                 f"{len(self.rules)} heads and {len(self.passport.weights)} weights",
                 where=self.passport.model,
-                fix="say how they compose: --weights=equal (benchmarks --config.weights=equal, Python weighted(...))",
+                fix="say how they compose: --weights=equal, agreement, RULE=WEIGHT,... (benchmarks "
+                "--config.weights=equal, Python weighted(...))",
             )
         return np.asarray(self.passport.weights, np.float32)
 
@@ -88,12 +89,17 @@ class RewardModel:
         """The same heads composed with these weights, which its passport holds from then on.
 
         Args:
-          weights: see `encore_jax.interop.weighting.named_weights`. A gate gives way to them.
+          weights: see `encore_jax.interop.weighting.named_weights`; or "agreement", which the passport of a run's
+            model holds. A gate gives way to them.
 
         Raises:
-          InputError: an unknown rule, or no number.
+          InputError: an unknown rule, no number, or the passport holds no agreement weights; says why.
         """
-        made = dataclasses.replace(self.passport, weights=named_weights(weights, self.rules), entropy=())
+        if weights == AGREEMENT:
+            values, by = agreement_of(self.passport), AGREEMENT
+        else:
+            values, by = named_weights(weights, self.rules), "uniform" if weights == EQUAL else "given"
+        made = dataclasses.replace(self.passport, weights=values, weighting=by, entropy=())
         return dataclasses.replace(self, passport=made, gate=None)
 
     @functools.cached_property

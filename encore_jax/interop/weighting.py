@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +11,14 @@ from encore_jax.errors import InputError
 from encore_jax.interop.finite import LARGEST
 from encore_jax.json_shape import read_json
 
-EQUAL = "equal"
-HELP = f"{EQUAL}, RULE=WEIGHT,... or a .json file of them: how the heads compose, instead of the model's own weights"
+if TYPE_CHECKING:
+    from encore_jax.interop.passport import Passport
+
+EQUAL, AGREEMENT = "equal", "agreement"
+HELP = (
+    f"{EQUAL}, {AGREEMENT} (what its rules have in common, by its passport), RULE=WEIGHT,... or a .json file of them: "
+    "how the heads compose, instead of the model's own weights"
+)
 
 
 def named_weights(weights: str | Mapping[str, float], rules: Sequence[str]) -> tuple[float, ...]:
@@ -44,6 +51,19 @@ def named_weights(weights: str | Mapping[str, float], rules: Sequence[str]) -> t
     return tuple(float(given.get(rule, 0.0)) for rule in rules)
 
 
+def agreement_of(passport: Passport) -> tuple[float, ...]:
+    """The weights that agreement gives a model's rules, as its passport holds them.
+
+    Raises:
+      InputError: it holds none; says why.
+    """
+    if not passport.agreement:
+        why = passport.agreement_note or "its passport does not say what its rules have in common"
+        fix = f"say {EQUAL}, or give a file of weights: {{'RULE': WEIGHT, ...}}"
+        raise InputError(f"there are no agreement weights: {why}", where=f"weights, {passport.model}", fix=fix)
+    return passport.agreement
+
+
 def _parsed(text: str) -> dict[str, float]:
     if text.endswith(".json"):
         fix = 'name a JSON file with {"RULE": WEIGHT, ...}'
@@ -59,5 +79,7 @@ def _parsed(text: str) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals:
-            raise InputError(f"{part!r} is malformed", where="weights", fix=f"write RULE=WEIGHT,..., or {EQUAL}")
+            raise InputError(
+                f"{part!r} is malformed", where="weights", fix=f"write RULE=WEIGHT,..., {EQUAL} or {AGREEMENT}"
+            )
     return given

@@ -28,7 +28,8 @@ def audit(config: ExperimentConfig, ingested: Path, trained: Path, scored: Path,
     _, _, comparisons = ingest.load(ingested)
     kept, _, test = scorable(comparisons, train.texts_of(config, ingested), train.load_scores(trained, "human"))
     chosen = [c for c, held_out in zip(kept, test, strict=True) if held_out]
-    view, weights = load_views(scored)[0], compose.load(composed, "heads").weights
+    view, composition = load_views(scored)[0], compose.load(composed, "heads")
+    weights = composition.weights
     pairs = view.test
     parts, slack = contributions(pairs.scores, pairs.preferred, weights), tolerances(pairs.scores, weights)
     margin = whole_margin(parts, slack)
@@ -38,7 +39,7 @@ def audit(config: ExperimentConfig, ingested: Path, trained: Path, scored: Path,
         "name": config.name,
         "label": view.label,
         "description": view.description,
-        "method": "ENCORE",
+        "method": composition.chosen,
         "comparisons": len(pairs),
         "accuracy": float(margin.credit.mean()),
         "ties": int(margin.tied.sum()),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import jax
 import numpy as np
 
 from encore_jax.evaluate.noise_study import noise_study
-from encore_jax.evaluate.results import evaluate_view
+from encore_jax.evaluate.results import evaluate_view, finite
 from encore_jax.interop.reward_model import PASSPORT
 from experiments.config import ExperimentConfig, to_dict
 from experiments.manifest import versions
@@ -50,15 +49,6 @@ def evaluate(
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
     (folder / "results.json").write_text(json.dumps(finite(results), indent=1, allow_nan=False))
-
-
-def finite(value):
-    """The same value with null for numbers that JSON cannot hold: an accuracy of nothing, a bound at infinity."""
-    if isinstance(value, dict):
-        return {name: finite(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _noise_study(config: ExperimentConfig, ingested: Path, rated: Path, trained: Path) -> dict | None:

@@ -14,6 +14,7 @@ from encore_jax.evaluate.heuristics import heuristic_rewards
 from encore_jax.evaluate.ramo import arm_results, interval_of_means, label_results
 from encore_jax.evaluate.ramo_page import render_ramo_report
 from encore_jax.evaluate.ramo_tables import ramo_csv, ramo_tables
+from encore_jax.evaluate.results import finite
 from encore_jax.evaluate.selection_metrics import adapter_metrics
 from encore_jax.evaluate.selection_theory import simulate, verdicts
 from encore_jax.rules import RulePool
@@ -21,7 +22,6 @@ from experiments.config import to_dict
 from experiments.manifest import versions
 from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.stages import adapter, arms, reward_arms
-from experiments.stages.evaluate import finite
 from experiments.stages.presented import Presented
 from experiments.stages.report import publish, write_pages
 

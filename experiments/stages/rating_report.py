@@ -55,6 +55,10 @@ def show_ratings(config: RatingConfig, folder: Path) -> None:
             shutil.copyfile(folder / name, temporary)
     results = json.loads((folder / "results.json").read_text())
     told = results["summary"]
+    if results["advice"]:
+        print(f"\n{one_line(results['advice']['recommendation'])}")
+        if results["advice"]["label_next"]:
+            print(f"Label next: {one_line(', '.join(results['advice']['label_next']))}")
     print(f"\n{one_line(results['name'])}: {told['label']} by {one_line(told['identity']['model'])}\n")
     print(summary_table(told))
     print()

@@ -90,10 +90,24 @@ def hand_made_view(name="heads", label="human-rated", rules=RULES):
                 "ties": k,
                 "comparisons": 43,
                 "weight": (3 - k) / 6,
+                "loading": interval(0.7 - 0.3 * k),
             }
             for k, rule in enumerate(rules)
         ],
         "methods": methods,
+        "weighting": "ENCORE",
+        "agreement": {
+            "verdict": "the pool splits",
+            "recommendation": f"Use equal weights in {name}. The pool <splits>.",
+            "refused": "the pool <splits>",
+            "effective_rules": 1.7,
+            "follows": [],
+            "follows_by": "",
+        },
+        "refused": [
+            {"name": name, "sees": "scores", "why": "the pool <splits>"}
+            for name in ("agreement", "critical rules × loading")
+        ],
         "pairs": [
             {"first": "ENCORE", "second": "uniform", "difference": -0.0457} | hand_made_test(0.01),
             {"first": "ENCORE", "second": "best of all", "difference": -0.1357} | hand_made_test(0.0001),
@@ -155,3 +169,12 @@ def hand_made_results():
         "versions": {"python": "3.11", "encore_jax": "0.1.0", "jax": "0.10.2"},
         "device": "1 x cpu",
     }
+
+
+def as_before_agreement(results):
+    """Takes away from results what older versions did not write."""
+    for view in results["views"]:
+        for name in ("agreement", "refused", "weighting"):
+            del view[name]
+        for rule in view["rules"]:
+            del rule["loading"]

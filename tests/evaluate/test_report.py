@@ -15,7 +15,7 @@ from encore_jax.evaluate.noise_figures import noise_figures
 from encore_jax.evaluate.noise_study import NOISES
 from encore_jax.evaluate.report_page import headline, render_report
 from encore_jax.evaluate.wording import NO_REAL_JUDGE, NOISE_MODELS, gain_words, noise_summary, verdict_words
-from tests.evaluate.hand_made import hand_made_results, hand_made_study, hand_made_view, interval
+from tests.evaluate.hand_made import as_before_agreement, hand_made_results, hand_made_study, hand_made_view, interval
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}
 EVIL = "<script>alert('x')</script> & \"$x_1$\" --> \x1b[31m"
@@ -77,6 +77,8 @@ def test_everything_is_there(results):
         wanted += view["warnings"] + [rule["name"] for rule in view["rules"]]
         wanted += [method["name"] for method in view["methods"]] + list(view["methods"][0]["subsets"])
         wanted += list(view["premise"]["variants"])
+        wanted += [view["agreement"]["recommendation"], "Refused: the pool <splits>"]
+        wanted += [method["name"] for method in view["refused"]]
         for text in wanted:
             assert text in page.sections[f"view-{results['views'].index(view) + 1}"], text
     for text in ("65.4", "[55.4, 75.4]", "−4.6", "65.0 ± 3.2", "tiny.gguf", "blank response", "a new count", "1 x cpu"):
@@ -217,6 +219,19 @@ def test_headline_takes_the_best_of_each_kind(results):
         "heuristic: shorter",
         "best of all",
     ]
+
+
+def test_results_of_an_older_version_are_shown(results, no_figures):
+    as_before_agreement(results)
+    page = Page(render_report(results))
+    assert "ENCORE's weights at τ = 2.0" in page.text and "of an older version" in page.text
+    assert "Refused:" not in page.text
+
+
+def test_weights_of_another_method_are_not_called_encores(results, no_figures):
+    results["views"][0]["weighting"] = "agreement"
+    page = Page(render_report(results))
+    assert "Weights by agreement" in page.sections["view-1"] and "ENCORE's weights at" not in page.sections["view-1"]
 
 
 def test_small_subsets_are_greyed(results, no_figures):

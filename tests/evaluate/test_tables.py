@@ -10,7 +10,7 @@ import pytest
 from encore_jax.evaluate.report_page import render_report
 from encore_jax.evaluate.tables import COLUMNS, print_tables, rows, tables_csv
 from experiments.stages.report import report, show
-from tests.evaluate.hand_made import hand_made_results, hand_made_view
+from tests.evaluate.hand_made import as_before_agreement, hand_made_results, hand_made_view
 
 EVIL = "<script>alert('x')</script> --> \x1b[31m"
 
@@ -22,7 +22,7 @@ def results():
 
 def test_csv_reads_back(results):
     read = list(csv.DictReader(io.StringIO(tables_csv(results))))
-    assert len(read) == len(list(rows(results))) == 3 * (10 + 10 * 2 + 2 + 3)
+    assert len(read) == len(list(rows(results))) == 3 * (10 + 10 * 2 + 2 + 2 + 3)
     assert tuple(read[0]) == COLUMNS
     by_key = {(r["table"], r["view"], r["name"], r["subset"] or r["second"]): r for r in read}
     assert len(by_key) == len(read)
@@ -40,12 +40,16 @@ def test_csv_reads_back(results):
             for subset, outcome in method["subsets"].items():
                 row = by_key["subset", view["name"], method["name"], subset]
                 assert float(row["accuracy"]) == outcome["accuracy"]["value"]
+        for method in view["refused"]:
+            row = by_key["method", view["name"], method["name"], ""]
+            assert (row["refused"], row["accuracy"]) == (method["why"], "")
         for pair in view["pairs"]:
             row = by_key["pair", view["name"], pair["first"], pair["second"]]
             assert float(row["holm_p"]) == pair["holm_p"] and int(row["better"]) == pair["better"]
         for rule in view["rules"]:
             row = by_key["rule", view["name"], rule["name"], ""]
             assert (float(row["entropy"]), float(row["weight"])) == (rule["entropy"], rule["weight"])
+            assert float(row["loading_low"]) == rule["loading"]["low"]
             assert (int(row["ratings"]), int(row["levels_used"]), int(row["n"])) == (rule["n"], rule["bins"], 43)
             assert float(row["r_without"]) == view["premise"]["leave_one_out"][rule["name"]]
 
@@ -60,6 +64,23 @@ def test_plain_text_off_a_terminal(results):
     assert re.search(r"\| ENCORE +\| ratings +\| 65\.4 \[55\.4, 75\.4\]", text)
     assert "does not hold" in text and "semi-synthetic" in text
     assert "different> grids" in text
+
+
+def test_the_first_line_says_which_weighting_to_use_and_a_refused_row_says_why(results):
+    stream = io.StringIO()
+    print_tables(results, stream)
+    text = stream.getvalue()
+    assert text.startswith("Use equal weights in heads. The pool <splits>.\n")
+    assert re.search(r"\| agreement +\| scores +\| +refused, see below \|", text)
+    assert "Refused: agreement, critical rules × loading: the pool <splits>.\n" in text
+
+
+def test_results_of_an_older_version_are_shown(results):
+    as_before_agreement(results)
+    stream = io.StringIO()
+    print_tables(results, stream)
+    assert "of an older version: run it again" in stream.getvalue()
+    assert "refused" not in stream.getvalue() and tables_csv(results)
 
 
 def test_oracles_are_marked(results):

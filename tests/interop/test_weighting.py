@@ -1,5 +1,6 @@
 """Weights given by name: what they may look like, and that batch scorer, benchmarks and a gated model take them."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from absl.testing import flagsaver
 
 from encore_jax.errors import InputError
+from encore_jax.interop.model_card import OURS, model_card
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.weighting import named_weights
 from experiments import score
@@ -15,6 +17,7 @@ from experiments.benchmark_config import BenchmarkConfig
 from experiments.score_parts import metadata
 from experiments.stages.benchmark import model_hashes
 from tests.goldens import armorm
+from tests.interop import tiny_reward
 from tests.interop.test_import import classifier
 
 RULES = ("helpful", "harmless", "a=b")
@@ -107,3 +110,37 @@ def test_a_gate_gives_way_and_a_benchmark_tells_weights_apart(tmp_path):
     (tmp_path / "w.json").write_text('{"a": 1}')
     told.append(model_hashes(BenchmarkConfig(model=str(tmp_path / "armorm"), data="d", weights=weights)))
     assert len({json.dumps(one) for one in told}) == 4
+
+
+def test_agreement_is_what_the_passport_holds_and_the_passport_says_how_the_weights_were_made(tmp_path):
+    plain = tiny_reward.reward_model(tmp_path / "plain")
+    told = dataclasses.replace(plain.passport, agreement=(0.5, 0.125, 0.375), agreement_note="one common factor")
+    model = dataclasses.replace(plain, passport=told)
+    weighings = {"agreement": "agreement", "equal": "uniform", "violence=1": "given"}
+    assert {how: model.weighted(how).passport.weighting for how in weighings} == weighings
+    assert model.weighted("agreement").weights.tolist() == [0.5, 0.125, 0.375]
+    assert model.weighted("equal").weighted("agreement").weights.tolist() == [0.5, 0.125, 0.375]
+    with pytest.raises(InputError, match="no agreement weights: its passport does not say what its rules have in"):
+        plain.weighted("agreement")
+    split = dataclasses.replace(plain, passport=dataclasses.replace(told, agreement=(), agreement_note="it splits"))
+    with pytest.raises(InputError, match="no agreement weights: it splits"):
+        split.weighted("agreement")
+
+
+def test_the_model_card_says_how_the_weights_were_made(tmp_path):
+    plain = tiny_reward.reward_model(tmp_path / "plain")
+
+    def card(**facts):
+        passport = dataclasses.replace(plain.passport, **facts)
+        model = dataclasses.replace(plain, passport=passport)
+        config = {"architectures": ["LlamaForSequenceClassification"], OURS: {"offset": [0.0] * 3}}
+        return model_card(model, passport, config, False, {})
+
+    assert "The weights are" not in card() and "loading" not in card().partition("## Passport")[0]
+    made = card(weighting="agreement", loading=(0.9, 0.1, 0.4), agreement=(0.5, 0.1, 0.4), agreement_note="one factor")
+    assert "| violence | 0.3000 | 0.9000 | 0.5000 |" in made
+    assert (
+        "from what the rules have in common (agreement; no label was used). Agreement of the rules: one factor." in made
+    )
+    refused = card(weighting="ENCORE", agreement_note="the pool splits")
+    assert "entropy of the rules' ratings (ENCORE). Agreement weights are refused: the pool splits." in refused
