@@ -16,12 +16,14 @@ from experiments.chains.heads import HeadsChain
 from experiments.chains.preferences import PreferenceChain
 from experiments.chains.ramo import AdapterChain, RamoChain
 from experiments.chains.rating import RatingChain
+from experiments.chains.real_judges import RealJudgesChain
 from experiments.chains.theory import TheoryChain
 from experiments.chains.verdicts import VerdictChain
 from experiments.config import RunConfig, to_dict
 from experiments.judging_together import Role, judging_together
 from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.rating_config import RatingConfig
+from experiments.real_judges_config import RealJudgesConfig
 from experiments.rerun import check_rerun
 from experiments.theory_config import TheoryConfig
 from experiments.workdir import kept_for
@@ -37,6 +39,8 @@ def chain_of(config: RunConfig, workdir: Path) -> Chain:
         return AblationChain(config, workdir)
     if isinstance(config, TheoryConfig):
         return TheoryChain(config, workdir)
+    if isinstance(config, RealJudgesConfig):
+        return RealJudgesChain(config, workdir)
     if isinstance(config, RamoConfig):
         return RamoChain(config, workdir)
     if isinstance(config, AdapterConfig):

@@ -134,13 +134,21 @@ def _eigenvalues(moments: Moments) -> Float[np.ndarray, " K"]:
 
 
 def bootstrap_loadings(
-    groups: Moments, start: Float[np.ndarray, " K"], draws: int, seed: int = 0, at_once: int = 50
+    groups: Moments, start: Float[np.ndarray, " K"], draws: int, seed: int = 0
 ) -> tuple[Float[np.ndarray, "R K"], Float[np.ndarray, "R K K"]]:
     """Loadings and correlations of R draws of groups with replacement."""
-    rng, number = np.random.default_rng(seed), len(groups.count)
+    number = len(groups.count)
+    times = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), draws)
+    return resampled_loadings(groups, start, times)
+
+
+def resampled_loadings(
+    groups: Moments, start: Float[np.ndarray, " K"], times_RxG: Float[np.ndarray, "R G"], at_once: int = 50
+) -> tuple[Float[np.ndarray, "R K"], Float[np.ndarray, "R K K"]]:
+    """Loadings and correlations of R draws, in which group g occurs ``times[r, g]`` times."""
     loadings, matrices = [], []
-    for first in range(0, draws, at_once):
-        times = rng.multinomial(number, np.full(number, 1 / number), min(at_once, draws - first)).astype(np.float64)
+    for first in range(0, len(times_RxG), at_once):
+        times = times_RxG[first : first + at_once].astype(np.float64)
         correlation, together = correlations(groups.resampled(times))
         begin = np.broadcast_to(start, (len(times), len(start))).astype(np.float32)
         fitted = np.asarray(one_factor(correlation, together, begin, tolerance=1e-4))

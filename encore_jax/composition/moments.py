@@ -108,14 +108,26 @@ def rating_rows(
     return Rows(np.where(both, values, 0), both, np.tile(prompt, len(pairs)), True)
 
 
-def grouped_moments(rows: Rows, seed: int = 0, most: int = MOST_GROUPS) -> Moments:
-    """Moments ``[G, K, K]`` of groups of whole prompts, in fp64.
+def prompt_groups(prompt: Int[np.ndarray, " N"], seed: int = 0, most: int = MOST_GROUPS) -> Int[np.ndarray, " N"]:
+    """The group 0..G-1 of every row: whole prompts, and with more than `most` of them several drawn at random.
 
-    A prompt is never split. With more than `most` prompts several share a group, drawn at random; resampling groups
-    estimates the same variance as resampling prompts, from fewer parts.
+    >>> sorted(prompt_groups(np.array([7, 7, 9, 8])).tolist())
+    [0, 1, 2, 2]
     """
-    names, prompt = np.unique(rows.prompt, return_inverse=True)
-    group = (np.random.default_rng(seed).permutation(len(names)) % min(most, len(names)))[prompt.reshape(-1)]
+    names, prompt = np.unique(prompt, return_inverse=True)
+    return (np.random.default_rng(seed).permutation(len(names)) % min(most, len(names)))[prompt.reshape(-1)]
+
+
+def grouped_moments(rows: Rows, seed: int = 0, most: int = MOST_GROUPS) -> Moments:
+    """Moments ``[G, K, K]`` of groups of whole prompts (`prompt_groups`), in fp64.
+
+    A prompt is never split. Resampling groups estimates the same variance as resampling prompts, from fewer parts.
+    """
+    return moments_of(rows, prompt_groups(rows.prompt, seed, most))
+
+
+def moments_of(rows: Rows, group: Int[np.ndarray, " N"]) -> Moments:
+    """Moments ``[G, K, K]`` of groups of rows, numbered 0..G-1, in fp64."""
     order = np.argsort(group, kind="stable")
     ends = np.cumsum(np.bincount(group))
     mask = rows.mask.astype(np.float64)

@@ -16,6 +16,7 @@ from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import SMOLLM2, DataConfig, ExperimentConfig, default_workdir, to_dict, validated
 from experiments.configs import ramo_smollm2
 from experiments.rating_config import RatingConfig
+from experiments.real_judges_config import RealJudgesConfig
 
 NAN = float("nan")
 REFUSED = {
@@ -186,6 +187,8 @@ def resolved(name):
         made.model, made.data = "runs/quickstart/compose", "filtered.json"
     elif isinstance(made, AblateConfig):
         made.scores = "view-heads.npz"
+    elif isinstance(made, RealJudgesConfig):
+        made.data.path = "data"
     elif hasattr(made, "data") and made.data.source == "files":
         made.data.path, made.data.ratings_path = "pairs.jsonl", "ratings.jsonl"
     return module, made, to_dict(validated(made))

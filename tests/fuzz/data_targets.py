@@ -233,6 +233,46 @@ def _load_verdicts(folder: Path):
     return verdict_rewards(folder / "verdicts.jsonl", comparisons)
 
 
+def mutate_table(content: bytes, rng: random.Random) -> bytes:
+    """A table with cells, columns or rows changed, or damaged as any text."""
+    if rng.random() < 0.4:
+        return mutate_text(content, rng)
+    lines = content.split(b"\n")
+    row = rng.randrange(len(lines))
+    cells = lines[row].split(b"\t" if b"\t" in content else b",")
+    at = rng.randrange(len(cells))
+    cells[at] = rng.choice(
+        (b"", b"nan", b"-1", b"1e400", b"inf", b'"', b'"[]"', b'"[NaN]"', b'"[[1]]"', b"\xff", b"x" * 5000, b"Q0", b"0")
+    )
+    if rng.random() < 0.3:
+        del cells[at]
+    lines[row] = (b"\t" if b"\t" in content else b",").join(cells)
+    return b"\n".join(lines * rng.choice((1, 1, 1, 3)))
+
+
+def _judged(folder: Path) -> None:
+    from tests.data.judged_files import write_hanna, write_llm_rubric, write_llmbar
+
+    write_hanna(folder, prompts=2, systems=3)
+    write_llmbar(folder, pairs=4)
+    write_llm_rubric(folder, dialogues=4)
+
+
+def _load_judged(folder: Path):
+    from encore_jax.data.readers.judged_sets import judged_folders, read_judged
+
+    names = judged_folders(folder)
+    return each(*(lambda name=name: read_judged(name, names[name]) for name in names))
+
+
+def _judged_files() -> dict:
+    from encore_jax.data.readers.hanna import HANNA_FILE
+    from encore_jax.data.readers.llm_rubric import LLM_RUBRIC_FILES
+
+    tables = dict.fromkeys((HANNA_FILE, *LLM_RUBRIC_FILES["real"]), mutate_table)
+    return tables | {"ratings.jsonl": mutate_lines, "judges.json": mutate_json}
+
+
 DATA_TARGETS = {
     "pool": Target(_pool, {"pool.yaml": mutate_yaml}, _load_pool, 3),
     **{f"{name}.jsonl": _rows_target(source, ".jsonl") for name, source in FORMATS.items()},
@@ -250,5 +290,6 @@ DATA_TARGETS = {
     "CSV in a wheel": Target(_pyrit, {"pyrit.whl": mutate_zip}, _load_pyrit, 2),
     "view": Target(_view, {"view.npz": mutate_zip}, _load_view),
     "scores": Target(_scores, {"scores.parquet": mutate_parquet}, _load_scores),
+    "judged responses": Target(_judged, _judged_files(), _load_judged, 2),
     "verdicts": Target(_verdicts, {"verdicts.jsonl": mutate_lines}, _load_verdicts),
 }  # fmt: skip
