@@ -28,7 +28,7 @@ fuzz: $(VENV)/.test  ## 10,000 damaged files for every loader; MUTANTS=NUMBER
 	$(BIN)/python -m tests.fuzz.campaign --mutants=$(MUTANTS)
 
 test-slow: $(VENV)/.llama  ## what takes minutes, or needs a package index
-	$(PYTEST) -m "slow or network" tests
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m "slow or network" tests
 
 test-parity: $(VENV)/.parity  ## live comparison with transformers on torch
 	$(PYTEST) -m parity tests

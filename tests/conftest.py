@@ -1,11 +1,15 @@
 """Strict settings for every test: fake devices, no silent promotion, warnings are errors."""
 
 import os
+import signal
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("ENCORE_TEST_PLATFORM", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Most of the tests' time is spent in compiling programs that run once: XLA optimises them little, here and in the
+# processes that tests start. The rooms whose results rounding decides turn it on again, and so does `make test-slow`.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 from pathlib import Path
 
@@ -17,8 +21,23 @@ from tests import no_lapack
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 no_lapack.forbid()
+# Whoever is started under nohup, or in the background of a shell, ignores these, and so do the processes it starts.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+OPTIMIZED = ("composition", "evaluate", "parallel")
+"""Rooms whose programs are optimised as a user's are: rounding decides what is a tie; memory and FLOPs are counted."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimizations(request):
+    """XLA's usual optimisations, where `OPTIMIZED` says so."""
+    usual = request.path.relative_to(REPOSITORY / "tests").parts[0] in OPTIMIZED
+    little = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0"
+    jax.config.update("jax_disable_most_optimizations", little and not usual)
+    yield
+    jax.config.update("jax_disable_most_optimizations", little)
 
 
 @pytest.fixture(scope="session")

@@ -137,6 +137,7 @@ def adapted(files, tmp_path_factory):
     return path, workdir
 
 
+@pytest.mark.slow
 def test_an_adapter_by_gradient_keeps_its_best_checkpoint_and_predicts_for_unrated_comparisons(adapted):
     _, workdir = adapted
     assert sorted(p.name for p in workdir.iterdir() if p.is_dir()) == sorted(AdapterChain.STAGES)

@@ -15,7 +15,8 @@ from tests.experiments.kill_and_restart import STAGES
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("kind", ["heads", pytest.param("ramo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["heads", "ramo"])
 def test_killed_at_random_moments_and_restarted_it_ends_with_the_same_results(kind, tmp_path):
     files = tiny_run.write_files(tmp_path / "files")
     command = [sys.executable, "-m", "tests.experiments.kill_and_restart", kind, files, tmp_path, str(os.getpid())]

@@ -74,6 +74,7 @@ def test_two_processes_have_the_results_of_one(files, together, tmp_path):
             np.testing.assert_array_equal(of_second[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_stage_that_one_process_lacks_is_run_by_all(files, together, tmp_path):
     """Process 1 was killed after process 0 had finished training; neither waits for the other for ever."""
     shutil.copytree(together, tmp_path, dirs_exist_ok=True)

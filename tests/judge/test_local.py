@@ -102,14 +102,25 @@ def test_every_question_alone():
     check(list(judge().answers(iter(asked))), len(asked))
 
 
-@pytest.mark.parametrize("options", [{"window": 5}, {"tokens_per_step": 1}, {"buckets": (512,)}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"window": 5},
+        *(pytest.param(more, marks=pytest.mark.slow) for more in ({"tokens_per_step": 1}, {"buckets": (512,)})),
+    ],
+    ids=str,
+)
 def test_however_it_is_batched(options):
     asked = questions()
     chosen = [asked[i] for i in np.random.default_rng(0).permutation(len(asked))[:17]]
     check(list(judge(**options).answers(chosen)), 17)
 
 
-@pytest.mark.parametrize("mesh", [MeshSettings(data=4, fsdp=2), MeshSettings(data=2, fsdp=2, tensor=2)], ids=str)
+@pytest.mark.parametrize(
+    "mesh",
+    [MeshSettings(data=4, fsdp=2), pytest.param(MeshSettings(data=2, fsdp=2, tensor=2), marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_eight_devices_say_what_one_says(mesh):
     mesh = make_mesh(mesh)
     axes = logical_axes(CFG)

@@ -70,7 +70,10 @@ CFGS = {"plain": PLAIN, "windowed": WINDOWED, "qwen2": QWEN2, "qwen3": QWEN3, "g
 
 @pytest.mark.parametrize(
     ("name", "queries"),
-    [("plain", 7), ("gemma2", 7), ("windowed", 128), ("qwen2", 128), ("qwen3", 128), ("gemma2", 128)],
+    [
+        *(("plain", 7), ("windowed", 128), ("gemma2", 128)),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("gemma2", 7), ("qwen2", 128), ("qwen3", 128))),
+    ],
 )
 def test_every_path_alone(name, queries, monkeypatch):
     monkeypatch.setattr(branching, "QUERIES", queries)

@@ -147,6 +147,7 @@ def assert_same_step(got):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
 
 
+@pytest.mark.slow
 def test_a_backbone_with_kernels_equals_one_without():
     rows, params = tokens_and_params()
     assert_same_step(backbone_gradient("pallas_interpret", "attention")(params, *rows))

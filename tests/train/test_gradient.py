@@ -139,7 +139,7 @@ def test_any_trees_in_any_rows_and_order_give_the_scores_and_gradients_of_sequen
     assert_close(gradient, expected_gradient, atol=1e-5 * largest)
 
 
-@pytest.mark.parametrize("loss", ["regression", "bradley_terry"])
+@pytest.mark.parametrize("loss", [pytest.param("regression", marks=pytest.mark.slow), "bradley_terry"])
 def test_micro_batches_change_nothing_but_rounding(loss):
     """The same four rows as one micro-batch, and as four of unequal content (and unequal counts)."""
     optimizer = optax.sgd(1.0)
@@ -241,6 +241,7 @@ def test_weights_are_masters_in_fp32_under_bfloat16_computation():
     assert len(re.findall(r":bf16\[[\d,]+\] = custom_vjp_call", text)) >= 7  # projections q, k, v, o, gate, up, down
 
 
+@pytest.mark.slow
 def test_first_moment_may_be_half_precision_and_training_hardly_notices():
     losses = {}
     for dtype in ("float32", "bfloat16"):

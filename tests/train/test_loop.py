@@ -122,6 +122,17 @@ def test_sigterm_saves_and_leaves_with_a_code_of_its_own(undisturbed, tmp_path):
 EIGHT, FOUR = dict(mesh=MeshSettings(fsdp=4, tensor=2), devices=8), dict(mesh=MeshSettings(data=2), devices=4)
 
 
+def test_a_run_moves_to_fewer_devices(undisturbed, tmp_path):
+    """One device's run, killed and gone on with on four, agrees up to rounding with the undisturbed one."""
+    with pytest.raises(Killed):
+        train(tmp_path, kill_at=6)
+    moved, rest = train(tmp_path, **FOUR)
+    assert min(rest) == 4
+    for x, y in zip(jax.tree.leaves(undisturbed[0].trainable), jax.tree.leaves(moved.trainable), strict=True):
+        assert np.linalg.norm(x - y) <= 1e-5 * np.linalg.norm(x)
+
+
+@pytest.mark.slow
 def test_a_run_moves_between_meshes(tmp_path):
     """8 devices restored to 8 are bit-identical to the undisturbed 8; 8 to 4 to 8 agree up to rounding."""
     whole, _ = train(tmp_path / "whole", rows=4, save_every=2, **EIGHT)

@@ -23,16 +23,25 @@ def run(loss, trainable, accumulate, mesh=None, devices=1):
 one_device = functools.cache(run)
 
 
+ASKED = [("regression", "all", 1), ("bradley_terry", "all", 2), ("regression", "lora", 1), ("binary", "heads", 1)]
+MESHES = {
+    "fsdp": MeshSettings(),
+    "all axes": MeshSettings(data=2, fsdp=2, tensor=2),
+    "data and tensor": MeshSettings(data=4, fsdp=1, tensor=2),
+}
+QUICK = {("all axes", *ASKED[1]), ("fsdp", *ASKED[2]), ("data and tensor", *ASKED[0]), ("all axes", *ASKED[3])}
+"""Every mesh, loss and kind of training once; all of their combinations are slow."""
+
+
 @pytest.mark.parametrize(
-    ("loss", "trainable", "accumulate"),
-    [("regression", "all", 1), ("bradley_terry", "all", 2), ("regression", "lora", 1), ("binary", "heads", 1)],
-)
-@pytest.mark.parametrize(
-    "mesh",
-    [MeshSettings(), MeshSettings(data=2, fsdp=2, tensor=2), MeshSettings(data=4, fsdp=1, tensor=2)],
-    ids=["fsdp", "all axes", "data and tensor"],
+    ("mesh", "loss", "trainable", "accumulate"),
+    [
+        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+        for case in ((mesh, *asked) for mesh in MESHES for asked in ASKED)
+    ],
 )
 def test_sharded_steps_equal_those_of_one_device(mesh, loss, trainable, accumulate):
+    mesh = MESHES[mesh]
     trained, metrics = run(loss, trainable, accumulate, mesh, 8)
     expected, expected_metrics = one_device(loss, trainable, accumulate)
     assert_close(metrics, expected_metrics, rtol=1e-4)
