@@ -20,7 +20,7 @@ from tests.evaluate import views
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("theory")
     views.view().save(folder / "view-heads.npz")
-    made = TheoryConfig(pairs=4000, repeats=8, views=(str(folder / "view-heads.npz"),), replicates=20)
+    made = TheoryConfig(pairs=8000, repeats=12, views=(str(folder / "view-heads.npz"),), replicates=30)
     run_experiment(validated(made), folder / "run")
     return folder / "run"
 

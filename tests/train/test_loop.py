@@ -122,13 +122,14 @@ def test_sigterm_saves_and_leaves_with_a_code_of_its_own(undisturbed, tmp_path):
 EIGHT, FOUR = dict(mesh=MeshSettings(fsdp=4, tensor=2), devices=8), dict(mesh=MeshSettings(data=2), devices=4)
 
 
-def test_a_run_moves_to_fewer_devices(undisturbed, tmp_path):
-    """One device's run, killed and gone on with on four, agrees up to rounding with the undisturbed one."""
+def test_a_run_moves_to_more_devices(undisturbed, tmp_path):
+    """One device's run, killed and gone on with on two, agrees up to rounding with the undisturbed one."""
     with pytest.raises(Killed):
         train(tmp_path, kill_at=6)
-    moved, rest = train(tmp_path, **FOUR)
+    moved, rest = train(tmp_path, mesh=MeshSettings(), devices=2)
     assert min(rest) == 4
     for x, y in zip(jax.tree.leaves(undisturbed[0].trainable), jax.tree.leaves(moved.trainable), strict=True):
+        x, y = np.asarray(x), np.asarray(y)
         assert np.linalg.norm(x - y) <= 1e-5 * np.linalg.norm(x)
 
 
