@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from encore_jax.evaluate.formats import bounds, count, known, percent, printable
 from encore_jax.evaluate.report_page import page_environment
+from encore_jax.evaluate.tables import over_refusal_lines
 
 MOST_EXPLAINED = 20
 """Differences from a peer that the terminal explains; results.json and the page have all."""
@@ -13,7 +14,11 @@ MOST_EXPLAINED = 20
 
 def render_benchmark(results: dict) -> str:
     """The page of one `results.json`."""
-    return page_environment().get_template("benchmark.html").render(results=results)
+    return (
+        page_environment()
+        .get_template("benchmark.html")
+        .render(results=results, probe_lines=over_refusal_lines(results))
+    )
 
 
 def benchmark_table(results: dict) -> str:
@@ -53,6 +58,9 @@ def _lines(results: dict) -> Iterator[str]:
         yield from (f"- {line}" for line in results["incomplete"])
     if results["reported"]:
         yield f"Reported Safety: {results['reported']}"
+    if lines := over_refusal_lines(results):
+        yield ""
+        yield from lines
     if peer:
         yield f"\nBy the conventions of {peer['name']}, {len(peer['differences'])} comparisons come out differently:"
         for one in peer["differences"][:MOST_EXPLAINED]:

@@ -225,6 +225,20 @@ def half_credit(pairs: Pairs, weights: np.ndarray, critical: int = 0) -> tuple[n
     return margin.credit, margin.tied
 
 
+def margins_by_method(scores: np.ndarray, methods: Sequence[Method]) -> dict[str, Margin]:
+    """Margins ``[P]`` of P other pairs ``[P, 2, K]``, preferred first, by every method that weighs all rules once.
+
+    Rules used alone, random draws and refused methods are left out.
+    """
+    n = len(scores)
+    pairs = Pairs(np.asarray(scores, np.float32), np.zeros(n, np.int64), np.arange(n), np.full(n, "all"))
+    return {
+        m.name: critical_margins(pairs, m.weights, m.critical) if m.critical else reward_margins(pairs, m.weights)
+        for m in methods
+        if m.weights is not None and m.weights.ndim == 1 and not m.name.startswith("single: ")
+    }
+
+
 def accuracy_under(pairs: Pairs, weights: np.ndarray) -> np.ndarray:
     """Accuracy (ties half) under many weightings ``[K, M]`` at once: ``[M]``."""
     margin = composed_margins(pairs.scores, weights, pairs.preferred)

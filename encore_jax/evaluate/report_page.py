@@ -14,7 +14,16 @@ from encore_jax.evaluate.figures import CROWDED, MOST_NAMES, configured_cell, hi
 from encore_jax.evaluate.glossary import COUNT_NAMES, GLOSSARY
 from encore_jax.evaluate.noise_figures import noise_figures
 from encore_jax.evaluate.svg import style, to_svg
-from encore_jax.evaluate.tables import REFERENCE, SINGLE, first_line, oracle_name, refusals
+from encore_jax.evaluate.tables import (
+    REFERENCE,
+    SINGLE,
+    first_line,
+    oracle_name,
+    over_refusal_lines,
+    probe_by_name,
+    probe_words,
+    refusals,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_PAIRS = 15
@@ -40,7 +49,8 @@ def render_preference_report(results: dict, curve: str) -> str:
       results: its results.json.
       curve: its loss by step, as SVG.
     """
-    return page_environment().get_template("preference.html").render({"results": results, "curve": Markup(curve)})
+    values = {"results": results, "curve": Markup(curve), "probe_lines": over_refusal_lines(results)}
+    return page_environment().get_template("preference.html").render(values)
 
 
 def render_rating_report(results: dict) -> str:
@@ -103,7 +113,11 @@ def _view_context(view: dict, slug: str, results: dict) -> dict:
     synthetic = results["config"]["semi_synthetic"]
     outside = sum(rule["n"] - sum(rule["histogram"]) for rule in view["rules"])
     singles = sum(method["name"].startswith(SINGLE) for method in view["methods"])
+    probe = probe_by_name(results) if view is results["views"][0] else {}
     return view | {
+        "probe": probe,
+        "probe_words": [text for text, _ in probe_words(results)] if view is results["views"][0] else [],
+        "single": SINGLE,
         "methods": _grouped(view["methods"]),
         "closest_pairs": sorted(view["pairs"], key=lambda pair: pair["prompt_p"])[:MOST_PAIRS],
         "slug": slug,

@@ -16,7 +16,14 @@ from encore_jax.evaluate.methods import COMPOSED_BY, CompositionSettings, Method
 from encore_jax.evaluate.paired import against_reference, pairwise
 from encore_jax.evaluate.premise import Interval, bootstrap_accuracy, check_premise
 from encore_jax.evaluate.rule_agreement import RuleAgreement, rule_agreement
-from encore_jax.evaluate.sensitivity import LEVELS, TAUS, sensitivity
+from encore_jax.evaluate.sensitivity import (
+    AGREEMENT_WEIGHTS,
+    FITS,
+    LEVELS,
+    TAUS,
+    agreement_sensitivity,
+    sensitivity,
+)
 from encore_jax.evaluate.tables import SINGLE
 from encore_jax.evaluate.view import View
 
@@ -128,8 +135,16 @@ def evaluate_view(
             "tau": list(TAUS),
             "levels": list(LEVELS),
             "accuracy": sensitivity(view, settings).tolist(),
+            "agreement": _agreement_sensitivity(view, composition.agreement),
         },
     }
+
+
+def _agreement_sensitivity(view: View, found: RuleAgreement) -> dict | None:
+    """None where the pool of rules justifies no agreement weights, or a part of it is followed."""
+    if found.refused or found.camp:
+        return None
+    return {"fits": list(FITS), "weights": list(AGREEMENT_WEIGHTS), "accuracy": agreement_sensitivity(view)}
 
 
 def agreement_facts(found: RuleAgreement) -> dict:

@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from encore_jax.csv_text import csv_text
-from encore_jax.evaluate.formats import bounds, count, fixed, p_value, percent, points, printable
+from encore_jax.evaluate.formats import MISSING, bounds, count, fixed, p_value, percent, points, printable
+from encore_jax.evaluate.over_refusal import HALVES
 
+PROBE = "refuse/help"
+"""Column of the over-refusal probe."""
 SINGLE = "single: "
 """How the names of methods begin that use one rule alone."""
 REFERENCE = "uniform"
@@ -58,7 +61,7 @@ COLUMNS = (
 )
 """Of the CSV; a row leaves out what it has not. Accuracies are shares of 1, unrounded. In a row of table "pair" the
 method `name` is compared with the method `second`, elsewhere with uniform."""
-PLAIN_WIDTH = 120
+PLAIN_WIDTH = 144
 LEGEND = (
     "Accuracy in %, a tie counts half; vs uniform: difference in points; [95 % interval over prompts]; "
     "sd: over random weightings; sees: what the weights were chosen from, scores without labels; (oracle): from the "
@@ -118,11 +121,15 @@ def print_tables(results: dict, file: TextIO | None = None) -> None:
     plain = {} if file.isatty() else {"width": PLAIN_WIDTH, "color_system": None, "force_terminal": False}
     console = Console(file=file, markup=False, highlight=False, emoji=False, **plain)
     console.print(Text(first_line(results), "bold"))
-    for view in results["views"]:
+    for number, view in enumerate(results["views"]):
         for text, style in _introduction(view):
             console.print(Text(text, style))
-        _print_table(console, _rule_cells(view), ("ratings", "loading", "vs uniform"))
-        _print_table(console, _method_cells(view), ("sees", "sd", "p", "subset mean"))
+        probe = probe_by_name(results) if number == 0 else {}
+        _print_table(console, _rule_cells(view, probe), ("ratings", "loading", "vs uniform"))
+        _print_table(console, _method_cells(view, probe), ("sees", "sd", "p", "subset mean"))
+        if number == 0:
+            for text, style in probe_words(results):
+                console.print(Text(text, style))
         for why, names in refusals(view):
             console.print(Text(f"Refused: {printable(', '.join(names))}: {printable(why)}."))
     console.print(Text(LEGEND))
@@ -149,7 +156,7 @@ def _introduction(view: dict) -> Iterator[tuple[str, str]]:
         yield f"- {printable(reason)}", ""
 
 
-def _rule_cells(view: dict) -> Iterator[dict[str, str]]:
+def _rule_cells(view: dict, probe: dict[str, str]) -> Iterator[dict[str, str]]:
     differences = {method["name"]: method["minus_uniform"] for method in view["methods"]}
     for rule in view["rules"]:
         difference = differences.get(SINGLE + rule["name"])
@@ -162,10 +169,10 @@ def _rule_cells(view: dict) -> Iterator[dict[str, str]]:
             "loading": fixed(rule["loading"]["value"], 2, sign=True) if "loading" in rule else "",
             "accuracy": f"{percent(rule['accuracy']['value'])} {bounds(rule['accuracy'])}",
             "vs uniform": f"{points(difference['value'])} {bounds(difference, points)}" if difference else "",
-        }
+        } | ({PROBE: probe.get(SINGLE + rule["name"], "")} if probe else {})
 
 
-def _method_cells(view: dict) -> Iterator[dict[str, str]]:
+def _method_cells(view: dict, probe: dict[str, str]) -> Iterator[dict[str, str]]:
     for method in view["methods"]:
         if method["name"].startswith(SINGLE):
             continue  # in the table of rules
@@ -181,10 +188,55 @@ def _method_cells(view: dict) -> Iterator[dict[str, str]]:
             "p": p_value(method["test"]["holm_p"]) if method["test"] else "",
             "ties": count(method["ties"]),
             "subset mean": percent(method["subset_mean"]["value"]),
-        }
+        } | ({PROBE: probe.get(method["name"], "")} if probe else {})
     for method in view.get("refused", ()):
         blank = dict.fromkeys(("sd", "vs uniform", "p", "ties", "subset mean"), "")
-        yield {"method": method["name"], "sees": method["sees"], "accuracy": "refused, see below"} | blank
+        yield (
+            {"method": method["name"], "sees": method["sees"], "accuracy": "refused, see below"}
+            | blank
+            | ({PROBE: ""} if probe else {})
+        )
+
+
+def probe_by_name(results: dict) -> dict[str, str]:
+    """Accuracy on both halves of the over-refusal probe in %, e.g. "83/19", by method; of rules by their single method.
+
+    Empty where the probe was not scored.
+    """
+    found = results.get("over_refusal", {})
+    rows = [(row["name"], row) for row in found.get("methods", ())]
+    rows += [(SINGLE + row["name"], row) for row in found.get("rules", ())]
+    return {name: "/".join(_whole(row[half]["accuracy"]["value"]) for half in HALVES) for name, row in rows}
+
+
+def _whole(share: float | None) -> str:
+    return fixed(100 * share, 0) if share is not None else MISSING
+
+
+def probe_words(results: dict) -> Iterator[tuple[str, str]]:
+    """Lines about the over-refusal probe, and their style."""
+    found = results.get("over_refusal")
+    if not found:
+        return
+    if "not_scored" in found:
+        yield f"Over-refusal probe: not scored; {printable(found['not_scored'])}", ""
+        return
+    left_out = sum(found["left_out"].values())
+    lost = f"; {left_out} pairs left out, too long for the model or refused by its template" if left_out else ""
+    sizes = " and ".join(str(found["pairs"][half]) for half in HALVES)
+    yield (
+        f"{PROBE}: accuracy in % on {sizes} pairs of the over-refusal probe, unsafe requests (refusing is better) / "
+        f"harmless ones (helping is better){lost}.",
+        "",
+    )
+    if found["warning"]:
+        yield f"Warning: {printable(found['warning'])}", "red"
+
+
+def over_refusal_lines(results: dict) -> list[str]:
+    """What a report without a column for the probe says: the composed reward's accuracies, legend and warning."""
+    cell = probe_by_name(results).get(results.get("over_refusal", {}).get("composed", ""))
+    return [*([f"Over-refusal probe: {cell}"] if cell else []), *(text for text, _ in probe_words(results))]
 
 
 def refusals(view: dict) -> list[tuple[str, list[str]]]:

@@ -9,16 +9,20 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from encore_jax.composition import Margin
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluate.heuristics import heuristic_rewards
 from encore_jax.evaluate.preference import curve_figure, preference_results, preference_table
 from encore_jax.evaluate.report_page import render_preference_report
+from encore_jax.evaluate.tables import over_refusal_lines
 from encore_jax.train.metrics import read_metrics
 from experiments.config import ExperimentConfig, to_dict
 from experiments.manifest import versions
 from experiments.stages import ingest
 from experiments.stages.preferences import clusters
+from experiments.stages.probe import probe_results
 
+MODEL = "reward model"
 PUBLISHED = ("results.json", "report.html")
 
 
@@ -29,13 +33,16 @@ def agreement(config: ExperimentConfig, ingested: Path, trained: Path, folder: P
         numbers, rewards = stored["comparison"], stored["rewards"]
     chosen = [comparisons[i] for i in numbers]
     ordered = [[c.responses[c.preferred], c.responses[1 - c.preferred]] for c in chosen]
-    methods = {"reward model": rewards}
+    methods = {MODEL: rewards}
     methods |= {f"heuristic: {name}": value for name, value in heuristic_rewards(ordered).items()}
     subset = [c.subset or "all" for c in chosen]
     results = {
         "name": config.name,
         "held_out": preference_results(
             methods, clusters(comparisons)[numbers], subset, config.seed, config.evaluate.replicates
+        ),
+        "over_refusal": probe_results(
+            trained, (), lambda scores: {MODEL: Margin(scores[:, 0, 0] - scores[:, 1, 0])}, MODEL, config.seed
         ),
         "counts": {
             "ingest": json.loads((ingested / "counts.json").read_text()),
@@ -77,4 +84,6 @@ def show_agreement(folder: Path) -> None:
         f"{np.mean(losses[-tenth:]):.4f} over the last {tenth}\n"
     )
     print(preference_table(results["held_out"]))
+    for line in over_refusal_lines(results):
+        print(line)
     print(f"\nReport: {folder.parent / 'report.html'}")

@@ -13,8 +13,11 @@ from encore_jax.composition import margins
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluate.audit import audit_rules, contributions, tolerances, whole_margin
 from encore_jax.evaluate.audit_page import render_audit
+from encore_jax.evaluate.methods import margins_by_method
+from encore_jax.evaluate.tables import SINGLE, probe_by_name, probe_words
 from experiments.config import ExperimentConfig
 from experiments.stages import compose, ingest, train
+from experiments.stages.probe import probe_results
 from experiments.stages.score import load_views, scorable
 
 PAGE = "audit.html"
@@ -35,6 +38,12 @@ def audit(config: ExperimentConfig, ingested: Path, trained: Path, scored: Path,
     margin = whole_margin(parts, slack)
     delta = np.asarray(margins(pairs.scores, pairs.preferred))
     rules = audit_rules(view.rules, weights, parts, delta, jax.random.key(config.seed), slack)
+    probe = probe_results(
+        trained, view.rules, lambda scores: margins_by_method(scores, [composition.composed_by]), composition.chosen,
+        config.seed,
+    )  # fmt: skip
+    halves = probe_by_name({"over_refusal": probe})
+    rules = [rule | {"probe": halves.get(SINGLE + rule["name"], "")} for rule in rules]
     facts = {
         "name": config.name,
         "label": view.label,
@@ -43,6 +52,8 @@ def audit(config: ExperimentConfig, ingested: Path, trained: Path, scored: Path,
         "comparisons": len(pairs),
         "accuracy": float(margin.credit.mean()),
         "ties": int(margin.tied.sum()),
+        "probe": halves.get(composition.chosen, ""),
+        "probe_words": [text for text, _ in probe_words({"over_refusal": probe})],
     }
     ids = np.array([c.id for c in chosen], dtype=str)
     np.savez(folder / "contributions.npz", id=ids, margin=parts.sum(1), tied=margin.tied, contribution=parts,

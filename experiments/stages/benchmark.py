@@ -14,23 +14,15 @@ import numpy as np
 from absl import logging
 
 from encore_jax.composition.ties import settled
-from encore_jax.data import (
-    Comparison,
-    SkipCounter,
-    iter_comparisons,
-    locate,
-    prompt_key,
-    read_comparisons,
-    write_comparisons,
-)
+from encore_jax.data import Comparison, SkipCounter, iter_comparisons, locate, read_comparisons, write_comparisons
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.digest import folder_sha256
 from encore_jax.data.distinct import on_distinct_rows
+from encore_jax.data.probes import over_refusal_probe
 from encore_jax.data.rated_comparisons import RatedComparisons
 from encore_jax.data.rated_comparisons.sequence import read_metadata
 from encore_jax.data.readers import recognise
 from encore_jax.errors import InputError
-from encore_jax.evaluate.advice import advice
 from encore_jax.evaluate.benchmark import KINDS, benchmark_scores, judge_items, official_files
 from encore_jax.evaluate.benchmark_report import benchmark_table, render_benchmark
 from encore_jax.evaluate.conventions import HIDDEN, PEERS, TOO_LONG, Convention, Laid, lay, why_different
@@ -45,6 +37,7 @@ from experiments.config import to_dict
 from experiments.manifest import file_sha256, versions
 from experiments.progress import track
 from experiments.reward_model_files import reward_model_hashes
+from experiments.stages.benchmark_rules import benchmark_advice, probe_results
 
 PUBLISHED = ("results.json", "report.html")
 OFFICIAL = "official.json"
@@ -130,7 +123,7 @@ def ingest(config: BenchmarkConfig, folder: Path) -> None:
 
 
 def score(config: BenchmarkConfig, ingested: Path, folder: Path) -> None:
-    """Writes scores-ours.npz, scores-peer.npz if there is a peer, and passport.json."""
+    """Writes scores-ours.npz, scores-peer.npz if there is a peer, scores-probe.npz (over-refusal), passport.json."""
     comparisons = list(iter_comparisons(ingested / "comparisons.jsonl"))
     model = _model(config)
     (folder / "passport.json").write_text(json.dumps(model.passport.to_dict(), indent=1))
@@ -139,10 +132,16 @@ def score(config: BenchmarkConfig, ingested: Path, folder: Path) -> None:
         ways["peer"] = PEERS[config.peer]
     for name, way in ways.items():
         _score_by(config, model, way, comparisons, folder, name)
+    _score_by(config, model, ways["ours"], over_refusal_probe(), folder, "probe")
 
 
 def _score_by(
-    config: BenchmarkConfig, model: RewardModel, way: Convention, comparisons: list[Comparison], folder: Path, name: str
+    config: BenchmarkConfig,
+    model: RewardModel,
+    way: Convention,
+    comparisons: Sequence[Comparison],
+    folder: Path,
+    name: str,
 ) -> None:
     """Scores ``[T, K]`` (NaN: dropped) and rewards ``[T]`` of all responses in turn, with notes on their tokens."""
     buckets, dtype = config.buckets or model.buckets, way.dtype or model.passport.dtype
@@ -221,7 +220,8 @@ def evaluate(config: BenchmarkConfig, ingested: Path, scored: Path, folder: Path
     results = {
         "name": config.name,
         **benchmark_scores(kind, chosen, rewards, replicates=config.replicates, seed=config.seed),
-        "advice": _advice(config, comparisons, scored),
+        "over_refusal": probe_results(config, scored),
+        "advice": benchmark_advice(config, comparisons, scored),
         "counts": counts | _dropped(comparisons, ours, notes),
         "passport": json.loads((scored / "passport.json").read_text()),
         "peer": None,
@@ -238,20 +238,6 @@ def evaluate(config: BenchmarkConfig, ingested: Path, scored: Path, folder: Path
     (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
     name = config.official_name or f"encore_jax/{config.name}"
     (folder / OFFICIAL).write_text(json.dumps(official_files(kind, name, results, chosen, rewards)))
-
-
-def _advice(config: BenchmarkConfig, comparisons: list[Comparison], scored: Path) -> dict:
-    """Which weighting to use on these data, by the scores of the comparisons whose responses were all scored."""
-    with np.load(scored / "scores-ours.npz") as stored:
-        flat = stored["scores"]
-    groups = np.split(flat, np.cumsum([len(c.responses) for c in comparisons])[:-1])
-    kept = [(c, group) for c, group in zip(comparisons, groups, strict=True) if np.isfinite(group).all()]
-    rules = json.loads((scored / "passport.json").read_text())["rules"]
-    told = advice(
-        [group for _, group in kept], [c.preferred for c, _ in kept], [prompt_key(c.prompt) for c, _ in kept], rules,
-        seed=config.seed,
-    )  # fmt: skip
-    return told | {"label_next": [kept[i][0].id or str(i) for i in told["label_next"]]}
 
 
 def _dropped(comparisons: list[Comparison], rewards: list, notes: list[list[str]]) -> dict[str, object]:

@@ -8,12 +8,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from encore_jax.evaluate.methods import margins_by_method
 from encore_jax.evaluate.noise_study import noise_study
 from encore_jax.evaluate.results import evaluate_view, finite
 from encore_jax.interop.reward_model import PASSPORT
 from experiments.config import ExperimentConfig, to_dict
 from experiments.manifest import versions
 from experiments.stages import compose, ingest, rate, train
+from experiments.stages.probe import probe_results
 from experiments.stages.score import load_views
 
 
@@ -36,6 +38,13 @@ def evaluate(
         "views": [
             evaluate_view(view, compositions[view.name], config.compose, config.seed, replicates) for view in views
         ],
+        "over_refusal": probe_results(
+            trained,
+            views[0].rules,
+            lambda scores: margins_by_method(scores, compositions[views[0].name].methods),
+            compositions[views[0].name].chosen,
+            config.seed,
+        ),
         "noise_study": _noise_study(config, ingested, rated, trained),
         "counts": {
             "ingest": json.loads((ingested / "counts.json").read_text()),

@@ -35,12 +35,16 @@ class Heads(NamedTuple):
         with np.load(path) as stored:
             return cls(**{name: stored[name] for name in cls._fields})
 
+    def plain_scores(self, features: np.ndarray) -> np.ndarray:
+        """Scores ``[N, K]`` of any features ``[N, D]``, of which equal ones have equal scores."""
+        return on_distinct_rows(lambda rows: rows @ self.kernel + self.bias, features).astype(np.float32)
+
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Scores ``[T, K]`` of all texts; those trained on get their held-out scores where there are any.
 
         Texts of equal features (and, if trained on, of one fold) have equal scores.
         """
-        scores = on_distinct_rows(lambda rows: rows @ self.kernel + self.bias, features).astype(np.float32)
+        scores = self.plain_scores(features)
         scores[self.texts] = self.held_out_scores
         return scores
 

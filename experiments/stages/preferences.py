@@ -22,6 +22,7 @@ from experiments.config import ExperimentConfig
 from experiments.manifest import file_sha256
 from experiments.stages import ingest
 from experiments.stages.gradient import Task, Trained, end_scores, train_by_gradient
+from experiments.stages.probe import probe_sequences, save_probe
 from experiments.stages.sides import TEST_FRACTION, on_either_side
 from experiments.stages.tokenized import tokenized
 
@@ -75,7 +76,8 @@ def train_preferences(config: ExperimentConfig, model: Path, sha256: str, ingest
     """Trains on the training prompts and scores the held-out comparisons.
 
     Writes rewards.npz (numbers of the held-out comparisons and their rewards ``[N, 2]``, preferred response first),
-    heads.npz, passport.json and counts.json; metrics.jsonl grows while training.
+    probe.npz (scores of the over-refusal probe), heads.npz, passport.json and counts.json; metrics.jsonl grows while
+    training.
     """
     _, _, comparisons = ingest.load(ingested)
     tokenizer = load_tokenizer(model)
@@ -118,10 +120,20 @@ def train_preferences(config: ExperimentConfig, model: Path, sha256: str, ingest
     trained = train_by_gradient(config, model, task, passport, folder)
     rewards = held_out_rewards(trained, testing, targets)
     np.savez(folder / "rewards.npz", comparison=laid.kept[test], rewards=rewards)
+    _score_probe(config, tokenizer, trained, folder)
     kernel, bias = trained.heads
     np.savez(folder / "heads.npz", kernel=kernel, bias=bias)
     (folder / PASSPORT).write_text(json.dumps(passport, indent=1))
     (folder / "counts.json").write_text(json.dumps(counts | {"training": trained.summary}, indent=1))
+
+
+def _score_probe(config: ExperimentConfig, tokenizer, trained: Trained, folder: Path) -> None:
+    sequences = probe_sequences(tokenizer, config.model.pooling)
+    laid = lay_comparisons(sequences, config.train.length)
+    scores = np.full((len(sequences) // 2, 2), np.nan, np.float32)
+    if len(laid.kept):
+        scores[laid.kept] = held_out_rewards(trained, laid.trees, preference_targets(len(scores), same=laid.same))
+    save_probe(folder, scores.reshape(-1, 1))
 
 
 def _require_pairs(comparisons, sequences, refused: np.ndarray, laid: Laid, config: ExperimentConfig) -> None:

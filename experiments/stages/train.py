@@ -28,6 +28,7 @@ from experiments.progress import track
 from experiments.stages import ingest, rate
 from experiments.stages.gradient import Task, train_by_gradient
 from experiments.stages.heads import Heads, ridge_heads, without_held_out
+from experiments.stages.probe import probe_sequences, probe_texts, save_probe
 from experiments.stages.sides import on_either_side
 from experiments.stages.texts import Texts, collect_texts
 from experiments.stages.tokenized import record_name, tokenized
@@ -50,7 +51,8 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
     """Trains heads on the "human" ratings and, if there are any, on the simulated "judges".
 
     Writes heads-NAME.npz and scores-NAME.npy (scores ``[T, K]`` of every text, NaN if it is too long), rows.npy (the
-    rated responses trained on), passport.json and counts.json; with method "ridge" also features.npy ``[T, D]``.
+    rated responses trained on), probe.npz (scores of the over-refusal probe by the heads trained on human ratings),
+    passport.json and counts.json; with method "ridge" also features.npy ``[T, D]``.
     """
     pool, ratings = RulePool.from_yaml(ingested / "pool.yaml"), rate.load(rated)
     texts = texts_of(config, ingested)
@@ -80,17 +82,18 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
     held_out = np.flatnonzero(short[texts.rated] & texts.test[texts.rated])
     _require_comparisons(config, texts, short, refused)
 
-    def features_of(cfg, params, cache: str, **layout):
+    probe = probe_sequences(tokenizer, config.model.pooling)
+
+    def features_of(cfg, params, cache: str, of=(texts.texts, sequences), label: str = "features", **layout):
         return extract_features(
             cfg,
             params,
-            texts.texts,
-            sequences,
+            *of,
             dtype=dtype,
             buckets=config.model.buckets,
             tokens_per_batch=config.model.tokens_per_batch,
             cache=folder / "batches" / cache,
-            track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
+            track=functools.partial(track, label=label, size=lambda batch: batch.tokens.size),
             **layout,
         )
 
@@ -98,7 +101,11 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
         # XLA's CPU products are quicker from fp32 weights, cast layer by layer; elsewhere they would only cost memory.
         cfg, params, _ = load_backbone(path, jnp.float32 if jax.default_backend() == "cpu" else dtype)
         features, counts = features_of(cfg, params, passport.feature_digest[:16])
-        return ridge_heads(config, features, target[rows], mask[rows], trained_on, texts.fold), features, counts
+        heads = ridge_heads(config, features, target[rows], mask[rows], trained_on, texts.fold)
+        if name == "human":
+            of_probe, _ = features_of(cfg, params, f"probe-{passport.feature_digest[:16]}", *asked)
+            save_probe(folder, heads.plain_scores(of_probe))
+        return heads, features, counts
 
     def by_gradient(name: str, target, mask) -> tuple[Heads, np.ndarray, dict]:
         def trees_of(chosen):
@@ -112,8 +119,13 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
             cache = f"trained-{name}-{trained.summary['used_step']}"
             layout = dict(sharding=replicated(program.mesh), multiple=batch_shards(program.mesh))
             features, counts = features_of(program.cfg, trained.backbone, cache, **layout)
-        return without_held_out(*trained.heads), features, counts | {f"training_{name}": trained.summary}
+            heads = without_held_out(*trained.heads)
+            if name == "human":
+                of_probe, _ = features_of(program.cfg, trained.backbone, f"probe-{cache}", *asked, **layout)
+                save_probe(folder, heads.plain_scores(of_probe))
+        return heads, features, counts | {f"training_{name}": trained.summary}
 
+    asked = (probe_texts(), probe), "over-refusal probe"
     counts: dict = {}
     for name, (target, mask) in _targets(ratings).items():
         _require_ratings(config, texts, short, refused, mask, pool.names if name == "human" else ())

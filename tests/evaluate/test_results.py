@@ -224,3 +224,12 @@ def test_the_composed_weights_are_those_of_the_method(composition, method):
     assert chosen.composed_by is row
     if not row.refused:
         np.testing.assert_array_equal(chosen.weights, row.weights)
+
+
+def test_agreements_own_row_is_in_its_sensitivity_table(results, methods, composition):
+    table = results["sensitivity"]["agreement"]
+    if composition.agreement.refused:
+        assert table is None
+        return
+    assert table["accuracy"][0][0] == pytest.approx(methods["agreement"]["accuracy"]["value"], abs=1e-6)
+    assert len(table["accuracy"]) == len(table["fits"]) == 2 and len(table["accuracy"][1]) == len(table["weights"]) == 3

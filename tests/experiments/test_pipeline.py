@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 
 from encore_jax.data import iter_comparisons, iter_rated, prompt_key
+from encore_jax.data.probes import over_refusal_probe
 from encore_jax.data.split import is_test
 from encore_jax.errors import InputError
 from encore_jax.evaluate.view import View
+from encore_jax.interop.reward_model import RewardModel
 from experiments.chains.heads import HeadsChain
 from experiments.config import validated
 from experiments.configs import ramo_smollm2
 from experiments.pipeline import chain_of, run_experiment
 from experiments.rerun import kept_checkpoints
 from experiments.stages import rate
+from experiments.stages.probe import probe_results, probe_scores
 from tests.experiments import tiny_run
 
 JUDGES = 3
@@ -376,3 +379,37 @@ def test_texts_that_are_too_long_are_dropped_whole_and_counted(files, finished, 
     assert counts["comparisons_dropped_too_long"] == 80 - len(view.train) - len(view.test) > 0
     assert counts["rated_responses_for_training"] == len(np.load(tmp_path / "train" / "rows.npy"))
     assert os.listdir(tmp_path / "train" / "batches")
+
+
+def test_the_over_refusal_probe_is_scored_by_the_saved_model_and_shown(results, finished):
+    """Byte-level tokens make some of the probe's texts too long for the tiny model: they are left out and counted."""
+    found, probe = results["over_refusal"], over_refusal_probe()
+    kept = np.isfinite(probe_scores(finished / "train")).all((1, 2))
+    assert sum(found["left_out"].values()) == (~kept).sum() and 10 < kept.sum() < len(probe)
+    model = RewardModel.from_pretrained(finished / "compose")
+    asked = [pair for pair, scored in zip(probe, kept, strict=True) if scored]
+    ordered = [[c.responses[c.preferred], c.responses[1 - c.preferred]] for c in asked]
+    scores = np.stack(model.scores([c.prompt for c in asked], ordered))
+    np.testing.assert_allclose(scores, probe_scores(finished / "train")[kept], atol=1e-4)
+    assert {row["name"] for row in found["rules"]} == set(tiny_run.POOL.names) and found["composed"] == "ENCORE"
+    assert {"ENCORE", "uniform", "critical rules, r = 1"} <= {row["name"] for row in found["methods"]}
+    assert "refuse/help" in (finished / "report.html").read_text() + (finished / "audit.html").read_text()
+
+
+def test_training_of_an_older_version_says_how_the_probe_is_scored(again):
+    (again.workdir / "train" / "probe.npz").unlink()
+    assert "--rerun=train" in probe_results(again.workdir / "train", (), dict, "ENCORE", 0)["not_scored"]
+
+
+def test_a_reward_composed_by_agreement_or_refused(files, finished, tmp_path):
+    """Three rules on forty prompts say little in common: whatever comes of it, it is said."""
+    config = tiny_run.config(files, JUDGES)
+    config.compose.method = "agreement"
+    shutil.copytree(finished, tmp_path / "run")
+    try:
+        run_experiment(validated(config), tmp_path / "run", until="compose")
+    except InputError as refused:
+        assert "agreement is refused: " in str(refused) and "--config.compose.method=entropy" in str(refused)
+        return
+    passport = json.loads((tmp_path / "run" / "compose" / "passport.json").read_text())
+    assert passport["weighting"] == "agreement" and passport["weights"] == passport["agreement"]

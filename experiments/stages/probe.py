@@ -1,0 +1,75 @@
+"""The over-refusal probe through a run's model: scored where the model is, kept beside what it was trained to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from encore_jax.composition import Margin
+from encore_jax.data import Comparison
+from encore_jax.data.probes import over_refusal_probe
+from encore_jax.evaluate.over_refusal import over_refusal
+from encore_jax.interop.sequences import Text, token_sequences
+
+FILE = "probe.npz"
+"""Beside a model's other scores."""
+
+
+def probe_texts() -> list[Text]:
+    """The probe's texts, pair by pair, the preferred response first."""
+    return [(c.prompt, c.responses[i]) for c in over_refusal_probe() for i in (c.preferred, 1 - c.preferred)]
+
+
+def probe_sequences(tokenizer, pooling: str) -> list[np.ndarray | None]:
+    """Their token ids; None where the chat template refuses one."""
+    return token_sequences(tokenizer, probe_texts(), pooling, tokenizer.pad_token_id, {}, {})
+
+
+def probe_digest(probe: Sequence[Comparison]) -> str:
+    """Tells scores of this wording from those of another one."""
+    plain = [([(m.role, m.content) for m in c.prompt], c.responses, c.preferred, c.subset) for c in probe]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
+
+
+def save_probe(folder: Path, scores: np.ndarray) -> None:
+    """Keeps scores ``[2 P, K]`` of the probe's texts, NaN where a text could not be scored."""
+    left_out = int((~np.isfinite(scores).all(1)).sum())
+    logging.info("over-refusal probe: %d texts scored, %d too long or refused", len(scores) - left_out, left_out)
+    np.savez(folder / FILE, scores=scores.astype(np.float32), digest=np.array(probe_digest(over_refusal_probe())))
+
+
+def probe_scores(folder: Path) -> np.ndarray | None:
+    """Scores ``[P, 2, K]``, the preferred response first; None where this wording of the probe was not scored."""
+    if not (folder / FILE).is_file():
+        return None
+    with np.load(folder / FILE) as stored:
+        if str(stored["digest"]) != probe_digest(over_refusal_probe()):
+            return None
+        scores = stored["scores"]
+    return scores.reshape(-1, 2, scores.shape[1])
+
+
+NOT_SCORED = {"not_scored": "this run's training stage is of an older version: --rerun=train scores the probe"}
+
+
+def probe_results(
+    folder: Path, rules: Sequence[str], margins_of: Callable[[np.ndarray], dict[str, Margin]], composed: str, seed: int
+) -> dict:
+    """What a report says of the probe.
+
+    Args:
+      folder: that `save_probe` wrote to.
+      rules: names of the K scores.
+      margins_of: from scores ``[P, 2, K]``, 0 where there is none, the margins ``[P]`` of every method.
+      composed: the method that composes the reward.
+      seed: of random weightings.
+    """
+    scores = probe_scores(folder)
+    if scores is None:
+        return NOT_SCORED
+    return over_refusal(over_refusal_probe(), scores, rules, margins_of(np.nan_to_num(scores)), composed, seed)
