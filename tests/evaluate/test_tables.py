@@ -61,7 +61,7 @@ def test_plain_text_off_a_terminal(results):
     text = stream.getvalue()
     assert "\x1b" not in text
     assert "[bold]b[/bold] :smile:" in text
-    assert re.search(r"\| ENCORE +\| ratings +\| 65\.4 \[55\.4, 75\.4\]", text)
+    assert re.search(r"\| ENCORE +\| ratings +\| +65\.4 \[55\.4, 75\.4\]", text)
     assert "does not hold" in text and "semi-synthetic" in text
     assert "different> grids" in text
 
