@@ -31,6 +31,8 @@ class AblateConfig(RunConfig):
       subsets: of the rules: "full" (all rules), "all" (every non-empty subset, up to 16 rules), "sampled", or "auto":
         all of them up to 16 rules, sampled beyond.
       sampled: how many subsets "sampled" draws.
+      agreement: "no" leaves entropy weights as they are, "yes" multiplies them by the weights of what the rules have in
+        common, fitted to the scores of the training comparisons; with tau inf those are agreement's own.
       seeds: each orders the training prompts in its own way.
       shares: of the training prompts, the first of a seed's order. At 1 all seeds are alike.
       alphas: ridge penalties to choose from, once, on all of the training prompts (with features).
@@ -53,6 +55,7 @@ class AblateConfig(RunConfig):
     scale: tuple[float, float] = (0.0, 1.0)
     subsets: str = "auto"
     sampled: int = 10_000
+    agreement: tuple[str, ...] = ("no",)
     seeds: tuple[int, ...] = (0,)
     shares: tuple[float, ...] = (1.0,)
     alphas: tuple[float, ...] = ALPHAS
@@ -66,7 +69,7 @@ class AblateConfig(RunConfig):
             raise InputError("is empty", where="config.scores", fix="give --scores=RUN/score/view-NAME.npz")
         one_of("label", self.label, get_args(Label))
         require("test_fraction", 0 < self.test_fraction < 1, "is above 0 and below 1")
-        for name in ("taus", "grids", "estimators", "normalize", "bases", "seeds", "shares", "alphas"):
+        for name in ("taus", "grids", "estimators", "normalize", "bases", "agreement", "seeds", "shares", "alphas"):
             values = getattr(self, name)
             require(name, 0 < len(set(values)) == len(values), "holds at least one value, each once")
         require("scale", len(self.scale) == 2 and self.scale[0] < self.scale[1], "is (lowest, highest)")
@@ -82,6 +85,8 @@ class AblateConfig(RunConfig):
             one_of("normalize", normalize, ("none", "levels", "observed"))
         require("bases", all(1 < base < math.inf for base in self.bases), "holds numbers above 1")
         one_of("subsets", self.subsets, ("auto", "full", "all", "sampled"))
+        for choice in self.agreement:
+            one_of("agreement", choice, ("no", "yes"))
         require("sampled", self.sampled >= 1, "is at least 1")
         require("seeds", min(self.seeds) >= 0, "holds numbers from 0")
         require("shares", all(0 < share <= 1 for share in self.shares), "holds shares above 0, up to 1")

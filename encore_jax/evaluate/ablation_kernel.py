@@ -59,16 +59,18 @@ class Tables(NamedTuple):
       entropy: ``[E, K]``.
       tau: ``[T]``; infinity means equal weights.
       subset: ``[M, K]``, which rules take part.
+      prior: ``[P, K]``, what entropy weights are multiplied by, e.g. agreement's weights; None for no such choice.
     """
 
     entropy: Float[Array, "E K"]
     tau: Float[Array, " T"]
     subset: Bool[Array, "M K"]
+    prior: Float[Array, "P K"] | None = None
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of the grid of settings: entropies, temperatures, subsets."""
-        return len(self.entropy), len(self.tau), len(self.subset)
+    def shape(self) -> tuple[int, ...]:
+        """Of the grid of settings: entropies, temperatures, subsets, and priors if there are any."""
+        return tuple(len(table) for table in self if table is not None)
 
 
 class Decided(NamedTuple):
@@ -78,10 +80,11 @@ class Decided(NamedTuple):
     ties: Array
 
 
-def setting_weights(tables: Tables, digits: Int[Array, "S 3"]) -> Float[Array, "S K"]:
-    """ENCORE's weights within the chosen subset, 0 outside of it."""
-    entropy, tau, subset = (table[digits[:, i]] for i, table in enumerate(tables))
-    return softmax_over(jnp.where(subset, -entropy, -jnp.inf), tau[:, None])
+def setting_weights(tables: Tables, digits: Int[Array, "S A"]) -> Float[Array, "S K"]:
+    """ENCORE's weights within the chosen subset times the chosen prior, on any scale; 0 outside of the subset."""
+    entropy, tau, subset = (table[digits[:, i]] for i, table in enumerate(tables[:3]))
+    weights = softmax_over(jnp.where(subset, -entropy, -jnp.inf), tau[:, None])
+    return weights if tables.prior is None else weights * tables.prior[digits[:, 3]]
 
 
 def tile_here() -> Tile:
@@ -185,7 +188,7 @@ def _tiled(rows, size):
 def decide_range(
     margin: Float[Array, "N K"],
     tables: Tables,
-    start: Int[Array, "3"],
+    start: Int[Array, " A"],
     times: Float[Array, "R N"] | None = None,
     *,
     count: int,
@@ -199,7 +202,7 @@ def decide_range(
 
     Args:
       margin, times, tile, tolerance: see `decide`.
-      tables: what settings choose from; the last, subset, changes fastest.
+      tables: what settings choose from; the last changes fastest.
       start: digits of the first setting; past the end of the grid it begins again.
       count: how many settings.
       mesh: has an axis "settings".

@@ -27,6 +27,7 @@ from encore_jax.evaluate.ablation_tables import (
     resampling_times,
     training_draws,
 )
+from encore_jax.evaluate.rule_agreement import rule_agreement
 from encore_jax.evaluate.view import View
 from encore_jax.train.feature_scale import feature_scale
 from encore_jax.train.ridge import fit_ridge
@@ -50,16 +51,17 @@ def subsets_of(config: AblateConfig, rules: int) -> np.ndarray:
 
 
 def grid_of(config: AblateConfig, subsets: int) -> Grid:
-    """All axes, slowest first: draws of the training data, entropies, temperatures, subsets, replicates."""
+    """All axes, slowest first: draws of the training data, entropies, temperatures, subsets, agreement, replicates."""
     entropies = zip(ENTROPY_AXES, (config.grids, config.estimators, config.normalize, config.bases), strict=True)
     draws = zip(DRAW_AXES, (config.seeds, config.shares), strict=True)
-    axes = [*draws, *entropies, ("tau", config.taus), ("subset", range(subsets))]
+    axes = [*draws, *entropies, ("tau", config.taus), ("subset", range(subsets)), ("agreement", config.agreement)]
     return Grid(tuple(Axis(name, values) for name, values in axes) + (Axis("replicate", range(config.replicates + 1)),))
 
 
 def prepare(config: AblateConfig, folder: Path) -> None:
     """Writes tables.npz: entropies ``[H, E, K]``, margins and their tolerances ``[H, N, K]`` (or ``[1, N, K]``), how
-    often each replicate draws each comparison ``[R, N]``, subsets ``[M, K]``; and subsets.parquet: each subset's rules.
+    often each replicate draws each comparison ``[R, N]``, subsets ``[M, K]``, factors of weights ``[P, K]``;
+    and subsets.parquet: each subset's rules.
     """
     view = ablation_view(config)
     draws = training_draws(view.rating_cluster, config.seeds, config.shares)
@@ -78,11 +80,23 @@ def prepare(config: AblateConfig, folder: Path) -> None:
         tolerance = np.asarray(margin_tolerances(view.test.scores))[None]
     np.savez(
         folder / "tables.npz", entropy=entropy, margin=margin, tolerance=tolerance, times=np.asarray(times),
-        subset=subset,
+        subset=subset, prior=_priors(config, view),
     )  # fmt: skip
     named = [[view.rules[k] for k in np.flatnonzero(row)] for row in subset]
     table = pa.table({"subset": np.arange(len(subset), dtype=np.int32), "rules": named})
     pq.write_table(table, folder / "subsets.parquet", compression="zstd")
+
+
+def _priors(config: AblateConfig, view: View) -> np.ndarray:
+    """What entropy weights are multiplied by, ``[P, K]``: 1, or agreement's weights."""
+    rows = []
+    for choice in config.agreement:
+        found = rule_agreement(view.train, view.rules, seed=config.seed) if choice == "yes" else None
+        if found is not None and (found.weights is None or found.by_labels):
+            why = found.refused or "only labels say which part of the pool is about quality"
+            raise InputError(f"agreement is refused: {why}", where="config.agreement", fix="use no")
+        rows.append(np.ones(len(view.rules), np.float32) if found is None else found.weights)
+    return np.stack(rows)
 
 
 def _refitted(config: AblateConfig, view: View, draws: np.ndarray) -> np.ndarray:
@@ -135,7 +149,7 @@ def parts_of(grid: Grid, size: int) -> list[Part]:
 def decide_all(config: AblateConfig, prepared: Path, folder: Path) -> None:
     """Writes part-*.parquet, a row per setting, and grid.json; what a killed run completed is kept."""
     with np.load(prepared / "tables.npz") as stored:
-        tables = {name: stored[name] for name in ("entropy", "margin", "tolerance", "times", "subset")}
+        tables = {name: stored[name] for name in ("entropy", "margin", "tolerance", "times", "subset", "prior")}
     grid = grid_of(config, len(tables["subset"]))
     parts = parts_of(grid, config.part)
     missing = [part for part in parts if not _complete(part.file(folder), part.count * grid.shape[-1])]
@@ -170,15 +184,16 @@ class Decider:
       entropy, margin, tolerance, times, subset: as `prepare` writes them.
     """
 
-    def __init__(self, config: AblateConfig, entropy, margin, tolerance, times, subset):
+    def __init__(self, config: AblateConfig, entropy, margin, tolerance, times, subset, prior):
         self._entropy, self._margin, self._tolerance, self._drawn = entropy, margin, tolerance, times.sum(1)
         self._tau, self._subset = jnp.asarray(config.taus, jnp.float32), jnp.asarray(subset)
+        self._prior = jnp.asarray(prior) if config.agreement != ("no",) else None
         self._times = jnp.asarray(times) if config.replicates else None
         self._mesh, self._tile = settings_mesh(), tile_here()
 
     def __call__(self, part: Part) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Accuracy (ties half), correct and ties of the part's settings, one after another."""
-        tables = Tables(jnp.asarray(self._entropy[part.draw]), self._tau, self._subset)
+        tables = Tables(jnp.asarray(self._entropy[part.draw]), self._tau, self._subset, self._prior)
         row = part.draw % len(self._margin)
         margin, tolerance = jnp.asarray(self._margin[row]), jnp.asarray(self._tolerance[row])
         count, found = min(part.count, AT_ONCE // self._drawn.size + 1), []

@@ -127,3 +127,18 @@ def test_weights_are_encores_within_the_subset_whatever_the_temperature():
         assert (row[~inside] == 0).all() and row.sum() == pytest.approx(1, abs=1e-5)
         if np.isinf(tables.tau[t]):
             np.testing.assert_allclose(row[inside], 1 / inside.sum(), rtol=1e-6)
+
+
+def test_a_prior_multiplies_the_weights_and_is_the_fastest_choice():
+    """With equal weights, entropies and subset aside, a prior's decisions are those of the prior as weights."""
+    margin, tables = problem(entropies=2, taus=(0.5, np.inf), subsets=3)
+    prior = np.stack([np.ones(7), RNG.random(7) * (np.arange(7) != 2)]).astype(np.float32)
+    with_prior = tables._replace(prior=jnp.asarray(prior))
+    assert with_prior.shape == (2, 2, 3, 2)
+    run = functools.partial(decide_range, jnp.asarray(margin), mesh=settings_mesh(), tile=Tile(128, 16))
+    plain = run(tables, jnp.zeros(3, jnp.int32), count=12)
+    both = run(with_prior, jnp.zeros(4, jnp.int32), count=24)
+    np.testing.assert_array_equal(both.correct.reshape(12, 2)[:, 0], plain.correct)
+    expected = DECIDE(jnp.asarray(margin), jnp.asarray(prior[1:] * np.asarray(tables.subset)), tile=Tile(128, 16))
+    got = jax.tree.map(lambda counts: counts.reshape(2, 2, 3, 2)[0, 1, :, 1], both)
+    jax.tree.map(np.testing.assert_array_equal, got, expected)

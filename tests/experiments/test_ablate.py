@@ -1,5 +1,6 @@
 """An ablation from a view file to its report: rows are what their columns say, a killed run ends as a whole one."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -13,7 +14,9 @@ import pytest
 from encore_jax.composition import entropy_weights, rating_entropy
 from encore_jax.errors import InputError
 from encore_jax.evaluate.ablation_tables import training_draws
-from encore_jax.evaluate.view import View
+from encore_jax.evaluate.methods import half_credit
+from encore_jax.evaluate.rule_agreement import rule_agreement
+from encore_jax.evaluate.view import Pairs, View
 from experiments.ablation_config import AblateConfig
 from experiments.config import validated
 from experiments.pipeline import run_experiment
@@ -152,3 +155,24 @@ def test_files_that_are_no_views_are_refused(tmp_path):
     np.savez(tmp_path / "other.npz", a=np.ones(3))
     with pytest.raises(InputError, match="this is no view"):
         run_experiment(validated(AblateConfig(scores=str(tmp_path / "other.npz"))), tmp_path / "run")
+
+
+def test_agreement_is_an_axis_or_refused_in_words(view_file, tmp_path):
+    few = dict(scores=str(view_file), taus=(1.0, math.inf), grids=("5 levels",), estimators=("plug_in",),
+               normalize=("none",), subsets="full", agreement=("no", "yes"))  # fmt: skip
+    view = View.load(view_file)
+    found = rule_agreement(view.train, view.rules)
+    if found.refused or found.by_labels:
+        with pytest.raises(InputError, match="agreement is refused: .*use no"):
+            run_experiment(validated(AblateConfig(**few)), tmp_path)
+        rng, n = np.random.default_rng(0), 200
+        quality = rng.normal(size=(n, 2, 1))
+        scores = (quality * [2, 1, 1, 0.5] + rng.normal(size=(n, 2, 4))).astype(np.float32)
+        train = Pairs(scores, quality[..., 0].argmax(1), np.arange(n), np.full(n, "all"))
+        view = dataclasses.replace(view, train=train)
+        found = rule_agreement(view.train, view.rules)
+    view.save(tmp_path / "view.npz")
+    run_experiment(validated(AblateConfig(**few | {"scores": str(tmp_path / "view.npz")})), tmp_path / "run")
+    rows = rows_of(tmp_path / "run")
+    at = (rows["agreement"] == "yes") & np.isinf(rows["tau"])
+    assert rows["accuracy"][at].item() == pytest.approx(half_credit(view.test, found.weights)[0].mean())
