@@ -24,6 +24,8 @@ ARMS = (
     "oracle+entropy",
     "adapter+entropy",
     "adapter+weights",
+    "oracle+loading",
+    "adapter+loading",
 )
 """Where the labels of a reward model come from; `encore_jax.evaluate.ramo.ARM_WORDS` says what each is."""
 WITHOUT_R = ("initial", "human", "all", "entropy", "adapter_weights")

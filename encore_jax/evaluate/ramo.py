@@ -27,6 +27,8 @@ ARM_WORDS = {
     "oracle+entropy": "oracle's rules, entropy weights",
     "adapter+entropy": "adapter's rules, entropy weights (ENCORE + RAMO)",
     "adapter+weights": "adapter's rules, adapter weights",
+    "oracle+loading": "critical rules × loading, from all ratings (oracle)",
+    "adapter+loading": "adapter's rules, weighed by loading",
 }
 """What every arm labels by."""
 

@@ -26,6 +26,7 @@ def render_ramo_report(results: dict) -> str:
         "labels": _table(tables.LABEL_HEAD, tables.label_cells(results["labels"])) if ramo else None,
         "arms": _table(tables.ARM_HEAD, tables.arm_cells(results["arms"]["rows"])) if ramo else None,
         "heuristics": {k: typeset(tables.number(v)) for k, v in results["arms"]["heuristics"].items()} if ramo else {},
+        "refused": tables.refused_arms(results),
         "theory": tables.theory_words(results["simulation"]["verdicts"]),
         "trains": {
             "adapter": WHAT_TRAINS[results["config"]["adapter" if ramo else "train"]["method"]],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from encore_jax.csv_text import csv_text
-from encore_jax.evaluate.formats import bounds, count, fixed, percent, points
+from encore_jax.evaluate.formats import bounds, count, fixed, percent, points, printable
 from encore_jax.evaluate.ramo import ARM_WORDS
 
 CHOOSERS = {"adapter": "Rule Adapter", "most frequent": "floor: most frequent rules", "random": "floor: random rules"}
@@ -97,7 +97,9 @@ def ramo_tables(results: Mapping) -> str:
     """All tables as text."""
     adapter, label = results["adapter"], results["rate"]["label"]
     calibration = adapter["calibration"]
-    parts = [
+    advice = results.get("advice")
+    parts = [f"\n{printable(advice['recommendation'])}"] if advice else []
+    parts += [
         f"\n{results['name']} ({label}): {results['rate']['description']}\n",
         f"Rule Adapter: the {adapter['r']} critical of {adapter['k']} rules, {adapter['n']} held-out comparisons; both "
         f"orders agree on {percent(adapter['consistency'])} % of the rules; Brier {fixed(calibration['brier'], 4)}, "
@@ -111,9 +113,16 @@ def ramo_tables(results: Mapping) -> str:
             markdown(ARM_HEAD, arm_cells(results["arms"]["rows"])),
         ]
         parts += [f"heuristic {name}: {number(value)}" for name, value in results["arms"]["heuristics"].items()]
+    parts += refused_arms(results)
     found = results["simulation"]["verdicts"]
     parts.append(f"\nSimulation: the argument for the largest discrepancies {theory_words(found)}.")
     return "\n".join(parts)
+
+
+def refused_arms(results: Mapping) -> list[str]:
+    """A sentence for each arm that was not labelled by, with the reason."""
+    refused = results["counts"].get("label", {}).get("arms_refused", {})
+    return [f"Refused: {ARM_WORDS[arm]}: {printable(why)}." for arm, why in refused.items()]
 
 
 def theory_words(found: Mapping) -> str:

@@ -142,6 +142,30 @@ def rule_agreement(
     )
 
 
+def loading_scale(
+    ratings: np.ndarray, rules: tuple[str, ...], *, where: np.ndarray, prompt: np.ndarray, seed: int = 0
+) -> tuple[np.ndarray | None, str]:
+    """What margins are multiplied by to weigh rules by loading: loading / spread ``[K]``, 1 on average.
+
+    Args:
+      ratings, where: ``[N, 2, K]``, and which exist.
+      rules: K names.
+      prompt: ``[N]``.
+      seed: of the bootstrap.
+
+    Returns:
+      The scale and ""; or None and, in words, why the ratings justify none.
+    """
+    if len(rules) < FEWEST_RULES:
+        return None, few_rules(len(rules))[0]
+    found = reliability(ratings, where=where, prompt=prompt, rules=rules, draws=DRAWS, seed=seed)
+    if "agreement" not in found.weights:
+        return None, refusal(found)
+    spread = spreads(grouped_moments(rating_rows(ratings, where, prompt), seed).total())
+    weights = np.asarray(agreement_weights(found.common.loading, spread, method="loading"))
+    return (weights * (len(rules) / weights.sum())).astype(np.float32), ""
+
+
 def _too_few(count: int) -> RuleAgreement:
     unknown = np.full(count, np.nan, np.float32)
     refused, use = few_rules(count)

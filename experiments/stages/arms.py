@@ -12,11 +12,15 @@ import numpy as np
 
 from encore_jax.composition import critical_rules, entropy_weights, label_from_rules, random_rules, top_rules
 from encore_jax.errors import InputError
+from encore_jax.evaluate.rule_agreement import loading_scale
 from experiments.ramo_config import WITHOUT_R, RamoConfig
 from experiments.stages import adapter, rule_ratings
 from experiments.stages.adapter import Predictions
 from experiments.stages.presented import Presented
 from experiments.stages.rule_ratings import RuleRatings
+
+BY_LOADING = ("oracle+loading", "adapter+loading")
+"""Arms that weigh rules by loading / spread; the first selects by the weighted discrepancy, too."""
 
 
 class Cell(NamedTuple):
@@ -46,20 +50,27 @@ def cells(config: RamoConfig) -> Iterator[Cell]:
 
 def label(config: RamoConfig, shown: Presented, rated: Path, predicted: Path, folder: Path) -> None:
     """Writes labels.npz: for every cell int8 ``[S, N]``, by seed (one row where no seed matters): 0 for A, 1 for B, -1
-    for a dropped tie, -2 where there is nothing to label by.
+    for a dropped tie, -2 where there is nothing to label by; and counts.json. Arms by loading are left out, and counted
+    with the reason, where what the rules have in common justifies no loadings.
 
     Raises:
       InputError: r exceeds the rules, a selected rating is missing, or arm "human" meets an unlabelled comparison.
     """
     ratings, predictions = rule_ratings.load(rated), adapter.load(predicted)
     known = predictions.known & ratings.usable.any(1)
-    found = {}
+    found, refused, loading = {}, {}, None
+    if any(cell.arm in BY_LOADING for cell in cells(config)):
+        loading, why = _loading(ratings, shown, config.seed)
     for cell in cells(config):
+        if cell.arm in BY_LOADING and loading is None:
+            refused[cell.arm] = why
+            continue
         seeds = config.train.seeds if cell.arm == "random" else 1
-        rows = [_labels(config, cell, seed, shown, ratings, predictions, known) for seed in range(seeds)]
+        rows = [_labels(config, cell, seed, shown, ratings, predictions, known, loading) for seed in range(seeds)]
         found[cell.key] = np.stack(rows).astype(np.int8)
     np.savez(folder / "labels.npz", **found)
-    counts = {"comparisons_labelled": int((known & (shown.part == "reward") & ~predictions.trained).sum())}
+    counts: dict = {"comparisons_labelled": int((known & (shown.part == "reward") & ~predictions.trained).sum())}
+    counts |= {"arms_refused": refused} if refused else {}
     (folder / "counts.json").write_text(json.dumps(counts, indent=1))
 
 
@@ -70,7 +81,14 @@ def load(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _labels(
-    config: RamoConfig, cell: Cell, seed: int, shown: Presented, ratings: RuleRatings, said: Predictions, known
+    config: RamoConfig,
+    cell: Cell,
+    seed: int,
+    shown: Presented,
+    ratings: RuleRatings,
+    said: Predictions,
+    known: np.ndarray,
+    loading: np.ndarray | None,
 ) -> np.ndarray:
     if cell.arm == "human":
         for n in np.flatnonzero(known & (shown.human < 0) & (shown.part == "reward")):
@@ -80,7 +98,7 @@ def _labels(
             )  # fmt: skip
         return np.where(known, shown.human, -2)
     chosen = ratings._replace(**{f: getattr(ratings, f)[known] for f in ("ratings", "rated", "relevance")})
-    rules = _rules(config, cell, seed, chosen, said, known)
+    rules = _rules(config, cell, seed, chosen, said, known, loading)
     missing = (rules >= 0) & ~np.take_along_axis(chosen.usable, np.maximum(rules, 0), 1)
     for row, slot in np.argwhere(missing)[:1]:
         n = np.flatnonzero(known)[row]
@@ -90,14 +108,25 @@ def _labels(
             where=f"comparison {shown.comparisons[n].id or n}",
             fix="have the judge rate it, take its ratings out altogether, or leave the arm out",
         )
-    weights = _weights(config, cell.arm, chosen, said, known)
+    weights = loading if cell.arm in BY_LOADING else _weights(config, cell.arm, chosen, said, known)
     made = label_from_rules(chosen.ratings, rules, weights=weights, where=chosen.rated, ties=config.select.ties)
     labels = np.full(len(known), -2)
     labels[known] = np.asarray(made.preferred)
     return labels
 
 
-def _rules(config: RamoConfig, cell: Cell, seed: int, ratings: RuleRatings, said: Predictions, known) -> np.ndarray:
+def _loading(ratings: RuleRatings, shown: Presented, seed: int) -> tuple[np.ndarray | None, str]:
+    """Loading over spread ``[K]``, 1 on average, of the ratings of comparisons that are not held out; or why not."""
+    own = (shown.part != "test") & ratings.usable.any(1)
+    rules = tuple(f"rule {k}" for k in range(ratings.ratings.shape[2]))
+    if not own.any():
+        return None, "no comparison is rated"
+    return loading_scale(ratings.ratings[own], rules, where=ratings.rated[own], prompt=shown.cluster[own], seed=seed)
+
+
+def _rules(
+    config: RamoConfig, cell: Cell, seed: int, ratings: RuleRatings, said: Predictions, known, loading=None
+) -> np.ndarray:
     """The rules that a cell labels by, int ``[N, r]``; arms without r use every rated rule."""
     k = ratings.ratings.shape[2]
     how = cell.arm.split("+")[0]
@@ -110,7 +139,8 @@ def _rules(config: RamoConfig, cell: Cell, seed: int, ratings: RuleRatings, said
         return np.asarray(random_rules(key, ratings.usable, cell.r))
     if how == "oracle":
         relevance, select = ratings.given_relevance, config.select
-        return np.asarray(critical_rules(ratings.ratings, relevance, cell.r, where=ratings.rated, half=select.half))
+        scaled = ratings.ratings * loading if cell.arm in BY_LOADING else ratings.ratings
+        return np.asarray(critical_rules(scaled, relevance, cell.r, where=ratings.rated, half=select.half))
     if how == "fixed":
         return np.broadcast_to(np.asarray(top_rules(said.train_share, cell.r)), (len(ratings.ratings), cell.r))
     return np.asarray(top_rules(said.probability.mean(0)[known], cell.r))

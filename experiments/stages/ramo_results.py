@@ -10,6 +10,7 @@ import numpy as np
 
 from encore_jax.composition.ties import credit
 from encore_jax.errors import InputError
+from encore_jax.evaluate.advice import advice
 from encore_jax.evaluate.heuristics import heuristic_rewards
 from encore_jax.evaluate.ramo import arm_results, interval_of_means, label_results
 from encore_jax.evaluate.ramo_page import render_ramo_report
@@ -21,7 +22,7 @@ from encore_jax.rules import RulePool
 from experiments.config import to_dict
 from experiments.manifest import versions
 from experiments.ramo_config import AdapterConfig, RamoConfig
-from experiments.stages import adapter, arms, reward_arms
+from experiments.stages import adapter, arms, reward_arms, rule_ratings
 from experiments.stages.presented import Presented
 from experiments.stages.report import publish, write_pages
 
@@ -33,6 +34,7 @@ def evaluate_ramo(config: AdapterConfig | RamoConfig, shown: Presented, at: dict
         "name": config.name,
         "kind": "ramo" if ramo else "adapter",
         "rate": json.loads((at["rate"] / "rate.json").read_text()),
+        "advice": _advice(config, shown, at),
         "adapter": _adapter(config, shown, at),
         "simulation": _simulation(config),
         "counts": {
@@ -66,6 +68,17 @@ def _adapter(config: AdapterConfig | RamoConfig, shown: Presented, at: dict[str,
     return found | {"r": config.select.r, "k": len(pool), "n": int(test.sum()), "said": described}
 
 
+def _advice(config: AdapterConfig | RamoConfig, shown: Presented, at: dict[str, Path]) -> dict:
+    """Which rules to trust, by the ratings of comparisons that are not held out and people's labels of them."""
+    ratings, pool = rule_ratings.load(at["rate"]), RulePool.from_yaml(at["ingest"] / "pool.yaml")
+    own = np.flatnonzero((shown.part != "test") & ratings.usable.any(1))
+    told = advice(
+        list(ratings.ratings[own]), [int(p) if p >= 0 else None for p in shown.human[own]], shown.cluster[own].tolist(),
+        pool.names, list(ratings.rated[own]), tau=config.select.tau, seed=config.seed,
+    )  # fmt: skip
+    return told | {"label_next": [shown.comparisons[own[i]].id or str(own[i]) for i in told["label_next"]]}
+
+
 def _simulation(config: AdapterConfig | RamoConfig) -> dict:
     given = config.simulate
     rows = simulate(config.select.r, given.rules, given.comparisons, given.noise, given.flips, config.seed)
@@ -82,7 +95,9 @@ def _labels(config: RamoConfig, shown: Presented, at: dict[str, Path]) -> list[d
     )  # fmt: skip
     k = len(RulePool.from_yaml(at["ingest"] / "pool.yaml"))
     return [
-        {"arm": cell.arm, "r": cell.r, "judge_calls": _calls(cell, k)} | found[cell.key] for cell in arms.cells(config)
+        {"arm": cell.arm, "r": cell.r, "judge_calls": _calls(cell, k)} | found[cell.key]
+        for cell in arms.cells(config)
+        if cell.key in found
     ]
 
 
@@ -96,7 +111,7 @@ def _calls(cell: arms.Cell, k: int) -> int | None:
 def _arms(config: RamoConfig, shown: Presented, at: dict[str, Path]) -> dict:
     test, margins = reward_arms.load(at["train"])
     rows, stacked = [], {"initial": margins["initial"][None]}
-    for run in reward_arms.runs(config):
+    for run in reward_arms.runs(config, arms.load(at["label"])):
         name = f"{run.cell.key}.n{run.size}"
         if name not in stacked:
             rows.append((run.cell.arm, run.cell.r, run.size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,9 +55,11 @@ class Run(NamedTuple):
         return f"{self.cell.key}.n{self.size}.s{self.seed}"
 
 
-def runs(config: RamoConfig) -> Iterator[Run]:
-    """Every cell on all comparisons; the smaller sizes at `select.r` only."""
+def runs(config: RamoConfig, labelled: Container[str]) -> Iterator[Run]:
+    """Every cell on all comparisons; the smaller sizes at `select.r` only. `labelled`: keys of cells with labels."""
     for cell in arms.cells(config):
+        if cell.key not in labelled:
+            continue
         sizes = (0, *config.train.sizes) if cell.r in (0, config.select.r) else (0,)
         yield from (Run(cell, size, seed) for size in sizes for seed in range(config.train.seeds))
 
@@ -116,7 +118,7 @@ def _by_heads(config: RamoConfig, shown: Presented, sha256: str, features: Path,
     x = (np.where(fits[:, None], difference, 0) / scale).astype(np.float32)
     l2, initial, tried = _initial(config, x, shown, own)
     margins = {"initial": x[test] @ initial}
-    plan = list(runs(config))
+    plan = list(runs(config, labels))
     for run in track(plan, len(plan), "reward heads"):
         label = _labels_of(labels, run)
         usable = drawn_counts(pool & fits, run.size, config.seed + run.seed) * (label >= 0)
@@ -217,7 +219,7 @@ def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Pa
         backbone_config(config.model, path), 1, config.train, make_mesh(config.mesh), steps=1, dtype=config.model.dtype
     )
     margins["initial"] = test_margins(program, initial_state(program, path, untouched, config.seed))
-    for run in runs(config):
+    for run in runs(config, labels):
         label, seed = _labels_of(labels, run), config.seed + run.seed
         counts = drawn_counts(pool, run.size, seed, replace=False)
         _require_labels(run, label, (counts > 0) & np.isin(np.arange(len(label)), laid.kept))

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from encore_jax.data import iter_comparisons, write_comparisons
 from encore_jax.errors import InputError
+from encore_jax.evaluate.rule_agreement import loading_scale
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.rules import RulePool
 from experiments.chains.ramo import AdapterChain, RamoChain
@@ -21,6 +22,7 @@ from experiments.ramo_config import (
     RamoConfig,
     RateConfig,
     RewardTrainConfig,
+    SelectConfig,
 )
 from experiments.rating_config import JudgeConfig, RatingConfig
 from experiments.stages import adapter, arms, reward_arms, rule_ratings
@@ -46,7 +48,9 @@ def test_the_report_has_every_arm_with_intervals_and_the_floors(finished):
     results = json.loads((finished / "results.json").read_text())
     assert sorted(p.name for p in finished.iterdir() if p.is_dir()) == sorted(RamoChain.STAGES)
     rows = results["arms"]["rows"]
-    assert {row["arm"] for row in rows} == set(RewardTrainConfig().arms)
+    refused = results["counts"]["label"].get("arms_refused", {})
+    assert set(refused) <= {"oracle+loading", "adapter+loading"} and all(refused.values())
+    assert {row["arm"] for row in rows} == set(RewardTrainConfig().arms) - set(refused)
     assert rows[0]["arm"] == "initial" and rows[0]["minus_initial"] is None
     for row in rows:
         accuracy = row["accuracy"]
@@ -319,3 +323,23 @@ def test_values_that_make_no_sense_are_refused_by_field(files, where, value):
     setattr(target, name, value)
     with pytest.raises(InputError, match=rf"config\.{where}: .* Fix: "):
         validated(config)
+
+
+def test_loadings_weigh_and_select_rules_or_are_refused_in_words():
+    """One good rule twice as wide as the others, one of noise that is wider still: loading tells them apart."""
+    rng, n = np.random.default_rng(0), 300
+    quality = rng.normal(size=(n, 2, 1))
+    values = (quality * [1, 1, 2, 0] + rng.normal(size=(n, 2, 4)) * [0.5, 1, 1, 5]).astype(np.float32)
+    rules, where, prompt = ("a", "b", "c", "noise"), np.ones(values.shape, bool), np.arange(n)
+    scale, why = loading_scale(values, rules, where=where, prompt=prompt)
+    assert why == "" and scale.mean() == pytest.approx(1) and scale[3] < 0.1 * scale[0]
+    ratings = rule_ratings.RuleRatings(values, where, np.zeros((n, 0)), np.zeros(4))
+    config = RamoConfig(select=SelectConfig(r=1))
+    cell = arms.Cell("oracle+loading", 1)
+    chosen = arms._rules(config, cell, 0, ratings, None, slice(None), scale)[:, 0]
+    difference = np.abs(values[:, 0] - values[:, 1])
+    np.testing.assert_array_equal(chosen, (difference * scale).argmax(1))
+    assert (difference.argmax(1) == 3).mean() > 0.5 > (chosen == 3).mean()
+    nothing = loading_scale(rng.normal(size=(n, 2, 4)), rules, where=where, prompt=prompt)
+    assert nothing == (None, "the rules have too little in common to tell")
+    assert "at least 3 rules" in loading_scale(values[..., :2], rules[:2], where=where[..., :2], prompt=prompt)[1]
