@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from encore_jax.evaluate.formats import fixed, printable, shortened
 from encore_jax.evaluate.report_page import page_environment
 from encore_jax.evaluate.svg import BLUE, GREY, HALF, INK, SIMULATED, VERMILION, WIDE, style, to_svg
+from encore_jax.evaluate.theory_junk import METHODS, RULES, junk_table
 
 
 def render_theory(results: dict) -> str:
@@ -19,7 +20,9 @@ def render_theory(results: dict) -> str:
             Markup(to_svg(scatter(view), f"weights-{i}", f"Entropy and trained weight, view {view['view']}"))
             for i, view in enumerate(results["views"])
         ]
-    return page_environment().get_template("theory.html").render({"results": results, "figures": figures})
+    head, rows = junk_table(results["junk"])
+    values = {"results": results, "figures": figures, "junk_head": head, "junk_rows": rows, "junk_methods": METHODS}
+    return page_environment().get_template("theory.html").render(values)
 
 
 def theory_text(results: dict) -> str:
@@ -32,6 +35,9 @@ def theory_text(results: dict) -> str:
         of_view = f"view {printable(view['view'])} ({view['label']}), r = {r}"
         title = f"Trained Bradley-Terry weights fall with entropy: {of_view}"
         lines.append(f"| {title} | {view['verdict']} | |")
+    head, rows = junk_table(results["junk"])
+    lines += ["", f"Who wins ({', '.join(METHODS)}; accuracy in %, {RULES} rules):", ""]
+    lines += [f"| {' | '.join(head)} |", "|---" * len(head) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
     lines += ["", "The claims are checked on simulated judges and margins, not on any real judge."]
     return "\n".join(lines)
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import jax
 
 from encore_jax.data.atomic import atomic_path
+from encore_jax.evaluate.theory_agreement import agreement_claims
 from encore_jax.evaluate.theory_claims import CHANCE, Claim
 from encore_jax.evaluate.theory_entropy import entropy_claims
+from encore_jax.evaluate.theory_junk import junk_claims, junk_diagram
 from encore_jax.evaluate.theory_noise import noise_claims
 from encore_jax.evaluate.theory_page import render_theory, theory_text
 from encore_jax.evaluate.theory_phase import phase_claims, phase_diagram
@@ -33,6 +35,12 @@ def check_claims(config: TheoryConfig, folder: Path) -> None:
     def simulate(make, key):
         return lambda: claims.extend(make(key, config.pairs, config.repeats))
 
+    def simulate_junk():
+        found["junk"] = junk_diagram(jax.random.fold_in(diagram, 1), config.pairs)
+
+    def simulate_agreement():
+        claims.extend(agreement_claims(jax.random.fold_in(diagram, 2), config.pairs, config.repeats))
+
     def simulate_phase():
         found["phase"] = phase_diagram(diagram, config.pairs, config.repeats)
 
@@ -41,14 +49,15 @@ def check_claims(config: TheoryConfig, folder: Path) -> None:
         return lambda: found["views"].append(trained_weights(view, config.seed, config.replicates))
 
     makers = (weight_claims, entropy_claims, noise_claims)
-    work = [*map(simulate, makers, keys), simulate_phase, *map(real, config.views)]
+    work = [*map(simulate, makers, keys), simulate_phase, simulate_agreement, simulate_junk, *map(real, config.views)]
     for step in track(work, float(len(work)), "theory"):
         step()
-    claims += phase_claims(found["phase"])
+    claims += [*phase_claims(found["phase"]), *junk_claims(found["junk"])]
     results = {
         "name": config.name,
         "claims": [claim.plain() for claim in claims],
         "phase": found["phase"],
+        "junk": found["junk"],
         "views": found["views"],
         "chance": CHANCE,
         "config": to_dict(config),

@@ -3,10 +3,12 @@
 import json
 
 import jax
+import numpy as np
 import pytest
+import scipy.stats
 
 from encore_jax.errors import InputError
-from encore_jax.evaluate import theory_closed
+from encore_jax.evaluate import theory_agreement, theory_closed
 from encore_jax.evaluate.theory_noise import measured_judges
 from encore_jax.evaluate.theory_ratings import trained_weights
 from encore_jax.evaluate.theory_weights import zero_weight
@@ -35,11 +37,13 @@ def test_every_claim_has_its_four_parts_and_is_confirmed(finished):
     assert not contradicted
     gains = [cell["measured"] for cell in results["phase"]]
     assert min(gains) < 0 < max(gains), "ENCORE must win somewhere and lose somewhere"
+    winners = {cell["winner"] for cell in results["junk"]}
+    assert {"agreement", "ENCORE"} <= winners, "agreement must win somewhere, and be refused somewhere"
 
 
 def test_the_page_says_what_is_made_up_and_needs_nothing_else(finished):
     page = (finished / "report.html").read_text()
-    assert "semi-synthetic" in page and "human-rated" in page
+    assert "semi-synthetic" in page and "human-rated" in page and "refused" in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
 
 
@@ -67,3 +71,18 @@ def test_ties_survive_compilation():
     """Ratings and their difference compiled together become multiply-adds, which would decide ties by rounding."""
     _, accuracy = measured_judges(jax.numpy.ones(1), 0.5, jax.random.key(1), "gaussian", 11, 20_000, 4)
     assert float(accuracy.mean()) == pytest.approx(theory_closed.judge(1.0, 0.5, "gaussian", 11)[1], abs=0.01)
+
+
+def test_a_wrong_accuracy_of_weighted_sums_is_found_out(monkeypatch):
+    right = theory_agreement.expected_accuracy
+    monkeypatch.setattr(theory_agreement, "expected_accuracy", lambda *given: right(*given) + 0.02)
+    assert theory_agreement.bartlett(np.random.default_rng(0), 4000, 6).verdict == "contradicted"
+
+
+def test_the_closed_form_of_accuracy_is_a_normal_correlation():
+    """By SciPy: P(two normals have the same sign), with a nuisance beside what is followed."""
+    v, u, weights = np.array([0.8, 0.1]), np.array([0.2, 0.7]), np.array([1.0, 0.5])
+    covariance = np.outer(v, v) + np.outer(u, u) + np.diag(1 - v**2 - u**2)
+    rho = weights @ v / np.sqrt(weights @ covariance @ weights)
+    both = 2 * scipy.stats.multivariate_normal(cov=[[1, rho], [rho, 1]]).cdf([0, 0])
+    assert theory_agreement.expected_accuracy(weights, v, u) == pytest.approx(both, abs=1e-6)
