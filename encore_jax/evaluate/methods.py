@@ -11,15 +11,14 @@ import numpy as np
 from encore_jax.composition import (
     Margin,
     composed_margins,
-    critical_rules,
     entropy_weights,
-    label_from_rules,
     lowest_entropy_weights,
     margin_accuracy,
     margins,
     rating_entropy,
     rule_accuracy,
 )
+from encore_jax.composition.ties import INPUT_ERRORS, UNIT_ROUNDOFF, is_tie, rule_tolerance
 from encore_jax.evaluate.rule_agreement import RuleAgreement
 from encore_jax.evaluate.view import Pairs, Sees, View
 from encore_jax.settings import Settings
@@ -204,14 +203,24 @@ def reward_margins(pairs: Pairs, weights: np.ndarray) -> Margin:
 def critical_margins(pairs: Pairs, scale: np.ndarray, r: int) -> Margin:
     """Margins ``[N]`` of the r rules of largest ``|scale_k Δ_k|`` of every comparison; the others have no say.
 
+    Rules that tie for the last places share them in equal parts, so nothing depends on the rules' order.
+
     Args:
       pairs: N comparisons.
       scale: ``[K]``, what each rule's margin is multiplied by.
-      r: how many rules; of equal ones the earlier.
+      r: how many rules.
     """
-    first = pairs.first_preferred
-    label = label_from_rules(first, critical_rules(first * np.asarray(scale, np.float32), r=r), weights=scale)
-    return Margin(np.where(label.tied, 0.0, label.margin))
+    first, scale = pairs.first_preferred.astype(np.float64), np.asarray(scale, np.float64)
+    better, other = first[:, 0], first[:, 1]
+    delta = (better - other) * scale
+    size, rounding = abs(delta), INPUT_ERRORS * UNIT_ROUNDOFF * (abs(better) + abs(other)) * abs(scale)
+    last = -np.sort(-size, axis=1)[:, r - 1 : r]
+    at_last = is_tie(size - last, rounding.max(1, keepdims=True))
+    above = (size > last) & ~at_last
+    part = above + at_last * (r - above.sum(1, keepdims=True)) / at_last.sum(1, keepdims=True)
+    several = (part > 0).sum(1) > 1  # one rule alone ties only where it rates both alike
+    slack = (part * abs(scale) * rule_tolerance(better, other)).sum(1)
+    return Margin((part * delta).sum(1), np.where(several, slack, 0.0))
 
 
 def half_credit(pairs: Pairs, weights: np.ndarray, critical: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -35,9 +35,11 @@ def credits(weights, critical=0):
     """Credit of every test comparison under `weights`, by a loop over comparisons."""
     credit = []
     for pair, preferred in zip(VIEW.test.scores, VIEW.test.preferred, strict=True):
-        if critical:  # exact, as scores are quarters; of equal differences the earlier rule
-            parts = (pair[preferred] - pair[1 - preferred]).astype(float) * np.float64(weights)
-            total = parts[np.argsort(-np.abs(np.round(parts, 6)), kind="stable")[:critical]].sum()
+        if critical:  # mean over the rules that tie for the last place
+            parts = np.round((pair[preferred] - pair[1 - preferred]).astype(float) * np.float64(weights), 7)
+            last = sorted(abs(parts))[-critical]
+            above, at = abs(parts) > last, abs(parts) == last
+            total = parts[above].sum() + parts[at].mean() * (critical - above.sum())
             credit.append(0.5 if abs(total) < 1e-6 else float(total > 0))
             continue
         better, worse = (float(np.dot(pair[i], np.float32(weights))) for i in (preferred, 1 - preferred))

@@ -115,6 +115,26 @@ def test_all_rules_being_critical_is_the_weighted_sum():
 def test_critical_rules_are_chosen_by_the_scaled_difference_and_ties_are_ties():
     scores = np.array([[[0.5, 0.0, 0.0], [0.0, 0.4, 0.1]], [[0.3, 0.2, 0.0], [0.2, 0.3, 0.0]]], np.float32)
     two = Pairs(scores, np.zeros(2, int), np.arange(2), np.array(["x", "x"]))
-    assert critical_margins(two, np.ones(3), 1).sign.tolist() == [1, 1]  # of equal differences, the earlier rule
+    assert critical_margins(two, np.ones(3), 1).sign.tolist() == [1, 0]  # two rules share the one place, and cancel
     assert critical_margins(two, np.array([1.0, 2.0, 1.0]), 1).sign.tolist() == [-1, -1]
     assert critical_margins(two, np.ones(3), 2).sign.tolist() == [1, 0]  # 0.1 and -0.1, rounded apart, cancel
+
+
+def test_critical_rules_do_not_depend_on_the_order_of_rules_or_responses():
+    rng, order = np.random.default_rng(0), np.array([3, 0, 5, 1, 4, 2])
+    scores, scale = rng.integers(0, 4, (200, 2, 6)).astype(np.float32) / 3, np.array([1, 1, 2, 0.5, 1, 1])
+    these = Pairs(scores, rng.integers(0, 2, 200), np.arange(200), np.full(200, "x"))
+    turned = Pairs(scores[:, ::-1, order], 1 - these.preferred, np.arange(200), np.full(200, "x"))
+    for r in (1, 2, 4):
+        signs = critical_margins(these, scale, r).sign
+        np.testing.assert_array_equal(signs, critical_margins(turned, scale[order], r).sign)
+        assert 0 < (signs == 0).mean() < 0.9
+
+
+def test_without_ties_they_are_the_second_papers_critical_rules():
+    from encore_jax.composition import critical_rules, label_from_rules
+
+    for r in (1, 3, 5):
+        first = ONE.first_preferred
+        expected = label_from_rules(first, critical_rules(first, r=r))
+        np.testing.assert_allclose(critical_margins(ONE, np.ones(6), r).value, expected.margin, atol=1e-5)
