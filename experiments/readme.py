@@ -4,6 +4,7 @@ python -m experiments.readme runs/quickstart           tables and figures of a r
 python -m experiments.readme runs/bt_smollm2           losses and held-out agreement of a preference run
 python -m experiments.readme runs/ramo_smollm2         the main arms of a RAMO run
 python -m experiments.readme runs/judge_agreement      a judge beside people, rule by rule
+python -m experiments.readme runs/real_judges          which rules of real judges can be trusted
 python -m experiments.readme runs/aot                  the table of `make aot`
 make bench-forward | python -m experiments.readme -    the lines of a benchmark (bench-train, bench-judge as well)
 """
@@ -35,6 +36,8 @@ from encore_jax.evaluate.ramo_tables import (
 from encore_jax.evaluate.svg import style
 from encore_jax.evaluate.tables import print_tables
 from encore_jax.json_shape import decode_json, read_bytes, read_json
+from experiments.studies.real_judges_page import scatters
+from experiments.studies.real_judges_tables import footnotes, main_tables
 
 README, IMAGES = Path("README.md"), Path("docs/images")
 
@@ -78,6 +81,24 @@ def preference_section(results: dict) -> str:
         f"{held_out['prompts']} prompts:"
     )
     return f"{head}\n\n{preference_table(held_out)}"
+
+
+def judges_section(results: dict, images: Path) -> str:
+    """Markdown: machine and data, entropy and loading against accuracy as a figure, and the main tables."""
+    path = images / "real-judges.svg"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with style(), atomic_path(path) as temporary:
+        figure = scatters(results["studies"])
+        figure.set_facecolor("white")
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+    versions, seed = results["versions"], results["config"]["seed"]
+    origin = (
+        f"Ratings by LLMs, *model-rated*, against people's choices and objective labels; seed {seed}; "
+        f"jax {versions['jax']}, Python {versions['python']}, {results['device']}."
+    )
+    image = f"![Entropy and accuracy, and loading and accuracy, of every rule]({path.as_posix()})"
+    tables = [f"{caption}:\n\n{table}" for caption, table in main_tables(results)]
+    return "\n\n".join([origin, image, *tables, "  \n".join(line.replace("*", "\\*") for line in footnotes(results))])
 
 
 def ramo_section(results: dict) -> str:
@@ -147,6 +168,8 @@ def _section(folder: Path) -> tuple[str, str]:
     try:
         if "held_out" in results:
             return "real run", preference_section(results)
+        if "studies" in results:
+            return "real judges", judges_section(results, IMAGES)
         if "arms" in results:
             return "ramo run", ramo_section(results)
         return "quickstart output", run_section(results, IMAGES)

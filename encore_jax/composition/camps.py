@@ -110,10 +110,11 @@ def number_of_factors(groups: Moments, *, draws: int = 50, level: float = 0.95, 
     observed = _eigenvalues(groups.total())
     rng, chance = np.random.default_rng(seed), []
     centred = _centred(groups)
+    total = centred.total()
     for _ in range(draws):
         sign = rng.choice((-1.0, 1.0), (len(groups.count), rules))
-        second = (centred.second * (sign[:, :, None] * sign[:, None, :])).sum(0)
-        chance.append(_eigenvalues(centred.total()._replace(second=second)))
+        second = np.einsum("gi,gij,gj->ij", sign, centred.second, sign)
+        chance.append(_eigenvalues(total._replace(second=second)))
     above = observed > np.quantile(chance, level, axis=0)
     return int(rules if above.all() else np.argmin(above))
 

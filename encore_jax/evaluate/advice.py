@@ -8,8 +8,9 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from encore_jax.composition.agreement import FEWEST_RULES
+from encore_jax.evaluate.rated_pairs import UNLABELLED
 from encore_jax.evaluate.recommendation import recommendation
-from encore_jax.evaluate.reliability import UNLABELLED, reliability
+from encore_jax.evaluate.reliability import reliability
 from encore_jax.evaluate.rule_agreement import DRAWS, few_rules, refusal
 
 MOST_LABELS = 20

@@ -9,7 +9,8 @@ Letters: N comparisons, K rules.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -20,12 +21,11 @@ from encore_jax.composition.agreement import FEWEST_RULES, agreement_weights
 from encore_jax.composition.camps import Commonality, camp_loadings, commonality
 from encore_jax.composition.moments import correlations, grouped_moments, rating_rows, spreads
 from encore_jax.composition.ties import Margin, rule_tolerance, weighted_margin
+from encore_jax.data import Comparison
 from encore_jax.errors import InputError
 from encore_jax.evaluate.few_labels import CHOSEN, preferred_side, which_labels
+from encore_jax.evaluate.rated_pairs import rated_pairs
 from encore_jax.evaluate.rule_reliability import RuleReliability, rule_reliabilities
-
-UNLABELLED = -1
-"""Stands for "nobody chose" in `preferred`."""
 
 FEWEST_FOR_CORRELATION = 50
 """Labels below which the correlation of accuracy with anything says nothing."""
@@ -51,6 +51,7 @@ class Reliability:
       accuracy: of the reward under each of them on the labelled comparisons, ties half; empty without labels.
       better_than_uniform: of each but "uniform" the probability that it is better than "uniform"; empty without labels.
       label_next: comparisons whose labels would tell most, the most telling first.
+      prompts: how many there are; intervals rest on them.
     """
 
     rules: tuple[RuleReliability, ...]
@@ -62,6 +63,30 @@ class Reliability:
     accuracy: dict[Weighting, float]
     better_than_uniform: dict[Weighting, float]
     label_next: Int[np.ndarray, " n"]
+    prompts: int
+
+    def __repr__(self) -> str:
+        from encore_jax.evaluate.reliability_tables import reliability_text
+
+        return reliability_text(self)
+
+    def _repr_html_(self) -> str:
+        from encore_jax.evaluate.reliability_page import reliability_html
+
+        return reliability_html(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Writes all of it as one HTML file that needs nothing else.
+
+        Args:
+          path: of the file, which is replaced; or an existing folder, in which it is reliability.html.
+
+        Raises:
+          InputError: it cannot be written there.
+        """
+        from encore_jax.evaluate.reliability_page import write_report
+
+        return write_report(self, path)
 
     @property
     def recommended(self) -> Weighting:
@@ -76,10 +101,10 @@ class Reliability:
 
 
 def reliability(
-    ratings: Float[Array, "N 2 K"],
+    ratings: Float[Array, "N n K"] | Iterable[Comparison],
     preferred: Int[Array, " N"] | None = None,
     *,
-    where: Bool[Array, "N 2 K"] | None = None,
+    where: Bool[Array, "N n K"] | None = None,
     prompt: Int[Array, " N"] | None = None,
     rules: Sequence[str] | None = None,
     anchor: str | None = None,
@@ -92,9 +117,10 @@ def reliability(
     """Says which of K rules to trust, from ratings of comparisons and as many labels as there are.
 
     Args:
-      ratings: ``[N, 2, K]`` on any scale, higher is better.
-      preferred: ``[N]``, 0 or 1 by people, -1 where nobody chose; nobody chose at all if left out.
-      where: ``[N, 2, K]``, which ratings exist.
+      ratings: ``[N, n, K]`` of comparisons of n ≥ 2 responses, on any scale, higher is better; or rated comparisons,
+        which carry their own choices, masks, prompts and rules. Of n responses every two are a pair.
+      preferred: ``[N]``, 0 to n - 1 by people, -1 where nobody chose; nobody chose at all if left out.
+      where: ``[N, n, K]``, which ratings exist.
       prompt: ``[N]``, comparisons of one prompt are resampled together; each is of its own prompt if left out.
       rules: K names.
       anchor: a rule that is known to be about quality. If the pool splits, its camp is meant.
@@ -105,8 +131,8 @@ def reliability(
       seed: of everything random.
 
     Raises:
-      InputError: fewer than three rules, shapes that do not fit, ratings that exist and are not finite, an unknown
-        anchor, or one in no camp.
+      InputError: fewer than three rules, shapes that do not fit, nothing rated, ratings that exist and are not finite,
+        an unknown anchor, or one in no camp.
 
     >>> rng = np.random.default_rng(0)
     >>> quality = rng.normal(size=(500, 2, 1))
@@ -114,8 +140,12 @@ def reliability(
     >>> found = reliability(ratings, rules=["safe", "honest", "kind", "coin"], draws=100)
     >>> found.recommended, found.common.verdict, round(float(found.weights["agreement"][3]), 1)
     ('agreement', 'one common factor', 0.0)
+    >>> print(repr(found).splitlines()[0][:60])
+    Use agreement weights. 3 of 4 rules follow one common factor
     """
-    ratings, mask, sign, prompt, names = _checked(ratings, preferred, where, prompt, rules)
+    if labels < 1:
+        raise InputError(f"got {labels}", where="labels", fix="ask for at least one comparison")
+    ratings, mask, sign, prompt, names, comparison, labelled = rated_pairs(ratings, preferred, where, prompt, rules)
     groups = grouped_moments(rating_rows(ratings, mask, prompt), seed)
     common = commonality(groups, draws=draws, seed=seed)
     lines = rule_reliabilities(names, ratings, mask, sign, common)
@@ -123,10 +153,11 @@ def reliability(
     correlation, together = (np.asarray(part) for part in correlations(total))
     spread = spreads(total)
 
+    both = mask.all(1)
+    difference = np.where(both, ratings[:, 0] - ratings[:, 1], 0)
+    tolerance = np.where(both, rule_tolerance(ratings[:, 0], ratings[:, 1]), 0)
+
     def margin(weights) -> Margin:
-        both = mask.all(1)
-        difference = np.where(both, ratings[:, 0] - ratings[:, 1], 0)
-        tolerance = np.where(both, rule_tolerance(ratings[:, 0], ratings[:, 1]), 0)
         return weighted_margin(difference, tolerance, np.asarray(weights, np.float64))
 
     camp_weights = [
@@ -148,6 +179,8 @@ def reliability(
     if len(margins) < 2:
         margins = [rewards["agreement"], rewards["uniform"]] if "agreement" in rewards else []
     first = [part.value * ~part.tied for part in margins[:2]]
+    telling = which_labels(*first, len(sign), prompt=prompt, known=labelled) if first else np.zeros(0, int)
+    telling = comparison[telling]  # a comparison of n responses has several pairs
     return Reliability(
         rules=lines,
         common=common,
@@ -157,34 +190,9 @@ def reliability(
         weights=weights,
         accuracy=accuracy,
         better_than_uniform=better,
-        label_next=which_labels(*first, labels, prompt=prompt, known=sign != 0) if first else np.zeros(0, int),
+        label_next=telling[np.sort(np.unique(telling, return_index=True)[1])][:labels],
+        prompts=len(np.unique(prompt)),
     )
-
-
-def _checked(ratings, preferred, where, prompt, rules):
-    """Arrays as they are used: fp32 ratings, mask, 1/-1/0 for first/second/nobody, prompts, names."""
-    ratings = np.asarray(ratings, np.float32)
-    if ratings.ndim != 3 or ratings.shape[1] != 2:
-        raise InputError(f"ratings have shape {ratings.shape}", where="reliability", fix="pass comparisons: [N, 2, K]")
-    n, _, count = ratings.shape
-    if count < FEWEST_RULES:
-        fix = "add rules, or weigh them equally"
-        raise InputError(f"got {count} rules; agreement needs at least {FEWEST_RULES}", where="reliability", fix=fix)
-    names = tuple(f"rule {k}" for k in range(count)) if rules is None else tuple(rules)
-    if len(names) != count or len(set(names)) != count:
-        raise InputError(f"{len(set(names))} different names for {count} rules", where="rules", fix="one name per rule")
-    mask = np.ones(ratings.shape, bool) if where is None else np.asarray(where, bool)
-    prompt = np.arange(n) if prompt is None else np.asarray(prompt)
-    preferred = np.full(n, UNLABELLED) if preferred is None else np.asarray(preferred)
-    if mask.shape != ratings.shape or prompt.shape != (n,) or preferred.shape != (n,):
-        problem = f"ratings {ratings.shape}, mask {mask.shape}, prompt {prompt.shape}, preferred {preferred.shape}"
-        raise InputError(problem, where="reliability", fix="pass [N, 2, K], [N, 2, K], [N] and [N]")
-    if not np.isin(preferred, (0, 1, UNLABELLED)).all():
-        row = int(np.flatnonzero(~np.isin(preferred, (0, 1, UNLABELLED)))[0])
-        fix = f"use 0 or 1, or {UNLABELLED} where nobody chose"
-        raise InputError(f"preferred is {preferred[row]}", where=f"comparison {row}", fix=fix)
-    sign = np.select([preferred == 0, preferred == 1], [1.0, -1.0], 0.0)
-    return np.where(mask, ratings, 0), mask, sign, prompt, names
 
 
 def _chosen_camp(common: Commonality, margins, sign, prompt, names, anchor) -> tuple[int | None, tuple[float, ...]]:

@@ -6,17 +6,17 @@ Letters: N comparisons, K rules.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 from jaxtyping import Bool, Float
 
-from encore_jax.composition import RatingsWarning, rating_entropy
 from encore_jax.composition.camps import Commonality
 from encore_jax.composition.checks import MAX_GRID, observed_grids
+from encore_jax.composition.entropy import bin_edges, entropy_of_counts, level_edges
 from encore_jax.composition.ties import credit, is_tie
 from encore_jax.evaluate.few_labels import estimate_accuracy
 
@@ -61,21 +61,28 @@ class RuleReliability(NamedTuple):
     high: float
 
 
-def common_entropy(ratings: Float[np.ndarray, "*N K"], mask: Bool[np.ndarray, "*N K"]) -> Float[np.ndarray, " K"]:
-    """Entropy of every rule's ratings, in nats, on one grid for all: the values that occur, or bins if many."""
-    flat, flat_mask = ratings.reshape(-1, ratings.shape[-1]), mask.reshape(-1, mask.shape[-1])
-    values = np.unique(np.round(flat[flat_mask].astype(np.float64), 6))
-    if values.size == 1:
-        return np.zeros(flat.shape[1])
-    scale = (float(values[0]), float(values[-1]))
-    grid = {"levels": values} if values.size <= MAX_GRID else {"bins": LEVELS_OF_CONTINUOUS}
-    rated = np.flatnonzero(flat_mask.any(0))
-    entropy = np.full(flat.shape[1], np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RatingsWarning)  # constant rules and mixed grids stand in the table
-        found = rating_entropy(flat[:, rated], flat_mask[:, rated], scale=scale, **grid)
-    entropy[rated] = np.asarray(found)
-    return entropy
+def common_entropy(
+    ratings: Float[np.ndarray, "*N K"],
+    mask: Bool[np.ndarray, "*N K"],
+    grids: Sequence[Float[np.ndarray, " m"]] | None = None,
+) -> Float[np.ndarray, " K"]:
+    """Entropy of every rule's ratings, in nats, on one grid for all: the values that occur, or bins if many.
+
+    Args:
+      ratings, mask: of the rules.
+      grids: the distinct values of each rule, if they are known (`observed_grids`).
+    """
+    flat, seen = ratings.reshape(-1, ratings.shape[-1]), mask.reshape(-1, mask.shape[-1])
+    values = np.unique(np.concatenate(observed_grids(flat, seen) if grids is None else grids))
+    if values.size < 2:
+        return np.where(seen.any(0), 0.0, np.nan)
+    if values.size <= MAX_GRID:
+        edges = level_edges(values)
+    else:
+        edges = bin_edges(LEVELS_OF_CONTINUOUS, (float(values[0]), float(values[-1])))
+    levels = [np.searchsorted(edges, column[rated], side="right") for column, rated in zip(flat.T, seen.T, strict=True)]
+    counts = np.stack([np.bincount(level, minlength=len(edges) + 1) for level in levels])
+    return np.asarray(entropy_of_counts(jnp.asarray(counts, jnp.float32)), np.float64)
 
 
 def rule_reliabilities(
@@ -106,8 +113,8 @@ def rule_reliabilities(
     else:
         value = _share(right, counted)
         low, high = wilson_interval(right, counted)
-    entropy = common_entropy(ratings, mask)
     grids = observed_grids(ratings.reshape(-1, len(names)), mask.reshape(-1, len(names)))
+    entropy = common_entropy(ratings, mask, grids)
     return tuple(
         RuleReliability(
             *(name, int(n[k]), grids[k].size, float(_share(ties.sum(0), n)[k]), float(entropy[k])),

@@ -19,6 +19,7 @@ from absl import logging
 
 from encore_jax.data import iter_comparisons, prompt_key
 from encore_jax.data.npz import read_npz
+from encore_jax.data.orientation import Scale
 from encore_jax.data.parquet_rows import column_names, number_columns
 from encore_jax.data.rows import SUFFIXES
 from encore_jax.data.scales import scaled
@@ -63,14 +64,28 @@ def ablation_view(config: AblateConfig) -> View:
     path = Path(config.scores)
     if path.suffix == ".npz":
         return View.load(path)
+    if config.features and path.is_file():
+        raise InputError("belong to a view", where="config.features", fix="give --scores=RUN/score/view-NAME.npz")
+    return _view(config, path, read_scored_rows(path, config.pool, config.scale))
+
+
+def read_scored_rows(path: Path, pool: str, scale: Scale, option: str = "--config.") -> Rows:
+    """Rows of a file of the batch scorer, or of comparisons with ratings.
+
+    Args:
+      path: the file.
+      pool: of ratings: YAML file or shipped name of the rules; "" for pool.yaml beside the file.
+      scale: of ratings, lowest and highest possible.
+      option: how flags of pool and scale begin on this command line.
+
+    Raises:
+      InputError: the file is missing, of another kind, or holds no comparison.
+    """
     if not path.is_file():
         raise InputError("there is no such file", where=str(path), fix=f"give {KINDS}")
     if not path.name.endswith(tuple(SUFFIXES)):
         raise InputError("is of no known kind", where=str(path), fix=f"give {KINDS}")
-    if config.features:
-        raise InputError("belong to a view", where="config.features", fix="give --scores=RUN/score/view-NAME.npz")
-    rows = _scored(path) if _is_scored(path) else _rated(config, path)
-    return _view(config, path, rows)
+    return _scored(path) if _is_scored(path) else _rated(path, _pool(path, pool, option), scale, option)
 
 
 def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +109,7 @@ def source_digests(config: AblateConfig) -> dict[str, str]:
     files = {name: file_sha256(Path(path)) for name in ("scores", "features") if (path := getattr(config, name))}
     path = Path(config.scores)
     oriented = path.suffix != ".npz" and not _is_scored(path)
-    return files | ({"pool": _pool(config, path).digest} if oriented else {})
+    return files | ({"pool": _pool(path, config.pool).digest} if oriented else {})
 
 
 def _is_scored(path: Path) -> bool:
@@ -127,12 +142,11 @@ def _scored(path: Path) -> Rows:
     return Rows(rules, values, sizes[0], chosen, [str(i) for i in range(rows)], np.full(rows, ""))
 
 
-def _rated(config: AblateConfig, path: Path) -> Rows:
+def _rated(path: Path, pool: RulePool, scale: Scale, option: str) -> Rows:
     """Comparisons with ratings of their responses."""
     values, sizes, preferred, prompt, subset = [], [], [], [], []
-    pool = _pool(config, path)
-    comparisons = iter_comparisons(path, pool=pool, scale=config.scale)
-    for c in scaled(comparisons, path, "--config.scale=LOWEST,HIGHEST"):
+    comparisons = iter_comparisons(path, pool=pool, scale=scale)
+    for c in scaled(comparisons, path, f"{option}scale=LOWEST,HIGHEST"):
         if c.ratings is None:
             fix = "rate the comparisons first: experiments.run with a judge, or experiments.score with a model"
             raise InputError("has no ratings", where=f"{path}, comparison {c.id}", fix=fix)
@@ -148,12 +162,13 @@ def _rated(config: AblateConfig, path: Path) -> Rows:
     )
 
 
-def _pool(config: AblateConfig, path: Path) -> RulePool:
+def _pool(path: Path, name: str, option: str = "--config.") -> RulePool:
     beside = path.with_name("pool.yaml")
-    if not config.pool and not beside.is_file():
-        fix = f"give --config.pool=NAME or FILE.yaml, or put it beside the file as {beside.name}"
-        raise InputError("ratings are read by the rules that they are of", where="config.pool", fix=fix)
-    name = config.pool or str(beside)
+    if not name and not beside.is_file():
+        fix = f"give {option}pool=NAME or FILE.yaml, or put it beside the file as {beside.name}"
+        where = f"{option}pool".removeprefix("--") if option == "--config." else f"{option}pool"
+        raise InputError("ratings are read by the rules that they are of", where=where, fix=fix)
+    name = name or str(beside)
     return RulePool.from_yaml(name) if name.endswith((".yaml", ".yml")) else RulePool.shipped(name)
 
 

@@ -17,7 +17,7 @@ from absl import flags
 from encore_jax.command_line import one_line_errors
 from encore_jax.data.lock import folder_lock, output_lock
 from encore_jax.rules import Rule, RulePool
-from experiments import ablate, export, judge_agreement, run, score, select_pool, sweep, theory
+from experiments import ablate, export, judge_agreement, reliability, run, score, select_pool, sweep, theory
 from experiments.command import define_config
 from tests.experiments import tiny_reward_model
 
@@ -118,6 +118,8 @@ TABLE = {
     "select_pool": Command(with_parser(select_pool), ("--candidates={here}/pool.yaml", "--ratings={here}/rated.jsonl",
                                                       "--size=1", "--out={output}"),
                            "out.yaml", ("out.yaml", "out.report.json"), ("pool.yaml",), "output"),
+    "reliability": Command(with_parser(reliability), (VIEW, "--draws=20", "--out={output}"),
+                           "out.html", ("out.html",), ("view.npz",), "output"),
     "judge_agreement": Command(with_parser(judge_agreement), ("--data={here}", "--out={output}"), "out",
                                ("out/agreement.json", "out/agreement.md"), (), "folder"),
     "prepare": Command(prepare, ("--path={here}/rows.jsonl", "--data_dir={output}"), "data", (), (), ""),

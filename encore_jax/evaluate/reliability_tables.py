@@ -1,0 +1,117 @@
+"""Reliability as text: the recommendation first, then what a reader must know, then the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from encore_jax.evaluate.formats import fixed, percent, printable
+from encore_jax.evaluate.ramo_tables import markdown
+from encore_jax.evaluate.recommendation import recommendation
+from encore_jax.evaluate.reliability import Reliability
+
+HEAD = ("rule", "n", "levels", "ties, %", "entropy", "loading", *("agreement weight", "entropy weight"))
+LABELLED_HEAD = ("labels", "accuracy, %", "ties wrong", "decided")
+MOST_NAMES = 6
+FORETELLS = {
+    "entropy": "r(entropy, accuracy), ties half",
+    "entropy, decided": "r(entropy, accuracy), decided only",
+    "entropy and tie rate": "r(entropy, tie rate)",
+    "loading": "r(loading, accuracy)",
+}
+
+
+def has_labels(found: Reliability) -> bool:
+    """Whether anybody chose anywhere."""
+    return any(line.labels for line in found.rules)
+
+
+def head(found: Reliability) -> tuple[str, ...]:
+    """Of the table of rules."""
+    return HEAD + (LABELLED_HEAD if has_labels(found) else ())
+
+
+def cells(found: Reliability) -> Iterator[list[str]]:
+    """A row for every rule."""
+    for k, line in enumerate(found.rules):
+        loading = f"{fixed(line.loading, sign=True)} [{_pair(line.loading_low, line.loading_high)}]"
+        weights = [
+            percent(float(found.weights[name][k])) if name in found.weights else "refused"
+            for name in ("agreement", "entropy")
+        ]
+        row = [printable(line.rule), str(line.n), str(line.levels), percent(line.tie_rate), fixed(line.entropy),
+               loading if np.isfinite(line.loading) else "unknown", *weights]  # fmt: skip
+        if has_labels(found):
+            row += [
+                str(line.labels), f"{percent(line.accuracy)} [{percent(line.low)}, {percent(line.high)}]",
+                percent(line.wrong), percent(line.decided),
+            ]  # fmt: skip
+        yield row
+
+
+def _pair(low: float, high: float) -> str:
+    return f"{fixed(low, sign=True)}, {fixed(high, sign=True)}"
+
+
+def foretelling(found: Reliability) -> list[list[str]]:
+    """What goes with the rules' accuracy, where there are labels enough; "no ties" where ratings never tie."""
+    tied = any(line.tie_rate > 0 for line in found.rules)
+    return [
+        [words, fixed(found.foretells[name], sign=True) if tied or name != "entropy and tie rate" else "no ties"]
+        for name, words in FORETELLS.items()
+        if name in found.foretells
+    ]
+
+
+def notes(found: Reliability) -> list[str]:
+    """What is odd about these ratings, and what can still be done, a sentence or two each."""
+    lines = []
+    constant = [line.rule for line in found.rules if line.levels == 1]
+    if constant:
+        lines.append(
+            f"Never varies, prefers nothing, and gets most of ENCORE's weight because its entropy is 0: "
+            f"{named(constant)}. Drop such rules."
+        )
+    unrated = [line.rule for line in found.rules if line.n == 0]
+    if unrated:
+        lines.append(f"Never rates both responses: {named(unrated)}. Rate more, or drop such rules.")
+    thin = [line.rule for line in found.rules if line.levels > 1 and line.n > 0 and not np.isfinite(line.loading)]
+    if thin:
+        lines.append(
+            f"Too rarely rated beside others for a loading: {named(thin)}. They get no agreement weight; rate more, or "
+            "weigh equally."
+        )
+    if found.prompts < len(found.rules):
+        lines.append(
+            f"{found.prompts} prompts for {len(found.rules)} rules: intervals over so few prompts are rough. Rate more "
+            "prompts before trusting small differences between loadings."
+        )
+    levels = {line.levels for line in found.rules if line.levels > 1}
+    if len(levels) > 1 and max(levels) > 2 * min(levels):
+        lines.append(
+            f"The rules use {min(levels)} to {max(levels)} levels; fewer levels mean lower entropy and more ties, "
+            "whatever a rule is worth."
+        )
+    return lines
+
+
+def named(names: list[str]) -> str:
+    """Some names, and how many more.
+
+    >>> named(["a", "b"])
+    'a, b'
+    """
+    shown = ", ".join(printable(name) for name in names[:MOST_NAMES])
+    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
+
+
+def reliability_text(found: Reliability) -> str:
+    """All of it as plain text (a Markdown table)."""
+    lines = [printable(recommendation(found)), *notes(found), "", markdown(head(found), cells(found))]
+    foretold = foretelling(found)
+    if foretold:
+        lines += ["", *(f"{words}: {value}" for words, value in foretold)]
+    if len(found.label_next):
+        lines += ["", f"Label next: comparisons {', '.join(map(str, found.label_next.tolist()))}."]
+    return "\n".join(lines)

@@ -1,0 +1,123 @@
+"""Which rules can be trusted, with and without labels, and which weighting to use: of a file of ratings or scores.
+
+    python -m experiments.reliability runs/rate_server/rate/comparisons.jsonl --out=reliability.html
+
+FILE is one of what `python -m experiments.ablate --scores=FILE` reads:
+
+- view-NAME.npz as a run's score stage writes it; training and test comparisons are taken together;
+- the Parquet file that `python -m experiments.score` writes;
+- comparisons with ratings (.jsonl, .jsonl.gz, .parquet), as a rating run writes them to WORKDIR/rate/comparisons.jsonl,
+  with the rules in pool.yaml beside it, or --pool. A few of them may say which response people prefer, or none.
+
+Prints the recommendation, the rules, and which comparisons to label next; --out is the same as a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from encore_jax.command_line import Parser, check_number, one_line_errors, start_logging
+from encore_jax.data.lock import output_lock
+from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_files
+from encore_jax.data.split import group_ids
+from encore_jax.errors import InputError
+from encore_jax.evaluate.reliability import Reliability, reliability
+from encore_jax.evaluate.reliability_page import render_reliability
+from encore_jax.evaluate.view import View
+from encore_jax.settings import MAX_INT
+from experiments.stages.ablation_source import Rows, read_scored_rows
+
+
+def main(given: argparse.Namespace) -> None:
+    """Reads, measures, prints, writes.
+
+    Raises:
+      InputError: a flag or a file that makes no sense, or an output that is an input or somebody else's file.
+    """
+    for flag, least in (("labels", 1), ("draws", 20), ("seed", 0)):
+        check_number(f"--{flag}", getattr(given, flag), least, MAX_INT)
+    if not given.tau > 0:
+        raise InputError(f"is {given.tau}", where="--tau", fix="give a positive temperature")
+    scale = _scale(given.scale)
+    if given.out is None:
+        print(measure(given, scale))
+        return
+    out = Path(given.out)
+    check_suffix(out, (".html",), "--out", "HTML")
+    outputs = {"--out": out}
+    check_outputs(outputs, local_inputs({"FILE": given.file, "--pool": given.pool}))
+    with output_lock(out):
+        check_new(out, overwrite=given.overwrite, flag="--out")  # before anything is measured
+        found = measure(given, scale)
+        with new_files(outputs, overwrite=given.overwrite) as (page,):
+            page.write_text(render_reliability(found), encoding="utf-8")
+    print(f"{found}\n\nReport: {out}")
+
+
+def measure(given: argparse.Namespace, scale: tuple[float, float]) -> Reliability:
+    """What the file says.
+
+    Raises:
+      InputError: see `read_scored_rows` and `reliability`.
+    """
+    options = {name: getattr(given, name) for name in ("tau", "labels", "draws", "seed", "anchor")}
+    path = Path(given.file)
+    if path.suffix == ".npz":
+        view = View.load(path)
+        parts = (view.train, view.test)
+        scores, preferred, prompt = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "preferred", "cluster")
+        )
+        return reliability(scores, preferred, prompt=prompt, rules=view.rules, **options)
+    rows = read_scored_rows(path, given.pool, scale, "--")
+    values, where = padded(rows)
+    return reliability(values, rows.preferred, where=where, prompt=group_ids(rows.prompt), rules=rows.rules, **options)
+
+
+def padded(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Values ``[N, n, K]`` and which of them exist; n is the largest number of responses, at least 2."""
+    most, place = max(2, int(rows.sizes.max(initial=2))), np.arange(rows.sizes.sum())
+    of_row = np.repeat(np.arange(len(rows.sizes)), rows.sizes)
+    place -= np.repeat(np.cumsum(rows.sizes) - rows.sizes, rows.sizes)
+    values = np.full((len(rows.sizes), most, len(rows.rules)), np.nan, np.float32)
+    values[of_row, place] = rows.values
+    return values, np.isfinite(values)
+
+
+def _scale(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        fix = "give lowest and highest rating, e.g. --scale=1,5"
+        raise InputError(f"{text!r} is no scale", where="--scale", fix=fix)
+    return low, high
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", metavar="FILE", help="ratings or scores of comparisons")
+    parser.add_argument("--pool", default="", help="YAML file or shipped name of the rules; pool.yaml beside FILE")
+    parser.add_argument("--scale", default="0,1", help="lowest and highest possible rating, e.g. 1,5; 0,1 by default")
+    parser.add_argument("--anchor", help="a rule that is known to be about quality, should the pool split")
+    parser.add_argument("--tau", type=float, default=2.0, help="temperature of the entropy weights; 2 by default")
+    parser.add_argument("--labels", type=int, default=20, help="how many comparisons to label next; 20 by default")
+    parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws over prompts; 1000 by default")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--out", help="page to write, a .html file")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out if it is there")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        arguments = parse()
+        start_logging()
+        main(arguments)

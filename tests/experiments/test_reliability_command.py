@@ -1,0 +1,90 @@
+"""The command on reliability: every kind of file, a page, and one line for what is wrong."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from encore_jax.errors import InputError
+from encore_jax.rules import Rule, RulePool
+from experiments import reliability
+from tests.evaluate import views
+
+RULES = ("safe", "honest", "kind", "coin")
+
+
+def ratings(n=80, responses=2, seed=0):
+    rng = np.random.default_rng(seed)
+    quality = rng.normal(size=(n, responses, 1))
+    raw = 3 + quality * [1.0, 1.0, 1.0, 0.0] + 0.7 * rng.normal(size=(n, responses, 4))
+    return np.clip(np.round(raw), 1, 5), quality[..., 0].argmax(1)
+
+
+def write_comparisons(folder, values, preferred, labelled=10**9):
+    RulePool([Rule(name, f"It is {name}.") for name in RULES]).to_yaml(folder / "pool.yaml")
+    lines = []
+    for i, (rated, best) in enumerate(zip(values, preferred, strict=True)):
+        row = {"prompt": f"Question {i}", "responses": [f"Answer {j} to {i}" for j in range(len(rated))]}
+        row["ratings"] = {name: rated[:, k].tolist() for k, name in enumerate(RULES)}
+        lines.append(json.dumps(row | {"preferred": int(best) if i < labelled else None}) + "\n")
+    (folder / "comparisons.jsonl").write_text("".join(lines))
+    return str(folder / "comparisons.jsonl")
+
+
+def run(*arguments):
+    reliability.main(reliability.parse([*arguments, "--draws=20"]))
+
+
+def test_own_comparisons_with_few_labels_and_several_responses(tmp_path, capsys):
+    values, preferred = ratings(responses=3)
+    file = write_comparisons(tmp_path, values, preferred, labelled=12)
+    run(file, "--scale=1,5", "--labels=5", f"--out={tmp_path}/page.html")
+    printed = capsys.readouterr().out
+    assert printed.startswith("Use agreement weights.") and "| safe | 240 |" in printed
+    label_next = printed.split("Label next: comparisons ")[1].split(".")[0].split(", ")
+    assert len(label_next) == 5 and all(int(number) >= 12 for number in label_next)
+    page = (tmp_path / "page.html").read_text()
+    assert "Use agreement weights." in page and "http" not in page.replace("http-equiv", "").replace("w3.org", "")[:500]
+    with pytest.raises(InputError, match="overwrite"):
+        run(file, "--scale=1,5", f"--out={tmp_path}/page.html")
+
+
+def test_scores_and_views_are_read_as_the_ablation_reads_them(tmp_path, capsys):
+    values, preferred = ratings()
+    rows = [
+        {"preferred": int(best)} | {f"score:{name}": rated[:, k].tolist() for k, name in enumerate(RULES)}
+        for rated, best in zip(values, preferred, strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "scores.parquet")
+    run(str(tmp_path / "scores.parquet"))
+    assert "| coin | 80 |" in capsys.readouterr().out
+    view = views.view()
+    view.save(tmp_path / "view.npz")
+    run(str(tmp_path / "view.npz"))
+    assert f"| {view.rules[0]} | {len(view.train) + len(view.test)} |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["missing.jsonl"], "there is no such file.*Fix: give view-NAME"),
+        (["{file}"], "the ratings of this file lie between 1 and 5; .*|--scale=1,5"),
+        (["{file}", "--scale=5,1"], r"--scale: '5,1' is no scale.*--scale=1,5"),
+        (["{file}", "--scale=1"], "is no scale"),
+        (["{file}", "--scale=1,5", "--anchor=polite"], "there is no rule 'polite'.*safe, honest, kind, coin"),
+        (["{file}", "--scale=1,5", "--labels=0"], "--labels"),
+        (["{file}", "--scale=1,5", "--tau=nan"], "--tau"),
+        (["{file}", "--scale=1,5", "--out={file}"], "--out"),
+        (["{file}", "--scale=1,5", "--pool=none.yaml"], "none.yaml"),
+        (["{folder}/alone.jsonl"], "--pool: ratings are read by the rules.*--pool=NAME"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path, arguments, problem):
+    file = write_comparisons(tmp_path, *ratings(n=30))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "alone.jsonl").write_bytes((tmp_path / "comparisons.jsonl").read_bytes())
+    with pytest.raises(InputError, match=problem) as caught:
+        run(*(argument.format(file=file, folder=tmp_path / "sub") for argument in arguments))
+    assert "\n" not in str(caught.value) and caught.value.fix
