@@ -27,18 +27,19 @@ from absl import flags
 
 from encore_jax.command_line import one_line_errors
 from experiments.ablation_config import AblateConfig
-from experiments.command import carry_out, define_config, read_command
+from experiments.command import carry_out, check_once, define_config, read_command
 
 DEFAULT = Path(__file__).parent / "configs" / "ablation.py"
 
 
 def main(argv: Sequence[str]) -> None:
     with one_line_errors():
-        config = read_command(argv, AblateConfig).config
+        given = read_command(argv, AblateConfig)
         for name in ("scores", "features"):
             if flags.FLAGS[name].value is not None:
-                setattr(config, name, flags.FLAGS[name].value)
-        carry_out(config)
+                check_once(given, f"--{name}", name)
+                setattr(given.config, name, flags.FLAGS[name].value)
+        carry_out(given.config, given)
 
 
 def define_flags() -> None:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import flags
+from absl import flags, logging
 
 from encore_jax.command_line import asks_for_help, define_overwrite, parse_flags, start_logging
 from encore_jax.errors import InputError
 from encore_jax.settings import fields_of
 from experiments.config import RunConfig, check_field_types, default_workdir, validated
-from experiments.config_file import load_config
+from experiments.config_file import SHIPPED, find_config, load_config
+from experiments.idle_settings import idle_in_file, refuse_idle, told_of
 from experiments.overrides import apply_overrides, override_texts, split_arguments, switches_of
 from experiments.pipeline import run_experiment
 
@@ -69,12 +70,40 @@ def read_command(argv: Sequence[str], *kinds: type[RunConfig], required: Sequenc
     return Given(config, path, override_texts(config, words.overrides))
 
 
-def carry_out(config: RunConfig) -> None:
-    """Checks a configuration, as flags have made it, and runs its stages, as other flags say."""
+def check_once(given: Given, flag: str, field: str) -> None:
+    """Refuses a flag that is short for a field which is given as well: one of the two would have no effect.
+
+    Raises:
+      InputError: both are there.
+    """
+    if field in given.overrides:
+        raise InputError(f"is given beside --config.{field}, which it is short for", where=flag, fix="give one of them")
+
+
+def carry_out(config: RunConfig, given: Given) -> None:
+    """Checks a configuration, as a command line and other flags have made it, and runs its stages."""
     start_logging()
-    config, given = validated(config), flags.FLAGS
-    folder = folder_of(config, given["workdir"].value)
-    run_experiment(config, folder, rerun=given["rerun"].value, overwrite=given["overwrite"].value)
+    config, more = validated(config), flags.FLAGS
+    check_effects(config, given)
+    folder = folder_of(config, more["workdir"].value)
+    run_experiment(config, folder, rerun=more["rerun"].value, overwrite=more["overwrite"].value)
+
+
+def check_effects(config: RunConfig, given: Given) -> None:
+    """Refuses fields of the command line that have no effect; says which of the user's own file have none.
+
+    Args:
+      config: validated.
+      given: the command line that it is from.
+
+    Raises:
+      InputError: naming the field, and the choice under which nothing reads it.
+    """
+    refuse_idle(config, given.overrides)
+    for line in told_of(config, given.overrides):
+        logging.warning("%s", line)
+    if find_config(given.path).parent != SHIPPED and (told := idle_in_file(config)):
+        logging.warning("%s: %s", given.path, told)
 
 
 def folder_of(config: RunConfig, workdir: str | None) -> Path:

@@ -83,7 +83,7 @@ def main(given: argparse.Namespace) -> None:
 def _measured(given: argparse.Namespace, out: Path) -> None:
     """Reads, asks, measures, writes."""
     pool = RulePool.shipped(POOL)
-    records = read(Path(given.data), pool)[: given.limit]
+    records, skips = read(Path(given.data), pool, given.limit)
     judge = load_local_judge(given.model, find_prompt(given.prompt), most_other=given.most_other)
     answers = ask(judge, records, pool, out / ANSWERS)
     result = measure(records, pool, answers, judge.identity.scale)
@@ -91,6 +91,8 @@ def _measured(given: argparse.Namespace, out: Path) -> None:
         "label": "judge-rated against human-rated",
         "model": judge.identity.model,
         "prompt": given.prompt,
+        "rows": str(skips),
+        "skipped": skips.reasons,
     } | result
     for name, text in zip(OUTPUTS[1:], (json.dumps(result, indent=1), table(result)), strict=True):
         with atomic_path(out / name) as temporary:
@@ -98,14 +100,18 @@ def _measured(given: argparse.Namespace, out: Path) -> None:
     print(table(result))
 
 
-def read(folder: Path, pool: RulePool) -> list[RatedResponse]:
-    """Human-rated responses of both files; what is skipped is counted."""
+def read(folder: Path, pool: RulePool, limit: int | None = None) -> tuple[list[RatedResponse], SkipCounter]:
+    """Human-rated responses of both files, at most `limit` of them; what is skipped or left out is counted."""
     skips = SkipCounter()
     records = [
         r for name in ("train", "test") for r in read_openai_rbr(folder / f"{name}.jsonl", pool=pool, skips=skips)
     ]
-    logging.info("%d responses; %s", len(records), skips)
-    return records
+    if limit is not None:
+        skips.leave_out(
+            f"left out by --limit={limit}, which takes the first", max(0, len(records) - limit), str(folder)
+        )
+    logging.info("%d responses; %s", skips.kept, skips)
+    return records[:limit], skips
 
 
 def ask(judge, records: list[RatedResponse], pool: RulePool, path: Path) -> dict[Key, dict]:
@@ -152,15 +158,16 @@ def _mean(values: np.ndarray) -> float:
 
 
 def measure(records: list[RatedResponse], pool: RulePool, answers: dict[Key, dict], scale: tuple[float, float]) -> dict:
-    """Agreement per rule and over all."""
+    """Agreement per rule and over all, on these records; answers about others, of an earlier run, are not counted."""
+    keys = [[Key(conversation_id(r.prompt, [r.response]), 0, name) for name in pool.names] for r in records]
+    answers = {key: answers[key] for row in keys for key in row}
 
-    def of(record, field):
-        conversation = conversation_id(record.prompt, [record.response])
-        row = [answers[Key(conversation, 0, name)][field] for name in pool.names]
-        return [np.nan if value is None else value for value in row]
+    def of(row, field):
+        values = [answers[key][field] for key in row]
+        return [np.nan if value is None else value for value in values]
 
-    ratings = np.array([of(r, "rating") for r in records], np.float64)
-    relevance = np.array([of(r, "relevance") for r in records], np.float64)
+    ratings = np.array([of(row, "rating") for row in keys], np.float64)
+    relevance = np.array([of(row, "relevance") for row in keys], np.float64)
     # as people gave it, true or false, before the reader turned it so that higher is better
     human = np.stack([np.where(pool.directions == 1, r.ratings, 1 - r.ratings) for r in records]).astype(np.float64)
     human[~np.stack([r.mask for r in records])] = np.nan
@@ -213,6 +220,7 @@ def table(result: dict) -> str:
     rows.append(["mean", *(cell(result["mean"].get(name, "")) for name in columns)])
     answers = ", ".join(f"{count} {status}" for status, count in result["answers"].items())
     title = f"{result['model']}, prompt {result['prompt']}, {result['responses']} responses; answers: {answers}"
+    title += f"; {result['rows']}" if "rows" in result else ""
     return f"{result['label']}: {title}\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

@@ -25,7 +25,7 @@ from absl import flags, logging
 from encore_jax.command_line import one_line_errors, start_logging
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import join, speaks
-from experiments.command import define_config, folder_of, read_command
+from experiments.command import check_effects, check_once, define_config, folder_of, read_command
 from experiments.config import validated
 from experiments.pipeline import run_experiment
 
@@ -53,12 +53,14 @@ _AS = flags.DEFINE_string("as", "", "Of a benchmark: score also as this software
 
 def main(argv: Sequence[str]) -> None:
     with one_line_errors():
-        config = read_command(argv).config
+        given = read_command(argv)
+        config = given.config
         start_logging()
         join(_MULTIHOST.value)
         if _AS.value:
             if not hasattr(config, "peer"):
                 raise InputError("is for benchmarks", where="--as", fix="leave it out, or give a benchmark's --config")
+            check_once(given, "--as", "peer")
             config.peer = _AS.value
         workdir = folder_of(config, flags.FLAGS["workdir"].value)
         if hasattr(config, "train"):
@@ -70,6 +72,7 @@ def main(argv: Sequence[str]) -> None:
             name_data(config)
             sys.exit(0 if run_aot(validated(config), _AOT.value, workdir, flags.FLAGS["overwrite"].value) else 1)
         config = validated(config)
+        check_effects(config, given)
         if not speaks():
             logging.set_verbosity(logging.ERROR)
             sys.stdout = open(os.devnull, "w")

@@ -40,6 +40,7 @@ from encore_jax.json_shape import check_shape, read_json
 from experiments import grid, sweep_table
 from experiments.command import define_config, folder_of, read_command
 from experiments.config import RunConfig, default_workdir, to_dict, validated
+from experiments.idle_settings import TOLD, idle_fields
 from experiments.overrides import apply_overrides
 from experiments.sweep_runs import LOG, RESULTS, STATE, Cell, Runner, State, check_launch, command_of, launched
 
@@ -83,10 +84,13 @@ def plan(config: str, base: RunConfig, fixed: Mapping[str, str], axes: Mapping[s
     grid.check_fields(axes, base)
     if both := sorted(axes.keys() & fixed.keys()):
         raise InputError("is both fixed and in the grid", where=f"config.{both[0]}", fix="give it once")
-    planned, kept_in = [], {}
+    planned, kept_in, idle = [], {}, []
     for name, overrides in grid.cells(axes).items():
         merged = {field: value.replace("{cell}", name) for field, value in fixed.items()} | overrides
         resolved = _resolved(base, merged)
+        idle.append(
+            {field: why for field, why in idle_fields(resolved).items() if field in merged and field not in TOLD}
+        )
         for part in ("train", "adapter"):
             folder = getattr(getattr(resolved, part, None), "checkpoints", "")
             if folder and kept_in.setdefault(folder, name) != name:
@@ -95,7 +99,18 @@ def plan(config: str, base: RunConfig, fixed: Mapping[str, str], axes: Mapping[s
         arguments = (f"--config={config}", *_flags_of(merged))
         identity = json.dumps(to_dict(resolved), sort_keys=True) + encore_jax.__version__
         planned.append(Cell(name, overrides, arguments, hashlib.sha256(identity.encode()).hexdigest()))
+    _check_effects(idle)
     return planned
+
+
+def _check_effects(idle: Sequence[Mapping[str, str]]) -> None:
+    """Raises InputError for a field that some cells set in vain: they would be refused, each by its own run."""
+    for fields in idle:
+        for field, why in fields.items():
+            cells = sum(field in others for others in idle)
+            which = "" if cells == len(idle) else f", as in {cells} of the {len(idle)} cells"
+            fix = "leave it out" if not which else "sweep the cells in which it has one by a sweep of their own"
+            raise InputError(f"has no effect where {why}{which}", where=f"config.{field}", fix=fix)
 
 
 def _flags_of(overrides: Mapping[str, str]) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from encore_jax.command_line import one_line_errors
-from experiments.command import carry_out, define_config, read_command
+from experiments.command import carry_out, check_once, define_config, read_command
 from experiments.theory_config import TheoryConfig
 
 DEFAULT = Path(__file__).parent / "configs" / "theory.py"
@@ -25,9 +25,11 @@ DEFAULT = Path(__file__).parent / "configs" / "theory.py"
 
 def main(argv: Sequence[str]) -> None:
     with one_line_errors():
-        config = read_command(argv, TheoryConfig).config
-        config.views = tuple(flags.FLAGS["view"].value) or config.views
-        carry_out(config)
+        given = read_command(argv, TheoryConfig)
+        if flags.FLAGS["view"].value:
+            check_once(given, "--view", "views")
+            given.config.views = tuple(flags.FLAGS["view"].value)
+        carry_out(given.config, given)
 
 
 def define_flags() -> None:

@@ -38,12 +38,26 @@ def pooled(ratings, where) -> tuple[jax.Array, jax.Array]:
             where="where",
             fix="one mask entry per rating",
         )
-    ratings = jnp.asarray(ratings)
+    if not np.shape(ratings)[-1]:
+        raise InputError("there is no rule: the last axis is empty", where="ratings", fix="pass [..., K] for K rules")
+    ratings = _numbers(ratings)
     rules = ratings.shape[-1]
     mask = jnp.ones(ratings.shape, bool) if where is None else jnp.asarray(where, bool)
     if ratings.dtype not in (jnp.float32, jnp.float16, jnp.bfloat16, jnp.float64):
         ratings = ratings.astype(jnp.float32)
     return ratings.reshape(-1, rules), mask.reshape(-1, rules)
+
+
+def _numbers(ratings) -> jax.Array:
+    """An array of JAX.
+
+    Raises:
+      InputError: it holds what is no number.
+    """
+    if not is_traced(ratings) and np.asarray(ratings).dtype.kind not in "biufV":  # V: bfloat16
+        fix = "give numbers, and leave out what is missing by where="
+        raise InputError(f"hold {np.asarray(ratings).dtype}, no numbers", where="ratings", fix=fix)
+    return jnp.asarray(ratings)
 
 
 def observed_grids(ratings: np.ndarray, where: np.ndarray) -> list[np.ndarray]:

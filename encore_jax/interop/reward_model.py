@@ -141,7 +141,7 @@ class RewardModel:
                 )
         return self.scorer.run_sequences(sequences, [prompt_key(prompt) for prompt, _ in texts])
 
-    def save(self, folder: str | Path, backbone: str) -> None:
+    def save(self, folder: str | Path, backbone: str | Path) -> None:
         """Writes heads, passport and where the backbone is (`backbone`, a path or uri) into a folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -118,7 +118,7 @@ def check_heads(kernel: np.ndarray, bias: np.ndarray, rules: Sequence[str], wher
 
 
 def save_heads(
-    folder: Path, kernel: np.ndarray, bias: np.ndarray, passport: Passport, backbone: str, buckets: Sequence[int]
+    folder: Path, kernel: np.ndarray, bias: np.ndarray, passport: Passport, backbone: str | Path, buckets: Sequence[int]
 ) -> None:
     """Writes the three files of a saved reward model, each whole or not at all.
 
@@ -135,6 +135,6 @@ def save_heads(
             digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
         with atomic_path(folder / PASSPORT) as temporary:
             temporary.write_text(json.dumps(passport.to_dict(), indent=1))
-        origin = {"path": backbone, "buckets": sorted(set(buckets)), "heads_sha256": digest}
+        origin = {"path": str(backbone), "buckets": sorted(set(buckets)), "heads_sha256": digest}
         with atomic_path(folder / BACKBONE) as temporary:
             temporary.write_text(json.dumps(origin, indent=1))

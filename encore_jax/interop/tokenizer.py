@@ -71,11 +71,20 @@ def _from_folder(folder: Path) -> PreTrainedTokenizerBase:
         if not is_fault(error):
             raise
         diagnose(folder)
+        _check_config(folder)
         raise InputError(
             f"transformers cannot read the tokenizer: {said(error)}",
             where=str(folder),
             fix="download it again, or save the tokenizer again, with tokenizer.json",
         ) from None
+
+
+def _check_config(folder: Path) -> None:
+    """Raises InputError for a configuration that nobody can read: transformers looks into it for the tokenizer too."""
+    from encore_jax.interop.huggingface import load_config
+
+    if (folder / "config.json").is_file():
+        load_config(folder)
 
 
 _PROBE = "The answer is 42: nobody knows why, and you (or I) could ask again. Is that so? Yes!\n"

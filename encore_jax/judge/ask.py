@@ -64,7 +64,7 @@ def _hopeless(judge: Judge, bad: collections.Counter, good: bool, last: Answer) 
     return InputError(
         f"none of {which} holds a rating: {kinds(bad)}{last_words(said)}",
         where=f"judge {judge.identity.model}",
-        fix=f"{hint(bad.most_common(1)[0][0], said)}, and run again; what was answered is kept",
+        fix=f"{hint(bad.most_common(1)[0][0], said, judge.identity.kind)}, and run again; what was answered is kept",
     )
 
 

@@ -8,6 +8,8 @@ _NO_THINKING = """--config.judge.extra='{"chat_template_kwargs": {"enable_thinki
 _LIMIT = re.compile(r"cut off after ([\d,]+) tokens")
 
 _AT_ONCE = f"use a judge that answers at once, without reasoning: {_NO_THINKING} (vLLM, SGLang)"
+_LOCAL = "use a model that begins its answer with one of them, or count such answers too: --config.judge.most_other=1"
+"""A local judge has no fields of a request."""
 _EXTRA = "change the field that it names: --config.judge.extra takes fields of a request, null leaves one out"
 
 _HINTS = {
@@ -24,14 +26,18 @@ _HINTS = {
 }
 
 
-def hint(problem: str, words: str = "") -> str:
-    """How a user can fix it, by the kind of problem and by what the judge said.
+def hint(problem: str, words: str = "", kind: str = "server") -> str:
+    """How a user can fix it, by the kind of problem, by what the judge said, and by the judge's kind.
 
     >>> hint("no log-probabilities")
     'use a server that gives log-probabilities, or --config.judge.prompt=numeric.1'
     >>> hint("HTTP 400", "System role not supported")
     "put instructions into the user's turn: --config.judge.system_role=false"
+    >>> hint("none of the offered answers", kind="local") == _LOCAL
+    True
     """
+    if kind == "local" and problem.startswith(("more than", "none of the offered answers")):
+        return _LOCAL
     said = words.lower()
     if "system" in said and "role" in said:
         return "put instructions into the user's turn: --config.judge.system_role=false"

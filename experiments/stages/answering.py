@@ -137,7 +137,7 @@ def nothing_rated(what: str, problems: Mapping[str, int], words: Mapping[str, st
     return InputError(
         f"none of the {what} has a rating: {why}{last_words(said)}",
         where=f"judge {config.judge.model or config.judge.kind}",
-        fix=f"{hint(commonest, said)}; under the same settings questions are asked again only with "
+        fix=f"{hint(commonest, said, config.judge.kind)}; under the same settings questions are asked again only with "
         f"--config.judge.policy.failed={2 * policy.failed} --config.judge.policy.unparsable={2 * policy.unparsable}",
     )
 

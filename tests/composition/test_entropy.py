@@ -192,6 +192,14 @@ def test_shapes_are_checked():
         rating_entropy(RATINGS, MASK[:, 0])
     with pytest.raises(InputError, match="2 names for 3 rules"):
         rating_entropy(RATINGS, names=("a", "b"))
+    with pytest.raises(InputError, match="there is no rule"):
+        rating_entropy(np.zeros((5, 2, 0)))
+
+
+@pytest.mark.parametrize("value", [None, "0.5", 0.5 + 1j, np.datetime64("2026-01-01"), b"x"], ids=str)
+def test_what_is_no_number_is_refused(value):
+    with pytest.raises(InputError, match="hold .*, no numbers"):
+        rating_entropy(np.full((5, 2), value))
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_numbers_per_rule_and_a_table(given, monkeypatch):
     assert len(judge.asked) == len(set(judge.asked))
     assert result["answers"]["failed"] == len({key.conversation for key in judge.asked})
     assert list(result["problems"]) == ["silent"] and [rule["rule"] for rule in result["rules"]] == list(pool.names)
-    rows = judge_agreement.read(judge_agreement.Path(given.data), pool)
+    rows, _ = judge_agreement.read(judge_agreement.Path(given.data), pool)
     for k, rule in enumerate(result["rules"]):
         if rule["rule"] == "apology":
             assert rule["n"] == 0 and math.isnan(rule["auc"])
@@ -71,6 +71,19 @@ def test_numbers_per_rule_and_a_table(given, monkeypatch):
             assert rule["auc"] == pytest.approx(sklearn.metrics.roc_auc_score(label, score))
     table = (judge_agreement.Path(given.out) / "agreement.md").read_text()
     assert table.count("\n| ") == 23 + 3 and "judge-rated against human-rated" in table
+
+
+def test_what_a_limit_leaves_out_is_counted_and_answers_about_it_are_not(given, monkeypatch):
+    whole = run(given, monkeypatch, Fake())
+    assert whole["skipped"] == {}
+    given.limit = 2
+    limited = run(given, monkeypatch, judge := Fake())
+    assert not judge.asked and limited["responses"] == 2
+    left_out = {"left out by --limit=2, which takes the first": whole["responses"] - 2}
+    assert limited["skipped"] == left_out and sum(limited["answers"].values()) == 2 * len(limited["rules"])
+    assert "left out by --limit=2" in (judge_agreement.Path(given.out) / "agreement.md").read_text()
+    given.limit = whole["responses"]
+    assert run(given, monkeypatch, Fake())["skipped"] == {}
 
 
 def test_a_killed_run_asks_only_what_is_missing(given, monkeypatch):

@@ -130,7 +130,12 @@ def test_values_are_refused_before_anything_runs(fixed, axes, said):
 
 
 def test_each_cell_may_have_checkpoints_of_its_own():
-    cells = plan(QUICKSTART, quickstart.get_config(), {"train.checkpoints": "gs://b/{cell}"}, {"seed": ("1", "2")})
+    cells = plan(
+        QUICKSTART,
+        quickstart.get_config(),
+        {"train.method": "gradient", "train.checkpoints": "gs://b/{cell}"},
+        {"seed": ("1", "2")},
+    )
     assert "--config.train.checkpoints=gs://b/seed=2" in cells[1].arguments
 
 

@@ -229,7 +229,7 @@ def test_such_a_model_cannot_be_made_in_python_either(change, message, made):
 def test_it_computes_in_the_type_asked_for_and_its_passport_says_so(tmp_path):
     """A bfloat16 model asked to compute in float32 scores as the float32 model does, bit for bit."""
     half = tiny_reward.reward_model(tmp_path / "backbone", dtype="bfloat16")
-    half.save(tmp_path / "half", str(tmp_path / "backbone"))
+    half.save(tmp_path / "half", tmp_path / "backbone")
     exact = tiny_reward.reward_model(tmp_path / "backbone")
     exact.save(tmp_path / "exact", str(tmp_path / "backbone"))
     with pytest.raises(InputError, match="dtype: 'bfloat16' in the passport, 'float32' here"):

@@ -145,6 +145,10 @@ FAULTS = {
     "added tokens without numbers": (write("added_tokens.json", '{"x": "y"}'), r"added_tokens\.json: field"),
     "a configuration that is a list": (write("config.json", "[]"), r"config\.json: expected `object`"),
     "a broken model": (write("config.json", "{"), r"config\.json: is not valid JSON"),
+    "a configuration without heads": (
+        change("config.json", num_attention_heads=0),
+        r"config\.json: field 'num_attention_heads'"),
+    "a configuration of texts": (change("config.json", num_hidden_layers="2"), r"config\.json: .*'num_hidden_layers'"),
     "a template in bytes": (write("chat_template.jinja", b"\xff\xfe"), r"chat_template\.jinja: is not UTF-8"),
     "another template in bytes": (write("additional_chat_templates/rag.jinja", b"\xff"), r"rag\.jinja: is not UTF-8"),
     "a template that does not end": (write("chat_template.jinja", "{% for m in messages %}"),
