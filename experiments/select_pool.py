@@ -46,7 +46,10 @@ def main(given: argparse.Namespace) -> None:
     outputs = {"--out": out, "report of --out": out.with_suffix(".report.json")}
     check_outputs(outputs, local_inputs({"--candidates": given.candidates, "--ratings": given.ratings}))
     check_number("--size", given.size, 1, MAX_INT)
-    check_number("--seed", given.seed, 0, MAX_INT)
+    if given.seed is not None:
+        check_number("--seed", given.seed, 0, MAX_INT)
+        if given.method == "greedy":
+            raise InputError("greedy draws nothing", where="--seed", fix="leave it out, or give --method=kdpp")
     if not (all(map(math.isfinite, given.scale)) and given.scale[0] < given.scale[1]):
         raise InputError("is no scale", where=f"--scale {given.scale[0]} {given.scale[1]}", fix="lowest and highest")
     with contextlib.ExitStack() as stack:
@@ -54,7 +57,7 @@ def main(given: argparse.Namespace) -> None:
             stack.enter_context(output_lock(path))
         candidates = RulePool.from_yaml(given.candidates)
         ratings, mask = read(given.ratings, candidates, tuple(given.scale))
-        chosen, report = select(candidates, ratings, mask, given.size, given.method, given.seed)
+        chosen, report = select(candidates, ratings, mask, given.size, given.method, given.seed or 0)
         pool = RulePool(chosen, name=given.name or out.stem)
         with new_files(outputs, overwrite=given.overwrite) as (chosen_pool, reported):
             pool.to_yaml(chosen_pool)
@@ -124,7 +127,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--method", choices=("greedy", "kdpp"), default="greedy")
-    parser.add_argument("--seed", type=int, default=0, help="of kdpp")
+    parser.add_argument("--seed", type=int, help="of kdpp, 0 if left out")
     parser.add_argument("--name", default="", help="of the pool; the file's name if left out")
     parser.add_argument("--out", required=True, help="YAML file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace other files that lie where the outputs go")

@@ -16,9 +16,9 @@ from encore_jax.data.readers.pyrit import (
     PYRIT_HARM_RULES,
     PYRIT_RULES,
     read_pyrit,
-    severity_comparisons,
 )
 from encore_jax.data.readers.rewardbench import SAFETY_COUNTS, check_safety_counts
+from encore_jax.data.readers.severity import severity_comparisons
 from encore_jax.data.skips import SkipCounter
 from encore_jax.data.sources import PYRIT_WHEEL, SMOLLM2_GGUF, SMOLLM2_WHEEL, locate
 from encore_jax.data.wheels import cache_folder, member, wheel

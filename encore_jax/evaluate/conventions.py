@@ -14,7 +14,7 @@ import numpy as np
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
 from encore_jax.interop.chat_template import TemplateRefusal, render_texts
-from encore_jax.interop.tokenizer import render_noting, whole
+from encore_jax.interop.rendering import render_noting, whole
 from encore_jax.model.pooling import pool_index
 
 Cut = Literal["drop", "left", "right"]

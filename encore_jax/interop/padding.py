@@ -11,7 +11,7 @@ import copy
 from encore_jax.errors import InputError
 from encore_jax.interop.passport import Passport
 from encore_jax.interop.pinned_clock import pinned_source
-from encore_jax.interop.tokenizer import render
+from encore_jax.interop.rendering import render
 
 _PREFERRED = ("pad", "reserved", "unused", "extra", "file", "repo")
 _PROBES = (("Hello", "Good day to you."), ("2 + 2 = ?\n", "It is 4"), ("Wie?", "So!"))

@@ -13,7 +13,8 @@ from absl import logging
 from encore_jax.data.comparison import Message, prompt_key
 from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, make_trees
 from encore_jax.errors import InputError
-from encore_jax.interop.tokenizer import TemplateRefusal, render_each, whole
+from encore_jax.interop.rendering import render_each, whole
+from encore_jax.interop.tokenizer import TemplateRefusal
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.pooling import pool_ends, pool_index

@@ -22,7 +22,8 @@ from encore_jax.data.comparison import Message
 from encore_jax.data.distinct import digest
 from encore_jax.errors import InputError
 from encore_jax.interop.chat_template import takes_system_role
-from encore_jax.interop.tokenizer import render_prompts, template_digest
+from encore_jax.interop.rendering import render_prompts
+from encore_jax.interop.tokenizer import template_digest
 from encore_jax.judge.answer_tokens import AnswerTokens, answer_tokens
 from encore_jax.judge.followers import tell_step
 from encore_jax.judge.prompts import Wording

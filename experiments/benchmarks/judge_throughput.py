@@ -137,7 +137,7 @@ class _Separately:
     """Questions for transformers, tokenised and batched; calling it answers them: log-probabilities ``[N, T]``."""
 
     def __init__(self, model, tokenizer, prompt, questions, tokens, batch: int):
-        from encore_jax.interop.tokenizer import render
+        from encore_jax.interop.rendering import render
 
         self.model, self.ids, self.answer, self.batch = model, tokens.ids, tokens.answer, batch
         self.sequences = [render(tokenizer, prompt.messages(q.prompt, q.response, q.rule)) for q in questions]

@@ -23,8 +23,9 @@ from encore_jax.data.split import group_ids
 from encore_jax.evaluate.verdicts import verdict_rewards
 from encore_jax.evaluate.view import Baseline
 from encore_jax.interop.huggingface import load_backbone
+from encore_jax.interop.rendering import render
 from encore_jax.interop.sequences import token_sequences
-from encore_jax.interop.tokenizer import TemplateRefusal, load_tokenizer, render
+from encore_jax.interop.tokenizer import TemplateRefusal, load_tokenizer
 from encore_jax.train.features import extract_features
 from encore_jax.train.gating import GateSettings, balanced_scale, fit_gate, gate_weights
 from encore_jax.train.preference_head import fit_preference_head

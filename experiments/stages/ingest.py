@@ -34,6 +34,10 @@ def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True,
       need: what comparisons must be, one of `records.NEEDS`.
     """
     pool = rule_pool(config)
+    if config.source == "tfds" and config.pool not in (pool.name, DataConfig().pool):
+        logging.warning(
+            "the rules are the prepared data set's own, %s; data.pool=%s is not read", pool.name, config.pool
+        )
     rated, comparisons, rated_skips, comparison_skips = read_records(config, seed, pool, need_rated, need)
     if not comparisons:
         problem = f"there is no usable comparison: {comparison_skips}"

@@ -135,7 +135,7 @@ def _table(config: RatingConfig, ingested: Path) -> Judge:
 
 
 def _renderer(uri: str, offline: bool) -> Render:
-    from encore_jax.interop.tokenizer import render
+    from encore_jax.interop.rendering import render
 
     def ids(messages: Sequence[Message]) -> list[int]:
         return render(_tokenizer(uri, offline), messages)

@@ -144,6 +144,7 @@ def test_without_a_scale_the_error_says_what_can_be_typed(files, tmp_path):
         ({"scale": (1,)}, "data.scale: .*two numbers"),
         ({"scale": (0, float("inf"))}, "data.scale"),
         ({"scale": (1, 5), "source": "pyrit"}, "data.scale: .*left out"),
+        ({"ratings_path": "r.jsonl", "source": "tfds"}, "data.ratings_path: .*a prepared data set has its own"),
         ({"ratings_format": "helpsteer"}, "use one of auto, encore, columns, openai_rbr"),
     ],
 )

@@ -15,14 +15,17 @@ from encore_jax.data.split import is_test
 from encore_jax.errors import InputError
 from encore_jax.evaluate.view import View
 from encore_jax.interop.reward_model import RewardModel
+from encore_jax.settings import fields_of
 from experiments.chains.heads import HeadsChain
 from experiments.config import validated
 from experiments.configs import ramo_smollm2
+from experiments.idle_settings import idle_fields
 from experiments.pipeline import chain_of, run_experiment
 from experiments.rerun import kept_checkpoints
 from experiments.stages import rate
 from experiments.stages.probe import probe_results, probe_scores
 from tests.experiments import tiny_run
+from tests.experiments.observed import fields_read, observed
 
 JUDGES = 3
 strict_json = json.JSONDecoder(parse_constant=lambda name: pytest.fail(f"{name} is not JSON")).decode
@@ -34,11 +37,19 @@ def files(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(files, tmp_path_factory):
-    """The work directory of a complete run."""
+def observed_run(files, tmp_path_factory):
+    """The work directory of a complete run, its configuration, and the fields of it that were read."""
     workdir = tmp_path_factory.mktemp("runs") / "first"
-    run_experiment(validated(tiny_run.config(files, JUDGES)), workdir)
-    return workdir
+    config = validated(tiny_run.config(files, JUDGES))
+    with observed() as read:
+        run_experiment(config, workdir)
+    return workdir, config, fields_read(config, read)
+
+
+@pytest.fixture(scope="module")
+def finished(observed_run):
+    """The work directory of a complete run."""
+    return observed_run[0]
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +73,13 @@ def again(files, finished, tmp_path):
 
     run.workdir = workdir
     return run
+
+
+def test_a_run_reads_every_field_that_is_not_idle_and_no_idle_one(observed_run):
+    _, config, read = observed_run
+    fields, idle = set(fields_of(config)), set(idle_fields(config))
+    whichever = {"train.loss", "train.checkpoints"}  # which chain it is, and what a rerun must not find
+    assert fields - idle == read - whichever
 
 
 # What the results say

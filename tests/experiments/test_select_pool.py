@@ -31,7 +31,7 @@ def given(tmp_path):
     write_rated(tmp_path / "rated.jsonl", rated, pool=pool)
     return Namespace(
         candidates=str(tmp_path / "candidates.yaml"), ratings=str(tmp_path / "rated.jsonl"), scale=(0.0, 1.0), size=4,
-        method="greedy", seed=0, name="", out=str(tmp_path / "chosen.yaml"), overwrite=False,
+        method="greedy", seed=None, name="", out=str(tmp_path / "chosen.yaml"), overwrite=False,
     )  # fmt: skip
 
 
@@ -48,6 +48,12 @@ def test_one_of_each_pair_is_chosen(given, method, tmp_path):
         assert NAMES.index(left) // 2 == NAMES.index(resembles["rule"]) // 2 and abs(resembles["correlation"]) > 0.8
     assert set(report["left_out"]) | set(pool.names) == set(NAMES)
     assert (sum(report["gains"].values()) == pytest.approx(report["log_det"], abs=1e-3)) == (method == "greedy")
+
+
+def test_a_seed_of_what_draws_nothing_is_refused(given):
+    given.seed = 0
+    with pytest.raises(InputError, match="--seed: greedy draws nothing. Fix: leave it out, or give --method=kdpp"):
+        main(given)
 
 
 def test_rules_without_ratings_are_refused(given):

@@ -83,7 +83,8 @@ def _tokenizer(folder: Path) -> None:
 
 def _tokenize(path: Path):
     from encore_jax.interop.rendered import read_template
-    from encore_jax.interop.tokenizer import load_tokenizer, render, template_digest
+    from encore_jax.interop.rendering import render
+    from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 
     tokenizer = load_tokenizer(path)
     tokens = render(tokenizer, CHAT[:1], "No.")

@@ -14,7 +14,8 @@ from jinja2 import Environment
 from encore_jax.errors import InputError
 from encore_jax.interop.chat_template import TemplateRefusal, compiled, render_texts, takes_system_role
 from encore_jax.interop.pinned_clock import DATE_STRING, DIRECTIVES, PINNED, asks_clock, pinned_source, strftime_now
-from encore_jax.interop.tokenizer import render, template_digest
+from encore_jax.interop.rendering import render
+from encore_jax.interop.tokenizer import template_digest
 from tests.experiments import tiny_model
 from tests.interop import templates
 from tests.interop.templates import KINDS

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 
 from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.tokenizer import load_tokenizer, render
+from encore_jax.interop.rendering import render
+from encore_jax.interop.tokenizer import load_tokenizer
 from encore_jax.model.decoder import Backbone
 from tests.goldens import tiny
 

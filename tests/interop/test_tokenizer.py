@@ -9,14 +9,8 @@ import regex
 
 from encore_jax.errors import InputError
 from encore_jax.interop.gguf_file import GGUFFile
-from encore_jax.interop.tokenizer import (
-    DATE_STRING,
-    load_tokenizer,
-    render,
-    render_prompts,
-    template_digest,
-    tokenizer_from_gguf,
-)
+from encore_jax.interop.rendering import render, render_prompts
+from encore_jax.interop.tokenizer import DATE_STRING, load_tokenizer, template_digest, tokenizer_from_gguf
 
 TEXTS = [
     "Hello world", "  two  spaces\n\n\ttab ", "It's 12345, isn't it? I'LL", "naïve café Привет 世界 🙂🙃",

@@ -6,7 +6,8 @@ import os
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.interop.tokenizer import TemplateRefusal, load_tokenizer, render
+from encore_jax.interop.rendering import render
+from encore_jax.interop.tokenizer import TemplateRefusal, load_tokenizer
 from tests.experiments import tiny_model
 
 CONFIG, WHOLE, SPECIAL = "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.interop.tokenizer import render
+from encore_jax.interop.rendering import render
 from encore_jax.judge.answer_tokens import answer_tokens
 from encore_jax.judge.local import TOO_LONG, LocalJudge, root_tokens
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT, Prompt

@@ -11,10 +11,10 @@ import numpy as np
 from encore_jax.data.comparison import prompt_key
 from encore_jax.errors import InputError
 from encore_jax.interop.rendered import Template, normalize, read_template
+from encore_jax.interop.rendering import render_noting, warn_of_hidden, whole
 from encore_jax.interop.scorer import Scored, Scorer
 from encore_jax.interop.serve.batcher import Batcher, NotFinite, ScoringFailed
 from encore_jax.interop.serve.dialects import Conversation, Served
-from encore_jax.interop.tokenizer import render_noting, warn_of_hidden, whole
 from encore_jax.model.pooling import pool_index
 
 NORMALISATION = 4
