@@ -30,7 +30,7 @@ def commands(tmp_path_factory):
             "--config.train.alphas=(2.0,)",
             "--config.compose.scale=(0.0,1.0)",
             "--config.data.offline=true",
-            "--config.train.lr=0.25",
+            "--config.data.test_fraction=0.25",
             "--config.name=by hand",
             "--checkpoints=gs://bucket/run",
             "--until=ingest",
@@ -61,7 +61,7 @@ def test_overrides_reach_the_configuration_tuples_included(commands):
     config = json.loads((workdir / "config.json").read_text())
     assert config["compose"]["tau"] == 0.5 and config["model"]["buckets"] == [64, 128]
     assert config["train"]["alphas"] == [2.0] and config["compose"]["scale"] == [0.0, 1.0]
-    assert config["data"]["offline"] is True and config["train"]["lr"] == 0.25
+    assert config["data"]["offline"] is True and config["data"]["test_fraction"] == 0.25
     assert config["name"] == "by hand" and config["train"]["checkpoints"] == "gs://bucket/run"
 
 
