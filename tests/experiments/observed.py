@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from encore_jax.settings import Settings
 
-WRITING = ("asdict", "_asdict_inner", "to_dict", "replace", "_replace")
+WRITING = ("asdict", "_asdict_inner", "replace", "_fields", "freeze")
 """Functions that turn a whole configuration into plain values, or into another one: they read all and use none."""
 
 
