@@ -76,7 +76,11 @@ def read_run(workdir: Path) -> Finished:
     Raises:
       InputError: it is not finished, of a kind that trains no reward model, or its stages are not of one run.
     """
-    config = from_dict(ExperimentConfig, _json(workdir / "config.json"), str(workdir / "config.json"))
+    plain = _json(workdir / "config.json")
+    try:
+        config = from_dict(ExperimentConfig, plain, str(workdir / "config.json"))
+    except InputError as error:  # of a benchmark, say
+        raise InputError(error.problem, where=error.where, fix="name a run that trains a reward model") from None
     check_field_types(config, str(workdir / "config.json"))
     _check_finished(config, workdir)
     results, train = _json(workdir / "results.json"), workdir / "train"

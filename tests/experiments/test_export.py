@@ -10,6 +10,7 @@ from encore_jax.data.lock import folder_lock, output_lock
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.rules import RulePool
+from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import ExperimentConfig, TrainConfig, from_dict, to_dict, validated
 from experiments.export import export_run, read_run
 from experiments.export import main as export_main
@@ -51,6 +52,12 @@ def test_a_configuration_survives_its_own_file(files):
     assert from_dict(ExperimentConfig, json.loads(json.dumps(to_dict(config)))) == config
     with pytest.raises(InputError, match=r"config\.train: TrainConfig has no nonsense"):
         from_dict(ExperimentConfig, {"train": {"nonsense": 1}})
+
+
+def test_a_run_of_another_kind_holds_no_reward_model(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(to_dict(BenchmarkConfig(model="m", data="d"))))
+    with pytest.raises(InputError, match="config.json: .*Fix: name a run that trains a reward model"):
+        read_run(tmp_path)
 
 
 def test_composed_heads(files, heads, tmp_path):
