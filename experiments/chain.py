@@ -74,8 +74,11 @@ class Chain:
         return {stage: self.manifests[stage]["outputs"] for stage in stages}
 
     def settings(self, *names: str) -> dict:
-        """The seed and these parts of the configuration, as plain values."""
-        return {name: self._plain[name] for name in ("seed", *names)}
+        """The seed and these parts of the configuration, as plain values.
+
+        A part that is called like a stage has another name here, or what the stage wrote would take its place.
+        """
+        return {name + " settings" * (name in self.STAGES): self._plain[name] for name in ("seed", *names)}
 
     def everything(self) -> dict:
         """The whole configuration, as plain values."""

@@ -100,12 +100,29 @@ def test_a_rule_without_weight_has_no_value_and_equal_rules_have_equal_ones():
 def test_what_is_said_of_every_rule():
     rules = audit.audit_rules(VIEW.rules, WEIGHTS, parts(), parts(weights=np.ones(4)), jax.random.key(0))
     json.dumps(rules, allow_nan=False)
-    first = VIEW.test.first_preferred
+    first, whole = VIEW.test.first_preferred.astype(np.float64), parts().astype(np.float64).sum(1)
+    shapley, size = audit.shapley_accuracy(parts(), jax.random.key(0)).value, np.abs(parts()).mean(0)
     for k, rule in enumerate(rules):
-        better, tie = (first[:, 0, k] > first[:, 1, k]).mean(), (first[:, 0, k] == first[:, 1, k]).mean()
-        assert rule["agreement"] == pytest.approx(better + tie / 2)
-        assert rule["name"] == VIEW.rules[k] and rule["weight"] == WEIGHTS[k]
-    assert sum(rule["share"] for rule in rules) == pytest.approx(1)
+        better, tie = first[:, 0, k] > first[:, 1, k], first[:, 0, k] == first[:, 1, k]
+        rest = whole - WEIGHTS[k] * (first[:, 0, k] - first[:, 1, k])
+        lost, gained = ((whole > 0) & (rest <= 0)).sum(), ((whole <= 0) & (rest > 0)).sum()
+        assert rule == {
+            "name": VIEW.rules[k], "weight": WEIGHTS[k], "agreement": pytest.approx(better.mean() + tie.mean() / 2),
+            "ties": tie.sum(), "share": pytest.approx(size[k] / size.sum()), "lost": lost, "gained": gained,
+            "gain": pytest.approx(credit(whole) - credit(rest)), "shapley": pytest.approx(shapley[k]), "shapley_se": 0,
+        }  # fmt: skip
+    lost, gained = ([rule[what] for rule in rules] for what in ("lost", "gained"))
+    assert all(a != b for a, b in zip(lost, gained, strict=True)) and max(lost) > 1 and max(gained) > 1
+
+
+def test_the_standard_error_of_sampled_shapley_values_is_their_spread(monkeypatch):
+    """Over runs with other random orders; an error without the root of the number of orders would be 8 times off."""
+    monkeypatch.setattr(audit, "EXACT", 3)
+    contribution = np.random.default_rng(0).normal(0.1, 1, (40, 5)).astype(np.float32)
+    runs = [audit.shapley_accuracy(contribution, jax.random.key(seed), orders=64) for seed in range(60)]
+    spread = np.std([run.value for run in runs], axis=0, ddof=1)
+    told = np.mean([run.standard_error for run in runs], axis=0)
+    np.testing.assert_allclose(told, spread, rtol=0.3)
 
 
 # The page

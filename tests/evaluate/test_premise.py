@@ -77,15 +77,56 @@ def test_numbers_equal_numpy():
     assert premise.grid_sizes == sizes
 
 
-def test_variants_measure_entropy_in_their_own_ways():
-    premise = check(VIEW)
-    first = VIEW.test.first_preferred
+def uneven():
+    """A view whose rules differ in how many levels they use, and in how many ratings they have."""
+    rng = np.random.default_rng(8)
+    chosen = [np.arange(11), np.arange(0, 11, 2), np.array([1, 4, 5, 9]), np.array([0, 3, 10])]
+    ratings = np.stack([rng.choice(c, 200, p=rng.dirichlet(np.ones(len(c)))) for c in chosen], 1) / 10
+    rated = rng.random(ratings.shape) < [0.9, 0.2, 0.6, 0.1]
+    return dataclasses.replace(VIEW, ratings=np.where(rated, ratings, 0).astype(np.float32), rated=rated)
+
+
+def kernel_entropy(values):
+    """By SciPy's kernel density on a fine grid."""
+    density, grid = scipy.stats.gaussian_kde(values, "scott"), np.linspace(-3, 4, 20_001)
+    p = density(grid)
+    return -np.trapezoid(np.where(p > 0, p * np.log(np.maximum(p, 1e-300)), 0), grid)
+
+
+@pytest.mark.parametrize("configured", [SETTINGS, dataclasses.replace(SETTINGS, levels=4, normalize="observed")])
+def test_every_variant_measures_entropy_in_its_own_way(configured):
+    """Each against SciPy's entropy of plain counts or of its kernel density; intervals by Fisher's transformation."""
+    view = uneven()
+    variants = check(view, configured).variants
+    values = [np.round(view.ratings[view.rated[:, k], k].astype(np.float64), 6) for k in range(4)]
+
+    def counts(levels):
+        return [np.bincount(np.floor(v * (levels - 1) + 0.5 + 1e-6).astype(int), minlength=levels) for v in values]
+
+    plain = [np.array([scipy.stats.entropy(c) for c in counts(levels)]) for levels in (configured.levels, 5, 2)]
+    used = np.array([(c > 0).sum() for c in counts(configured.levels)])
+    own = plain[0] / np.log(used)
+    share = np.log(used) if configured.normalize == "observed" else 1
+    corrected = (plain[0] + (used - 1) / (2 * view.rated.sum(0))) / share
+    fewer = [np.log([(c > 0).sum() for c in counts(n)]) if configured.normalize == "observed" else 1 for n in (5, 2)]
+    expected = {
+        "as configured": plain[0] / share,
+        "each rule's own levels (H / log m)": own,
+        "5 levels": plain[1] / fewer[0],
+        "2 levels": plain[2] / fewer[1],
+        "bias-corrected": corrected,
+        "differential (KDE)": np.array([kernel_entropy(v) for v in values]),
+    }
+    assert variants.keys() == expected.keys()
+    first = view.test.first_preferred
     accuracy = ((first[:, 0] > first[:, 1]) + 0.5 * (first[:, 0] == first[:, 1])).mean(0)
-    assert premise.variants["as configured"][0] == pytest.approx(premise.r)
-    two = [scipy.stats.entropy(np.bincount(VIEW.ratings[VIEW.rated[:, k], k] >= 0.5)) for k in range(4)]
-    assert premise.variants["2 levels"][0] == pytest.approx(np.corrcoef(two, accuracy)[0, 1], abs=1e-4)
-    assert {name: len(v) for name, v in premise.variants.items()} == dict.fromkeys(premise.variants, 3)
-    assert len(premise.variants) == 6
+    for name, entropy in expected.items():
+        reference = scipy.stats.pearsonr(entropy, accuracy)
+        interval = reference.confidence_interval()
+        wanted = (reference.statistic, interval.low, interval.high)
+        np.testing.assert_allclose(variants[name], wanted, atol=2e-3, err_msg=name)
+    found = [round(r, 2) for r, _, _ in variants.values()]
+    assert len(set(found)) >= 5, "a variant that measures what another does would not be noticed"
 
 
 def test_bootstrap_equals_a_loop_over_the_same_draws():

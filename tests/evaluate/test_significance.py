@@ -90,3 +90,35 @@ def test_the_design_effect_is_the_size_of_clusters_that_agree():
     assert design_effect(difference, np.arange(500)) == pytest.approx(1.0)
     assert design_effect(np.repeat(difference, 4), np.repeat(np.arange(500), 4)) == pytest.approx(4.0)
     assert design_effect(np.zeros(5), np.zeros(5)) == 1.0
+
+
+@pytest.mark.parametrize("draws", [99, 4000])
+def test_no_p_is_zero(draws):
+    """The outcome itself is one of the possible ones: the smallest p is 1 / (draws + 1)."""
+    sums = np.stack([np.ones(60), np.linspace(1, 3, 60)], 1).astype(np.float32)
+    np.testing.assert_allclose(prompt_test(sums, jax.random.key(0), draws), 1 / (draws + 1), rtol=1e-9)
+    assert 0 < mcnemar(0, 60).p == pytest.approx(2.0**-59) and mcnemar(0, 900, exact=False).p > 0
+    assert prompt_test(-sums, jax.random.key(0), draws) == pytest.approx(prompt_test(sums, jax.random.key(0), draws))
+
+
+def test_the_number_needed_is_connors():
+    """By the published formula in exact arithmetic of its quantiles; table values of Connor (1987) are of this form."""
+    z = {0.8: 0.8416212335729143, 0.9: 1.2815515655446004, 0.975: 1.959963984540054, 0.995: 2.5758293035489004}
+    for psi, delta, level, power in [(0.1, 0.01, 0.05, 0.8), (0.3, 0.05, 0.05, 0.9), (0.2, 0.2, 0.01, 0.8)]:
+        root = z[1 - level / 2] * psi**0.5 + z[power] * (psi - delta**2) ** 0.5
+        found = comparisons_needed(psi, delta, level=level, power=power)
+        assert found == pytest.approx(root**2 / delta**2, rel=1e-9)
+        assert comparisons_needed(psi, delta, level=level, power=power, design=2.5) == pytest.approx(2.5 * found)
+    assert comparisons_needed(0.0099) == math.inf > comparisons_needed(0.01)
+    for bad in (dict(level=0.0), dict(level=1.0), dict(power=0.0), dict(power=1.0), dict(difference=-0.1)):
+        with pytest.raises(InputError, match="comparisons_needed"):
+            comparisons_needed(0.1, **bad)
+
+
+def test_the_design_effect_is_that_of_its_definition():
+    """Variance of the mean with prompts drawn whole, over that with comparisons drawn one by one."""
+    rng = np.random.default_rng(2)
+    difference, cluster = rng.choice([-1.0, 0.0, 0.5, 1.0], 60), rng.integers(0, 9, 60) * 5
+    centred = difference - difference.mean()
+    sums = [centred[cluster == prompt].sum() for prompt in np.unique(cluster)]
+    assert design_effect(difference, cluster) == pytest.approx(np.square(sums).sum() / np.square(centred).sum())

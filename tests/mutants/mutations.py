@@ -36,7 +36,21 @@ TWINS = [("min", "max"), ("argmin", "argmax"), ("any", "all"), ("sum", "mean"), 
 """Names that are easily taken for each other, both ways."""
 
 
-UNSEEN_KEYWORDS = {"indent", "separators", "flush", "encoding", "exist_ok", "parents", "strict", "precision", "unroll"}
+UNSEEN_KEYWORDS = {
+    "indent",
+    "separators",
+    "flush",
+    "encoding",
+    "exist_ok",
+    "parents",
+    "strict",
+    "precision",
+    "unroll",
+    "optimize",
+    "batch_size",
+    "buffering",
+    "prefetch_buffer_size",
+}
 """Keyword arguments without which right code gives the same results on a CPU."""
 
 

@@ -2,28 +2,23 @@
 
     python tests/mutants/run.py [--count=330] [--seed=0] [--workers=2] [--only=TEXT] [--list]
 
-Every mistake (`mutations.py`) is made in a copy of the checkout, in which the tests of its module (`targets.py`) run
-until the first one fails. A mistake that no test notices is a survivor. `explained.yaml` lists survivors that change
-nothing, each with the reason. Results lie in build/mutants/SEED.jsonl: run the command again and it resumes; a mistake
-whose file or tests changed since is made again. The command fails if more than 8 % survive, or if one is not explained.
+First every test file of the mutated modules runs once, and it is recorded which test calls which function and how long
+it takes. Then every mistake (`mutations.py`) is made in a copy of the checkout, and the module's doctests and those
+tests that call the function run, the quickest first, until one fails. A mistake that no test notices is a survivor.
+`explained.yaml` lists survivors that change nothing, each with the reason. Results lie in build/mutants/SEED.jsonl: run
+the command again and it resumes; a mistake is made again where its file changed, the test that noticed it, or any test
+of a survivor. The command fails if more than 8 % survive, or if one is not explained.
 """
 
 from __future__ import annotations
 
 import argparse
-import collections
 import concurrent.futures
 import hashlib
-import itertools
 import json
-import math
-import os
-import random
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -34,123 +29,101 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
-from mutations import Mutation, mutate, mutations_of  # noqa: E402
+from calls import function_at  # noqa: E402
+from mutations import Mutation, mutate  # noqa: E402
+from sample import sample  # noqa: E402
 from targets import files, tests_of  # noqa: E402
+from workshop import Recording, Workshop, digest, record, record_doctests  # noqa: E402
 
 SHARE_ALLOWED = 0.08
-PYTEST = ("-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist")
-MARKERS = "not slow and not parity and not network and not gpu and not aot"
+BUILD = ROOT / "build" / "mutants"
+SECONDS_ELSEWHERE = 60
+"""So long may tests from other files than the module's own take, together."""
 
 
 class Outcome(NamedTuple):
-    """What the tests said of one mutation: "noticed", "hangs" (noticed by never ending) or "survived"."""
+    """What the tests said of one mutation: "noticed" (`by` the first test that failed), "hangs" or "survived"."""
 
     mutation: Mutation
     state: str
+    by: str
     seconds: float
 
 
-def sample(root: Path, count: int, seed: int) -> list[Mutation]:
-    """The same number of mutations from every room. Lines are drawn first, or long lines would crowd out others."""
-    chosen = []
-    rooms = files(root)
-    for room, paths in rooms.items():
-        draw = random.Random(f"{seed} {room}")
-        by_line = collections.defaultdict(list)
-        for path in paths:
-            for mutation in mutations_of(path, (root / path).read_text()):
-                by_line[mutation.path, mutation.line].append(mutation)
-        wanted, lines = math.ceil(count / len(rooms)), sorted(by_line)
-        draw.shuffle(lines)
-        usable = (_first_usable(root, draw.sample(by_line[line], len(by_line[line]))) for line in lines)
-        chosen += list(itertools.islice(filter(None, usable), wanted))
-    return chosen
+class Tests:
+    """Knows which tests a mistake concerns, from the recordings of test files."""
 
+    def __init__(self, recordings: dict[str, Recording]):
+        self._of = recordings
+        self.seconds = {test: s for r in recordings.values() for test, s in r.seconds.items()}
 
-def _first_usable(root: Path, mutations: list[Mutation]) -> Mutation | None:
-    return next((m for m in mutations if mutate(m, (root / m.path).read_text()) is not None), None)
+    def order(self, mutation: Mutation) -> list[str]:
+        """Tests that a mistake concerns, in the order in which they are run.
 
-
-def run_tests(copy: Path, tests: list[str], timeout: float) -> tuple[bool | None, str]:
-    """Whether the tests pass in a copy (None: they did not end in time), and the end of what they printed."""
-    environment = os.environ | {
-        "JAX_PLATFORMS": "cpu",
-        "JAX_COMPILATION_CACHE_DIR": str(copy.parent / "compiled"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "ENCORE_SHARED_DATA": os.environ.get("ENCORE_SHARED_DATA", str(ROOT.parent / "shared" / "data")),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "HYPOTHESIS_STORAGE_DIRECTORY": str(copy.parent / "hypothesis"),
-    }
-    command = [sys.executable, *PYTEST, "-m", MARKERS, *tests]
-    child = subprocess.Popen(
-        command, cwd=copy, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        output, _ = child.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        return None, "no end"
-    finally:
-        try:
-            os.killpg(child.pid, signal.SIGKILL)  # also what a test started and left behind
-        except ProcessLookupError:
-            pass
-        child.wait()
-    return child.returncode == 0, output.decode(errors="replace")[-2000:]
-
-
-class Workshop:
-    """A copy of the checkout in which mistakes are made; one for every worker.
-
-    Args:
-      folder: for the copy and its caches.
-    """
-
-    def __init__(self, folder: Path):
-        self.copy, self._baseline = folder / "checkout", {}
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        for name in filter(None, listed.split("\0")):
-            if (ROOT / name).is_file():
-                (self.copy / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.copy / name)
-
-    def baseline(self, tests: tuple[str, ...]) -> float:
-        """Seconds that unchanged tests take; the second time, when everything is compiled.
-
-        Raises:
-          SystemExit: they fail as they are.
+        First the module's doctests, then tests that call the mutated function, the quickest first; of module-level code
+        all tests. A file's tests stay together, or its fixtures would be set up again and again.
         """
-        if tests not in self._baseline:
-            for _ in range(2):
-                started = time.monotonic()
-                passed, output = run_tests(self.copy, list(tests), timeout=900)
-                if not passed:
-                    raise SystemExit(f"{' '.join(tests)} fail without any mistake:\n{output}")
-            self._baseline[tests] = time.monotonic() - started
-        return self._baseline[tests]
+        function = function_at((ROOT / mutation.path).read_text(), mutation.line)
+        own = tests_of(ROOT, mutation.path)
+        test_files = [path for path in self._of if path.startswith("tests/")]
+        chosen = {path: self._callers(path, mutation.path, function) for path in test_files}
+        if not any(chosen.values()) or function is None:
+            chosen |= {path: [t for t in self._of[path].seconds if t not in self._of[path].failing] for path in own}
+        ordered = sorted(
+            ((path, sorted(tests, key=self.seconds.get)) for path, tests in chosen.items() if tests),
+            key=lambda item: self.seconds[item[1][0]] + 2 * (item[0] not in own),
+        )
+        doctests = self._of.get(mutation.path)
+        order = [test for test in doctests.seconds if test not in doctests.failing] if doctests else []
+        elsewhere = 0.0
+        for path, tests in ordered:
+            for test in tests:
+                elsewhere += self.seconds[test] * (path not in own)
+                if path in own or elsewhere <= SECONDS_ELSEWHERE:
+                    order.append(test)
+        return order
 
-    def try_one(self, mutation: Mutation) -> Outcome:
-        """Makes one mistake, runs its module's tests, and takes the mistake back."""
-        tests = tuple(tests_of(ROOT, mutation.path))
-        limit = 4 * self.baseline(tests) + 30 if tests else 0
-        path = self.copy / mutation.path
-        source = path.read_text()
-        started = time.monotonic()
-        try:
-            path.write_text(mutate(mutation, source))
-            passed = run_tests(self.copy, list(tests), limit)[0] if tests else True
-        finally:
-            path.write_text(source)
-        state = {True: "survived", False: "noticed", None: "hangs"}[passed]
-        return Outcome(mutation, state, round(time.monotonic() - started, 1))
+    def _callers(self, test_file: str, path: str, function: str | None) -> list[str]:
+        recording = self._of[test_file]
+        prefix = f"{path}::" if function is None else f"{path}::{function}"
+
+        def concerns(test: str) -> bool:
+            names = recording.calls.get(test, ())
+            return prefix in names if function is not None else any(name.startswith(prefix) for name in names)
+
+        return [test for test in recording.seconds if test not in recording.failing and concerns(test)]
 
 
-def fingerprint(mutation: Mutation) -> str:
-    """Changes when the module or a test of it does, so that an old result is not taken for a new one."""
-    digest = hashlib.sha256()
-    for path in (mutation.path, *tests_of(ROOT, mutation.path)):
-        digest.update((ROOT / path).read_bytes())
-    return digest.hexdigest()[:16]
+def try_one(shop: Workshop, tests: Tests, mutation: Mutation) -> Outcome:
+    """Makes one mistake, runs the tests that it concerns, and takes the mistake back."""
+    started, order = time.monotonic(), tests.order(mutation)
+    limits = {test: 5 * tests.seconds[test] + 30 for test in order}
+    path = shop.copy / mutation.path
+    source = path.read_text()
+    try:
+        path.write_text(mutate(mutation, source))
+        said = shop.run(list(dict.fromkeys(test.split("::")[0] for test in order)), limits, order) if order else None
+    finally:
+        path.write_text(source)
+    state, by = "survived", ""
+    if said is not None and (said.status is None or said.status < 0):
+        state, by = "hangs", order[min(len(said.outcomes), len(order)) - 1]
+    elif said is not None and said.status in (1, 2, 3, 4):
+        state, by = "noticed", said.first_failed or ""
+    elif said is not None and said.status not in (0, 5):
+        raise SystemExit(f"{_line(mutation)}: pytest ended with {said.status}:\n{said.output}")
+    return Outcome(mutation, state, by, round(time.monotonic() - started, 1))
+
+
+def fingerprint(tests: Tests, outcome: Outcome) -> str:
+    """Changes when the module does, the test file that noticed the mistake, or any that might notice a survivor."""
+    mutation, by = outcome.mutation, outcome.by.split("::")[0]
+    if outcome.state == "survived":
+        deciding = sorted({*tests_of(ROOT, mutation.path), *(t.split("::")[0] for t in tests.order(mutation))})
+    else:
+        deciding = [by] if (ROOT / by).is_file() and by else []
+    parts = [(path, digest(path)) for path in (mutation.path, *deciding)]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def change(mutation: Mutation) -> tuple[str, str]:
@@ -180,42 +153,73 @@ def main(argv: list[str] | None = None) -> int:
         for mutation in chosen:
             print(_line(mutation))
         return 0
-    store = ROOT / "build" / "mutants" / f"{given.seed}.jsonl"
-    store.parent.mkdir(parents=True, exist_ok=True)
-    outcomes = _resume(store, chosen)
-    waiting = [m for m in chosen if m not in {o.mutation for o in outcomes}]
-    # Mutations of one file share a worker's baseline: whole files are handed out, the largest first.
-    by_file = collections.defaultdict(list)
-    for mutation in waiting:
-        by_file[mutation.path].append(mutation)
-    queue = sorted(by_file.values(), key=len, reverse=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mutants") as folder:
-        with concurrent.futures.ThreadPoolExecutor(given.workers) as pool:
-            shops = [Workshop(Path(folder) / str(i)) for i in range(given.workers)]
-            jobs = [pool.submit(_work, shop, queue, store, outcomes, len(chosen)) for shop in shops]
-            for job in jobs:
-                job.result()
+        shops = [Workshop(Path(folder) / str(i), BUILD / "compiled") for i in range(given.workers)]
+        tests = Tests(recordings(shops, Path(folder), {path for m in chosen for path in tests_of(ROOT, m.path)}))
+        store = BUILD / f"{given.seed}.jsonl"
+        outcomes = resume(store, tests, chosen)
+        known = {outcome.mutation for outcome in outcomes}
+        for outcome in _in_parallel(shops, [m for m in chosen if m not in known], lambda s, m: try_one(s, tests, m)):
+            outcomes.append(outcome)
+            with open(store, "a") as file:
+                file.write(json.dumps(outcome._asdict() | {"of": fingerprint(tests, outcome)}) + "\n")
+            counts = f"{len(outcomes)}/{len(chosen)} {outcome.state:8} {outcome.seconds:6.1f} s"
+            print(f"{counts}  {_line(outcome.mutation)}  {outcome.by}", flush=True)
+        for shop in shops:
+            shop.close()
     return _report(outcomes)
 
 
-def _work(shop: Workshop, queue: list, store: Path, outcomes: list[Outcome], total: int) -> None:
-    while queue:
-        for mutation in queue.pop(0):
-            outcome = shop.try_one(mutation)
-            outcomes.append(outcome)
-            with open(store, "a") as file:
-                row = {"mutation": mutation, "state": outcome.state, "seconds": outcome.seconds}
-                file.write(json.dumps(row | {"of": fingerprint(mutation)}) + "\n")
-            print(f"{len(outcomes)}/{total} {outcome.state:8} {outcome.seconds:6.1f} s  {_line(mutation)}", flush=True)
+def recordings(shops: list[Workshop], folder: Path, wanted: set[str]) -> dict[str, Recording]:
+    """What every test file does, read from build/mutants/recorded.json where the file is unchanged."""
+    store = BUILD / "recorded.json"
+    found = json.loads(store.read_text()) if store.exists() else {}
+    known = {path: Recording(*row) for path, row in found.items() if (ROOT / path).is_file() and row[0] == digest(path)}
+    every = tuple(path for paths in files(ROOT).values() for path in paths)
+    observers = {
+        shop: Workshop(folder / f"recording{i}", BUILD / "compiled", instrument=every)
+        for i, shop in enumerate(shops)
+    }  # fmt: skip
+    modules = sorted({path for path in every if path not in known})
+    known |= record_doctests(shops[0], modules) if modules else {}
+    missing = sorted(wanted - known.keys())
+    for path, said in _in_parallel(shops, missing, lambda shop, path: (path, record(observers[shop], shop, path))):
+        known[path] = said
+        store.write_text(json.dumps(known))
+        print(f"{path}: {len(said.seconds)} tests, {sum(said.seconds.values()):.0f} s", flush=True)
+        for test in said.failing:
+            print(f"  fails without any mistake, and is left out: {test}", flush=True)
+    for observer in observers.values():
+        observer.close()
+    return known
 
 
-def _resume(store: Path, chosen: list[Mutation]) -> list[Outcome]:
+def resume(store: Path, tests: Tests, chosen: list[Mutation]) -> list[Outcome]:
+    """Earlier outcomes that still hold."""
     found = {}
     for line in store.read_text().splitlines() if store.exists() else ():
         row = json.loads(line)
-        found[Mutation(*row["mutation"])] = row
-    kept = [(m, found[m]) for m in chosen if m in found and found[m]["of"] == fingerprint(m)]
-    return [Outcome(m, row["state"], row["seconds"]) for m, row in kept]
+        outcome = Outcome(Mutation(*row["mutation"]), row["state"], row["by"], row["seconds"])
+        found[outcome.mutation] = (outcome, row["of"])
+    return [found[m][0] for m in chosen if m in found and found[m][1] == fingerprint(tests, found[m][0])]
+
+
+def _in_parallel(shops: list[Workshop], tasks: list, work):
+    """Yields `work(shop, task)` of every task as it comes; every shop does one at a time."""
+    free, lock = list(shops), threading.Lock()
+
+    def one(task):
+        with lock:
+            shop = free.pop()
+        try:
+            return work(shop, task)
+        finally:
+            free.append(shop)
+
+    with concurrent.futures.ThreadPoolExecutor(len(shops)) as pool:
+        for job in concurrent.futures.as_completed([pool.submit(one, task) for task in tasks]):
+            yield job.result()
 
 
 def _line(mutation: Mutation) -> str:

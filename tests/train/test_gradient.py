@@ -83,6 +83,84 @@ def test_losses_equal_those_of_every_sequence_run_alone():
     assert sums["binary"] == pytest.approx(cross[known.rated].sum(), rel=1e-5)
 
 
+LOSSES_BY_HAND = {
+    "regression": LossSettings(loss="regression", positive_weight=7.0, centering=7.0, margins=True),
+    "binary": LossSettings(loss="binary", positive_weight=1.0),
+    "binary, yes weighs more": LossSettings(loss="binary", positive_weight=3.5),
+    "pairs": LossSettings(loss="bradley_terry", positive_weight=7.0),
+    "pairs with margins": LossSettings(loss="bradley_terry", margins=True),
+    "pairs, centred": LossSettings(loss="bradley_terry", centering=0.3),
+    "pairs with margins, centred": LossSettings(loss="bradley_terry", margins=True, centering=0.3),
+}
+
+
+@pytest.mark.parametrize("chosen", LOSSES_BY_HAND)
+def test_every_setting_of_a_loss_does_what_it_says(chosen):
+    """Against NumPy on scores of the whole batch; `right` and the counts do not depend on the loss."""
+    loss, known = LOSSES_BY_HAND[chosen], targets()
+    weights = np.array([0.5, 0.3, 0.2], np.float32)
+    [batch] = held_out_batches(trees(), known, Shape(1, 8, LENGTH, 64))
+    found = jax.jit(lambda p: batch_totals(Backbone(CFG), p, batch, weights, loss))(params())
+    scores = np.asarray(scores_of(params(), batch.trees), np.float64)
+    real = batch.trees.key >= 0
+    psi, rated = known.ratings[batch.trees.key[real]], known.rated[batch.trees.key[real]]
+    place = {int(key): m for m, key in enumerate(batch.trees.key) if key >= 0}
+    better, worse = ([scores[place[int(key)]] @ weights for key in known.pairs[:, side]] for side in (0, 1))
+    difference, centre = np.subtract(better, worse), np.add(better, worse)
+    if loss.loss == "regression":
+        expected, count = ((scores[real] - psi) ** 2)[rated].sum(), rated.sum()
+    elif loss.loss == "binary":
+        yes, no = np.log1p(np.exp(-scores[real])), np.log1p(np.exp(scores[real]))
+        expected, count = (loss.positive_weight * psi * yes + (1 - psi) * no)[rated].sum(), rated.sum()
+    else:
+        margin = known.margin if loss.margins else 0
+        expected = (np.log1p(np.exp(margin - difference)) + loss.centering * centre**2).sum()
+        count = len(known.pairs)
+    assert float(found.loss.total) == pytest.approx(expected, rel=1e-5) and float(found.loss.count) == count
+    assert float(found.right.total) == (difference > 0).sum() and float(found.right.count) == len(known.pairs)
+    means = {name: float(value) for name, value in found.metrics.items()}
+    right = float((difference > 0).mean())
+    assert means == pytest.approx({"loss": expected / count, "count": count, "accuracy": right, "pairs": PROMPTS})
+
+
+@pytest.mark.parametrize("loss", ["regression", "bradley_terry"])
+def test_pairs_that_tie_count_half(loss):
+    """Heads of zeros tie every pair; a pair of equal texts ties under any heads, and has no gradient."""
+    silent = params() | {"heads": jax.tree.map(jnp.zeros_like, params()["heads"])}
+    [batch] = held_out_batches(trees(), targets(), Shape(1, 8, LENGTH, 64))
+    right = totals_of(silent, batch, UNIFORM, loss).right
+    assert float(right.total) == PROMPTS / 2 and float(right.count) == PROMPTS
+    rated = np.zeros((3, RULES), bool)
+    equal = Targets(np.zeros((3, RULES), np.float32), rated, [(0, 1), (2, 0)], same={1: 0})
+    [pair] = held_out_batches(make_trees([[1, 2, 3], [1, 2, 5]], [0, 2], LENGTH), equal, ONE_ROW)
+    totals = totals_of(params(), pair, UNIFORM, "bradley_terry")
+    scores = {int(k): float(s @ UNIFORM) for k, s in zip(pair.trees.key, scores_of(params(), pair.trees), strict=True)}
+    assert float(totals.right.count) == 2 and float(totals.right.total) == 0.5 + (scores[2] > scores[0])
+    assert float(totals.loss.total) == pytest.approx(np.log(2) + np.log1p(np.exp(scores[0] - scores[2])), rel=1e-5)
+
+
+def test_the_reported_norm_is_of_the_mean_gradient_before_clipping():
+    """Against the gradient of the mean loss over all rows at once, by its own formula."""
+    config, limit = settings(rows=4, accumulate=2), 1e-3
+    optimizer = optax.chain(optax.clip_by_global_norm(limit), optax.sgd(1.0))
+    state, first = make_state(params(), "all", optimizer), next(iter(batches(config)))
+    rows = [jax.tree.map(lambda x, a=a: x[a], first) for a in range(2)]
+
+    def mean_loss(trained):
+        sums = [totals_of(trained, batch, UNIFORM).loss for batch in rows]
+        return sum(s.total for s in sums) / sum(s.count for s in sums)
+
+    gradient = [np.asarray(g, np.float64) for g in jax.tree.leaves(jax.jit(jax.grad(mean_loss))(state.trainable))]
+    norm = np.sqrt(sum((g**2).sum() for g in gradient))
+    new, metrics = jax.jit(step_function(Backbone(CFG), optimizer, config))(state, first, UNIFORM)
+    assert norm > 100 * limit and float(metrics["gradient_norm"]) == pytest.approx(norm, rel=1e-4)
+    moved = [np.asarray(b, np.float64) - a for a, b in zip(*map(jax.tree.leaves, (state.trainable, new.trainable)),
+                                                           strict=True)]  # fmt: skip
+    for step, g in zip(moved, gradient, strict=True):
+        np.testing.assert_allclose(step, -g * limit / norm, atol=2e-7)
+    assert int(new.step) == 1 and float(metrics["loss"]) == pytest.approx(float(mean_loss(state.trainable)), rel=1e-5)
+
+
 def test_gradient_of_packed_batch_equals_sum_over_sequences_run_alone():
     gradient_of = jax.jit(jax.grad(lambda p, batch: totals_of(p, batch, UNIFORM).loss.total))
     [batch] = held_out_batches(trees()[:4], targets(), Shape(1, 2, LENGTH, 8))

@@ -86,10 +86,53 @@ def test_an_iterator_resumes_anywhere_through_json(accumulate):
             np.testing.assert_array_equal(a.ratings, b.ratings)
 
 
+@pytest.mark.parametrize("shape", [Shape(1, 1, 64, 6), Shape(2, 2, 32, 5)])
+def test_a_plan_resumes_anywhere_within_an_epoch_larger_than_its_window(shape):
+    """A window holds a few of the 40 trees: most states lie within an epoch, with trees waiting and others undrawn."""
+    rng = np.random.default_rng(3)
+    trees = [tree(size) for size in rng.integers(4, 30, 40)]
+    whole = list(packed_steps(trees, shape, 0, 2))
+    stream, states = iter(packed_steps(trees, shape, 0, 2)), []
+    for expected in whole:
+        states.append((stream.get_state(), json.dumps(stream.get_state())))
+        assert next(stream) == expected
+    assert len(whole) > 12 and sum(1 < len(state["waiting"]) < 30 for state, _ in states) > len(whole) / 2
+    resumed = iter(packed_steps(trees, shape, 0, 2))
+    for cut, (state, text) in enumerate(states):
+        assert json.loads(text) == json.loads(json.dumps(state)), "a state must not change with its iterator"
+        resumed.set_state(state if cut % 2 else json.loads(text))
+        assert list(resumed) == whole[cut:]
+        assert json.loads(text) == json.loads(json.dumps(state)), "nor with the one that goes on from it"
+
+
+def test_the_tree_that_has_waited_longest_is_laid_out_first():
+    """A tree that fits no room that is left heads the next step: nobody is put off for long."""
+    sizes = np.random.default_rng(4).integers(4, 64, 200)
+    shape = Shape(1, 2, 64, 8)
+    drawn = {number: i for i, number in enumerate(n for step in packed_steps([tree(4)] * 200, Shape(1, 1, 4, 2), 0, 1)
+                                                  for [[n]] in step)}  # fmt: skip
+    waiting = sorted(range(200), key=drawn.get)
+    for [rows] in packed_steps([tree(size) for size in sizes], shape, 0, 1):
+        in_step = [number for row in rows for number in row]
+        assert waiting[0] in in_step
+        window = np.cumsum([sizes[number] for number in waiting])
+        assert max(waiting.index(number) for number in in_step) <= np.searchsorted(window, 3 * 2 * 64)
+        waiting = [number for number in waiting if number not in in_step]
+    assert not waiting
+
+
 def test_counting_stops_where_training_will():
     trees, shape = [tree(30) for _ in range(40)], Shape(1, 1, 64, 8)
     assert count_steps(packed_steps(trees, shape, 0, 3))[0] == 60
     assert count_steps(packed_steps(trees, shape, 0, 3), most=7)[0] == 7
+
+
+def test_efficiency_is_useful_tokens_per_processed_token():
+    trees = [tree(30)] * 4 + [tree(61)]
+    steps, efficiency = count_steps(packed_steps(trees, Shape(1, 2, 64, 8), 0, 1))
+    assert steps == 2 and efficiency == (4 * 30 + 61) / (2 * 2 * 64)
+    steps, efficiency = count_steps(packed_steps(trees, Shape(2, 1, 64, 8), 0, 1))
+    assert steps == 2 and efficiency == (4 * 30 + 61) / (2 * 2 * 64)
 
 
 @pytest.mark.parametrize(

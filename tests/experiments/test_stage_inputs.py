@@ -1,0 +1,196 @@
+"""What every stage of every chain says that it depends on: who forgets the seed, or a setting, believes old results."""
+
+import contextlib
+import importlib
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+
+from encore_jax.errors import InputError
+from experiments.chain import Chain, check_stages
+from experiments.config import to_dict
+from experiments.pipeline import chain_of
+from experiments.rating_config import RatingConfig
+
+CHAINS = {
+    "quickstart": {
+        "seed": "ingest rate train baselines score compose evaluate audit",
+        "data": "ingest train baselines score evaluate audit",
+        "model": "train baselines evaluate",
+        "train": "train baselines evaluate audit",
+        "semi_synthetic": "rate score evaluate",
+        "baselines": "baselines evaluate",
+        "compose": "compose evaluate",
+        "evaluate": "evaluate",
+        "mesh": "evaluate",
+        "files": "ingest baselines",
+        "weights": "train baselines",
+    },
+    "bt_smollm2": {
+        "seed": "ingest train evaluate",
+        "data": "ingest train evaluate",
+        "model": "train evaluate",
+        "train": "train evaluate",
+        "files": "ingest",
+        "weights": "train",
+    },
+    "ramo_smollm2": {
+        "seed": "ingest features rate adapter label train evaluate",
+        "data": "ingest adapter evaluate",
+        "model": "features adapter train evaluate",
+        "rate": "rate adapter evaluate",
+        "select": "rate adapter label evaluate",
+        "adapter": "adapter evaluate",
+        "train": "label train evaluate",
+        "simulate": "evaluate",
+        "evaluate": "evaluate",
+        "files": "ingest",
+        "weights": "features adapter train",
+    },
+    "rule_adapter_smollm2": {
+        "seed": "ingest features rate adapter evaluate",
+        "data": "ingest adapter evaluate",
+        "model": "features adapter evaluate",
+        "rate": "rate adapter evaluate",
+        "select": "rate adapter evaluate",
+        "train": "adapter evaluate",
+        "files": "ingest",
+        "weights": "features adapter",
+    },
+    "rate_server": {
+        "seed": "ingest rate report", "data": "ingest", "judge": "rate", "compose": "report", "model": "", "files":
+        "ingest rate",
+    },
+    "rate_local": {
+        "seed": "ingest rate report", "data": "ingest", "judge": "rate", "compose": "report", "model": "rate", "files":
+        "ingest rate", "weights": "rate",
+    },
+    "rate_model": {"seed": "ingest rate report", "judge": "rate", "compose": "report", "files": "ingest rate"},
+    "rate_pairs": {
+        "seed": "ingest rate report", "data": "ingest report", "judge": "rate report", "name": "report", "files":
+        "ingest",
+    },
+    "rewardbench": {
+        "seed": "ingest score evaluate",
+        "data": "ingest evaluate",
+        "format": "ingest evaluate",
+        "limit": "ingest evaluate",
+        "peer": "score evaluate",
+        "dtype": "score evaluate",
+        "buckets": "score evaluate",
+        "tokens_per_batch": "score evaluate",
+        "replicates": "evaluate",
+        "files": "ingest score",
+    },
+    "ablation": {
+        **dict.fromkeys("seed label test_fraction taus grids subsets shares alphas folds replicates".split(),
+                        "prepare decide report"),
+        "part": "decide report",
+        "name": "report",
+        "scores": "report",
+        "files": "prepare",
+    },
+    "theory": {"seed": "check", "pairs": "check", "repeats": "check", "replicates": "check"},
+}  # fmt: skip
+"""By configuration: the stages whose inputs change with a part of it, the files it reads, or the model's weights."""
+
+FILES = [
+    "heads.source_hashes", "heads.verdicts_sha256", "preferences.source_hashes", "ramo.source_hashes",
+    "rating.source_hashes", "rating.prediction_hashes", "rating.reward_model_hashes", "rating.judging_pool",
+    "verdicts.source_hashes", "benchmark.model_hashes", "benchmark.data_file", "ablation.source_digests",
+    "ablation.ablation_view",
+]  # fmt: skip
+"""What hashes files."""
+
+
+class Digest(str):
+    """Whatever a stage takes from a hash: itself, its `digest`, its second part."""
+
+    digest = property(str)
+
+    def __getitem__(self, index):
+        return str(self)
+
+
+def inputs(chain: Chain, files: str = "files", weights: str = "weights") -> dict[str, str]:
+    """What every stage depends on, as text; hashes of files, of the model and of earlier outputs are made up."""
+    chain.manifests = {stage: {"outputs": {"file": f"of {stage}"}} for stage in chain.STAGES}
+    with contextlib.ExitStack() as stack:
+        for name in FILES:
+            stack.enter_context(mock.patch(f"experiments.chains.{name}", lambda *_, **__: Digest(files)))
+        stack.enter_context(mock.patch.object(Chain, "weights", weights))
+        plan = chain.plan()
+        return {stage: repr(plan[stage][0]()) for stage in chain.STAGES}
+
+
+def chain_called(name, tmp_path) -> Chain:
+    return chain_of(importlib.import_module(f"experiments.configs.{name}").get_config(), tmp_path)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_stages_run_again_where_what_they_depend_on_changes_and_only_there(name, tmp_path):
+    chain = chain_called(name, tmp_path)
+    before, found = inputs(chain), {}
+    for part in CHAINS[name]:
+        if part in ("files", "weights"):
+            after = inputs(chain, **{part: "others"})
+        else:
+            kept, chain._plain[part] = chain._plain[part], "changed"
+            after = inputs(chain)
+            chain._plain[part] = kept
+        found[part] = " ".join(stage for stage in chain.STAGES if after[stage] != before[stage])
+    assert found == CHAINS[name]
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_every_part_of_a_configuration_is_an_input_of_some_stage(name, tmp_path):
+    """But those that change no result: where models come from, what a rating run is called, its devices."""
+    chain = chain_called(name, tmp_path)
+    before, unread = inputs(chain), set()
+    for part in to_dict(chain.config):
+        kept, chain._plain[part] = chain._plain[part], "changed"
+        unread |= {part} if inputs(chain) == before else set()
+        chain._plain[part] = kept
+    spared = {"name", "mesh", "fetch_backbone", "model", "data"} if isinstance(chain.config, RatingConfig) else set()
+    assert unread <= spared
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_every_stage_depends_on_a_stage_before_it(name, tmp_path):
+    """A chain is one: what an early stage wrote otherwise reaches the report."""
+    chain = chain_called(name, tmp_path)
+    inputs(chain)
+    known = inputs(chain)
+    reached = {chain.STAGES[0]}
+    for stage in chain.STAGES[1:]:
+        assert any(f"of {earlier}" in known[stage] for earlier in reached), stage
+        reached.add(stage)
+
+
+@pytest.mark.parametrize("section", ["train", "adapter"])
+def test_how_a_step_runs_and_where_checkpoints_lie_are_no_inputs(section, tmp_path):
+    chain = chain_called("ramo_smollm2", tmp_path)
+    before = inputs(chain)
+    for field, value in (("checkpoints", "elsewhere"), ("remat", "none"), ("attention", "xla"), ("lr", 0.123)):
+        config = importlib.import_module("experiments.configs.ramo_smollm2").get_config()
+        setattr(getattr(config, section), field, value)
+        changed = inputs(chain_of(config, tmp_path)) != before
+        assert changed == (field == "lr"), field
+
+
+def test_the_models_hash_is_computed_once_and_its_files_noted_every_time(tmp_path):
+    chain = chain_called("quickstart", tmp_path)
+    with mock.patch("experiments.chain.model_sha256", return_value="digest") as hashed:
+        with mock.patch("experiments.chain.recording", lambda: contextlib.nullcontext({"model.gguf": "digest"})):
+            with mock.patch("experiments.chain.note") as noted:
+                assert [chain.weights, chain.weights] == ["digest", "digest"]
+    assert hashed.call_count == 1 and [call.args for call in noted.call_args_list] == [({"model.gguf": "digest"},)] * 2
+
+
+def test_stages_are_known_by_name(tmp_path):
+    chain = SimpleNamespace(STAGES=("ingest", "report"))
+    check_stages(chain, None, "report", "ingest")
+    for names in (("train",), ("ingest", "train"), (None, "")):
+        with pytest.raises(InputError, match="there is no stage '(train)?' here.*use one of ingest, report"):
+            check_stages(chain, *names)
