@@ -1,12 +1,13 @@
 """The passport: nothing lost on disk, and every difference told."""
 
 import dataclasses
+import hashlib
 import json
 
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.interop.passport import Passport
+from encore_jax.interop.passport import Passport, model_digest
 
 PASSPORT = Passport(
     model="SmolLM2",
@@ -124,3 +125,54 @@ def test_what_was_found_instead_is_what_an_allowed_mismatch_says():
     assert (allowed.dtype, allowed.pad_id, allowed.rules) == ("bfloat16", 3, ("two", "one"))
     assert [line.partition(":")[0] for line in allowed.mismatch] == ["dtype", "pad_id", "rules", "heads.x"]
     assert PASSPORT.checked({"dtype": "float32"}, "m", allow=True) is PASSPORT
+
+
+def test_an_earlier_mismatch_is_remembered_over_two_restarts():
+    """What was allowed once is said by every later export, whatever is found then."""
+
+    def restarted(passport):
+        return Passport.from_dict(json.loads(json.dumps(passport.to_dict())))
+
+    first = PASSPORT.checked({"dtype": "bfloat16"}, "m", allow=True)
+    second = restarted(first).checked({"pad_id": 5}, "m", allow=True)
+    third = restarted(second).checked({"pad_id": 5, "dtype": "bfloat16"}, "m")  # nothing new: nothing to allow
+    fourth = restarted(third).checked({}, "m", allow=True, changed=("heads.x",))
+    said = [[line.partition(":")[0] for line in p.mismatch] for p in (first, second, third, fourth)]
+    assert said == [["dtype"], ["dtype", "pad_id"], ["dtype", "pad_id"], ["dtype", "pad_id", "heads.x"]]
+    assert fourth.mismatch[:2] == second.mismatch and (fourth.dtype, fourth.pad_id) == ("bfloat16", 5)
+    with pytest.raises(InputError, match="dtype: 'bfloat16' in the passport, 'float32' here"):
+        fourth.checked({"dtype": "float32"}, "m")
+
+
+@pytest.mark.parametrize(("field", "least", "most"), [("pad_id", -1, 2**31 - 1), ("max_length", 1, 2**31 - 1)])
+def test_numbers_at_their_limits_are_allowed(field, least, most):
+    for value in (least, most):
+        dataclasses.replace(PASSPORT, **{field: value}).check("p")
+    for value in (least - 1, most + 1):
+        with pytest.raises(InputError, match=f"p, {field}: is {value}; it must be at least {least}"):
+            dataclasses.replace(PASSPORT, **{field: value}).check("p")
+
+
+def test_the_largest_numbers_of_fp32_are_numbers():
+    largest = 3.4028234663852886e38
+    dataclasses.replace(PASSPORT, weights=(-largest, largest)).check("p")
+    with pytest.raises(InputError, match="weights of rule 'one': is -3.40282347e.38, no number of fp32"):
+        dataclasses.replace(PASSPORT, weights=(-3.40282347e38, 0.0)).check("p")
+
+
+def test_a_models_digest_is_of_the_files_that_its_scores_depend_on(tmp_path):
+    """Names and contents, in order of names; a passport, a hub's papers and other files beside them are not read."""
+    content = {"b.safetensors": b"1", "config.json": b"2", "chat_template.jinja": b"3", "a.model": b"4"}
+    for name, text in (content | {"passport.json": b"x", "notes.txt": b"y", "model.gguf": b"z"}).items():
+        (tmp_path / name).write_bytes(text)
+    lines = [f"{name}:{hashlib.sha256(content[name]).hexdigest()}" for name in sorted(content)]
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert model_digest(tmp_path) == digest
+    (tmp_path / "passport.json").write_bytes(b"other")
+    assert model_digest(tmp_path) == digest
+    for name in content:
+        (tmp_path / name).write_bytes(b"other")
+        assert model_digest(tmp_path) != digest
+        (tmp_path / name).write_bytes(content[name])
+    one = tmp_path / "model.gguf"
+    assert model_digest(one) == hashlib.sha256(f"model.gguf:{hashlib.sha256(b'z').hexdigest()}".encode()).hexdigest()

@@ -16,6 +16,7 @@ from encore_jax.train.loop import fit
 from encore_jax.train.metrics import MetricsLog, read_metrics
 from encore_jax.train.packing import count_steps, packed_steps, step_shape
 from encore_jax.train.preemption import EXIT_PREEMPTED, Preempted
+from encore_jax.train.state import TrainState
 from tests.train.tiny_training import (
     CFG,
     UNIFORM,
@@ -219,6 +220,74 @@ def test_the_best_checkpoint_is_kept_besides_the_newest(tmp_path):
         made = program(settings())
         best = found.restore(made.abstract_state, found.best_step)
     assert int(best.state.step) == 6
+
+
+def small_state(step):
+    return TrainState(jnp.int32(step), {"w": jnp.float32(step)}, {"m": jnp.float32(-step)}, {})
+
+
+METRICS = {"loss": [3.0, 1.0, 2.5, float("nan"), 2.0, 1.0, 0.5, 4.0],
+           "accuracy": [0.1, 0.9, 0.6, float("inf"), 0.8, 0.9, 0.95, 0.2],
+           "recall": [-2.0, -0.1, -0.5, float("nan"), -0.3, -0.1, 0.0, -9.0]}  # fmt: skip
+"""Best at the second step, then worse, then not finite, worse, equal (the first stays best), better and worse."""
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_best_checkpoint_is_remembered_over_restarts(metric, tmp_path):
+    """The lowest loss, the highest accuracy or recall; other metrics beside it decide nothing."""
+    best = [1, 2, 2, 2, 2, 2, 7, 7]
+    others = {name: values[0] for name, values in METRICS.items()}
+    for step, value in enumerate(METRICS[metric], 1):  # every save in a process of its own, as it were
+        with Checkpoints(tmp_path, PASSPORT, keep=1, best=metric) as checkpoints:
+            checkpoints.save(small_state(step), {"at": step}, others | {metric: value})
+            checkpoints.wait()
+            assert checkpoints.best_step == best[step - 1]
+            assert checkpoints.steps == sorted({best[step - 1], step})
+    with Checkpoints(tmp_path, PASSPORT, keep=1, best=metric) as checkpoints:
+        for step in (7, None):
+            state, iterator = checkpoints.restore(jax.eval_shape(lambda: small_state(0)), step)
+            assert float(state.trainable["w"]) == iterator["at"] == (step or 8)
+            assert float(state.optimizer["m"]) == -(step or 8)
+        other = next(name for name in METRICS if name != metric)
+    with Checkpoints(tmp_path, PASSPORT, keep=1, best=other) as checkpoints:
+        assert checkpoints.best_step is None  # a note of another metric says nothing
+
+
+def test_without_a_metric_no_checkpoint_is_best(tmp_path):
+    with Checkpoints(tmp_path, PASSPORT, keep=2, best="") as checkpoints:
+        for step in range(1, 5):
+            checkpoints.save(small_state(step), {}, {"loss": float(step)})
+        checkpoints.wait()
+        assert checkpoints.best_step is None and checkpoints.steps == [3, 4]
+    with pytest.raises(InputError, match="keep_best: 'auc' is unknown. Fix: use one of .*accuracy"):
+        Checkpoints(tmp_path, PASSPORT, best="auc")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        (PASSPORT | {"seed": 1}, "seed: 1 there, 0 here"),
+        (PASSPORT | {"rules": ["a", "c", "b"]}, "rules: .* there"),
+        ({"rules": PASSPORT["rules"]}, "seed: None there, 0 here"),
+        (PASSPORT | {"more": 3}, "more: 3 there, None here"),
+    ],
+)
+def test_another_runs_checkpoint_is_refused_whichever_field_differs(theirs, said, tmp_path):
+    like = jax.eval_shape(lambda: small_state(0))
+    with Checkpoints(tmp_path, theirs) as checkpoints:
+        checkpoints.save(small_state(1), {})
+    with Checkpoints(tmp_path, PASSPORT) as checkpoints:
+        with pytest.raises(InputError, match=f"it belongs to another run: {said}"):
+            checkpoints.restore(like)
+        wanted = {
+            "w": jax.ShapeDtypeStruct((), jnp.float32, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+        }
+        with pytest.raises(InputError, match="it belongs to another run: .* differ"):
+            checkpoints.restore_trainable(wanted, 1, PASSPORT | {"more": None})
+        with pytest.raises(InputError, match="there is no checkpoint 2"):
+            checkpoints.restore_trainable(wanted, 2, PASSPORT)
+    with Checkpoints(tmp_path, theirs) as checkpoints:
+        assert float(checkpoints.restore_trainable(wanted, 1, theirs)["w"]) == 1
 
 
 @pytest.mark.parametrize(
