@@ -37,6 +37,7 @@ from workshop import Recording, Workshop, digest, record, record_doctests  # noq
 
 SHARE_ALLOWED = 0.08
 BUILD = ROOT / "build" / "mutants"
+DEFAULTS = "tests/test_defaults.py::test_defaults_and_constants_are_those_that_were_written_down"
 SECONDS_ELSEWHERE = 60
 """So long may tests from other files than the module's own take, together."""
 
@@ -60,8 +61,8 @@ class Tests:
     def order(self, mutation: Mutation) -> list[str]:
         """Tests that a mistake concerns, in the order in which they are run.
 
-        First the module's doctests, then tests that call the mutated function, the quickest first; of module-level code
-        all tests. A file's tests stay together, or its fixtures would be set up again and again.
+        First the module's doctests and the test of its defaults, then tests that call the mutated function, the quickest
+        first; of module-level code all tests. A file's tests stay together, or its fixtures would be set up again and again.
         """
         function = function_at((ROOT / mutation.path).read_text(), mutation.line)
         own = tests_of(ROOT, mutation.path)
@@ -75,6 +76,7 @@ class Tests:
         )
         doctests = self._of.get(mutation.path)
         order = [test for test in doctests.seconds if test not in doctests.failing] if doctests else []
+        order += [test for test in (f"{DEFAULTS}[{mutation.path}]",) if test in self.seconds]
         elsewhere = 0.0
         for path, tests in ordered:
             for test in tests:
@@ -156,7 +158,8 @@ def main(argv: list[str] | None = None) -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mutants") as folder:
         shops = [Workshop(Path(folder) / str(i), BUILD / "compiled") for i in range(given.workers)]
-        tests = Tests(recordings(shops, Path(folder), {path for m in chosen for path in tests_of(ROOT, m.path)}))
+        files_of_tests = {path for m in chosen for path in tests_of(ROOT, m.path)} | {DEFAULTS.split("::")[0]}
+        tests = Tests(recordings(shops, Path(folder), files_of_tests))
         store = BUILD / f"{given.seed}.jsonl"
         outcomes = resume(store, tests, chosen)
         known = {outcome.mutation for outcome in outcomes}
