@@ -61,8 +61,8 @@ class Tests:
     def order(self, mutation: Mutation) -> list[str]:
         """Tests that a mistake concerns, in the order in which they are run.
 
-        First the module's doctests and the test of its defaults, then tests that call the mutated function, the quickest
-        first; of module-level code all tests. A file's tests stay together, or its fixtures would be set up again and again.
+        First the module's doctests and the test of its defaults, then tests that call the mutated function, the
+        quickest first; of module-level code all tests. A file's tests stay together, for the sake of its fixtures.
         """
         function = function_at((ROOT / mutation.path).read_text(), mutation.line)
         own = tests_of(ROOT, mutation.path)
