@@ -36,9 +36,9 @@ CHOSEN_TESTS = {
     "encore_jax/interop/padding.py": ["interop/test_export.py"],
     "encore_jax/judge/followers.py": ["experiments/test_judging_together.py"],
     "encore_jax/judge/journal_writer.py": ["judge/test_journal.py", "judge/test_kill.py"],
-    "experiments/chain.py": ["experiments/test_pipeline.py"],
-    "experiments/pipeline.py": ["experiments/test_pipeline.py", "experiments/test_preferences.py"],
-    "experiments/rerun.py": ["experiments/test_run.py", "experiments/test_pipeline.py"],
+    "experiments/chain.py": ["experiments/test_stage_inputs.py", "experiments/test_pipeline.py"],
+    "experiments/pipeline.py": ["experiments/test_run_experiment.py", "experiments/test_pipeline.py"],
+    "experiments/rerun.py": ["experiments/test_pipeline.py"],
     "experiments/sweep_runs.py": ["experiments/test_sweep.py"],
 }  # fmt: skip
 """Tests of modules that no test of their own name or room imports, or too many do."""

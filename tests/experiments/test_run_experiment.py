@@ -1,0 +1,83 @@
+"""What an experiment hands on to its chain, on one process and on several: nothing that was asked for gets lost."""
+
+import contextlib
+import importlib
+
+import pytest
+
+from encore_jax.errors import InputError
+from experiments import pipeline
+from experiments.chains.ablation import AblationChain
+from experiments.chains.benchmark import BenchmarkChain
+from experiments.chains.heads import HeadsChain
+from experiments.chains.preferences import PreferenceChain
+from experiments.chains.ramo import AdapterChain, RamoChain
+from experiments.chains.rating import RatingChain
+from experiments.chains.theory import TheoryChain
+from experiments.chains.verdicts import VerdictChain
+from experiments.config import to_dict
+from experiments.judging_together import Role
+
+KINDS = {
+    "quickstart": HeadsChain, "encore_hh": HeadsChain, "bt_smollm2": PreferenceChain, "ramo_smollm2": RamoChain,
+    "rule_adapter_smollm2": AdapterChain, "rate_server": RatingChain, "rate_pairs": VerdictChain,
+    "rewardbench": BenchmarkChain, "ablation": AblationChain, "theory": TheoryChain,
+}  # fmt: skip
+
+
+def config(name="quickstart"):
+    return importlib.import_module(f"experiments.configs.{name}").get_config()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_configuration_has_its_chain(name, tmp_path):
+    chain = pipeline.chain_of(config(name), tmp_path)
+    assert type(chain) is KINDS[name]
+    assert chain.at == {stage: tmp_path / stage for stage in chain.STAGES} and chain.STAGES[-1] == "report"
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """Which functions an experiment calls, in order, with what."""
+    calls = []
+
+    def spy(name, context=False):
+        def call(*args, **options):
+            calls.append((name, args, options))
+            return contextlib.nullcontext() if context else None
+
+        monkeypatch.setattr(pipeline, name, call)
+
+    for name in ("all_same_everywhere", "check_rerun", "run_chain"):
+        spy(name)
+    spy("kept_for", context=True)
+    return calls
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("role", list(Role))
+def test_what_was_asked_for_reaches_the_chain(role, processes, called, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline.jax, "process_count", lambda: processes)
+    monkeypatch.setattr(pipeline, "judging_together", lambda config: contextlib.nullcontext(role))
+    one = config()
+    pipeline.run_experiment(one, tmp_path, rerun="train", until="score", overwrite=True)
+    names = [name for name, _, _ in called]
+    if role is Role.FOLLOWER:
+        assert names == []
+        return
+    together = role is Role.ALIKE and processes > 1
+    assert names == ["all_same_everywhere"] * together + ["check_rerun", "kept_for", "run_chain"]
+    if together:
+        what, command, fix = called[0][1]
+        assert command == to_dict(one) | {"rerun": "train", "until": "score"} and "same command" in fix
+    (_, rerun, _), (_, kept, kept_options), (_, (chain,), options) = called[-3:]
+    assert rerun == (chain, "train", together) and kept == (chain, tmp_path)
+    assert kept_options == {"overwrite": True, "together": together}
+    assert options == {"rerun": "train", "until": "score", "together": together, "overwrite": True}
+
+
+@pytest.mark.parametrize("stage", ["rerun", "until"])
+def test_a_stage_that_is_not_there_is_refused_before_anything_is_touched(stage, called, tmp_path):
+    with pytest.raises(InputError, match="there is no stage 'label' here"):
+        pipeline.run_experiment(config(), tmp_path / "run", **{stage: "label"})
+    assert not called and not (tmp_path / "run").exists()
