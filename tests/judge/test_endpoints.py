@@ -81,6 +81,16 @@ def test_an_endpoint_that_asked_for_rest_is_left_alone_so_long_and_that_is_not_b
         assert await found.acquire() is one and clock.now >= 130.0
         assert found.usable(one) and not one.down
 
+        found.rest(one, 30.0)
+        since, slept = clock.now, len(clock.slept)
+        waiting = asyncio.ensure_future(found.acquire())
+        while clock.now < since + 10:
+            await asyncio.sleep(0)
+        one.down, down_at = True, clock.now
+        with pytest.raises(TimeoutError):
+            await waiting
+        assert clock.now - down_at >= 2.0 and slept < len(clock.slept), "patience begins when it is down"
+
     asyncio.run(main())
 
 

@@ -83,6 +83,65 @@ def test_what_is_not_finite_is_refused():
         fit_gate(embedding, prompt, margins, SMALL, 0)
 
 
+def test_parameters_begin_uniformly_within_their_bounds():
+    settings = GateSettings(layers=2, width=400, scale=3.5)
+    params = init_gate(jax.random.key(0), 25, 200, settings)
+    assert float(params["scale"]) == 3.5 and [layer["kernel"].shape for layer in params["layers"]] == [
+        (25, 400), (400, 400), (400, 200),
+    ]  # fmt: skip
+    for layer in params["layers"]:
+        bound = layer["kernel"].shape[0] ** -0.5
+        for values in layer.values():
+            inside = np.sort(np.asarray(values).ravel()) / bound
+            assert -1 <= inside[0] < -0.97 and 0.97 < inside[-1] <= 1 and abs(inside.mean()) < 0.1
+    kernels = [np.asarray(layer["kernel"])[:25, :200] for layer in params["layers"]]
+    assert not np.allclose(kernels[0] * 5, kernels[1] * 20), "layers are drawn independently"
+
+
+def test_prompts_that_no_comparison_has_change_nothing():
+    """With more prompts than a batch has comparisons, weights are computed comparison by comparison."""
+    embedding, prompt, margins = two_kinds(prompts=8)
+    settings = GateSettings(layers=1, width=8, steps=5, batch=16, dropout=0.0)
+    more = np.concatenate([embedding, np.full((30, 6), 7, np.float32)])
+    (few, losses), (many, others) = (fit_gate(e, prompt, margins, settings, seed=0) for e in (embedding, more))
+    np.testing.assert_allclose(losses, others, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), few, many)
+
+
+def test_the_first_step_is_adamws():
+    """Every parameter moves by the learning rate against its gradient, and shrinks by rate times decay."""
+    data, usual = two_kinds(prompts=8), dict(layers=1, width=8, steps=1, batch=16, dropout=0.0, lr=0.01)
+    plain, decayed = (fit_gate(*data, GateSettings(**usual, weight_decay=d), seed=3)[0] for d in (0.0, 0.5))
+    start = init_gate(jax.random.split(jax.random.key(3))[0], 6, 3, GateSettings(**usual))
+    for before, a, b in zip(*map(jax.tree.leaves, (start, plain, decayed)), strict=True):
+        np.testing.assert_allclose(b - a, -0.01 * 0.5 * before, atol=1e-7)
+        moved = np.abs(a - before)
+        assert ((moved < 1e-7) | (np.abs(moved - 0.01) < 1e-3)).all() and moved.max() > 0.009
+
+
+def test_a_gate_that_diverges_is_refused_and_one_of_no_steps_is_its_beginning():
+    data = two_kinds(prompts=8)
+    with pytest.raises(InputError, match="not finite within the first 5 steps.*lower the learning rate"):
+        fit_gate(*data, GateSettings(layers=1, width=8, steps=5, batch=16, lr=3e38), seed=0)
+    params, losses = fit_gate(*data, GateSettings(layers=1, width=8, steps=0), seed=3)
+    start = init_gate(jax.random.split(jax.random.key(3))[0], 6, 3, GateSettings(layers=1, width=8))
+    jax.tree.map(np.testing.assert_array_equal, params, start)
+    assert losses.shape == (0,)
+
+
+def test_steps_are_shown_chunk_by_chunk():
+    seen = []
+
+    def track(chunks, total):
+        seen.append(total)
+        for chunk in chunks:
+            seen.append(chunk)
+            yield chunk
+
+    fit_gate(*two_kinds(prompts=8), GateSettings(layers=1, width=2, steps=201, batch=2), 0, track)
+    assert seen == [3.0, 0, 100, 200]
+
+
 def small_margins(comparisons=400, seed=0):
     """Margins as of scores between 0 and 1; rule 0 has the largest mean, but a mixture is right more often."""
     rng = np.random.default_rng(seed)
