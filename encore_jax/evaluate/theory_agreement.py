@@ -19,7 +19,7 @@ import scipy.stats
 from encore_jax.composition.agreement import agreement_loadings, agreement_weights
 from encore_jax.composition.camps import commonality
 from encore_jax.composition.moments import grouped_moments, rating_rows
-from encore_jax.composition.ties import credit
+from encore_jax.composition.ties import credit, sign
 from encore_jax.evaluate import theory_closed as closed
 from encore_jax.evaluate.theory_claims import Claim, Row, repeated
 from encore_jax.judge.simulated import simulated_ratings
@@ -82,7 +82,7 @@ def _samples(rng, pairs: int, repeats: int, v, u, weigh: Callable) -> np.ndarray
     for _ in range(repeats):
         weights = np.asarray(weigh(*fitted(drawn(rng, pairs, v, u)[1])), np.float64)
         f, d = drawn(rng, pairs, v, u)
-        accuracy.append(credit((d @ weights) * np.sign(f)).mean())
+        accuracy.append(credit((d @ weights) * sign(f)).mean())
     return np.array(accuracy)
 
 

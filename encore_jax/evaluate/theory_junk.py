@@ -76,16 +76,16 @@ def _gain(credits: dict) -> dict:
     """Agreement minus equal weights, and its standard error; None where agreement is refused."""
     if credits["agreement"] is None:
         return {"gain": None, "error": None}
-    gap = credits["agreement"] - credits["equal weights"]
-    return {"gain": float(gap.mean()), "error": float(gap.std() / len(gap) ** 0.5)}
+    ahead = credits["agreement"] - credits["equal weights"]
+    return {"gain": float(ahead.mean()), "error": float(ahead.std() / len(ahead) ** 0.5)}
 
 
 def _winner(credits: dict) -> str:
     """The method that beats every other by two standard errors of the difference; "nobody" if none does."""
     known = {name: c for name, c in credits.items() if c is not None}
     for name, own in known.items():
-        gaps = [own - other for rival, other in known.items() if rival != name]
-        if all(gap.mean() > 2 * gap.std() / len(gap) ** 0.5 for gap in gaps):
+        ahead = [own - other for rival, other in known.items() if rival != name]
+        if all(by.mean() > 2 * by.std() / len(by) ** 0.5 for by in ahead):
             return name
     return "nobody"
 
