@@ -182,8 +182,7 @@ def _adapter(config: AdapterConfig) -> Idle:
         yield "model.architecture", "train.method is 'heads'"
     if by_gradient and config.rate.source == "comparisons":
         yield "model.tokens_per_batch", "train.method is 'gradient' and rate.source is 'comparisons'"
-    for name in ("ties", "tau"):
-        yield f"select.{name}", "this run trains no reward model"
+    yield "select.ties", "this run trains no reward model"
 
 
 def _ramo(config: RamoConfig) -> Idle:
@@ -216,8 +215,6 @@ def _ramo(config: RamoConfig) -> Idle:
         yield "model.tokens_per_batch", "nothing is read off the frozen backbone"
     if set(train.arms) <= set(WITHOUT_R):
         yield "train.rs", "no arm of train.arms selects rules"
-    if not any("entropy" in arm for arm in train.arms):
-        yield "select.tau", "no arm of train.arms uses entropies"
     if set(train.arms) <= {"initial", "human"}:
         yield "select.ties", "no arm of train.arms labels by rules"
 

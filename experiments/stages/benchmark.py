@@ -25,7 +25,7 @@ from encore_jax.data.readers import recognise
 from encore_jax.errors import InputError
 from encore_jax.evaluate.benchmark import KINDS, benchmark_scores, judge_items, official_files
 from encore_jax.evaluate.benchmark_report import benchmark_table, render_benchmark
-from encore_jax.evaluate.conventions import HIDDEN, PEERS, TOO_LONG, Convention, Laid, lay, why_different
+from encore_jax.evaluate.conventions import PEERS, Convention, Laid, lay, why_different
 from encore_jax.evaluate.rewardbench import SAFETY_COUNTS, explain_safety
 from encore_jax.interop.armorm import gate_position, generation_prompt
 from encore_jax.interop.reward_model import PASSPORT, RewardModel
@@ -37,6 +37,7 @@ from experiments.config import to_dict
 from experiments.manifest import file_sha256, versions
 from experiments.progress import track
 from experiments.reward_model_files import reward_model_hashes
+from experiments.stages.benchmark_counts import dropped
 from experiments.stages.benchmark_rules import benchmark_advice, probe_results
 
 PUBLISHED = ("results.json", "report.html")
@@ -83,6 +84,9 @@ def _model(config: BenchmarkConfig) -> RewardModel:
     if model.gate is None:
         _ = model.weights  # refused before anything is scored
     if saved:
+        if model.passport.dtype != config.dtype:
+            own, given = model.passport.dtype, config.dtype
+            logging.info("the saved model computes in its own type, %s; dtype=%s is for checkpoints", own, given)
         return model
     buckets = config.buckets or CHECKPOINT_BUCKETS
     passport = dataclasses.replace(model.passport, max_length=max(buckets))
@@ -222,7 +226,7 @@ def evaluate(config: BenchmarkConfig, ingested: Path, scored: Path, folder: Path
         **benchmark_scores(kind, chosen, rewards, replicates=config.replicates, seed=config.seed),
         "over_refusal": probe_results(config, scored),
         "advice": benchmark_advice(config, comparisons, scored),
-        "counts": counts | _dropped(comparisons, ours, notes),
+        "counts": counts | dropped(comparisons, ours, notes),
         "passport": json.loads((scored / "passport.json").read_text()),
         "peer": None,
         "reported": None,
@@ -233,27 +237,13 @@ def evaluate(config: BenchmarkConfig, ingested: Path, scored: Path, folder: Path
     accuracy = {name: entry["score"] for name, entry in results["subsets"].items()}
     if config.reported_safety and SAFETY_COUNTS.keys() <= accuracy.keys():
         results["reported"] = explain_safety(accuracy, config.reported_safety)[1]
+    elif config.reported_safety:
+        logging.warning("reported_safety has no effect: this is not RewardBench, whose Safety score is traced")
     if config.peer:
         results["peer"] = _compare(config, kind, comparisons, (ours, notes, dtype), _load(scored, "peer", comparisons))
     (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
     name = config.official_name or f"encore_jax/{config.name}"
     (folder / OFFICIAL).write_text(json.dumps(official_files(kind, name, results, chosen, rewards)))
-
-
-def _dropped(comparisons: list[Comparison], rewards: list, notes: list[list[str]]) -> dict[str, object]:
-    """How many comparisons have no reward because a text is too long; and because one is refused, if there are any."""
-    dropped = [i for i, reward in enumerate(rewards) if reward is None]
-    refused = [i for i in dropped if not any(TOO_LONG in note for note in notes[i])]
-    counts: dict[str, object] = {"comparisons_dropped_too_long": len(dropped) - len(refused)}
-    if refused:
-        first = f"{comparisons[refused[0]].id}: {'; '.join(notes[refused[0]])}"
-        logging.warning("%d comparisons left out; the first, %s", len(refused), first)
-        counts |= {"comparisons_refused": len(refused), "first_refused": first}
-    if hidden := [i for i, of in enumerate(notes) if any(f": {HIDDEN}: " in note for note in of)]:
-        first = f"{comparisons[hidden[0]].id}: {'; '.join(notes[hidden[0]])}"
-        logging.warning("parts of %d comparisons are hidden; the first, %s", len(hidden), first)
-        counts |= {"comparisons_hidden": len(hidden), "first_hidden": first}
-    return counts
 
 
 def _compare(config: BenchmarkConfig, kind: str, comparisons, ours, theirs) -> dict:
