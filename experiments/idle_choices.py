@@ -149,7 +149,7 @@ def _rating(config: RatingConfig) -> Idle:
             yield name, f"judge.prompt is {judge.prompt!r}: verdicts on pairs are about no rule"
     else:
         yield "judge.both_orders", f"judge.prompt is {judge.prompt!r}: ratings are of one response"
-    for name in ("tau", "keep", "draws", "l2"):
+    for name in ("method", "anchor", "keep", "draws", "l2"):
         yield f"compose.{name}", "this run reports ratings, and composes none"
     yield from _entropy(config)
 

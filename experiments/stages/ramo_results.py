@@ -69,12 +69,13 @@ def _adapter(config: AdapterConfig | RamoConfig, shown: Presented, at: dict[str,
 
 
 def _advice(config: AdapterConfig | RamoConfig, shown: Presented, at: dict[str, Path]) -> dict:
-    """Which rules to trust, by the ratings of comparisons that are not held out and people's labels of them."""
+    """Which rules to trust, by the ratings of comparisons that are not held out and people's labels of them; ENCORE's
+    weights at the paper's temperature."""
     ratings, pool = rule_ratings.load(at["rate"]), RulePool.from_yaml(at["ingest"] / "pool.yaml")
     own = np.flatnonzero((shown.part != "test") & ratings.usable.any(1))
     told = advice(
         list(ratings.ratings[own]), [int(p) if p >= 0 else None for p in shown.human[own]], shown.cluster[own].tolist(),
-        pool.names, list(ratings.rated[own]), tau=config.select.tau, seed=config.seed,
+        pool.names, list(ratings.rated[own]), seed=config.seed,
     )  # fmt: skip
     return told | {"label_next": [shown.comparisons[own[i]].id or str(own[i]) for i in told["label_next"]]}
 
