@@ -131,3 +131,14 @@ def test_a_score_that_is_not_a_number_is_not_silently_wrong():
     scores[4, 1, 2] = np.nan
     with pytest.raises(InputError, match="comparison 4, rule 2"):
         rule_accuracy(scores, PREFERRED)
+
+
+def test_ties_count_half_wrong_or_not_at_all():
+    margin = jnp.array([[0.5, 0.0], [0.0, 0.0], [-0.25, 0.0], [0.25, 0.0], [1.0, jnp.nan]])
+    accuracy = margin_accuracy(margin, ~jnp.isnan(margin), tolerance=jnp.full(margin.shape, 1e-6))
+    np.testing.assert_array_equal(accuracy.n, [5, 4])
+    np.testing.assert_array_equal(accuracy.correct, [3, 0])
+    np.testing.assert_array_equal(accuracy.ties, [1, 4])
+    np.testing.assert_allclose(accuracy.ties_half, [3.5 / 5, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(accuracy.ties_wrong, [3 / 5, 0], rtol=1e-6)
+    np.testing.assert_allclose(accuracy.decided, [3 / 4, np.nan], rtol=1e-6)

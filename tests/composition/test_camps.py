@@ -81,6 +81,19 @@ def test_rules_that_share_something_else_are_a_second_camp(seed, nuisance):
     assert np.abs(chosen[6:]).max() < 0.15
 
 
+@pytest.mark.parametrize("turned", [[0], [7, 9], [1, 8, 4]])
+def test_rules_that_rate_the_other_way_round_change_no_camp(turned):
+    """They follow what their camp follows, with the other sign: of loadings, and of nothing else."""
+    rng = np.random.default_rng(5)
+    quality, length = rng.normal(size=(2, 600))
+    pool = np.concatenate([judged(1, quality, GOOD), judged(2, 0.2 * quality + length, [0.8] * 6)], 1)
+    sign = np.ones(12)
+    sign[turned] = -1
+    found, other = verdict(pool), verdict(pool * sign)
+    assert found.verdict == other.verdict == "the pool splits" and found.camps == other.camps
+    np.testing.assert_allclose(other.between[0], found.between[0], atol=1e-4)
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_styles_of_judges_inside_one_agreeing_pool_do_no_harm(seed):
     rng = np.random.default_rng(seed)

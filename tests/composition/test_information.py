@@ -33,6 +33,15 @@ def test_the_correction_removes_the_bias():
     assert plug_in - truth == pytest.approx(1 / (2 * n), rel=0.1)
 
 
+@pytest.mark.parametrize(("counts", "biased"), [((9, 4, 7), True), ((9, 0, 7), False), ((0, 4, 7), False)])
+def test_only_an_open_question_is_corrected(counts, biased):
+    """A label that was never wrong, or never right, has no cell too many; the correction is 1/(2n) each time."""
+    values = [float(preference_information(jnp.array(counts, jnp.float32), corrections)) for corrections in (0, 1, 2)]
+    assert values[0] - values[1] == pytest.approx(biased / (2 * sum(counts)), abs=1e-7)
+    assert values[0] - values[2] == pytest.approx(biased / sum(counts), abs=1e-7)
+    assert float(preference_information(jnp.zeros(3), 1)) == 0
+
+
 def test_information_grows_with_accuracy_and_is_even_around_a_half():
     p = jnp.linspace(0.5, 1.0, 21)
     values = np.asarray(channel_information(p))

@@ -119,12 +119,29 @@ def test_labels_from_rules_tie_as_exact_arithmetic_says(case, r):
     chosen = np.stack([np.random.default_rng(n).permutation(rules)[:r] for n in range(len(numbers))])
     chosen[0, r // 2 :] = -1 if r > 1 else chosen[0, r // 2 :]
     at = np.maximum(chosen, 0)
-    for given_weights, exact in ((None, [Fraction(1)] * rules), (fp32_weights(weights), weights)):
+    opposed = [(-1) ** k * w for k, w in enumerate(weights)]  # a reward may count a rule against a response
+    cases = [(None, [Fraction(1)] * rules), *((fp32_weights(w), w) for w in (weights, opposed))]
+    for given_weights, exact in cases:
         labels = label_from_rules(fp32(numbers, steps), chosen, weights=given_weights)
         for n, pair in enumerate(rational(numbers, steps)):
             margin = sum(exact[k] * (pair[0][k] - pair[1][k]) for k, c in zip(at[n], chosen[n], strict=True) if c >= 0)
             assert bool(labels.tied[n]) == (margin == 0)
             assert int(labels.preferred[n]) == (-1 if margin == 0 else int(margin < 0))
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_the_tolerance_bounds_what_many_small_margins_lose_beside_a_large_one(array):
+    """Whatever is added to 1 is rounded away; the more rules there are, the more is lost."""
+    rules, small = 5000, Fraction(1, 2**25)
+    first, second = np.full((1, rules), float(small), np.float32), np.zeros((1, rules), np.float32)
+    first[0, 0] = second[0, -1] = 1.0
+    first[0, -1] = 0.0
+    weights = array(np.ones(rules, np.float32))
+    margin = weighted_margin(array(first - second), rule_tolerance(array(first), array(second)), weights)
+    exact = (rules - 2) * small
+    assert abs(Fraction(float(margin.value[0])) - exact) <= Fraction(float(margin.tolerance[0]))
+    parts = rule_tolerance(array(first - second))  # of margins that are exact themselves
+    assert float(parts.sum()) >= (rules - 1) * 2.0**-24 * 1.999, "each of the sums may round once"
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,6 +3,7 @@
 import csv
 import io
 
+import jax
 import numpy as np
 import pytest
 
@@ -12,6 +13,7 @@ from encore_jax.evaluate.ramo_page import render_ramo_report
 from encore_jax.evaluate.ramo_tables import ramo_csv, ramo_rows, ramo_tables
 from encore_jax.evaluate.selection_metrics import adapter_metrics
 from encore_jax.evaluate.selection_theory import simulate, verdicts
+from tests.evaluate.test_bootstrap import draws
 
 RNG = np.random.default_rng(0)
 N = 40
@@ -74,6 +76,29 @@ def test_arms_are_paired_and_compared_at_their_own_size():
     assert by_name["all", 9]["minus_all"] is None and by_name["human", 0]["minus_all"] is not None
     gain = by_name["human", 0]["minus_initial"]["value"]
     assert gain == pytest.approx(by_name["human", 0]["accuracy"]["value"] - found[0]["accuracy"]["value"])
+
+
+def test_intervals_draw_whole_prompts():
+    """Of labels and of arms: those of a loop over the same draws of prompts, which are numbered with gaps."""
+    cluster, (key, replicates) = CLUSTER * 3 + 5, (jax.random.key(4), 50)
+    chosen = draws(key, replicates, N // 2)
+    rows = [np.concatenate([2 * drawn, 2 * drawn + 1]) for drawn in chosen]
+    given = labels()
+    credit = np.where(given["random.r2"] < 0, 0.5, given["random.r2"] == HUMAN).mean(0)
+    expected = np.percentile([credit[r].mean() for r in rows], [2.5, 97.5])
+    found = label_results(given, HUMAN, cluster, 4, replicates)["random.r2"]["agreement"]
+    np.testing.assert_allclose([found["low"], found["high"]], expected, atol=1e-5)
+    made = margins()
+    right = {name: (m * np.where(HUMAN == 0, 1, -1) > 0) + 0.5 * (m == 0) for name, m in made.items()}
+    row = arm_results(made, ROWS, HUMAN, cluster, 4, replicates)[1]
+    for said, difference in (
+        (row["accuracy"], right["human.r0.n0"].mean(0)),
+        (row["minus_initial"], right["human.r0.n0"].mean(0) - right["initial"].mean(0)),
+        (row["minus_all"], right["human.r0.n0"].mean(0) - right["all.r0.n0"].mean(0)),
+    ):
+        assert said["value"] == pytest.approx(difference.mean())
+        expected = np.percentile([difference[r].mean() for r in rows], [2.5, 97.5])
+        np.testing.assert_allclose([said["low"], said["high"]], expected, atol=1e-5)
 
 
 def test_the_mean_of_values_leaves_out_what_is_missing():

@@ -30,10 +30,15 @@ ROOMS = {
 """Globs of files, by room; every room gives the same number of mutants."""
 
 CHOSEN_TESTS = {
-    "encore_jax/evaluate/benchmark.py": ["evaluate/test_benchmark_scores.py", "experiments/test_benchmark.py"],
-    "encore_jax/evaluate/paired.py": ["evaluate/test_significance.py", "evaluate/test_results.py"],
+    "encore_jax/evaluate/benchmark.py": [
+        "evaluate/test_benchmark_intervals.py",
+        "evaluate/test_benchmark_scores.py",
+        "experiments/test_benchmark.py",
+    ],
     "encore_jax/evaluate/preference.py": ["experiments/test_preferences.py"],
     "encore_jax/interop/padding.py": ["interop/test_export.py"],
+    "encore_jax/interop/export.py": ["interop/test_export_adapter.py", "interop/test_export.py"],
+    "encore_jax/judge/endpoints.py": ["judge/test_endpoints.py", "judge/test_client_faults.py", "judge/test_server.py"],
     "encore_jax/judge/followers.py": ["experiments/test_judging_together.py"],
     "encore_jax/judge/journal_writer.py": ["judge/test_journal.py", "judge/test_kill.py"],
     "experiments/chain.py": ["experiments/test_stage_inputs.py", "experiments/test_pipeline.py"],
