@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from encore_jax.composition import (
+    Accuracy,
     effective_rules,
     entropy_accuracy_correlation,
     entropy_of_counts,
@@ -31,6 +32,9 @@ from encore_jax.evaluate.bootstrap import cluster_sums, percentile_interval, res
 from encore_jax.evaluate.methods import CompositionSettings
 from encore_jax.evaluate.view import Pairs, View
 
+FEW_TIES = 0.005
+"""A lower mean tie rate is not worth a sentence."""
+
 Verdict = Literal["holds", "does not hold", "cannot tell at this size"]
 
 
@@ -44,7 +48,11 @@ class Interval(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Premise:
-    """The outcome of `check_premise`; `reasons` says in words what led to the verdict."""
+    """The outcome of `check_premise`; `reasons` says in words what led to the verdict.
+
+    `policies` holds r with its Fisher interval where ties count "half", as "wrong", or are left out ("decided");
+    `tie_rate` is the rules' mean, and `r_tie_rate` its correlation with entropy: NaN where no rule ties.
+    """
 
     verdict: Verdict
     reasons: tuple[str, ...]
@@ -59,6 +67,9 @@ class Premise:
     effective_rules: float
     distance_from_uniform: float
     gain: Interval
+    policies: dict[str, tuple[float, float, float]]
+    tie_rate: float
+    r_tie_rate: float
 
 
 def check_premise(
@@ -73,7 +84,8 @@ def check_premise(
       gain: accuracy of ENCORE minus uniform on the test comparisons, paired.
       key, replicates: of the bootstrap.
     """
-    accuracy = np.asarray(rule_accuracy(view.test.scores, view.test.preferred).ties_half)
+    counted = rule_accuracy(view.test.scores, view.test.preferred)
+    accuracy = np.asarray(counted.ties_half)
     correlation = entropy_accuracy_correlation(entropy, accuracy)
     r_samples = bootstrap_correlation(view, settings, key, replicates)
     low, high = percentile_interval(r_samples)
@@ -93,6 +105,7 @@ def check_premise(
         effective_rules=float(effective_rules(weights)),
         distance_from_uniform=float(np.abs(weights - uniform).sum() / 2),
         gain=gain,
+        **_ties(entropy, counted),
     )
     verdict, reasons = _judge(facts, view)
     return Premise(verdict=verdict, reasons=tuple(reasons), **facts)
@@ -129,6 +142,18 @@ def _leave_one_out(entropy, accuracy, rules) -> dict[str, float]:
     return {name: entropy_accuracy_correlation(entropy[keep[k]], accuracy[keep[k]]).r for k, name in enumerate(rules)}
 
 
+def _ties(entropy: np.ndarray, counted: Accuracy) -> dict:
+    """r under every policy of ties, and what entropy has to do with ties."""
+    accuracies = {"half": counted.ties_half, "wrong": counted.ties_wrong, "decided": counted.decided}
+    correlations = {name: entropy_accuracy_correlation(entropy, value) for name, value in accuracies.items()}
+    rate = np.asarray(counted.ties / counted.n, np.float32)
+    return {
+        "policies": {name: (c.r, c.low, c.high) for name, c in correlations.items()},
+        "tie_rate": float(rate.mean()),
+        "r_tie_rate": float(entropy_accuracy_correlation(entropy, rate).r),
+    }
+
+
 def _variants(view, settings, accuracy) -> dict[str, tuple[float, float, float]]:
     """r with its Fisher interval under other ways to measure entropy, each on one common footing for all rules."""
     alternatives = {
@@ -158,6 +183,13 @@ def _judge(facts: dict, view: View) -> tuple[Verdict, list[str]]:
         f"[{fisher[0]:+.2f}, {fisher[1]:+.2f}], over prompts [{bootstrap[0]:+.2f}, {bootstrap[1]:+.2f}]; "
         "ENCORE needs it negative."
     ]
+    if facts["tie_rate"] >= FEW_TIES:
+        r_of = {name: f"{r:+.2f}" for name, (r, *_) in facts["policies"].items()}
+        reasons.append(
+            f"Rules tie on {100 * facts['tie_rate']:.1f} % of the comparisons, on average, and a tie counts half: "
+            f"r(entropy, tie rate) = {facts['r_tie_rate']:+.2f}. With ties wrong r is {r_of['wrong']}, among decided "
+            f"comparisons only {r_of['decided']}: what differs between these is the ties' doing."
+        )
     without = facts["leave_one_out"]
     if without:
         weakest, strongest = min(without, key=without.get), max(without, key=without.get)

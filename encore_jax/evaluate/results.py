@@ -242,7 +242,7 @@ def _interval(value: float, samples: np.ndarray) -> dict[str, float]:
 def _rules(view: View, composition: Composition, settings: CompositionSettings, key, replicates) -> list[dict]:
     """One row per rule; with the methods' bootstrap `key`, a rule's interval is that of its single-rule method."""
     accuracy = rule_accuracy(view.test.scores, view.test.preferred)
-    half, wrong = np.asarray(accuracy.ties_half), np.asarray(accuracy.ties_wrong)
+    half, wrong, decided = map(np.asarray, (accuracy.ties_half, accuracy.ties_wrong, accuracy.decided))
     samples = bootstrap_accuracy(view.test, key, replicates)
     grids = observed_grids(view.ratings, view.rated)
     low, high = settings.scale
@@ -262,6 +262,7 @@ def _rules(view: View, composition: Composition, settings: CompositionSettings, 
                 "histogram": counts.tolist(),
                 "accuracy": _interval(half[k], np.asarray(samples)[:, k]),
                 "accuracy_ties_wrong": float(wrong[k]),
+                "accuracy_decided": float(decided[k]),
                 "ties": int(accuracy.ties[k]),
                 "comparisons": int(accuracy.n[k]),
                 "weight": float(composition.weights[k]),

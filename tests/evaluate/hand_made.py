@@ -75,6 +75,9 @@ def hand_made_view(name="heads", label="human-rated", rules=RULES):
             "effective_rules": 2.7,
             "distance_from_uniform": 0.105,
             "gain": interval(-0.0457, 0.05),
+            "policies": {"half": [0.54, 0.14, 0.87], "wrong": [0.83, 0.4, 0.95], "decided": [-0.42, -0.8, 0.1]},
+            "tie_rate": 0.237,
+            "r_tie_rate": -0.962,
         },
         "rules": [
             {
@@ -87,6 +90,7 @@ def hand_made_view(name="heads", label="human-rated", rules=RULES):
                 "histogram": [10, 0, 0, 0, 0, k, 0, 0, 0, 0, 10],
                 "accuracy": interval(0.8 - 0.05 * k),
                 "accuracy_ties_wrong": 0.79 - 0.05 * k,
+                "accuracy_decided": 0.8123 - 0.05 * k,
                 "ties": k,
                 "comparisons": 43,
                 "weight": (3 - k) / 6,

@@ -77,6 +77,27 @@ def test_numbers_equal_numpy():
     assert premise.grid_sizes == sizes
 
 
+def test_ties_are_told_apart_from_errors():
+    """r under every policy, and with the tie rate, equal NumPy's; the reasons say so where there are ties."""
+    coarse = np.round(VIEW.test.scores * np.array([1.0, 2.0, 4.0, 8.0])) / np.array([1.0, 2.0, 4.0, 8.0])
+    test = dataclasses.replace(VIEW.test, scores=coarse.astype(np.float32))
+    view = dataclasses.replace(VIEW, test=test)
+    premise, entropy = check(view), SETTINGS.entropy(view.ratings, view.rated)
+    first = view.test.first_preferred
+    right, tied = first[:, 0] > first[:, 1], first[:, 0] == first[:, 1]
+    accuracy = {
+        "half": (right + tied / 2).mean(0),
+        "wrong": right.mean(0),
+        "decided": right.sum(0) / (~tied).sum(0),
+    }
+    for name, value in accuracy.items():
+        assert premise.policies[name][0] == pytest.approx(np.corrcoef(entropy, value)[0, 1], abs=1e-4)
+        assert premise.policies[name][1] < premise.policies[name][0] < premise.policies[name][2]
+    assert premise.tie_rate == pytest.approx(tied.mean()) and premise.tie_rate > 0.05
+    assert premise.r_tie_rate == pytest.approx(np.corrcoef(entropy, tied.mean(0))[0, 1], abs=1e-4)
+    assert any(f"r(entropy, tie rate) = {premise.r_tie_rate:+.2f}" in reason for reason in premise.reasons)
+
+
 def uneven():
     """A view whose rules differ in how many levels they use, and in how many ratings they have."""
     rng = np.random.default_rng(8)
