@@ -87,7 +87,12 @@ def test_sampled_shapley_values_agree_with_exact_ones_within_their_error(monkeyp
     assert (np.abs(sampled.value - exact.value) < 4.5 * sampled.standard_error).all()
     assert sampled.value.sum() == pytest.approx(exact.value.sum(), abs=1e-5)  # every order adds up
     with pytest.raises(InputError, match="at most 3 rules"):
-        audit.subset_accuracy(contribution)
+        audit.subset_accuracy(contribution[:, :4])
+    few = contribution[:, :3]  # as many as are enumerated: the values are exact
+    assert (
+        audit.subset_accuracy(few).shape == (8,)
+        and not audit.shapley_accuracy(few, jax.random.key(0)).standard_error.any()
+    )
 
 
 def test_a_rule_without_weight_has_no_value_and_equal_rules_have_equal_ones():
