@@ -15,10 +15,13 @@ from types import ModuleType
 
 from encore_jax.command_line import did_you_mean
 from encore_jax.errors import InputError
+from encore_jax.json_shape import read_bytes
 from encore_jax.settings import Settings
 from experiments.config import RunConfig
 
 SHIPPED = Path(__file__).parent / "configs"
+_LARGEST = 4 << 20
+"""Bytes of a configuration's file."""
 
 
 def load_config(text: str, kinds: tuple[type[RunConfig], ...] = (RunConfig,)) -> RunConfig:
@@ -89,6 +92,7 @@ def _near(path: Path, beside: Iterable[Path]) -> str:
 
 
 def _executed(path: Path) -> ModuleType:
+    read_bytes(path, fix="name a file with get_config()", max_bytes=_LARGEST)  # whether it can be read at all
     loader = importlib.machinery.SourceFileLoader("config_file", str(path))
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader("config_file", loader))
     sys.modules["config_file"] = module  # dataclasses look their module up

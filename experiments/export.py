@@ -76,12 +76,7 @@ def read_run(workdir: Path) -> Finished:
     Raises:
       InputError: it is not finished, of a kind that trains no reward model, or its stages are not of one run.
     """
-    plain = _json(workdir / "config.json")
-    try:
-        config = from_dict(ExperimentConfig, plain, str(workdir / "config.json"))
-    except InputError as error:  # of a benchmark, say
-        raise InputError(error.problem, where=error.where, fix="name a run that trains a reward model") from None
-    check_field_types(config, str(workdir / "config.json"))
+    config = read_config(workdir / "config.json")
     _check_finished(config, workdir)
     results, train = _json(workdir / "results.json"), workdir / "train"
     counts = _json(train / "counts.json")
@@ -109,6 +104,21 @@ def read_run(workdir: Path) -> Finished:
         about["Over-refusal"] = told
     training = (name, summary["used_step"]) if gradient else None
     return Finished(config, workdir, passport, kernel, bias, training, about)
+
+
+def read_config(path: Path) -> ExperimentConfig:
+    """The configuration that a run kept.
+
+    Raises:
+      InputError: there is none, or it is of another kind of run.
+    """
+    values = _json(path)
+    try:
+        config = from_dict(ExperimentConfig, values, str(path))
+    except InputError as error:  # of a benchmark, say
+        raise InputError(error.problem, where=error.where, fix="name a run that trains a reward model") from None
+    check_field_types(config, str(path))
+    return config
 
 
 PATHS = ("name", "data.path", "data.ratings_path", "data.pool", "data.offline", "model.path", "baselines.verdicts")

@@ -32,8 +32,7 @@ from encore_jax.data.lock import folder_lock
 from encore_jax.data.outputs import check_outputs, in_the_way, local_inputs
 from encore_jax.errors import InputError
 from encore_jax.evaluate.agreement import agreement, auc, krippendorff_alpha, rating_histogram, share_decided
-from encore_jax.files import open_file
-from encore_jax.json_shape import decode_json
+from encore_jax.json_shape import decode_json, read_bytes
 from encore_jax.judge.prompts import find_prompt
 from encore_jax.judge.question import Key, Question, Status, conversation_id
 from encore_jax.rules import RulePool
@@ -58,6 +57,8 @@ ANSWERS = "answers.jsonl"
 OUTPUTS = (ANSWERS, "agreement.json", "agreement.md")
 POOL = "openai_rbr_23"
 LEVELS = 11
+_MOST_ANSWERS = 256 << 20
+"""Bytes of ANSWERS: ten thousand responses."""
 
 
 def main(given: argparse.Namespace) -> None:
@@ -120,8 +121,8 @@ def ask(judge, records: list[RatedResponse], pool: RulePool, path: Path) -> dict
     answers: dict[Key, dict] = {}
     if path.exists():
         fix = "name another folder with --out"
-        with open_file(path, fix=fix) as file:
-            whole = [line for line in file if line.endswith(b"\n")]  # a kill may have cut the last one
+        content = read_bytes(path, fix=fix, max_bytes=_MOST_ANSWERS)
+        whole = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)  # a kill may have cut the last one
         if not whole or decode_json(whole[0], where=f"{path}:1", fix=fix) != head:
             raise InputError("holds answers of another judge", where=str(path), fix=fix)
         for number, line in enumerate(whole[1:], start=2):

@@ -71,6 +71,9 @@ def run_stage(
     if everywhere(complete):
         return dataclasses.asdict(manifest), False
     make_folder(folder, fix="move it away")
+    for own in (folder / MANIFEST, folder / BEGUN):
+        if own.is_dir() and not own.is_symlink():
+            raise InputError("is a folder, and a file of the stage belongs here", where=str(own), fix="move it away")
     strange = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))  # those a kill may leave
     if strange and not (overwrite or is_stage(folder)):
         fix = "move it away, or give --overwrite to lose it"

@@ -33,13 +33,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 from absl import flags, logging
 
 from encore_jax.command_line import define_overwrite, one_line_errors, parse_flags, start_logging
 from encore_jax.data import FORMATS, locate
 from encore_jax.data.lock import output_lock
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_file
+from encore_jax.data.parquet_rows import record_batches
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
@@ -175,7 +175,7 @@ def write_best(source: Path, format: str, output: Path, target: Path, overwrite:
       InputError: a file is there that holds something else, and must not be overwritten.
     """
     columns = ["rewards", "best", "first_place"]
-    rewards = (row for batch in pq.ParquetFile(output).iter_batches(columns=columns) for row in batch.to_pylist())
+    rewards = (row for batch in record_batches(output, columns) for row in batch.to_pylist())
     made = new_file(target, overwrite=overwrite, flag="--best")
     with made as temporary, open(temporary, "w", encoding="utf-8") as file:
         for item, row in zip(read_items(source, format, SkipCounter()), rewards, strict=True):

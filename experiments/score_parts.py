@@ -14,8 +14,10 @@ from absl import logging
 
 from encore_jax.data.atomic import atomic_path, make_folder
 from encore_jax.data.outputs import check_new
+from encore_jax.data.parquet_rows import file_metadata, record_batches
 from encore_jax.errors import InputError
-from encore_jax.json_shape import decode_json
+from encore_jax.json_shape import decode_json, read_bytes
+from encore_jax.terminal_text import one_line
 
 KEY, PART_KEY = b"encore_jax", b"encore_jax part"
 """Of what an output depends on, as JSON, in the Parquet file's metadata; and which part of it this is."""
@@ -48,12 +50,12 @@ class Parts:
         check_new(self.output, overwrite=True)
         problem = "is there already, and no Parquet file"
         try:
-            known = (pq.read_schema(self.output).metadata or {}).get(KEY)
+            known = (file_metadata(self.output).metadata or {}).get(KEY)
             if known == self._identity.encode():
                 return True
             problem = "holds scores by another model, of another input or by another version"
             problem = problem if known else "is there already, and holds no scores of this command"
-        except (pa.ArrowInvalid, OSError):
+        except InputError:
             pass
         if overwrite:
             return False
@@ -77,15 +79,15 @@ class Parts:
 
     def _is_ours(self) -> bool:
         try:
-            return (self.folder / NOTE).read_text(encoding="utf-8") == self._identity
-        except (OSError, UnicodeDecodeError):
+            return read_bytes(self.folder / NOTE) == self._identity.encode()
+        except InputError:
             return False
 
     def has(self, number: int, rows: int) -> bool:
         """Whether this part is written, by this very run, and has so many rows."""
         try:
-            found = pq.read_metadata(self._path(number))
-        except (FileNotFoundError, pa.ArrowInvalid):
+            found = file_metadata(self._path(number))
+        except InputError:
             return False
         return found.num_rows == rows and (found.metadata or {}).get(PART_KEY) == self._part(number)
 
@@ -95,10 +97,11 @@ class Parts:
         Raises:
           InputError: it is damaged.
         """
+        path, schema = self._path(number), self._schema.with_metadata({PART_KEY: self._part(number)})
         try:
-            return pq.read_table(self._path(number))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"is damaged: {error}", where=str(self._path(number)), fix="delete it") from None
+            return pa.Table.from_batches(record_batches(path), schema)
+        except pa.ArrowException as error:
+            raise InputError(f"is damaged: {one_line(str(error))}", where=str(path), fix="delete it") from None
 
     def write(self, number: int, table: pa.Table) -> None:
         """Writes a part, whole or not at all."""
@@ -146,5 +149,5 @@ def metadata(path: Path) -> dict:
     Raises:
       InputError: nobody wrote it down.
     """
-    known = (pq.read_schema(path).metadata or {}).get(KEY, b"")
+    known = (file_metadata(path).metadata or {}).get(KEY, b"")
     return decode_json(known, dict[str, object], where=f"{path}, metadata", fix="score the file again")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from absl import logging
 
+from encore_jax.data.parquet_rows import record_batches
 from encore_jax.errors import InputError
+from encore_jax.terminal_text import one_line
 
 
 def summary(output: Path, items: int) -> dict:
@@ -21,8 +21,9 @@ def summary(output: Path, items: int) -> dict:
     """
     try:
         counts = _summed(output)
-    except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise InputError(f"is damaged: {error}", where=str(output), fix="give --overwrite to score it again") from None
+    except Exception as error:  # columns of other types among them
+        said = error.problem if isinstance(error, InputError) else one_line(f"{type(error).__name__}: {error}")
+        raise InputError(f"is damaged: {said}", where=str(output), fix="give --overwrite to score it again") from None
     if counts["rows"] != items:
         problem = f"holds {counts['rows']} rows, and the input {items}"
         raise InputError(problem, where=str(output), fix="give --overwrite to score it again")
@@ -32,7 +33,7 @@ def summary(output: Path, items: int) -> dict:
 def _summed(output: Path) -> dict:
     rows = responses = too_long = refused = reasons = hidden = judged = right = ties = shared = 0
     columns = ["id", "rewards", "first_place", "preferred", "tokens", "reason", "hidden"]
-    for batch in pq.ParquetFile(output).iter_batches(columns=columns):
+    for batch in record_batches(output, columns):
         for row in batch.to_pylist():
             rewards, preferred, first = row["rewards"], row["preferred"], row["first_place"]
             rows += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 import re
 import shlex
 import signal
@@ -18,11 +19,14 @@ from absl import logging
 
 from encore_jax.data.atomic import atomic_path
 from encore_jax.errors import InputError
+from encore_jax.files import open_file
 from encore_jax.json_shape import read_json
 from encore_jax.train.preemption import EXIT_PREEMPTED
 from experiments.progress import clock
 
 STATE, RESULTS, LOG = "sweep.json", "results.json", "run.log"
+_LOG_END = 1 << 14
+"""Bytes of a log in which its last lines are looked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +221,7 @@ class Runner:
         if status == "done":
             self._seconds.append(seconds)
         elif status == "failed":
-            last = (self._folder / cell.name / LOG).read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
+            last = _last_lines(self._folder / cell.name / LOG, 3)
             logging.error("%s: failed with exit code %d: %s", cell.name, code, "\n  ".join(["", *last]))
         left = ""
         if self._seconds and waiting:
@@ -225,3 +229,13 @@ class Runner:
             left = f", about {clock(pace * (waiting + len(self._running) / 2))} left"
         ended = total - waiting - len(self._running)
         logging.info("%s: %s after %s; %d of %d%s", cell.name, status, clock(seconds), ended, total, left)
+
+
+def _last_lines(log: Path, count: int) -> list[str]:
+    """The end of a log, however long that is."""
+    try:
+        with open_file(log) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_END))
+            return file.read(_LOG_END).decode(errors="replace").splitlines()[-count:]
+    except (InputError, OSError) as error:
+        return [str(error)]

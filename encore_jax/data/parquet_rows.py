@@ -60,6 +60,43 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, object]]:
                             yield f"{path}, row {number}", row
 
 
+def file_metadata(path: Path) -> pyarrow.parquet.FileMetaData:
+    """How many rows and columns there are, and what the file's writer noted.
+
+    Raises:
+      InputError: no Parquet file, or damaged.
+    """
+    import pyarrow.parquet
+
+    with open_file(path), _readable(path, lambda: 0):
+        return pyarrow.parquet.read_metadata(path)
+
+
+def record_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pyarrow.RecordBatch]:
+    """Rows of a file that this package wrote, and that may have been damaged since.
+
+    Args:
+      path: the file.
+      columns: which ones; all by default.
+
+    Raises:
+      InputError: no Parquet file, damaged, a page is beyond its limit, or a column is missing.
+    """
+    import pyarrow.parquet
+
+    number = 0
+    with open_file(path) as raw, _readable(path, lambda: number):
+        metadata = pyarrow.parquet.read_metadata(path)
+        if missing := sorted(set(columns or ()) - set(metadata.schema.to_arrow_schema().names)):
+            raise InputError(f"has no column {missing[0]!r}", where=str(path), fix=_FIX)
+        for group in range(metadata.num_row_groups):
+            _chunks(raw, path, metadata, group)
+        with pyarrow.parquet.ParquetFile(path, metadata=metadata) as table:
+            for batch in table.iter_batches(_BATCH_ROWS, columns=columns):
+                number += batch.num_rows
+                yield batch
+
+
 def column_names(path: Path) -> list[str]:
     """Names of the top columns.
 

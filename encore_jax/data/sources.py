@@ -226,6 +226,12 @@ def _from_hub(
         "local_files_only": offline,
     }
     try:
+        if source.file and offline:  # hf_hub_download would ask the hub which programs call themselves agents
+            del common["local_files_only"]
+            path = huggingface_hub.try_to_load_from_cache(filename=source.file, **common)
+            if not isinstance(path, str):
+                raise errors.LocalEntryNotFoundError("it is not in the cache of this machine")
+            return Path(path)
         if source.file:
             return Path(huggingface_hub.hf_hub_download(filename=source.file, **common))
         ignored = None if source.dataset or allow_patterns else list(NOT_READ)

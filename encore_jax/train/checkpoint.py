@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -18,7 +19,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from encore_jax.errors import InputError
-from encore_jax.json_shape import decode_json
+from encore_jax.json_shape import decode_json, read_bytes
 from encore_jax.parallel.processes import on_every_process
 from encore_jax.parallel.shared_folder import check_shared
 from encore_jax.train.settings import HIGHEST, LOWEST
@@ -49,7 +50,8 @@ class _Best:
         self.step: int | None = None
         self._value = math.inf if metric in LOWEST else -math.inf
         try:
-            found = decode_json(path.read_bytes(), _BestNote, where=str(path), fix="delete it")
+            content = path.read_bytes() if "://" in str(path) else _local_note(path)
+            found = decode_json(content, _BestNote, where=str(path), fix="delete it")
             if found["metric"] == metric and math.isfinite(found["value"]):  # nothing is better than NaN
                 self.step, self._value = found["step"], found["value"]
         except FileNotFoundError:
@@ -93,7 +95,7 @@ class Checkpoints:
       best: metric by which one more is kept; "" for none.
 
     Raises:
-      InputError: no such metric, or the processes do not see one and the same folder.
+      InputError: no such metric, the processes do not see one and the same folder, or a checkpoint cannot be listed.
     """
 
     def __init__(self, folder: str | Path, passport: Mapping[str, Any], keep: int = 2, best: str = ""):
@@ -107,17 +109,20 @@ class Checkpoints:
             check_shared(self._path)
         self._path.mkdir(parents=True, exist_ok=True)
         self._best = _Best(self._path / "best.json", best)
-        self._manager = ocp.CheckpointManager(
-            self._path,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=_Keep(keep, self._best),
-                cleanup_tmp_directories=True,
-                enable_async_checkpointing=True,
-                # Listings may lag behind, differently on every host.
-                single_host_load_and_broadcast=together,
-                step_name_format=ocp.path.step.standard_name_format(single_host_load_and_broadcast=together),
-            ),
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=_Keep(keep, self._best),
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=True,
+            # Listings may lag behind, differently on every host.
+            single_host_load_and_broadcast=together,
+            step_name_format=ocp.path.step.standard_name_format(single_host_load_and_broadcast=together),
         )
+        try:
+            self._manager = ocp.CheckpointManager(self._path, options=options)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:  # a note beside a state holds something else
+            problem = f"a checkpoint's _CHECKPOINT_METADATA is damaged: {_first_line(error)}"
+            fix = "move that checkpoint away, or remove the folder to train from the beginning"
+            raise InputError(problem, where=self._folder, fix=fix) from None
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -275,6 +280,13 @@ class Checkpoints:
             name = next(name for n in itertools.count() if (name := f"{step}.{n}" if n else str(step)) not in taken)
             (self._path / str(step)).rename(beside / name)
             logging.warning("checkpoint %d moved to %s", step, beside / name)
+
+
+def _local_note(path: epath.Path) -> bytes:
+    """The note of the best checkpoint, if that is what lies there."""
+    if not os.path.lexists(path):
+        raise FileNotFoundError(str(path))
+    return read_bytes(path, fix="delete it", max_bytes=1 << 16)
 
 
 def _stored(state: TrainState) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.distinct import distinct
 from encore_jax.data.prefix_tree import TreeBatch, tree_batches
+from encore_jax.files import open_file
 from encore_jax.interop.sequences import Text, check_finite, feature_function, fits, prompt_trees
 from encore_jax.model.config import DecoderConfig
 from encore_jax.parallel.processes import on_every_process
@@ -97,11 +99,15 @@ def _save(path: Path, features: np.ndarray) -> None:
 
 
 def _load(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """What `_save` wrote; `None` if it is missing, damaged, or of another shape."""
-    try:
-        stored = path.read_bytes()
-    except FileNotFoundError:
+    """What `_save` wrote; `None` if it is missing, damaged, or of another shape.
+
+    Raises:
+      InputError: something is there that is no regular file, or cannot be read.
+    """
+    if not os.path.lexists(path):
         return None
+    with open_file(path, fix="delete it") as file:
+        stored = file.read(32 + 4 * math.prod(shape) + 1)
     digest, content = stored[:32], stored[32:]
     if hashlib.sha256(content).digest() != digest or len(content) != 4 * math.prod(shape):
         return None

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.lines import lines
+from encore_jax.errors import InputError
+from encore_jax.json_shape import decode_json
 
 HELD_OUT = "held_out_"
 """Begins the names of what is measured on a state, and not on the batch of a step."""
+_LONGEST_LINE = 1 << 20
+"""Bytes; a step has some twenty metrics."""
 
 
 class MetricsLog:
@@ -64,13 +70,19 @@ def _is_of_state(line: Mapping[str, float]) -> bool:
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of a metrics.jsonl, in order; a last line cut short by a kill is left out."""
-    if not path.exists():
+    """The lines of a metrics.jsonl, in order; what is none, such as a last line cut short by a kill, is left out.
+
+    Raises:
+      InputError: it is no regular file, not readable, or a line is longer than any line of metrics.
+    """
+    if not os.path.lexists(path):
         return []
     found = []
-    for line in path.read_text().splitlines():
+    for number, line in lines(path, _LONGEST_LINE):
         try:
-            found.append(json.loads(line))
-        except ValueError:
+            values = decode_json(line, dict[str, int | float], where=f"{path}:{number}")
+        except InputError:
             continue
+        if isinstance(values.get("step"), int):
+            found.append(values)
     return found

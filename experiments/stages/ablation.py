@@ -17,6 +17,7 @@ from absl import logging
 from encore_jax.composition import margin_tolerances, margins
 from encore_jax.composition.ties import rule_tolerance
 from encore_jax.data.atomic import atomic_path
+from encore_jax.data.parquet_rows import file_metadata
 from encore_jax.errors import InputError
 from encore_jax.evaluate.ablation_grid import MOST_ENUMERATED, Axis, Grid, all_subsets, sampled_subsets
 from encore_jax.evaluate.ablation_kernel import Tables, decide_range, settings_mesh, tile_here
@@ -213,8 +214,8 @@ class Decider:
 def _complete(path: Path, rows: int) -> bool:
     """Whether the file is there, can be read, and has all its rows."""
     try:
-        return pq.read_metadata(path).num_rows == rows
-    except (FileNotFoundError, pa.ArrowInvalid):
+        return file_metadata(path).num_rows == rows
+    except InputError:
         return False
 
 

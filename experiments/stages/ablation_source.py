@@ -130,7 +130,10 @@ def _scored(path: Path) -> Rows:
         raise InputError("rules have scores of different numbers of responses", where=str(path), fix=fix)
     flat = [pc.list_flatten(column).cast(pa.float64()) for column in lists.columns]
     values = np.stack([pc.fill_null(column, np.nan).to_numpy() for column in flat], 1)
-    chosen = pc.fill_null(preferred.cast(pa.int64()), -1).to_numpy()
+    try:
+        chosen = pc.fill_null(preferred.cast(pa.int64()), -1).to_numpy()
+    except pa.ArrowInvalid as error:  # beyond 64 bits with a sign
+        raise InputError(f"preferred holds no indices: {error}", where=str(path), fix=fix) from None
     outside = np.flatnonzero((chosen < -1) | (chosen >= sizes[0]))
     if len(outside):
         row = int(outside[0])

@@ -20,7 +20,7 @@ from encore_jax.data.digest import folder_sha256
 from encore_jax.data.distinct import on_distinct_rows
 from encore_jax.data.probes import over_refusal_probe
 from encore_jax.data.rated_comparisons import RatedComparisons
-from encore_jax.data.rated_comparisons.sequence import read_metadata
+from encore_jax.data.rated_comparisons.descriptions import read_metadata
 from encore_jax.data.readers import recognise
 from encore_jax.errors import InputError
 from encore_jax.evaluate.benchmark import KINDS, benchmark_scores, judge_items, official_files

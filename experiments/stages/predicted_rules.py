@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from absl import logging
@@ -14,12 +13,22 @@ from absl import logging
 from encore_jax.composition import top_rules
 from encore_jax.data import Comparison, prompt_key
 from encore_jax.data.comparison import Message
+from encore_jax.data.npz import read_npz
 from encore_jax.errors import InputError
+from encore_jax.json_shape import check_shape, read_json
 from encore_jax.rules import Rule, RulePool
 from experiments.manifest import file_sha256
 from experiments.stages.presented import Presented, pair_text
 
 PREDICTIONS, SAID = "predictions.npz", "adapter.json"
+
+
+class _Passport(TypedDict):
+    pool_sha256: str
+
+
+class _Said(TypedDict):
+    passport: _Passport
 
 
 def read_predictions(source: Path, pool: RulePool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -29,23 +38,27 @@ def read_predictions(source: Path, pool: RulePool) -> tuple[dict[str, Any], dict
       source: the run's work directory, or the folder of its adapter stage.
 
     Raises:
-      InputError: there are no predictions, or they are of another rule pool.
+      InputError: there are no predictions, they are damaged, or of another rule pool.
     """
-    at = adapter_folder(source)
-    try:
-        said = json.loads((at / SAID).read_text())
-        with np.load(at / PREDICTIONS) as file:
-            stored = dict(file)
-    except FileNotFoundError as error:
-        raise InputError("is missing", where=str(error.filename), fix="name a finished adapter run's folder") from None
-    if said["passport"]["pool_sha256"] != pool.digest:
+    at, fix = adapter_folder(source), "name a finished adapter run's folder"
+    said = read_json(at / SAID, dict[str, Any], fix=fix)
+    known = check_shape(said, _Said, where=str(at / SAID), fix=fix)["passport"]["pool_sha256"]
+    if known != pool.digest:
         raise InputError(
-            f"the adapter was trained on another rule pool ({said['passport']['pool_sha256'][:12]}..., not "
-            f"{pool.digest[:12]}...)",
+            f"the adapter was trained on another rule pool ({known[:12]}..., not {pool.digest[:12]}...)",
             where=str(at / SAID),
             fix="use the adapter's pool, or train an adapter on this one",
         )
-    return said, stored
+    stored = read_npz(at / PREDICTIONS)
+    n, k = stored.get("digests", np.zeros(0)).size, len(pool)
+    shapes = {"digests": ("U", (n,)), "probability": ("f", (2, n, k)), "trained": ("b", (n,)),
+              "critical": ("b", (n, k)), "train_share": ("f", (k,))}  # fmt: skip
+    for name, (kind, shape) in shapes.items():
+        array = stored.get(name)
+        if array is None or (array.dtype.kind, array.shape) != (kind, shape):
+            problem = f"has no array {name!r} of shape {list(shape)} and NumPy's kind {kind!r}"
+            raise InputError(problem, where=str(at / PREDICTIONS), fix=fix)
+    return said, {name: stored[name] for name in shapes}
 
 
 def adapter_folder(source: Path) -> Path:

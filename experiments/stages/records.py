@@ -23,7 +23,7 @@ from encore_jax.data import (
 )
 from encore_jax.data.digest import file_sha256, folder_sha256
 from encore_jax.data.rated_comparisons import RatedComparisons
-from encore_jax.data.rated_comparisons.sequence import read_metadata
+from encore_jax.data.rated_comparisons.descriptions import read_metadata
 from encore_jax.data.readers import recognise
 from encore_jax.data.rows import named, read_rows
 from encore_jax.data.scales import UNIT, on_unit_scale, prepared_scale, scaled

@@ -1,5 +1,6 @@
 """locate: one line of text to a local path, and errors that say what to do."""
 
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -62,6 +63,23 @@ def test_revision_argument(hub_cache):
         locate("hf://org/model@main", cache=hub_cache, offline=True, revision="dev")
     with pytest.raises(InputError, match="single file"):
         locate("hf://org/model/config.json", cache=hub_cache, offline=True, allow_patterns="*.json")
+
+
+@pytest.mark.parametrize(
+    "uri", ["hf://org/model", "hf://org/model/config.json", "hf://org/absent", "hf://org/absent/x"]
+)
+def test_what_is_looked_for_on_this_machine_alone_calls_no_network(hub_cache, uri, monkeypatch):
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _detect_agent  # asks the hub, once a day, whatever a caller has said
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # a user's setting, which decides nothing here
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)
+    monkeypatch.setattr(_detect_agent, "_registry", None)
+    called = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *arguments, **_: called.append(arguments[0]))
+    with contextlib.suppress(InputError):
+        locate(uri, cache=hub_cache, offline=True)
+    assert not called
 
 
 @pytest.mark.parametrize("offline", [True, False])

@@ -141,6 +141,7 @@ SCORES = {"preferred": [0, 1], "score:a": [[0.5, 1.0], [0.0, 0.5]], "score:b": [
         ({"preferred": [0, 2]}, "row 2: response 2 of 2 is preferred"),
         ({"preferred": [-3, 0]}, "row 1: response -3"),
         ({"preferred": [2**40, 0]}, "row 1: response"),
+        ({"preferred": np.array([2**64 - 1, 0], np.uint64)}, "preferred holds no indices"),
         ({"preferred": [0.5, 1.0]}, "preferred holds double"),
         ({"preferred": ["0", "1"]}, "'preferred'.*string, no numbers"),
         ({"preferred": None}, "'preferred'.*is missing"),

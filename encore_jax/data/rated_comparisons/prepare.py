@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from encore_jax.data.lock import folder_lock
 from encore_jax.data.rated_comparisons.config import DatasetConfig
-from encore_jax.data.rated_comparisons.sequence import RatedComparisons, read_metadata
+from encore_jax.data.rated_comparisons.descriptions import read_metadata
+from encore_jax.data.rated_comparisons.sequence import RatedComparisons
 from encore_jax.data.rated_comparisons.source import find_source
 from encore_jax.data.wheels import file_sha256
 from encore_jax.errors import InputError

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import operator
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from encore_jax.data.comparison import Comparison
+from encore_jax.data.rated_comparisons.descriptions import check_descriptions, read_metadata, stored_pool
 from encore_jax.data.rated_comparisons.examples import from_example
 from encore_jax.data.rated_comparisons.shards import FIX, check_shards
 from encore_jax.errors import InputError
-from encore_jax.rules.rule import Rule, RulePool
+from encore_jax.rules.rule import RulePool
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -46,7 +46,7 @@ class RatedComparisons(Sequence[Comparison]):
         self.folder = Path(getattr(builder, "data_dir", builder)).expanduser().absolute()
         self.split = split
         self.metadata = read_metadata(self.folder)
-        self.pool = _pool(self.metadata)
+        self.pool = stored_pool(self.metadata, self.folder)
         self._rules = self.pool.names if self.pool else ()
         if pool is not None and (self.pool is None or self.pool.digest != pool.digest):
             rules = ", ".join(self._rules) if self.pool else "no rules"
@@ -55,7 +55,7 @@ class RatedComparisons(Sequence[Comparison]):
                 where=str(self.folder),
                 fix="prepare the data set with this pool, or read it without pool=",
             )
-        opened = _opened(self.folder)
+        opened = _opened(self.folder, len(self._rules))
         try:
             self._source = opened.as_data_source(split)
             files = opened.info.splits[split].file_instructions
@@ -64,6 +64,8 @@ class RatedComparisons(Sequence[Comparison]):
             raise InputError(
                 f"no split {split!r}: {' '.join(str(error).split())}", where=str(self.folder), fix=f"use {known}"
             ) from None
+        except Exception as error:  # TFDS raises whatever it likes
+            raise _unreadable(error, self.folder) from None
         check_shards((file.filename, file.examples_in_shard) for file in files)
         self._files = [file.filename for file in files]
         self._ends = list(itertools.accumulate(file.take for file in files))
@@ -85,11 +87,11 @@ class RatedComparisons(Sequence[Comparison]):
         if not 0 <= i < len(self):
             raise IndexError(f"comparison {index} of {len(self)}")
         try:
-            example = self._source[i]
-        except RuntimeError as error:  # array_record's
+            return from_example(self._source[i], self._rules)
+        except Exception as error:  # of array_record, of protobuf, of what no comparison can be
             file = self._files[bisect.bisect_right(self._ends, i)]
-            raise InputError(f"a damaged record: {error}", where=str(file), fix=FIX) from None
-        return from_example(example, self._rules)
+            said = " ".join(str(error).split())[:300] or type(error).__name__
+            raise InputError(f"a damaged record: {said}", where=str(file), fix=FIX) from None
 
     def __repr__(self) -> str:
         return f"RatedComparisons({self.folder.parent.name!r}, {self.split!r})"
@@ -98,31 +100,16 @@ class RatedComparisons(Sequence[Comparison]):
         return RatedComparisons, (str(self.folder), self.split)
 
 
-def read_metadata(folder: Path) -> dict:
-    """What `prepare` wrote down about the data set in this folder."""
-    path = folder / "metadata.json"
-    if not path.is_file() or not (folder / "dataset_info.json").is_file():
-        raise InputError("no prepared data set", where=str(folder), fix="write it with prepare(config, data_dir)")
-    try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"broken JSON: {error}", where=str(path), fix=FIX) from None
-    if not isinstance(metadata, dict) or not {"pool", "comparisons"} <= metadata.keys():
-        raise InputError("not written by `prepare`", where=str(path), fix="name a data set of rated comparisons")
-    return metadata
-
-
-def _opened(folder: Path) -> tfds.core.DatasetBuilder:
+def _opened(folder: Path, rules: int) -> tfds.core.DatasetBuilder:
     import tensorflow_datasets as tfds
-    from google.protobuf import json_format
 
+    check_descriptions(folder, rules)
     try:
         return tfds.builder_from_directory(folder)
-    except (ValueError, json_format.Error) as error:
-        problem = f"TFDS cannot read dataset_info.json or features.json: {error}"
-        raise InputError(problem, where=str(folder), fix=FIX) from None
+    except Exception as error:  # TFDS raises whatever it likes
+        raise _unreadable(error, folder) from None
 
 
-def _pool(metadata: dict) -> RulePool | None:
-    pool = metadata["pool"]
-    return RulePool(tuple(Rule(**rule) for rule in pool["rules"]), pool["name"]) if pool else None
+def _unreadable(error: Exception, folder: Path) -> InputError:
+    said = " ".join(str(error).split())[:300] or type(error).__name__
+    return InputError(f"TFDS cannot read dataset_info.json: {said}", where=str(folder), fix=FIX)
