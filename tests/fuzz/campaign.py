@@ -32,13 +32,20 @@ PATIENCE = 6
 
 
 class Worker:
-    """One process, and another one if it hangs or dies."""
+    """One process, and another one if it hangs or dies.
+
+    Attributes:
+      functions: of the library, that loading undamaged files has entered.
+      seconds: of computing, that each target took to be prepared.
+    """
 
     def __init__(
         self, targets: str = "tests.fuzz.targets", most_seconds: float = MOST_SECONDS, patience: float = PATIENCE
     ):
         self._targets, self._most, self._longest = targets, most_seconds, patience * most_seconds
         self._prepared: set[str] = set()
+        self.functions: set[str] = set()
+        self.seconds: dict[str, float] = {}
         self._start()
 
     def _start(self) -> None:
@@ -70,12 +77,18 @@ class Worker:
             raise RuntimeError("the worker did not start:\n" + "".join(self._tail))
         return line
 
-    def run(self, name: str, number: int) -> dict:
-        """How a mutant ended."""
+    def prepare(self, name: str) -> None:
+        """Makes a target's valid files and loads them, once."""
         if name not in self._prepared:
             self._send(f"{name} prepare")
-            self._expect(600)
+            answer = json.loads(self._expect(600))
+            self.functions.update(answer["functions"])
+            self.seconds[name] = answer["seconds"]
             self._prepared.add(name)
+
+    def run(self, name: str, number: int) -> dict:
+        """How a mutant ended."""
+        self.prepare(name)
         self._tail.clear()
         start, used = time.monotonic(), self._computed()
         with contextlib.suppress(BrokenPipeError):
@@ -94,10 +107,13 @@ class Worker:
                 return self._again(name, number, "hang")
 
     def _again(self, name: str, number: int, outcome: str) -> dict:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0 if outcome == "hang" else 5)  # how it ended by itself
+        status = self._process.poll()
         self.close()
-        said = "".join(self._tail)
+        said = "".join(self._tail)[-3000:] + f"\nexit status {status}, {_memory()}"
         self._start()
-        return {"target": name, "number": number, "how": "", "outcome": outcome, "said": said[-3000:], "seconds": 0.0}
+        return {"target": name, "number": number, "how": "", "outcome": outcome, "said": said, "seconds": 0.0}
 
     def _computed(self) -> float:
         try:
@@ -116,6 +132,12 @@ class Worker:
                 stream.close()
 
 
+def _memory() -> str:
+    """What the machine has left, for a process that was killed may have been killed for memory."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next((line for line in lines if line.startswith("MemAvailable")), "")
+
+
 def mutants(weights: dict[str, int], count: int, first: int = 0) -> Iterator[tuple[str, int]]:
     """So many mutants, spread over the targets by their weights."""
     cycle = [name for name, weight in weights.items() for _ in range(weight)]
@@ -125,9 +147,19 @@ def mutants(weights: dict[str, int], count: int, first: int = 0) -> Iterator[tup
         numbers[name] += 1
 
 
-def campaign(names: Sequence[tuple[str, int]], workers: int, told=lambda result: None) -> list[dict]:
-    """Runs mutants side by side; results in no order."""
+def campaign(
+    names: Sequence[tuple[str, int]], workers: int, told=lambda result: None, functions: set[str] | None = None
+) -> list[dict]:
+    """Runs mutants side by side; results in no order.
+
+    Args:
+      names: targets and numbers.
+      workers: processes.
+      told: of every result.
+      functions: gets the names of those that loading undamaged files enters.
+    """
     waiting, lock, results, errors = iter(names), threading.Lock(), [], []
+    entered = set() if functions is None else functions
 
     def work() -> None:
         try:
@@ -148,6 +180,8 @@ def campaign(names: Sequence[tuple[str, int]], workers: int, told=lambda result:
                     told(result)
         finally:
             worker.close()
+            with lock:
+                entered.update(worker.functions)
 
     threads = [threading.Thread(target=work) for _ in range(workers)]
     for thread in threads:
@@ -202,19 +236,20 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--first", type=int, default=0, help="number of the first mutant of each target")
     parser.add_argument("--target", action="append", choices=sorted(TARGETS), help="only these")
-    parser.add_argument("--report", help="a file for every result, as lines of JSON")
+    parser.add_argument("--report", help="a file that gets every result as it comes, as a line of JSON")
     given = parser.parse_args()
     weights = {name: TARGETS[name].weight for name in given.target or TARGETS}
     start, done = time.monotonic(), itertools.count(1)
+    report = open(given.report or os.devnull, "w", buffering=1)
 
     def told(result: dict) -> None:
+        report.write(json.dumps(result) + "\n")
         number = next(done)
         if result["outcome"] in BAD or number % 500 == 0:
             print(f"{number} {result['target']} {result['number']}: {result['outcome']}", file=sys.stderr, flush=True)
 
     results = campaign(list(mutants(weights, given.mutants, given.first)), given.workers, told)
-    if given.report:
-        Path(given.report).write_text("".join(json.dumps(result) + "\n" for result in results))
+    report.close()
     bad = failures(results)
     print(table(results), *bad, sep="\n")
     number, seconds = sum(result["outcome"] in BAD for result in results), time.monotonic() - start

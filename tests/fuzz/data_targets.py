@@ -32,7 +32,8 @@ FORMATS = {
     "encore": "encore/comparisons.jsonl", "hh_rlhf": "hh_rlhf/native.jsonl", "hh derived": "hh_rlhf/derived.jsonl",
     "pairs": "pairs/conversations.jsonl", "texts": "pairs/texts.jsonl", "pku": "pku_saferlhf/rows.jsonl",
     "rewardbench": "rewardbench/filtered.json", "rewardbench2": "rewardbench2/rows.jsonl",
-    "rm_bench": "rm_bench/total_dataset.json",
+    "rm_bench": "rm_bench/total_dataset.json", "arena": "arena/votes.jsonl",
+    "helpsteer_pairs": "helpsteer_pairs/helpsteer2.jsonl",
 }  # fmt: skip
 
 
@@ -183,7 +184,7 @@ def _load_attributes(folder: Path):
     )
 
 
-def _pyrit(folder: Path) -> None:
+def write_pyrit(folder: Path) -> None:
     with zipfile.ZipFile(folder / "pyrit.whl", "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted((FIXTURES / "pyrit").rglob("*.csv")):
             archive.write(path, f"pyrit/datasets/scorer_evals/{path.relative_to(FIXTURES / 'pyrit')}")
@@ -287,7 +288,7 @@ DATA_TARGETS = {
         dict.fromkeys(ATTRIBUTES, mutate_lines),
         _load_attributes,
     ),
-    "CSV in a wheel": Target(_pyrit, {"pyrit.whl": mutate_zip}, _load_pyrit, 2),
+    "CSV in a wheel": Target(write_pyrit, {"pyrit.whl": mutate_zip}, _load_pyrit, 2),
     "view": Target(_view, {"view.npz": mutate_zip}, _load_view),
     "scores": Target(_scores, {"scores.parquet": mutate_parquet}, _load_scores),
     "judged responses": Target(_judged, _judged_files(), _load_judged, 2),

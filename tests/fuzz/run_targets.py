@@ -161,18 +161,25 @@ def _load_reply(folder: Path):
 
 
 def _manifest(folder: Path) -> None:
-    _run_stage(folder)
+    _run_stage(folder, 1)
 
 
-def _run_stage(folder: Path):
+def _run_stage(folder: Path, a: int):
     from experiments.manifest import run_stage
 
-    return run_stage(folder / "stage", {"a": 1, "b": [1, 2]}, lambda at: (at / "out.txt").write_text("x"))
+    return run_stage(folder / "stage", {"a": a, "b": [1, 2]}, lambda at: (at / "out.txt").write_text("x"))
+
+
+def _load_manifest(folder: Path):
+    """As a run on the same inputs, and one on others."""
+    return each(lambda: _run_stage(folder, 1), lambda: _run_stage(folder, 2))
 
 
 RUN_TARGETS = {
     "journal": Target(_journal, {"journal.sqlite": mutate_sqlite}, _load_journal, 3),
     "batch results": Target(_batch, {"results.jsonl": mutate_lines}, _load_batch, 3),
     "reply": Target(_replies, {"reply.json": mutate_json}, _load_reply, 2),
-    "manifest": Target(_manifest, {"stage/manifest.json": mutate_json, "stage/inputs.json": mutate_json}, _run_stage),
+    "manifest": Target(
+        _manifest, {"stage/manifest.json": mutate_json, "stage/inputs.json": mutate_json}, _load_manifest
+    ),
 }

@@ -7,31 +7,50 @@ import random
 
 import pytest
 
+from encore_jax.data import FORMATS
+from tests.fuzz import data_targets
 from tests.fuzz.bad_targets import EXPECTED
 from tests.fuzz.campaign import Worker, campaign, failures, mutants, table
+from tests.fuzz.readers import EXCEPTIONS, readers
 from tests.fuzz.target import damage
 from tests.fuzz.targets import TARGETS
 
+WEIGHTS = {name: target.weight for name, target in TARGETS.items()}
 
-def run(count: int, workers: int, first: int = 0) -> list[dict]:
-    weights = {name: target.weight for name, target in TARGETS.items()}
-    results = campaign(list(mutants(weights, count, first)), workers)
-    assert len(results) == count
+
+def check(results: list[dict], count: int) -> None:
+    assert len(results) == count and {result["target"] for result in results} == set(TARGETS)
     bad = failures(results)
     assert not bad, "\n".join([table(results), *bad])
-    return results
 
 
-def test_hundreds_of_mutants_end_well():
-    results = run(220, workers=1)
-    assert {result["target"] for result in results} == set(TARGETS)
+@pytest.fixture(scope="module")
+def small():
+    """Two mutants of each target, and the functions that undamaged files enter."""
+    functions, count = set(), 2 * sum(WEIGHTS.values())
+    return campaign(list(mutants(WEIGHTS, count)), 1, functions=functions), functions
+
+
+def test_hundreds_of_mutants_end_well(small):
+    results, _ = small
+    check(results, 2 * sum(WEIGHTS.values()))
     outcomes = [result["outcome"] for result in results]
     assert min(outcomes.count("success"), outcomes.count("one line")) > 0.2 * len(outcomes)
 
 
+def test_every_function_that_reads_is_fuzzed(small):
+    _, entered = small
+    excused = set().union(*EXCEPTIONS.values())
+    assert readers() - entered == excused, "give a new loader a target; an exception that is none any more goes"
+
+
 @pytest.mark.slow
 def test_ten_thousand_mutants_end_well():
-    run(10_000, workers=2)
+    check(campaign(list(mutants(WEIGHTS, 10_000)), 2), 10_000)
+
+
+def test_every_format_of_comparisons_is_among_them():
+    assert {path.split("/")[0] for path in data_targets.FORMATS.values()} == set(FORMATS)
 
 
 @pytest.mark.slow

@@ -17,9 +17,14 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
+import types
+from collections.abc import Iterator
 from pathlib import Path
+
+from tests.fuzz.readers import name_of
 
 ROOM = 1 << 30
 """So much more memory than before may a loader take."""
@@ -53,23 +58,32 @@ class Bench:
         return self._root / "work" / name
 
     def prepare(self, name: str) -> dict:
-        """Writes a target's valid files and loads them, so that everything it needs is imported and compiled."""
+        """Writes a target's valid files and loads them, so that everything it needs is imported and compiled.
+
+        Tells which functions of the library that entered, and the seconds of computing that it took.
+        """
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        work = self.folder(name)
+        start, work = time.process_time(), self.folder(name)
         work.mkdir(parents=True)
         self._targets[name].make(work)
         shutil.copytree(work, self._root / "pristine" / name)
-        self._targets[name].load(work)
-        _limit_memory()
-        return {"prepared": name}
+        self._targets[name].load(work)  # untraced, for importing would take half as long again
+        self._restore(name)
+        with entered_functions() as functions:
+            self._targets[name].load(work)
+        return {"prepared": name, "functions": sorted(functions), "seconds": time.process_time() - start}
+
+    def _restore(self, name: str) -> None:
+        """The target's files as they were made."""
+        _remove(self.folder(name))
+        shutil.copytree(self._root / "pristine" / name, self.folder(name))
 
     def damaged(self, name: str, number: int) -> tuple[Path, str]:
         """Makes a mutant: its folder, and what was done."""
         from tests.fuzz.target import damage
 
         work = self.folder(name)
-        _remove(work)
-        shutil.copytree(self._root / "pristine" / name, work)
+        self._restore(name)
         return work, damage(work, self._targets[name], random.Random(f"{name} {number}"))
 
     def run(self, name: str, number: int) -> dict:
@@ -78,6 +92,7 @@ class Bench:
 
         work, how = self.damaged(name, number)
         self._guard.seen.clear()
+        _limit_memory()
         start, before = time.perf_counter(), _peak()
         self._guard.on = True
         try:
@@ -99,6 +114,28 @@ class Bench:
         return told | {"said": said[-3000:], "seconds": time.perf_counter() - start}
 
 
+@contextlib.contextmanager
+def entered_functions() -> Iterator[set[str]]:
+    """Notes which functions of the library are entered meanwhile, as `readers.readers` names them."""
+    names: set[str] = set()
+    seen: dict[types.CodeType, None] = {}
+
+    def note(frame, *_) -> None:
+        code = frame.f_code
+        if code not in seen:
+            seen[code] = None
+            if name := name_of(code):
+                names.add(name)
+
+    threading.settrace(note)
+    sys.settrace(note)
+    try:
+        yield names
+    finally:
+        sys.settrace(None)
+        threading.settrace(None)
+
+
 def _peak() -> int:
     """Bytes of memory that this process has held at most."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
@@ -113,7 +150,7 @@ def _remove(path: Path) -> None:
 
 
 def _limit_memory() -> None:
-    """What is asked for beyond the room is refused, whoever asks."""
+    """What is asked for beyond the room is refused, whoever asks; what earlier mutants left behind takes none of it."""
     with open("/proc/self/statm") as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + ROOM + (ROOM >> 1), resource.RLIM_INFINITY))
@@ -127,6 +164,7 @@ def main() -> None:
     quiet_environment(root / "home")
     out, lines = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(0))
     faulthandler.register(signal.SIGUSR1, all_threads=True)
+    faulthandler.enable()  # native code that crashes shows where it was called
     from tests.fuzz.guards import Guard
 
     module, *mutant = sys.argv[1:]
