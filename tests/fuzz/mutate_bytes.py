@@ -80,6 +80,8 @@ def mutate_zip(content: bytes, rng: random.Random) -> bytes:
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
         names = old.namelist()
         chosen = rng.choice(names)
+        if rng.random() < 0.05:
+            return zip_bomb(chosen, 1600)
         for name in names:
             member = old.read(name)
             if name == chosen:
@@ -89,13 +91,29 @@ def mutate_zip(content: bytes, rng: random.Random) -> bytes:
                 if kind == 1:
                     name = rng.choice(("../x", "/x", name + "x", name.upper(), name + "/"))
                 elif kind == 2:
-                    member = bytes(rng.choice((1 << 20, 300 << 20)))
+                    member = bytes(rng.choice((1 << 20, 70 << 20)))
                 elif kind == 3:
                     member = mutate_text(member, rng)
                 else:
                     member = mutate_bytes(member, rng, head=200)
             new.writestr(name, member)
     return made.getvalue()
+
+
+_ZEROS: list[bytes] = []
+
+
+def zip_bomb(name: str, mebibytes: int) -> bytes:
+    """A zip whose only member unpacks to so many MiB of zeros; its checksum is wrong, which shows at the end only."""
+    if not _ZEROS:
+        packer = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+        _ZEROS.append(packer.compress(bytes(16 << 20)) + packer.flush(zlib.Z_FULL_FLUSH))
+    packed, text = _ZEROS[0] * (mebibytes // 16) + b"\3\0", name.encode()
+    about = struct.pack("<HHHHHIIIHH", 20, 0, 8, 0, 0, 0, len(packed), mebibytes << 20, len(text), 0)
+    local = b"PK\3\4" + about + text
+    central = b"PK\1\2\x14\0" + about + struct.pack("<HHHII", 0, 0, 0, 0, 0) + text
+    end = b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, 1, 1, len(central), len(local) + len(packed), 0)
+    return local + packed + central + end
 
 
 _MEMBER: list[bytes] = []

@@ -29,12 +29,13 @@ OF_MODULES = {
 
 EXCEPTIONS = {
     "what another stage of the same run wrote; its manifest holds the file's hash": {
-        "experiments/export.py::read_run",
+        "experiments/export.py::read_run", "encore_jax/evaluate/rule_agreement.py::RuleAgreement.from_json",
         *(f"experiments/stages/{name}" for name in (
             "ablation.py::decide_all", "ablation_report.py::report", "ablation_report.py::show", "adapter.py::load",
             "agreement.py::agreement", "agreement.py::report_agreement", "agreement.py::show_agreement",
             "arms.py::load", "baselines.py::load", "benchmark.py::_load", "benchmark.py::evaluate",
-            "benchmark.py::report", "benchmark.py::show", "compose.py::load", "evaluate.py::evaluate",
+            "benchmark.py::report", "benchmark.py::show", "benchmark_rules.py::benchmark_advice",
+            "benchmark_rules.py::probe_results", "probe.py::probe_scores", "compose.py::load", "evaluate.py::evaluate",
             "frozen.py::load", "heads.py::Heads.load", "ramo_results.py::_adapter", "ramo_results.py::evaluate_ramo",
             "rate.py::load", "rating_report.py::rating_report", "rating_report.py::show_ratings", "report.py::publish",
             "report.py::write_pages", "reward_arms.py::load", "rule_ratings.py::load", "score.py::score",
