@@ -50,6 +50,52 @@ def pages(file: BinaryIO, start: int, length: int) -> Iterator[Page]:
         start += size + packed
 
 
+class ColumnNote(NamedTuple):
+    """What a footer says of a column chunk beyond its place: where pyarrow ends the process if it is wrong.
+
+    Attributes:
+      is_encrypted: it has a key of its own.
+      counts_bytes: how many bytes its texts take is written down.
+      repetition, definition: how many counts of levels there are.
+    """
+
+    is_encrypted: bool
+    counts_bytes: bool
+    repetition: int
+    definition: int
+
+
+def column_notes(file: BinaryIO) -> list[list[ColumnNote]]:
+    """Notes of every row group's columns, from the file's footer.
+
+    Raises:
+      ValueError: there is no such footer.
+    """
+    end = file.seek(-8, 2)
+    size = int.from_bytes(file.read(4), "little")
+    if size > end:
+        raise ValueError("no footer")
+    file.seek(end - size)
+    try:
+        groups = _Compact(file.read(size)).struct().get(4)
+    except IndexError:
+        raise ValueError("the footer ends too early") from None
+    return [[_note(column) for column in _items(_fields(group).get(1))] for group in _items(groups)]
+
+
+def _note(column: object) -> ColumnNote:
+    about = _fields(_fields(_fields(column).get(3)).get(16))
+    return ColumnNote(8 in _fields(column), 1 in about, len(_items(about.get(2))), len(_items(about.get(3))))
+
+
+def _fields(value: object) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def _items(value: object) -> list:
+    return value if isinstance(value, list) else []
+
+
 def _header(file: BinaryIO, start: int, end: int) -> tuple[dict[int, object], int]:
     """A page's header, by field numbers, and its length in bytes."""
     most = _HEADER_BYTES

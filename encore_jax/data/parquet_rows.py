@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from encore_jax.data.lines import MAX_ROW, Allowance
-from encore_jax.data.parquet_pages import DELTA_BYTE_ARRAY, PLAIN, PLAIN_DICTIONARY, RLE_DICTIONARY, pages
+from encore_jax.data.parquet_pages import DELTA_BYTE_ARRAY, PLAIN, PLAIN_DICTIONARY, RLE_DICTIONARY, column_notes, pages
 from encore_jax.errors import InputError
 from encore_jax.files import open_file
 
@@ -44,7 +44,7 @@ def parquet_rows(path: Path) -> Iterator[tuple[str, object]]:
 
     number, allowance = 0, Allowance(path, *EXPANSION)
     with open_file(path) as raw, _readable(path, lambda: number):
-        metadata = pyarrow.parquet.read_metadata(path)
+        metadata = _metadata(raw, path)
         chunks = [_chunks(raw, path, metadata, group) for group in range(metadata.num_row_groups)]
         shared = {chunk.column for group in chunks for chunk in group if not chunk.keeps_dictionary}
         texts = sorted({chunk.column for group in chunks for chunk in group if chunk.is_text} - shared)
@@ -86,7 +86,7 @@ def record_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator
 
     number = 0
     with open_file(path) as raw, _readable(path, lambda: number):
-        metadata = pyarrow.parquet.read_metadata(path)
+        metadata = _metadata(raw, path)
         if missing := sorted(set(columns or ()) - set(metadata.schema.to_arrow_schema().names)):
             raise InputError(f"has no column {missing[0]!r}", where=str(path), fix=_FIX)
         for group in range(metadata.num_row_groups):
@@ -119,7 +119,7 @@ def number_columns(path: Path, names: Sequence[str]) -> pyarrow.Table:
     import pyarrow.parquet
 
     with open_file(path) as raw, _readable(path, lambda: 0):
-        metadata = pyarrow.parquet.read_metadata(path)
+        metadata = _metadata(raw, path)
         schema = metadata.schema.to_arrow_schema()
         for name in names:
             if schema.names.count(name) != 1:
@@ -156,6 +156,27 @@ def _readable(path: Path, rows_read: Callable[[], int]) -> Iterator[None]:
         raise InputError(
             f"not a readable Parquet file after row {rows_read()}: {said}", where=str(path), fix=_FIX
         ) from None
+
+
+def _metadata(raw: BinaryIO, path: Path) -> pyarrow.parquet.FileMetaData:
+    """The file's footer. Of some faults of a column pyarrow does not raise: it ends the process.
+
+    Raises:
+      InputError: a column is encrypted, or its counts of levels do not fit its type.
+    """
+    import pyarrow.parquet
+
+    metadata = pyarrow.parquet.read_metadata(path)
+    columns = [metadata.schema.column(i) for i in range(metadata.num_columns)]
+    for group, notes in enumerate(column_notes(raw)):
+        for column, note in zip(columns, notes, strict=True):
+            fits = note.repetition in (0, column.max_repetition_level + 1)
+            fits &= note.definition in (0, column.max_definition_level + 1)
+            fits &= not note.counts_bytes or column.physical_type == "BYTE_ARRAY"
+            if note.is_encrypted or not fits:
+                problem = "is encrypted" if note.is_encrypted else "has size statistics of another type"
+                raise InputError(f"column {column.path[:80]!r} {problem}", where=f"{path}, row group {group}", fix=_FIX)
+    return metadata
 
 
 class _Chunk(NamedTuple):

@@ -31,6 +31,8 @@ ROWS, BYTES = 50_000, 100_000_000
 CHUNK = 1000
 LONGEST_LINE = 4 << 20
 """Bytes of one result that are read."""
+_NO_LINE = 256 << 20
+"""Bytes after which a line is none, and the file of something else."""
 
 _ID = re.compile(r"([0-9a-f]{32})-([0-9]{1,4})-([0-9a-f]{12})-([0-9a-f]{8})")
 _CODE = re.compile(r"[\w.-]{1,40}", re.ASCII)
@@ -146,8 +148,12 @@ def _lines_of(path: Path, skips: SkipCounter) -> Iterator[tuple[str, bytes, bool
                 return
             where = f"{path}:{number}"
             if len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+                size = len(line)
                 while (rest := file.readline(LONGEST_LINE)) and not rest.endswith(b"\n"):
-                    pass
+                    size += len(rest)
+                    if size > _NO_LINE:
+                        problem = f"a line is longer than {_NO_LINE >> 20} MiB"
+                        raise InputError(problem, where=where, fix="this is no file of results; take it away")
                 skips.skip("line too long", where)
             elif line.strip(b" \t\r\n\xef\xbb\xbf"):
                 yield where, line, line.endswith(b"\n")

@@ -119,7 +119,13 @@ class Checkpoints:
         )
         try:
             self._manager = ocp.CheckpointManager(self._path, options=options)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:  # a note beside a state holds something else
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+            AttributeError,
+            RecursionError,
+        ) as error:  # a note beside a state holds something else
             problem = f"a checkpoint's _CHECKPOINT_METADATA is damaged: {_first_line(error)}"
             fix = "move that checkpoint away, or remove the folder to train from the beginning"
             raise InputError(problem, where=self._folder, fix=fix) from None

@@ -111,7 +111,7 @@ class Worker:
             self._process.wait(0 if outcome == "hang" else 5)  # how it ended by itself
         status = self._process.poll()
         self.close()
-        said = "".join(self._tail)[-3000:] + f"\nexit status {status}, {_memory()}"
+        said = "".join(line[:300] for line in self._tail)[-6000:] + f"\nexit status {status}, {_memory()}"
         self._start()
         return {"target": name, "number": number, "how": "", "outcome": outcome, "said": said, "seconds": 0.0}
 

@@ -125,7 +125,7 @@ def test_predictions_are_checked_by_shape_and_kind(tmp_path):
 def test_a_checkpoint_whose_note_is_damaged_ends_in_one_line(tmp_path):
     _checkpoint(tmp_path)
     note = tmp_path / "checkpoints/3/_CHECKPOINT_METADATA"
-    for content in ('{"performance_metrics": "x"}', '{"init_timestamp_nsecs": []}', "[1]"):
+    for content in ('{"performance_metrics": "x"}', '{"init_timestamp_nsecs": []}', "[1]", "[" * 100_000):
         note.write_text(content)
         with pytest.raises(InputError, match="_CHECKPOINT_METADATA is damaged"):
             checkpoints(tmp_path)
