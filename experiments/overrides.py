@@ -11,9 +11,12 @@ from ml_collections import config_flags
 
 from encore_jax.errors import InputError
 from encore_jax.settings import fields_of, types_of, words_of
+from encore_jax.terminal_text import cut
 from experiments.config import RunConfig
 from experiments.grid import check_fields
 
+_QUOTED = 200
+"""Characters of a value that a message shows."""
 FLAG = re.compile(r"--?(no)?config\.([^=]+)(=.*)?", re.DOTALL)
 
 
@@ -100,9 +103,9 @@ def apply_overrides(config: RunConfig, overrides: Mapping[str, Sequence[str]]) -
 def _refused(config: RunConfig, field: str, arguments: Sequence[str]) -> InputError:
     kind, now = types_of(config)[field], fields_of(config)[field]
     given = ", ".join(argument.partition("=")[2] for argument in arguments)
-    example = f"--config.{field}={str(now).lower() if kind is bool else now}"
+    example = f"--config.{field}={cut(str(now).lower() if kind is bool else str(now), _QUOTED)}"
     fix = f"e.g. '{example}'" if get_origin(kind) is tuple else f"e.g. {example}"
-    return InputError(f"{given!r} is not {words_of(kind)}", where=f"--config.{field}", fix=fix)
+    return InputError(f"{cut(given, _QUOTED)!r} is not {words_of(kind)}", where=f"--config.{field}", fix=fix)
 
 
 def override_texts(config: RunConfig, overrides: Mapping[str, Sequence[str]]) -> dict[str, str]:

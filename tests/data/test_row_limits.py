@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from encore_jax.data import FORMATS, SkipCounter, read_comparisons, write_comparisons
+from encore_jax.data import parquet_rows as parquet_rows_module
 from encore_jax.data.comparison import Comparison, parse_prompt
 from encore_jax.data.lines import MAX_ROW, lines
-from encore_jax.data.parquet_pages import pages
+from encore_jax.data.parquet_pages import column_notes, pages
+from encore_jax.data.parquet_rows import parquet_rows
 from encore_jax.data.rows import read_rows
 from encore_jax.errors import InputError
 from tests.data.readers.test_unknown_fields import LOADERS, outcome
@@ -262,3 +264,20 @@ def test_every_format_refuses_a_file_of_another_in_one_line(fixtures, tmp_path):
             with pytest.raises(InputError) as caught:
                 list(read_comparisons(fixtures / name, format, skips=SkipCounter()))
             assert caught.value.where.startswith(str(fixtures / name)), (format, name)
+
+
+def test_footers_that_would_end_the_process_inside_pyarrow_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"a": [["x", "y"], ["z"]], "b": [1, 2]}), path)
+    with path.open("rb") as file:
+        ((texts, numbers),) = column_notes(file)
+    assert (texts.is_encrypted, texts.counts_bytes, texts.repetition, texts.definition) == (False, True, 2, 4)
+    assert not numbers.counts_bytes and numbers.repetition in (0, 1) and numbers.definition in (0, 2)
+    assert len(list(parquet_rows(path))) == 2
+    for wrong in (
+        [texts._replace(repetition=3), numbers], [texts._replace(definition=1), numbers],
+        [texts, numbers._replace(counts_bytes=True)], [texts._replace(is_encrypted=True), numbers], [texts],
+    ):  # fmt: skip
+        monkeypatch.setattr(parquet_rows_module, "column_notes", lambda file, wrong=wrong: [wrong])
+        with pytest.raises(InputError, match="size statistics|encrypted|not a readable"):
+            list(parquet_rows(path))
