@@ -9,7 +9,7 @@ import scipy.stats
 
 from encore_jax.evaluate.bootstrap import percentile_interval
 from encore_jax.evaluate.methods import CompositionSettings
-from encore_jax.evaluate.premise import Interval, bootstrap_accuracy, bootstrap_correlation, check_premise
+from encore_jax.evaluate.premise import Interval, _judge, bootstrap_accuracy, bootstrap_correlation, check_premise
 from encore_jax.evaluate.view import Pairs
 from tests.evaluate import views
 from tests.evaluate.test_bootstrap import draws
@@ -194,6 +194,35 @@ def test_it_does_not_hold_where_encore_surely_loses():
 
 def test_it_cannot_be_told_with_three_rules():
     assert check(views.view(rules=3)).verdict == "cannot tell at this size"
+
+
+YES, NO, WHO_KNOWS = "holds", "does not hold", "cannot tell at this size"
+
+
+@pytest.mark.parametrize(
+    ("fisher", "bootstrap", "gain", "verdict"),
+    [
+        ((-0.9, -0.1), (-0.8, -0.2), (-0.1, 0.1), YES),
+        ((-0.9, -0.1), (-0.8, -0.2), (-0.3, -0.1), YES),
+        ((-0.9, -0.1), (-0.8, 0.1), (-0.1, 0.1), WHO_KNOWS),
+        ((-0.9, 0.1), (-0.8, -0.2), (-0.1, 0.1), WHO_KNOWS),
+        ((-0.9, 0.0), (-0.8, -0.2), (-0.1, 0.1), WHO_KNOWS),
+        ((0.1, 0.9), (-0.2, 0.8), (-0.1, 0.1), NO),
+        ((-0.1, 0.9), (0.2, 0.8), (-0.1, 0.1), NO),
+        ((0.0, 0.9), (0.0, 0.8), (-0.1, 0.1), WHO_KNOWS),
+        ((-0.5, 0.5), (-0.5, 0.5), (-0.3, -0.1), NO),
+        ((-0.5, 0.5), (-0.5, 0.5), (-0.3, 0.0), WHO_KNOWS),
+        ((-0.5, 0.5), (-0.5, 0.5), (0.1, 0.3), WHO_KNOWS),
+    ],
+)
+def test_a_verdict_needs_both_intervals_or_a_sure_loss(fisher, bootstrap, gain, verdict, premise):
+    facts = vars(premise) | {"fisher": fisher, "bootstrap": bootstrap, "gain": Interval(0.0, *gain)}
+    assert _judge(facts, VIEW)[0] == verdict
+
+
+@pytest.fixture(scope="module")
+def premise():
+    return check(VIEW)
 
 
 def test_one_rule_says_nothing_and_breaks_nothing():
