@@ -61,7 +61,7 @@ def test_names_of_cells_are_folders_and_tell_cells_apart(overrides, other):
         ("compose.taw", "did you mean compose.tau"),
         ("tau", "did you mean compose.tau"),
         ("evaluate.replicate", "did you mean evaluate.replicates"),
-        ("compose", "is a group of fields. Fix: use one of compose.tau, "),
+        ("compose", "is a group of fields. Fix: use one of compose."),
         ("xyzzy", "use one of name, seed, "),
     ],
 )
