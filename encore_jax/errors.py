@@ -4,8 +4,8 @@ from typing import Self
 
 from encore_jax.terminal_text import cut, escaped
 
-LONGEST_PART = 2000
-"""Characters of a problem, a place or a fix that a message shows."""
+LONGEST_PARTS = (1000, 600, 1200)
+"""Characters of a problem, a place and a fix that a message shows."""
 
 
 class InputError(ValueError):
@@ -24,7 +24,8 @@ class InputError(ValueError):
 
     def __init__(self, problem: str, *, where: str = "", fix: str = ""):
         self.problem, self.where, self.fix = problem.rstrip("."), where, fix
-        what, place, remedy = (cut(escaped(part), LONGEST_PART) for part in (self.problem, where, fix))
+        parts = zip((self.problem, where, fix), LONGEST_PARTS, strict=True)
+        what, place, remedy = (cut(escaped(part), longest) for part, longest in parts)
         head = f"{place}: {what}" if place else what
         super().__init__(f"{head}. Fix: {remedy}" if remedy else head)
 

