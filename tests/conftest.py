@@ -26,14 +26,14 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-OPTIMIZED = ("composition", "evaluate", "parallel")
-"""Rooms whose programs are optimised as a user's are: rounding decides what is a tie; memory and FLOPs are counted."""
+OPTIMIZED = {"composition", "evaluate", "parallel", "test_bradley_terry"}
+"""Rooms and files whose programs are optimised as a user's are: rounding decides in them, or costs are counted."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def optimizations(request):
     """XLA's usual optimisations, where `OPTIMIZED` says so."""
-    usual = request.path.relative_to(REPOSITORY / "tests").parts[0] in OPTIMIZED
+    usual = OPTIMIZED & {request.path.stem, *request.path.relative_to(REPOSITORY).parts}
     little = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0"
     jax.config.update("jax_disable_most_optimizations", little and not usual)
     yield
