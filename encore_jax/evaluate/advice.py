@@ -43,13 +43,13 @@ def advice(
     Returns:
       `recommendation` in sentences; `verdict` on what the rules have in common; `effective_rules`; `refused`, why there
       are no agreement weights, or ""; `loading` per rule with `low` and `high`; `label_next`, numbers of comparisons
-      whose labels would tell most. Unknown numbers are None.
+      whose labels would tell most, as far as any can tell. Unknown numbers are None.
 
     >>> rng = np.random.default_rng(0)
     >>> scores = rng.normal(size=(200, 2, 1)) + rng.normal(size=(200, 2, 3))
     >>> told = advice(list(scores), [None] * 200, range(200), ("safe", "honest", "kind"))
     >>> told["recommendation"][:22], told["verdict"], len(told["label_next"])
-    ('Use agreement weights.', 'one common factor', 20)
+    ('Use agreement weights.', 'one common factor', 6)
     """
     masks = [np.ones(np.shape(group), bool) for group in scores] if masks is None else masks
     count = len(rules)
