@@ -36,6 +36,7 @@ _HOME = {
     ),
     "encore_jax.data": ("Comparison", "Message", "RatedResponse", "read_comparisons", "stack_ratings"),
     "encore_jax.errors": ("InputError",),
+    "encore_jax.evaluate.panel": ("PanelReliability", "panel_reliability"),
     "encore_jax.evaluate.reliability": ("Reliability", "reliability"),
     "encore_jax.interop.passport": ("Passport",),
     "encore_jax.interop.reward_model": ("RewardModel",),

@@ -1,0 +1,273 @@
+"""Which judges of a panel can be trusted, with and without labels.
+
+The same questions asked of several judges give a rating per judge and rule. What all these columns have in common is
+estimated as for the rules of one judge (`encore_jax.evaluate.reliability`); beside it stands how alike judges are on
+one rule, how many independent ones they are worth, what is lost without each, and how much of a judge's ratings is
+chance, if it was asked several times.
+
+Letters: J rows (draws of judges), Q judges, N comparisons, n responses, K rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from encore_jax.composition.agreement import FEWEST_RULES
+from encore_jax.errors import InputError
+from encore_jax.evaluate.panel_agreement import BetweenJudges, between_judges, pair_table
+from encore_jax.evaluate.panel_judges import JudgeReliability, judge_reliabilities
+from encore_jax.evaluate.panel_variance import Position, Repetition, positions, repetitions
+from encore_jax.evaluate.rated_pairs import rated_pairs
+from encore_jax.evaluate.reliability import Reliability, reliability
+from encore_jax.judge.panel import check_judges, draw_mean, judge_numbers
+from encore_jax.settings import MAX_FLOAT
+
+MOST_COLUMNS = 400
+"""Judges times rules: correlations of so many columns, in 500 groups of prompts, take gigabytes."""
+
+FEWEST_DRAWS = 20
+"""An interval from fewer bootstrap draws is none."""
+
+WHAT = "pass an array [J, N, n, K]: judges, comparisons, n >= 2 responses, rules"
+
+Split = Literal["", "judges", "rules"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PanelReliability:
+    """What is known about which judges to trust.
+
+    Attributes:
+      judges: an entry for each of Q judges.
+      rules: K names.
+      loading, low, high: ``[Q, K]``, how strongly each judge's rating of each rule follows what all of them have in
+        common, with a 95 % interval over prompts; NaN where unknown.
+      between: how alike judges are on one rule, and the effective number of judges.
+      columns: reliability of the Q·K columns: weights, what is shared, which comparisons to label next.
+      repetitions: of every judge of which there are several draws, how much of its ratings is chance.
+      positions: of every judge, what the order of a pair does to its verdicts; empty for ratings of single responses,
+        in which position plays no part.
+      of_draws: the judges are draws of one judge, because there is no other.
+    """
+
+    judges: tuple[JudgeReliability, ...]
+    rules: tuple[str, ...]
+    loading: Float[np.ndarray, "Q K"]
+    low: Float[np.ndarray, "Q K"]
+    high: Float[np.ndarray, "Q K"]
+    between: BetweenJudges
+    columns: Reliability
+    repetitions: tuple[Repetition, ...]
+    positions: tuple[Position, ...]
+    of_draws: bool
+
+    def __repr__(self) -> str:
+        from encore_jax.evaluate.panel_tables import panel_text
+
+        return panel_text(self)
+
+    def _repr_html_(self) -> str:
+        from encore_jax.evaluate.panel_page import panel_html
+
+        return panel_html(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Writes all of it as one HTML file that needs nothing else.
+
+        Args:
+          path: of the file, which is replaced; or an existing folder, in which it is panel.html.
+
+        Raises:
+          InputError: it cannot be written there.
+        """
+        from encore_jax.evaluate.panel_page import write_panel_report
+
+        return write_panel_report(self, path)
+
+    @property
+    def effective_judges(self) -> float:
+        """Kish's number: as many independent judges would average as well."""
+        return self.between.effective
+
+    def weights(self) -> Float[np.ndarray, "Q K"]:
+        """The recommended weights of every judge's rating of every rule."""
+        return self.columns.weights[self.columns.recommended].reshape(self.loading.shape)
+
+    def strays(self) -> tuple[str, ...]:
+        """Judges that do not follow the others: their correlation with the rest may be 0, and is surely small."""
+        return tuple(line.judge for line in self.judges if not line.follows)
+
+    @property
+    def split(self) -> Split:
+        """Whether the panel splits, and if so, whether judges or rules do.
+
+        Judges split if on most rules the judges' ratings belong to different parts of it.
+        """
+        if self.columns.common.verdict != "the pool splits":
+            return ""
+        camp = self.camps_QxK()
+        votes = [len({c for c in column if c >= 0}) > 1 for column in camp.T if (column >= 0).sum() > 1]
+        return "judges" if sum(votes) * 2 > len(votes) else "rules"
+
+    def camps_QxK(self) -> Int[np.ndarray, "Q K"]:
+        """The part that every judge's rating of every rule belongs to, -1 for none."""
+        camp = np.full(self.loading.size, -1)
+        for number, members in enumerate(self.columns.common.camps):
+            camp[list(members)] = number
+        return camp.reshape(self.loading.shape)
+
+
+class _Ratings(NamedTuple):
+    """Checked: NaN where there is no rating."""
+
+    values: Float[np.ndarray, "J N n K"]
+    names: tuple[str, ...]
+    judges: tuple[str, ...]
+    rules: tuple[str, ...]
+
+
+def panel_reliability(
+    ratings: Float[Array, "J N n K"],
+    preferred: Int[Array, " N"] | None = None,
+    *,
+    judges: Sequence[str] | None = None,
+    rules: Sequence[str] | None = None,
+    where: Bool[Array, "J N n K"] | None = None,
+    draws_of: Sequence[str] | None = None,
+    verdicts: Float[Array, "J M 2"] | None = None,
+    prompt: Int[Array, " N"] | None = None,
+    anchor: tuple[str, str] | None = None,
+    tau: float = 2.0,
+    labels: int = 20,
+    draws: int = 1000,
+    seed: int = 0,
+) -> PanelReliability:
+    """Says which judges of a panel to trust, from their ratings and as many labels as there are.
+
+    Args:
+      ratings: ``[J, N, n, K]``, of J judges on the same N comparisons of n ≥ 2 responses by the same K rules, on any
+        scale, higher is better.
+      preferred: ``[N]``, 0 to n - 1 by people, -1 where nobody chose; nobody chose at all if left out.
+      judges: J names.
+      rules: K names.
+      where: ``[J, N, n, K]``, which ratings exist.
+      draws_of: of every row the judge that it is a draw of, if some were asked several times. Draws are averaged before
+        judges are compared; if all are of one judge, they are compared themselves.
+      verdicts: ``[J, M, 2]``, verdicts of the same judges on M pairs in both orders, see `positions`.
+      prompt: ``[N]``, comparisons of one prompt are resampled together; each is of its own prompt if left out.
+      anchor: a judge and a rule whose ratings are known to be about quality, should the panel split.
+      tau: temperature of the entropy weights.
+      labels: how many comparisons to name in `columns.label_next`.
+      draws: of the bootstrap over prompts.
+      seed: of everything random.
+
+    Raises:
+      InputError: fewer than two judges, fewer than three columns (judges times rules), names that are not there or
+        occur twice, shapes that do not fit, a judge without any rating, or ratings that exist and are not finite.
+
+    >>> rng = np.random.default_rng(0)
+    >>> quality = rng.normal(size=(300, 2, 1))
+    >>> noise = np.array([0.7, 0.7, 9.0])[:, None, None, None] * rng.normal(size=(3, 300, 2, 2))
+    >>> found = panel_reliability(quality + noise, judges=["a", "b", "coin"], rules=["safe", "kind"], draws=20)
+    >>> found.strays(), [round(float(loading), 1) for loading in found.loading[0]]
+    (('coin',), [0.8, 0.8])
+    >>> print(repr(found).splitlines()[0][:60])
+    Leave out coin, and use the mean of a, b. coin does not foll
+    """
+    if draws < FEWEST_DRAWS:
+        raise InputError(f"got {draws}", where="draws", fix=f"use at least {FEWEST_DRAWS}")
+    rated = _checked(ratings, where, judges, draws_of, rules)
+    of_draws = len(set(rated.judges)) == 1
+    rows = rated.names if of_draws else rated.judges
+    names = tuple(dict.fromkeys(rows))
+    values = draw_mean(rated.values, judge_numbers(rows))
+    if len(names) * len(rated.rules) < FEWEST_RULES:
+        problem = f"{len(names)} judges on {len(rated.rules)} rule are {len(names) * len(rated.rules)} columns"
+        raise InputError(problem, where="ratings", fix=f"add a judge or a rule: agreement needs {FEWEST_RULES} columns")
+    columns = _column_names(names, rated.rules)
+    flat = np.moveaxis(values, 0, 2).reshape(*values.shape[1:3], -1)
+    exists = ~np.isnan(flat)
+    options = {"where": exists, "prompt": prompt, "rules": columns}
+    position = () if verdicts is None else positions(verdicts, rated.names)
+    at = None if anchor is None else _anchor(anchor, names, rated.rules, columns)
+    shared = {"draws": draws, "seed": seed}
+    flat = np.where(exists, flat, 0)
+    found = reliability(flat, preferred, **options, anchor=at, tau=tau, labels=labels, **shared)
+    table = pair_table(rated_pairs(flat, preferred, **options), len(names), draws, seed)
+    loading, low, high = (
+        part.reshape(len(names), -1) for part in (found.common.loading, found.common.low, found.common.high)
+    )
+    asked = exists.any(2)  # responses that there are
+    missing = np.isnan(values)[:, asked].mean((1, 2))
+    return PanelReliability(
+        judges=judge_reliabilities(table, names, missing, found, tau),
+        rules=rated.rules,
+        loading=loading,
+        low=low,
+        high=high,
+        between=between_judges(table, rated.rules, loading),
+        columns=found,
+        repetitions=repetitions(rated.values, rated.judges),
+        positions=position,
+        of_draws=of_draws,
+    )
+
+
+def _checked(ratings, where, judges, draws_of, rules) -> _Ratings:
+    try:
+        if np.iscomplexobj(ratings):
+            raise TypeError("they are complex")
+        values = np.array(ratings, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"are no array of numbers: {error}", where="ratings", fix=WHAT) from None
+    if values.ndim != 4 or values.shape[2] < 2 or not values.size:
+        fix = WHAT + ("; of one judge's ratings [N, n, K] reliability() tells what can be told" * (values.ndim == 3))
+        raise InputError(f"has shape {values.shape}", where="ratings", fix=fix)
+    names, own = check_judges([f"judge {j}" for j in range(len(values))] if judges is None else judges, draws_of)
+    if len(names) != len(values):
+        raise InputError(f"{len(names)} names for {len(values)} judges", where="judges", fix="one name per judge")
+    count = values.shape[3]
+    rules = tuple(f"rule {k}" for k in range(count)) if rules is None else tuple(map(str, rules))
+    if len(rules) != count or len(set(rules)) != count:
+        raise InputError(f"{len(set(rules))} different names for {count} rules", where="rules", fix="one name per rule")
+    if len(set(own)) * count > MOST_COLUMNS:
+        problem = f"{len(set(own))} judges times {count} rules are more than {MOST_COLUMNS} columns"
+        raise InputError(problem, where="ratings", fix="pass fewer rules or judges at once")
+    mask = np.ones(values.shape, bool) if where is None else np.asarray(where, bool)
+    if mask.shape != values.shape:
+        problem = f"ratings {values.shape}, mask {mask.shape}"
+        raise InputError(problem, where="where", fix="pass a mask like the ratings")
+    good = np.isfinite(values) & (np.abs(values) <= MAX_FLOAT)
+    for name, part, kept in zip(names, good, mask, strict=True):
+        if not (part & kept).any():
+            problem = "has no rating that the mask keeps" if not kept.any() else "has no rating that is a number"
+            raise InputError(problem, where=f"judge {name!r}", fix="leave it out, or have it rate")
+    bad = np.argwhere(mask & ~good)
+    if bad.size:
+        j, row, response, k = bad[0]
+        place = f"ratings, judge {names[j]!r}, comparison {row}, response {response}, rule {rules[k]!r}"
+        problem = f"{values[tuple(bad[0])]} is no finite number of float32 ({len(bad)} such)"
+        raise InputError(problem, where=place, fix="mask it (where=np.isfinite(ratings)), or rate it again")
+    return _Ratings(np.where(mask, values, np.nan), names, own, rules)
+
+
+def _column_names(judges: Sequence[str], rules: Sequence[str]) -> tuple[str, ...]:
+    names = tuple(f"{judge}: {rule}" for judge in judges for rule in rules)
+    if len(set(names)) < len(names):  # "a: b" and "c", "a" and "b: c"
+        names = tuple(f"{j}. {judge}: {rule}" for j, judge in enumerate(judges, 1) for rule in rules)
+    return names
+
+
+def _anchor(anchor: tuple[str, str], judges, rules, columns) -> str:
+    if isinstance(anchor, str) or len(anchor) != 2:
+        raise InputError(f"{anchor!r} is no judge and rule", where="anchor", fix="give (judge, rule)")
+    for what, name, known in (("judge", anchor[0], judges), ("rule", anchor[1], rules)):
+        if name not in known:
+            raise InputError(f"there is no {what} {name!r}", where="anchor", fix=f"use one of {', '.join(known)}")
+    return columns[judges.index(anchor[0]) * len(rules) + rules.index(anchor[1])]
