@@ -43,7 +43,10 @@ SECONDS_ELSEWHERE = 60
 
 
 class Outcome(NamedTuple):
-    """What the tests said of one mutation: "noticed" (`by` the first test that failed), "hangs" or "survived"."""
+    """What the tests said of one mutation: "noticed" (`by` the first test that failed), "hangs" or "survived".
+
+    A mistake that ends pytest itself, with whatever status, is noticed.
+    """
 
     mutation: Mutation
     state: str
@@ -110,10 +113,8 @@ def try_one(shop: Workshop, tests: Tests, mutation: Mutation) -> Outcome:
     state, by = "survived", ""
     if said is not None and (said.status is None or said.status < 0):
         state, by = "hangs", order[min(len(said.outcomes), len(order)) - 1]
-    elif said is not None and said.status in (1, 2, 3, 4):
-        state, by = "noticed", said.first_failed or ""
     elif said is not None and said.status not in (0, 5):
-        raise SystemExit(f"{_line(mutation)}: pytest ended with {said.status}:\n{said.output}")
+        state, by = "noticed", said.first_failed or f"pytest ended with {said.status}"
     return Outcome(mutation, state, by, round(time.monotonic() - started, 1))
 
 
@@ -221,8 +222,13 @@ def _in_parallel(shops: list[Workshop], tasks: list, work):
             free.append(shop)
 
     with concurrent.futures.ThreadPoolExecutor(len(shops)) as pool:
-        for job in concurrent.futures.as_completed([pool.submit(one, task) for task in tasks]):
-            yield job.result()
+        jobs = [pool.submit(one, task) for task in tasks]
+        try:
+            for job in concurrent.futures.as_completed(jobs):
+                yield job.result()
+        finally:  # after an exception nothing else is begun
+            for job in jobs:
+                job.cancel()
 
 
 def _line(mutation: Mutation) -> str:
