@@ -32,12 +32,12 @@ OPTIMIZED = {"composition", "evaluate", "parallel", "test_bradley_terry"}
 
 @pytest.fixture(scope="module", autouse=True)
 def optimizations(request):
-    """XLA's usual optimisations, where `OPTIMIZED` says so."""
+    """XLA's usual optimisations, where `OPTIMIZED` says so; what was compiled otherwise is forgotten."""
     usual = OPTIMIZED & {request.path.stem, *request.path.relative_to(REPOSITORY).parts}
-    little = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0"
-    jax.config.update("jax_disable_most_optimizations", little and not usual)
-    yield
-    jax.config.update("jax_disable_most_optimizations", little)
+    little = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] != "0" and not usual
+    if jax.config.read("jax_disable_most_optimizations") != little:
+        jax.config.update("jax_disable_most_optimizations", little)
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -128,14 +128,19 @@ def subset_accuracy(contribution: Float[Array, "N K"], tolerance: Float[Array, "
     if k > EXACT:
         raise InputError(f"2^{k} subsets", where="subset_accuracy", fix=f"take at most {EXACT} rules")
     chunk = min(1 << k, 1 << max(0, int(math.log2(max(_CELLS // n, 1)))))
-    numbers = jnp.arange(1 << k, dtype=jnp.int32).reshape(-1, chunk)
+    numbers = np.arange(1 << k, dtype=np.int32).reshape(-1, chunk)
+    return np.asarray(_accuracy_of_subsets(jnp.asarray(contribution), tolerance, numbers)).reshape(-1)
 
+
+@jax.jit
+def _accuracy_of_subsets(contribution, tolerance, numbers):
     def one(numbers):
-        member = ((numbers[None, :] >> jnp.arange(k, dtype=jnp.int32)[:, None]) & 1).astype(jnp.float32)
+        rules = jnp.arange(contribution.shape[1], dtype=jnp.int32)
+        member = ((numbers[None, :] >> rules[:, None]) & 1).astype(jnp.float32)
         sums = (jnp.matmul(values, member, precision="highest") for values in (contribution, tolerance))
         return credit(*sums).mean(0)
 
-    return np.asarray(jax.jit(lambda numbers: jax.lax.map(one, numbers))(numbers)).reshape(-1)
+    return jax.lax.map(one, numbers)
 
 
 def _exact(accuracy: np.ndarray) -> np.ndarray:

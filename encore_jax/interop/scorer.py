@@ -12,8 +12,9 @@ Shape letters: N texts, B rows, S tokens in a row, M branch ends, D width, K rul
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, lay_out, make_tre
 from encore_jax.errors import InputError
 from encore_jax.interop import armorm
 from encore_jax.interop.sequences import Text, check_finite, fits, token_sequences
+from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.gating import gate_weights
 from encore_jax.model.heads import rule_scores
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from encore_jax.interop.reward_model import RewardModel
 
 Rows = Sequence[Sequence[PrefixTree]]
+WHOLE, SPLIT = PartitionSpec(), PartitionSpec("rows")
+"""Parameters lie whole on every device; rows are split over them."""
 
 
 class Shape(NamedTuple):
@@ -131,24 +135,10 @@ class Scorer:
         self.columns = len(model.rules) * (1 if model.gate is None else 2)
         self._pattern = () if model.gate is None else armorm.generation_prompt(model.tokenizer)
         mesh = Mesh(np.array(devices), ("rows",), axis_types=(AxisType.Auto,))
-        whole, split = PartitionSpec(), PartitionSpec("rows")
-        backbone = Backbone(model.cfg, dtype=jnp.dtype(model.passport.dtype))
-
-        def values(params, kernel_DK, bias_K, gate, tokens_BS, tree_BS, branch_BS, position_BS):
-            hidden_BSD = backbone.apply({"params": params}, tokens_BS, tree_BS, branch_BS, position_BS)
-            scores_BSK = rule_scores(hidden_BSD, kernel_DK, bias_K)
-            if gate is None:
-                return scores_BSK
-            return jnp.concatenate([scores_BSK, gate_weights(hidden_BSD, gate)], -1)
-
-        # By hand, not by the compiler: attention kernels cannot be partitioned, and need not know of the other devices.
-        split_values = jax.shard_map(
-            values, mesh=mesh, in_specs=(whole,) * 4 + (split,) * 4, out_specs=split, check_vma=False
-        )
-        self._values = jax.jit(split_values)
+        self._values = _token_values(model.cfg, jnp.dtype(model.passport.dtype), mesh)
         held = (model.params, model.kernel, model.bias, model.gate)
-        self._held = jax.device_put(held, NamedSharding(mesh, whole))
-        self._split = NamedSharding(mesh, split)
+        self._held = jax.device_put(held, NamedSharding(mesh, WHOLE))
+        self._split = NamedSharding(mesh, SPLIT)
 
     def dispatch(self, rows: Rows, shape: Shape) -> Pending:
         """Starts the model on rows of trees, laid out in one of `shapes`; returns at once."""
@@ -262,6 +252,23 @@ class Scorer:
         if self.model.gate is not None:
             return Scored(scores, values[:, scores.shape[1] :])
         return Scored(scores, np.broadcast_to(self.model.weights, scores.shape))
+
+
+@functools.lru_cache(maxsize=4)
+def _token_values(cfg: DecoderConfig, dtype: Any, mesh: Mesh) -> Callable[..., jax.Array]:
+    """The jitted map from a model's parts and a batch to values ``[B, S, C]``; the same one for models of one shape."""
+    backbone = Backbone(cfg, dtype=dtype)
+
+    def values(params, kernel_DK, bias_K, gate, tokens_BS, tree_BS, branch_BS, position_BS):
+        hidden_BSD = backbone.apply({"params": params}, tokens_BS, tree_BS, branch_BS, position_BS)
+        scores_BSK = rule_scores(hidden_BSD, kernel_DK, bias_K)
+        if gate is None:
+            return scores_BSK
+        return jnp.concatenate([scores_BSK, gate_weights(hidden_BSD, gate)], -1)
+
+    # By hand, not by the compiler: attention kernels cannot be partitioned, and need not know of the other devices.
+    specs = dict(in_specs=(WHOLE,) * 4 + (SPLIT,) * 4, out_specs=SPLIT)
+    return jax.jit(jax.shard_map(values, mesh=mesh, check_vma=False, **specs))
 
 
 def _keep(values: np.ndarray, pending: Pending) -> None:

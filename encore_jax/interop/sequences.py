@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -115,10 +116,11 @@ def check_finite(values: np.ndarray, keys: np.ndarray, what: str) -> None:
         )
 
 
+@functools.lru_cache(maxsize=4)
 def feature_function(
     cfg: DecoderConfig, dtype: Any, sharding: jax.sharding.Sharding | None = None
 ) -> Callable[[Any, TreeBatch], jax.Array]:
-    """The jitted map from parameters and a batch to pooled fp32 features ``[M, D]``.
+    """The jitted map from parameters and a batch to pooled fp32 features ``[M, D]``; the same one for the same model.
 
     Args:
       cfg, dtype: the backbone and its compute type.

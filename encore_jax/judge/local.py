@@ -280,6 +280,7 @@ def last_steps(waiting: dict[Shape, list[QuestionTree]], per_step: Callable[[Sha
             del pairs[:count]
 
 
+@functools.lru_cache(maxsize=4)
 def _program(cfg: DecoderConfig, dtype: Any, rows: NamedSharding | None) -> Callable:
     """Parameters, LM head, root, rows and token ids ``[T]`` to log-probabilities ``[C, E, T]``, fp32."""
 
@@ -291,6 +292,7 @@ def _program(cfg: DecoderConfig, dtype: Any, rows: NamedSharding | None) -> Call
     return jax.jit(compute, static_argnums=(5, 6), out_shardings=_everywhere(rows))
 
 
+@functools.lru_cache(maxsize=4)
 def _root_program(cfg: DecoderConfig, dtype: Any, rows: NamedSharding | None) -> Callable:
     return jax.jit(functools.partial(run_root, cfg, dtype=dtype), out_shardings=_everywhere(rows))
 

@@ -116,8 +116,16 @@ def balanced_scale(margins: Float[np.ndarray, "N K"]) -> float:
     return 1 / spread
 
 
-@functools.partial(jax.jit, static_argnames=("batch", "temperature", "dropout", "optimizer", "steps"))
-def _train(params, state, embedding, prompt, margins, key, *, batch, temperature, dropout, optimizer, steps):
+def _optimizer(settings: GateSettings) -> optax.GradientTransformation:
+    schedule = optax.cosine_decay_schedule(settings.lr, max(settings.steps, 1))
+    return optax.adamw(schedule, weight_decay=settings.weight_decay)
+
+
+@functools.partial(jax.jit, static_argnames=("recipe", "steps"))
+def _train(params, state, embedding, prompt, margins, key, *, recipe, steps):
+    settings = GateSettings(*recipe)
+    batch, temperature, dropout = settings.batch, settings.temperature, settings.dropout
+    optimizer = _optimizer(settings)
     few_prompts = embedding.shape[0] <= batch
 
     def loss_of(params, rows, key):
@@ -170,15 +178,12 @@ def fit_gate(
             raise InputError(f"{name} {array.shape} must be finite, and not empty", where="fit_gate")
     init_key, train_key = jax.random.split(jax.random.key(seed))
     params = init_gate(init_key, embedding.shape[1], margins.shape[1], settings)
-    schedule = optax.cosine_decay_schedule(settings.lr, max(settings.steps, 1))
-    optimizer = optax.adamw(schedule, weight_decay=settings.weight_decay)
-    state, losses = optimizer.init(params), [np.zeros(0, np.float32)]
+    state, losses = _optimizer(settings).init(params), [np.zeros(0, np.float32)]
     starts = range(0, settings.steps, STEPS_AT_ONCE)
     for start in track(starts, float(len(starts))):
         params, state, some = _train(
             params, state, embedding, jnp.asarray(prompt), margins, jax.random.fold_in(train_key, start),
-            batch=settings.batch, temperature=settings.temperature, dropout=settings.dropout,
-            optimizer=optimizer, steps=min(STEPS_AT_ONCE, settings.steps - start),
+            recipe=dataclasses.astuple(settings), steps=min(STEPS_AT_ONCE, settings.steps - start),
         )  # fmt: skip
         losses.append(np.asarray(some))
         if not np.isfinite(losses[-1]).all():

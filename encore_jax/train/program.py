@@ -154,26 +154,29 @@ class Program:
           bias: where the heads' offsets start, ``[K]``; zero if left out.
           kernel: where the heads start, ``[D, K]``; drawn if left out.
         """
-        heads_key, lora_key = jax.random.split(key)
-
-        def fresh(heads_key, lora_key):
-            heads = init_heads(heads_key, self.cfg.width, self.rules)
-            if bias is not None:
-                heads["bias"] = jnp.asarray(bias, jnp.float32)
-            if kernel is not None:
-                heads["kernel"] = jnp.asarray(kernel, jnp.float32)
-            updates = {"lora": init_lora(self.cfg, self.lora, lora_key)} if self.lora else {}
-            return {"heads": heads} | updates
-
-        where = {name: value for name, value in self.param_shardings.items() if name != "backbone"}
-        made = jax.jit(fresh, out_shardings=where)(heads_key, lora_key)
-        chosen = jax.tree.map(lambda x: x.sharding, self.abstract_state)
-        params = {"backbone": backbone} | made
+        params = {"backbone": backbone} | self._jitted_fresh(*jax.random.split(key))
+        for name, given in (("bias", bias), ("kernel", kernel)):
+            if given is not None:
+                where = self.param_shardings["heads"][name]
+                params["heads"][name] = jax.device_put(jnp.asarray(given, jnp.float32), where, may_alias=False)
         state = jax.eval_shape(self._make_state, params)
         parts = {name: params[name] for name in state.trainable}
-        moments = jax.jit(self.optimizer.init, out_shardings=chosen.optimizer)(parts)
-        step = jax.jit(lambda: jnp.zeros((), jnp.int32), out_shardings=chosen.step)()
+        moments, step = self._jitted_zero(parts)
         return TrainState(step, parts, moments, {name: params[name] for name in state.frozen})
+
+    @functools.cached_property
+    def _jitted_fresh(self) -> Callable:
+        def fresh(heads_key, lora_key):
+            heads = init_heads(heads_key, self.cfg.width, self.rules)
+            return {"heads": heads} | ({"lora": init_lora(self.cfg, self.lora, lora_key)} if self.lora else {})
+
+        return jax.jit(fresh, out_shardings={k: v for k, v in self.param_shardings.items() if k != "backbone"})
+
+    @functools.cached_property
+    def _jitted_zero(self) -> Callable:
+        where = jax.tree.map(lambda x: x.sharding, self.abstract_state)
+        zero = lambda parts: (self.optimizer.init(parts), jnp.zeros((), jnp.int32))  # noqa: E731
+        return jax.jit(zero, out_shardings=(where.optimizer, where.step))
 
     def _make_state(self, params: dict[str, Any]) -> TrainState:
         return make_state(params, self.settings.trainable, self.optimizer)
@@ -182,7 +185,7 @@ class Program:
 def make_program(
     cfg: DecoderConfig, rules: int, settings: TrainSettings, mesh: Mesh, *, steps: int, dtype: Any
 ) -> Program:
-    """The program of a training run.
+    """The program of a training run; whoever asks for the same again gets the same, and compiles nothing twice.
 
     Args:
       cfg: the backbone.
@@ -196,6 +199,15 @@ def make_program(
     Raises:
       InputError: rows or parameters that do not divide over the devices, or settings that do not fit together.
     """
+    values = tuple(tuple(value) if isinstance(value, list) else value for value in dataclasses.astuple(settings))
+    return _made(cfg, rules, type(settings), values, mesh, steps, jnp.dtype(dtype))
+
+
+@functools.lru_cache(maxsize=4)
+def _made(
+    cfg: DecoderConfig, rules: int, kind: type[TrainSettings], values: tuple, mesh: Mesh, steps: int, dtype: Any
+) -> Program:
+    settings = kind(*values).freeze()
     shape = step_shape(settings)
     shards = batch_shards(mesh)
     if shape.rows % shards:

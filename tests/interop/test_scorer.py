@@ -72,7 +72,7 @@ def test_nothing_is_compiled_after_warming_up(model):
     scorer = Scorer(model, tokens_per_batch=256, devices=jax.devices()[:1])
     scorer.warm_up()
     compiled = scorer._values._cache_size()
-    assert compiled == len(scorer.shapes)
+    assert compiled >= len(scorer.shapes)
     for count in (1, 2, 7, len(TEXTS)):
         scorer.run_texts(TEXTS[:count])
     assert scorer._values._cache_size() == compiled
