@@ -11,6 +11,7 @@ from experiments.ablation_config import AblateConfig
 from experiments.baseline_config import BaselineConfig
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import DataConfig, ExperimentConfig, RunConfig, TrainConfig
+from experiments.panel_config import PanelConfig, PanelJudge
 from experiments.ramo_config import WITHOUT_R, AdapterConfig, RamoConfig
 from experiments.rating_config import JudgeConfig, RatingConfig
 from experiments.theory_config import TheoryConfig
@@ -32,6 +33,8 @@ def choices(config: RunConfig) -> Idle:
         return _experiment(config)
     if isinstance(config, RatingConfig):
         return _rating(config)
+    if isinstance(config, PanelConfig):
+        return _panel(config)
     if isinstance(config, AdapterConfig):
         return _adapter(config)
     if isinstance(config, RamoConfig):
@@ -171,6 +174,38 @@ def _judge(judge: JudgeConfig, kind: str) -> Idle:
     if judge.kind == "batch":
         yield "judge.hopeless", kind
         yield from _all_but("judge.server", judge.server, ("requests_per_second",), kind)
+
+
+def _panel(config: PanelConfig) -> Idle:
+    judges = dict(config.named())
+    own = any(judge.kind == "table" and not judge.table.path for judge in judges.values())
+    unrated = "" if own else "no judge is a table without a file of its own"
+    yield from _data(config.data, unrated, unsplit="this run rates, and holds nothing out")
+    if not any(judge.kind == "local" for judge in judges.values()):
+        yield "mesh", "no judge is 'local'"
+    for name, judge in judges.items():
+        yield from _panel_judge(f"judges.{name}", judge)
+
+
+def _panel_judge(at: str, judge: PanelJudge) -> Idle:
+    kind = f"{at}.kind is {judge.kind!r}"
+    for name, because in _judge(judge, kind):
+        yield name.replace("judge.", f"{at}.", 1), because.replace("judge.", f"{at}.")
+    yield f"{at}.both_orders", f"{at}.prompt is {judge.prompt!r}: ratings are of one response"
+    if judge.kind != "table":
+        yield f"{at}.table", kind
+    elif not judge.table.path:
+        for name in ("format", "scale"):
+            yield f"{at}.table.{name}", f"{at}.table.path is empty"
+    if judge.kind == "local":
+        for name in ASKED_ONLY:
+            yield f"{at}.backbone.{name}", kind
+    else:
+        yield from _all_but(f"{at}.backbone", judge.backbone, ("path",) if judge.kind == "model" else (), kind)
+    if judge.kind != "model":
+        yield f"{at}.fetch_backbone", kind
+    if judge.repeats == 1:
+        yield f"{at}.temperature", f"{at}.repeats is 1"
 
 
 def _adapter(config: AdapterConfig) -> Idle:

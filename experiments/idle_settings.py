@@ -6,11 +6,12 @@ a judge that answers in text. Idle fields at their defaults are as they should b
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable
 
 from encore_jax.errors import InputError
-from encore_jax.settings import fields_of
+from encore_jax.settings import Settings, fields_of
 from experiments.config import RunConfig
 from experiments.idle_choices import choices
 
@@ -67,10 +68,20 @@ def told_of(config: RunConfig, stated: Iterable[str]) -> list[str]:
 
 def idle_in_file(config: RunConfig) -> str:
     """One line on the fields that differ from their defaults and have no effect; "" if there are none."""
-    usual = fields_of(type(config)())
+    usual = _usual_fields(config)
     reasons: dict[str, list[str]] = {}
     for field, because in idle_fields(config).items():
         if fields_of(config)[field] != usual[field]:
             reasons.setdefault(because, []).append(field)
     told = "; ".join(f"{', '.join(fields)} (where {because})" for because, fields in reasons.items())
     return f"these fields are set and have no effect: {told}" if told else ""
+
+
+def _usual_fields(config: RunConfig) -> dict[str, object]:
+    """Every field's default; of a group that the file made itself (the judges of a panel) that group's."""
+    usual = fields_of(type(config)())
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, Settings):
+            usual = fields_of(type(value)(), f"{field.name}.") | usual
+    return usual

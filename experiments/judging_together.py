@@ -18,6 +18,7 @@ from encore_jax.judge.followers import follow, tell_finish
 from encore_jax.parallel.processes import speaks
 from encore_jax.terminal_text import cut, one_line
 from experiments.config import RunConfig
+from experiments.panel_config import PanelConfig
 from experiments.rating_config import RatingConfig
 from experiments.stages.judges import local_judge
 
@@ -39,6 +40,9 @@ def judging_together(config: RunConfig) -> Iterator[Role]:
     Raises:
       InputError: several processes for a judge that is not on their devices.
     """
+    if jax.process_count() > 1 and isinstance(config, PanelConfig):
+        fix = "run it without --multihost; a local judge on a pod is a rating run, whose ratings are a panel's table"
+        raise InputError("a panel needs no second process", where="multihost", fix=fix)
     if jax.process_count() == 1 or not isinstance(config, RatingConfig):
         yield Role.ALIKE
         return

@@ -13,6 +13,7 @@ from experiments.chain import Chain, check_stages, run_chain
 from experiments.chains.ablation import AblationChain
 from experiments.chains.benchmark import BenchmarkChain
 from experiments.chains.heads import HeadsChain
+from experiments.chains.panel import PanelChain
 from experiments.chains.preferences import PreferenceChain
 from experiments.chains.ramo import AdapterChain, RamoChain
 from experiments.chains.rating import RatingChain
@@ -21,6 +22,7 @@ from experiments.chains.theory import TheoryChain
 from experiments.chains.verdicts import VerdictChain
 from experiments.config import RunConfig, to_dict
 from experiments.judging_together import Role, judging_together
+from experiments.panel_config import PanelConfig
 from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.rating_config import RatingConfig
 from experiments.real_judges_config import RealJudgesConfig
@@ -33,6 +35,8 @@ def chain_of(config: RunConfig, workdir: Path) -> Chain:
     """The chain of stages that carries out this configuration in this work directory."""
     if isinstance(config, RatingConfig):
         return VerdictChain(config, workdir) if config.judge.on_pairs else RatingChain(config, workdir)
+    if isinstance(config, PanelConfig):
+        return PanelChain(config, workdir)
     if isinstance(config, BenchmarkConfig):
         return BenchmarkChain(config, workdir)
     if isinstance(config, AblateConfig):

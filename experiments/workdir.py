@@ -20,8 +20,8 @@ from experiments.config import to_dict
 
 CONFIG, MARK = "config.json", ".encore_jax.json"
 """MARK says which kind of run a folder is for: only a folder that bears it holds files that a run may replace."""
-OUTPUT_FIELDS = ("name", "train.checkpoints", "adapter.checkpoints", "judge.journal")
-"""Fields of configurations that name no input."""
+OUTPUT_FIELDS = ("train.checkpoints", "adapter.checkpoints", "judge.journal")
+"""Fields of configurations that name an output; so does every `judges.NAME.journal`."""
 
 
 @contextlib.contextmanager
@@ -76,13 +76,18 @@ def _outputs(chain: Chain, folder: Path) -> dict[str, Path]:
     return outputs | {
         f"--config.{field}": Path(value)
         for field, value in fields_of(chain.config).items()
-        if field in OUTPUT_FIELDS[1:] and value and "://" not in value
+        if _is_output(field) and value and "://" not in value
     }
 
 
 def _inputs(chain: Chain) -> dict[str, Path]:
     values = fields_of(chain.config).items()
-    return local_inputs({f"--config.{field}": value for field, value in values if field not in OUTPUT_FIELDS})
+    named = {f"--config.{field}": value for field, value in values if field != "name" and not _is_output(field)}
+    return local_inputs(named)
+
+
+def _is_output(field: str) -> bool:
+    return field in OUTPUT_FIELDS or (field.startswith("judges.") and field.endswith(".journal"))
 
 
 def _check_owner(chain: Chain, folder: Path, overwrite: bool) -> None:

@@ -41,7 +41,7 @@ def _use(found: PanelReliability) -> str:
     what = "draws" if found.of_draws else "judges"
     if out:
         return f"Leave out {named(out)}, and use the mean of {named(kept)}."
-    return f"Use the mean of all {len(names)} {what}."
+    return f"Use the mean of {'both' if len(names) == 2 else f'all {len(names)}'} {what}."
 
 
 def _nothing_in_common(found: PanelReliability) -> bool:

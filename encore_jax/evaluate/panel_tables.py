@@ -195,6 +195,8 @@ def panel_lines(results: Mapping) -> Iterator[str]:
         yield markdown(*position_table(results))
     else:
         yield POINTWISE
+    if results["label_next"]:
+        yield f"Label next: {printable(', '.join(map(str, results['label_next'])))}"
 
 
 def common_words(results: Mapping) -> str:

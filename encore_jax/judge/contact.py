@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from encore_jax.errors import InputError
+from encore_jax.http_replies import checked_url
+from encore_jax.judge.api_key import ApiKey
 from encore_jax.judge.endpoints import Endpoint
+from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.terminal_text import cut, one_line
 
 CONNECT_TIMEOUT = 10.0
@@ -90,6 +93,20 @@ async def first_contact(endpoints: Sequence[Endpoint], wait: float) -> None:
         else "start the server, or correct the address; for one that takes long to load wait longer, with "
         "--config.judge.server.retry.first_contact=SECONDS",
     )
+
+
+def check_contact(settings: ServerSettings) -> None:
+    """Returns once one of a judge's servers takes connections; nothing is asked.
+
+    Args:
+      settings: where it is, its key's variable, and how long to wait.
+
+    Raises:
+      InputError: none does in that time, or there is no key.
+    """
+    ApiKey(settings.key_variable)
+    endpoints = [Endpoint(checked_url(url, "urls")) for url in settings.urls]
+    asyncio.run(first_contact(endpoints, min(settings.retry.first_contact, settings.retry.patience)))
 
 
 async def _look(endpoint: Endpoint, until: float) -> bool:

@@ -49,7 +49,12 @@ class TrialDone(SystemExit):
 
 @contextlib.contextmanager
 def answered(
-    config: RatingConfig, questions: Questions, rules: Sequence[Rule], ingested: Path, workdir: Path
+    config: RatingConfig,
+    questions: Questions,
+    rules: Sequence[Rule],
+    ingested: Path,
+    workdir: Path,
+    judge: Judge | None = None,
 ) -> Iterator[Journal]:
     """The journal, open, with an answer to every question; asks what it does not know.
 
@@ -59,6 +64,7 @@ def answered(
       rules: all that occur in them.
       ingested: the ingest stage's folder.
       workdir: of the run; the journal and batch files live here.
+      judge: who answers, if it is made already.
 
     Raises:
       WaitsForResults: judge "batch", and not all results are there.
@@ -66,7 +72,7 @@ def answered(
       InputError: the judge cannot go on; what was answered is in the journal.
     """
     batch = config.judge.kind == "batch"
-    judge = None if batch else make_judge(config, ingested)
+    judge = None if batch else judge or make_judge(config, ingested)
     identity = asking(config).identity if batch else judge.identity
     with Journal(config.journal(workdir), identity, rules) as journal:
         if batch:

@@ -11,7 +11,7 @@ from encore_jax.data.comparison import Comparison
 from encore_jax.judge.export import rated_comparisons, rated_responses
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.journal_summary import summary
-from encore_jax.judge.question import Key, critical_questions, rating_questions
+from encore_jax.judge.question import Judge, Key, critical_questions, rating_questions
 from encore_jax.rules import RulePool
 from experiments.rating_config import RatingConfig
 from experiments.stages import ingest
@@ -20,15 +20,22 @@ from experiments.stages.judges import judging_pool
 from experiments.stages.predicted_rules import predicted_rules
 
 
-def judge(config: RatingConfig, ingested: Path, workdir: Path, folder: Path) -> None:
+def judge(config: RatingConfig, ingested: Path, workdir: Path, folder: Path, made: Judge | None = None) -> None:
     """Asks what the journal does not know, then writes pool.yaml, comparisons.jsonl, rated.jsonl and summary.json.
+
+    Args:
+      config: who is asked, and how.
+      ingested: the ingest stage's folder.
+      workdir: where the journal and batch files live.
+      folder: to write into.
+      made: the judge, if it is made already.
 
     Raises:
       WaitsForResults, TrialDone, InputError: see `answered`.
     """
     pool, (_, _, comparisons) = judging_pool(config), ingest.load(ingested)
     questions = _questions(config, comparisons, pool)
-    with answered(config, questions, pool, ingested, workdir) as journal:
+    with answered(config, questions, pool, ingested, workdir, made) as journal:
         asked = {question.key for question in questions()} if config.judge.rules_of else None
         _export(comparisons, journal, pool, asked, folder)
 

@@ -109,6 +109,15 @@ def read_records(
     return Records(rated, list(_pairs(found, own, need, skips[1])), *skips)
 
 
+def read_ratings(config: DataConfig, pool: RulePool, skips: SkipCounter) -> list[RatedResponse]:
+    """The rated responses of the file that `data.ratings_path` names, on the scale from 0 to 1.
+
+    Raises:
+      InputError: naming file, line and field.
+    """
+    return _rated(config, pool, (), skips)
+
+
 def _splits(config: DataConfig) -> list[str]:
     return list(read_metadata(Path(config.path).expanduser())["comparisons"])
 

@@ -15,6 +15,7 @@ from experiments.ablation_config import AblateConfig
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import SMOLLM2, DataConfig, ExperimentConfig, default_workdir, to_dict, validated
 from experiments.configs import ramo_smollm2
+from experiments.panel_config import PanelConfig
 from experiments.rating_config import RatingConfig
 from experiments.real_judges_config import RealJudgesConfig
 
@@ -183,6 +184,9 @@ def resolved(name):
     made = module.get_config()
     if isinstance(made, RatingConfig) and made.judge.kind in ("server", "batch"):
         made.judge.model = "some-model"
+    if isinstance(made, PanelConfig):
+        for name, judge in made.named():
+            judge.model = f"{name}-model"
     if isinstance(made, BenchmarkConfig):
         made.model, made.data = "runs/quickstart/compose", "filtered.json"
     elif isinstance(made, AblateConfig):

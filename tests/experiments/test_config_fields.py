@@ -17,7 +17,8 @@ OTHERS = [None, True, [], {}, object(), b"x"]
 OTHERS += [(), (None,), ("",), (NAN,), (0,), (-1,), (1, 1), (1.0, 2.0, 3.0), ("x", "x")]
 VALUES = NUMBERS + TEXTS + OTHERS
 NEEDED = {"data.path": "pairs.jsonl", "data": "pairs.jsonl", "model": "folder", "scores": "view.npz", "model.path": "m",
-          "judge.rules_of": "", "judge.model": "m", "data.ratings_path": "rated.jsonl"}  # fmt: skip
+          "judge.rules_of": "", "judge.model": "m", "data.ratings_path": "rated.jsonl",
+          "judges.first.model": "m", "judges.second.model": "n"}  # fmt: skip
 NAMES = sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
 
 

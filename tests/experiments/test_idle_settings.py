@@ -25,6 +25,8 @@ FILES = ("data.source=files", "data.path=pairs.jsonl")
 GRADIENT = (*FILES, "train.method=gradient")
 LOCAL = (*FILES, "judge.kind=local")
 SERVER = (*FILES, "judge.kind=server", "judge.model=m")
+PANEL = (*FILES, "judges.first.model=a", "judges.second.model=b")
+WITH_TABLE = (*FILES, "judges.first.model=a", "judges.second.kind=table")
 RATED = (*FILES, "rate.source=comparisons")
 WITHOUT_EFFECT = [
     # shipped configuration, choices, a field without effect, the choice at fault
@@ -63,6 +65,14 @@ WITHOUT_EFFECT = [
     ("rate_batch", (*FILES, "judge.model=m"), "judge.hopeless=3", "judge.kind is 'batch'"),
     ("rate_table", (), "judge.prompt=numeric.1", "judge.kind is 'table'"),
     ("rate_pairs", (*FILES, "judge.model=m"), "compose.levels=5", "about no rule"),
+    ("rate_panel", PANEL, "judges.first.backbone.path=m", "judges.first.kind is 'server'"),
+    ("rate_panel", PANEL, "judges.second.table.path=f", "judges.second.kind is 'server'"),
+    ("rate_panel", PANEL, "judges.first.temperature=0.5", "judges.first.repeats is 1"),
+    ("rate_panel", (*PANEL, "judges.first.prompt=numeric.1"), "judges.first.top=3", "read as text"),
+    ("rate_panel", WITH_TABLE, "judges.second.table.scale=(1,5)", "table.path is empty"),
+    ("rate_panel", WITH_TABLE, "judges.second.prompt=numeric.1", "second.kind is 'table'"),
+    ("rate_panel", PANEL, "data.ratings_path=r.jsonl", "no judge is a table"),
+    ("rate_panel", PANEL, "mesh.fsdp=2", "no judge is 'local'"),
     ("rule_adapter_smollm2", (), "train.lr=0.1", "train.method is 'heads'"),
     ("rule_adapter_smollm2", (), "select.ties=first", "trains no reward model"),
     ("rule_adapter_smollm2", (), "select.half=0.5", "select.relevance is 'none'"),

@@ -10,6 +10,7 @@ from experiments import pipeline
 from experiments.chains.ablation import AblationChain
 from experiments.chains.benchmark import BenchmarkChain
 from experiments.chains.heads import HeadsChain
+from experiments.chains.panel import PanelChain
 from experiments.chains.preferences import PreferenceChain
 from experiments.chains.ramo import AdapterChain, RamoChain
 from experiments.chains.rating import RatingChain
@@ -21,6 +22,7 @@ from experiments.judging_together import Role
 KINDS = {
     "quickstart": HeadsChain, "encore_hh": HeadsChain, "bt_smollm2": PreferenceChain, "ramo_smollm2": RamoChain,
     "rule_adapter_smollm2": AdapterChain, "rate_server": RatingChain, "rate_pairs": VerdictChain,
+    "rate_panel": PanelChain,
     "rewardbench": BenchmarkChain, "ablation": AblationChain, "theory": TheoryChain,
 }  # fmt: skip
 

@@ -71,6 +71,11 @@ CHAINS = {
         "seed": "ingest rate report", "data": "ingest report", "judge": "rate report", "name": "report", "files":
         "ingest",
     },
+    "rate_panel": {
+        "seed": "ingest rate panel report", "data": "ingest report", "pool": "ingest rate report",
+        "judges": "rate report", "min_judges": "panel report", "replicates": "panel report", "tau": "panel report",
+        "mesh": "report", "name": "report", "files": "ingest rate",
+    },
     "rewardbench": {
         "seed": "ingest score evaluate",
         "data": "ingest evaluate",
@@ -114,6 +119,7 @@ EARLIER = {
     **dict.fromkeys(("rate_server", "rate_local", "rate_model", "rate_pairs"), {
         "rate": "ingest", "report": "ingest rate",
     }),
+    "rate_panel": {"rate": "ingest", "panel": "rate", "report": "ingest panel"},
     "rewardbench": {"score": "ingest", "evaluate": "ingest score", "report": "evaluate"},
     "ablation": {"decide": "prepare", "report": "prepare decide"},
     "theory": {"report": "check"},
@@ -123,6 +129,7 @@ EARLIER = {
 FILES = [
     "heads.source_hashes", "heads.verdicts_sha256", "preferences.source_hashes", "ramo.source_hashes",
     "rating.source_hashes", "rating.prediction_hashes", "rating.reward_model_hashes", "rating.judging_pool",
+    "panel.panel_sources", "panel.check_size", "panel.panel_pool",
     "verdicts.source_hashes", "benchmark.model_hashes", "benchmark.data_file", "ablation.source_digests",
     "ablation.ablation_view",
 ]  # fmt: skip

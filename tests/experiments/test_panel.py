@@ -1,0 +1,257 @@
+"""Panels from files to a report: two servers, tables and repeated draws; dead judges cost nothing that was answered."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import re
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from aiohttp import web
+
+from encore_jax.data import iter_comparisons, iter_rated
+from encore_jax.errors import InputError
+from encore_jax.judge.retry_policy import RetryPolicy
+from encore_jax.judge.retrying import RetrySettings
+from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.rules import RulePool
+from experiments.config import DataConfig, validated
+from experiments.idle_settings import idle_in_file
+from experiments.panel_config import PanelConfig, PanelJudge, TableConfig, panel_of
+from experiments.pipeline import run_experiment
+from tests.experiments import tiny_run
+from tests.judge.faulty_server import FaultyServer, Running, chat
+from tests.raw_server import unused_port
+
+ONCE = RetryPolicy(failed=1)
+COMPARED = ("comparisons.jsonl", "rated.jsonl", "ratings.parquet", "reliability.json")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tiny_run.write_files(tmp_path_factory.mktemp("files"))
+    RulePool(tiny_run.POOL.rules[:1], "one").to_yaml(folder / "one.yaml")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def said(caplog):
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+class Opinion(FaultyServer):
+    """Sees the severity that stands at the end of a response through noise of its own; may refuse after some answers.
+
+    Asked for a number, its noise depends on the seed too.
+    """
+
+    def __init__(self, name="", noise=0.3, refuse_after=10**9):
+        super().__init__()
+        self.name, self.noise, self.refuse_after = name, noise, refuse_after
+        self.seeds = []
+
+    async def answer(self, body):
+        if sum(self.answered.values()) >= self.refuse_after:
+            return web.Response(status=401, text="quota is used up")
+        text = body["messages"][-1]["content"]
+        digest = hashlib.sha256(f"{self.name} {body.get('seed')} {text}".encode()).digest()
+        severity = float(re.search(r"([01]\.\d+)\s+--- end", text)[1])
+        harm = min(max(severity + self.noise * (digest[0] / 128 - 1), 0.0), 1.0)
+        yes = 0.01 + 0.98 * (1 - harm if "is kind" in text else harm)
+        if "logprobs" not in body:
+            self.seeds.append((body["seed"], body["temperature"]))
+            return web.json_response(chat({}, f"{yes:.2f}"))
+        return web.json_response(chat({"Yes": yes, "No": 1 - yes}))
+
+
+def server(url="http://127.0.0.1:9", model="m", **judge):
+    retry = RetrySettings(first_wait=0.01, longest_wait=0.05, patience=1.0, tries=3)
+    return PanelJudge(model=model, server=ServerSettings(urls=(url,), concurrency=8, timeout=5.0, retry=retry), **judge)
+
+
+def config(files, limit=30, pool="pool.yaml", data=(), more=(), **judges):
+    source = {"source": "files", "pool": str(files / pool), "path": str(files / "pairs.jsonl"), "limit": limit}
+    settings = {"name": "panel", "replicates": 20, "judges": panel_of(**judges)} | dict(more)
+    return validated(PanelConfig(data=DataConfig(**source | dict(data)), **settings))
+
+
+def table(files, name="rated.jsonl", **settings):
+    return PanelJudge(kind="table", policy=ONCE, table=TableConfig(path=str(files / name), **settings))
+
+
+def outputs(workdir):
+    """What a panel run hands on, but for how often anything was tried."""
+    files = {name: (workdir / "panel" / name).read_bytes() for name in COMPARED}
+    told = json.loads(files.pop("reliability.json"))
+    return files | {"panel": told["panel"], "counts": [m["summary"]["questions"] for m in told["members"]]}
+
+
+def test_two_servers_are_asked_the_same_and_a_death_costs_nothing(files, tmp_path, capsys, said):
+    ann, bob = Opinion("ann"), Opinion("bob", 0.6)
+    with Running(ann) as a, Running(bob) as b:
+        judging = config(files, ann=server(a, "a"), bob=server(b, "b"))
+        run_experiment(judging, tmp_path / "undisturbed")
+    printed, total = capsys.readouterr().out, sum(ann.asked.values())
+    assert total == sum(bob.asked.values()) and printed.lstrip().splitlines()[0].startswith(
+        "Use the mean of both judges."
+    )
+    assert len(printed.splitlines()) < 40 and "ann: judge-rated by a" in printed and "judge-rated" in printed
+    ann, dying = Opinion("ann"), Opinion("bob", 0.6, refuse_after=40)
+    workdir = tmp_path / "run"
+    with Running(ann) as a, Running(dying) as b:
+        with pytest.raises(InputError, match="judge bob.*quota is used up") as caught:
+            run_experiment(config(files, ann=server(a, "a"), bob=server(b, "b")), workdir)
+        assert "\n" not in str(caught.value) and sum(ann.asked.values()) == total
+    well = Opinion("bob", 0.6)
+    with Running(well) as b:  # ann's server is off, and nothing is asked of it
+        gone = f"http://127.0.0.1:{unused_port()}"
+        run_experiment(config(files, ann=server(gone, "a"), bob=server(b, "b")), workdir)
+    assert total - 41 <= sum(well.asked.values()) <= total - 40 + 8
+    assert outputs(workdir) == outputs(tmp_path / "undisturbed")
+    assert {path.parent.name for path in workdir.rglob("journal.sqlite")} == {"ann", "bob"}
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["label"] == "judge-rated" and [m["name"] for m in results["members"]] == ["ann", "bob"]
+    assert results["mean_ratings"] == 2 * 30 * 3 and results["left_masked"] == 0
+    page = (workdir / "report.html").read_text()
+    assert "Loading of every judge" in page and "position plays no part" in page and "bob: server, b" in page
+    capsys.readouterr()
+    run_experiment(config(files, ann=server(gone, "a"), bob=server(gone, "b")), workdir)
+    assert capsys.readouterr().out.lstrip().startswith("Use the mean"), "complete: shown again, nobody is asked"
+
+
+def test_means_and_the_long_table_hold_what_the_judges_said(files, tmp_path):
+    with Running(Opinion("ann")) as a:
+        run_experiment(config(files, ann=server(a, "a"), people=table(files)), tmp_path)
+    at, pool = tmp_path / "panel", RulePool.from_yaml(tmp_path / "panel" / "pool.yaml")
+    judged = [list(iter_comparisons(tmp_path / "rate" / name / "comparisons.jsonl", pool=pool)) for name in
+              ("ann", "people")]  # fmt: skip
+    means = list(iter_comparisons(at / "comparisons.jsonl", pool=pool))
+    missing, unanswered = 0, set()
+    for ann, people, mean in zip(*judged, means, strict=True):
+        np.testing.assert_array_equal(mean.mask, ann.mask & people.mask)
+        expected = (ann.ratings + people.ratings) / 2
+        np.testing.assert_allclose(mean.ratings[mean.mask], expected[mean.mask], atol=1e-6)
+        missing += (~mean.mask).sum()
+        unanswered |= {(mean.prompt, mean.responses[i], k) for i, k in np.argwhere(~mean.mask)}
+        assert mean.extra["judge"]["label"] == "human-rated and judge-rated"
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert missing and results["left_masked"] == missing and results["label"] == "human-rated and judge-rated"
+    assert results["members"][1]["summary"]["problems"] == {"not in the table": len(unanswered)}
+    rated = {r.response: r for r in iter_rated(at / "rated.jsonl", pool=pool)}
+    np.testing.assert_array_equal(rated[means[0].responses[0]].ratings, means[0].ratings[0])
+    rows = pq.read_table(at / "ratings.parquet").to_pylist()
+    assert len(rows) == 2 * 30 * 2 * 3 and {row["judge"] for row in rows} == {"ann", "people"}
+    first = [row for row in rows if row["judge"] == "ann" and row["comparison"] == means[0].id]
+    for row in first:
+        k = pool.names.index(row["rule"])
+        oriented = 1 - row["rating"] if pool.directions[k] < 0 else row["rating"]
+        assert oriented == pytest.approx(judged[0][0].ratings[row["response"], k], abs=1e-6)
+    assert sum(row["rating"] is None for row in rows) == missing
+    assert {row["label"] for row in rows} == {"human-rated", "judge-rated"}
+
+
+def test_a_judge_is_drawn_several_times_with_seeds_and_its_chance_is_told(files, tmp_path, capsys):
+    drawn, other = Opinion("x", 0.5), Opinion("y", 0.2)
+    with Running(drawn) as a, Running(other) as b:
+        judges = {"x": server(a, "a", prompt="numeric.1", repeats=2, temperature=0.7), "y": server(b, "b")}
+        run_experiment(config(files, **judges), tmp_path)
+    assert set(drawn.seeds) == {(1, 0.7), (2, 0.7)}
+    results = json.loads((tmp_path / "results.json").read_text())
+    (repeated,) = results["panel"]["repetitions"]
+    assert repeated["judge"] == "x" and repeated["draws"] == 2 and 0.1 < repeated["share"] < 0.7
+    assert [line["judge"] for line in results["panel"]["judges"]] == ["x", "y"]
+    assert [m["name"] for m in results["members"]] == ["x.1", "x.2", "y"]
+    assert {row["draw"] for row in pq.read_table(tmp_path / "panel" / "ratings.parquet").to_pylist()} == {
+        "x.1", "x.2", "y"}  # fmt: skip
+    assert "of one draw is chance (2 draws)" in capsys.readouterr().out
+
+
+def test_a_server_that_is_not_there_is_told_before_anybody_is_asked(files, tmp_path):
+    ann = Opinion()
+    with Running(ann) as a:
+        dead = server(f"http://127.0.0.1:{unused_port()}", "b")
+        with pytest.raises(InputError, match=r"judge bob, .*no contact.*judges\.bob\.server") as caught:
+            run_experiment(config(files, ann=server(a, "a"), bob=dead), tmp_path)
+        keyless = dataclasses.replace(dead, server=dataclasses.replace(dead.server, key_variable="ENCORE_NO_SUCH_KEY"))
+        with pytest.raises(InputError, match="judge bob, environment variable ENCORE_NO_SUCH_KEY: is not set"):
+            run_experiment(config(files, ann=server(a, "a"), bob=keyless), tmp_path)
+    assert not ann.asked and "\n" not in str(caught.value)
+
+
+def test_judges_that_are_the_same_or_rate_nothing_are_refused_by_name(files, tmp_path):
+    (files / "strange.jsonl").write_text('{"prompt": "x", "response": "y", "ratings": {"kindness": 1}}\n')
+    (files / "scaled.jsonl").write_text('{"prompt": "x", "response": "y", "ratings": {"kindness": 5}}\n')
+    refused = {
+        "judge bob: is the same as 'ann'.*judges.bob.revision": {"ann": server(), "bob": server()},
+        "judge b: is the same as 'a'": {"a": table(files), "b": table(files)},
+        r"judge b.*none of the (\d+) questions has a rating: \1 not in the table": {
+            "a": table(files), "b": table(files, "strange.jsonl")},
+        r"--config\.judges\.b\.table\.scale=LOWEST,HIGHEST": {"a": table(files), "b": table(files, "scaled.jsonl")},
+        "judge b.*no such file|nowhere.jsonl": {"a": table(files), "b": table(files, "nowhere.jsonl")},
+    }  # fmt: skip
+    for number, (problem, judges) in enumerate(refused.items()):
+        with pytest.raises(InputError, match=problem) as caught:
+            run_experiment(config(files, **judges), tmp_path / str(number))
+        assert "\n" not in str(caught.value) and caught.value.fix
+    with pytest.raises(InputError, match="2 judges on 1 rule are 2 columns"):
+        run_experiment(config(files, pool="one.yaml", ann=server(model="a"), bob=server(model="b")), tmp_path / "one")
+
+
+BAD = {
+    "no judge": (dict(), r"config\.judges: has 0 judges"),
+    "one judge": (dict(a=server()), r"config\.judges: has 1 judge\b.*repeats of one judge"),
+    "no model": (dict(a=server(model=""), b=server()), r"judges\.a\.model: is empty.*--config\.judges\.a\.model"),
+    "kind": (dict(a=server(kind="oracle"), b=server()), r"config\.judges\.a\.kind: 'oracle' is unknown"),
+    "pairs": (dict(a=server(prompt="pair_letter.1"), b=server()), r"config\.judges\.a\.prompt"),
+    "own rules": (dict(a=server(pool="safety_10"), b=server()), r"config\.judges\.a\.pool: .*--config\.pool"),
+    "predicted": (dict(a=server(rules_of="x"), b=server()), r"config\.judges\.a\.rules_of: .*all rules"),
+    "repeats": (dict(a=server(repeats=0), b=server()), r"config\.judges\.a\.repeats: 0 is out of range"),
+    "many repeats": (dict(a=server(repeats=10**9), b=server()), r"config\.judges\.a\.repeats: 1000000000 is out of"),
+    "probabilities": (dict(a=server(repeats=2)), r"judges\.a\.repeats: .*judges\.a\.prompt=numeric\.1"),
+    "a table twice": (dict(a=PanelJudge(kind="table", repeats=2)), r"judges\.a\.repeats: .*the same every time"),
+    "seed": (dict(a=server(repeats=2, prompt="numeric.1", extra='{"seed": 1}')), r"judges\.a\.extra: states 'seed'"),
+    "cold": (dict(a=server(temperature=0.0), b=server()), r"judges\.a\.temperature: 0\.0 is out of range"),
+    "scale": (dict(a=PanelJudge(kind="table", table=TableConfig(scale=(5.0, 1.0))),
+                   b=server()), r"judges\.a\.table\.scale"),
+    "label": (dict(a=PanelJudge(kind="table", table=TableConfig(label="gold")), b=server()), r"a\.table\.label"),
+    "format": (dict(a=PanelJudge(kind="table", table=TableConfig(format="csv")), b=server()), r"a\.table\.format"),
+    "no folder": (dict(a=PanelJudge(kind="model", backbone=dataclasses.replace(PanelJudge().backbone, path="")),
+                       b=server()), r"judges\.a\.backbone\.path: is empty"),
+    "a key": (dict(a=dataclasses.replace(server(), server=ServerSettings(key_variable="sk-abc")), b=server()),
+              r"judges\.a\.server\.key_variable"),
+    "min_judges": (dict(a=server(), b=server(model="n"), more={"min_judges": 3}), r"config\.min_judges: 3 is out of"),
+    "replicates": (dict(a=server(), b=server(model="n"), more={"replicates": 1}), r"config\.replicates: 1 is out of"),
+    "names alike": (dict(ann=server(), Ann=server()), r"config\.judges\.Ann: is called like 'ann'"),
+    "no name": ({"../x": server(), "b": server()}, r"judges\.\.\./x: '../x' is no name of a folder"),
+    "no identifier": ({"gpt-4": server(), "b": server()}, r"judges\.gpt-4: is no name of a judge.*letters, digits"),
+    "keyword": ({"class": server(), "b": server()}, r"judges"),
+    "a method": ({"freeze": server(), "b": server()}, r"judges\.freeze: is no name of a judge"),
+    "reserved": ({"nul": server(), "b": server()}, r"judges\.nul: 'nul' is reserved"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_panel_that_cannot_be_is_refused_by_field(name, tmp_path):
+    judges, problem = BAD[name]
+    with pytest.raises(InputError, match=problem) as caught:
+        config(tmp_path, **judges)
+    assert "\n" not in str(caught.value) and caught.value.fix
+
+
+def test_draws_are_told_apart_and_kept_where_their_number_changes(files):
+    two, three = (
+        config(files, a=server(prompt="numeric.1", repeats=n, extra='{"seed": null}')).members() for n in (2, 3)
+    )
+    assert list(two) == ["a.1", "a.2"] and list(three) == ["a.1", "a.2", "a.3"]
+    assert two["a.1"][1].judge == three["a.1"][1].judge != two["a.2"][1].judge
+    assert json.loads(two["a.2"][1].judge.extra) == {"temperature": 1.0, "seed": None}
+    once = config(files, a=server(), b=server(model="n")).members()["a"][1].judge
+    assert once.extra == "" and once.revision == ""
+
+
+def test_what_a_panels_file_sets_in_vain_is_told(files):
+    told = idle_in_file(config(files, a=server(temperature=0.5), b=server(model="n")))
+    assert "judges.a.temperature (where judges.a.repeats is 1)" in told and "judges.b" not in told
