@@ -13,11 +13,11 @@ from encore_jax.data import locate
 from encore_jax.data.digest import changed, note, recording
 from encore_jax.data.manifest import changed_outputs
 from encore_jax.errors import InputError
+from encore_jax.interop.passport import model_digest
 from encore_jax.parallel.processes import all_same_everywhere, on_every_process
-from experiments.config import RunConfig, TrainConfig, to_dict
+from experiments.config import ModelConfig, RunConfig, TrainConfig, to_dict
 from experiments.manifest import run_stage
 from experiments.progress import clock
-from experiments.stages.train import model_sha256
 
 Plan = dict[str, tuple[Callable[[], dict], Callable[[Path], None]]]
 """Of every stage, in order: what its outputs depend on, and what makes them, given its folder."""
@@ -189,3 +189,8 @@ def _inputs_everywhere(chain: Chain, stage: str, inputs: Callable[[], dict]) -> 
     earlier = chain.STAGES[: chain.STAGES.index(stage)]
     all_same_everywhere(what, {name: value for name, value in found.items() if name not in earlier}, fix)
     return found
+
+
+def model_sha256(config: ModelConfig, offline: bool) -> str:
+    """One hash over the files of the model and its tokenizer, fetched if need be."""
+    return model_digest(locate(config.path, offline=offline))

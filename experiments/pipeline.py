@@ -10,16 +10,6 @@ from encore_jax.parallel.processes import all_same_everywhere
 from experiments.ablation_config import AblateConfig
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.chain import Chain, check_stages, run_chain
-from experiments.chains.ablation import AblationChain
-from experiments.chains.benchmark import BenchmarkChain
-from experiments.chains.heads import HeadsChain
-from experiments.chains.panel import PanelChain
-from experiments.chains.preferences import PreferenceChain
-from experiments.chains.ramo import AdapterChain, RamoChain
-from experiments.chains.rating import RatingChain
-from experiments.chains.real_judges import RealJudgesChain
-from experiments.chains.theory import TheoryChain
-from experiments.chains.verdicts import VerdictChain
 from experiments.config import RunConfig, to_dict
 from experiments.judging_together import Role, judging_together
 from experiments.panel_config import PanelConfig
@@ -33,25 +23,30 @@ from experiments.workdir import kept_for
 
 def chain_of(config: RunConfig, workdir: Path) -> Chain:
     """The chain of stages that carries out this configuration in this work directory."""
-    if isinstance(config, RatingConfig):
-        return VerdictChain(config, workdir) if config.judge.on_pairs else RatingChain(config, workdir)
-    if isinstance(config, PanelConfig):
-        return PanelChain(config, workdir)
-    if isinstance(config, BenchmarkConfig):
-        return BenchmarkChain(config, workdir)
-    if isinstance(config, AblateConfig):
-        return AblationChain(config, workdir)
-    if isinstance(config, TheoryConfig):
-        return TheoryChain(config, workdir)
-    if isinstance(config, RealJudgesConfig):
-        return RealJudgesChain(config, workdir)
-    if isinstance(config, RamoConfig):
-        return RamoChain(config, workdir)
-    if isinstance(config, AdapterConfig):
-        return AdapterChain(config, workdir)
-    if config.train.loss == "bradley_terry":
-        return PreferenceChain(config, workdir)
-    return HeadsChain(config, workdir)
+    # Imported where it is known which: a refused or wrong command need not wait for figures and checkpoints.
+    if isinstance(config, RatingConfig) and config.judge.on_pairs:
+        from experiments.chains.verdicts import VerdictChain as Chosen
+    elif isinstance(config, RatingConfig):
+        from experiments.chains.rating import RatingChain as Chosen
+    elif isinstance(config, PanelConfig):
+        from experiments.chains.panel import PanelChain as Chosen
+    elif isinstance(config, BenchmarkConfig):
+        from experiments.chains.benchmark import BenchmarkChain as Chosen
+    elif isinstance(config, AblateConfig):
+        from experiments.chains.ablation import AblationChain as Chosen
+    elif isinstance(config, TheoryConfig):
+        from experiments.chains.theory import TheoryChain as Chosen
+    elif isinstance(config, RealJudgesConfig):
+        from experiments.chains.real_judges import RealJudgesChain as Chosen
+    elif isinstance(config, RamoConfig):
+        from experiments.chains.ramo import RamoChain as Chosen
+    elif isinstance(config, AdapterConfig):
+        from experiments.chains.ramo import AdapterChain as Chosen
+    elif config.train.loss == "bradley_terry":
+        from experiments.chains.preferences import PreferenceChain as Chosen
+    else:
+        from experiments.chains.heads import HeadsChain as Chosen
+    return Chosen(config, workdir)
 
 
 def run_experiment(

@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.special
-import scipy.stats
 from jaxtyping import Bool, Float, Int
 
 from encore_jax.composition.ties import sign
@@ -89,7 +88,7 @@ def estimate_accuracy(
     strength = float(np.exp(np.average(np.log([cell[1] for cell in grid]), weights=share)))
     prior = np.clip(foretold_accuracy(loading, rho), 0.02, 0.98)
     a, b = strength * prior + right, strength * (1 - prior) + labelled - right
-    low, high = scipy.stats.beta.ppf([[0.025], [0.975]], a, b)
+    low, high = scipy.special.betaincinv(a, b, [[0.025], [0.975]])
     return AccuracyEstimate(a / (a + b), low, high, prior, rho, strength)
 
 
@@ -116,7 +115,7 @@ def preferred_side(
         by_prompt = np.bincount(np.unique(prompt, return_inverse=True)[1].reshape(-1), gain)
         design = max(1.0, float((by_prompt**2).sum() / (gain**2).sum()))
     wins, losses = np.maximum(gain, 0).sum() / design, np.maximum(-gain, 0).sum() / design
-    return float(scipy.stats.beta.sf(0.5, 1 + wins, 1 + losses))
+    return float(scipy.special.betainc(1 + losses, 1 + wins, 0.5))
 
 
 def which_labels(
@@ -150,7 +149,9 @@ def which_labels(
     if a.ndim != 1 or a.shape != b.shape:
         raise InputError(f"margins have shapes {a.shape} and {b.shape}", where="which_labels", fix="pass [N] twice")
     prompt = np.arange(len(a)) if prompt is None else np.asarray(prompt)
-    ranks = [scipy.stats.rankdata(np.abs(margin)) / len(a) for margin in (a, b)]
+    from scipy.stats import rankdata  # takes a second to import
+
+    ranks = [rankdata(np.abs(margin)) / len(a) for margin in (a, b)]
     sure = np.where(sign(a) * sign(b) < 0, np.minimum(*ranks), 0)
     sure = sure if known is None else np.where(known, 0, sure)
     order = np.argsort(-sure, kind="stable")

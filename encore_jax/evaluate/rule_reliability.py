@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.stats
+import scipy.special
 from jaxtyping import Bool, Float
 
 from encore_jax.composition.camps import Commonality
@@ -132,7 +132,7 @@ def wilson_interval(
     right: Float[np.ndarray, " K"], n: Float[np.ndarray, " K"], level: float = 0.95
 ) -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
     """Wilson's interval of a share (1927); NaN where n is 0."""
-    z = scipy.stats.norm.ppf(0.5 + level / 2)
+    z = scipy.special.ndtri(0.5 + level / 2)
     share = _share(right, n)
     safe = np.maximum(n, 1)
     centre = (share + z * z / (2 * safe)) / (1 + z * z / safe)

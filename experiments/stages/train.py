@@ -15,14 +15,14 @@ from encore_jax.data import locate
 from encore_jax.data.left_out import Reason, require_some
 from encore_jax.errors import InputError
 from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.passport import PASSPORT, Passport, model_digest, read_passport
+from encore_jax.interop.passport import PASSPORT, Passport, read_passport
 from encore_jax.interop.sequences import fits, prompt_trees
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.parallel.mesh import activate, batch_shards, replicated
 from encore_jax.rules import RulePool
 from encore_jax.train.batches import Targets
 from encore_jax.train.features import extract_features
-from experiments.config import ExperimentConfig, ModelConfig
+from experiments.config import ExperimentConfig
 from experiments.manifest import file_sha256
 from experiments.progress import track
 from experiments.stages import ingest, rate
@@ -34,11 +34,6 @@ from experiments.stages.texts import Texts, collect_texts
 from experiments.stages.tokenized import record_name, tokenized
 
 FEATURES = "features.npy"
-
-
-def model_sha256(config: ModelConfig, offline: bool) -> str:
-    """One hash over the files of the model and its tokenizer, fetched if need be."""
-    return model_digest(locate(config.path, offline=offline))
 
 
 def texts_of(config: ExperimentConfig, ingested: Path) -> Texts:

@@ -77,7 +77,8 @@ def test_composed_heads(files, heads, tmp_path):
         assert f"**{rule.name}**: {rule.text}" in card
 
 
-@pytest.mark.parametrize("trainable", [pytest.param("all", marks=pytest.mark.slow), "lora"])
+@pytest.mark.slow
+@pytest.mark.parametrize("trainable", ["all", "lora"])
 def test_a_backbone_that_lies_in_checkpoints_only(files, trainable, tmp_path):
     workdir = preferences(files, trainable, tmp_path / "run")
     model = RewardModel.from_pretrained(export_run(read_run(workdir), tmp_path / "out", **OPTIONS))

@@ -221,8 +221,8 @@ def test_a_complete_run_skips_everything(again):
     ("change", "stages"),
     [
         (lambda c: setattr(c.compose, "tau", 0.5), ["compose", "evaluate", "audit", "report"]),
-        (lambda c: setattr(c, "name", "renamed"), ["evaluate", "audit", "report"]),
-        (lambda c: setattr(c.data, "limit", 70), list(HeadsChain.STAGES)),
+        pytest.param(lambda c: setattr(c, "name", "renamed"), ["evaluate", "audit", "report"], marks=pytest.mark.slow),
+        pytest.param(lambda c: setattr(c.data, "limit", 70), list(HeadsChain.STAGES), marks=pytest.mark.slow),
         (lambda c: setattr(c.train, "remat", "none"), []),  # no more than rounding
     ],
     ids=["tau", "name", "limit", "remat"],

@@ -69,6 +69,7 @@ def test_a_second_run_has_nothing_to_do(files, finished):
     assert (finished / "train" / "manifest.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_can_be_used_and_training_cut_short(files, tmp_path):
     """A learning rate far too high: the model is best early, and the last state is not what is wanted."""
     config = tiny(files, lr=0.3, max_steps=9, save_every=3, keep_best="loss", use="best", keep=1)

@@ -27,6 +27,7 @@ def finished(tmp_path_factory):
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_every_claim_has_its_four_parts_and_is_confirmed(finished):
     results = json.loads((finished / "results.json").read_text())
     names = [claim["name"] for claim in results["claims"]]
@@ -41,6 +42,7 @@ def test_every_claim_has_its_four_parts_and_is_confirmed(finished):
     assert {"agreement", "ENCORE"} <= winners, "agreement must win somewhere, and be refused somewhere"
 
 
+@pytest.mark.slow
 def test_the_page_says_what_is_made_up_and_needs_nothing_else(finished):
     page = (finished / "report.html").read_text()
     assert "semi-synthetic" in page and "human-rated" in page and "refused" in page

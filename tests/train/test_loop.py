@@ -94,7 +94,7 @@ def test_interrupted_runs_end_bit_identical(undisturbed, tmp_path, kill_at):
     assert_identical(undisturbed[0], again)
 
 
-@pytest.mark.parametrize("trainable", ["heads", "lora"])
+@pytest.mark.parametrize("trainable", [pytest.param("heads", marks=pytest.mark.slow), "lora"])
 def test_a_frozen_backbone_is_not_stored_and_comes_back(tmp_path, trainable):
     whole, _ = train(tmp_path / "whole", trainable=trainable, lora_rank=2)
     with pytest.raises(Killed):
