@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from experiments.chain import Chain, Plan
+from experiments.chain import Chain, Plan, model_sha256
 from experiments.panel_config import PanelConfig, with_name
 from experiments.reward_model_files import reward_model_hashes
 from experiments.stages.judges import judging_pool
 from experiments.stages.panel import check_size, ingest_panel, panel_sources, rate_panel
 from experiments.stages.panel_report import measure_panel, report_panel, show_panel
-from experiments.stages.train import model_sha256
 
 
 class PanelChain(Chain):
