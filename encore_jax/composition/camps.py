@@ -109,7 +109,7 @@ def number_of_factors(groups: Moments, *, draws: int = 50, level: float = 0.95, 
     rules = groups.count.shape[-1]
     observed = _eigenvalues(groups.total())
     rng, chance = np.random.default_rng(seed), []
-    centred = _centred(groups)
+    centred = groups.centred()  # turning signs then changes nothing else
     total = centred.total()
     for _ in range(draws):
         sign = rng.choice((-1.0, 1.0), (len(groups.count), rules))
@@ -117,16 +117,6 @@ def number_of_factors(groups: Moments, *, draws: int = 50, level: float = 0.95, 
         chance.append(_eigenvalues(total._replace(second=second)))
     above = observed > np.quantile(chance, level, axis=0)
     return int(rules if above.all() else np.argmin(above))
-
-
-def _centred(groups: Moments) -> Moments:
-    """Moments about the overall means, as if those were 0: turning signs then changes nothing else."""
-    total = groups.total()
-    mean = total.first / np.maximum(total.count, 1)
-    first_j, mean_j = np.swapaxes(groups.first, -1, -2), mean.T
-    second = groups.second - mean * first_j - groups.first * mean_j + groups.count * mean * mean_j
-    square = groups.square - 2 * mean * groups.first + groups.count * mean**2
-    return Moments(groups.count, np.zeros_like(groups.first), second, square)
 
 
 def _eigenvalues(moments: Moments) -> Float[np.ndarray, " K"]:
@@ -202,7 +192,7 @@ def varimax(loadings: Float[np.ndarray, "K M"], steps: int = 200) -> Float[np.nd
 
 def _signs(correlation, one, other) -> tuple[np.ndarray, np.ndarray]:
     """Of every rule of two camps the sign with which it follows its own camp."""
-    return tuple(np.where(_leading(correlation[np.ix_(camp, camp)]) < 0, -1.0, 1.0) for camp in (one, other))
+    return tuple(np.copysign(1.0, _leading(correlation[np.ix_(camp, camp)])) for camp in (one, other))
 
 
 def _leading(correlation) -> np.ndarray:

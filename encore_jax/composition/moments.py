@@ -40,6 +40,15 @@ class Moments(NamedTuple):
         """Of all groups (the first axis) together."""
         return Moments(*(part.sum(0) for part in self))
 
+    def centred(self) -> Moments:
+        """About the mean of each rule over all groups' rows with both rules, as if that were 0."""
+        total = self.total()
+        mean_i = total.first / np.maximum(total.count, 1)
+        first_j, mean_j = np.swapaxes(self.first, -1, -2), np.swapaxes(mean_i, -1, -2)
+        second = self.second - mean_i * first_j - self.first * mean_j + self.count * mean_i * mean_j
+        square = self.square - 2 * mean_i * self.first + self.count * mean_i**2
+        return Moments(self.count, np.zeros_like(self.first), second, square)
+
     def resampled(self, times_RxG: Float[Array, "R G"]) -> Moments:
         """Of R draws, in which group g occurs ``times[r, g]`` times."""
         return Moments(*(np.einsum("rg,gij->rij", times_RxG, part, optimize=True) for part in self))
@@ -141,7 +150,8 @@ def moments_of(rows: Rows, group: Int[np.ndarray, " N"]) -> Moments:
         if complete:
             wide = np.ones(x.shape[1])
             first = np.outer(np.zeros(x.shape[1]) if rows.differences else x.sum(0), wide)
-            parts.append((len(x) * np.outer(wide, wide), first, x.T @ x, np.outer((x * x).sum(0), wide)))
+            count = np.full((x.shape[1],) * 2, float(len(x)))
+            parts.append((count, first, x.T @ x, np.outer((x * x).sum(0), wide)))
             continue
         m = mask[members]
         first = np.zeros((m.shape[1],) * 2) if rows.differences else x.T @ m

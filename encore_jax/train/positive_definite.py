@@ -31,8 +31,7 @@ def solve_positive(matrix: Float[Array, "n n"], vector: Float[Array, " n"]) -> F
     if n <= BLOCK:
         return _eliminate(jnp.concatenate([matrix, vector[:, None]], 1), n, 1, floor)[:, 0]
     padding = -n % BLOCK  # by rows of the identity matrix, which change nothing
-    square = jnp.zeros((n + padding, n + padding), matrix.dtype).at[:n, :n].set(matrix)
-    square = square + jnp.diag((jnp.arange(n + padding) >= n).astype(matrix.dtype))
+    square = jnp.eye(n + padding, dtype=matrix.dtype).at[:n, :n].set(matrix)
     right = jnp.pad(vector, (0, padding))[:, None]
     return _eliminate(jnp.concatenate([square, right], 1), n + padding, BLOCK, floor)[:n, 0]
 

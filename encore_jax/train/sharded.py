@@ -26,7 +26,7 @@ def param_shardings(cfg: DecoderConfig, mesh: Mesh, lora: Lora | None = None) ->
     logical: dict[str, Any] = {"backbone": logical_axes(cfg), "heads": HEAD_AXES}
     if lora:
         logical["lora"] = {name: PartitionSpec(*p.axes) for name, p in declare_lora(cfg, lora).items()}
-    return jax.tree.map(lambda axes: sharding(mesh, axes), logical, is_leaf=lambda x: isinstance(x, PartitionSpec))
+    return jax.tree.map(lambda axes: sharding(mesh, axes), logical)
 
 
 def check_divides(abstract: Any, shardings: Any) -> None:

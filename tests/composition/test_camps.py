@@ -7,6 +7,7 @@ import pytest
 
 from encore_jax.composition.agreement import agreement_loadings, agreement_weights
 from encore_jax.composition.camps import (
+    LEAST_LOADING,
     camp_loadings,
     commonality,
     corrected,
@@ -137,6 +138,24 @@ def test_a_pool_of_several_factors_has_that_many():
     assert number_of_factors(grouped_moments(rating_rows(ratings))) == 3
     correlation = agreement_loadings(ratings).correlation
     assert find_camps(correlation, 3) == ((0, 1, 2, 3), (4, 5, 6, 7), (8, 9, 10, 11))
+
+
+@pytest.mark.parametrize("share", [1.05, 0.95])
+def test_a_camp_is_one_as_soon_as_its_rules_load_enough(share):
+    """Rules of equal loading v correlate by v²; what they share with each other is all that a factor explains."""
+    strong, weak = 0.6, share * LEAST_LOADING
+    correlation = np.zeros((5, 5))
+    correlation[:3, :3], correlation[3:, 3:] = strong**2, weak**2
+    np.fill_diagonal(correlation, 0)
+    assert find_camps(correlation, 2) == (((0, 1, 2), (3, 4)) if share > 1 else ((0, 1, 2),))
+
+
+def test_missing_ratings_that_depend_on_others_make_no_factor():
+    """Independent rules far from 0, each unrated more often where another is high: their means differ by pair."""
+    rng = np.random.default_rng(3)
+    ratings = rng.normal(size=(N, 8)) + np.linspace(-5, 5, 8)
+    where = rng.random((N, 8)) > 0.4 * (1 + np.tanh(2 * np.roll(ratings - ratings.mean(0), 1, axis=1)))
+    assert number_of_factors(grouped_moments(rating_rows(ratings, where))) == 0
 
 
 def test_varimax_finds_the_simple_structure_again():

@@ -112,6 +112,17 @@ def test_equal_and_constant_rules_cannot_both_be_chosen():
             choose()
 
 
+@pytest.mark.parametrize("size", [1e-9, 1e9])
+def test_the_ratings_unit_changes_no_choice(size):
+    """P(S) ∝ det(L_S) is the same for a multiple of L, and so is its rank: enough or too little."""
+    gram, key = gram_of(6), jax.random.key(1)
+    np.testing.assert_array_equal(sample_kdpp(size * gram, 4, key), sample_kdpp(gram, 4, key))
+    np.testing.assert_array_equal(greedy_map(size * gram, 4)[0], greedy_map(gram, 4)[0])
+    for choose in (lambda: greedy_map(size * gram_of(6, n=3), 4), lambda: sample_kdpp(size * gram_of(6, n=3), 4, key)):
+        with pytest.raises(InputError, match="tell only 3 rules apart, 4 are wanted"):
+            choose()
+
+
 @pytest.mark.parametrize("k", [0, 7])
 def test_a_size_that_cannot_be_is_refused(k):
     with pytest.raises(InputError, match="use 1 to 6"):

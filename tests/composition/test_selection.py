@@ -166,5 +166,17 @@ def test_bad_input_is_named(call, says):
         call()
 
 
+@pytest.mark.parametrize("row", [0, selection.CHUNK - 1, selection.CHUNK, 2 * selection.CHUNK])
+def test_one_bad_rating_of_many_is_named_wherever_it_stands(row):
+    """Comparisons are taken in chunks; one of them tells for all."""
+    many = np.zeros((2 * selection.CHUNK + 1, 2, 3), np.float32)
+    many[row, 1, 2] = np.inf
+    with pytest.raises(InputError, match=f"comparison {row}, rule 2: the rating is not finite"):
+        critical_rules(many, r=1)
+    with pytest.raises(InputError, match="not finite"):
+        top_rules(np.where(np.isinf(many[:, 1]), np.nan, 0), 1)
+    assert critical_rules(many, r=1, where=np.isfinite(many)).shape == (len(many), 1)
+
+
 def test_a_masked_nan_is_no_harm():
     assert critical_rules(broken, r=2, where=np.isfinite(broken)).tolist() == [[0, 1], [0, 2]]

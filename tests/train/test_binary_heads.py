@@ -38,6 +38,13 @@ def test_a_rule_that_is_always_or_never_critical_is_no_trouble():
     assert np.isfinite(logits).all() and (logits[:, 0] > 3).all() and (logits[:, 1] < -3).all()
 
 
+def test_a_fit_that_begins_at_its_minimum_takes_one_step():
+    """Answers that are balanced, whatever the features are: the gradient at 0 is 0, as the first step finds."""
+    fitted = fit_binary_heads(np.array([[1.0], [1.0], [5.0], [5.0]]), np.array([[True], [False]] * 2), 0.1)
+    assert fitted.steps == 1 and fitted.gradient <= TOLERANCE
+    np.testing.assert_allclose(np.append(fitted.kernel, fitted.bias), 0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -11,6 +11,7 @@ from etils import epath
 
 from encore_jax.errors import InputError
 from encore_jax.parallel.mesh import MeshSettings
+from encore_jax.train import checkpoint
 from encore_jax.train.checkpoint import Checkpoints, _Best
 from encore_jax.train.loop import fit
 from encore_jax.train.metrics import MetricsLog, read_metrics
@@ -23,6 +24,7 @@ from tests.train.tiny_training import (
     assert_close,
     assert_identical,
     batches,
+    params,
     program,
     settings,
     start,
@@ -251,6 +253,29 @@ def test_the_best_checkpoint_is_remembered_over_restarts(metric, tmp_path):
         other = next(name for name in METRICS if name != metric)
     with Checkpoints(tmp_path, PASSPORT, keep=1, best=other) as checkpoints:
         assert checkpoints.best_step is None  # a note of another metric says nothing
+
+
+def test_heads_start_where_they_are_told_to():
+    """Of a fitted head both parts are taken over, each alone too, and what is not given is drawn by the key."""
+    made = program(settings(trainable="heads"))
+    backbone, key = jax.device_put(params()["backbone"], made.param_shardings["backbone"]), jax.random.key(5)
+    drawn = made.start(backbone, key).trainable["heads"]
+    bias, kernel = np.arange(3.0) + 1, np.ones((CFG.width, 3)) / 7
+    for given in ({}, {"bias": bias}, {"kernel": kernel}, {"bias": bias, "kernel": kernel}):
+        heads = made.start(backbone, key, **given).trainable["heads"]
+        np.testing.assert_allclose(heads["bias"], given.get("bias", np.zeros(3)))
+        np.testing.assert_allclose(heads["kernel"], given.get("kernel", drawn["kernel"]), rtol=1e-6)
+
+
+def test_processes_make_sure_that_they_share_the_folder_before_they_use_it(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise InputError("is not shared", where=str(folder))
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(checkpoint, "check_shared", refuse)
+    with pytest.raises(InputError, match="is not shared"):
+        Checkpoints(tmp_path / "of two", PASSPORT)
+    assert not (tmp_path / "of two").exists()
 
 
 def test_without_a_metric_no_checkpoint_is_best(tmp_path):

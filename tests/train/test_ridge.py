@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from encore_jax.errors import InputError
-from encore_jax.train.ridge import ALPHAS, fit_ridge, ridge_path
+from encore_jax.train.ridge import ALPHAS, fit_ridge, ridge_heads, ridge_path
 
 N, D, K, F = 90, 6, 3, 4
 GRID = (0.1, 3.0, 100.0)
@@ -240,3 +240,14 @@ def test_a_grid_too_small_for_fp32_is_refused_rather_than_giving_nan():
     features = np.repeat(rng.normal(size=(30, 1)), 40, 1) * 1e3
     with pytest.raises(InputError, match="add larger values to the α grid"):
         fit_ridge(features, rng.random((30, 1)), np.ones((30, 1), bool), np.arange(30) % 3, (1e-12,))
+
+
+def test_a_penalty_too_small_for_the_rows_of_one_rule_is_refused_by_rule():
+    """The second rule is rated in fewer rows than there are features, and its penalty is lost in their rounding."""
+    rng = np.random.default_rng(1)
+    features, where = rng.normal(size=(40, 8)), np.ones((40, 2), bool)
+    features[:, 7], where[4:, 1] = features[:, 6], False
+    kernel, bias = ridge_heads(features, rng.random((40, 2)), where, np.array([1e-3, 1e-3]))
+    assert np.isfinite(kernel).all() and np.isfinite(bias).all()
+    with pytest.raises(InputError, match="rule 1: α = 1e-30 gives no finite fit"):
+        ridge_heads(features[:, 6:], rng.random((40, 2)), where, np.array([1e-3, 1e-30]))
