@@ -2,11 +2,13 @@
 
 import contextlib
 import importlib
+import inspect
 
 import pytest
 
 from encore_jax.errors import InputError
 from experiments import pipeline
+from experiments.chain import Chain
 from experiments.chains.ablation import AblationChain
 from experiments.chains.benchmark import BenchmarkChain
 from experiments.chains.heads import HeadsChain
@@ -14,6 +16,7 @@ from experiments.chains.panel import PanelChain
 from experiments.chains.preferences import PreferenceChain
 from experiments.chains.ramo import AdapterChain, RamoChain
 from experiments.chains.rating import RatingChain
+from experiments.chains.real_judges import RealJudgesChain
 from experiments.chains.theory import TheoryChain
 from experiments.chains.verdicts import VerdictChain
 from experiments.config import to_dict
@@ -22,7 +25,7 @@ from experiments.judging_together import Role
 KINDS = {
     "quickstart": HeadsChain, "encore_hh": HeadsChain, "bt_smollm2": PreferenceChain, "ramo_smollm2": RamoChain,
     "rule_adapter_smollm2": AdapterChain, "rate_server": RatingChain, "rate_pairs": VerdictChain,
-    "rate_panel": PanelChain,
+    "rate_panel": PanelChain, "real_judges": RealJudgesChain,
     "rewardbench": BenchmarkChain, "ablation": AblationChain, "theory": TheoryChain,
 }  # fmt: skip
 
@@ -36,6 +39,11 @@ def test_every_configuration_has_its_chain(name, tmp_path):
     chain = pipeline.chain_of(config(name), tmp_path)
     assert type(chain) is KINDS[name]
     assert chain.at == {stage: tmp_path / stage for stage in chain.STAGES} and chain.STAGES[-1] == "report"
+
+
+def test_every_chain_is_some_configurations():
+    classes = {kind for kind in vars(pipeline).values() if inspect.isclass(kind) and issubclass(kind, Chain)}
+    assert set(KINDS.values()) == classes - {Chain}
 
 
 @pytest.fixture

@@ -203,3 +203,12 @@ def test_malformed_rows_are_refused_with_their_line(tmp_path, row, words):
 def test_formats_of_preference_sets_are_recognised(fixtures):
     items = list(read_items(fixtures / "pairs" / "texts.jsonl", "auto", SkipCounter()))
     assert items and all(len(item.responses) == 2 and item.preferred == 0 for item in items)
+
+
+def test_rows_of_preference_sets_that_make_no_item_and_fields_that_nobody_reads_are_counted(tmp_path):
+    row, skips = {"prompt": "Hi", "chosen": "Hello.", "rejected": "No."}, SkipCounter()
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in (row, row | {"rejected": " "}, row | {"zyx": 3})))
+    assert len(list(read_items(path, "auto", skips))) == skips.kept == 2
+    assert sum(skips.reasons.values()) == 1 and skips.first.popitem()[1].endswith("rows.jsonl:2")
+    assert skips.unread == {"zyx": 1}
