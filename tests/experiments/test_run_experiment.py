@@ -3,11 +3,12 @@
 import contextlib
 import importlib
 import inspect
+import pkgutil
 
 import pytest
 
 from encore_jax.errors import InputError
-from experiments import pipeline
+from experiments import chains, pipeline
 from experiments.chain import Chain
 from experiments.chains.ablation import AblationChain
 from experiments.chains.benchmark import BenchmarkChain
@@ -42,8 +43,11 @@ def test_every_configuration_has_its_chain(name, tmp_path):
 
 
 def test_every_chain_is_some_configurations():
-    classes = {kind for kind in vars(pipeline).values() if inspect.isclass(kind) and issubclass(kind, Chain)}
-    assert set(KINDS.values()) == classes - {Chain}
+    modules = [
+        importlib.import_module(found.name) for found in pkgutil.iter_modules(chains.__path__, "experiments.chains.")
+    ]
+    classes = {kind for module in modules for kind in vars(module).values() if inspect.isclass(kind)}
+    assert set(KINDS.values()) == {kind for kind in classes if issubclass(kind, Chain)} - {Chain}
 
 
 @pytest.fixture
