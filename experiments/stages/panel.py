@@ -88,7 +88,7 @@ def rate_panel(config: PanelConfig, ingested: Path, workdir: Path, folder: Path)
     stops = []
     for name, (judge, member) in members.items():
         logging.info("judge %s", name)
-        (folder / name).mkdir()
+        (folder / name).mkdir(exist_ok=True)  # of a run that was interrupted
         ask = functools.partial(rate, member, ingested, workdir / ANSWERS / name, folder / name, made=tables.get(name))
         try:
             with_name(judge, ask)

@@ -17,10 +17,12 @@ from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.rules import RulePool
+from experiments import judging_together
 from experiments.config import DataConfig, validated
 from experiments.idle_settings import idle_in_file
 from experiments.panel_config import PanelConfig, PanelJudge, TableConfig, panel_of
 from experiments.pipeline import run_experiment
+from experiments.stages.answering import WaitsForResults
 from tests.experiments import tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
 from tests.raw_server import unused_port
@@ -239,6 +241,42 @@ def test_a_panel_that_cannot_be_is_refused_by_field(name, tmp_path):
     with pytest.raises(InputError, match=problem) as caught:
         config(tmp_path, **judges)
     assert "\n" not in str(caught.value) and caught.value.fix
+
+
+def test_a_batch_judge_waits_while_all_others_are_asked(files, tmp_path, capsys):
+    ann = Opinion("ann")
+    with Running(ann) as a:
+        judges = {"late": server(model="b", kind="batch"), "ann": server(a, "a")}
+        with pytest.raises(WaitsForResults):
+            run_experiment(config(files, limit=8, **judges), tmp_path)
+        asked = sum(ann.asked.values())
+        (requests,) = (tmp_path / "answers" / "late" / "batch").glob("requests-*.jsonl")
+        rows = [json.loads(line) for line in requests.read_text().splitlines()]
+        assert len(rows) == asked > 0
+        done = [{"custom_id": row["custom_id"], "response": {"status_code": 200, "body": ann.reply}, "error": None}
+                for row in rows]  # fmt: skip
+        (requests.parent / "results" / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in done))
+        capsys.readouterr()
+        run_experiment(config(files, limit=8, **judges), tmp_path)  # the same command, over what the first one left
+        assert sum(ann.asked.values()) == asked
+    told = json.loads((tmp_path / "results.json").read_text())
+    assert told["mean_ratings"] == 8 * 2 * 3 and "Trust none of these judges yet" in capsys.readouterr().out
+
+
+def test_a_journal_is_an_output_and_never_an_input(files, tmp_path):
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_bytes((files / "pairs.jsonl").read_bytes())
+    judging = config(files, data={"path": str(pairs)}, a=server(journal=str(pairs)), b=server(model="n"))
+    with pytest.raises(InputError, match=r"config\.judges\.a\.journal"):
+        run_experiment(judging, tmp_path / "run")
+    assert pairs.read_bytes() == (files / "pairs.jsonl").read_bytes()
+
+
+def test_a_panel_needs_no_second_process(files, monkeypatch):
+    monkeypatch.setattr(judging_together.jax, "process_count", lambda: 2)
+    with pytest.raises(InputError, match="multihost: a panel needs no second process"):
+        with judging_together.judging_together(config(files, a=server(), b=server(model="n"))):
+            pass
 
 
 def test_draws_are_told_apart_and_kept_where_their_number_changes(files):
