@@ -59,10 +59,12 @@ def _why(found: PanelReliability) -> Iterator[str]:
         )
         return
     if found.split == "judges":
-        yield f"These agree among themselves only: {_parts(found)}. Nothing in the ratings says who is right."
+        yield f"These agree among themselves only: {'; '.join(map(named, _parts(found).values()))}."
+        yield _settled(found) or "Nothing in the ratings says who is right."
         return
     if found.split == "rules":
-        yield "The judges agree rule by rule, but their rules split: weigh rules with an anchor, or label some pairs."
+        yield "The judges agree rule by rule, but their rules split."
+        yield _settled(found) or "Weigh rules with an anchor, or label some pairs."
     for line in found.judges:
         if line.judge in found.strays():
             against = line.rest_high < 0
@@ -91,11 +93,21 @@ def _worth(found: PanelReliability) -> str:
 def _next(found: PanelReliability) -> Iterator[str]:
     if not max(line.labels for line in found.judges):
         yield "There are no labels: that judges agree on quality, ratings alone cannot show."
-    if (found.split or _nothing_in_common(found)) and best_alone(found) is None:
+    open_question = found.split and found.columns.camp is None
+    if (open_question or _nothing_in_common(found)) and best_alone(found) is None:
         yield "Label pairs of which some judges prefer either response (label_next names some if the panel splits)."
 
 
-def _parts(found: PanelReliability) -> str:
+def _settled(found: PanelReliability) -> str:
+    """What an anchor or labels say of a split; "" if nothing does."""
+    if found.columns.camp is None:
+        return ""
+    if found.split == "rules":
+        return "An anchor or the labels say which part is meant, and the panel's reward follows it."
+    return f"An anchor or the labels speak for {named(_parts(found).get(found.columns.camp, ['no judge']))}."
+
+
+def _parts(found: PanelReliability) -> dict[int, list[str]]:
     """The judges of every part, by where most of their columns are."""
     camp, names = found.camps_QxK(), [line.judge for line in found.judges]
     parts: dict[int, list[str]] = {}
@@ -103,7 +115,7 @@ def _parts(found: PanelReliability) -> str:
         own = [number for number in row if number >= 0]
         if own:
             parts.setdefault(max(set(own), key=own.count), []).append(name)
-    return "; ".join(named(part) for part in parts.values())
+    return parts
 
 
 def named(names: Sequence[str]) -> str:

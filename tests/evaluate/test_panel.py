@@ -241,6 +241,7 @@ def test_a_panel_that_splits_is_not_averaged_and_a_pool_that_splits_is_told_from
     told = enc.panel_reliability(by_rule, judges=list("abcd"), draws=20)
     assert told.split == "rules" and repr(told).startswith("Use the mean of all 4 judges.")
     anchored = enc.panel_reliability(by_judge, judges=list("abcd"), anchor=("c", "rule 0"), draws=20)
+    assert "speak for c, d." in repr(anchored) and "Nothing in the ratings" not in repr(anchored)
     assert anchored.weights()[:2].sum() < 0.05 and anchored.weights()[2:].sum() > 0.95
 
 
