@@ -31,6 +31,24 @@ def open_file(path: str | Path, *, fix: str = "") -> BinaryIO:
     raise InputError(f"cannot be read: {problem}", where=str(path), fix=fix)
 
 
+def require_regular_files(folder: str | Path, *, fix: str = "") -> None:
+    """For a folder that a library will read, which would wait for ever on a pipe in it; links are followed.
+
+    Raises:
+      InputError: something in it is neither a file nor a folder, or cannot be looked at; a link to nothing is neither.
+    """
+    for inside, _, names in os.walk(folder):
+        for path in (os.path.join(inside, name) for name in names):
+            try:
+                regular = stat.S_ISREG(os.stat(path).st_mode)
+            except FileNotFoundError:
+                regular = not os.path.islink(path)  # deleted by another process meanwhile, or a link to nothing
+            except OSError as error:
+                raise InputError(f"cannot be read: {error.strerror or error}", where=path, fix=fix) from None
+            if not regular:
+                raise InputError("cannot be read: it is no regular file", where=path, fix=fix)
+
+
 def _without_waiting(path: str, flags: int) -> int:
     """Opens a pipe that nobody writes to at once, where a plain open would wait for ever."""
     return os.open(path, flags | os.O_NONBLOCK)

@@ -17,7 +17,7 @@ from encore_jax.command_line import Parser, one_line_errors
 from encore_jax.data.atomic import atomic_path, make_folder
 from encore_jax.data.lock import folder_lock
 from encore_jax.json_shape import read_json
-from experiments.progress import clock
+from encore_jax.progress import clock
 
 MOST_FLOPS = 1.4
 """Compiled FLOPs over the analytic count, with full rematerialisation, at most."""

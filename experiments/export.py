@@ -37,6 +37,7 @@ from encore_jax.model.config import DecoderConfig
 from encore_jax.model.lora import Lora, declare_lora
 from encore_jax.model.params import abstract
 from encore_jax.parallel.mesh import MeshSettings, make_mesh
+from encore_jax.progress import Pace
 from encore_jax.rules import RulePool
 from encore_jax.train.checkpoint import Checkpoints
 from encore_jax.train.sharded import param_shardings, with_shardings
@@ -45,7 +46,6 @@ from experiments.chains.preferences import PreferenceChain
 from experiments.config import ExperimentConfig, check_field_types, from_dict
 from experiments.manifest import file_sha256
 from experiments.pipeline import chain_of
-from experiments.progress import Pace
 from experiments.stages.gradient import backbone_config, checkpoint_folder
 from experiments.stages.heads import Heads
 

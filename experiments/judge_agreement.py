@@ -35,10 +35,10 @@ from encore_jax.evaluate.agreement import agreement, auc, krippendorff_alpha, ra
 from encore_jax.json_shape import decode_json, read_bytes
 from encore_jax.judge.prompts import find_prompt
 from encore_jax.judge.question import Key, Question, Status, conversation_id
+from encore_jax.progress import track
 from encore_jax.rules import RulePool
 from encore_jax.settings import MAX_INT
 from experiments.local_judge import load_local_judge
-from experiments.progress import track
 
 
 class _Row(TypedDict):

@@ -45,8 +45,8 @@ from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.scorer import Scorer
 from encore_jax.interop.weighting import HELP
+from encore_jax.progress import track
 from experiments.manifest import file_sha256, versions
-from experiments.progress import track
 from experiments.score_parts import PARTS, Parts
 from experiments.score_repeats import Repeats
 from experiments.score_rows import PLAIN, Item, read_items

@@ -21,8 +21,8 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.errors import InputError
 from encore_jax.files import open_file
 from encore_jax.json_shape import read_json
+from encore_jax.progress import clock
 from encore_jax.train.preemption import EXIT_PREEMPTED
-from experiments.progress import clock
 
 STATE, RESULTS, LOG = "sweep.json", "results.json", "run.log"
 _LOG_END = 1 << 14

@@ -19,6 +19,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from encore_jax.errors import InputError
+from encore_jax.files import require_regular_files
 from encore_jax.json_shape import decode_json, read_bytes
 from encore_jax.parallel.processes import on_every_process
 from encore_jax.parallel.shared_folder import check_shared
@@ -27,6 +28,9 @@ from encore_jax.train.state import TrainState
 
 DAMAGED = "damaged"
 """Folder of checkpoints that could not be read: FOLDER/damaged, or in a bucket FOLDER-damaged."""
+
+
+AWAY = "move that checkpoint away"
 
 
 class Restored(NamedTuple):
@@ -108,6 +112,9 @@ class Checkpoints:
         if together:
             check_shared(self._path)
         self._path.mkdir(parents=True, exist_ok=True)
+        if "://" not in self._folder:  # Orbax would wait for ever for whoever writes to a pipe
+            for step in filter(Path.is_dir, Path(self._path).iterdir()):
+                require_regular_files(step, fix=AWAY)
         self._best = _Best(self._path / "best.json", best)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_Keep(keep, self._best),
@@ -119,16 +126,9 @@ class Checkpoints:
         )
         try:
             self._manager = ocp.CheckpointManager(self._path, options=options)
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-            AttributeError,
-            RecursionError,
-        ) as error:  # a note beside a state holds something else
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             problem = f"a checkpoint's _CHECKPOINT_METADATA is damaged: {_first_line(error)}"
-            fix = "move that checkpoint away, or remove the folder to train from the beginning"
-            raise InputError(problem, where=self._folder, fix=fix) from None
+            raise InputError(problem, where=self._folder, fix=f"{AWAY}, or the folder to train anew") from None
 
     def __enter__(self) -> Checkpoints:
         return self

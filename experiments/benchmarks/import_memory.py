@@ -111,8 +111,8 @@ def _read(folder: Path) -> None:
     from encore_jax.interop.safetensors import HuggingFaceFolder
     from encore_jax.model.params import declare
     from encore_jax.parallel.mesh import MeshSettings, make_mesh
+    from encore_jax.progress import Pace, clock
     from encore_jax.train.sharded import param_shardings
-    from experiments.progress import Pace, clock
 
     mesh = make_mesh(MeshSettings())
     shardings = param_shardings(load_config(folder), mesh)["backbone"]

@@ -30,10 +30,10 @@ from encore_jax.evaluate.ablation_tables import (
 )
 from encore_jax.evaluate.rule_agreement import rule_agreement
 from encore_jax.evaluate.view import View
+from encore_jax.progress import track
 from encore_jax.train.feature_scale import feature_scale
 from encore_jax.train.ridge import fit_ridge
 from experiments.ablation_config import AblateConfig
-from experiments.progress import track
 from experiments.stages.ablation_source import ablation_view, read_features
 
 DRAW_AXES = ("seed", "share")

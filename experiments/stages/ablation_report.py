@@ -18,10 +18,10 @@ from encore_jax.evaluate.ablation_anova import MarginalSums
 from encore_jax.evaluate.ablation_grid import Grid
 from encore_jax.evaluate.ablation_page import render_ablation
 from encore_jax.evaluate.ablation_results import REPLICATE, ablation_results, choices_text, value_text
+from encore_jax.progress import track
 from experiments.ablation_config import AblateConfig
 from experiments.config import to_dict
 from experiments.manifest import file_sha256, versions
-from experiments.progress import track
 from experiments.stages.ablation import grid_of
 from experiments.stages.ablation_source import ablation_view
 from experiments.stages.report import PUBLISHED, publish

@@ -25,9 +25,10 @@ from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.rules import RulePool
 from encore_jax.train.batches import Targets
 from encore_jax.train.binary_heads import BinaryHeads, fit_binary_heads
+from encore_jax.train.fine_tune import Task
 from experiments.ramo_config import AdapterConfig, AdapterTrainConfig, SelectConfig
 from experiments.stages import frozen, rule_ratings
-from experiments.stages.gradient import Task, end_scores, train_by_gradient
+from experiments.stages.gradient import train_by_gradient
 from experiments.stages.predicted_rules import PREDICTIONS, SAID, comparison_digests, read_predictions
 from experiments.stages.presented import Presented
 from experiments.stages.rule_ratings import RuleRatings
@@ -236,7 +237,7 @@ def _by_gradient(config, shown, critical, usable, validating, passport, features
     trained = train_by_gradient(config, path, task, passport | digest, folder, "adapter")
     every = np.flatnonzero(np.repeat(short, 2))
     every_trees, every_targets = laid(every)
-    scores = end_scores(trained.program, trained.state.params, every_trees, every_targets, "predicting")
+    scores = trained.scores(every_trees, every_targets, "predicting")
     logits = np.full((len(texts), k), np.nan, np.float32)
     logits[every] = np.stack([scores[i] for i in range(len(every))])
     said = {"method": "gradient", "training": trained.summary} | refusals

@@ -23,9 +23,9 @@ from encore_jax.judge.hints import hint
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.question import Judge
+from encore_jax.progress import clock, track
 from encore_jax.rules import Rule
 from encore_jax.train.preemption import EXIT_PREEMPTED
-from experiments.progress import clock, track
 from experiments.rating_config import RatingConfig
 from experiments.stages.judges import asking, make_judge, shared_texts, token_counter
 

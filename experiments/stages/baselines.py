@@ -26,13 +26,13 @@ from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.rendering import render
 from encore_jax.interop.sequences import token_sequences
 from encore_jax.interop.tokenizer import TemplateRefusal, load_tokenizer
+from encore_jax.progress import track
 from encore_jax.train.features import extract_features
 from encore_jax.train.gating import GateSettings, balanced_scale, fit_gate, gate_weights
 from encore_jax.train.preference_head import fit_preference_head
 from experiments.baseline_config import BaselineConfig
 from experiments.config import ExperimentConfig
 from experiments.manifest import file_sha256
-from experiments.progress import track
 from experiments.stages import ingest, train
 
 GATE, BALANCED = "ArmoRM gate", "ArmoRM gate, balanced"

@@ -31,11 +31,11 @@ from encore_jax.interop.armorm import gate_position, generation_prompt
 from encore_jax.interop.reward_model import PASSPORT, RewardModel
 from encore_jax.interop.scorer import Scored
 from encore_jax.model.gating import gate_weights
+from encore_jax.progress import track
 from encore_jax.train.features import extract_features
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import to_dict
 from experiments.manifest import file_sha256, versions
-from experiments.progress import track
 from experiments.reward_model_files import reward_model_hashes
 from experiments.stages.benchmark_counts import dropped
 from experiments.stages.benchmark_rules import benchmark_advice, probe_results

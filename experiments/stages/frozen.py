@@ -19,9 +19,9 @@ from absl import logging
 from encore_jax.data import locate
 from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.tokenizer import load_tokenizer
+from encore_jax.progress import track
 from encore_jax.train.features import extract_features
 from experiments.config import ModelConfig
-from experiments.progress import track
 from experiments.stages import ingest
 from experiments.stages.presented import Presented
 from experiments.stages.tokenized import record_name, tokenized

@@ -18,10 +18,11 @@ from encore_jax.interop.passport import PASSPORT, Passport
 from encore_jax.interop.sequences import fits
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.batches import Targets
+from encore_jax.train.fine_tune import Task, Trained
 from experiments.config import ExperimentConfig
 from experiments.manifest import file_sha256
 from experiments.stages import ingest
-from experiments.stages.gradient import Task, Trained, end_scores, train_by_gradient
+from experiments.stages.gradient import train_by_gradient
 from experiments.stages.probe import probe_sequences, save_probe
 from experiments.stages.sides import TEST_FRACTION, on_either_side
 from experiments.stages.tokenized import tokenized
@@ -168,5 +169,5 @@ def clusters(comparisons: Sequence[Comparison]) -> np.ndarray:
 
 def held_out_rewards(trained: Trained, trees: Sequence[PrefixTree], targets: Targets) -> np.ndarray:
     """Rewards ``[N, 2]`` of N comparisons' trees, in their order."""
-    found = end_scores(trained.program, trained.state.params, trees, targets)
+    found = trained.scores(trees, targets)
     return np.array([[found[key][0] for key in tree.keys] for tree in trees], np.float32).reshape(-1, 2)

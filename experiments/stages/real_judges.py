@@ -8,9 +8,9 @@ from pathlib import Path
 import jax
 
 from encore_jax.data.readers.judged_sets import LAYOUT, read_judged
+from encore_jax.progress import track
 from experiments.config import to_dict
 from experiments.manifest import versions
-from experiments.progress import track
 from experiments.real_judges_config import RealJudgesConfig
 from experiments.stages.report import PUBLISHED, publish, write_pages
 from experiments.studies.judges import study

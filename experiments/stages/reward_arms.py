@@ -20,15 +20,16 @@ from encore_jax.data.split import folds
 from encore_jax.errors import InputError
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.parallel.mesh import make_mesh
+from encore_jax.progress import track
 from encore_jax.train.batches import Targets
 from encore_jax.train.bradley_terry import bradley_terry_weights
 from encore_jax.train.feature_scale import feature_scale
+from encore_jax.train.fine_tune import Task, end_scores, initial_state
 from encore_jax.train.program import make_program
-from experiments.progress import track
 from experiments.ramo_config import RamoConfig
 from experiments.stages import adapter, arms, frozen
 from experiments.stages.arms import Cell
-from experiments.stages.gradient import Task, backbone_config, end_scores, initial_state, train_by_gradient
+from experiments.stages.gradient import backbone_config, train_by_gradient
 from experiments.stages.preferences import lay_comparisons
 from experiments.stages.presented import Presented
 from experiments.stages.tokenized import tokenized

@@ -19,9 +19,9 @@ from encore_jax.evaluate.theory_phase import phase_claims, phase_diagram
 from encore_jax.evaluate.theory_ratings import trained_weights
 from encore_jax.evaluate.theory_weights import weight_claims
 from encore_jax.evaluate.view import View
+from encore_jax.progress import track
 from experiments.config import to_dict
 from experiments.manifest import versions
-from experiments.progress import track
 from experiments.stages.report import PUBLISHED, publish
 from experiments.theory_config import TheoryConfig
 

@@ -19,14 +19,15 @@ from encore_jax.interop.passport import PASSPORT, Passport, read_passport
 from encore_jax.interop.sequences import fits, prompt_trees
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.parallel.mesh import activate, batch_shards, replicated
+from encore_jax.progress import track
 from encore_jax.rules import RulePool
 from encore_jax.train.batches import Targets
 from encore_jax.train.features import extract_features
+from encore_jax.train.fine_tune import Task
 from experiments.config import ExperimentConfig
 from experiments.manifest import file_sha256
-from experiments.progress import track
 from experiments.stages import ingest, rate
-from experiments.stages.gradient import Task, train_by_gradient
+from experiments.stages.gradient import train_by_gradient
 from experiments.stages.heads import Heads, ridge_heads, without_held_out
 from experiments.stages.probe import probe_sequences, probe_texts, save_probe
 from experiments.stages.sides import on_either_side
@@ -92,13 +93,18 @@ def train(config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: 
             **layout,
         )
 
-    def by_ridge(name: str, target, mask) -> tuple[Heads, np.ndarray, dict]:
+    @functools.cache
+    def frozen() -> tuple[np.ndarray, dict, np.ndarray]:
+        """Features of the texts, counts, and features of the probe, the same for all ratings."""
         # XLA's CPU products are quicker from fp32 weights, cast layer by layer; elsewhere they would only cost memory.
         cfg, params, _ = load_backbone(path, jnp.float32 if jax.default_backend() == "cpu" else dtype)
         features, counts = features_of(cfg, params, passport.feature_digest[:16])
+        return features, counts, features_of(cfg, params, f"probe-{passport.feature_digest[:16]}", *asked)[0]
+
+    def by_ridge(name: str, target, mask) -> tuple[Heads, np.ndarray, dict]:
+        features, counts, of_probe = frozen()
         heads = ridge_heads(config, features, target[rows], mask[rows], trained_on, texts.fold)
         if name == "human":
-            of_probe, _ = features_of(cfg, params, f"probe-{passport.feature_digest[:16]}", *asked)
             save_probe(folder, heads.plain_scores(of_probe))
         return heads, features, counts
 

@@ -13,13 +13,13 @@ from encore_jax.interop.scorer import Scored, Scorer
 from encore_jax.interop.serve import dialects
 from encore_jax.interop.serve.dialects import Served
 from encore_jax.train.batches import held_out_batches
+from encore_jax.train.fine_tune import end_scores
 from encore_jax.train.packing import step_shape
 from experiments import score
 from experiments.benchmark_config import BenchmarkConfig
 from experiments.config import validated
 from experiments.pipeline import run_experiment
 from experiments.stages import benchmark
-from experiments.stages.gradient import end_scores
 from experiments.stages.heads import Heads
 from experiments.stages.preferences import lay_comparisons, preference_targets
 from tests.experiments import tiny_reward_model

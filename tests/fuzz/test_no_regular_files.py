@@ -131,6 +131,23 @@ def test_a_checkpoint_whose_note_is_damaged_ends_in_one_line(tmp_path):
             checkpoints(tmp_path)
 
 
+def test_a_checkpoint_with_a_pipe_or_device_in_it_is_refused_at_once(tmp_path):
+    _checkpoint(tmp_path)
+    files = [path for path in (tmp_path / "checkpoints/3").rglob("*") if path.is_file()]
+    assert any(path.name == "_CHECKPOINT_METADATA" for path in files) and len(files) > 5
+    for path in files:
+        content = path.read_bytes()
+        for kind in ("pipe", "device", "itself"):
+            path.unlink()
+            KINDS[kind](path)
+            with pytest.raises(InputError, match="cannot be read"):
+                checkpoints(tmp_path)
+        path.unlink()
+        path.write_bytes(content)
+    with checkpoints(tmp_path) as found:
+        assert found.steps == [3]
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "inputs.json"])
 def test_a_folder_in_the_place_of_a_stages_note_is_left_alone(tmp_path, name):
     body = lambda at: (at / "out.txt").write_text("x")  # noqa: E731

@@ -5,8 +5,8 @@ import io
 import jax
 import pytest
 
-from experiments import progress
-from experiments.progress import clock, track
+from encore_jax import progress
+from encore_jax.progress import clock, track
 
 ITEMS = [10, 20, 30, 40]
 

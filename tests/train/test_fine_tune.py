@@ -1,0 +1,61 @@
+"""One call from Python trains a model: no configuration, no stages."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from encore_jax.data.prefix_tree import make_trees
+from encore_jax.errors import InputError
+from encore_jax.parallel.mesh import MeshSettings, make_mesh
+from encore_jax.train.batches import Targets
+from encore_jax.train.fine_tune import Task, fine_tune
+from encore_jax.train.settings import TrainSettings
+from tests.experiments import tiny_model
+
+LENGTH, PAIRS = 32, 64
+GOOD, BAD = 7, 9
+SETTINGS = dict(rows=2, length=LENGTH, tokens_per_end=8, trainable="all", loss="bradley_terry", lr=0.02, epochs=4)
+
+
+def task():
+    """The preferred answer ends with one token, the other with another; the last comparisons are held out."""
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(20, 200, 5).tolist() for _ in range(PAIRS)]
+    trees = [
+        tree
+        for i, p in enumerate(prompts)
+        for tree in make_trees([p + 4 * [GOOD], p + 4 * [BAD]], [2 * i, 2 * i + 1], LENGTH)
+    ]
+    nothing = np.zeros((2 * PAIRS, 1), np.float32)
+    targets = Targets(nothing, nothing.astype(bool), [(2 * i, 2 * i + 1) for i in range(PAIRS)])
+    one = np.ones(1, np.float32)
+    return Task(trees[:-4], targets, trees[-4:], targets, one, 0 * one)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model.write(tmp_path_factory.mktemp("model"))
+
+
+def tuned(model, folder, identity=None, **changes):
+    return fine_tune(
+        tiny_model.decoder_config(), model, task(), TrainSettings(**(SETTINGS | changes)),
+        mesh=make_mesh(MeshSettings(), jax.devices()[:1]), dtype=jnp.float32, seed=0,
+        checkpoints=folder / "checkpoints", metrics=folder, identity=identity or {"data": "by hand"},
+    )  # fmt: skip
+
+
+def test_it_learns_resumes_and_refuses_checkpoints_of_another_run(model, tmp_path):
+    first, asked = tuned(model, tmp_path), task()
+    scores = first.scores(asked.watched, asked.watched_targets)
+    held_out = sorted(scores)
+    assert held_out == list(range(2 * PAIRS - 8, 2 * PAIRS))
+    assert all(scores[key][0] > scores[key + 1][0] for key in held_out[::2]), "it was not learnt which answer is better"
+    again = tuned(model, tmp_path)
+    assert again.summary["steps"] == first.summary["steps"] == again.summary["used_step"]
+    assert first.summary["steps_of_this_process"] and not again.summary["steps_of_this_process"]
+    for ours, theirs in zip(first.heads, again.heads, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(InputError, match="data"):
+        tuned(model, tmp_path, {"data": "other"})
