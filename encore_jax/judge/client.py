@@ -231,13 +231,15 @@ class Client:
 
 
 async def _read(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """A body, or, of one that is longer than `most`, a little more than that; what is left is never read."""
+    """A body, or, of one that is longer than `most`, a little more than that; what is left is never read.
+
+    aiohttp closes a connection whose answer was not read to its end.
+    """
     parts, size = [], 0
     async for part in response.content.iter_any():
         parts.append(part)
         size += len(part)
         if size > most:
-            response.close()
             break
     return b"".join(parts)
 

@@ -26,14 +26,13 @@ def solve_positive(matrix: Float[Array, "n n"], vector: Float[Array, " n"]) -> F
     >>> solve_positive(jnp.array([[2.0, 1.0], [1.0, 2.0]]), jnp.array([3.0, 3.0])).round(3).tolist()
     [1.0, 1.0]
     """
-    n = matrix.shape[0]
-    floor = jnp.maximum(jnp.finfo(matrix.dtype).eps * jnp.diagonal(matrix).max(), jnp.finfo(matrix.dtype).tiny)
-    if n <= BLOCK:
-        return _eliminate(jnp.concatenate([matrix, vector[:, None]], 1), n, 1, floor)[:, 0]
-    padding = -n % BLOCK  # by rows of the identity matrix, which change nothing
+    n, kind = len(matrix), jnp.finfo(matrix.dtype)
+    floor = jnp.maximum(kind.eps * jnp.diagonal(matrix).max(), kind.tiny)
+    block = 1 if n <= BLOCK else BLOCK
+    padding = -n % block  # by rows of the identity matrix, which change nothing
     square = jnp.eye(n + padding, dtype=matrix.dtype).at[:n, :n].set(matrix)
     right = jnp.pad(vector, (0, padding))[:, None]
-    return _eliminate(jnp.concatenate([square, right], 1), n + padding, BLOCK, floor)[:n, 0]
+    return _eliminate(jnp.concatenate([square, right], 1), n + padding, block, floor)[:n].reshape(n)
 
 
 def _eliminate(rows, n: int, block: int, floor):

@@ -1,5 +1,6 @@
 """An API key never reaches anything that is written or shown, not even when the server repeats it."""
 
+import contextlib
 import json
 import logging
 import pickle
@@ -9,7 +10,7 @@ import pytest
 
 from encore_jax.errors import InputError
 from encore_jax.http_replies import checked_url
-from encore_jax.judge.api_key import ApiKey
+from encore_jax.judge.api_key import ApiKey, check_keyless
 from encore_jax.judge.ask import ask_all
 from encore_jax.judge.asking import ask_with
 from encore_jax.judge.journal import Journal
@@ -110,6 +111,27 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(url):
     with pytest.raises(InputError) as caught:
         checked_url(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("sk-12345", None), ("  sk-12345\n", None), ("sk-1234", "holds no key"), ("sk-1234\x07", "holds no key"),
+        ("sk-12345é", "holds no key"), ("sk-12\n345", "holds no key"), (" ", "is not set"),
+    ],
+)  # fmt: skip
+def test_what_is_too_short_or_odd_for_a_header_is_no_key(value, words, monkeypatch):
+    """A shorter one could not be hidden in texts without hiding much else."""
+    monkeypatch.setenv(VARIABLE, value)
+    with contextlib.nullcontext() if words is None else pytest.raises(InputError, match=words):
+        assert ApiKey(VARIABLE).headers == {"Authorization": "Bearer sk-12345"}
+
+
+@pytest.mark.parametrize("value", ["sk-1234", "sk-12345"])
+def test_only_what_may_be_a_key_is_looked_for_in_texts_that_are_written_down(value, monkeypatch):
+    monkeypatch.setenv(VARIABLE, value)
+    with contextlib.nullcontext() if len(value) < 8 else pytest.raises(InputError, match="holds the API key"):
+        check_keyless(f"a header {value}", VARIABLE, "extra")
 
 
 def test_a_variable_that_is_not_set_is_told_before_anything_is_asked(pool, comparisons, settings, monkeypatch):

@@ -1,5 +1,6 @@
 """The first contact: found or given up in bounded time, and within two seconds it is said what is waited for."""
 
+import contextlib
 import itertools
 import socket
 import threading
@@ -10,6 +11,7 @@ import pytest
 from encore_jax.errors import InputError
 from encore_jax.judge import contact, patience
 from encore_jax.judge.asking import ask_with
+from encore_jax.judge.endpoints import Endpoint
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status, rating_questions
 from encore_jax.judge.retrying import RetrySettings
@@ -100,6 +102,17 @@ def test_one_endpoint_is_enough(ask, told):
     with Running(server) as url:
         answers = ask(f"http://127.0.0.1:{unused_port()}", url, f"https://127.0.0.1:{unused_port()}")
     assert len(answers) == 6 and all(answer.status is Status.OK for _, answer in answers)
+
+
+@pytest.mark.parametrize("well", list(itertools.product([False, True], repeat=2)))
+def test_contact_is_made_if_any_endpoint_takes_it_whatever_another_says_at_the_same_moment(well, monkeypatch):
+    async def look(endpoint, until):
+        return well[int(endpoint.url)]
+
+    monkeypatch.setattr(contact, "_look", look)
+    made = contact.first_contact([Endpoint("0"), Endpoint("1")], WAIT)
+    with contextlib.nullcontext() if any(well) else pytest.raises(InputError, match="no contact"):
+        contact.asyncio.run(made)
 
 
 def test_nothing_to_ask_needs_no_server(ask):

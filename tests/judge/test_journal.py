@@ -397,6 +397,13 @@ def test_export_is_what_the_journal_holds_oriented_and_masked(name, tmp_path, co
     assert seen == len(given)
     rated = list(iter_rated(rated_path, pool=pool))
     assert sum(int(r.mask.sum()) for r in rated) == len(given)
+    of_text = {(c.prompt, text): (c, i) for c in back for i, text in enumerate(c.responses)}
+    for r in rated:
+        c, i = of_text[r.prompt, r.response]
+        np.testing.assert_array_equal(r.mask, c.mask[i])
+        np.testing.assert_array_equal(r.ratings[r.mask], c.ratings[i][r.mask])
+        assert r.extra["judge"] == c.extra["judge"]
+        assert r.extra["relevance"] == {rule: values[i] for rule, values in c.extra["relevance"].items()}
 
 
 def test_a_rating_off_the_declared_scale_is_refused(tmp_path, comparisons, questions, pool):

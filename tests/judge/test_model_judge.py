@@ -67,4 +67,5 @@ def test_what_cannot_be_rated_fails_by_kind():
 def test_it_is_always_called_model_rated_and_known_by_its_heads():
     one, other = ModelJudge(reward_model(), "tiny").identity, ModelJudge(reward_model(0.4), "tiny").identity
     assert one.label == "model-rated" and one.kind == "model" and one != other
+    assert one.model.startswith("tiny@") and one.scale == (0.0, 1.0), "heads rate from 0 to 1"
     assert one == ModelJudge(reward_model(), "tiny").identity

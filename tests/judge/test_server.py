@@ -278,6 +278,7 @@ def test_identities_tell_apart_what_changes_answers():
     ]
     assert len({asking.identity.digest for asking in made}) == len(made)
     assert made[0].identity.digest == ask_with(YES_NO_IRRELEVANT, "m").identity.digest
+    assert [asking.identity.scale for asking in made[:2]] == [(-1.0, 1.0), (0.0, 1.0)]
 
 
 def test_extra_fields_are_added_left_out_and_renamed():
