@@ -10,7 +10,7 @@ PAIRS ?= pairs.jsonl
 MUTANTS ?= 10000
 QUICKSTART := -m experiments.run --config=experiments/configs/quickstart.py
 
-.PHONY: quickstart test test-slow test-parity test-gpu mutants aot goldens docs lint readme clean
+.PHONY: quickstart test test-slow test-parity test-gpu mutants aot goldens docs lint published clean
 .PHONY: bench-forward bench-train bench-serving bench-import bench-export bench-judge
 
 quickstart: $(VENV)/.core  ## ENCORE on real human ratings, with report: runs/quickstart/report.html
@@ -66,8 +66,8 @@ goldens: $(VENV)/.parity  ## makes tests/goldens/*.npz anew
 docs: $(VENV)/.docs  ## the documentation, in build/docs; a broken link or reference fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-readme: quickstart  ## puts the quickstart's output and figures into README.md
-	$(BIN)/python -m experiments.readme runs/quickstart
+published: quickstart  ## puts the quickstart's output and figures into docs/results.md
+	$(BIN)/python -m experiments.published runs/quickstart
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -98,7 +98,7 @@ def _cause(error: BaseException) -> str | None:
     if isinstance(first.__cause__, InputError):
         return str(first.__cause__)
     if isinstance(first, ModuleNotFoundError) and first.name in EXTRAS:
-        return f"{first.name} is not installed here. Fix: pip install 'encore_jax[{EXTRAS[first.name]}]'"
+        return f"{first.name} is not installed here. Fix: pip install -e '.[{EXTRAS[first.name]}]'"
     if isinstance(first, MemoryError):
         return "there is not enough memory. Fix: a smaller --tokens_per_batch, or a machine with more"
     if isinstance(first, OSError) and first.errno is not None:

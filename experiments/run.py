@@ -45,7 +45,7 @@ _AOT = flags.DEFINE_string(
     "aot",
     "",
     "Train nothing: compile the training step for a TPU slice (v5e:8x8, v5p:16, ...) or search the smallest that fits "
-    "(fit:v5e); exit status 1 if it does not fit. Needs the TPU compiler: pip install 'encore_jax[aot]'.",
+    "(fit:v5e); exit status 1 if it does not fit. Needs the TPU compiler: pip install -e '.[aot]'.",
 )
 _UNTIL = flags.DEFINE_string("until", None, "Stop after this stage.")
 _AS = flags.DEFINE_string("as", "", "Of a benchmark: score also as this software would, short for --config.peer.")

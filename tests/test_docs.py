@@ -2,16 +2,20 @@
 
 import doctest
 import re
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from encore_jax.settings import fields_of
 from experiments.chains.heads import HeadsChain
+from experiments.config_file import load_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 TEXT = {page.relative_to(ROOT / "docs").as_posix(): page.read_text() for page in PAGES}
+TEXT["../README.md"] = (ROOT / "README.md").read_text()
 
 
 def everywhere(pattern: str) -> set[tuple[str, str]]:
@@ -39,7 +43,52 @@ def test_every_command_and_configuration_is_listed():
 def test_a_saved_model_is_where_the_documents_say():
     """As `HeadsChain` writes it."""
     named = {found for _, found in everywhere(r"(?:from_pretrained\(\"|--model=)(runs/[\w./-]+)")}
-    assert named == {f"runs/quickstart/{stage}" for stage in HeadsChain.STAGES if stage == "compose"}
+    assert {Path(found).name for found in named} == {stage for stage in HeadsChain.STAGES if stage == "compose"}
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = re.findall(r"\]\((?!http)([^)]+)\)", TEXT["../README.md"])
+    assert len(links) > 20
+    for link in links:
+        path, _, anchor = link.partition("#")
+        assert (ROOT / path).is_file(), link
+        titles = re.findall(r"^#+ (.+)$", (ROOT / path).read_text(), re.MULTILINE) if anchor else []
+        assert not anchor or anchor in {re.sub(r"[^\w\s-]", "", t).strip().lower().replace(" ", "-") for t in titles}, (
+            link
+        )
+
+
+def test_pages_are_short_but_for_what_a_run_printed():
+    printed = re.compile(r"<!-- ([\w ]+): begin -->.*?<!-- \1: end -->", re.DOTALL)
+    long = {name: len(printed.sub("", text).splitlines()) for name, text in TEXT.items()}
+    assert not {name: lines for name, lines in long.items() if lines > 150}
+    assert not printed.search(TEXT["../README.md"])
+
+
+def words_of_commands(text):
+    """Every command of the README's bash blocks, word by word."""
+    for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:2] == ["python", "-m"]:
+                yield words[2], words[3:]
+
+
+def test_flags_and_fields_of_the_readmes_commands_exist():
+    tried = 0
+    for module, words in words_of_commands(TEXT["../README.md"]):
+        code = Path(find_spec(module).origin).read_text() if not module.endswith("serve") else (
+            (ROOT / "encore_jax/interop/serve/flags.py").read_text())  # fmt: skip
+        for word in (word for word in words if word.startswith("--")):
+            name, _, value = word.removeprefix("--").partition("=")
+            tried += 1
+            if module != "experiments.run":
+                assert re.search(rf"\W(--)?{name}\W", code), (module, word)
+            elif name == "config":
+                config = load_config(value)
+            else:
+                assert name.removeprefix("config.") in fields_of(config), (module, word)
+    assert tried > 10
 
 
 def test_files_exist():

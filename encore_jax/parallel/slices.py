@@ -165,9 +165,7 @@ def topology(tpu: TpuSlice) -> topologies.TopologyDescription:
       InputError: libtpu is not installed, or another process holds it.
     """
     if importlib.util.find_spec("libtpu") is None and "TPU_LIBRARY_PATH" not in os.environ:
-        raise InputError(
-            "the TPU compiler (libtpu) is not installed", where=tpu.name, fix="pip install 'encore_jax[aot]'"
-        )
+        raise InputError("the TPU compiler (libtpu) is not installed", where=tpu.name, fix="pip install -e '.[aot]'")
     for variable, value in _QUIET.items():
         os.environ.setdefault(variable, value)
     options = {"chips_per_host_bounds": tpu.host_bounds}

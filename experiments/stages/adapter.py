@@ -26,6 +26,7 @@ from encore_jax.rules import RulePool
 from encore_jax.train.batches import Targets
 from encore_jax.train.binary_heads import BinaryHeads, fit_binary_heads
 from encore_jax.train.fine_tune import Task
+from encore_jax.train.linear import best_penalty
 from experiments.ramo_config import AdapterConfig, AdapterTrainConfig, SelectConfig
 from experiments.stages import frozen, rule_ratings
 from experiments.stages.gradient import train_by_gradient
@@ -152,16 +153,16 @@ def _by_heads(config, shown, critical, usable, validating, passport, features: P
         order, number = np.nonzero(orders & rows[None])
         return fit_binary_heads(pair_2xNxD[order, number], critical[number], l2, settings.positive_weight)
 
-    found = {}
-    for l2 in settings.penalties:
+    def recall(l2: float) -> float:
         heads = fit(usable & ~validating, l2)
-        logits = _logits(pair_2xNxD[:, usable & validating], heads)
-        found[l2] = recall_of(logits, critical[usable & validating], r)
-        logging.info("adapter, penalty %g: recall@%d %.3f on validation prompts", l2, r, found[l2])
-    best = max(found, key=lambda l2: (found[l2], l2))
-    heads = fit(usable, best)
+        found = recall_of(_logits(pair_2xNxD[:, usable & validating], heads), critical[usable & validating], r)
+        logging.info("adapter, penalty %g: recall@%d %.3f on validation prompts", l2, r, found)
+        return found
+
+    search = best_penalty(settings.penalties, recall)
+    heads = fit(usable, search.best)
     np.savez(folder / "adapter-heads.npz", kernel=heads.kernel, bias=heads.bias)
-    said = {"method": "heads", "penalty": best, "validation_recall": {f"{l2:g}": value for l2, value in found.items()}}
+    said = {"method": "heads", "penalty": search.best, "validation_recall": search.told}
     return _logits(pair_2xNxD, heads), said
 
 

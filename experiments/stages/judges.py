@@ -97,7 +97,7 @@ def _server(config: RatingConfig, ingested: Path) -> Judge:
         from encore_jax.judge.server import ServerJudge
     except ModuleNotFoundError as error:
         raise InputError(
-            f"needs {error.name}", where="config.judge.kind server", fix="pip install 'encore_jax[judge]'"
+            f"needs {error.name}", where="config.judge.kind server", fix="pip install -e '.[judge]'"
         ) from None
     return ServerJudge(asking(config), config.judge.server)
 

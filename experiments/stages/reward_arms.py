@@ -25,6 +25,7 @@ from encore_jax.train.batches import Targets
 from encore_jax.train.bradley_terry import bradley_terry_weights
 from encore_jax.train.feature_scale import feature_scale
 from encore_jax.train.fine_tune import Task, end_scores, initial_state
+from encore_jax.train.linear import best_penalty, held_out_margins
 from encore_jax.train.program import make_program
 from experiments.ramo_config import RamoConfig
 from experiments.stages import adapter, arms, frozen
@@ -117,7 +118,7 @@ def _by_heads(config: RamoConfig, shown: Presented, sha256: str, features: Path,
     _require_parts(shown, pool, fits, f"{max(config.model.buckets)} (model.buckets)", FOLDS)
     scale = feature_scale(difference[fits & (shown.part != "test")])
     x = (np.where(fits[:, None], difference, 0) / scale).astype(np.float32)
-    l2, initial, tried = _initial(config, x, shown, own)
+    search, initial = _initial(config, x, shown, own)
     margins = {"initial": x[test] @ initial}
     plan = list(runs(config, labels))
     for run in track(plan, len(plan), "reward heads"):
@@ -127,11 +128,11 @@ def _by_heads(config: RamoConfig, shown: Presented, sha256: str, features: Path,
         rows = np.flatnonzero(pool & fits)
         signed = x[rows] * np.where(label[rows] == 1, -1.0, 1.0)[:, None]
         head = bradley_terry_weights(
-            jnp.asarray(signed, jnp.float32), l2, counts=jnp.asarray(usable[rows], jnp.float32), start=initial
+            jnp.asarray(signed, jnp.float32), search.best, counts=jnp.asarray(usable[rows], jnp.float32), start=initial
         )
         margins[run.key] = x[test] @ np.asarray(head)
     np.savez(folder / "initial.npz", kernel=initial / scale)
-    said = {"method": "heads", "penalty": l2, "cross_validated_accuracy": tried, "runs": len(plan),
+    said = {"method": "heads", "penalty": search.best, "cross_validated_accuracy": search.told, "runs": len(plan),
             "comparisons_of_initial_head": int(own.sum())}  # fmt: skip
     return test, margins, said
 
@@ -172,20 +173,15 @@ def _require_labels(run: Run, label: np.ndarray, drawn: np.ndarray) -> None:
 
 
 def _initial(config: RamoConfig, x: np.ndarray, shown: Presented, own: np.ndarray):
-    """A head on people's labels of the adapter's comparisons, and the penalty that cross-validation prefers."""
+    """The penalty that cross-validation prefers, and a head on people's labels of the adapter's comparisons."""
     rows = np.flatnonzero(own)
-    signed = jnp.asarray(x[rows] * np.where(shown.human[rows] == 1, -1.0, 1.0)[:, None], jnp.float32)
+    signed = (x[rows] * np.where(shown.human[rows] == 1, -1.0, 1.0)[:, None]).astype(np.float32)
     fold = folds([prompt_key(shown.comparisons[n].prompt) for n in rows], FOLDS, config.seed + 5)
-    tried = {}
-    for l2 in config.train.penalties:
-        right = np.zeros(len(rows))
-        for f in range(FOLDS):
-            head = bradley_terry_weights(signed, l2, counts=jnp.asarray(fold != f, jnp.float32))
-            right = np.where(fold == f, sign(np.asarray(signed @ head)) > 0, right)
-        tried[l2] = float(right.mean())
-    best = max(tried, key=lambda l2: (tried[l2], l2))
-    logging.info("initial head: penalty %g, accuracy %.3f across folds", best, tried[best])
-    return best, np.asarray(bradley_terry_weights(signed, best)), {f"{l2:g}": value for l2, value in tried.items()}
+    search = best_penalty(
+        config.train.penalties, lambda l2: float((sign(held_out_margins(signed, fold, l2)) > 0).mean())
+    )
+    logging.info("initial head: penalty %g, accuracy %.3f across folds", search.best, search.tried[search.best])
+    return search, np.asarray(bradley_terry_weights(jnp.asarray(signed), search.best))
 
 
 def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Path, pool, labels, folder: Path):

@@ -38,7 +38,7 @@ def test_a_config_compiles_as_its_documentation_says_without_naming_data(name):
 
 
 def libtpu_or_skip():
-    pytest.importorskip("libtpu", reason="the TPU compiler (libtpu) is not installed: pip install 'encore_jax[aot]'")
+    pytest.importorskip("libtpu", reason="the TPU compiler (libtpu) is not installed: pip install -e '.[aot]'")
 
 
 def compiler(gib_per_row: float, tried: list):
@@ -121,5 +121,5 @@ def test_without_the_compiler_the_fix_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "libtpu", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.delenv("TPU_LIBRARY_PATH", raising=False)
-    with pytest.raises(InputError, match=r"encore_jax\[aot\]"):
+    with pytest.raises(InputError, match=r"\.\[aot\]"):
         aot.run_aot(large(), "v5e:2x2", tmp_path)

@@ -79,7 +79,7 @@ def dequantise(source, target):
 def url(weights, tmp_path_factory):
     """A running server's address."""
     if importlib.util.find_spec("llama_cpp") is None:
-        pytest.skip("needs llama-cpp-python[server]: pip install 'encore_jax[llama]'")
+        pytest.skip("needs llama-cpp-python[server]: pip install -e '.[llama]'")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.aot,
     pytest.mark.skipif(
         importlib.util.find_spec("libtpu") is None,
-        reason="the TPU compiler (libtpu) is not installed; pip install 'encore_jax[aot]'",
+        reason="the TPU compiler (libtpu) is not installed; pip install -e '.[aot]'",
     ),
 ]
 ROWS = 2

@@ -12,4 +12,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 @pytest.hookimpl(tryfirst=True)  # before fixtures ask for the compiler
 def pytest_runtest_setup(item):
     if item.get_closest_marker("aot") and importlib.util.find_spec("libtpu") is None:
-        pytest.skip("the TPU compiler (libtpu) is not installed; pip install 'encore_jax[aot]'")
+        pytest.skip("the TPU compiler (libtpu) is not installed; pip install -e '.[aot]'")

@@ -55,7 +55,7 @@ def test_without_the_compiler_the_fix_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "libtpu", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.delenv("TPU_LIBRARY_PATH", raising=False)
-    with pytest.raises(InputError, match=r"pip install 'encore_jax\[aot\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '.\[aot\]'"):
         topology(parse_slice("v5e:2x2"))
 
 

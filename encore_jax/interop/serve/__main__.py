@@ -63,7 +63,7 @@ def serve(given: argparse.Namespace) -> None:
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        fix = "pip install 'encore_jax[serve]'"
+        fix = "pip install -e '.[serve]'"
         raise InputError(f"the server needs {', '.join(missing)}, not installed here", fix=fix)
     sockets = listen(given.host, given.port)
     address = url(given.host, sockets)

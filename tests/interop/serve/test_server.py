@@ -232,7 +232,7 @@ runpy.run_module("encore_jax.interop.serve", run_name="__main__")
     for arguments in ("--model=x", "--model=x --port=0 --name=y"):
         done = run(arguments)
         assert done.returncode == 2 and done.stdout == "", done
-        assert re.fullmatch(r"error: the server needs h11, .* Fix: pip install 'encore_jax\[serve\]'\n", done.stderr)
+        assert re.fullmatch(r"error: the server needs h11, .* Fix: pip install -e '.\[serve\]'\n", done.stderr)
     done = run("--help")
     assert done.returncode == 0 and "--max_connections" in done.stdout and done.stderr == ""
 

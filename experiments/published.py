@@ -1,12 +1,14 @@
-"""Puts what a run printed, and its main figures, into README.md, so that no number there is typed by hand.
+"""Puts what a run printed, and its main figures, into the pages of docs/, so that no number there is typed by hand.
 
-python -m experiments.readme runs/quickstart           tables and figures of a run
-python -m experiments.readme runs/bt_smollm2           losses and held-out agreement of a preference run
-python -m experiments.readme runs/ramo_smollm2         the main arms of a RAMO run
-python -m experiments.readme runs/judge_agreement      a judge beside people, rule by rule
-python -m experiments.readme runs/real_judges          which rules of real judges can be trusted
-python -m experiments.readme runs/aot                  the table of `make aot`
-make bench-forward | python -m experiments.readme -    the lines of a benchmark (bench-train, bench-judge as well)
+python -m experiments.published runs/quickstart           tables and figures of a run
+python -m experiments.published runs/bt_smollm2           losses and held-out agreement of a preference run
+python -m experiments.published runs/ramo_smollm2         the main arms of a RAMO run
+python -m experiments.published runs/judge_agreement      a judge beside people, rule by rule
+python -m experiments.published runs/real_judges          which rules of real judges can be trusted
+python -m experiments.published runs/aot                  the table of `make aot`
+make bench-forward | python -m experiments.published -    the lines of a benchmark (bench-train, bench-judge as well)
+
+A page has a place for each: the lines between <!-- NAME: begin --> and <!-- NAME: end -->.
 """
 
 from __future__ import annotations
@@ -39,7 +41,19 @@ from encore_jax.json_shape import decode_json, read_bytes, read_json
 from experiments.studies.real_judges_page import scatters
 from experiments.studies.real_judges_tables import footnotes, main_tables
 
-README, IMAGES = Path("README.md"), Path("docs/images")
+PAGES = {
+    "quickstart output": "results.md",
+    "real run": "results.md",
+    "real judges": "results-real-judges.md",
+    "ramo run": "results-ramo.md",
+    "judge agreement": "results-judge.md",
+    "aot": "training.md",
+    "train throughput": "benchmarks.md",
+    "judge throughput": "benchmarks.md",
+    "forward throughput": "benchmarks.md",
+}
+"""The page of docs/ on which every section stands."""
+DOCS = Path("docs")
 
 
 def run_section(results: dict, images: Path) -> str:
@@ -55,7 +69,7 @@ def run_section(results: dict, images: Path) -> str:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as temporary:
                 figure.savefig(temporary, format="svg", metadata={"Date": None})
-        figures.append(f"![Entropy and accuracy of every rule, {view['label']}]({path.as_posix()})")
+        figures.append(f"![Entropy and accuracy of every rule, {view['label']}]({path.relative_to(DOCS).as_posix()})")
     versions, passport = results["versions"], results["passport"]
     origin = (
         f"Backbone {passport['model']}, {passport['dtype']}, seed {results['seeds']['seed']}; jax {versions['jax']}, "
@@ -96,7 +110,7 @@ def judges_section(results: dict, images: Path) -> str:
         f"Ratings by LLMs, *model-rated*, against people's choices and objective labels; seed {seed}; "
         f"jax {versions['jax']}, Python {versions['python']}, {results['device']}."
     )
-    image = f"![Entropy and accuracy, and loading and accuracy, of every rule]({path.as_posix()})"
+    image = f"![Entropy and accuracy, and loading and accuracy, of every rule]({path.relative_to(DOCS).as_posix()})"
     tables = [f"{caption}:\n\n{table}" for caption, table in main_tables(results)]
     return "\n\n".join([origin, image, *tables, "  \n".join(line.replace("*", "\\*") for line in footnotes(results))])
 
@@ -120,7 +134,7 @@ def ramo_section(results: dict) -> str:
     return "\n\n".join([origin, *tables, f"Simulation: the argument for the largest discrepancies {simulated}."])
 
 
-def replaced(text: str, name: str, content: str) -> str:
+def replaced(text: str, name: str, content: str, page: str = "the page") -> str:
     """The text with what lies between the named begin and end comments replaced.
 
     >>> replaced("<!-- x: begin -->old<!-- x: end -->", "x", "new")
@@ -128,7 +142,7 @@ def replaced(text: str, name: str, content: str) -> str:
     """
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     if begin not in text or end not in text:
-        raise InputError(f"has no markers {begin} and {end}", where=str(README), fix="put them where the section goes")
+        raise InputError(f"has no markers {begin} and {end}", where=page, fix="put them where the section goes")
     return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: f"{begin}\n{content}\n{end}", text, flags=re.S)
 
 
@@ -136,15 +150,16 @@ FIX = "name the folder of a run, or - for a benchmark's lines on standard input"
 
 
 def main(argument: str) -> None:
-    """Replaces one section of README.md.
+    """Replaces one section of a page.
 
     Raises:
-      InputError: nothing there, or nothing that README.md has a place for.
+      InputError: nothing there, or nothing that a page has a place for.
     """
     name, content = _lines(sys.stdin.read()) if argument == "-" else _section(Path(argument))
-    with output_lock(README), atomic_path(README) as temporary:
-        before = read_bytes(README, fix="run this in the checkout").decode()
-        temporary.write_text(replaced(before, name, content), encoding="utf-8")
+    page = DOCS / PAGES[name]
+    with output_lock(page), atomic_path(page) as temporary:
+        before = read_bytes(page, fix="run this in the checkout").decode()
+        temporary.write_text(replaced(before, name, content, str(page)), encoding="utf-8")
 
 
 def _lines(text: str) -> tuple[str, str]:
@@ -169,10 +184,10 @@ def _section(folder: Path) -> tuple[str, str]:
         if "held_out" in results:
             return "real run", preference_section(results)
         if "studies" in results:
-            return "real judges", judges_section(results, IMAGES)
+            return "real judges", judges_section(results, DOCS / "images")
         if "arms" in results:
             return "ramo run", ramo_section(results)
-        return "quickstart output", run_section(results, IMAGES)
+        return "quickstart output", run_section(results, DOCS / "images")
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         problem = f"is not a run's results: {type(error).__name__} {error}"
         raise InputError(problem, where=str(path), fix=FIX) from None
