@@ -90,6 +90,8 @@ def said_words(evidence: str | Mapping | None, where: str = "evidence") -> str:
 
     >>> said_words({"raw": "I cannot\\nsay."}), said_words({"raw": "{...}", "words": "Bad key"}), said_words(None)
     ('I cannot say.', 'Bad key', '')
+    >>> said_words(r'{"raw": "half of a pair: \\ud800."}')
+    'half of a pair: \ufffd.'
     """
     if isinstance(evidence, str):
         try:

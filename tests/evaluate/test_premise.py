@@ -96,6 +96,10 @@ def test_ties_are_told_apart_from_errors():
     assert premise.tie_rate == pytest.approx(tied.mean()) and premise.tie_rate > 0.05
     assert premise.r_tie_rate == pytest.approx(np.corrcoef(entropy, tied.mean(0))[0, 1], abs=1e-4)
     assert any(f"r(entropy, tie rate) = {premise.r_tie_rate:+.2f}" in reason for reason in premise.reasons)
+    assert any(f"Rules tie on {100 * tied.mean():.1f} % of the comparisons" in reason for reason in premise.reasons)
+    without = premise.leave_one_out.values()
+    said = f"Leaving one rule out moves r between {min(without):+.2f} (without "
+    assert any(said in reason and f" and {max(without):+.2f} (without " in reason for reason in premise.reasons)
 
 
 def uneven():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.evaluate.preference import preference_results
+from encore_jax.evaluate.preference import curve_figure, preference_results
 from experiments.chains.preferences import PreferenceChain
 from experiments.config import TrainConfig, validated
 from experiments.pipeline import run_experiment
@@ -33,6 +33,12 @@ def finished(files, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
     run_experiment(tiny(files), workdir)
     return workdir
+
+
+@pytest.mark.parametrize(("steps", "smooth", "said"), [(3, 10, 3), (30, 10, 10), (30, 1, 1)])
+def test_the_curve_is_smoothed_over_no_more_steps_than_there_are(steps, smooth, said):
+    figure = curve_figure([{"step": i, "loss": 1.0 / (1 + i)} for i in range(steps)], smooth)
+    assert f"mean of {said} steps" in figure
 
 
 def test_it_learns_and_says_how_well(finished):

@@ -332,6 +332,21 @@ def test_a_backbone_is_fetched_when_asked_and_the_pinned_one_always(made, saved,
         RewardModel.from_pretrained(saved, offline=True)
 
 
+@pytest.mark.parametrize("offline", [True, False])
+def test_a_saved_model_on_the_hub_is_fetched_unless_offline(offline, made, saved, monkeypatch):
+    import huggingface_hub
+
+    asked = []
+
+    def download(**options):
+        asked.append((options["repo_id"], options["local_files_only"]))
+        return str(saved)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert RewardModel.from_pretrained("hf://org/model", offline=offline).rules == made[0].rules
+    assert asked == [("org/model", offline)]
+
+
 def test_a_models_digest_follows_links_and_refuses_what_is_no_file(tmp_path):
     """A hub's cache holds links; a link that leads nowhere, a pipe or a folder is none of a model's files."""
     (tmp_path / "m").mkdir()

@@ -73,8 +73,9 @@ def test_what_makes_no_sense_is_refused(weights, message):
 )
 def test_a_file_of_weights_of_another_shape_is_refused(content, message, tmp_path):
     (tmp_path / "w.json").write_text(content)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=message) as error:
         named_weights(str(tmp_path / "w.json"), RULES)
+    assert error.value.fix == "give a number" or '{"RULE": WEIGHT, ...}' in error.value.fix
 
 
 def test_a_checkpoint_of_several_heads_is_scored_with_the_weights_given(tmp_path, capsys):

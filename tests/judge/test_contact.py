@@ -11,6 +11,7 @@ import pytest
 from encore_jax.errors import InputError
 from encore_jax.judge import contact, patience
 from encore_jax.judge.asking import ask_with
+from encore_jax.judge.client import Client
 from encore_jax.judge.endpoints import Endpoint
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status, rating_questions
@@ -113,6 +114,26 @@ def test_contact_is_made_if_any_endpoint_takes_it_whatever_another_says_at_the_s
     made = contact.first_contact([Endpoint("0"), Endpoint("1")], WAIT)
     with contextlib.nullcontext() if any(well) else pytest.raises(InputError, match="no contact"):
         contact.asyncio.run(made)
+
+
+def test_a_server_that_comes_late_is_found_by_looking_again_not_by_waiting_to_the_end(monkeypatch):
+    async def connect(url, timeout):
+        return ("", "") if endpoint.looks == 4 else (contact.REFUSED, "")
+
+    monkeypatch.setattr(contact, "_connect", connect)
+    monkeypatch.setattr(contact, "_LOOK_EVERY", 0.01)
+    endpoint, start = Endpoint("http://late"), time.monotonic()
+    contact.asyncio.run(contact.first_contact([endpoint], 60.0))
+    assert endpoint.looks == 4 and time.monotonic() - start < 30
+
+
+def test_a_client_that_was_never_opened_can_be_closed_and_closed_again(settings):
+    async def close_twice():
+        client = Client(settings("http://127.0.0.1:1"), "/v1")
+        await client.close()
+        await client.close()
+
+    contact.asyncio.run(close_twice())
 
 
 def test_nothing_to_ask_needs_no_server(ask):

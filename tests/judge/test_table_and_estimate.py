@@ -9,10 +9,11 @@ from encore_jax.judge.ask import ask_all
 from encore_jax.judge.estimate import SAMPLE, estimate, estimate_text
 from encore_jax.judge.export import rated_comparisons
 from encore_jax.judge.journal import Journal
+from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.question import rating_questions
 from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.retrying import RetrySettings, backoff
-from encore_jax.judge.table import TableJudge
+from encore_jax.judge.table import MISSING, TableJudge
 
 
 @pytest.fixture
@@ -32,6 +33,9 @@ def test_a_table_goes_through_a_journal_unchanged(rated, comparisons, pool, tmp_
         asked = lambda: rating_questions(comparisons, pool)  # noqa: E731
         assert len(list(ask_all(judge, asked, journal, RetryPolicy(failed=1), hopeless=0))) == 120
         out = list(rated_comparisons(comparisons, journal, pool))
+        told = summary(journal)
+    given = sum(int(record.mask.sum()) for record in rated)
+    assert told["questions"]["ok"] == given and told["problems"] == {MISSING: 120 - given}
     for comparison, record in zip(out, rated, strict=True):
         np.testing.assert_array_equal(comparison.mask, [record.mask, np.zeros(3, bool)])
         np.testing.assert_allclose(comparison.ratings[0], record.ratings, atol=1e-7)
