@@ -44,7 +44,7 @@ class Moments(NamedTuple):
         """About the mean of each rule over all groups' rows with both rules, as if that were 0."""
         total = self.total()
         mean_i = total.first / np.maximum(total.count, 1)
-        first_j, mean_j = np.swapaxes(self.first, -1, -2), np.swapaxes(mean_i, -1, -2)
+        first_j, mean_j = np.swapaxes(self.first, -1, -2), mean_i.T
         second = self.second - mean_i * first_j - self.first * mean_j + self.count * mean_i * mean_j
         square = self.square - 2 * mean_i * self.first + self.count * mean_i**2
         return Moments(self.count, np.zeros_like(self.first), second, square)
@@ -124,7 +124,7 @@ def prompt_groups(prompt: Int[np.ndarray, " N"], seed: int = 0, most: int = MOST
     [0, 1, 2, 2]
     """
     names, prompt = np.unique(prompt, return_inverse=True)
-    return (np.random.default_rng(seed).permutation(len(names)) % min(most, len(names)))[prompt.reshape(-1)]
+    return (np.random.default_rng(seed).permutation(len(names)) % min(most, len(names)))[prompt.ravel()]
 
 
 def grouped_moments(rows: Rows, seed: int = 0, most: int = MOST_GROUPS) -> Moments:

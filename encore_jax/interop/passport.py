@@ -174,6 +174,8 @@ class Passport:
                 where=where,
                 fix="use what the passport was made with, or allow the mismatch (--allow-mismatch), which is recorded",
             )
+        if not differ:
+            return self
         facts = {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
         return dataclasses.replace(self, **facts, mismatch=(*self.mismatch, *differ))
 

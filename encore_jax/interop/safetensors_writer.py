@@ -176,6 +176,6 @@ def write_file(
         file.write(len(text).to_bytes(8, "little") + text)
         for tensor in tensors:
             for block in tensor.blocks():
-                raw = np.ascontiguousarray(block).reshape(-1).view(np.uint8)
+                raw = np.ravel(block).view(np.uint8)
                 file.write(raw.data)
                 seen(raw.nbytes)

@@ -299,7 +299,8 @@ def test_what_is_known_of_a_cell_while_it_runs_and_afterwards(tmp_path):
     assert seen["c1"] == {"overrides": {"n": "1"}, "digest": "d1", "status": "running", "slice": "a"}
     assert seen["c0"]["status"] == "done"
     for name, status, exit_code in (("c0", "done", 0), ("c1", "failed", 3)):
-        assert 0.4 <= known[name].pop("seconds") < 60
+        seconds = known[name].pop("seconds")
+        assert 0.4 <= seconds < 60 and seconds == round(seconds, 2)
         number = name[1]
         assert known[name] == {"overrides": {"n": number}, "digest": f"d{number}", "status": status, "slice": "a",
                                "exit_code": exit_code}  # fmt: skip

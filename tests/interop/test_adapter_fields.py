@@ -198,6 +198,16 @@ def test_a_module_without_tensors_is_told_and_stays_as_in_the_base(base, tmp_pat
     np.testing.assert_array_equal(source.read(name), load_file(base / "model.safetensors")[name])
 
 
+@pytest.mark.parametrize("begins", [True, False])
+def test_where_no_module_is_named_those_with_tensors_are_adapted_and_no_other_is_missed(begins, base, tmp_path, caplog):
+    folder = write(tmp_path / "a", base, {"target_modules": ..., "init_lora_weights": begins})
+    with caplog.at_level(logging.WARNING):
+        source = AdaptedFolder(folder, base)
+    own = load_file(base / "model.safetensors")
+    changed = {name for name in own if not np.array_equal(source.read(name), own[name])}
+    assert changed == {f"{Q}.weight", f"{DOWN}.weight"} and not caplog.text
+
+
 def test_the_head_is_the_adapters_or_the_bases_and_never_a_guess(classifier, tmp_path):
     none = {"base_model.model.score.weight": ...}
     plain = {"task_type": "CAUSAL_LM", "modules_to_save": None}

@@ -176,6 +176,21 @@ def test_a_thread_that_ends_without_a_word_is_noticed(pool, comparisons, setting
     assert isinstance(error, InputError) and "server-judge: ended early" in str(error)
 
 
+def test_its_end_wakes_whoever_waits_for_results(monkeypatch):
+    monkeypatch.setattr(helper_thread, "LOOK_EVERY", 60.0)
+    results, waiting, start = queue.SimpleQueue(), threading.Event(), time.monotonic()
+
+    def work():
+        waiting.wait(60)
+        raise ZeroDivisionError
+
+    helper = HelperThread(work, "example", results)
+    threading.Timer(0.3, waiting.set).start()
+    with pytest.raises(ZeroDivisionError):
+        helper.get(results)
+    assert time.monotonic() - start < 30
+
+
 def test_results_put_before_the_end_are_handed_out_first():
     results = queue.SimpleQueue()
 
