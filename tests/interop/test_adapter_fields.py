@@ -177,6 +177,8 @@ PREFIX = f"base_model.model.{Q}.lora_"
         ({}, {f"base_model.model.{Q}.lora_diag": np.zeros(4)}, "1 unexpected: .*lora_diag"),
         ({}, {"base_model.model.score.modules_to_save.weight": np.zeros((1, 64))}, "1 unexpected: .*modules_to_save"),
         ({}, {"base_model.model.model.norm.weight": np.zeros(64)}, "1 unexpected: .*norm"),
+        ({}, {f"{PREFIX}{name}": np.zeros(4) for name in "CDE"}, "3 unexpected: .*lora_C.*lora_D.*lora_E"),
+        ({"r": 64}, {f"{PREFIX}C": np.zeros(4), f"{PREFIX}D": np.zeros(4)}, "2 unexpected: .*; 4 wrong shape"),
         ({}, {f"{PREFIX}B.bias": np.zeros(64)}, r"1 unexpected: .*lora_B\.bias"),
         ({}, {f"{PREFIX}A.weight": np.full((4, 64), np.nan)}, "q_proj.*6144 of 6144 values are NaN"),
         ({}, {"base_model.model.score.weight": np.full((1, 64), np.inf)}, "score.*64 of 64 values are NaN"),

@@ -75,6 +75,14 @@ def test_an_answer_that_was_cut_off_is_no_rating_but_one_token_is_all_that_a_fir
         assert answer.rating is None and answer.evidence["raw"]
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in FIRST])
+@pytest.mark.parametrize("text", ["", "0.7 and"])
+def test_the_evidence_of_a_text_without_a_rating_is_the_text_or_where_there_is_none_the_reply(kind, text):
+    body = reply(kind, text, finish_reason="length")
+    raw = read(kind, body).evidence["raw"]
+    assert raw == text if text else json.loads(raw) == body
+
+
 STOPS = {
     "content_filter": replies.FILTERED,
     "SAFETY": replies.FILTERED,
