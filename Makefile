@@ -17,8 +17,8 @@ quickstart: $(VENV)/.core  ## ENCORE on real human ratings, with report: runs/qu
 	$(BIN)/python $(QUICKSTART)
 
 test: $(VENV)/.test  ## the ordinary tests and the doctests
-	$(PYTEST) -n 2 -m "not slow and not parity and not network and not gpu" tests
-	$(PYTEST) -q --doctest-modules encore_jax experiments
+	$(PYTEST) -n 2 --dist loadfile -m "not slow and not parity and not network and not gpu" tests
+	$(PYTEST) -q -n 2 --dist loadfile --doctest-modules encore_jax experiments
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
