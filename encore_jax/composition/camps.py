@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from encore_jax.composition.agreement import one_factor
+from encore_jax.composition.agreement import FEWEST_RULES, one_factor
 from encore_jax.composition.moments import Moments, correlations
 
 Verdict = Literal["one common factor", "the pool splits", "too little in common to tell"]
@@ -70,12 +70,12 @@ def commonality(groups: Moments, *, draws: int = 1000, seed: int = 0) -> Commona
     """
     correlation, together = (np.asarray(part) for part in correlations(groups.total()))
     factors = number_of_factors(groups, seed=seed)
-    camps = find_camps(correlation, factors) if factors else ()
+    known = together.any(1)
+    camps = find_camps(correlation, factors) if factors and known.sum() >= FEWEST_RULES else ()
     loading = np.asarray(one_factor(correlation, together))
     samples, resampled = bootstrap_loadings(groups, loading, draws, seed)
     low, high = np.percentile(samples, [2.5, 97.5], axis=0)
-    unknown = ~together.any(1)
-    loading, low, high = (np.where(unknown, np.nan, part) for part in (loading, low, high))
+    loading, low, high = (np.where(~known, np.nan, part) for part in (loading, low, high))
     between = []
     for (a, one), (b, other) in itertools.combinations(enumerate(camps), 2):
         signs = _signs(correlation, one, other)
@@ -86,7 +86,7 @@ def commonality(groups: Moments, *, draws: int = 1000, seed: int = 0) -> Commona
         factors=factors,
         camps=camps,
         between=tuple(between),
-        effective_rules=effective_rules_of(correlation),
+        effective_rules=effective_rules_of(correlation[np.ix_(known, known)]),
         loading=loading,
         low=low,
         high=high,

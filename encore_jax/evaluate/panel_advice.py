@@ -64,7 +64,7 @@ def _why(found: PanelReliability) -> Iterator[str]:
         return
     if found.split == "rules":
         yield "The judges agree rule by rule, but their rules split."
-        yield _settled(found) or "Weigh rules with an anchor, or label some pairs."
+        yield _settled(found) or "Label some pairs, or name an anchor (panel_reliability(..., anchor=(judge, rule)))."
     for line in found.judges:
         if line.judge in found.strays():
             against = line.rest_high < 0
@@ -103,8 +103,8 @@ def _settled(found: PanelReliability) -> str:
     if found.columns.camp is None:
         return ""
     if found.split == "rules":
-        return "An anchor or the labels say which part is meant, and the panel's reward follows it."
-    return f"An anchor or the labels speak for {named(_parts(found).get(found.columns.camp, ['no judge']))}."
+        return "The anchor or the labels say which part is meant, and the panel's reward follows it."
+    return f"The anchor or the labels speak for {named(_parts(found).get(found.columns.camp, ['no judge']))}."
 
 
 def _parts(found: PanelReliability) -> dict[int, list[str]]:

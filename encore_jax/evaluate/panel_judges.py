@@ -33,11 +33,12 @@ class JudgeReliability(NamedTuple):
       follows: whether it follows the others; False if its correlation with them may be 0, and is surely small.
       rest, rest_low, rest_high: correlation of its mean rating with the mean of all others that follow each other (each
         of unit spread), with a 95 % interval over prompts.
-      labels: labelled pairs.
+      labels: labelled pairs that it rates.
       accuracy, low, high: of its own mean rating on those, ties half.
-      alone, alone_low, alone_high: that minus the accuracy of the panel's reward.
+      alone, alone_low, alone_high: that minus the accuracy of the panel's reward on the same pairs.
       kept: correlation of the panel's reward without it with the whole panel's.
-      without, without_low, without_high: accuracy of the panel's reward without it minus the whole panel's.
+      without, without_low, without_high: accuracy of the panel's reward without it minus the whole panel's, on pairs
+        that another judge rates.
     """
 
     judge: str
@@ -83,7 +84,10 @@ def judge_reliabilities(
     weights += [weights_without(j, table, found, tau) for j in range(judges)]
     weights += [np.repeat(np.arange(judges) == j, rules) / rules for j in range(judges)]
     margins = [weighted_margin(table.difference, table.tolerance, part) for part in weights]
-    value, gain = accuracies(table, margins)
+    # Pairs that somebody rates, that somebody else rates, that the judge rates.
+    others = [np.delete(own.mask, j, 1).any(1) for j in range(judges)]
+    told = np.stack([own.mask.any(1), *others, *own.mask.T], 1)
+    value, gain = accuracies(table, margins, told)
     lines = []
     for j, name in enumerate(names):
         without, alone = 1 + j, 1 + judges + j
@@ -92,7 +96,7 @@ def judge_reliabilities(
                 *(name, int(own.mask[:, j].sum()), float(missing[j]), float(loading[j]), float(own_loading[j])),
                 bool(follows[j]),
                 *(float(part[j]) for part in (rest, rest_low, rest_high)),
-                int((table.sign != 0).sum()),
+                int((own.mask[:, j] & (table.sign != 0)).sum()),
                 *(float(part[alone]) for part in (*value, *gain)),
                 correlation_of(margins[0].value, margins[without].value),
                 *(float(part[without]) for part in gain),
@@ -185,24 +189,31 @@ def weights_without(judge: int, table: PairTable, found: Reliability, tau: float
     return weights
 
 
-def accuracies(table: PairTable, margins: list[Margin]) -> tuple[tuple, tuple]:
-    """Accuracy of every reward on the labelled pairs (ties half), and what it gains on the first one.
+def accuracies(table: PairTable, margins: list[Margin], where_MxW: Bool[np.ndarray, "M W"]) -> tuple[tuple, tuple]:
+    """Accuracy of every reward on the labelled pairs it can tell of (ties half), and what it gains there on the first.
+
+    Args:
+      table: of pairs.
+      margins: of W rewards.
+      where_MxW: the pairs that every reward has ratings of; the others say nothing for it or against it.
 
     Returns:
       Value, low and high of either, arrays over the rewards; 95 % intervals over prompts. NaN without labels.
     """
-    labelled = table.sign != 0
-    if not labelled.any():
-        return ((np.full(len(margins), np.nan),) * 3,) * 2
     credit = np.stack([Margin(part.value * table.sign, part.tolerance).credit for part in margins], 1)
-    groups = table.times.shape[1]
-    sums, count = np.zeros((groups, len(margins))), np.bincount(table.group, labelled, groups)
-    np.add.at(sums, table.group, credit * labelled[:, None])
-    drawn = table.times @ count
-    samples = table.times @ sums / np.where(drawn > 0, drawn, np.nan)[:, None]
-    value = credit[labelled].mean(0)
-    gains = samples - samples[:, :1]
-    return (value, *percentile_interval(samples)), (value - value[0], *percentile_interval(gains))
+    kept = (table.sign != 0)[:, None] & where_MxW
+    gain, kept_too = credit - credit[:, :1], kept & where_MxW[:, :1]
+
+    def told(values: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, ...]:
+        sums, count = (np.zeros((table.times.shape[1], len(margins))) for _ in range(2))
+        np.add.at(sums, table.group, values * where)
+        np.add.at(count, table.group, where.astype(float))
+        drawn, number = table.times @ count, where.sum(0)
+        samples = table.times @ sums / np.where(drawn > 0, drawn, np.nan)
+        value = np.where(number > 0, (values * where).sum(0) / np.maximum(number, 1), np.nan)
+        return value, *percentile_interval(samples)
+
+    return told(credit, kept), told(gain, kept_too)
 
 
 def correlation_of(a: Float[np.ndarray, " M"], b: Float[np.ndarray, " M"]) -> float:

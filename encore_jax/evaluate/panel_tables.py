@@ -111,13 +111,13 @@ def judge_table(results: Mapping) -> tuple[list[str], list[list[str]]]:
     """Head and rows: whether each judge follows the others, and what the panel is without it."""
     labelled = any(line["labels"] for line in results["judges"])
     head = ["judge", "missing, %", "loading", "its mean's loading", "r with the rest", "without it: r"]
-    head += ["accuracy, %", "without it: points"] if labelled else []
+    head += ["labels", "accuracy, %", "without it: points"] if labelled else []
     rows = []
     for line in results["judges"]:
         row = [printable(line["judge"]), percent(line["missing"]), fixed(line["loading"], sign=True)]
         row += [fixed(line["own_loading"], sign=True), _signed(line["rest"]), fixed(line["kept"], 3)]
         if labelled:
-            row += [f"{percent(line['accuracy']['value'])} {bounds(line['accuracy'])}"]
+            row += [f"{line['labels']}", f"{percent(line['accuracy']['value'])} {bounds(line['accuracy'])}"]
             row += [f"{points(line['without']['value'])} {bounds(line['without'], points)}"]
         rows.append(row)
     return head, rows

@@ -154,5 +154,6 @@ def show_panel(folder: Path) -> None:
         f"them: {results['left_masked']:,}"
     )
     at = folder.parent / "panel"
-    print(f"\nMean ratings: {at}/comparisons.jsonl and rated.jsonl; every judge's: {at / LONG}")
+    print(f"\nMean ratings, of all judges: {at}/comparisons.jsonl and rated.jsonl; every judge's: {at / LONG}")
+    print("(Take a judge out of the configuration and run again: nothing is asked twice.)")
     print(f"Report: {folder.parent / 'report.html'}")

@@ -217,3 +217,18 @@ def test_real_judges_are_told_apart(shared_data):
 
 def _gap(chosen, rejected):
     return np.nan if chosen is None or rejected is None else chosen - rejected
+
+
+@pytest.mark.parametrize("why", ["constant", "unrated"])
+def test_two_rules_that_say_anything_are_too_few(why):
+    """Two rules' loadings cannot be told apart: only their product is known."""
+    rng = np.random.default_rng(0)
+    ratings = rng.normal(size=(400, 2, 1)) + 0.5 * rng.normal(size=(400, 2, 5))
+    mask = np.ones(ratings.shape, bool)
+    if why == "constant":
+        ratings[..., 2:] = 3.0
+    else:
+        mask[..., 2:] = False
+    found = commonality(grouped_moments(rating_rows(np.where(mask, ratings, 0), mask, np.arange(400)), 0), draws=20)
+    assert found.verdict == "too little in common to tell" and not found.camps
+    assert 1 < found.effective_rules < 2, "those that say nothing do not count"

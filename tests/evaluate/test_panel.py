@@ -108,13 +108,26 @@ def test_the_panel_without_a_judge_is_the_panel_of_the_others(found):
         margin, other = d @ whole, d @ weights.ravel()
         assert line.kept == pytest.approx(np.corrcoef(np.r_[margin, -margin], np.r_[other, -other])[0, 1], abs=1e-5)
         sign = np.where(BEST == 0, 1, -1)
-        gain = np.mean(sign * other > 0) - np.mean(sign * margin > 0)
+        rates = (~np.isnan(differences())).any(2)  # [4, N]; the others say nothing for or against a judge
+        there = np.delete(rates, j, 0).any(0)
+        gain = np.mean((sign * other > 0)[there]) - np.mean((sign * margin > 0)[there])
         assert line.without == pytest.approx(gain, abs=1e-9) and line.without_low <= gain <= line.without_high
-        alone = np.mean((1 + sign * np.sign(d.reshape(N, 4, 3)[:, j].sum(1))) / 2)
+        alone = np.mean((1 + sign * np.sign(d.reshape(N, 4, 3)[:, j].sum(1)))[rates[j]] / 2)
         assert line.accuracy == pytest.approx(alone, abs=1e-9)
-        assert line.alone == pytest.approx(alone - np.mean(sign * margin > 0), abs=1e-9)
+        assert line.alone == pytest.approx(alone - np.mean((sign * margin > 0)[rates[j]]), abs=1e-9)
     lost = {line.judge: line.without for line in found.judges}
     assert min(lost, key=lost.get) == "ann", "the best judge is missed most"
+
+
+def test_a_judge_is_judged_by_what_it_rates():
+    """Comparisons that a judge did not rate speak neither for it nor against it."""
+    gone = np.zeros(RATINGS.shape, bool)
+    gone[0, N // 4 :] = True
+    told = enc.panel_reliability(RATINGS, BEST, where=~gone, draws=200).judges[0]
+    few = enc.panel_reliability(RATINGS[:, : N // 4], BEST[: N // 4], draws=200).judges[0]
+    assert told.labels == N // 4 and told.missing == pytest.approx(1 - (N // 4) / N)
+    assert told.accuracy == pytest.approx(few.accuracy) and told.low < told.accuracy < told.high
+    assert told.accuracy > 0.6, "it is no coin"
 
 
 def pairs(ratings, missing):
@@ -127,7 +140,9 @@ def test_intervals_of_accuracy_are_those_of_a_bootstrap_by_hand():
     both = pairs(RATINGS, MISSING)
     table = pair_table(both, 4, 2000, 0)
     own = own_means(table).values[:, 0]
-    (value, low, high), (gain, gain_low, gain_high) = accuracies(table, [Margin(own, 0.0), Margin(-own, 0.0)])
+    (value, low, high), (gain, gain_low, gain_high) = accuracies(
+        table, [Margin(own, 0.0), Margin(-own, 0.0)], np.ones((N, 2), bool)
+    )
     right = (1 + np.sign(own) * table.sign) / 2
     rng = np.random.default_rng(5)
     drawn = [right[rng.integers(0, N, N)].mean() for _ in range(2000)]
