@@ -198,7 +198,7 @@ def _named(ratings: object) -> dict:
         raise InputError(
             f"expected an object of rule names, found {type(ratings).__name__}",
             where="ratings",
-            fix='write {"rule_name": ...}',
+            fix='write {"rule_name": RATING}; of a comparison {"rule_name": [RATING, RATING]}, one for each response',
         ) from None
 
 

@@ -177,8 +177,9 @@ def limits(results: Mapping) -> list[str]:
         )
     if "model-rated" in labels:
         sentences.append(
-            "Model-rated: the compared responses carry no ratings; heads trained on other texts rate them. Entropies "
-            "are those of the rating file, so entropy and accuracy are measured on different texts."
+            "Model-rated: heads rate the compared responses, trained on the rated responses to other prompts; what the "
+            "rating file says of a compared response itself is not used. Entropies are those of the rating file, so "
+            "entropy and accuracy are measured on different texts."
         )
     if "semi-synthetic" in labels:
         sentences.append(

@@ -255,5 +255,5 @@ def _nearest(name: object, names: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.5)
     if near:
         return f"did you mean {', '.join(near)}?"
-    shown = ", ".join(names[:10])
-    return f"use one of {shown}" + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    return f"use one of {shown}; or give the pool that has it (--config.data.pool, --pool, RulePool)"
