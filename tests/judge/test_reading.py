@@ -36,6 +36,13 @@ def test_a_piece_that_two_answers_begin_with_counts_for_neither():
     assert answer_of("Irrelevant", ("Irrelevant", "Irrelevantly")) == "Irrelevant"
 
 
+@pytest.mark.parametrize("answers", [("Yes",), ("A", "Yes"), ("Yes", "Irrelevant")])
+def test_one_letter_stands_for_no_longer_answer_even_if_it_could_be_no_other(answers):
+    assert [answer_of(token, answers) for token in ("Y", " y", "", "Ye", "A")] == [
+        None, None, None, "Yes", "A" if "A" in answers else None,
+    ]  # fmt: skip
+
+
 VOCABULARY = [t for tokens in COUNTED.values() for t in tokens] + [f"word{i}" for i in range(60)]
 
 
