@@ -152,7 +152,8 @@ def test_a_server_that_takes_connections_and_never_answers_is_told_and_given_up(
     assert "one request may take 3 s" in message
 
 
-def test_long_silence_later_is_told_with_its_cause(ask, told, monkeypatch):
+@pytest.mark.parametrize(("throttled", "awaited"), [(1, "the first answer"), (3, "further answers")])
+def test_long_silence_is_told_with_its_cause_and_only_answers_count_as_such(throttled, awaited, ask, told, monkeypatch):
     monkeypatch.setattr(patience, "LATER", 0.5)
     monkeypatch.setattr(patience, "FIRST", 0.5)
     seen = []
@@ -162,17 +163,15 @@ def test_long_silence_later_is_told_with_its_cause(ask, told, monkeypatch):
             from aiohttp import web
 
             seen.append(time.monotonic())
-            if len(seen) == 3:
+            if len(seen) == throttled:
                 return web.json_response({"error": "slow \x1b down"}, status=429, headers={"Retry-After": "1.6"})
             return await super().answer(body)
 
     with Running(Resting()) as url:
-        assert len(ask(url, concurrency=1)) == 6
+        assert len(ask(url, concurrency=1, count=3)) == 3
     messages = [message for _, message in told()]
-    assert any(
-        "waiting for further answers" in m and "asked to be left alone" in m and "HTTP 429: slow \\x1b down" in m
-        for m in messages
-    )
+    assert any("asked to be left alone" in m and "HTTP 429: slow \\x1b down" in m for m in messages)
+    assert all(f"waiting for {awaited}" in m for m in messages)
 
 
 def test_a_server_that_dies_is_told_and_asked_again(ask, told, monkeypatch):
