@@ -176,6 +176,26 @@ def test_a_thread_that_ends_without_a_word_is_noticed(pool, comparisons, setting
     assert isinstance(error, InputError) and "server-judge: ended early" in str(error)
 
 
+def test_connections_are_closed_even_where_closing_them_fails_at_first(pool, comparisons, settings, monkeypatch):
+    sessions, calls, close, make = [], itertools.count(), patience.Patience.close, client.aiohttp.ClientSession
+
+    def opened(**options):
+        sessions.append(make(**options))
+        return sessions[-1]
+
+    async def closed(self):
+        if next(calls) == 0:
+            raise OSError("not now")
+        await close(self)
+
+    monkeypatch.setattr(client.aiohttp, "ClientSession", opened)
+    monkeypatch.setattr(patience.Patience, "close", closed)
+    with Running(FaultyServer()) as url:
+        judge = ServerJudge(ask_with(YES_NO_IRRELEVANT, "m"), settings(url))
+        assert len(list(judge.answers(itertools.islice(rating_questions(comparisons, pool), 2)))) == 2
+    assert [session.closed for session in sessions] == [True] and next(calls) > 1
+
+
 def test_its_end_wakes_whoever_waits_for_results(monkeypatch):
     monkeypatch.setattr(helper_thread, "LOOK_EVERY", 60.0)
     results, waiting, start = queue.SimpleQueue(), threading.Event(), time.monotonic()
