@@ -60,6 +60,9 @@ class Tests:
     def __init__(self, recordings: dict[str, Recording]):
         self._of = recordings
         self.seconds = {test: s for r in recordings.values() for test, s in r.seconds.items()}
+        # Whichever test of a file comes first waits for the fixtures that all of them share.
+        slowest = {path: max(r.seconds.values(), default=0.0) for path, r in recordings.items()}
+        self.limits = {test: 5 * slowest[path] + 30 for path, r in recordings.items() for test in r.seconds}
 
     def order(self, mutation: Mutation) -> list[str]:
         """Tests that a mistake concerns, in the order in which they are run.
@@ -102,7 +105,7 @@ class Tests:
 def try_one(shop: Workshop, tests: Tests, mutation: Mutation) -> Outcome:
     """Makes one mistake, runs the tests that it concerns, and takes the mistake back."""
     started, order = time.monotonic(), tests.order(mutation)
-    limits = {test: 5 * tests.seconds[test] + 30 for test in order}
+    limits = {test: tests.limits[test] for test in order}
     path = shop.copy / mutation.path
     source = path.read_text()
     try:
@@ -112,7 +115,7 @@ def try_one(shop: Workshop, tests: Tests, mutation: Mutation) -> Outcome:
         path.write_text(source)
     state, by = "survived", ""
     if said is not None and (said.status is None or said.status < 0):
-        state, by = "hangs", order[min(len(said.outcomes), len(order)) - 1]
+        state, by = "hangs", order[min(len(said.outcomes), len(order) - 1)]  # the first one that did not end
     elif said is not None and said.status not in (0, 5):
         state, by = "noticed", said.first_failed or f"pytest ended with {said.status}"
     return Outcome(mutation, state, by, round(time.monotonic() - started, 1))
