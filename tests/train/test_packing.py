@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from encore_jax.data.prefix_tree import PrefixTree
 from encore_jax.errors import InputError
 from encore_jax.train.packing import Shape, count_steps, packed_steps, step_shape
 from encore_jax.train.settings import BatchSettings
-from tests.train.tiny_training import batches, settings
+from tests.train.tiny_training import PROMPTS, batches, settings, targets
 
 
 def tree(size, branches=2):
@@ -119,6 +120,28 @@ def test_the_tree_that_has_waited_longest_is_laid_out_first():
         assert max(waiting.index(number) for number in in_step) <= np.searchsorted(window, 3 * 2 * 64)
         waiting = [number for number in waiting if number not in in_step]
     assert not waiting
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_every_rating_and_every_pair_is_trained_on_once_in_an_epoch(accumulate):
+    """Of the first text as of every other; a pair with its margin, its better end first."""
+    ratings, margins, known = {}, {}, targets()
+    for step in batches(settings(accumulate=accumulate)):
+        for a in range(accumulate):
+            batch = jax.tree.map(lambda x, a=a: x[a], step)
+            for key, values, rated in zip(batch.trees.key, batch.ratings, batch.rated, strict=True):
+                assert key >= 0 or not rated.any()
+                assert int(key) not in ratings, "only once"
+                ratings |= {int(key): (values, rated)} if key >= 0 else {}
+            for slot in np.flatnonzero(batch.paired):
+                pair = tuple(int(batch.trees.key[end[slot]]) for end in (batch.better, batch.worse))
+                assert pair not in margins, "only once"
+                margins[pair] = batch.margin[slot]
+    assert sorted(ratings) == list(range(2 * PROMPTS))
+    for key, (values, rated) in ratings.items():
+        np.testing.assert_array_equal(rated, known.rated[key])
+        np.testing.assert_array_equal(values[rated], known.ratings[key][rated])
+    assert margins == {tuple(pair): margin for pair, margin in zip(known.pairs.tolist(), known.margin, strict=True)}
 
 
 def test_counting_stops_where_training_will():
