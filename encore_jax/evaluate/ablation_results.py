@@ -10,6 +10,7 @@ import numpy as np
 from encore_jax.evaluate.ablation_anova import MarginalSums
 from encore_jax.evaluate.ablation_grid import Grid
 from encore_jax.evaluate.bootstrap import percentile_interval
+from encore_jax.evaluate.first_line import first_line
 from encore_jax.evaluate.formats import bounds, percent, points
 
 REPLICATE, SUBSET, TAU = "replicate", "subset", "tau"
@@ -140,6 +141,8 @@ def choices_text(results: dict) -> str:
     """Which choices matter, as a plain-text (Markdown) table."""
     found = results["found"]
     lines = [
+        first_line(results),
+        "",
         f"{results['settings']} settings x {results['comparisons']} comparisons, view {results['view']} "
         f"({results['label']}): accuracy {percent(found['mean'])} % on average, sd {percent(found['sd'])}",
         "",

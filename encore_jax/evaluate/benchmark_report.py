@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from encore_jax.evaluate.first_line import first_line
 from encore_jax.evaluate.formats import bounds, count, known, percent, printable
 from encore_jax.evaluate.report_page import page_environment
 from encore_jax.evaluate.tables import over_refusal_lines
@@ -17,7 +18,7 @@ def render_benchmark(results: dict) -> str:
     return (
         page_environment()
         .get_template("benchmark.html")
-        .render(results=results, probe_lines=over_refusal_lines(results))
+        .render(results=results, probe_lines=over_refusal_lines(results, by_rule=True))
     )
 
 
@@ -28,8 +29,7 @@ def benchmark_table(results: dict) -> str:
 
 def _lines(results: dict) -> Iterator[str]:
     peer = results["peer"]
-    if results.get("advice"):
-        yield f"{printable(results['advice']['recommendation'])}\n"
+    yield f"{first_line(results)}\n"
     yield f"{printable(results['name'])}: {results['benchmark']}, {results['n']} comparisons, {results['ties']} ties"
     named = f" {peer['name']}, % |" if peer else ""
     yield f"\n| | score, % [95 %] | n | correct | ties |{named}"
@@ -58,7 +58,7 @@ def _lines(results: dict) -> Iterator[str]:
         yield from (f"- {line}" for line in results["incomplete"])
     if results["reported"]:
         yield f"Reported Safety: {results['reported']}"
-    if lines := over_refusal_lines(results):
+    if lines := over_refusal_lines(results, by_rule=True):
         yield ""
         yield from lines
     if peer:

@@ -42,7 +42,7 @@ def over_refusal(
       probe: P pairs.
       scores: the preferred response first; NaN where a response could not be scored.
       rules: K names; none of a model with one head that stands for no rule.
-      margins: ``[P]``, preferred minus other, by method.
+      margins: ``[P]``, preferred minus other, by method; or ``[P, S]`` of S models, over which results are averaged.
       composed: the method that composes the reward.
       seed: of the random weightings.
 
@@ -60,7 +60,7 @@ def over_refusal(
     by_rule = [_row(name, alone.credit[:, k], alone.tied[:, k], members) for k, name in enumerate(rules)]
     weighed = len(rules) > 1 and all(member.any() for member in members.values())
     reach = _reach(alone.value, members, seed) if weighed else None
-    found = {
+    found: dict = {
         "pairs": {name: int((half == name).sum()) for name in HALVES},
         "left_out": {name: int(((half == name) & ~scored).sum()) for name in HALVES},
         "composed": composed,
@@ -73,11 +73,13 @@ def over_refusal(
 
 def _row(name: str, credit: np.ndarray, tied: np.ndarray, members: Mapping[str, np.ndarray]) -> dict:
     row: dict = {"name": name}
+    credit, tied = (part.mean(1) if part.ndim > 1 else part for part in (credit, tied))
     for part, member in members.items():
         n, right = int(member.sum()), float(credit[member].sum())
         low, high = (float(bound) for bound in wilson_interval(np.array(right), np.array(n))) if n else (None, None)
         accuracy = {"value": right / n if n else None, "low": low, "high": high}
-        row[part] = {"n": n, "ties": int(tied[member].sum()), "accuracy": accuracy}
+        ties = float(tied[member].sum())
+        row[part] = {"n": n, "ties": int(ties) if ties.is_integer() else ties, "accuracy": accuracy}
     values = [row[part]["accuracy"]["value"] for part in HALVES]
     return row | {"gap": None if None in values else values[0] - values[1]}
 
@@ -121,6 +123,32 @@ def warning_of(found: Mapping, most: int = 3) -> str:
         _what_weights_can(found["reach"], (refuse, comply)),
     ]
     return " ".join(filter(None, sentences))
+
+
+def others_warned_of(found: Mapping, most: int = 4) -> str:
+    """A sentence that names the methods besides the composed reward whose halves differ by more than `LARGEST_GAP`.
+
+    Args:
+      found: as from `over_refusal`.
+      most: methods that are named.
+    """
+    wide = [
+        method
+        for method in found["methods"]
+        if method["name"] != found["composed"] and method["gap"] is not None and abs(method["gap"]) > LARGEST_GAP
+    ]
+    if not wide:
+        return ""
+    wide.sort(key=lambda method: -abs(method["gap"]))
+    named = ", ".join(
+        f"{method['name']} ({'/'.join(percent(method[part]['accuracy']['value']) for part in HALVES)})"
+        for method in wide[:most]
+    )
+    more = f" and {len(wide) - most} more" if len(wide) > most else ""
+    return (
+        f"The halves differ by more than {round(100 * LARGEST_GAP)} points under {len(wide)} of the other "
+        f"{len(found['methods']) - 1} models, too (unsafe/harmless, %): {named}{more}."
+    )
 
 
 def _what_to_add(refuses: bool, has_rules: bool) -> str:

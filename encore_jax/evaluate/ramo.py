@@ -33,6 +33,16 @@ ARM_WORDS = {
 """What every arm labels by."""
 
 
+def arm_name(arm: str, r: int, size: int) -> str:
+    """What a row of reward models is called in one text.
+
+    >>> arm_name("adapter", 2, 0), arm_name("all", 0, 100)
+    ("adapter's rules (RAMO), r = 2", 'all rules, 100 comparisons')
+    """
+    parts = [ARM_WORDS[arm], f"r = {r}" if r else "", f"{size} comparisons" if size else ""]
+    return ", ".join(filter(None, parts))
+
+
 def interval(value: float, replicates: np.ndarray) -> dict[str, float]:
     """Value and central 95 % of the replicates."""
     low, high = percentile_interval(replicates)

@@ -8,6 +8,7 @@ from encore_jax.evaluate import ramo_tables as tables
 from encore_jax.evaluate.formats import typeset
 from encore_jax.evaluate.ramo_figures import ramo_figures
 from encore_jax.evaluate.report_page import page_environment
+from encore_jax.evaluate.tables import probe_by_name
 
 WHAT_TRAINS = {
     "heads": "K logits (or one reward head) on the frozen backbone's last-token feature; the backbone is not changed",
@@ -17,15 +18,16 @@ WHAT_TRAINS = {
 
 def render_ramo_report(results: dict) -> str:
     """The page, the same text for the same results."""
-    ramo = results["kind"] == "ramo"
+    ramo, probe = results["kind"] == "ramo", probe_by_name(results)
     shown = {
         "results": results,
         "adapter": results["adapter"],
         "figures": {name: Markup(svg) for name, svg in ramo_figures(results).items()},
         "choosers": _table(tables.CHOOSER_HEAD, tables.chooser_cells(results["adapter"])),
         "labels": _table(tables.LABEL_HEAD, tables.label_cells(results["labels"])) if ramo else None,
-        "arms": _table(tables.ARM_HEAD, tables.arm_cells(results["arms"]["rows"])) if ramo else None,
+        "arms": _table(tables.ARM_HEAD, tables.arm_cells(results["arms"]["rows"], probe)) if ramo else None,
         "heuristics": {k: typeset(tables.number(v)) for k, v in results["arms"]["heuristics"].items()} if ramo else {},
+        "probe_lines": tables.probe_lines(results),
         "refused": tables.refused_arms(results),
         "theory": tables.theory_words(results["simulation"]["verdicts"]),
         "trains": {

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from encore_jax.csv_text import csv_text
+from encore_jax.evaluate.first_line import first_line
 from encore_jax.evaluate.formats import bounds, count, fixed, percent, points, printable
-from encore_jax.evaluate.ramo import ARM_WORDS
+from encore_jax.evaluate.over_refusal import HALVES
+from encore_jax.evaluate.ramo import ARM_WORDS, arm_name
+from encore_jax.evaluate.tables import PROBE, SINGLE, over_refusal_lines, probe_by_name
 
 CHOOSERS = {"adapter": "Rule Adapter", "most frequent": "floor: most frequent rules", "random": "floor: random rules"}
 COLUMNS = (
@@ -62,12 +65,14 @@ def label_cells(labels: Sequence[Mapping]) -> Iterator[list[str]]:
         ]  # fmt: skip
 
 
-def arm_cells(rows: Sequence[Mapping]) -> Iterator[list[str]]:
-    """Arm, r, size, accuracy, spread over seeds, differences from the initial model and from all rules."""
+def arm_cells(rows: Sequence[Mapping], probe: Mapping[str, str]) -> Iterator[list[str]]:
+    """Arm, r, size, accuracy, what the probe says, spread over seeds, differences from the initial model and from all
+    rules; `probe` holds "refuse/help" by `arm_name`."""
     for row in rows:
         yield [
             row["words"], count(row["r"]) if row["r"] else "", count(row["size"]) if row["size"] else "all",
-            number(row["accuracy"]), percent(row["seed_sd"]) if row["seed_sd"] is not None else "",
+            number(row["accuracy"]), probe.get(arm_name(row["arm"], row["r"], row["size"]), ""),
+            percent(row["seed_sd"]) if row["seed_sd"] is not None else "",
             *(number(row[key], points) if row[key] else "" for key in ("minus_initial", "minus_all")),
         ]  # fmt: skip
 
@@ -87,6 +92,7 @@ ARM_HEAD = (
     "r",
     "size",
     "accuracy, %",
+    PROBE,
     "sd over seeds",
     "minus initial, points",
     "minus all rules, points",
@@ -97,9 +103,8 @@ def ramo_tables(results: Mapping) -> str:
     """All tables as text."""
     adapter, label = results["adapter"], results["rate"]["label"]
     calibration = adapter["calibration"]
-    advice = results.get("advice")
-    parts = [f"\n{printable(advice['recommendation'])}"] if advice else []
-    parts += [
+    parts = [
+        f"\n{first_line(results)}",
         f"\n{results['name']} ({label}): {results['rate']['description']}\n",
         f"Rule Adapter: the {adapter['r']} critical of {adapter['k']} rules, {adapter['n']} held-out comparisons; both "
         f"orders agree on {percent(adapter['consistency'])} % of the rules; Brier {fixed(calibration['brier'], 4)}, "
@@ -110,13 +115,21 @@ def ramo_tables(results: Mapping) -> str:
         parts += ["\nLabels", markdown(LABEL_HEAD, label_cells(results["labels"]))]
         parts += [
             "\nReward models on held-out comparisons, agreement with people",
-            markdown(ARM_HEAD, arm_cells(results["arms"]["rows"])),
+            markdown(ARM_HEAD, arm_cells(results["arms"]["rows"], probe_by_name(results))),
         ]
         parts += [f"heuristic {name}: {number(value)}" for name, value in results["arms"]["heuristics"].items()]
     parts += refused_arms(results)
+    parts += probe_lines(results)
     found = results["simulation"]["verdicts"]
     parts.append(f"\nSimulation: the argument for the largest discrepancies {theory_words(found)}.")
     return "\n".join(parts)
+
+
+def probe_lines(results: Mapping) -> list[str]:
+    """What the over-refusal probe says: of RAMO's own reward, or of an adapter's rules together, and rule by rule."""
+    found = results.get("over_refusal", {})
+    named = [f"The reward is that of: {printable(found['composed'])}."] if "composed" in found else []
+    return named + over_refusal_lines(results, by_rule=True)
 
 
 def refused_arms(results: Mapping) -> list[str]:
@@ -154,6 +167,10 @@ def ramo_rows(results: Mapping) -> Iterator[dict]:
             yield at | {"metric": key} | row[key]
         for key in ("ties", "flips", "judge_calls"):
             yield at | {"metric": key, "value": row[key]}
+    for name, row in probe_rows(results):
+        for half in HALVES:
+            at = base | {"table": "probe", "name": name, "n": row[half]["n"]}
+            yield at | {"metric": f"accuracy, {half}"} | row[half]["accuracy"]
     for row in results.get("arms", {}).get("rows", ()):
         at = base | {"table": "arms"} | {key: row[key] for key in ("arm", "r", "size", "seeds", "n")}
         yield at | {"metric": "accuracy", "seed_sd": row["seed_sd"]} | row["accuracy"]
@@ -165,6 +182,13 @@ def ramo_rows(results: Mapping) -> Iterator[dict]:
         yield at | {"metric": "information"} | row["information"]
         for key in ("exact", "predicted"):
             yield at | {"metric": key, "value": row[key]}
+
+
+def probe_rows(results: Mapping) -> Iterator[tuple[str, Mapping]]:
+    """Name and row of the over-refusal probe, of every model and every rule."""
+    found = results.get("over_refusal", {})
+    yield from ((row["name"], row) for row in found.get("methods", ()))
+    yield from ((SINGLE + row["name"], row) for row in found.get("rules", ()))
 
 
 def ramo_csv(results: Mapping) -> str:

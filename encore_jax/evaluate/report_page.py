@@ -11,13 +11,13 @@ from markupsafe import Markup
 
 from encore_jax.evaluate import formats, wording
 from encore_jax.evaluate.figures import CROWDED, MOST_NAMES, configured_cell, histograms, view_figures
+from encore_jax.evaluate.first_line import first_line
 from encore_jax.evaluate.glossary import COUNT_NAMES, GLOSSARY
 from encore_jax.evaluate.noise_figures import noise_figures
 from encore_jax.evaluate.svg import style, to_svg
 from encore_jax.evaluate.tables import (
     REFERENCE,
     SINGLE,
-    first_line,
     oracle_name,
     over_refusal_lines,
     probe_by_name,
@@ -60,7 +60,9 @@ def render_rating_report(results: dict) -> str:
         figure = (
             to_svg(histograms(view), "ratings", f"Ratings of every rule ({view['label']})") if view["rules"] else ""
         )
-    return page_environment().get_template("ratings.html").render({"results": results, "histograms": Markup(figure)})
+    lines = over_refusal_lines(results, by_rule=True)
+    values = {"results": results, "histograms": Markup(figure), "probe_lines": lines}
+    return page_environment().get_template("ratings.html").render(values)
 
 
 def page_environment() -> jinja2.Environment:
@@ -79,6 +81,7 @@ def page_environment() -> jinja2.Environment:
     environment.filters["rounded"] = formats.rounded
     environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
     environment.tests["known"] = formats.known
+    environment.filters["first_line"] = first_line
     environment.filters["oracle_name"] = oracle_name
     return environment
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from encore_jax.csv_text import csv_text
+from encore_jax.evaluate.first_line import first_line
 from encore_jax.evaluate.formats import MISSING, bounds, count, fixed, p_value, percent, points, printable
 from encore_jax.evaluate.over_refusal import HALVES
 
@@ -135,12 +136,6 @@ def print_tables(results: dict, file: TextIO | None = None) -> None:
     console.print(Text(LEGEND))
 
 
-def first_line(results: dict) -> str:
-    """Which weighting to use on the main view's data, how sure that is, and what would settle it."""
-    told = results["views"][0].get("agreement")
-    return printable(told["recommendation"]) if told else "These results are of an older version: run it again."
-
-
 def _introduction(view: dict) -> Iterator[tuple[str, str]]:
     """Lines and their style: what the view is, its warnings, the verdict and why."""
     simulated = view["label"] == "semi-synthetic"
@@ -233,10 +228,19 @@ def probe_words(results: dict) -> Iterator[tuple[str, str]]:
         yield f"Warning: {printable(found['warning'])}", "red"
 
 
-def over_refusal_lines(results: dict) -> list[str]:
-    """What a report without a column for the probe says: the composed reward's accuracies, legend and warning."""
-    cell = probe_by_name(results).get(results.get("over_refusal", {}).get("composed", ""))
-    return [*([f"Over-refusal probe: {cell}"] if cell else []), *(text for text, _ in probe_words(results))]
+def over_refusal_lines(results: dict, by_rule: bool = False) -> list[str]:
+    """What a report without a column for the probe says: the composed reward's accuracies, legend and warning.
+
+    Args:
+      results: with an entry "over_refusal".
+      by_rule: whether to list every rule's accuracies, too.
+    """
+    found, cells = results.get("over_refusal", {}), probe_by_name(results)
+    cell = cells.get(found.get("composed", ""))
+    rules = [f"{printable(row['name'])} {cells[SINGLE + row['name']]}" for row in found.get("rules", ())]
+    listed = [f"Over-refusal probe: {cell}"] if cell else []
+    listed += [f"Over-refusal by rule: {'; '.join(rules)}"] if rules and by_rule else []
+    return [*listed, *(text for text, _ in probe_words(results))]
 
 
 def refusals(view: dict) -> list[tuple[str, list[str]]]:

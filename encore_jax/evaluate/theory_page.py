@@ -6,6 +6,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from encore_jax.evaluate.first_line import first_line
 from encore_jax.evaluate.formats import fixed, printable, shortened
 from encore_jax.evaluate.report_page import page_environment
 from encore_jax.evaluate.svg import BLUE, GREY, HALF, INK, SIMULATED, VERMILION, WIDE, style, to_svg
@@ -27,7 +28,7 @@ def render_theory(results: dict) -> str:
 
 def theory_text(results: dict) -> str:
     """Claims and verdicts as a plain-text (Markdown) table."""
-    lines = ["| claim | verdict | rows met |", "|---|---|---:|"]
+    lines = [first_line(results), "", "| claim | verdict | rows met |", "|---|---|---:|"]
     for claim in results["claims"]:
         lines.append(f"| {claim['title']} | {claim['verdict']} | {claim['met']} of {len(claim['rows'])} |")
     for view in results["views"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from encore_jax.data.probes import over_refusal_probe
 from encore_jax.rules import RulePool
 from experiments.chain import Chain, Plan
 from experiments.config import TrainConfig
@@ -15,6 +16,7 @@ from experiments.stages.frozen import features
 from experiments.stages.ingest import ingest
 from experiments.stages.predicted_rules import prediction_hashes
 from experiments.stages.presented import Presented, present
+from experiments.stages.probe import probe_digest
 from experiments.stages.ramo_results import evaluate_ramo, report_ramo, show_ramo
 from experiments.stages.records import PAIRS, rule_pool, source_hashes
 from experiments.stages.reward_arms import train_arms
@@ -45,13 +47,14 @@ class AdapterChain(Chain):
         config, at, settings, outputs = self.config, self.at, self.settings, self.outputs
         from_heads, needed = config.rate.source == "heads", frozen_parts(config)
         before = self.STAGES[:-2]
+        probe = {"probe": probe_digest(over_refusal_probe())} if "probe" in needed else {}
         return {
             "ingest": (
                 lambda: settings("data") | {"sources": source_hashes(config.data, rated=from_heads)},
                 lambda folder: ingest(config.data, config.seed, folder, need_rated=from_heads, need=PAIRS),
             ),
             "features": (
-                lambda: settings("model") | outputs("ingest") | {"needed": needed, "weights": self.weights},
+                lambda: settings("model") | outputs("ingest") | {"needed": needed, "weights": self.weights} | probe,
                 lambda folder: features(config.model, self.shown(), at["ingest"], needed, folder),
             ),
             "rate": (
@@ -152,5 +155,6 @@ def frozen_parts(config: AdapterConfig | RamoConfig) -> tuple[str, ...]:
         "response": heads or (ramo and config.train.method == "heads"),
         "pair": adapter.method == "heads" and not (ramo and config.adapter_from),
         "rated": heads,
+        "probe": heads or (ramo and config.train.method == "heads"),
     }
     return tuple(name for name, is_wanted in wanted.items() if is_wanted)

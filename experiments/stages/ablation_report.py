@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import json
 import math
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from encore_jax.csv_text import csv_text
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluate.ablation_anova import MarginalSums
+from encore_jax.evaluate.ablation_best import best_setting
 from encore_jax.evaluate.ablation_grid import Grid
 from encore_jax.evaluate.ablation_page import render_ablation
 from encore_jax.evaluate.ablation_results import REPLICATE, ablation_results, choices_text, value_text
@@ -57,6 +59,7 @@ def report(config: AblateConfig, prepared: Path, decided: Path, folder: Path) ->
         "sha256": file_sha256(Path(config.scores)),
         "found": ablation_results(grid, sums, subset, view.rules),
         "extremes": list(extremes.rows(subset, view.rules)),
+        "best": best_setting(grid, extremes.best, subset, functools.partial(_accuracies, files, grid.shape[-1])),
         "config": _finite(to_dict(config)),
         "versions": versions(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
@@ -72,6 +75,14 @@ def report(config: AblateConfig, prepared: Path, decided: Path, folder: Path) ->
     show(folder)
 
 
+def _accuracies(files: list[Path], replicates: int, first: list[int]) -> np.ndarray:
+    """Accuracies ``[S, R]`` of S settings, given the numbers of their first replicates."""
+    wanted = [[("index", ">=", index), ("index", "<", index + replicates)] for index in first]
+    table = pq.read_table(files, columns=["index", "accuracy"], filters=wanted)
+    found = dict(zip(table["index"].to_pylist(), table["accuracy"].to_pylist(), strict=True))
+    return np.array([[found[index + r] for r in range(replicates)] for index in first])
+
+
 class Extremes:
     """The highest and the lowest settings on the comparisons themselves, seen in any order; ties go to the first."""
 
@@ -84,6 +95,11 @@ class Extremes:
         for kept, sign in ((self._highest, 1), (self._lowest, -1)):
             order = np.argsort(-sign * accuracy, kind="stable")[:EXTREMES]
             kept[:] = heapq.nsmallest(EXTREMES, [*kept, *((-sign * float(accuracy[i]), int(index[i])) for i in order)])
+
+    @property
+    def best(self) -> int:
+        """Number of the highest setting."""
+        return self._highest[0][1]
 
     def rows(self, subset: np.ndarray, rules: tuple[str, ...]) -> Iterator[dict]:
         """Number, accuracy, values on the axes that vary, and rules of each."""

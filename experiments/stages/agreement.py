@@ -11,6 +11,7 @@ import numpy as np
 
 from encore_jax.composition import Margin
 from encore_jax.data.atomic import atomic_path
+from encore_jax.evaluate.first_line import first_line
 from encore_jax.evaluate.heuristics import heuristic_rewards
 from encore_jax.evaluate.preference import curve_figure, preference_results, preference_table
 from encore_jax.evaluate.report_page import render_preference_report
@@ -76,7 +77,7 @@ def show_agreement(folder: Path) -> None:
     tenth = max(1, len(losses) // 10)
     training = results["counts"]["train"]["training"]
     print(
-        f"\n{results['name']}: {results['held_out']['comparisons']} held-out comparisons of "
+        f"\n{first_line(results)}\n\n{results['name']}: {results['held_out']['comparisons']} held-out comparisons of "
         f"{results['held_out']['prompts']} prompts; {training['steps']} steps on "
         f"{results['counts']['train']['comparisons_for_training']} comparisons, "
         f"packing efficiency {training['packing_efficiency']:.3f}\n"

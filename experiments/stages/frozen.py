@@ -1,7 +1,7 @@
 """Features of the frozen backbone for everything that runs on them: rule heads, an adapter's head, reward heads.
 
 All texts of one prompt (both responses alone, and the pair in both orders) are branches of one prefix tree, so the
-prompt is run once.
+prompt is run once. The over-refusal probe is run with them where reward or rule heads are to be trained.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from encore_jax.train.features import extract_features
 from experiments.config import ModelConfig
 from experiments.stages import ingest
 from experiments.stages.presented import Presented
+from experiments.stages.probe import probe_sequences, probe_texts
 from experiments.stages.tokenized import record_name, tokenized
 
 
@@ -34,11 +35,13 @@ class Features(NamedTuple):
       response: ``[N, 2, D]`` of prompt and A, prompt and B.
       pair: ``[N, 2, D]`` of prompt, A, B, and of prompt, B, A.
       rated: ``[R, D]`` of the rated responses.
+      probe: ``[P, 2, D]`` of the over-refusal probe's pairs, the preferred response first.
     """
 
     response: np.ndarray
     pair: np.ndarray
     rated: np.ndarray
+    probe: np.ndarray = np.zeros((0, 2, 0), np.float32)
 
     @property
     def kept(self) -> np.ndarray:
@@ -56,15 +59,22 @@ def features(model: ModelConfig, shown: Presented, ingested: Path, needed: tuple
     }
     numbers: dict = {}
     rows = {
-        name: np.array([numbers.setdefault(text, len(numbers)) for text in texts[name]], np.int64) for name in needed
+        name: np.array([numbers.setdefault(text, len(numbers)) for text in texts[name]], np.int64)
+        for name in needed
+        if name != "probe"
     }
     found, refused, counts = np.zeros((0, 0), np.float32), np.zeros(0, bool), {}
+    probe = np.zeros((0, 0), np.float32)
     if numbers:
-        found, refused, counts = _extract(model, list(numbers), rated, shown.comparisons, folder)
+        asked = list(numbers), "probe" in needed
+        found, refused, counts, probe = _extract(model, *asked, rated, shown.comparisons, folder)
     shapes = {"response": (-1, 2), "pair": (-1, 2), "rated": (-1,)}
     n = len(shown.comparisons)
     empty = Features(np.zeros((n, 2, 0)), np.zeros((n, 2, 0)), np.zeros((len(rated), 0)))
-    made = empty._replace(**{name: found[at].reshape(*shapes[name], found.shape[1]) for name, at in rows.items()})
+    made = empty._replace(
+        probe=probe.reshape(-1, 2, probe.shape[1]),
+        **{name: found[at].reshape(*shapes[name], found.shape[1]) for name, at in rows.items()},
+    )
     refused_rows = {name: refused[at].reshape(shapes[name]) for name, at in rows.items()}
     pairs = sum((refused_rows[name].any(1) for name in ("response", "pair") if name in rows), np.zeros(n, bool))
     alone = refused_rows.get("rated", np.zeros(len(rated), bool))
@@ -83,13 +93,13 @@ def features(model: ModelConfig, shown: Presented, ingested: Path, needed: tuple
 def load(folder: Path) -> Features:
     """What `features` wrote."""
     with np.load(folder / "features.npz") as stored:
-        return Features(**{name: stored[name] for name in Features._fields})
+        return Features(**{name: stored[name] for name in Features._fields if name in stored})
 
 
 def _extract(
-    model: ModelConfig, texts: list, rated: list, comparisons, folder: Path
-) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Features ``[T, D]``, bool ``[T]``: refused by the template, and counts."""
+    model: ModelConfig, texts: list, probed: bool, rated: list, comparisons, folder: Path
+) -> tuple[np.ndarray, np.ndarray, dict, np.ndarray]:
+    """Features ``[T, D]``, bool ``[T]``: refused by the template, counts, and features of the probe if it is wanted."""
     path, dtype = locate(model.path, offline=True), jnp.dtype(model.dtype)
     tokenizer = load_tokenizer(path)
     sequences, refusals = tokenized(
@@ -97,10 +107,18 @@ def _extract(
     )
     # XLA's CPU products are quicker from fp32 weights, cast layer by layer; elsewhere they would only cost memory.
     cfg, params, _ = load_backbone(path, jnp.float32 if jax.default_backend() == "cpu" else dtype)
-    found, counts = extract_features(
-        cfg, params, texts, sequences,
-        dtype=dtype, buckets=model.buckets, tokens_per_batch=model.tokens_per_batch, cache=folder / "batches",
-        track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
-    )  # fmt: skip
+
+    def features_of(texts, sequences, cache: str, label: str):
+        return extract_features(
+            cfg, params, texts, sequences,
+            dtype=dtype, buckets=model.buckets, tokens_per_batch=model.tokens_per_batch, cache=folder / cache,
+            track=functools.partial(track, label=label, size=lambda batch: batch.tokens.size),
+        )  # fmt: skip
+
+    found, counts = features_of(texts, sequences, "batches", "features")
+    probe = np.zeros((0, cfg.width), np.float32)
+    if probed:
+        asked = probe_texts(), probe_sequences(tokenizer, model.pooling)
+        probe, _ = features_of(*asked, "probe-batches", "over-refusal probe")
     refused = np.array([sequence is None for sequence in sequences])
-    return found, refused, counts | {"dropped": counts["dropped"] - int(refused.sum())} | refusals
+    return found, refused, counts | {"dropped": counts["dropped"] - int(refused.sum())} | refusals, probe

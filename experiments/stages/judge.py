@@ -8,6 +8,7 @@ from pathlib import Path
 
 from encore_jax.data import write_comparisons, write_rated
 from encore_jax.data.comparison import Comparison
+from encore_jax.evaluate.probe_model import over_refusal_of
 from encore_jax.judge.export import rated_comparisons, rated_responses
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.journal_summary import summary
@@ -16,12 +17,16 @@ from encore_jax.rules import RulePool
 from experiments.rating_config import RatingConfig
 from experiments.stages import ingest
 from experiments.stages.answering import Questions, answered
-from experiments.stages.judges import judging_pool
+from experiments.stages.judges import judging_pool, reward_model
 from experiments.stages.predicted_rules import predicted_rules
+
+PROBE = "over_refusal.json"
+"""Of a reward model that rates, beside its ratings."""
 
 
 def judge(config: RatingConfig, ingested: Path, workdir: Path, folder: Path, made: Judge | None = None) -> None:
-    """Asks what the journal does not know, then writes pool.yaml, comparisons.jsonl, rated.jsonl and summary.json.
+    """Asks what the journal does not know, then writes pool.yaml, comparisons.jsonl, rated.jsonl and summary.json; of a
+    reward model as judge also over_refusal.json, what the over-refusal probe says of its rewards.
 
     Args:
       config: who is asked, and how.
@@ -38,6 +43,8 @@ def judge(config: RatingConfig, ingested: Path, workdir: Path, folder: Path, mad
     with answered(config, questions, pool, ingested, workdir, made) as journal:
         asked = {question.key for question in questions()} if config.judge.rules_of else None
         _export(comparisons, journal, pool, asked, folder)
+    if config.judge.kind == "model":
+        (folder / PROBE).write_text(json.dumps(over_refusal_of(reward_model(config), config.seed), allow_nan=False))
 
 
 def _questions(config: RatingConfig, comparisons: list[Comparison], pool: RulePool) -> Questions:

@@ -124,9 +124,13 @@ def local_judge(config: RatingConfig) -> LocalJudge:
 
 
 def _model(config: RatingConfig, ingested: Path) -> Judge:
-    path = config.model.path
-    model = RewardModel.from_pretrained(path, offline=config.data.offline, fetch_backbone=config.fetch_backbone)
-    return ModelJudge(model, Path(path).name)
+    return ModelJudge(reward_model(config), Path(config.model.path).name)
+
+
+def reward_model(config: RatingConfig) -> RewardModel:
+    """The reward model that a judge of kind "model" is."""
+    options = {"offline": config.data.offline, "fetch_backbone": config.fetch_backbone}
+    return RewardModel.from_pretrained(config.model.path, **options)
 
 
 def _table(config: RatingConfig, ingested: Path) -> Judge:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ from encore_jax.interop.sequences import Text, token_sequences
 
 FILE = "probe.npz"
 """Beside a model's other scores."""
+MARGINS = "probe-margins.npz"
+"""Beside those of several models without rules."""
 
 
 def probe_texts() -> list[Text]:
@@ -52,6 +54,20 @@ def probe_scores(folder: Path) -> np.ndarray | None:
             return None
         scores = stored["scores"]
     return scores.reshape(-1, 2, scores.shape[1])
+
+
+def save_margins(folder: Path, margins: Mapping[str, np.ndarray]) -> None:
+    """Keeps margins ``[P]`` of several models, preferred minus other, NaN where a pair could not be scored."""
+    np.savez(folder / MARGINS, digest=np.array(probe_digest(over_refusal_probe())), **margins)
+
+
+def load_margins(folder: Path) -> dict[str, np.ndarray] | None:
+    """What `save_margins` kept; None where this wording of the probe was not scored."""
+    if not (folder / MARGINS).is_file():
+        return None
+    with np.load(folder / MARGINS) as stored:
+        kept = dict(stored)
+    return kept if str(kept.pop("digest")) == probe_digest(over_refusal_probe()) else None
 
 
 NOT_SCORED = {"not_scored": "this run's training stage is of an older version: --rerun=train scores the probe"}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from encore_jax.composition.ties import credit
+from encore_jax.composition import composed_margins, entropy_weights
+from encore_jax.composition.ties import Margin, credit
+from encore_jax.data.probes import over_refusal_probe
 from encore_jax.errors import InputError
 from encore_jax.evaluate.advice import advice
 from encore_jax.evaluate.heuristics import heuristic_rewards
-from encore_jax.evaluate.ramo import arm_results, interval_of_means, label_results
+from encore_jax.evaluate.over_refusal import others_warned_of, over_refusal
+from encore_jax.evaluate.ramo import ARM_WORDS, arm_name, arm_results, interval_of_means, label_results
 from encore_jax.evaluate.ramo_page import render_ramo_report
 from encore_jax.evaluate.ramo_tables import ramo_csv, ramo_tables
 from encore_jax.evaluate.results import finite
@@ -22,7 +26,7 @@ from encore_jax.rules import RulePool
 from experiments.config import to_dict
 from experiments.manifest import versions
 from experiments.ramo_config import AdapterConfig, RamoConfig
-from experiments.stages import adapter, arms, reward_arms, rule_ratings
+from experiments.stages import adapter, arms, probe, reward_arms, rule_ratings
 from experiments.stages.presented import Presented
 from experiments.stages.report import publish, write_pages
 
@@ -36,6 +40,7 @@ def evaluate_ramo(config: AdapterConfig | RamoConfig, shown: Presented, at: dict
         "rate": json.loads((at["rate"] / "rate.json").read_text()),
         "advice": _advice(config, shown, at),
         "adapter": _adapter(config, shown, at),
+        "over_refusal": _over_refusal(config, at),
         "simulation": _simulation(config),
         "counts": {
             stage: json.loads((at[stage] / "counts.json").read_text())
@@ -100,6 +105,53 @@ def _labels(config: RamoConfig, shown: Presented, at: dict[str, Path]) -> list[d
         for cell in arms.cells(config)
         if cell.key in found
     ]
+
+
+def _over_refusal(config: AdapterConfig | RamoConfig, at: dict[str, Path]) -> dict:
+    """The probe under every arm's reward models, and under every rule where rule heads rate; {} without any of both."""
+    heads = config.rate.source == "heads"
+    rules = RulePool.from_yaml(at["ingest"] / "pool.yaml").names if heads else ()
+    scores = probe.probe_scores(at["rate"]) if heads else None
+    if isinstance(config, RamoConfig):
+        arms_of = _probed_arms(config, at)
+        if arms_of is None or (heads and scores is None):
+            return probe.NOT_SCORED
+        margins, composed = arms_of, _main_arm(config, arms_of)
+        scored = np.isfinite(np.concatenate(list(margins.values()), 1)).all(1)
+        if scores is None:
+            scores = np.zeros((len(scored), 2, 1), np.float32)
+        scores = np.where(scored[:, None, None], scores, np.nan)
+        told = {name: Margin(np.nan_to_num(margin)) for name, margin in margins.items()}
+    elif not heads:
+        return {}
+    elif scores is None:
+        return probe.NOT_SCORED
+    else:
+        entropy = rule_ratings.load(at["rate"]).entropy
+        weights = {"all": np.full(len(rules), 1 / len(rules)), "entropy": np.asarray(entropy_weights(entropy, 2.0))}
+        composed, told = ARM_WORDS["all"], {}
+        for arm, values in weights.items():
+            reward = composed_margins(np.nan_to_num(scores), values.astype(np.float32), np.zeros(len(scores), np.int32))
+            told[ARM_WORDS[arm]] = Margin(*map(np.asarray, reward))
+    found = over_refusal(over_refusal_probe(), scores, rules, told, composed, config.seed)
+    return found | {"warning": " ".join(filter(None, (found["warning"], others_warned_of(found))))}
+
+
+def _probed_arms(config: RamoConfig, at: dict[str, Path]) -> dict[str, np.ndarray] | None:
+    """Margins ``[P, S]`` of every row's reward models, by `arm_name`; None where the probe was not scored."""
+    kept = probe.load_margins(at["train"])
+    if kept is None:
+        return None
+    found = {arm_name("initial", 0, 0): [kept["initial"]]}
+    for run in reward_arms.runs(config, arms.load(at["label"])):
+        found.setdefault(arm_name(run.cell.arm, run.cell.r, run.size), []).append(kept[run.key])
+    return {name: np.stack(rows, 1) for name, rows in found.items()}
+
+
+def _main_arm(config: RamoConfig, names: Mapping[str, np.ndarray]) -> str:
+    """RAMO's own reward model; the last one trained where that arm is left out."""
+    main = arm_name("adapter", config.select.r, 0)
+    return main if main in names else list(names)[-1]
 
 
 def _calls(cell: arms.Cell, k: int) -> int | None:

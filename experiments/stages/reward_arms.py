@@ -31,8 +31,9 @@ from experiments.ramo_config import RamoConfig
 from experiments.stages import adapter, arms, frozen
 from experiments.stages.arms import Cell
 from experiments.stages.gradient import backbone_config, train_by_gradient
-from experiments.stages.preferences import lay_comparisons
+from experiments.stages.preferences import lay_comparisons, preference_targets
 from experiments.stages.presented import Presented
+from experiments.stages.probe import probe_sequences, save_margins
 from experiments.stages.tokenized import tokenized
 
 FOLDS = 5
@@ -69,7 +70,8 @@ def runs(config: RamoConfig, labelled: Container[str]) -> Iterator[Run]:
 def train_arms(
     config: RamoConfig, shown: Presented, sha256: str, features: Path, predicted: Path, labelled: Path, folder: Path
 ) -> None:
-    """Writes margins.npz (held-out comparisons' numbers, and for every run reward(A) - reward(B)) and counts.json."""
+    """Writes margins.npz (held-out comparisons' numbers, and for every run reward(A) - reward(B)), probe-margins.npz
+    (the same of the over-refusal probe) and counts.json."""
     train = _by_heads if config.train.method == "heads" else _by_gradient
     trained = adapter.load(predicted).trained
     labels = arms.load(labelled)
@@ -79,10 +81,11 @@ def train_arms(
             "held out to judge by, and people did not label it", where=where, fix="leave it out, or label it"
         )
     pool = (shown.part == "reward") & ~trained
-    test, margins, counts = train(config, shown, sha256, features, pool, labels, folder)
+    test, margins, probe, counts = train(config, shown, sha256, features, pool, labels, folder)
     counts |= {"comparisons_for_training": int(pool.sum()), "comparisons_held_out": len(test)}
     logging.info("counts: %s", counts)
     np.savez(folder / "margins.npz", test=test, **margins)
+    save_margins(folder, probe)
     (folder / "counts.json").write_text(json.dumps(counts, indent=1))
 
 
@@ -119,7 +122,8 @@ def _by_heads(config: RamoConfig, shown: Presented, sha256: str, features: Path,
     scale = feature_scale(difference[fits & (shown.part != "test")])
     x = (np.where(fits[:, None], difference, 0) / scale).astype(np.float32)
     search, initial = _initial(config, x, shown, own)
-    margins = {"initial": x[test] @ initial}
+    margins, probe = {"initial": x[test] @ initial}, (found.probe[:, 0] - found.probe[:, 1]) / scale
+    probed = {"initial": probe @ initial}
     plan = list(runs(config, labels))
     for run in track(plan, len(plan), "reward heads"):
         label = _labels_of(labels, run)
@@ -130,11 +134,11 @@ def _by_heads(config: RamoConfig, shown: Presented, sha256: str, features: Path,
         head = bradley_terry_weights(
             jnp.asarray(signed, jnp.float32), search.best, counts=jnp.asarray(usable[rows], jnp.float32), start=initial
         )
-        margins[run.key] = x[test] @ np.asarray(head)
+        margins[run.key], probed[run.key] = x[test] @ np.asarray(head), probe @ np.asarray(head)
     np.savez(folder / "initial.npz", kernel=initial / scale)
     said = {"method": "heads", "penalty": search.best, "cross_validated_accuracy": search.told, "runs": len(plan),
             "comparisons_of_initial_head": int(own.sum())}  # fmt: skip
-    return test, margins, said
+    return test, margins, probed, said
 
 
 def _require_parts(shown: Presented, pool: np.ndarray, fits: np.ndarray, length: str, initial: int) -> None:
@@ -194,7 +198,9 @@ def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Pa
     tree_of = dict(zip(laid.kept.tolist(), laid.trees, strict=True))
     test = np.array([n for n in laid.kept if shown.part[n] == "test"], np.int64)
     passport = {"model_sha256": sha256, "template_sha256": template_digest(tokenizer), "pooling": config.model.pooling}
-    one, margins, said = np.ones(1, np.float32), {}, {}
+    one, margins, probed, said = np.ones(1, np.float32), {}, {}, {}
+    asked = probe_sequences(tokenizer, config.model.pooling)
+    probe = lay_comparisons(asked, config.train.length)
 
     def targets(label: np.ndarray) -> Targets:
         numbers = np.flatnonzero(label >= 0)
@@ -209,13 +215,21 @@ def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Pa
         scores = end_scores(program, state.params, held_out, judged)
         return np.array([scores[2 * n][0] - scores[2 * n + 1][0] for n in test.tolist()], np.float32)
 
+    def probe_margins(program, state) -> np.ndarray:
+        made, of_probe = np.full(len(asked) // 2, np.nan, np.float32), preference_targets(len(asked) // 2)
+        scores = end_scores(program, state.params, probe.trees, of_probe, "over-refusal probe") if probe.trees else {}
+        made[probe.kept] = [scores[2 * n][0] - scores[2 * n + 1][0] for n in probe.kept.tolist()]
+        return made
+
     kept = np.isin(np.arange(len(shown.part)), laid.kept)
     _require_parts(shown, pool, kept, f"{config.train.length} (train.length)", 0)
     untouched = Task((), judged, (), judged, one, 0 * one, from_score_head=True)
     program = make_program(
         backbone_config(config.model, path), 1, config.train, make_mesh(config.mesh), steps=1, dtype=config.model.dtype
     )
-    margins["initial"] = test_margins(program, initial_state(program, path, untouched, config.seed))
+    state = initial_state(program, path, untouched, config.seed)
+    margins["initial"], probed["initial"] = test_margins(program, state), probe_margins(program, state)
+    del state
     for run in runs(config, labels):
         label, seed = _labels_of(labels, run), config.seed + run.seed
         counts = drawn_counts(pool, run.size, seed, replace=False)
@@ -227,8 +241,9 @@ def _by_gradient(config: RamoConfig, shown: Presented, sha256: str, features: Pa
             dataclasses.replace(config, seed=seed), path, task, passport | digest, folder, run.key
         )
         margins[run.key], said[run.key] = test_margins(trained.program, trained.state), trained.summary
+        probed[run.key] = probe_margins(trained.program, trained.state)
     too_long = len(shown.human) - len(laid.kept) - int(refused.sum())
     said = {"method": "gradient", "comparisons_dropped_too_long": too_long, "training": said} | refusals
     if refused.any():
         said["comparisons_refused_by_template"] = int(refused.sum())
-    return test, margins, said
+    return test, margins, probed, said

@@ -24,6 +24,7 @@ from encore_jax.train.ridge import fit_ridge
 from experiments.ramo_config import AdapterConfig, RamoConfig
 from experiments.stages import frozen, ingest
 from experiments.stages.presented import Presented
+from experiments.stages.probe import save_probe
 
 HEADS = (
     "Rule heads on the frozen backbone, ridge regression on a file of rated responses to other prompts: what they say "
@@ -60,14 +61,14 @@ class RuleRatings(NamedTuple):
 def rate_rules(
     config: AdapterConfig | RamoConfig, shown: Presented, ingested: Path, features: Path, folder: Path
 ) -> None:
-    """Writes ratings.npz and rate.json (label, description, and counts)."""
+    """Writes ratings.npz, rate.json (label, description, and counts), and of heads probe.npz (over-refusal)."""
     pool, _, _ = ingest.load(ingested)
     if config.select.r > len(pool):
         raise InputError(
             f"{config.select.r} of {len(pool)} rules", where="config.select.r", fix=f"choose at most {len(pool)}"
         )
     from_heads = config.rate.source == "heads"
-    made = _by_heads(config, shown, ingested, features) if from_heads else _from_comparisons(shown, pool)
+    made = _by_heads(config, shown, ingested, features, folder) if from_heads else _from_comparisons(shown, pool)
     if config.select.relevance != "none":
         made = made._replace(relevance=_relevance(shown.comparisons, pool, made.usable, config.select.relevance))
     np.savez(folder / "ratings.npz", **made._asdict())
@@ -85,9 +86,9 @@ def load(folder: Path) -> RuleRatings:
         return RuleRatings(**{name: stored[name] for name in RuleRatings._fields})
 
 
-def _by_heads(config, shown: Presented, ingested: Path, folder: Path) -> RuleRatings:
+def _by_heads(config, shown: Presented, ingested: Path, extracted: Path, folder: Path) -> RuleRatings:
     pool, records, _ = ingest.load(ingested)
-    features = frozen.load(folder)
+    features = frozen.load(extracted)
     held_out = {prompt_key(c.prompt) for c, part in zip(shown.comparisons, shown.part, strict=True) if part == "test"}
     keys = [prompt_key(r.prompt) for r in records]
     fits = np.isfinite(features.rated).all(1) & np.array([key not in held_out for key in keys])
@@ -97,10 +98,13 @@ def _by_heads(config, shown: Presented, ingested: Path, folder: Path) -> RuleRat
     fold = folds([key for key, ok in zip(keys, fits, strict=True) if ok], config.rate.folds, config.seed + 1)
     fitted = fit_ridge(features.rated[fits], ratings, rated, fold, tuple(config.rate.alphas))
     logging.info("ridge penalties chosen by cross-validation: %s", [f"{alpha:g}" for alpha in fitted.alpha])
-    flat = features.response.reshape(2 * len(features.response), -1)
-    scores = on_distinct_rows(lambda rows: rows @ fitted.kernel + fitted.bias, flat).reshape(
-        len(features.response), 2, -1
-    )
+
+    def scores_of(responses: np.ndarray) -> np.ndarray:
+        flat = responses.reshape(2 * len(responses), -1)
+        return on_distinct_rows(lambda rows: rows @ fitted.kernel + fitted.bias, flat)
+
+    save_probe(folder, scores_of(features.probe))
+    scores = scores_of(features.response).reshape(len(features.response), 2, -1)
     kept = np.broadcast_to(features.kept[:, None, None], scores.shape)
     nothing = np.zeros((len(scores), 0), np.float32)
     return RuleRatings(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from encore_jax.data.atomic import atomic_path
+from encore_jax.evaluate.first_line import first_line
 from encore_jax.evaluate.heuristics import heuristic_rewards
 from encore_jax.evaluate.preference import preference_results, preference_table
 from encore_jax.evaluate.verdicts import verdict_rewards
@@ -74,7 +75,8 @@ def show_verdicts(config: RatingConfig, folder: Path) -> None:
     results = json.loads((folder / "results.json").read_text())
     told = results["summary"]
     print(
-        f"\n{one_line(results['name'])}: {told['verdicts']['comparisons']} pairs judged by {one_line(told['model'])}\n"
+        f"\n{first_line(results)}\n\n{one_line(results['name'])}: "
+        f"{told['verdicts']['comparisons']} pairs judged by {one_line(told['model'])}\n"
     )
     print(summary_table(told))
     for name, count in told["verdicts"].items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from encore_jax.evaluate.first_line import first_line
 from encore_jax.evaluate.formats import bounds, fixed, percent, points, printable
 from encore_jax.evaluate.ramo_tables import markdown
 from experiments.studies.judges import (
@@ -168,7 +169,7 @@ def footnotes(results: Mapping) -> list[str]:
 
 def judges_text(results: Mapping) -> str:
     """Everything as plain text (Markdown tables)."""
-    lines: list[str] = []
+    lines: list[str] = [first_line(results), ""]
     for caption, table in main_tables(results):
         lines += [caption, "", table, ""]
     for found in results["studies"]:

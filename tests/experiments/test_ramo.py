@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from encore_jax.composition.ties import credit
 from encore_jax.data import iter_comparisons, write_comparisons
+from encore_jax.data.probes import SHOULD_COMPLY, SHOULD_REFUSE, over_refusal_probe
 from encore_jax.errors import InputError
+from encore_jax.evaluate.ramo import arm_name
 from encore_jax.evaluate.rule_agreement import loading_scale
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.rules import RulePool
@@ -27,6 +30,7 @@ from experiments.ramo_config import (
 from experiments.rating_config import JudgeConfig, RatingConfig
 from experiments.stages import adapter, arms, reward_arms, rule_ratings
 from experiments.stages.presented import present
+from experiments.stages.probe import load_margins
 from tests.experiments import tiny_run
 from tests.experiments.tiny_ramo import ramo, shared
 from tests.judge.faulty_server import FaultyServer, Running
@@ -67,7 +71,26 @@ def test_the_report_has_every_arm_with_intervals_and_the_floors(finished):
     page = (finished / "report.html").read_text()
     assert page.count("<svg") == 5 and "model-rated" in page and "Rule Adapter" in page
     table = list(csv.DictReader((finished / "report" / "tables.csv").read_text().splitlines()))
-    assert {row["table"] for row in table} == {"adapter", "rule", "labels", "arms", "simulation"}
+    assert {row["table"] for row in table} == {"adapter", "rule", "labels", "arms", "simulation", "probe"}
+
+
+def test_every_arm_is_scored_on_the_over_refusal_probe_beside_its_accuracy(finished):
+    results = json.loads((finished / "results.json").read_text())
+    found = results["over_refusal"]
+    assert found["composed"] == "adapter's rules (RAMO), r = 1"
+    assert [row["name"] for row in found["methods"]] == [
+        arm_name(row["arm"], row["r"], row["size"]) for row in results["arms"]["rows"]
+    ]
+    assert [row["name"] for row in found["rules"]] == list(RulePool.from_yaml(finished / "ingest" / "pool.yaml").names)
+    margins = load_margins(finished / "train")
+    want = np.mean([credit(margins[f"adapter.r1.n0.s{seed}"]) for seed in range(2)], 0)
+    unsafe = np.array([pair.subset == SHOULD_REFUSE for pair in over_refusal_probe()])
+    row = next(row for row in found["methods"] if row["name"] == found["composed"])
+    for half, member in ((SHOULD_REFUSE, unsafe), (SHOULD_COMPLY, ~unsafe)):
+        member = member & np.isfinite(want)
+        assert row[half]["accuracy"]["value"] == pytest.approx(want[member].mean()) and row[half]["n"] == member.sum()
+    page = (finished / "report.html").read_text()
+    assert "<h2>Over-refusal</h2>" in page and "Over-refusal by rule: violence" in page and "refuse/help" in page
 
 
 def test_parts_share_no_prompt_and_the_arms_share_their_draws(finished):

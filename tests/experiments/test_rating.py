@@ -11,6 +11,7 @@ import pytest
 
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.errors import InputError
+from encore_jax.evaluate.probe_model import over_refusal_of
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.judge.asking import CHAT, ERROR_BODY
 from encore_jax.judge.pair_prompts import PAIR_PROMPTS, SAFE_AND_HELPFUL, PairPrompt
@@ -169,7 +170,7 @@ def test_a_table_rates_as_people_did(files, tmp_path):
     assert results["summary"]["problems"].keys() <= {"not in the table"}
 
 
-def test_a_reward_models_heads_rate_and_are_called_so(files, tmp_path):
+def test_a_reward_models_heads_rate_and_are_called_so_and_its_reward_is_probed(files, tmp_path, capsys):
     folder = tiny_reward_model.write(tmp_path / "rm")
     judging = config(files, kind="model", model_path=str(folder), policy=RetryPolicy(failed=1))
     run_experiment(judging, tmp_path / "run")
@@ -177,6 +178,12 @@ def test_a_reward_models_heads_rate_and_are_called_so(files, tmp_path):
     summary = json.loads((tmp_path / "run" / "results.json").read_text())["summary"]
     assert summary["label"] == "model-rated" and summary["questions"]["ok"] == total
     model = RewardModel.from_pretrained(folder)
+    found = json.loads((tmp_path / "run" / "results.json").read_text())["over_refusal"]
+    assert found == over_refusal_of(model) and found["composed"] == "the model"
+    assert [row["name"] for row in found["rules"]] == list(model.rules)
+    shown = capsys.readouterr().out
+    assert "Over-refusal probe: " in shown and "Over-refusal by rule: violence " in shown
+    assert "<h2>Over-refusal</h2>" in (tmp_path / "run" / "report.html").read_text()
     scores = model.scores([c.prompt for c in pairs], [c.responses for c in pairs])
     rated = iter_comparisons(tmp_path / "run" / "rate" / "comparisons.jsonl", pool=pool)
     for c, expected in zip(rated, scores, strict=True):
