@@ -22,7 +22,7 @@ UNLABELLED = -1
 MOST_VALUES = 400_000_000
 """Ratings in all pairs together; comparisons of many responses have many pairs."""
 
-WHAT = "pass an array [N, n, K] of comparisons of n >= 2 responses, or rated comparisons"
+WHAT = "pass an array [N, n, K] of comparisons of n >= 2 responses, [N, K] of single responses, or rated comparisons"
 
 
 class RatedPairs(NamedTuple):
@@ -70,15 +70,19 @@ def rated_pairs(
             if value is not None:
                 raise InputError("comparisons carry their own", where=name, fix="leave it out")
         ratings, preferred, where, prompt, rules = _stacked(records)
-    return _pairs(*_checked(_array(ratings), preferred, where, prompt, rules))
+    return _pairs(*_checked(rating_array(ratings), preferred, where, prompt, rules))
+
+
+def is_comparisons(ratings) -> bool:
+    """Whether records were passed, or an iterator of such, and no array."""
+    if hasattr(ratings, "shape") or not isinstance(ratings, Iterable):
+        return False
+    return not isinstance(ratings, list | tuple) or any(isinstance(row, Comparison) for row in ratings[:1])
 
 
 def _records(ratings) -> list[Comparison] | None:
     """The comparisons, if it is these that were passed."""
-    if hasattr(ratings, "shape") or not isinstance(ratings, Iterable):
-        return None
-    rows = list(ratings) if not isinstance(ratings, list | tuple) else ratings
-    return list(rows) if any(isinstance(row, Comparison) for row in rows[:1]) or rows is not ratings else None
+    return list(ratings) if is_comparisons(ratings) else None
 
 
 def _stacked(records: list[Comparison]):
@@ -103,45 +107,123 @@ def _stacked(records: list[Comparison]):
     return ratings, preferred, where, prompt, records[0].rules
 
 
-def _array(ratings) -> np.ndarray:
+def rating_array(ratings) -> Float[np.ndarray, "..."]:
+    """Ratings as fp32; numbers beyond its range, and None among objects, are as in NumPy infinite and NaN.
+
+    Raises:
+      InputError: text, dates, complex numbers, or lists of unequal length.
+    """
+    fix = WHAT
     try:
-        return np.asarray(ratings, np.float32)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"are no array of numbers: {error}", where="ratings", fix=WHAT) from None
+        array = np.asarray(ratings)
+        if array.dtype.kind == "O":
+            strange = next((x for x in array.ravel() if not isinstance(x, int | float | np.number | None)), None)
+            if strange is not None:
+                raise TypeError(f"one is a {type(strange).__name__}")
+        elif array.dtype.kind not in "biufV":  # V: bfloat16
+            raise TypeError(f"they are {array.dtype}")
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"are no array of numbers: {' '.join(str(error).split())}", where="ratings", fix=fix) from None
+
+
+def check_numbers(labels: int, draws: int, seed: int) -> None:
+    """Raises InputError unless these are numbers to work with."""
+    what = {"labels": (labels, 1, "ask for at least one comparison"), "draws": (draws, 1, "draw at least once")}
+    for name, (value, least, fix) in (what | {"seed": (seed, 0, "use a number from 0")}).items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+            raise InputError(f"got {str(value)[:60]}", where=name, fix=fix)
+
+
+def checked_names(count: int, rules: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of K rules; "rule k" where none are given.
+
+    Raises:
+      InputError: fewer than three rules, or not one name of its own for each.
+    """
+    if count < FEWEST_RULES:
+        problem = f"got {count} rule{'s' if count != 1 else ''}; agreement needs at least {FEWEST_RULES}"
+        raise InputError(problem, where="reliability", fix="add rules, or weigh them equally")
+    if rules is None:
+        return tuple(f"rule {k}" for k in range(count))
+    if isinstance(rules, str) or not isinstance(rules, Iterable):
+        raise InputError(f"is a {type(rules).__name__}, no list of names", where="rules", fix="one name per rule")
+    names = tuple(map(str, rules))
+    if len(names) != count or len(set(names)) != count:
+        problem = f"{len(set(names))} different names for {count} rules"
+        raise InputError(problem, where="rules", fix="one name per rule")
+    return names
+
+
+def checked_mask(ratings: np.ndarray, where) -> Bool[np.ndarray, "..."]:
+    """The mask, of the ratings' shape; all True where none is given.
+
+    Raises:
+      InputError: another shape, or values that are not true or false.
+    """
+    if where is None:
+        return np.ones(ratings.shape, bool)
+    try:
+        mask = np.asarray(where)
+    except ValueError:
+        mask = np.zeros(0, object)
+    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
+        raise InputError("holds something else than true and false", where="where", fix="pass np.isfinite(ratings)")
+    if mask.shape != ratings.shape:
+        problem = f"ratings {ratings.shape}, mask {mask.shape}"
+        raise InputError(problem, where="where", fix="one mask entry per rating")
+    return mask.astype(bool)
+
+
+def checked_prompt(n: int, prompt) -> np.ndarray:
+    """The prompt's number ``[N]`` of every comparison or response; each its own where none is given.
+
+    Raises:
+      InputError: another shape.
+    """
+    if prompt is None:
+        return np.arange(n)
+    values = prompt if hasattr(prompt, "shape") else list(prompt) if isinstance(prompt, Iterable) else [prompt]
+    if len(np.shape(values)) != 1 or len(values) != n:
+        shape = np.shape(values) if hasattr(values, "shape") else (len(values),)
+        raise InputError(f"has shape {shape}, not ({n},)", where="prompt", fix="pass [N], equal for equal prompts")
+    numbers: dict = {}
+    plain = values.tolist() if hasattr(values, "tolist") else values
+    try:
+        return np.array([numbers.setdefault(value, len(numbers)) for value in plain], int)
+    except TypeError as error:
+        raise InputError(f"cannot be compared: {error}", where="prompt", fix="pass numbers or texts") from None
+
+
+def refuse_not_finite(ratings: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> None:
+    """Raises InputError for the first rating ``[N, K]`` or ``[N, n, K]`` that is not finite, or if all are masked."""
+    bad = np.argwhere(mask & ~np.isfinite(ratings))
+    if bad.size:
+        row, *response, k = bad[0]
+        at = f"comparison {row}, response {response[0]}" if response else f"response {row}"
+        problem = f"{ratings[tuple(bad[0])]} is not finite ({len(bad)} such)"
+        fix = "mask it (where=np.isfinite(ratings)), or rate it again"
+        raise InputError(problem, where=f"ratings, {at}, rule {names[k]!r}", fix=fix)
+    if not mask.any():
+        raise InputError("nothing is rated", where="ratings", fix="pass at least one rating that the mask keeps")
 
 
 def _checked(ratings: np.ndarray, preferred, where, prompt, rules):
     if ratings.ndim == 2:
-        fix = f"{WHAT}; agreement_loadings(ratings) of encore_jax.composition.agreement takes single responses"
-        raise InputError(f"has shape {ratings.shape}, without an axis of responses", where="ratings", fix=fix)
+        raise InputError(f"has shape {ratings.shape}, without an axis of responses", where="ratings", fix=WHAT)
     if ratings.ndim != 3 or ratings.shape[1] < 2:
         raise InputError(f"has shape {ratings.shape}", where="ratings", fix=WHAT)
     n, responses, count = ratings.shape
-    if count < FEWEST_RULES:
-        problem = f"got {count} rule{'s' if count != 1 else ''}; agreement needs at least {FEWEST_RULES}"
-        raise InputError(problem, where="reliability", fix="add rules, or weigh them equally")
-    names = tuple(f"rule {k}" for k in range(count)) if rules is None else tuple(map(str, rules))
-    if len(names) != count or len(set(names)) != count:
-        problem = f"{len(set(names))} different names for {count} rules"
-        raise InputError(problem, where="rules", fix="one name per rule")
-    mask = np.ones(ratings.shape, bool) if where is None else np.asarray(where, bool)
-    prompt = np.arange(n) if prompt is None else np.asarray(prompt)
+    names, mask, prompt = checked_names(count, rules), checked_mask(ratings, where), checked_prompt(n, prompt)
     preferred = np.full(n, UNLABELLED) if preferred is None else np.asarray(preferred)
-    if mask.shape != ratings.shape or prompt.shape != (n,) or preferred.shape != (n,):
-        problem = f"ratings {ratings.shape}, mask {mask.shape}, prompt {prompt.shape}, preferred {preferred.shape}"
-        raise InputError(problem, where="reliability", fix="pass [N, n, K], [N, n, K], [N] and [N]")
+    if preferred.shape != (n,):
+        raise InputError(f"ratings {ratings.shape}, preferred {preferred.shape}", where="preferred", fix="pass [N]")
     wrong = np.flatnonzero(~np.isin(preferred, (UNLABELLED, *range(responses))))
     if wrong.size:
         fix = f"use 0 to {responses - 1}, or {UNLABELLED} where nobody chose"
         raise InputError(f"preferred is {preferred[wrong[0]]}", where=f"comparison {wrong[0]}", fix=fix)
-    bad = np.argwhere(mask & ~np.isfinite(ratings))
-    if bad.size:
-        row, response, k = bad[0]
-        place = f"ratings, comparison {row}, response {response}, rule {names[k]!r}"
-        problem = f"{ratings[tuple(bad[0])]} is not finite ({len(bad)} such)"
-        raise InputError(problem, where=place, fix="mask it (where=np.isfinite(ratings)), or rate it again")
-    if not mask.any():
-        raise InputError("nothing is rated", where="ratings", fix="pass at least one rating that the mask keeps")
+    refuse_not_finite(ratings, mask, names)
     pairs = n * responses * (responses - 1) // 2
     if 2 * pairs * count > MOST_VALUES:
         problem = f"{n:,} comparisons of {responses} responses are {pairs:,} pairs"

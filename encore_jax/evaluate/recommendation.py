@@ -46,14 +46,15 @@ def _labels(found: Reliability) -> str:
     labelled = max((line.labels for line in found.rules), default=0)
     if not labelled:
         return "There are no labels."
+    what = f"{labelled} pairs of labelled responses" if found.single else f"{labelled} labels"
     name = found.recommended
     if name == "uniform":
         rest = {other: p for other, p in found.better_than_uniform.items()}
         likely = ", ".join(f"{other} {p:.0%}" for other, p in rest.items())
-        return f"{labelled} labels: probability of beating equal weights: {likely}."
+        return f"{what}: probability of beating equal weights: {likely}."
     gain = 100 * (found.accuracy[name] - found.accuracy["uniform"])
     return (
-        f"On {labelled} labels it is {gain:+.1f} points from equal weights "
+        f"On {what} it is {gain:+.1f} points from equal weights "
         f"(better with probability {found.better_than_uniform[name]:.0%})."
     )
 
@@ -63,11 +64,10 @@ def _next(found: Reliability) -> str:
         return ""
     split = found.common.verdict == "the pool splits" and found.camp is None
     sure = max(found.better_than_uniform.values(), default=0.0) >= CHOSEN
+    what = "responses" if found.single else "comparisons"
     if split:
-        return (
-            f"Label {len(found.label_next)} comparisons on which the camps differ (label_next), or name an anchor rule."
-        )
-    return "" if sure else f"Labels of the {len(found.label_next)} comparisons in label_next would tell most."
+        return f"Label {len(found.label_next)} {what} on which the camps differ (label_next), or name an anchor rule."
+    return "" if sure else f"Labels of the {len(found.label_next)} {what} in label_next would tell most."
 
 
 def _named(names: Sequence[str]) -> str:

@@ -24,7 +24,8 @@ from encore_jax.composition.ties import Margin, rule_tolerance, weighted_margin
 from encore_jax.data import Comparison
 from encore_jax.errors import InputError
 from encore_jax.evaluate.few_labels import CHOSEN, preferred_side, which_labels
-from encore_jax.evaluate.rated_pairs import rated_pairs
+from encore_jax.evaluate.rated_pairs import check_numbers, rated_pairs, rating_array
+from encore_jax.evaluate.rated_responses import RatedResponses, response_reliabilities, single_responses
 from encore_jax.evaluate.rule_reliability import RuleReliability, rule_reliabilities
 
 FEWEST_FOR_CORRELATION = 50
@@ -52,6 +53,7 @@ class Reliability:
       better_than_uniform: of each but "uniform" the probability that it is better than "uniform"; empty without labels.
       label_next: comparisons whose labels would tell most, the most telling first.
       prompts: how many there are; intervals rest on them.
+      single: whether responses were rated alone, and not in comparisons.
     """
 
     rules: tuple[RuleReliability, ...]
@@ -64,6 +66,7 @@ class Reliability:
     better_than_uniform: dict[Weighting, float]
     label_next: Int[np.ndarray, " n"]
     prompts: int
+    single: bool = False
 
     def __repr__(self) -> str:
         from encore_jax.evaluate.reliability_tables import reliability_text
@@ -101,10 +104,11 @@ class Reliability:
 
 
 def reliability(
-    ratings: Float[Array, "N n K"] | Iterable[Comparison],
+    ratings: Float[Array, "N n K"] | Float[Array, "N K"] | Iterable[Comparison],
     preferred: Int[Array, " N"] | None = None,
     *,
-    where: Bool[Array, "N n K"] | None = None,
+    quality: Float[Array, " N"] | None = None,
+    where: Bool[Array, "N n K"] | Bool[Array, "N K"] | None = None,
     prompt: Int[Array, " N"] | None = None,
     rules: Sequence[str] | None = None,
     anchor: str | None = None,
@@ -118,10 +122,15 @@ def reliability(
 
     Args:
       ratings: ``[N, n, K]`` of comparisons of n ≥ 2 responses, on any scale, higher is better; or rated comparisons,
-        which carry their own choices, masks, prompts and rules. Of n responses every two are a pair.
+        which carry their own choices, masks, prompts and rules. Of n responses every two are a pair. Or ``[N, K]`` of
+        single responses: loadings then come from the ratings, and what all rules see of a prompt's difficulty counts
+        as something in common.
       preferred: ``[N]``, 0 to n - 1 by people, -1 where nobody chose; nobody chose at all if left out.
-      where: ``[N, n, K]``, which ratings exist.
-      prompt: ``[N]``, comparisons of one prompt are resampled together; each is of its own prompt if left out.
+      quality: ``[N]``, of single responses: 0 or 1, or a grade, higher is better; NaN where nobody said. Two labelled
+        responses of different quality are a comparison; each is in one at most.
+      where: of the ratings' shape, which of them exist.
+      prompt: ``[N]``, comparisons (or responses) of one prompt are resampled together; each has its own prompt if
+        left out.
       rules: K names.
       anchor: a rule that is known to be about quality. If the pool splits, its camp is meant.
       tau: temperature of the entropy weights.
@@ -143,12 +152,18 @@ def reliability(
     >>> print(repr(found).splitlines()[0][:60])
     Use agreement weights. 3 of 4 rules follow one common factor
     """
-    if labels < 1:
-        raise InputError(f"got {labels}", where="labels", fix="ask for at least one comparison")
-    ratings, mask, sign, prompt, names, comparison, labelled = rated_pairs(ratings, preferred, where, prompt, rules)
-    groups = grouped_moments(rating_rows(ratings, mask, prompt), seed)
+    check_numbers(labels, draws, seed)
+    alone = single_responses(ratings, preferred, quality, where, prompt, rules, seed)
+    if alone is not None:
+        data, rows = alone.pairs, rating_rows(alone.ratings, alone.mask, alone.prompt)
+    else:
+        data = rated_pairs(ratings, preferred, where, prompt, rules)
+        rows = rating_rows(data.ratings, data.mask, data.prompt)
+    ratings, mask, sign, prompt, names, comparison, labelled = data
+    groups = grouped_moments(rows, seed)
     common = commonality(groups, draws=draws, seed=seed)
     lines = rule_reliabilities(names, ratings, mask, sign, common)
+    lines = lines if alone is None else response_reliabilities(alone, lines)
     total = groups.total()
     correlation, together = (np.asarray(part) for part in correlations(total))
     spread = spreads(total)
@@ -166,7 +181,7 @@ def reliability(
     ]
     margins = [margin(weights) for weights in camp_weights]
     camp, probability = _chosen_camp(common, margins, sign, prompt, names, anchor)
-    entropy = np.array([line.entropy for line in lines] if entropy is None else entropy)
+    entropy = _entropy(lines, entropy)
     weights: dict = {"uniform": np.full(len(names), 1 / len(names))}
     if np.isfinite(entropy).all():
         weights["entropy"] = np.asarray(entropy_weights(entropy, tau), np.float64)
@@ -176,11 +191,17 @@ def reliability(
         weights["agreement"] = camp_weights[camp]
     rewards = {name: margin(values) for name, values in weights.items()}
     accuracy, better = _by_labels(rewards, sign, prompt)
-    if len(margins) < 2:
-        margins = [rewards["agreement"], rewards["uniform"]] if "agreement" in rewards else []
-    first = [part.value * ~part.tied for part in margins[:2]]
-    telling = which_labels(*first, len(sign), prompt=prompt, known=labelled) if first else np.zeros(0, int)
-    telling = comparison[telling]  # a comparison of n responses has several pairs
+    rivals = (
+        camp_weights[:2] if len(camp_weights) > 1 else [weights[n] for n in ("agreement", "uniform") if n in weights]
+    )
+    telling = np.zeros(0, int)
+    if len(rivals) == 2 and alone is None:
+        first = [part.value * ~part.tied for part in map(margin, rivals)]
+        telling = which_labels(*first, len(sign), prompt=prompt, known=labelled)
+        telling = comparison[telling]  # a comparison of n responses has several pairs
+    elif len(rivals) == 2:
+        first = [_above_average(alone, weights) for weights in rivals]
+        telling = which_labels(*first, len(alone.ratings), prompt=alone.prompt, known=alone.labelled)
     return Reliability(
         rules=lines,
         common=common,
@@ -191,8 +212,24 @@ def reliability(
         accuracy=accuracy,
         better_than_uniform=better,
         label_next=telling[np.sort(np.unique(telling, return_index=True)[1])][:labels],
-        prompts=len(np.unique(prompt)),
+        prompts=len(np.unique(rows.prompt)),
+        single=alone is not None,
     )
+
+
+def _entropy(lines: Sequence[RuleReliability], given) -> Float[np.ndarray, " K"]:
+    if given is None:
+        return np.array([line.entropy for line in lines])
+    values = rating_array(given)
+    if values.shape != (len(lines),):
+        raise InputError(f"has shape {values.shape}", where="entropy", fix=f"pass [{len(lines)}], one a rule")
+    return values
+
+
+def _above_average(alone: RatedResponses, weights: np.ndarray) -> Float[np.ndarray, " N"]:
+    """How far the reward of every response is above the average one's; missing ratings count as average."""
+    mean = alone.ratings.sum(0) / np.maximum(alone.mask.sum(0), 1)
+    return np.where(alone.mask, alone.ratings - mean, 0).astype(np.float64) @ np.asarray(weights, np.float64)
 
 
 def _chosen_camp(common: Commonality, margins, sign, prompt, names, anchor) -> tuple[int | None, tuple[float, ...]]:

@@ -14,6 +14,12 @@ from encore_jax.evaluate.reliability import Reliability
 HEAD = ("rule", "n", "levels", "ties, %", "entropy", "loading", *("agreement weight", "entropy weight"))
 LABELLED_HEAD = ("labels", "accuracy, %", "ties wrong", "decided")
 MOST_NAMES = 6
+SINGLE = (
+    "These are ratings of single responses. How often a rule prefers the better of two responses to one prompt, they "
+    "do not say; and if some prompts are harder than others, rules agree about that, too, and the loadings are too "
+    "high. Rate two responses of each prompt to know. Ties: how often two of the responses are rated alike."
+)
+"""What cannot be said without pairs."""
 FORETELLS = {
     "entropy": "r(entropy, accuracy), ties half",
     "entropy, decided": "r(entropy, accuracy), decided only",
@@ -66,7 +72,7 @@ def foretelling(found: Reliability) -> list[list[str]]:
 
 def notes(found: Reliability) -> list[str]:
     """What is odd about these ratings, and what can still be done, a sentence or two each."""
-    lines = []
+    lines = [SINGLE] if found.single else []
     constant = [line.rule for line in found.rules if line.levels == 1]
     if constant:
         lines.append(
@@ -113,5 +119,6 @@ def reliability_text(found: Reliability) -> str:
     if foretold:
         lines += ["", *(f"{words}: {value}" for words, value in foretold)]
     if len(found.label_next):
-        lines += ["", f"Label next: comparisons {', '.join(map(str, found.label_next.tolist()))}."]
+        what = "responses" if found.single else "comparisons"
+        lines += ["", f"Label next: {what} {', '.join(map(str, found.label_next.tolist()))}."]
     return "\n".join(lines)

@@ -87,7 +87,7 @@ REFUSED = {
     "got 2 rules; agreement needs at least 3. Fix: add rules": lambda: (RATINGS[..., :2],),
     "nothing is rated. Fix: pass at least one rating": lambda: (RATINGS, None, np.zeros(RATINGS.shape, bool)),
     "comparison 7, response 1, rule 'rule 2': nan is not finite (1 such). Fix: mask it": lambda: (NAN,),
-    "without an axis of responses. Fix: pass an array [N, n, K]": lambda: (RATINGS[:, 0],),
+    "without an axis of responses. Fix: pass an array [N, n, K]": lambda: (RATINGS[:, 0],),  # reliability takes it
     "has shape (150, 1, 4). Fix: pass an array": lambda: (RATINGS[:, :1],),
     "comparison 3: preferred is 5. Fix: use 0 to 2, or -1": lambda: (RATINGS, np.where(np.arange(150) == 3, 5, BEST)),
     "comparison 0: is a str. Fix: pass an array": lambda: ("good",),
@@ -99,6 +99,17 @@ REFUSED = {
     "comparison 0: has no ratings": lambda: ([Comparison((Message("user", "q"),), ("a", "b"))],),
     "preferred: comparisons carry their own": lambda: ([RATED], [0]),
     "preferred (3,)": lambda: (RATINGS, [0, 1, 0]),
+    "are no array of numbers: they are <U3": lambda: (np.full((9, 2, 3), "1.5"),),
+    "are no array of numbers: one is a dict": lambda: (np.full((9, 2, 3), {}, object),),
+    "are no array of numbers: one is a str": lambda: ([[[1.0, "2", 3.0], [1.0, None, 3.0]]],),
+    "are no array of numbers: they are complex64": lambda: (RATINGS + 1j,),
+    "rule 'rule 1': nan is not finite (1 such)": lambda: ([[[1.0, 2.0, 3.0], [1.0, None, 3.0]]],),
+    "rule 'rule 0': inf is not finite": lambda: (RATINGS.astype(np.float64) + np.where(RATINGS == RATINGS, 1e300, 0),),
+    "where: holds something else than true and false": lambda: (RATINGS, None, np.full(RATINGS.shape, "no")),
+    "where: ratings (150, 3, 4), mask (150, 3)": lambda: (RATINGS, None, np.ones((150, 3), bool)),
+    "prompt: has shape (2,), not (150,)": lambda: (RATINGS, None, None, [1, 2]),
+    "prompt: cannot be compared": lambda: (RATINGS[:1], None, None, [{}]),
+    "rules: is a str, no list of names": lambda: (RATINGS, None, None, None, "abcd"),
 }
 
 
