@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from encore_jax.composition.checks import is_traced
+from encore_jax.composition.checks import flags, is_traced, numbers
 from encore_jax.composition.reward import margins
 from encore_jax.composition.ties import is_tie, sign
 from encore_jax.errors import InputError
@@ -57,8 +57,9 @@ def margin_accuracy(
     >>> float(accuracy.ties_half), float(accuracy.ties_wrong), round(float(accuracy.decided), 3)
     (0.625, 0.5, 0.667)
     """
-    margin = jnp.asarray(margin)
-    where = jnp.ones(margin.shape, bool) if where is None else jnp.asarray(where, bool)
+    margin = numbers(margin, "margins", rank=1, finite=False, dtype=None)
+    margin, tolerance = jnp.asarray(margin), numbers(tolerance, "tolerance")
+    where = jnp.ones(margin.shape, bool) if where is None else flags(where)
     if where.shape != margin.shape:
         raise InputError(f"the mask has shape {where.shape}, the margins {margin.shape}", where="margin_accuracy")
     if not is_traced(margin, where) and (jnp.isnan(margin) & where).any():
@@ -84,11 +85,12 @@ def rule_accuracy(
     >>> rule_accuracy(jnp.array([[[1.0, 0.0], [0.0, 0.0]]])).ties_half.tolist()
     [1.0, 0.5]
     """
-    delta = margins(ratings, preferred)
     if where is None:
-        return margin_accuracy(delta)
-    if jnp.shape(where) != jnp.shape(ratings):
+        return margin_accuracy(margins(ratings, preferred))
+    ratings = numbers(ratings, "ratings", finite=False)
+    if np.shape(flags(where)) != np.shape(ratings):
         raise InputError(
             f"the mask has shape {jnp.shape(where)}, the ratings {jnp.shape(ratings)}", where="rule_accuracy"
         )
-    return margin_accuracy(delta, jnp.asarray(where, bool).all(1))
+    delta = margins(jnp.where(flags(where), ratings, 0.0), preferred)
+    return margin_accuracy(delta, flags(where).all(1))

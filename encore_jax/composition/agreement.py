@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from encore_jax.composition.checks import is_traced
+from encore_jax.composition.checks import is_traced, numbers
 from encore_jax.composition.moments import FEWEST_TOGETHER, correlations, grouped_moments, rating_rows, spreads
 from encore_jax.errors import InputError
 
@@ -67,7 +67,8 @@ def agreement_loadings(
     >>> [round(float(v), 1) for v in agreement_loadings(ratings).loading]
     [0.9, 0.7, 0.5]
     """
-    rules = np.shape(ratings)[-1] if np.ndim(ratings) else 0
+    ratings = np.asarray(numbers(ratings, "ratings", finite=False, dtype=None))
+    rules = ratings.shape[-1] if ratings.ndim else 0
     if rules < FEWEST_RULES:
         raise InputError(
             f"got {rules} rules; agreement needs at least {FEWEST_RULES}",
@@ -178,7 +179,7 @@ def agreement_weights(
     for name, value, allowed in (("method", method, ("bartlett", "loading")), ("negative", negative, ("zero", "turn"))):
         if value not in allowed:
             raise InputError(f"{value!r} is none of {', '.join(allowed)}", where=name, fix=f"use {allowed[0]!r}")
-    loading, spread = jnp.asarray(loading, jnp.float32), jnp.asarray(spread, jnp.float32)
+    loading, spread = (numbers(v, n, rank=1, finite=False) for v, n in ((loading, "loading"), (spread, "spread")))
     if loading.shape != spread.shape:
         problem = f"loadings {loading.shape} and spreads {spread.shape}"
         raise InputError(problem, where="agreement_weights", fix="pass [..., K] of both")

@@ -24,8 +24,66 @@ def is_traced(*arrays) -> bool:
     return any(isinstance(array, jax.core.Tracer) for array in arrays)
 
 
+def has_values(*arrays) -> bool:
+    """Whether all of these can be looked at here: none is traced, and none lies on other processes' devices."""
+    return not is_traced(*arrays) and all(getattr(array, "is_fully_addressable", True) for array in arrays)
+
+
+def numbers(
+    values, name: str, *, rank: int = 0, finite: bool = True, where=None, dtype=jnp.float32
+) -> jax.Array | np.ndarray:
+    """An array of numbers, of NumPy if `dtype` is NumPy's, else of JAX; what is inside `jax.jit` passes unread.
+
+    Args:
+      values: an array, or lists of numbers.
+      name: what a message calls it.
+      rank: least number of axes.
+      finite: whether NaN and infinity are refused.
+      where: a mask of the values' shape; what it leaves out may be anything.
+      dtype: None keeps that of the values.
+
+    Raises:
+      InputError: text, objects, dates, complex numbers, lists of unequal length, too few axes, or a number that is not
+        finite.
+
+    >>> numbers([1, 2], "weights", rank=1).dtype
+    dtype('float32')
+    """
+    if not has_values(*(jax.tree.leaves(values) if isinstance(values, list | tuple) else [values])):
+        array = jnp.asarray(values, dtype)
+    else:
+        try:
+            array = values if isinstance(values, jax.Array) else np.asarray(values)
+        except ValueError as error:
+            raise InputError(f"is no array: {' '.join(str(error).split())[:200]}", where=name, fix=NUMBERS) from None
+        if jnp.dtype(array.dtype).kind not in "biufV":  # V: bfloat16
+            raise InputError(f"holds {array.dtype}, no numbers", where=name, fix=NUMBERS)
+    if array.ndim < rank:
+        fix = f"pass an array of at least {rank} ax{'i' if rank == 1 else 'e'}s"
+        raise InputError(f"has shape {array.shape}", where=name, fix=fix)
+    if finite and has_values(array) and array.dtype.kind not in "biu":
+        bad = ~np.isfinite(np.asarray(array, np.float32 if array.dtype.kind == "V" else None))
+        bad = bad if where is None else bad & np.asarray(where, bool)
+        if bad.any():
+            place = tuple(np.argwhere(bad)[0].tolist())
+            at = f"{name}, at {list(place)}" if place else name
+            raise InputError(
+                f"{array[place]} is not finite ({int(bad.sum())} such)", where=at, fix="mask it, or leave it out"
+            )
+    return array if dtype is None else jnp.asarray(array, dtype)
+
+
+def flags(where) -> jax.Array:
+    """A mask as bool; raises InputError for text and objects."""
+    return jnp.asarray(numbers(where, "where", finite=False, dtype=None), bool)
+
+
+NUMBERS = "give numbers, and leave out what is missing by a mask"
+
+
 def pooled(ratings, where) -> tuple[jax.Array, jax.Array]:
     """Flattens ``[..., K]`` ratings and their mask to ``[N, K]``."""
+    ratings = numbers(ratings, "ratings", finite=False, dtype=None)
     if np.ndim(ratings) < 2:
         raise InputError(
             f"ratings have shape {np.shape(ratings)}",
@@ -40,24 +98,12 @@ def pooled(ratings, where) -> tuple[jax.Array, jax.Array]:
         )
     if not np.shape(ratings)[-1]:
         raise InputError("there is no rule: the last axis is empty", where="ratings", fix="pass [..., K] for K rules")
-    ratings = _numbers(ratings)
+    ratings = jnp.asarray(ratings)
     rules = ratings.shape[-1]
-    mask = jnp.ones(ratings.shape, bool) if where is None else jnp.asarray(where, bool)
+    mask = jnp.ones(ratings.shape, bool) if where is None else flags(where)
     if ratings.dtype not in (jnp.float32, jnp.float16, jnp.bfloat16, jnp.float64):
         ratings = ratings.astype(jnp.float32)
     return ratings.reshape(-1, rules), mask.reshape(-1, rules)
-
-
-def _numbers(ratings) -> jax.Array:
-    """An array of JAX.
-
-    Raises:
-      InputError: it holds what is no number.
-    """
-    if not is_traced(ratings) and np.asarray(ratings).dtype.kind not in "biufV":  # V: bfloat16
-        fix = "give numbers, and leave out what is missing by where="
-        raise InputError(f"hold {np.asarray(ratings).dtype}, no numbers", where="ratings", fix=fix)
-    return jnp.asarray(ratings)
 
 
 def observed_grids(ratings: np.ndarray, where: np.ndarray) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from encore_jax.composition.checks import numbers
 from encore_jax.errors import InputError
 
 
@@ -31,6 +32,9 @@ def pearson(x: Float[Array, "*batch K"], y: Float[Array, "*batch K"]) -> Float[A
     >>> pearson(jnp.array([0.0, 1.0, 2.0]), jnp.array([3.0, 2.0, 1.0])).item()
     -1.0
     """
+    x, y = (numbers(side, name, rank=1, finite=False) for side, name in ((x, "x"), (y, "y")))
+    if x.shape[-1] != y.shape[-1]:
+        raise InputError(f"shapes {x.shape} and {y.shape}", where="pearson", fix="pass [..., K] twice")
     constant = (x == x[..., :1]).all(-1) | (y == y[..., :1]).all(-1)  # whose deviations round to almost zero
     x, y = (_rescaled(side - side.mean(-1, keepdims=True)) for side in map(_rescaled, (x, y)))
     r = (x * y).sum(-1) / jnp.sqrt((x * x).sum(-1) * (y * y).sum(-1))
@@ -50,6 +54,7 @@ def fisher_interval(r: float, n: int, level: float = 0.95) -> tuple[float, float
     >>> round(low, 2), round(high, 2)
     (-0.98, -0.72)
     """
+    r, level = (float(numbers(value, name, finite=False)) for value, name in ((r, "r"), (level, "level")))
     if not 0 < level < 1:
         raise InputError(f"level is {level}", where="fisher_interval", fix="use a probability, such as 0.95")
     if math.isnan(r):
@@ -69,7 +74,8 @@ def entropy_accuracy_correlation(
     The interval treats the rules as the sample. How r moves with the *comparisons* is the bootstrap's business
     (`encore_jax.evaluate.premise`).
     """
-    entropy, accuracy = jnp.asarray(entropy, jnp.float32), jnp.asarray(accuracy, jnp.float32)
+    entropy = numbers(entropy, "entropy", finite=False)
+    accuracy = numbers(accuracy, "accuracy", finite=False)
     if entropy.shape != accuracy.shape or entropy.ndim != 1:
         raise InputError(f"entropy {entropy.shape} and accuracy {accuracy.shape} must both be [K]", where="correlation")
     known = ~jnp.isnan(accuracy)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from encore_jax.composition.checks import flags, numbers
 from encore_jax.errors import InputError
 
 
@@ -72,8 +73,8 @@ def dawid_skene(
     >>> [round(float(a), 2) for a in fit.accuracy]
     [1.0, 1.0, 0.5]
     """
-    answers = np.asarray(answers)
-    mask = np.ones(answers.shape, bool) if where is None else np.asarray(where, bool)
+    answers = np.asarray(numbers(answers, "answers", finite=False, dtype=None))
+    mask = np.ones(answers.shape, bool) if where is None else np.asarray(flags(where))
     _check(answers, mask)
     answers = np.where(mask, answers, 0).astype(np.int32)
     classes = max(2, int(answers.max()) + 1)

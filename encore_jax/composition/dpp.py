@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from encore_jax.composition.checks import is_traced
+from encore_jax.composition.checks import flags, is_traced, numbers
 from encore_jax.errors import InputError
 
 SINGULAR = 1e-5
@@ -38,8 +38,8 @@ def rating_gram(
     >>> rating_gram(jnp.array([[0.0, 1.0], [1.0, 0.0]])).round(3).tolist()
     [[1.0, -1.0], [-1.0, 1.0]]
     """
-    ratings = jnp.asarray(ratings, jnp.float32)
-    seen = jnp.ones(ratings.shape, bool) if where is None else jnp.asarray(where, bool)
+    ratings = numbers(ratings, "ratings", finite=False)
+    seen = jnp.ones(ratings.shape, bool) if where is None else flags(where)
     if ratings.ndim != 2 or seen.shape != ratings.shape:
         raise InputError(f"ratings {ratings.shape}, mask {seen.shape}", where="rating_gram", fix="pass [N, M] both")
     values = jnp.where(seen, ratings, 0.0)
@@ -167,13 +167,20 @@ def _sample(log_eigenvalues, vectors, k, key):
 
 def log_det(gram: Float[Array, "M M"], chosen: Int[Array, " K"]) -> Float[Array, ""]:
     """log det(L_S); -inf where the chosen rules are linearly dependent."""
-    chosen = np.asarray(chosen)
+    gram = _checked(gram, 1)
+    chosen = np.asarray(numbers(chosen, "chosen", dtype=None))
+    if chosen.ndim != 1 or chosen.dtype.kind not in "iu" or not np.isin(chosen, np.arange(len(gram))).all():
+        raise InputError(
+            "names a rule that is none", where="chosen", fix=f"pass whole numbers from 0 to {len(gram) - 1}"
+        )
     sign, value = np.linalg.slogdet(np.asarray(gram, np.float64)[np.ix_(chosen, chosen)])
     return jnp.float32(value if sign > 0 else -np.inf)
 
 
 def _checked(gram, k) -> jax.Array:
-    gram = jnp.asarray(gram, jnp.float32)
+    gram = numbers(gram, "gram", finite=False)
+    if isinstance(k, bool) or not isinstance(k, int | np.integer):
+        raise InputError(f"is {str(k)[:60]}, no whole number", where="k", fix="use a number of rules")
     if gram.ndim != 2 or gram.shape[0] != gram.shape[1]:
         raise InputError(f"a Gram matrix of shape {gram.shape}", where="gram", fix="pass [M, M]")
     if not 1 <= k <= len(gram):

@@ -42,10 +42,21 @@ def level_edges(levels: int | Sequence[float], scale: tuple[float, float] = (0.0
     [0.25, 0.75]
     """
     _check_scale(scale)
-    values = np.linspace(*scale, levels) if isinstance(levels, numbers.Integral) else np.asarray(levels, float)
+    whole = isinstance(levels, numbers.Integral)
+    values = np.linspace(*scale, levels) if whole and 2 <= levels <= MOST_LEVELS else _values(levels)
     if values.ndim != 1 or values.size < 2 or not (np.diff(values) > 0).all():
-        raise InputError(f"got {levels!r}", where="levels", fix="give at least two, ascending")
+        got = " ".join(repr(levels).split())[:100]
+        raise InputError(f"got {got}", where="levels", fix="give at least two, ascending")
     return (values[1:] + values[:-1]) / 2
+
+
+MOST_LEVELS = 1_000_000
+"""More levels, or bins, than any rating has."""
+
+
+def _values(levels, name: str = "levels") -> np.ndarray:
+    """Numbers that stand for levels, or for the ends of a scale."""
+    return np.asarray(checks.numbers(levels, name, dtype=None), float)
 
 
 def bin_edges(bins: int, scale: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
@@ -55,13 +66,14 @@ def bin_edges(bins: int, scale: tuple[float, float] = (0.0, 1.0)) -> np.ndarray:
     [0.25, 0.5, 0.75]
     """
     _check_scale(scale)
-    if bins < 2:
-        raise InputError(f"got {bins}", where="bins", fix="give at least 2")
+    if isinstance(bins, bool) or not isinstance(bins, numbers.Integral) or not 2 <= bins <= MOST_LEVELS:
+        raise InputError(f"got {str(bins)[:60]}", where="bins", fix=f"give a whole number from 2 to {MOST_LEVELS:,}")
     return np.linspace(*scale, bins + 1)[1:-1]
 
 
 def _check_scale(scale: tuple[float, float]) -> None:
-    if not scale[0] < scale[1]:
+    pair = _values(scale, "scale")
+    if pair.shape != (2,) or not pair[0] < pair[1]:
         raise InputError(f"got {scale}", where="scale", fix="give the lowest and then the highest possible rating")
 
 
@@ -69,6 +81,13 @@ def rating_counts(
     ratings_NxK: Float[Array, "N K"], where_NxK: Bool[Array, "N K"], edges: Float[Array, " L-1"]
 ) -> Float[Array, "K L"]:
     """How many of each rule's unmasked ratings fall on each level: ``[K, L]``, fp32 (exact to 2^24)."""
+
+    ratings_NxK = jnp.asarray(checks.numbers(ratings_NxK, "ratings", finite=False, dtype=None))
+    where_NxK = jnp.asarray(checks.numbers(where_NxK, "where", finite=False, dtype=None), bool)
+    edges = jnp.asarray(checks.numbers(edges, "edges", rank=1, dtype=None))
+    if ratings_NxK.ndim != 2 or ratings_NxK.shape != where_NxK.shape:
+        problem = f"ratings {ratings_NxK.shape} and mask {where_NxK.shape}"
+        raise InputError(problem, where="rating_counts", fix="pass [N, K] of both")
 
     def one_rule(rating_N, where_N):
         # comparisons and sums instead of a scatter, which is slow on every accelerator
@@ -90,6 +109,7 @@ def entropy_of_counts(
       normalize: divide by ``log L`` ("levels"), by ``log m`` ("observed": each rule by the levels it really
         uses; 0 for a constant rule), or not at all.
     """
+    counts = jnp.asarray(checks.numbers(counts, "counts", rank=1, dtype=None))
     total = counts.sum(-1, keepdims=True)
     p = counts / total
     entropy = 0.0 - (p * jnp.log(jnp.where(p > 0, p, 1.0))).sum(-1)  # so that none is 0, not -0

@@ -13,6 +13,7 @@ from jax.scipy.special import entr
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
+from encore_jax.composition.checks import numbers
 from encore_jax.errors import InputError
 
 
@@ -22,7 +23,7 @@ def channel_information(p: Float[Array, "..."]) -> Float[Array, "..."]:
     >>> [round(nats, 4) for nats in channel_information(jnp.array([0.5, 1.0])).tolist()]
     [0.0, 0.6931]
     """
-    p = jnp.asarray(p, jnp.float32)
+    p = numbers(p, "p", finite=False)
     return jnp.log(2.0) - entr(p) - entr(1 - p)
 
 
@@ -43,7 +44,7 @@ def preference_information(counts: Float[Array, "... 3"], corrections: int = 1) 
     >>> round(preference_information(jnp.array([75.0, 25.0, 100.0]), corrections=0).item(), 4)
     0.0654
     """
-    counts = jnp.asarray(counts, jnp.float32)
+    counts = numbers(counts, "counts", finite=False)
     if counts.ndim == 0 or counts.shape[-1] != 3:
         raise InputError(f"counts have shape {counts.shape}", where="preference_information", fix="pass [..., 3]")
     total, decided = counts.sum(-1), counts[..., 0] + counts[..., 1]
@@ -65,6 +66,6 @@ def selection_accuracy(
     Returns:
       The true probability, and the one that ignores signs.
     """
-    difference = jnp.asarray(difference, jnp.float32)
+    difference, noise = numbers(difference, "difference", rank=1), numbers(noise, "noise")
     scale = noise * difference.shape[-1] ** 0.5
     return norm.cdf(jnp.abs(difference.sum(-1)) / scale), norm.cdf(jnp.abs(difference).sum(-1) / scale)

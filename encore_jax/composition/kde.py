@@ -6,17 +6,34 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from encore_jax.composition.checks import is_traced, numbers
+from encore_jax.errors import InputError
+
 GRID_POINTS = 512
 TAIL_BANDWIDTHS = 5.0
 
 
-@jax.jit
 def kde_entropy(ratings_NxK: Float[Array, "N K"], where_NxK: Bool[Array, "N K"]) -> Float[Array, " K"]:
     """Differential entropy ``[K]`` in nats of each rule's kernel density estimate.
 
     The density uses Scott's bandwidth (standard deviation x n^(-1/5), as `scipy.stats.gaussian_kde`); the integral
     -∫ p log p is a trapezoid sum over 512 points. A constant rule has no density: -inf.
+
+    Raises:
+      InputError: other shapes; or (not under `jax.jit`) text, or an unmasked rating that is not finite.
     """
+    where_NxK = jnp.asarray(numbers(where_NxK, "where", finite=False, dtype=None), bool)
+    ratings_NxK = numbers(ratings_NxK, "ratings", finite=False)
+    known = not is_traced(where_NxK) and where_NxK.shape == ratings_NxK.shape
+    ratings_NxK = numbers(ratings_NxK, "ratings", finite=known, where=where_NxK if known else None)
+    if ratings_NxK.ndim != 2 or where_NxK.shape != ratings_NxK.shape:
+        problem = f"ratings {ratings_NxK.shape} and mask {where_NxK.shape}"
+        raise InputError(problem, where="kde_entropy", fix="pass [N, K] of both")
+    return _kde_entropy(ratings_NxK, where_NxK)
+
+
+@jax.jit
+def _kde_entropy(ratings_NxK, where_NxK):
 
     def one_rule(columns):
         rating_N, where_N = columns

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from encore_jax.composition.checks import flags, numbers
 from encore_jax.errors import InputError
 
 FEWEST_TOGETHER = 20
@@ -90,8 +91,8 @@ def rating_rows(
     >>> rows.values.tolist(), rows.differences
     ([[2.0, 0.0, -3.0]], True)
     """
-    ratings = np.asarray(ratings, np.float64)
-    mask = np.ones(ratings.shape, bool) if where is None else np.asarray(where, bool)
+    ratings = np.asarray(numbers(ratings, "ratings", finite=False, dtype=None), np.float64)
+    mask = np.ones(ratings.shape, bool) if where is None else np.asarray(flags(where))
     if ratings.ndim not in (2, 3) or mask.shape != ratings.shape or (ratings.ndim == 3 and ratings.shape[1] < 2):
         raise InputError(
             f"ratings have shape {ratings.shape}, their mask {mask.shape}",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from encore_jax.composition.checks import is_traced
+from encore_jax.composition.checks import is_traced, numbers
 from encore_jax.composition.ties import Margin, rule_tolerance, weighted_margin
 from encore_jax.errors import InputError
 
@@ -23,12 +23,12 @@ def compose(scores: Float[Array, "*batch K"], weights: Float[Array, "*weights K"
       fp32 rewards: the leading axes of `scores`, then those of `weights`.
 
     Raises:
-      InputError: the numbers of rules differ.
+      InputError: the numbers of rules differ; or (not under `jax.jit`) there is text, or a number that is not finite.
 
     >>> compose(jnp.array([[1.0, 0.0], [0.0, 1.0]]), jnp.array([0.75, 0.25])).tolist()
     [0.75, 0.25]
     """
-    scores, weights = jnp.asarray(scores), jnp.asarray(weights)
+    scores, weights = numbers(scores, "scores"), numbers(weights, "weights")
     if scores.ndim == 0 or weights.ndim == 0 or scores.shape[-1] != weights.shape[-1]:
         raise InputError(
             f"scores {scores.shape} and weights {weights.shape} do not have the same rules on their last axis",
@@ -36,8 +36,8 @@ def compose(scores: Float[Array, "*batch K"], weights: Float[Array, "*weights K"
             fix="pass scores [..., K] and weights [..., K]",
         )
     return jnp.tensordot(
-        scores.astype(jnp.float32),
-        weights.astype(jnp.float32),
+        scores,
+        weights,
         axes=((-1,), (-1,)),
         precision=jax.lax.Precision.HIGHEST,
     )
@@ -51,17 +51,17 @@ def margins(scores: Float[Array, "N 2 K"], preferred: Array | None = None) -> Fl
       preferred: ``[N]`` index, 0 or 1, of the preferred response; `None` means always the first.
 
     Raises:
-      InputError: other shapes (a ``[N, 1]`` would silently broadcast), or an index other than 0 and 1.
+      InputError: other shapes (a ``[N, 1]`` would silently broadcast), or (not under `jax.jit`) an index other than 0
+        and 1, text, or a score that is not finite.
 
     >>> margins(jnp.array([[[0.25, 1.0], [0.5, 0.0]]]), jnp.array([1])).tolist()
     [[0.25, -1.0]]
     """
-    scores = jnp.asarray(scores, jnp.float32)
-    if scores.ndim != 3 or scores.shape[1] != 2:
-        raise InputError(f"scores have shape {scores.shape}", where="margins", fix="pass pairs: [N, 2, K]")
+    scores = pairs_of(scores, "margins")
     difference = scores[:, 0] - scores[:, 1]
     if preferred is None:
         return difference
+    preferred = numbers(preferred, "preferred", finite=False, dtype=None)
     if jnp.shape(preferred) != scores.shape[:1]:
         raise InputError(
             f"preferred has shape {jnp.shape(preferred)}, not {scores.shape[:1]}", where="margins", fix="pass [N]"
@@ -75,8 +75,16 @@ def margins(scores: Float[Array, "N 2 K"], preferred: Array | None = None) -> Fl
 
 def margin_tolerances(scores: Float[Array, "N 2 K"]) -> Float[Array, "N K"]:
     """How far rounding may move each rule's margin in a weighted sum of them; see `encore_jax.composition.ties`."""
-    scores = jnp.asarray(scores, jnp.float32)
+    scores = pairs_of(scores, "margin_tolerances")
     return rule_tolerance(scores[:, 0], scores[:, 1])
+
+
+def pairs_of(scores, where: str) -> Float[Array, "N 2 K"]:
+    """Scores of pairs as fp32; raises InputError for anything else, on behalf of function `where`."""
+    scores = numbers(scores, "scores")
+    if scores.ndim != 3 or scores.shape[1] != 2:
+        raise InputError(f"scores have shape {scores.shape}", where=where, fix="pass pairs: [N, 2, K]")
+    return scores
 
 
 def composed_margins(
@@ -92,5 +100,8 @@ def composed_margins(
     >>> margin.value.item() == 0, margin.sign.item()
     (False, 0.0)
     """
-    weights = jnp.asarray(weights, jnp.float32)
+    scores, weights = pairs_of(scores, "composed_margins"), numbers(weights, "weights", rank=1)
+    if weights.ndim > 2 or weights.shape[0] != scores.shape[2]:
+        problem = f"scores {scores.shape} and weights {weights.shape} do not have the same rules"
+        raise InputError(problem, where="composed_margins", fix="pass scores [N, 2, K] and weights [K] or [K, M]")
     return weighted_margin(margins(scores, preferred), margin_tolerances(scores), weights)

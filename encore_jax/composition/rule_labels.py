@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from encore_jax.composition.checks import is_traced
+from encore_jax.composition.checks import flags, is_traced, numbers
 from encore_jax.composition.ties import is_tie, rule_tolerance, sign
 from encore_jax.errors import InputError
 
@@ -57,6 +57,8 @@ def label_from_rules(
     """
     if ties not in TIES:
         raise InputError(f"{ties!r} is unknown", where="ties", fix=f"use one of {', '.join(TIES)}")
+    ratings, rules = numbers(ratings, "ratings", finite=False), numbers(rules, "rules", dtype=None)
+    weights = weights if weights is None else numbers(weights, "weights")
     shape, chosen = jnp.shape(ratings), jnp.shape(rules)
     if len(shape) < 2 or shape[-2] != 2 or chosen[:-1] != shape[:-2] or not chosen:
         raise InputError(
@@ -89,7 +91,7 @@ def _check_selected(ratings: np.ndarray, rules: np.ndarray, where) -> None:
     outside = (rules < -1) | (rules >= num_rules)
     if outside.any():
         raise InputError(f"there is no rule {rules[outside][0]}", where="rules", fix=f"use 0 to {num_rules - 1}")
-    usable = np.isfinite(ratings) & (True if where is None else np.asarray(where, bool))
+    usable = np.isfinite(ratings) & (True if where is None else np.asarray(flags(where)))
     missing = ~np.take_along_axis(usable.all(-2), np.maximum(rules, 0), -1) & (rules >= 0)
     if missing.any():
         *row, slot = np.argwhere(missing)[0].tolist()

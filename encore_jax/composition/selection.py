@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from encore_jax.composition.checks import is_traced
+from encore_jax.composition.checks import flags, is_traced, numbers
 from encore_jax.composition.ties import INPUT_ERRORS, UNIT_ROUNDOFF
 from encore_jax.errors import InputError
 
@@ -25,8 +25,15 @@ CHUNK = 2048
 
 def discrepancy(ratings: Float[Array, "*N 2 K"]) -> Float[Array, "*N K"]:
     """``|ψ_k(x, y_a) - ψ_k(x, y_b)|`` of every rule; the same whichever response comes first."""
-    ratings = jnp.asarray(ratings, jnp.float32)
+    ratings = _both(ratings, "ratings")
     return jnp.abs(ratings[..., 0, :] - ratings[..., 1, :])
+
+
+def _both(values, name: str) -> Float[Array, "*N 2 K"]:
+    values = numbers(values, name, rank=2)
+    if values.shape[-2] != 2:
+        raise InputError(f"has shape {values.shape}", where=name, fix="pass pairs: [..., 2, K]")
+    return values
 
 
 def mean_relevance(irrelevant: Float[Array, "*N 2 K"]) -> Float[Array, "*N K"]:
@@ -35,7 +42,7 @@ def mean_relevance(irrelevant: Float[Array, "*N 2 K"]) -> Float[Array, "*N K"]:
     >>> mean_relevance(jnp.array([[0.5], [1.0]])).tolist()
     [0.25]
     """
-    irrelevant = jnp.asarray(irrelevant, jnp.float32)
+    irrelevant = _both(irrelevant, "irrelevant")
     return 1.0 - (irrelevant[..., 0, :] + irrelevant[..., 1, :]) / 2
 
 
@@ -71,6 +78,8 @@ def critical_rules(
     >>> critical_rules(ratings, jnp.array([[0.0, 1.0, 0.5]]), r=2).tolist()
     [[1, 2]]
     """
+    ratings = numbers(ratings, "ratings", finite=False)
+    relevance = relevance if relevance is None else numbers(relevance, "relevance", finite=False)
     shape = jnp.shape(ratings)
     if len(shape) < 2 or shape[-2] != 2:
         raise InputError(f"ratings have shape {shape}", where="critical_rules", fix="pass pairs: [..., 2, K]")
@@ -85,7 +94,7 @@ def critical_rules(
     if relevance is not None:
         arrays["relevance"] = jnp.asarray(relevance, jnp.float32).reshape(-1, shape[-1])
     if where is not None:
-        arrays["where"] = jnp.asarray(where, bool).reshape(-1, 2, shape[-1])
+        arrays["where"] = flags(where).reshape(-1, 2, shape[-1])
     rules, finite = _select(arrays, r, float(half))
     if not is_traced(*arrays.values()) and not bool(finite):
         _name_the_bad(arrays)
@@ -101,13 +110,14 @@ def top_rules(scores: Float[Array, "*N K"], r: int, where: Bool[Array, "*N K"] |
     >>> top_rules(jnp.array([0.25, 0.75, 0.75]), 2).tolist()
     [1, 2]
     """
+    scores = numbers(scores, "scores", finite=False)
     shape = jnp.shape(scores)
     _check_r(r, shape[-1] if shape else 0)
     arrays = {"scores": jnp.asarray(scores, jnp.float32).reshape(-1, shape[-1])}
     if where is not None:
         if jnp.shape(where) != shape:
             raise InputError(f"the mask has shape {jnp.shape(where)}, the scores {shape}", where="top_rules")
-        arrays["where"] = jnp.asarray(where, bool).reshape(-1, shape[-1])
+        arrays["where"] = flags(where).reshape(-1, shape[-1])
     rules, finite = _select(arrays, r, 0.0)
     if not is_traced(*arrays.values()) and not bool(finite):
         raise InputError("an unmasked score is not finite", where="top_rules", fix="mask it, or score it again")
@@ -116,7 +126,10 @@ def top_rules(scores: Float[Array, "*N K"], r: int, where: Bool[Array, "*N K"] |
 
 def random_rules(key: Array, where: Bool[Array, "*N K"], r: int) -> Int[Array, "*N r"]:
     """r distinct usable rules of every comparison, drawn at random: the floor every selection must beat."""
-    return top_rules(jax.random.uniform(key, jnp.shape(where)), r, where)
+    where = flags(where)
+    if not where.ndim:
+        raise InputError("is no array", where="where", fix="pass [..., K], the rules that may be drawn")
+    return top_rules(jax.random.uniform(key, where.shape), r, where)
 
 
 def selected(rules: Int[Array, "*N r"], num_rules: int) -> Bool[Array, "*N K"]:
@@ -125,11 +138,14 @@ def selected(rules: Int[Array, "*N r"], num_rules: int) -> Bool[Array, "*N K"]:
     >>> selected(jnp.array([2, -1]), 3).tolist()
     [False, False, True]
     """
+    rules = numbers(rules, "rules", rank=1, dtype=None)
     hot = jnp.asarray(rules)[..., None] == jnp.arange(num_rules).reshape((1,) * jnp.ndim(rules) + (-1,))
     return hot.any(-2)
 
 
 def _check_r(r: int, num_rules: int) -> None:
+    if isinstance(r, bool) or not isinstance(r, int | np.integer):
+        raise InputError(f"is {str(r)[:60]}, no whole number", where="r", fix=f"choose between 1 and {num_rules}")
     if not 1 <= r <= num_rules:
         raise InputError(f"{r} of {num_rules} rules", where="r", fix=f"choose between 1 and {num_rules}")
 

@@ -36,6 +36,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from encore_jax.composition.checks import numbers
+from encore_jax.errors import InputError
+
 UNIT_ROUNDOFF = 2.0**-24
 """u, of fp32."""
 INPUT_ERRORS = 4
@@ -77,6 +80,7 @@ def is_tie(margin: Float[Array, "..."], tolerance: Float[Array, "..."] | float =
     >>> is_tie(np.array([1e-9, 0.0, -0.1]), 1e-8).tolist(), is_tie(np.array([1e-9, 0.0])).tolist()
     ([True, True, False], [False, True])
     """
+    margin, tolerance = _arrays(margin=margin, tolerance=tolerance)
     return abs(margin) <= tolerance
 
 
@@ -86,6 +90,7 @@ def sign(margin: Float[Array, "..."], tolerance: Float[Array, "..."] | float = 0
     >>> sign(np.array([0.5, 1e-9, -0.5]), 1e-8).tolist()
     [1.0, 0.0, -1.0]
     """
+    margin, tolerance = _arrays(margin=margin, tolerance=tolerance)
     xp = _namespace(margin, tolerance)
     return xp.where(is_tie(margin, tolerance), xp.zeros_like(margin), xp.sign(margin))
 
@@ -115,6 +120,9 @@ def rule_tolerance(
     >>> bool(rule_tolerance(np.array([0.9, 0.2]), np.array([0.8, 0.2]))[1] == 0)
     True
     """
+    first, second = _arrays(first=first, second=second)
+    if not np.ndim(first):
+        raise InputError("is a single number", where="first", fix="pass [..., K], a value for each rule")
     xp = _namespace(first, second)
     terms = first.shape[-1] if terms is None else terms
     if terms <= 1:
@@ -139,6 +147,10 @@ def weighted_margin(
     >>> bool(margin.value[0] == 0), margin.tied.tolist()
     (False, [True])
     """
+    difference, tolerance, weights = _arrays(difference=difference, tolerance=tolerance, weights=weights)
+    if difference.ndim != 2 or tolerance.shape != difference.shape or weights.shape[:1] != difference.shape[1:]:
+        problem = f"margins {difference.shape}, tolerances {tolerance.shape} and weights {weights.shape}"
+        raise InputError(problem, where="weighted_margin", fix="pass [N, K], [N, K], and [K] or [K, M]")
     xp = _namespace(difference, tolerance, weights)
     if xp is np:
         return Margin(difference @ weights, tolerance @ abs(weights))
@@ -154,6 +166,10 @@ def reward_tolerance(scores: Float[Array, "*b K"], weights: Float[Array, "*b K"]
     The margin of two rewards may be off by the sum of their tolerances. It is wider than what `weighted_margin` finds
     from the rules' margins: where a rule rates both responses alike, its errors cancel there, and here they do not.
     """
+    scores, weights = _arrays(scores=scores, weights=weights)
+    if not scores.ndim or not weights.ndim or scores.shape[-1] != weights.shape[-1]:
+        problem = f"scores {scores.shape} and weights {weights.shape}"
+        raise InputError(problem, where="reward_tolerance", fix="pass [..., K] of both")
     xp, rules = _namespace(scores, weights), scores.shape[-1]
     if rules == 1:
         return xp.zeros_like(scores[..., 0])
@@ -169,6 +185,10 @@ def settled(rewards: Float[np.ndarray, " n"], tolerance: Float[np.ndarray, " n"]
     >>> settled(np.array([0.5, 0.2, 0.5 + 1e-9, 0.2]), 1e-8).tolist()
     [0.5, 0.2, 0.5, 0.2]
     """
+    rewards, tolerance = _arrays(rewards=rewards, tolerance=tolerance)
+    if rewards.ndim != 1 or np.shape(tolerance) not in ((), rewards.shape):
+        problem = f"rewards have shape {rewards.shape}, their tolerances {np.shape(tolerance)}"
+        raise InputError(problem, where="rewards", fix="pass [n], the rewards of one prompt's responses")
     rewards = np.array(rewards)
     slack = np.broadcast_to(tolerance, rewards.shape)
     order = np.argsort(rewards, kind="stable")
@@ -188,7 +208,20 @@ def first_place(rewards: Float[np.ndarray, " n"], tolerance: Float[np.ndarray, "
     [1, 2]
     """
     rewards = settled(rewards, tolerance)
+    if not len(rewards) or np.isnan(rewards).any():
+        what = "one is not a number" if len(rewards) else "there is none"
+        raise InputError(f"{what}", where="rewards", fix="score every response, or leave it out")
     return np.flatnonzero(rewards == rewards.max())
+
+
+def _arrays(**values) -> list:
+    """Arrays of NumPy or JAX; raises InputError for one that holds no numbers."""
+    return [
+        value if isinstance(value, jax.Array | np.ndarray) and value.dtype.kind in "biufV" else numbers(
+            value, name, finite=False, dtype=None
+        )
+        for name, value in values.items()
+    ]  # fmt: skip
 
 
 def _namespace(*arrays):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from encore_jax.composition.checks import is_traced
+from encore_jax.composition.checks import is_traced, numbers
 from encore_jax.errors import InputError
 
 SMALLEST_EXPONENT = 87.0
@@ -30,6 +30,7 @@ def entropy_weights(entropy: Float[Array, "*batch K"], tau: float | Float[Array,
     >>> entropy_weights(jnp.array([1.0, 2.0, 1.0]), 1e-300).tolist()
     [0.5, 0.0, 0.5]
     """
+    entropy, tau = numbers(entropy, "entropy", finite=False, dtype=None), numbers(tau, "tau", finite=False, dtype=None)
     if not jnp.shape(entropy) or not jnp.shape(entropy)[-1]:
         raise InputError(f"entropies have shape {jnp.shape(entropy)}", where="entropy_weights", fix="pass [..., K]")
     if not is_traced(tau) and not np.all(np.asarray(tau) > 0):
@@ -59,7 +60,8 @@ def softmax_over(
     >>> softmax_over(jnp.array([1e30, 2e30, 2e30]), 1e-30).tolist()
     [0.0, 0.5, 0.5]
     """
-    return _softmax_over(jnp.asarray(logits, jnp.float32), _float32(temperature))
+    logits = numbers(logits, "logits", rank=1, finite=False)
+    return _softmax_over(logits, _float32(numbers(temperature, "temperature", finite=False, dtype=None)))
 
 
 def _float32(temperature) -> Array:
@@ -94,7 +96,10 @@ def lowest_entropy_weights(entropy: Float[Array, " K"], keep: int) -> Float[Arra
     >>> lowest_entropy_weights(jnp.array([1.0, 0.5, 2.0]), 2).tolist()
     [0.5, 0.5, 0.0]
     """
-    entropy = jnp.asarray(entropy, jnp.float32)
+    entropy = numbers(entropy, "entropy", rank=1, finite=False)
+    if entropy.ndim != 1 or isinstance(keep, bool) or not isinstance(keep, int | np.integer):
+        problem = f"entropies have shape {entropy.shape}, and keep is {str(keep)[:60]}"
+        raise InputError(problem, where="lowest_entropy_weights", fix="pass [K], and a whole number of rules")
     if not 1 <= keep <= entropy.size:
         raise InputError(f"keep must be between 1 and {entropy.size}, got {keep}", where="lowest_entropy_weights")
     if not is_traced(entropy) and np.isnan(entropy).any():
@@ -109,5 +114,5 @@ def effective_rules(weights: Float[Array, "*batch K"]) -> Float[Array, "*batch"]
     >>> effective_rules(jnp.array([0.5, 0.5, 0.0])).round(3).item()
     2.0
     """
-    weights = jnp.asarray(weights, jnp.float32)
+    weights = numbers(weights, "weights", rank=1)
     return jnp.exp(-(weights * jnp.log(jnp.where(weights > 0, weights, 1.0))).sum(-1))
