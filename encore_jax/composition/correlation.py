@@ -54,7 +54,7 @@ def fisher_interval(r: float, n: int, level: float = 0.95) -> tuple[float, float
     >>> round(low, 2), round(high, 2)
     (-0.98, -0.72)
     """
-    r, level = (float(numbers(value, name, finite=False)) for value, name in ((r, "r"), (level, "level")))
+    r, level = (float(numbers(value, name, finite=False, dtype=None)) for value, name in ((r, "r"), (level, "level")))
     if not 0 < level < 1:
         raise InputError(f"level is {level}", where="fisher_interval", fix="use a probability, such as 0.95")
     if math.isnan(r):

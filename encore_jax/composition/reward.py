@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from encore_jax.composition.checks import is_traced, numbers
+from encore_jax.composition.checks import has_values, is_traced, numbers
 from encore_jax.composition.ties import Margin, rule_tolerance, weighted_margin
 from encore_jax.errors import InputError
 
@@ -81,9 +81,15 @@ def margin_tolerances(scores: Float[Array, "N 2 K"]) -> Float[Array, "N K"]:
 
 def pairs_of(scores, where: str) -> Float[Array, "N 2 K"]:
     """Scores of pairs as fp32; raises InputError for anything else, on behalf of function `where`."""
-    scores = numbers(scores, "scores")
+    scores = numbers(scores, "scores", finite=False)
     if scores.ndim != 3 or scores.shape[1] != 2:
         raise InputError(f"scores have shape {scores.shape}", where=where, fix="pass pairs: [N, 2, K]")
+    if has_values(scores) and not np.isfinite(scores).all():
+        bad = np.argwhere(~np.isfinite(scores))
+        row, response, k = bad[0]
+        problem = f"{float(scores[row, response, k])} is not finite ({len(bad)} such)"
+        place = f"{where}, comparison {row}, response {response}, rule {k}"
+        raise InputError(problem, where=place, fix="score it again, or leave it out")
     return scores
 
 

@@ -6,10 +6,14 @@ gaps), a truth value 0 or 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from encore_jax.errors import InputError
+
+EXACT = 2.0**53
+"""Floats from here on stand for more than one whole number."""
 
 
 def row_id(row: Mapping, where: str, *names: str) -> str:
@@ -18,7 +22,11 @@ def row_id(row: Mapping, where: str, *names: str) -> str:
     Args:
       row: the row.
       where: file and line.
-      names: the fields to look at, the first one that holds something counts; by default "id".
+      names: the fields to look at, the first one that holds something counts; by default "id". NaN, as tables write
+        gaps, holds nothing.
+
+    Raises:
+      InputError: neither text nor a whole number; or a float so large that it may stand for several numbers.
 
     >>> row_id({"id": 7.0}, "pairs.jsonl:1"), row_id({}, "data/pairs.jsonl:1")
     ('7', 'pairs.jsonl:1')
@@ -33,7 +41,10 @@ def row_id(row: Mapping, where: str, *names: str) -> str:
                 where=name,
                 fix="write text, or leave it out",
             )
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        if isinstance(value, float) and not (value.is_integer() and abs(value) < EXACT):
+            fix = "write it as text, or leave it out"
+            raise InputError(f"is {value!r}, which names no row for sure", where=name, fix=fix)
+        return str(int(value)) if isinstance(value, float) else str(value)
     return Path(where).name
 
 
@@ -47,8 +58,9 @@ def text_label(row: Mapping, *names: str) -> str:
         value = row.get(name)
         if value is None or value != value or value == "":
             continue
-        if not isinstance(value, str | int | float):
-            raise InputError(f"expected text, found {type(value).__name__}", where=name, fix="write text")
+        if not isinstance(value, str | int | float) or (isinstance(value, float) and math.isinf(value)):
+            found = value if isinstance(value, float) else type(value).__name__
+            raise InputError(f"expected text, found {found}", where=name, fix="write text")
         return str(value)
     return ""
 

@@ -27,16 +27,25 @@ DEFAULT = "default"
 LONGEST = 100_000
 """Characters of the longest template."""
 
+PLACE = "encore_template_place"
+"""Attribute of a tokenizer that was read from files: the file of its template."""
+
 Turn = Mapping[str, Any]
 """A message: role, content, and whatever else the template reads."""
 
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 _WHERE = "chat template"
+_ROLES = "give turns that the model knows, as a rule user and assistant in turn"
+_CORRECT = "correct the template, or download the model's own again"
 _BEYOND = "use the model's own template, or one that prints every message once"
 
 
 class TemplateRefusal(InputError):
     """A chat template does not take these messages: another conversation may well be rendered."""
+
+
+class TemplateFault(TemplateRefusal):
+    """A chat template fails on these messages by a mistake of its own: nobody meant it to refuse them."""
 
 
 class ChatTemplate:
@@ -74,7 +83,8 @@ class ChatTemplate:
           variables: what else the template may read.
 
         Raises:
-          TemplateRefusal: the template refuses the conversation, or fails on it.
+          TemplateRefusal: the template refuses the conversation.
+          TemplateFault: it fails on it.
           InputError: it takes more time or text than any conversation needs.
         """
         if not turns:
@@ -86,10 +96,12 @@ class ChatTemplate:
         except LimitError as error:
             raise InputError(error.message or "", where=_WHERE, fix=_BEYOND) from None
         except Exception as error:  # whatever a stranger's template makes Python say
-            refuses = "refuses" if isinstance(error, TemplateError) else "fails on"
             roles = " ".join(str(turn.get("role")) for turn in messages[:20])
-            problem = f"the chat template {refuses} these roles ({roles}): {_said(error)}"
-            raise TemplateRefusal(problem, where="messages") from None
+            if isinstance(error, TemplateError):
+                problem = f"the chat template refuses these roles ({roles}): {_said(error)}"
+                raise TemplateRefusal(problem, where="messages", fix=_ROLES) from None
+            problem = f"the chat template fails on these roles ({roles}): {_said(error)}"
+            raise TemplateFault(problem, where="messages", fix=_CORRECT) from None
 
     def hidden(self, turns: Sequence[Turn], text: str, variables: Mapping[str, Any]) -> str:
         """Says which messages are not, or not wholly, in a rendering; "" if all are."""
@@ -174,9 +186,11 @@ def render_chats(tokenizer: Any, chats: Sequence[Sequence[Turn]], *, generation:
         try:
             text = template.render(chat, variables)
         except InputError as error:
-            if len(chats) == 1:
-                raise
-            raise type(error)(error.problem, where=f"text {i}, {error.where}", fix=error.fix) from None
+            place = getattr(tokenizer, PLACE, "")
+            problem, where = error.problem, error.where if len(chats) == 1 else f"text {i}, {error.where}"
+            if place and isinstance(error, TemplateFault):
+                problem = problem.replace("the chat template", f"the chat template ({place})", 1)
+            raise type(error)(problem, where=where, fix=error.fix) from None
         rendered.append(Rendered(text, template.hidden(chat, text, variables)))
     return rendered
 

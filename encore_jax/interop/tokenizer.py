@@ -13,6 +13,8 @@ from absl import logging
 from encore_jax.errors import InputError
 from encore_jax.interop.chat_template import (
     DEFAULT,
+    PLACE,
+    TemplateFault,
     TemplateRefusal,
     asks_for_date,
     render_texts,
@@ -56,6 +58,7 @@ def load_tokenizer(path: str | Path, *, rows: int | None = None) -> PreTrainedTo
         rows = embedding_rows(path) if rows is None else rows
     check_vocabulary(tokenizer, rows, str(path))
     _check_template(tokenizer, place)
+    setattr(tokenizer, PLACE, place)
     return tokenizer
 
 
@@ -127,8 +130,16 @@ def _check_template(tokenizer: PreTrainedTokenizerBase, place: str) -> None:
     several = tokenizer.chat_template
     if not several or (isinstance(several, Mapping) and DEFAULT not in several):
         return  # said when something is rendered
+    asked, answered = {"role": "user", "content": _PROBE}, {"role": "assistant", "content": _PROBE}
     try:
-        render_texts(tokenizer, [[{"role": "user", "content": _PROBE}]], generation=True)
+        render_texts(tokenizer, [[asked]], generation=True)
+    except TemplateFault as error:
+        try:
+            render_texts(tokenizer, [[asked, answered]], generation=False)
+        except TemplateFault:  # then it takes no conversation at all
+            raise InputError(error.problem, where=place, fix=error.fix) from None
+        except TemplateRefusal:
+            pass
     except TemplateRefusal:
         pass  # it may take other conversations
     except InputError as error:

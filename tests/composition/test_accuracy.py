@@ -129,7 +129,7 @@ def test_weights_of_other_rules_are_refused(scores, weights):
 def test_a_score_that_is_not_a_number_is_not_silently_wrong():
     scores = SCORES.copy()
     scores[4, 1, 2] = np.nan
-    with pytest.raises(InputError, match="comparison 4, rule 2"):
+    with pytest.raises(InputError, match="comparison 4, response 1, rule 2"):
         rule_accuracy(scores, PREFERRED)
 
 

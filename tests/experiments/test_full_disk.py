@@ -13,7 +13,12 @@ from encore_jax.command_line import FAILED, INTERRUPTED, one_line_errors
 from encore_jax.data.atomic import atomic_path
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.scorer import Scorer
-from experiments import score
+from experiments import reliability, score
+from experiments.config import validated
+from experiments.pipeline import run_experiment
+from experiments.real_judges_config import JudgedDataConfig, RealJudgesConfig
+from experiments.stages import real_judges
+from tests.data.judged_files import write_llmbar
 from tests.experiments import tiny_reward_model
 from tests.experiments.test_workdir import CopyChain
 
@@ -43,6 +48,9 @@ def ends(capsys, work):
     return 0, ""
 
 
+WORKS = ("run", "score", "reliability", "real_judges")
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
@@ -59,7 +67,19 @@ def works(tmp_path, model, monkeypatch):
     (tmp_path / "rows.jsonl").write_text(ROWS)
     (tmp_path / "source.txt").write_bytes(b"mine" * 1000)
     output, best = tmp_path / "s" / "out.parquet", tmp_path / "s" / "best.jsonl"
+    out = tmp_path / "r" / "out.html"
+    out.parent.mkdir()
+    asked = reliability.parse(["ratings.npz", f"--out={out}", "--overwrite"])
+    monkeypatch.setattr(reliability, "measure", lambda *given: "Use equal weights.")
+    monkeypatch.setattr(reliability, "render_reliability", lambda found: "page" * 1000)
+    for name, made in {"study": {"name": "x" * 3000}, "render_judges": "page" * 100, "judges_text": "said"}.items():
+        monkeypatch.setattr(real_judges, name, lambda *given, made=made, **options: made)
+    write_llmbar(tmp_path / "judges")
+    judges = validated(RealJudgesConfig(data=JudgedDataConfig(str(tmp_path / "judges"))))
     return {
+        "reliability": (lambda: reliability.main(asked), out.parent, lambda: out.read_text() == "page" * 1000),
+        "real_judges": (lambda: run_experiment(judges, tmp_path / "j"), tmp_path / "j",
+                        lambda: (tmp_path / "j" / "report.html").read_text() == "page" * 100),
         "run": (lambda: CopyChain(tmp_path / "source.txt", tmp_path / "w").run(), tmp_path / "w",
                 lambda: (tmp_path / "w" / "report" / "report.txt").read_bytes() == b"mine" * 1000),
         "score": (lambda: score.score_file(model, tmp_path / "rows.jsonl", output, best=best), tmp_path / "s",
@@ -68,7 +88,7 @@ def works(tmp_path, model, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [0, 30, 300, 700, 2000, 3990, 6000])
-@pytest.mark.parametrize("name", ["run", "score"])
+@pytest.mark.parametrize("name", WORKS)
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(works, capsys, name, size):
     work, folder, is_whole = works[name]
     with room_for(size):
@@ -80,7 +100,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(works, capsys, nam
     assert ends(capsys, work) == (0, "") and is_whole()
 
 
-@pytest.mark.parametrize("name", ["run", "score"])
+@pytest.mark.parametrize("name", WORKS)
 def test_an_interruption_anywhere_is_one_line_and_the_same_command_goes_on(works, capsys, monkeypatch, name):
     work, _, is_whole = works[name]
     replace, calls = os.replace, []
@@ -98,14 +118,14 @@ def test_an_interruption_anywhere_is_one_line_and_the_same_command_goes_on(works
         if status == 0:
             break
         assert status == INTERRUPTED and "interrupted" in line, (stop, line)
-    assert stop > 3 and is_whole()
+    assert stop > (1 if name == "reliability" else 3) and is_whole()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-@pytest.mark.parametrize("name", ["run", "score"])
+@pytest.mark.parametrize("name", WORKS)
 def test_a_folder_that_cannot_be_written_to_is_one_line(works, capsys, name):
     work, folder, _ = works[name]
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     folder.chmod(0o500)
     status, line = ends(capsys, work)
     assert status and "cannot be written to" in line

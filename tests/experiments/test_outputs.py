@@ -19,6 +19,7 @@ from encore_jax.data.lock import folder_lock, output_lock
 from encore_jax.rules import Rule, RulePool
 from experiments import ablate, export, judge_agreement, reliability, run, score, select_pool, sweep, theory
 from experiments.command import define_config
+from tests.data.judged_files import write_llmbar
 from tests.experiments import tiny_reward_model
 
 
@@ -120,6 +121,8 @@ TABLE = {
                            "out.yaml", ("out.yaml", "out.report.json"), ("pool.yaml",), "output"),
     "reliability": Command(with_parser(reliability), (VIEW, "--draws=20", "--out={output}"),
                            "out.html", ("out.html",), ("view.npz",), "output"),
+    "real_judges": Command(RUN, ("--config=real_judges", "--config.data.path={here}/judges", "--workdir={output}"), "w",
+                           ("w/results.json", "w/report.html", "w/measure/x"), ("judges/ratings.jsonl",), "folder"),
     "judge_agreement": Command(with_parser(judge_agreement), ("--data={here}", "--out={output}"), "out",
                                ("out/agreement.json", "out/agreement.md"), (), "folder"),
     "prepare": Command(prepare, ("--path={here}/rows.jsonl", "--data_dir={output}"), "data", (), (), ""),
@@ -137,6 +140,7 @@ def finished(tmp_path_factory):
     (folder / "rated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "rows.jsonl").write_text(json.dumps({"prompt": "Hi", "chosen": "a", "rejected": "b"}) + "\n")
     (folder / "view.npz").write_bytes(b"view")
+    write_llmbar(folder / "judges")
     return folder
 
 

@@ -15,7 +15,7 @@ from encore_jax.errors import InputError
 from encore_jax.interop.chat_template import TemplateRefusal, compiled, render_texts, takes_system_role
 from encore_jax.interop.pinned_clock import DATE_STRING, DIRECTIVES, PINNED, asks_clock, pinned_source, strftime_now
 from encore_jax.interop.rendering import render
-from encore_jax.interop.tokenizer import template_digest
+from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from tests.experiments import tiny_model
 from tests.interop import templates
 from tests.interop.templates import KINDS
@@ -208,6 +208,18 @@ ENDLESS = [
     "{{ (5).to_bytes(1000000000, 'big') }}", "{{ 'aaa'.translate({97: 'b' * 99999}) }}",
     "{{ strftime_now('%1000000000d') }}",
 ]  # fmt: skip
+
+
+def test_a_template_that_fails_on_some_conversations_is_named_with_its_file_and_a_fix(tmp_path):
+    source = "{% for m in messages %}{{ m['content'] + (1 if m['role'] == 'tool' else '') }}{% endfor %}"
+    tokenizer = tiny_model.tokenizer()
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text(source)
+    loaded = load_tokenizer(tmp_path)
+    with pytest.raises(TemplateRefusal) as refusal:
+        render(loaded, [turn("user", "x"), turn("tool", "y")])
+    said = str(refusal.value)
+    assert "chat_template.jinja) fails on these roles (user tool): TypeError" in said and "Fix: correct" in said
 
 
 @pytest.mark.parametrize("source", ENDLESS)

@@ -154,6 +154,9 @@ FAULTS = {
     "another template in bytes": (write("additional_chat_templates/rag.jinja", b"\xff"), r"rag\.jinja: is not UTF-8"),
     "a template that does not end": (write("chat_template.jinja", "{% for m in messages %}"),
                                      r"chat_template\.jinja: cannot be read: Unexpected end"),
+    "a template that fails on whatever is said": (
+        write("chat_template.jinja", "{% for m in messages %}{{ m['content'] + 1 }}{% endfor %}"),
+        r"chat_template\.jinja: the chat template fails on these roles .user.: TypeError.* Fix: correct the template"),
     "an endless template": (
         write("chat_template.jinja", "{{ 'a' * 10**9 }}"),
         r"chat_template\.jinja: makes a text of"),

@@ -50,6 +50,25 @@ def test_ids_may_be_numbers(fixtures, pool, tmp_path, loader, suffix):
         list(read(written(tmp_path, name, [row | {field: ["x"]} for row in rows]), SkipCounter(), pool))
 
 
+@pytest.mark.parametrize("loader", LOADERS)
+def test_ids_that_name_no_row_for_sure_are_refused(fixtures, pool, tmp_path, loader):
+    """As JSON spells them: beyond any float, infinite, with a fraction, of more digits than a float has, no number."""
+    name, read = LOADERS[loader]
+    rows, field = rows_of(fixtures / name), NAMES_OF_IDS.get(loader, "id")
+    refused = {"1e400": "inf, which names", "Infinity": "is not JSON", "-Infinity": "is not JSON", "NaN": "is not JSON",
+               "1.5": "1.5, which names", "1e17": "1e+17, which names", "true": "found bool", "{}": "found dict",
+               "9" * 5000: "JSON"}  # fmt: skip
+    for spelled, problem in refused.items():
+        path = written(tmp_path, name, [row | {field: "@"} for row in rows])
+        path.write_text(path.read_text().replace('"@"', spelled))
+        with pytest.raises(InputError) as caught:
+            list(read(path, SkipCounter(), pool))
+        assert problem in str(caught.value) and path.name in str(caught.value) and "\n" not in str(caught.value)
+    path = written(tmp_path, name, [row | {field: "@"} for row in rows])
+    path.write_text(path.read_text().replace('"@"', "9" * 30))
+    assert [record.id for record in read(path, SkipCounter(), pool)][0].startswith("9" * 30)
+
+
 @pytest.mark.parametrize(("value", "preferred"), [(0, 0), (1.0, 1), (None, None), (-0.0, 0)])
 def test_preferred_as_pandas_writes_it(tmp_path, value, preferred):
     for name, row in (("a.jsonl", {}), ("b.parquet", {"__index_level_0__": 3})):
