@@ -14,6 +14,8 @@ SHARES = ("accuracy", "accuracy_ties_wrong", "subset_mean")
 """Last parts of columns that are shares of 1, shown in percent."""
 DIFFERENCES = ("minus_uniform", "model_ahead_by", "gain")
 """Those that are differences of shares, shown in points."""
+OTHERS = ("agreement", "agreement × entropy", "critical rules, r = 1")
+"""Methods that stand beside ENCORE and equal weights where a run has them."""
 LEGEND = "Accuracies in %, a tie counts half; differences of them in points; [95 % interval]."
 
 
@@ -28,8 +30,12 @@ def parse_columns(text: str) -> list[str]:
 
 def default_columns(results: Mapping) -> list[str]:
     """The main accuracies of a run."""
-    of_views = ("methods.ENCORE.accuracy", "methods.uniform.accuracy", "methods.ENCORE.minus_uniform")
-    columns = [f"views.{view['name']}.{path}" for view in results.get("views", ()) for path in of_views]
+    columns = []
+    for view in results.get("views", ()):
+        named = {method["name"] for method in view.get("methods", ())}
+        others = [name for name in OTHERS if name in named]
+        paths = [f"methods.{name}.accuracy" for name in ("ENCORE", "uniform", *others)]
+        columns += [f"views.{view['name']}.{path}" for path in (*paths, "methods.ENCORE.minus_uniform")]
     methods = results.get("held_out", {}).get("methods", ())
     return columns + [f"held_out.methods.{method['name']}.accuracy" for method in methods]
 

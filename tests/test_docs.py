@@ -6,6 +6,7 @@ import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from encore_jax.settings import fields_of
@@ -89,6 +90,17 @@ def test_flags_and_fields_of_the_readmes_commands_exist():
             else:
                 assert name.removeprefix("config.") in fields_of(config), (module, word)
     assert tried > 10
+
+
+def test_the_readmes_lines_on_ones_own_ratings_run(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = next(block for block in blocks if "enc.reliability(ratings" in block)
+    rng = np.random.default_rng(0)
+    quality = rng.normal(size=(60, 2, 1))
+    ratings = np.clip(np.round(3 + quality + rng.normal(size=(60, 2, 3))), 1, 5)
+    given = {"ratings": ratings, "preferred": quality[..., 0].argmax(1), "names": ["safe", "honest", "kind"]}
+    exec(lines, given)
+    assert capsys.readouterr().out.startswith("Use ") and given["reward"].shape == (60, 2)
 
 
 def test_files_exist():

@@ -198,7 +198,7 @@ def test_shapes_are_checked():
 
 @pytest.mark.parametrize("value", [None, "0.5", 0.5 + 1j, np.datetime64("2026-01-01"), b"x"], ids=str)
 def test_what_is_no_number_is_refused(value):
-    with pytest.raises(InputError, match="hold .*, no numbers"):
+    with pytest.raises(InputError, match="ratings: holds .*, no numbers"):
         rating_entropy(np.full((5, 2), value))
 
 

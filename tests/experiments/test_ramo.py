@@ -222,6 +222,10 @@ def test_ramo_by_gradient_adopts_an_adapter_and_starts_from_the_reward_head(file
     assert initial["arm"] == "initial" and trained["arm"] == "adapter" and trained["n"] == initial["n"] > 10
     labels = arms.load(tmp_path / "run" / "label")["adapter.r1"][0]
     assert (labels == -2).sum() == unrated
+    found, probe = results["over_refusal"], load_margins(tmp_path / "run" / "train")
+    assert [row["name"] for row in found["methods"]] == [arm_name("initial", 0, 0), arm_name("adapter", 1, 0)]
+    assert not found["rules"] and found["composed"] == arm_name("adapter", 1, 0)
+    assert set(probe) == {"initial", "adapter.r1.n0.s0"} and np.isfinite(probe["initial"]).sum() > 50
     with pytest.raises(InputError, match="no reward head"):
         run_experiment(validated(by_gradient(files, path, source, files / "model")), tmp_path / "headless")
 

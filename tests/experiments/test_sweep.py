@@ -271,6 +271,16 @@ def test_default_columns_of_a_reward_model_trained_on_preferences():
     assert row == {"reward model.accuracy": {"path": "held_out.methods.reward model.accuracy", "value": interval}}
 
 
+def test_default_columns_have_agreement_and_critical_rules_where_a_run_has_them():
+    names = ("ENCORE", "uniform", "agreement", "agreement × entropy", "critical rules, r = 1", "best of all")
+    methods = [{"name": name, "accuracy": i, "minus_uniform": i} for i, name in enumerate(names)]
+    view = {"name": "heads", "label": "human-rated", "methods": methods}
+    values = [entry["value"] for entry in sweep_table.row_of({"views": [view]}, None).values()]
+    assert values == [0, 1, 2, 3, 4, 0]
+    view["methods"] = methods[:2]
+    assert len(sweep_table.row_of({"views": [view]}, None)) == 3
+
+
 # The processes of a sweep, without a sweep
 
 
