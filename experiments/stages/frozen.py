@@ -72,7 +72,7 @@ def features(model: ModelConfig, shown: Presented, ingested: Path, needed: tuple
     n = len(shown.comparisons)
     empty = Features(np.zeros((n, 2, 0)), np.zeros((n, 2, 0)), np.zeros((len(rated), 0)))
     made = empty._replace(
-        probe=probe.reshape(-1, 2, probe.shape[1]),
+        probe=probe.reshape(len(probe) // 2, 2, probe.shape[1]),
         **{name: found[at].reshape(*shapes[name], found.shape[1]) for name, at in rows.items()},
     )
     refused_rows = {name: refused[at].reshape(shapes[name]) for name, at in rows.items()}
