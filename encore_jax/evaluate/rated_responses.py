@@ -95,7 +95,7 @@ def rated_responses(
     ratings = np.where(mask, ratings, 0)
     first, second = _pairs_of(label, seed)
     chosen = np.stack([first, second], 1)
-    sign = np.sign(label[first] - label[second])
+    sign = np.where(label[first] > label[second], 1.0, -1.0)
     pairs = RatedPairs(
         ratings[chosen], mask[chosen], sign, prompt[first], names, np.arange(len(first)), np.ones(len(first), bool)
     )

@@ -157,7 +157,7 @@ NAN = float("nan")
     ("arguments", "options", "message"),
     [
         ((np.ones((9, 2, 2)),), {}, "got 2 rules; agreement needs at least 3"),
-        ((np.ones((9, 3)),), {}, r"without an axis of responses.*pass an array \[N, n, K\]"),
+        ((np.ones(9),), {}, r"has shape \(9,\).*pass an array \[N, n, K\]"),
         ((np.ones((9, 1, 3)),), {}, r"ratings: has shape \(9, 1, 3\)"),
         ((np.full((9, 2, 3), NAN),), {}, "not finite"),
         ((np.ones((9, 2, 3)),), {"where": np.zeros((9, 2, 3), bool)}, "nothing is rated"),
