@@ -1,6 +1,7 @@
 """What every stage of every chain says that it depends on: who forgets the seed, or a setting, believes old results."""
 
 import contextlib
+import functools
 import importlib
 from types import SimpleNamespace
 from unittest import mock
@@ -8,10 +9,11 @@ from unittest import mock
 import pytest
 
 from encore_jax.errors import InputError
-from experiments.chain import Chain, check_stages
+from experiments.chain import Chain, check_stages, run_chain
 from experiments.config import to_dict
 from experiments.pipeline import chain_of
 from experiments.rating_config import RatingConfig
+from tests.experiments.test_workdir import CopyChain
 
 CHAINS = {
     "quickstart": {
@@ -214,6 +216,26 @@ def test_the_models_hash_is_computed_once_and_its_files_noted_every_time(tmp_pat
             with mock.patch("experiments.chain.note") as noted:
                 assert [chain.weights, chain.weights] == ["digest", "digest"]
     assert hashed.call_count == 1 and [call.args for call in noted.call_args_list] == [({"model.gguf": "digest"},)] * 2
+
+
+def test_which_stages_run_and_when_the_report_is_shown(tmp_path):
+    """Those that are not complete, or asked for again; the report of a run that was complete already, and no other."""
+    (tmp_path / "source").write_bytes(b"mine")
+
+    def run(**options):
+        chain, events = CopyChain(tmp_path / "source", tmp_path / "w"), []
+        chain.before = {stage: functools.partial(events.append, stage) for stage in chain.STAGES}
+        chain.show = functools.partial(events.append, "shown")
+        run_chain(chain, **options)
+        return events
+
+    assert run(until="read") == ["read"]
+    assert run() == ["report"]
+    assert run() == ["shown"] and run(until="read") == []
+    assert run(rerun="read") == ["read", "shown"], "it wrote the same again"
+    assert run(rerun="report") == ["report"]
+    (tmp_path / "source").write_bytes(b"yours")
+    assert run() == ["read", "report"]
 
 
 def test_stages_are_known_by_name(tmp_path):
