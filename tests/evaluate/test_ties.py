@@ -58,6 +58,21 @@ def test_credit_and_ties_of_weightings():
     np.testing.assert_allclose(accuracy_under(PAIRS, weights), credit(total).mean(0), atol=1e-6)
 
 
+@pytest.mark.parametrize("critical", [1, 2, 3])
+def test_the_largest_rules_tie_as_exact_arithmetic_says(critical):
+    """Rules that tie for the last places share them; the sum of the shares is 0 or not, whatever tenths round to."""
+    total = []
+    for delta in EXACT.tolist():
+        last = sorted(map(abs, delta))[-critical]
+        above, at_last = ([d for d in delta if test(abs(d))] for test in (last.__lt__, last.__eq__))
+        total.append(sum(above) + Fraction((critical - len(above)) * sum(at_last), len(at_last)))
+    total = np.array(total, object)
+    half, ties = half_credit(PAIRS, np.full(K, 1 / K, np.float32), critical)
+    np.testing.assert_array_equal(half, credit(total))
+    np.testing.assert_array_equal(ties, total == 0)
+    assert ties.sum() > 10
+
+
 def test_the_audit_loses_gains_and_ties_as_exact_arithmetic_says():
     parts = audit.contributions(PAIRS.scores, PREFERRED, EQUAL)
     slack = audit.tolerances(PAIRS.scores, EQUAL)
