@@ -48,6 +48,8 @@ class Commonality(NamedTuple):
       effective_rules: Kish's number, how many independent rules would average as well: ``K / (1 + (K-1) ρ̄)``.
       loading: ``[K]``, of the one-factor fit.
       low, high: ``[K]``, 95 % interval of every loading, over prompts.
+      leaning, leaning_low: ``Σ v|v| / Σ v²``: 1 if all rules follow the factor the same way round, 0 if half of them
+        run against the other half; and the lower end of its 95 % interval.
     """
 
     verdict: Verdict
@@ -58,6 +60,8 @@ class Commonality(NamedTuple):
     loading: Float[np.ndarray, " K"]
     low: Float[np.ndarray, " K"]
     high: Float[np.ndarray, " K"]
+    leaning: float
+    leaning_low: float
 
 
 def commonality(groups: Moments, *, draws: int = 1000, seed: int = 0) -> Commonality:
@@ -73,7 +77,8 @@ def commonality(groups: Moments, *, draws: int = 1000, seed: int = 0) -> Commona
     known = together.any(1)
     camps = find_camps(correlation, factors) if factors and known.sum() >= FEWEST_RULES else ()
     loading = np.asarray(one_factor(correlation, together))
-    samples, resampled = bootstrap_loadings(groups, loading, draws, seed)
+    start, way = loading, np.where(loading <= -LEAST_LOADING, -1.0, 1.0)
+    samples, resampled = bootstrap_loadings(groups, start, draws, seed)
     low, high = np.percentile(samples, [2.5, 97.5], axis=0)
     loading, low, high = (np.where(~known, np.nan, part) for part in (loading, low, high))
     between = []
@@ -86,11 +91,17 @@ def commonality(groups: Moments, *, draws: int = 1000, seed: int = 0) -> Commona
         factors=factors,
         camps=camps,
         between=tuple(between),
-        effective_rules=effective_rules_of(correlation[np.ix_(known, known)]),
+        effective_rules=effective_rules_of((correlation * np.outer(way, way))[np.ix_(known, known)]),
         loading=loading,
         low=low,
         high=high,
+        leaning=float(_leaning(start)),
+        leaning_low=float(np.percentile(_leaning(samples), 2.5)),
     )
+
+
+def _leaning(loadings: Float[np.ndarray, "*draws K"]) -> Float[np.ndarray, " *draws"]:
+    return (loadings * np.abs(loadings)).sum(-1) / np.maximum((loadings**2).sum(-1), 1e-12)
 
 
 def _verdict(camps, between) -> Verdict:

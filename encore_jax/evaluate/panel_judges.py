@@ -182,6 +182,8 @@ def weights_without(judge: int, table: PairTable, found: Reliability, tau: float
         else:
             camp = tuple(np.flatnonzero(np.isin(kept, found.common.camps[found.camp])).tolist())
             loading = camp_loadings(correlation, together, camp) if len(camp) > 1 else np.zeros(len(kept))
+        if np.nansum(loading * found.agreement_loading[kept]) < 0:  # the same way round as the whole panel
+            loading = -loading
         try:
             weights[kept] = np.asarray(agreement_weights(loading, spreads(total)), np.float64)
         except InputError:  # no rule that is left follows the others

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from encore_jax.composition.camps import LEAST_LOADING
 from encore_jax.evaluate.few_labels import CHOSEN
 from encore_jax.evaluate.reliability import Reliability
 
@@ -28,11 +29,20 @@ def _use(found: Reliability) -> str:
 def _what_is_shared(found: Reliability) -> str:
     common, names = found.common, [line.rule for line in found.rules]
     if common.verdict == "one common factor":
-        count = len(common.camps[0])
-        return (
+        if "agreement" not in found.weights:
+            return (
+                "The rules follow one common factor, as many of them one way round as the other, so nothing says which "
+                "way is quality, and agreement weights are refused."
+            )
+        count = int((found.common.loading >= LEAST_LOADING).sum())
+        against = [name for name, high in zip(names, common.high, strict=True) if high < 0]
+        said = (
             f"{count} of {len(names)} rules follow one common factor, worth {common.effective_rules:.1f} independent "
             "rules; that the factor is quality, ratings alone cannot show."
         )
+        if against:
+            said += f" {_named(against)} run{'s' * (len(against) == 1)} against it: is the direction right?"
+        return said
     if common.verdict == "the pool splits":
         camps = "; ".join(_named([names[k] for k in camp]) for camp in common.camps)
         said = f"The pool splits: these agree among themselves only: {camps}."

@@ -17,13 +17,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from encore_jax.composition import entropy_weights, pearson
-from encore_jax.composition.agreement import FEWEST_RULES, agreement_weights
-from encore_jax.composition.camps import Commonality, camp_loadings, commonality
+from encore_jax.composition.agreement import FEWEST_RULES
+from encore_jax.composition.camps import Commonality, commonality
 from encore_jax.composition.moments import correlations, grouped_moments, rating_rows, spreads
 from encore_jax.composition.ties import Margin, rule_tolerance, weighted_margin
 from encore_jax.data import Comparison
 from encore_jax.errors import InputError
 from encore_jax.evaluate.few_labels import CHOSEN, preferred_side, which_labels
+from encore_jax.evaluate.followed import follow
 from encore_jax.evaluate.rated_pairs import check_numbers, rated_pairs, rating_array
 from encore_jax.evaluate.rated_responses import RatedResponses, response_reliabilities, single_responses
 from encore_jax.evaluate.rule_reliability import RuleReliability, rule_reliabilities
@@ -48,6 +49,8 @@ class Reliability:
         nothing says which camp is meant.
       camp_probability: of every camp, the probability that its reward is better than any other camp's; empty if the
         pool does not split or nothing is labelled.
+      agreement_loading: ``[K]``, on what the agreement weights follow; None where they are refused.
+      settled_by: what says which way round that is: "anchor", "labels" or "most rules"; "" where they are refused.
       weights: ``[K]`` by name; "agreement" is missing where ratings do not justify it.
       accuracy: of the reward under each of them on the labelled comparisons, ties half; empty without labels.
       better_than_uniform: of each but "uniform" the probability that it is better than "uniform"; empty without labels.
@@ -61,6 +64,8 @@ class Reliability:
     foretells: dict[str, float]
     camp: int | None
     camp_probability: tuple[float, ...]
+    agreement_loading: Float[np.ndarray, " K"] | None
+    settled_by: str
     weights: dict[Weighting, Float[np.ndarray, " K"]]
     accuracy: dict[Weighting, float]
     better_than_uniform: dict[Weighting, float]
@@ -132,7 +137,8 @@ def reliability(
       prompt: ``[N]``, comparisons (or responses) of one prompt are resampled together; each has its own prompt if
         left out.
       rules: K names.
-      anchor: a rule that is known to be about quality. If the pool splits, its camp is meant.
+      anchor: a rule that is known to be about quality. If the pool splits, its camp is meant; and what rules have in
+        common is turned so that the anchor follows it.
       tau: temperature of the entropy weights.
       entropy: ``[K]``, measured elsewhere, for the entropy weights; of these ratings if left out.
       labels: how many comparisons to name in `label_next`.
@@ -141,7 +147,7 @@ def reliability(
 
     Raises:
       InputError: fewer than three rules, shapes that do not fit, nothing rated, ratings that exist and are not finite,
-        an unknown anchor, or one in no camp.
+        an unknown anchor, or one that agrees with no other rule.
 
     >>> rng = np.random.default_rng(0)
     >>> quality = rng.normal(size=(500, 2, 1))
@@ -162,8 +168,6 @@ def reliability(
     ratings, mask, sign, prompt, names, comparison, labelled = data
     groups = grouped_moments(rows, seed)
     common = commonality(groups, draws=draws, seed=seed)
-    lines = rule_reliabilities(names, ratings, mask, sign, common)
-    lines = lines if alone is None else response_reliabilities(alone, lines)
     total = groups.total()
     correlation, together = (np.asarray(part) for part in correlations(total))
     spread = spreads(total)
@@ -175,25 +179,24 @@ def reliability(
     def margin(weights) -> Margin:
         return weighted_margin(difference, tolerance, np.asarray(weights, np.float64))
 
-    camp_weights = [
-        np.asarray(agreement_weights(camp_loadings(correlation, together, camp), spread), np.float64)
-        for camp in common.camps
-    ]
-    margins = [margin(weights) for weights in camp_weights]
-    camp, probability = _chosen_camp(common, margins, sign, prompt, names, anchor)
+    followed = follow(common, correlation, together, spread, margin, sign, prompt, names, anchor)
+    if len(followed.parts) == 1 and (followed.parts[0].loading * common.loading)[~np.isnan(common.loading)].sum() < 0:
+        common = common._replace(loading=-common.loading, low=-common.high, high=-common.low)
+    lines = rule_reliabilities(names, ratings, mask, sign, common)
+    lines = lines if alone is None else response_reliabilities(alone, lines)
     entropy = _entropy(lines, entropy)
     weights: dict = {"uniform": np.full(len(names), 1 / len(names))}
     if np.isfinite(entropy).all():
         weights["entropy"] = np.asarray(entropy_weights(entropy, tau), np.float64)
-    if common.verdict == "one common factor":
-        weights["agreement"] = np.asarray(agreement_weights(common.loading, spread), np.float64)
-    elif camp is not None:
-        weights["agreement"] = camp_weights[camp]
+    if followed.chosen is not None:
+        weights["agreement"] = followed.chosen.weights
     rewards = {name: margin(values) for name, values in weights.items()}
     accuracy, better = _by_labels(rewards, sign, prompt)
-    rivals = (
-        camp_weights[:2] if len(camp_weights) > 1 else [weights[n] for n in ("agreement", "uniform") if n in weights]
-    )
+    split = [part.weights for part in followed.parts[:2]] if len(followed.parts) > 1 else []
+    rivals = split or [weights[n] for n in ("agreement", "uniform") if n in weights]
+    if len(followed.parts) == 1 and "agreement" not in weights:  # which way round would tell most
+        either_way = np.nan_to_num(followed.parts[0].loading)
+        rivals = [either_way, -either_way]
     telling = np.zeros(0, int)
     if len(rivals) == 2 and alone is None:
         first = [part.value * ~part.tied for part in map(margin, rivals)]
@@ -206,8 +209,10 @@ def reliability(
         rules=lines,
         common=common,
         foretells=_foretells(lines) if (sign != 0).sum() >= FEWEST_FOR_CORRELATION else {},
-        camp=camp,
-        camp_probability=probability,
+        camp=followed.camp,
+        camp_probability=followed.probability,
+        agreement_loading=None if followed.chosen is None else followed.chosen.loading,
+        settled_by="" if followed.chosen is None else followed.chosen.by,
         weights=weights,
         accuracy=accuracy,
         better_than_uniform=better,
@@ -230,30 +235,6 @@ def _above_average(alone: RatedResponses, weights: np.ndarray) -> Float[np.ndarr
     """How far the reward of every response is above the average one's; missing ratings count as average."""
     mean = alone.ratings.sum(0) / np.maximum(alone.mask.sum(0), 1)
     return np.where(alone.mask, alone.ratings - mean, 0).astype(np.float64) @ np.asarray(weights, np.float64)
-
-
-def _chosen_camp(common: Commonality, margins, sign, prompt, names, anchor) -> tuple[int | None, tuple[float, ...]]:
-    """The camp that is meant, by the anchor or by the labels; and each camp's probability of being the best."""
-    if anchor is not None and anchor not in names:
-        raise InputError(f"there is no rule {anchor!r}", where="anchor", fix=f"use one of {', '.join(names)}")
-    if common.verdict == "one common factor" or len(common.camps) < 2:
-        return None, ()
-    labelled = sign != 0
-    credits = [Margin(part.value * sign, part.tolerance).credit[labelled] for part in margins]
-    probability = ()
-    if labelled.any():
-        probability = tuple(
-            min(preferred_side(own, other, prompt[labelled]) for j, other in enumerate(credits) if j != i)
-            for i, own in enumerate(credits)
-        )
-    if anchor is not None:
-        at = names.index(anchor)
-        home = [i for i, camp in enumerate(common.camps) if at in camp]
-        if not home:
-            raise InputError("it agrees with no other rule", where=f"anchor {anchor!r}", fix="name another rule")
-        return home[0], probability
-    likely = [i for i, p in enumerate(probability) if p >= CHOSEN]
-    return (likely[0] if likely else None), probability
 
 
 def _by_labels(rewards: dict, sign, prompt) -> tuple[dict, dict]:

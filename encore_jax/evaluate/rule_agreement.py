@@ -12,8 +12,7 @@ import json
 import numpy as np
 
 from encore_jax.composition.agreement import FEWEST_RULES, agreement_weights
-from encore_jax.composition.camps import camp_loadings
-from encore_jax.composition.moments import correlations, grouped_moments, rating_rows, spreads
+from encore_jax.composition.moments import grouped_moments, rating_rows, spreads
 from encore_jax.errors import InputError
 from encore_jax.evaluate.recommendation import recommendation
 from encore_jax.evaluate.reliability import Reliability, reliability
@@ -119,9 +118,7 @@ def rule_agreement(
     moments = grouped_moments(rating_rows(pairs.scores, None, pairs.cluster), seed).total()
     loading, low, high = found.common.loading, found.common.low, found.common.high
     if found.camp is not None:
-        camp = found.common.camps[found.camp]
-        correlation, together = (np.asarray(part) for part in correlations(moments))
-        loading = np.where(np.isnan(loading), np.nan, camp_loadings(correlation, together, camp))
+        loading = np.where(np.isnan(loading), np.nan, found.agreement_loading)
         low = high = np.full(len(rules), np.nan)
     weights = found.weights.get("agreement")
     spread = spreads(moments)
@@ -162,7 +159,7 @@ def loading_scale(
     if "agreement" not in found.weights:
         return None, refusal(found)
     spread = spreads(grouped_moments(rating_rows(ratings, where, prompt), seed).total())
-    weights = np.asarray(agreement_weights(found.common.loading, spread, method="loading"))
+    weights = np.asarray(agreement_weights(found.agreement_loading, spread, method="loading"))
     return (weights * (len(rules) / weights.sum())).astype(np.float32), ""
 
 
@@ -193,6 +190,8 @@ def refusal(found: Reliability, most_names: int = 4) -> str:
       found: without agreement weights.
       most_names: rules of a camp that are named.
     """
+    if found.common.verdict == "one common factor":
+        return "as many rules run one way as the other, and nothing says which way is quality"
     if found.common.verdict != "the pool splits":
         return "the rules have too little in common to tell"
     names = [[found.rules[k].rule for k in camp] for camp in found.common.camps]

@@ -190,3 +190,61 @@ def test_rules_that_say_nothing_are_named_not_guessed(kind):
     found = reliability(ratings, preferred, where=where, draws=20)
     assert np.isnan(found.rules[6].loading) and found.weights["agreement"][6] == 0
     assert found.recommended == "agreement"
+
+
+def two_things(seed=3, n=600):
+    """One rule about quality and two of its opposite, and four about length; what people prefer."""
+    rng = np.random.default_rng(seed)
+    quality, length = rng.normal(size=(2, n, 2, 1))
+    about_quality = quality * [1, -1, -1] + 0.5 * rng.normal(size=(n, 2, 3))
+    ratings = np.concatenate([about_quality, length + 0.5 * rng.normal(size=(n, 2, 4))], -1)
+    return ratings, (quality[:, 1, 0] > quality[:, 0, 0]).astype(int)
+
+
+def test_an_anchor_says_which_way_round_its_camp_is():
+    """Most rules of the camp run against the one that is known to be about quality."""
+    ratings, preferred = two_things()
+    names = ["harmless", "r1", "r2", "l1", "l2", "l3", "l4"]
+    found = reliability(ratings, preferred, rules=names, anchor="harmless", draws=50)
+    assert found.settled_by == "anchor" and found.weights["agreement"][0] > 0.97
+    assert found.accuracy["agreement"] > 0.8 and found.agreement_loading[1] < 0
+    against = reliability(ratings, rules=names, anchor="r1", draws=50).weights["agreement"]
+    assert against[0] == 0 and against[1:3].sum() > 0.97
+
+
+def test_labels_say_which_way_round_a_camp_is_before_camps_are_compared():
+    ratings, preferred = two_things()
+    few, found = np.full(len(preferred), -1), reliability(ratings, draws=50)
+    for _ in range(2):  # the first labels say which way round, the next ones which camp
+        few[found.label_next] = preferred[found.label_next]
+        found = reliability(ratings, few, draws=50)
+        assert found.camp is None or 0 in found.common.camps[found.camp]
+    for told in (found, reliability(ratings, preferred, draws=50)):
+        assert told.settled_by == "labels" and set(told.common.camps[told.camp]) == {0, 1, 2}
+        assert told.weights["agreement"][0] > 0.97
+
+
+@pytest.mark.parametrize("half", [2, 3])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_where_half_of_the_rules_run_against_the_others_nothing_is_guessed(half, seed):
+    rng = np.random.default_rng(seed)
+    quality = rng.normal(size=(500, 2, 1))
+    ratings = quality * np.repeat([1, -1], half) + 0.7 * rng.normal(size=(500, 2, 2 * half))
+    preferred = (quality[:, 1, 0] > quality[:, 0, 0]).astype(int)
+    found = reliability(ratings, draws=100)
+    assert found.common.verdict == "one common factor" and "agreement" not in found.weights
+    assert found.recommended == "uniform" and "refused" in repr(found).splitlines()[0]
+    assert found.common.effective_rules < 2, "rules that run the other way say the same"
+    few = np.full(len(preferred), -1)
+    few[found.label_next] = preferred[found.label_next]
+    for told in (reliability(ratings, few, draws=50), reliability(ratings, anchor="rule 0", draws=50)):
+        assert told.settled_by in ("labels", "anchor") and (told.agreement_loading[:half] > 0.5).all()
+        assert (told.weights["agreement"][half:] == 0).all()
+    assert (reliability(ratings, anchor=f"rule {half}", draws=50).weights["agreement"][:half] == 0).all()
+
+
+def test_rules_that_run_against_the_others_are_named():
+    rng = np.random.default_rng(0)
+    ratings = rng.normal(size=(500, 2, 1)) * [1, 1, 1, -1] + 0.7 * rng.normal(size=(500, 2, 4))
+    first = repr(reliability(ratings, rules=["a", "b", "c", "reckless"], draws=50)).splitlines()[0]
+    assert "3 of 4 rules follow one common factor" in first and "reckless runs against it" in first
