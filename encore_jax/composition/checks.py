@@ -29,6 +29,13 @@ def has_values(*arrays) -> bool:
     return not is_traced(*arrays) and all(getattr(array, "is_fully_addressable", True) for array in arrays)
 
 
+def refuse_masked(values, name: str) -> None:
+    """Raises InputError for a masked array with something masked, which a plain array would take for known."""
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        fix = "pass values.filled(0) and the mask of what exists, where=~numpy.ma.getmaskarray(values)"
+        raise InputError("is a masked array, whose mask would be lost", where=name, fix=fix)
+
+
 def numbers(
     values, name: str, *, rank: int = 0, finite: bool = True, where=None, dtype=jnp.float32
 ) -> jax.Array | np.ndarray:
@@ -49,6 +56,7 @@ def numbers(
     >>> numbers([1, 2], "weights", rank=1).dtype
     dtype('float32')
     """
+    refuse_masked(values, name)
     if not has_values(*(jax.tree.leaves(values) if isinstance(values, list | tuple) else [values])):
         array = jnp.asarray(values, dtype)
     else:

@@ -214,10 +214,15 @@ def first_place(rewards: Float[np.ndarray, " n"], tolerance: Float[np.ndarray, "
     return np.flatnonzero(rewards == rewards.max())
 
 
+def _is_plain(value) -> bool:
+    array = isinstance(value, jax.Array | np.ndarray) and value.dtype.kind in "biufV"
+    return array and not isinstance(value, np.ma.MaskedArray)
+
+
 def _arrays(**values) -> list:
     """Arrays of NumPy or JAX; raises InputError for one that holds no numbers."""
     return [
-        value if isinstance(value, jax.Array | np.ndarray) and value.dtype.kind in "biufV" else numbers(
+        value if _is_plain(value) else numbers(
             value, name, finite=False, dtype=None
         )
         for name, value in values.items()

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from encore_jax.composition.agreement import FEWEST_RULES
+from encore_jax.composition.checks import refuse_masked
 from encore_jax.errors import InputError
 from encore_jax.evaluate.panel_agreement import BetweenJudges, between_judges, pair_table
 from encore_jax.evaluate.panel_judges import JudgeReliability, judge_reliabilities
@@ -220,6 +221,7 @@ def panel_reliability(
 
 
 def _checked(ratings, where, judges, draws_of, rules) -> _Ratings:
+    refuse_masked(ratings, "ratings")
     try:
         if np.iscomplexobj(ratings):
             raise TypeError("they are complex")

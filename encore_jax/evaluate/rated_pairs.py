@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from encore_jax.composition.agreement import FEWEST_RULES
+from encore_jax.composition.checks import refuse_masked
 from encore_jax.data import Comparison, prompt_key
 from encore_jax.errors import InputError
 
@@ -114,6 +115,7 @@ def rating_array(ratings) -> Float[np.ndarray, "..."]:
       InputError: text, dates, complex numbers, or lists of unequal length.
     """
     fix = WHAT
+    refuse_masked(ratings, "ratings")
     try:
         array = np.asarray(ratings)
         if array.dtype.kind == "O":

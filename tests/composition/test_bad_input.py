@@ -75,7 +75,8 @@ INNER = {
     "agreement": {"one_factor", "leading_factor"},  # compiled, on correlations that `correlations` made
     "camps": {"commonality", "number_of_factors", "bootstrap_loadings", "resampled_loadings", "find_camps", "varimax",
               "corrected", "effective_rules_of", "camp_loadings"},  # on moments of ratings that are checked
-    "checks": {"is_traced", "has_values", "numbers", "flags", "pooled", "observed_grids", "check_ratings"},
+    "checks": {"is_traced", "has_values", "refuse_masked", "numbers", "flags", "pooled", "observed_grids",
+               "check_ratings"},
     "dpp": {"log_elementary_symmetric"},  # compiled, on eigenvalues
     "moments": {"prompt_groups", "grouped_moments", "moments_of", "correlations", "spreads"},
     "reward": {"pairs_of"},
@@ -123,6 +124,14 @@ def test_text_objects_and_dates_are_refused(name, place):
                   np.full(shape, "2020-01-01", "datetime64[D]"), np.full(shape, 1j), [[1.0], [1.0, 2.0]]):  # fmt: skip
         words = ("holds", "is no array", "got ", "has shape", "have shape", "is no whole number", "is a single number")
         assert any(word in refused(name, place, value) for word in words)
+
+
+@pytest.mark.parametrize(("name", "place"), CASES)
+def test_a_masked_array_does_not_lose_its_mask(name, place):
+    """As a plain array, what is masked would count as a number."""
+    values = np.ma.masked_array(np.array(CALLS[name][0][place], np.float64), False)
+    values[(0,) * values.ndim] = np.ma.masked
+    assert "masked array" in refused(name, place, values)
 
 
 @pytest.mark.parametrize(("name", "place"), [case for case in CASES if not CALLS[case[0]][2]])

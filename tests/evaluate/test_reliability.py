@@ -248,3 +248,14 @@ def test_rules_that_run_against_the_others_are_named():
     ratings = rng.normal(size=(500, 2, 1)) * [1, 1, 1, -1] + 0.7 * rng.normal(size=(500, 2, 4))
     first = repr(reliability(ratings, rules=["a", "b", "c", "reckless"], draws=50)).splitlines()[0]
     assert "3 of 4 rules follow one common factor" in first and "reckless runs against it" in first
+
+
+def test_masked_arrays_are_refused_with_the_way_out():
+    ratings = np.random.default_rng(0).random((50, 2, 4))
+    masked = np.ma.masked_array(np.where(ratings < 0.2, 99, ratings), ratings < 0.2)
+    with pytest.raises(InputError, match=r"masked array.*where=~numpy\.ma\.getmaskarray"):
+        reliability(masked, draws=20)
+    told = reliability(masked.filled(0), where=~np.ma.getmaskarray(masked), draws=20)
+    np.testing.assert_array_equal(
+        told.common.loading, reliability(ratings, where=ratings >= 0.2, draws=20).common.loading
+    )
