@@ -32,6 +32,9 @@ from encore_jax.evaluate.rule_reliability import RuleReliability, rule_reliabili
 FEWEST_FOR_CORRELATION = 50
 """Labels below which the correlation of accuracy with anything says nothing."""
 
+SPEAKS_AGAINST = 0.25
+"""Agreement that beats equal weights with less than this probability, by the labels, is not advised."""
+
 Weighting = Literal["agreement", "entropy", "uniform"]
 
 
@@ -103,7 +106,7 @@ class Reliability:
             likely = {name: p for name, p in self.better_than_uniform.items() if p >= CHOSEN}
             if likely:
                 return max(likely, key=lambda name: self.accuracy[name])
-            if "agreement" not in self.weights or self.better_than_uniform["agreement"] < 1 - CHOSEN:
+            if "agreement" not in self.weights or self.better_than_uniform["agreement"] < SPEAKS_AGAINST:
                 return "uniform"
         return "agreement" if "agreement" in self.weights else "uniform"
 

@@ -259,3 +259,18 @@ def test_masked_arrays_are_refused_with_the_way_out():
     np.testing.assert_array_equal(
         told.common.loading, reliability(ratings, where=ratings >= 0.2, draws=20).common.loading
     )
+
+
+@pytest.mark.parametrize(("right", "advised"), [(0.62, "agreement"), (0.3, "uniform")])
+def test_agreement_is_not_advised_where_labels_speak_against_it(right, advised):
+    """Where the two differ, labels follow agreement, or equal weights, more often."""
+    rng = np.random.default_rng(2)
+    ratings = rng.normal(size=(400, 2, 1)) * [1, 1, 1, 0] + rng.normal(size=(400, 2, 4)) * [0.7, 0.7, 0.7, 3.0]
+    weights = reliability(ratings, draws=20).weights["agreement"]
+    theirs, equal = ((ratings[:, 1] - ratings[:, 0]) @ w > 0 for w in (weights, np.full(4, 0.25)))
+    told = np.where(rng.random(400) < right, theirs, equal).astype(int)
+    few = np.where(np.arange(400) < 60, np.where(theirs == equal, -1, told), -1)
+    found = reliability(ratings, few, draws=20)
+    assert found.recommended == advised
+    if advised == "uniform":
+        assert found.better_than_uniform["agreement"] < 0.25
