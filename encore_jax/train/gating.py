@@ -116,16 +116,14 @@ def balanced_scale(margins: Float[np.ndarray, "N K"]) -> float:
     return 1 / spread
 
 
-def _optimizer(settings: GateSettings) -> optax.GradientTransformation:
-    schedule = optax.cosine_decay_schedule(settings.lr, max(settings.steps, 1))
-    return optax.adamw(schedule, weight_decay=settings.weight_decay)
+def _optimizer(lr: float, steps: int, weight_decay: float) -> optax.GradientTransformation:
+    return optax.adamw(optax.cosine_decay_schedule(lr, max(steps, 1)), weight_decay=weight_decay)
 
 
-@functools.partial(jax.jit, static_argnames=("recipe", "steps"))
-def _train(params, state, embedding, prompt, margins, key, *, recipe, steps):
-    settings = GateSettings(*recipe)
-    batch, temperature, dropout = settings.batch, settings.temperature, settings.dropout
-    optimizer = _optimizer(settings)
+@functools.partial(jax.jit, static_argnames=("batch", "temperature", "dropout", "optimizer", "steps"))
+def _train(params, state, embedding, prompt, margins, key, *, batch, temperature, dropout, optimizer, steps):
+    """`optimizer` holds the arguments of `_optimizer`: another object of the same would be compiled anew."""
+    optimizer = _optimizer(*optimizer)
     few_prompts = embedding.shape[0] <= batch
 
     def loss_of(params, rows, key):
@@ -178,12 +176,14 @@ def fit_gate(
             raise InputError(f"{name} {array.shape} must be finite, and not empty", where="fit_gate")
     init_key, train_key = jax.random.split(jax.random.key(seed))
     params = init_gate(init_key, embedding.shape[1], margins.shape[1], settings)
-    state, losses = _optimizer(settings).init(params), [np.zeros(0, np.float32)]
+    optimizer = (settings.lr, settings.steps, settings.weight_decay)
+    state, losses = _optimizer(*optimizer).init(params), [np.zeros(0, np.float32)]
     starts = range(0, settings.steps, STEPS_AT_ONCE)
     for start in track(starts, float(len(starts))):
         params, state, some = _train(
             params, state, embedding, jnp.asarray(prompt), margins, jax.random.fold_in(train_key, start),
-            recipe=dataclasses.astuple(settings), steps=min(STEPS_AT_ONCE, settings.steps - start),
+            batch=settings.batch, temperature=settings.temperature, dropout=settings.dropout,
+            optimizer=optimizer, steps=min(STEPS_AT_ONCE, settings.steps - start),
         )  # fmt: skip
         losses.append(np.asarray(some))
         if not np.isfinite(losses[-1]).all():

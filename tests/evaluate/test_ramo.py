@@ -111,7 +111,7 @@ def results() -> dict:
     """As a run's results.json."""
     probability = RNG.random((2, N, 3))
     critical = probability.mean(0).argmax(1)[:, None] == np.arange(3)[None]
-    adapter = adapter_metrics(probability, critical, critical.mean(0), 1, ("a", "<b>", "c"), 0)
+    adapter = adapter_metrics(probability, critical, critical.mean(0), 1, ("a", "<u>", "c"), 0)
     for chooser in adapter["choosers"].values():
         for name, values in chooser.pop("each").items():
             chooser[name] = interval_of_means(values, CLUSTER, 0, 100)
@@ -140,7 +140,7 @@ def test_tables_and_page_hold_every_row_and_escape_names():
     text, page = ramo_tables(made), render_ramo_report(made)
     for words in ("floor: random rules", "floor: most frequent rules", "untouched initial reward model", "model-rated"):
         assert words in text and words in page
-    assert "<b>" not in page and "Ratings &lt;of&gt; a test." in page and page.count("<svg") == 5
+    assert "<u>" not in page and "Ratings &lt;of&gt; a test." in page and page.count("<svg") == 5
     table = list(csv.DictReader(io.StringIO(ramo_csv(made))))
     assert len(table) == len(list(ramo_rows(made)))
     row = next(r for r in table if r["table"] == "arms" and r["arm"] == "human" and r["metric"] == "accuracy")
