@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from encore_jax.data.atomic import atomic_path
-from encore_jax.data.lock import output_lock
-from encore_jax.errors import InputError
 from encore_jax.evaluate.formats import typeset
+from encore_jax.evaluate.page_file import write_page
 from encore_jax.evaluate.panel import PanelReliability
 from encore_jax.evaluate.panel_tables import (
     POINTWISE,
@@ -41,16 +39,7 @@ def render_panel(results: Mapping, run: Mapping | None = None) -> str:
 
 def write_panel_report(found: PanelReliability, path: str | Path) -> Path:
     """Writes the page to a file, or into a folder; see `PanelReliability.report`."""
-    path = Path(path)
-    path = path / FILE if path.is_dir() else path
-    page = render_panel(panel_results(found))
-    try:
-        with output_lock(path), atomic_path(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror or error}"
-        raise InputError(problem, where=str(path), fix="name a file in a folder that exists") from None
-    return path
+    return write_page(path, FILE, render_panel(panel_results(found)))
 
 
 def _context(results: Mapping) -> dict:

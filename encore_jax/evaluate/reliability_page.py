@@ -8,10 +8,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from encore_jax.data.atomic import atomic_path
-from encore_jax.data.lock import output_lock
-from encore_jax.errors import InputError
 from encore_jax.evaluate.formats import fixed, shortened, typeset
+from encore_jax.evaluate.page_file import write_page
 from encore_jax.evaluate.recommendation import recommendation
 from encore_jax.evaluate.reliability import Reliability
 from encore_jax.evaluate.reliability_tables import cells, foretelling, has_labels, head, notes
@@ -39,16 +37,7 @@ def render_reliability(found: Reliability) -> str:
 
 def write_report(found: Reliability, path: str | Path) -> Path:
     """Writes the page to a file, or into a folder; see `Reliability.report`."""
-    path = Path(path)
-    path = path / FILE if path.is_dir() else path
-    page = render_reliability(found)
-    try:
-        with output_lock(path), atomic_path(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    except OSError as error:
-        problem = f"cannot be written: {error.strerror or error}"
-        raise InputError(problem, where=str(path), fix="name a file in a folder that exists") from None
-    return path
+    return write_page(path, FILE, render_reliability(found))
 
 
 def _context(found: Reliability) -> dict:
