@@ -24,6 +24,7 @@ from encore_jax.errors import InputError
 from encore_jax.evaluate.panel_agreement import BetweenJudges, between_judges, pair_table
 from encore_jax.evaluate.panel_judges import JudgeReliability, judge_reliabilities
 from encore_jax.evaluate.panel_variance import Position, Repetition, positions, repetitions
+from encore_jax.evaluate.panel_ways import Ways, ways
 from encore_jax.evaluate.rated_pairs import rated_pairs
 from encore_jax.evaluate.reliability import Reliability, reliability
 from encore_jax.judge.panel import check_judges, draw_mean, judge_numbers
@@ -54,6 +55,7 @@ class PanelReliability:
       repetitions: of every judge of which there are several draws, how much of its ratings is chance.
       positions: of every judge, what the order of a pair does to its verdicts; empty for ratings of single responses,
         in which position plays no part.
+      ways: which way round judges and rules follow the one factor; all alike if there is more than one, or too little.
       of_draws: the judges are draws of one judge, because there is no other.
     """
 
@@ -66,6 +68,7 @@ class PanelReliability:
     columns: Reliability
     repetitions: tuple[Repetition, ...]
     positions: tuple[Position, ...]
+    ways: Ways
     of_draws: bool
 
     def __repr__(self) -> str:
@@ -108,20 +111,43 @@ class PanelReliability:
     def split(self) -> Split:
         """Whether the panel splits, and if so, whether judges or rules do.
 
-        Judges split if on most rules the judges' ratings belong to different parts of it.
+        Judges split if on most rules the judges' ratings belong to different parts of it, or if some go against the
+        others and nothing says who is right.
         """
         if self.columns.common.verdict != "the pool splits":
-            return ""
+            return "judges" if self.ways.judges_differ and not self.columns.settled_by else ""
         camp = self.camps_QxK()
         votes = [len({c for c in column if c >= 0}) > 1 for column in camp.T if (column >= 0).sum() > 1]
         return "judges" if sum(votes) * 2 > len(votes) else "rules"
 
     def camps_QxK(self) -> Int[np.ndarray, "Q K"]:
-        """The part that every judge's rating of every rule belongs to, -1 for none."""
+        """The part that every judge's rating of every rule belongs to, -1 for none.
+
+        Where judges go against each other, those of one way are one part, and those of the other another.
+        """
         camp = np.full(self.loading.size, -1)
+        if self.ways.judges_differ:
+            way = self.ways.judges[:, None]
+            return np.where(np.isnan(self.loading) | (way == 0), -1, np.where(way > 0, 0, 1))
         for number, members in enumerate(self.columns.common.camps):
             camp[list(members)] = number
         return camp.reshape(self.loading.shape)
+
+    def parts(self) -> dict[int, tuple[str, ...]]:
+        """The judges of every part, by where most of their columns are; those of no part are in none."""
+        parts: dict[int, tuple[str, ...]] = {}
+        for line, row in zip(self.judges, self.camps_QxK().tolist(), strict=True):
+            own = [number for number in row if number >= 0]
+            if own:
+                number = max(set(own), key=own.count)
+                parts[number] = (*parts.get(number, ()), line.judge)
+        return parts
+
+    def meant(self) -> tuple[str, ...]:
+        """The judges of the part that an anchor, labels or most rules speak for; none if the panel has one part."""
+        if self.ways.judges_differ:
+            return self.parts().get(0, ()) if self.columns.settled_by else ()
+        return () if self.columns.camp is None else self.parts().get(self.columns.camp, ())
 
 
 class _Ratings(NamedTuple):
@@ -204,10 +230,12 @@ def panel_reliability(
     loading, low, high = (
         part.reshape(len(names), -1) for part in (found.common.loading, found.common.low, found.common.high)
     )
+    one_thing = found.common.verdict == "one common factor"
+    way = ways(loading) if one_thing else Ways(np.ones(len(names), int), np.ones(len(rated.rules), int))
     asked = exists.any(2)  # responses that there are
     missing = np.isnan(values)[:, asked].mean((1, 2))
     return PanelReliability(
-        judges=judge_reliabilities(table, names, missing, found, tau),
+        judges=judge_reliabilities(table, names, missing, found, way, tau),
         rules=rated.rules,
         loading=loading,
         low=low,
@@ -216,6 +244,7 @@ def panel_reliability(
         columns=found,
         repetitions=repetitions(rated.values, rated.judges),
         positions=position,
+        ways=way,
         of_draws=of_draws,
     )
 

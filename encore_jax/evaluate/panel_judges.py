@@ -18,6 +18,7 @@ from encore_jax.composition.ties import Margin, weighted_margin
 from encore_jax.errors import InputError
 from encore_jax.evaluate.bootstrap import percentile_interval
 from encore_jax.evaluate.panel_agreement import PairTable, known_mean, resampled_correlations
+from encore_jax.evaluate.panel_ways import Ways
 from encore_jax.evaluate.reliability import Reliability
 
 
@@ -32,7 +33,8 @@ class JudgeReliability(NamedTuple):
       own_loading: loading of its mean rating on what the judges' means have in common; NaN with fewer than three.
       follows: whether it follows the others; False if its correlation with them may be 0, and is surely small.
       rest, rest_low, rest_high: correlation of its mean rating with the mean of all others that follow each other (each
-        of unit spread), with a 95 % interval over prompts.
+        of unit spread), with a 95 % interval over prompts. Rules that go against the others are turned round for both.
+      spread: of its mean rating's differences, on its own scale.
       labels: labelled pairs that it rates.
       accuracy, low, high: of its own mean rating on those, ties half.
       alone, alone_low, alone_high: that minus the accuracy of the panel's reward on the same pairs.
@@ -50,6 +52,7 @@ class JudgeReliability(NamedTuple):
     rest: float
     rest_low: float
     rest_high: float
+    spread: float
     labels: int
     accuracy: float
     low: float
@@ -64,7 +67,12 @@ class JudgeReliability(NamedTuple):
 
 
 def judge_reliabilities(
-    table: PairTable, names: tuple[str, ...], missing: Float[np.ndarray, " Q"], found: Reliability, tau: float
+    table: PairTable,
+    names: tuple[str, ...],
+    missing: Float[np.ndarray, " Q"],
+    found: Reliability,
+    ways: Ways,
+    tau: float,
 ) -> tuple[JudgeReliability, ...]:
     """An entry for every judge.
 
@@ -73,12 +81,15 @@ def judge_reliabilities(
       names: of the Q judges.
       missing: share of ratings that each lacks.
       found: what its columns have in common, and which weighting is recommended: the panel's reward.
+      ways: which way round judges and rules follow that; all of them alike, if it is more than one thing.
       tau: temperature of the entropy weights.
     """
     judges, rules = table.judges, table.rules
     own = own_means(table)
-    follows, (rest, rest_low, rest_high) = followers(table, own)
-    own_loading = judge_loadings(own)
+    turned = own_means(table, np.where(ways.rules < 0, -1.0, 1.0))
+    follows, (rest, rest_low, rest_high) = followers(table, turned, sides(ways, found.settled_by != ""))
+    own_loading = judge_loadings(turned)
+    spread = spreads_of_means(turned)
     loading = known_mean(found.common.loading.reshape(judges, rules), 1)
     weights = [np.asarray(found.weights[found.recommended], np.float64)]
     weights += [weights_without(j, table, found, tau) for j in range(judges)]
@@ -95,7 +106,7 @@ def judge_reliabilities(
             JudgeReliability(
                 *(name, int(own.mask[:, j].sum()), float(missing[j]), float(loading[j]), float(own_loading[j])),
                 bool(follows[j]),
-                *(float(part[j]) for part in (rest, rest_low, rest_high)),
+                *(float(part[j]) for part in (rest, rest_low, rest_high, spread)),
                 int((own.mask[:, j] & (table.sign != 0)).sum()),
                 *(float(part[alone]) for part in (*value, *gain)),
                 correlation_of(margins[0].value, margins[without].value),
@@ -105,27 +116,60 @@ def judge_reliabilities(
     return tuple(lines)
 
 
-def own_means(table: PairTable) -> Rows:
-    """Every judge's mean difference over its rules, an unrated one counting 0; there where it rates any."""
+def own_means(table: PairTable, sign: Float[np.ndarray, " K"] | float = 1.0) -> Rows:
+    """Every judge's mean difference over its rules, an unrated one counting 0; there where it rates any.
+
+    Args:
+      table: of pairs.
+      sign: -1 turns a rule round.
+    """
     shape = (len(table.difference), table.judges, table.rules)
     both = table.both.reshape(shape).any(2)
-    return Rows(table.difference.reshape(shape).astype(np.float64).mean(2), both, table.group, True)
+    return Rows((table.difference.reshape(shape).astype(np.float64) * sign).mean(2), both, table.group, True)
 
 
-def followers(table: PairTable, own: Rows) -> tuple[Bool[np.ndarray, " Q"], tuple[np.ndarray, ...]]:
+def sides(ways: Ways, settled: bool) -> Bool[np.ndarray, "S Q"]:
+    """Sets of judges within which judges are compared: all of them, unless some go against the others.
+
+    Args:
+      ways: which way round each goes.
+      settled: whether it is known which way is right; the others are then compared with those that go it.
+    """
+    if not ways.judges_differ:
+        return np.ones((1, len(ways.judges)), bool)
+    right = ways.judges >= 0
+    return right[None] if settled else np.stack([right, ways.judges < 0])
+
+
+def followers(
+    table: PairTable, own: Rows, sides: Bool[np.ndarray, "S Q"]
+) -> tuple[Bool[np.ndarray, " Q"], tuple[np.ndarray, ...]]:
     """Which judges follow the others, and how every judge correlates with the mean of all others that do.
 
     One judge that goes another way makes the others look as if they did not agree. So the worst is set aside, and the
     rest is looked at again, until all that are left follow each other. If fewer than two were, nobody is set aside.
+
+    Args:
+      table: of pairs.
+      own: the judges' means.
+      sides: judges are compared with those of their side; one that is on no side, with the first.
     """
-    kept = np.ones(table.judges, bool)
+    told = [_followers(table, own, side) for side in sides]
+    at = np.where(sides.any(0), sides.argmax(0), 0)
+    judges = np.arange(table.judges)
+    numbers = np.array([numbers for _, numbers in told])[at, :, judges].T
+    return np.array([follows for follows, _ in told])[at, judges], tuple(numbers)
+
+
+def _followers(table: PairTable, own: Rows, side: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    kept = side.copy()
     while kept.sum() > 1:
         told = with_the_rest(table, own, kept)
         astray = kept & _is_astray(told)
         if not astray.any():
             return ~_is_astray(told), told
         kept[np.argmin(np.where(astray, told[0], np.inf))] = False
-    told = with_the_rest(table, own, np.ones(table.judges, bool))
+    told = with_the_rest(table, own, side)
     return ~_is_astray(told), told
 
 
@@ -134,14 +178,19 @@ def _is_astray(told: tuple[np.ndarray, ...]) -> Bool[np.ndarray, " Q"]:
     return (low <= 0) & (high < LEAST_LOADING)
 
 
+def spreads_of_means(own: Rows) -> Float[np.ndarray, " Q"]:
+    """Root mean square of every judge's differences, which are about 0; 0 where nothing varies."""
+    count = np.maximum(own.mask.sum(0), 1)
+    return np.sqrt((np.where(own.mask, own.values, 0) ** 2).sum(0) / count)
+
+
 def with_the_rest(table: PairTable, own: Rows, kept: Bool[np.ndarray, " Q"]) -> tuple[np.ndarray, ...]:
     """Correlation ``[Q]`` of every judge's mean with the mean of all others that are kept, each of unit spread.
 
     Returns:
       The correlations, and both ends of their 95 % intervals.
     """
-    count = np.maximum(own.mask.sum(0), 1)
-    spread = np.sqrt((np.where(own.mask, own.values, 0) ** 2).sum(0) / count)
+    spread = spreads_of_means(own)
     unit = np.where(own.mask, own.values, 0) / np.where(spread > 0, spread, 1)
     said, there = unit * kept, own.mask & kept
     others = there.sum(1, keepdims=True) - there

@@ -49,13 +49,15 @@ def panel_results(found: PanelReliability) -> dict:
                     "own_loading": line.own_loading,
                     "follows": line.follows,
                     "rest": _interval(line.rest, line.rest_low, line.rest_high),
+                    "spread": line.spread,
+                    "way": int(way),
                     "labels": line.labels,
                     "accuracy": _interval(line.accuracy, line.low, line.high),
                     "alone": _interval(line.alone, line.alone_low, line.alone_high),
                     "kept": line.kept,
                     "without": _interval(line.without, line.without_low, line.without_high),
                 }
-                for line in found.judges
+                for line, way in zip(found.judges, found.ways.judges, strict=True)
             ],
             "rules": [
                 {
@@ -63,8 +65,9 @@ def panel_results(found: PanelReliability) -> dict:
                     "loading": line.loading,
                     "correlation": _interval(line.correlation, line.low, line.high),
                     "reliability": line.reliability,
+                    "way": int(way),
                 }
-                for line in found.between.rules
+                for line, way in zip(found.between.rules, found.ways.rules, strict=True)
             ],
             "loadings": [
                 [_interval(*cell) for cell in zip(*rows, strict=True)]

@@ -19,6 +19,13 @@ def recommendation(found: Reliability) -> str:
 
 
 def _use(found: Reliability) -> str:
+    if found.worse_than_chance:
+        accuracy = found.accuracy[found.recommended]
+        return (
+            f"Use none of these weightings: by the labels {found.recommended} weights are right in "
+            f"{100 * accuracy:.1f} % only, less than chance. Are the ratings turned round (higher must be better), or "
+            "the labels?"
+        )
     if found.recommended == "agreement":
         return "Use agreement weights."
     if found.recommended == "entropy":

@@ -57,6 +57,7 @@ class Reliability:
       weights: ``[K]`` by name; "agreement" is missing where ratings do not justify it.
       accuracy: of the reward under each of them on the labelled comparisons, ties half; empty without labels.
       better_than_uniform: of each but "uniform" the probability that it is better than "uniform"; empty without labels.
+      better_than_chance: of each the probability that it is right more often than wrong; empty without labels.
       label_next: comparisons whose labels would tell most, the most telling first.
       prompts: how many there are; intervals rest on them.
       single: whether responses were rated alone, and not in comparisons.
@@ -72,6 +73,7 @@ class Reliability:
     weights: dict[Weighting, Float[np.ndarray, " K"]]
     accuracy: dict[Weighting, float]
     better_than_uniform: dict[Weighting, float]
+    better_than_chance: dict[Weighting, float]
     label_next: Int[np.ndarray, " n"]
     prompts: int
     single: bool = False
@@ -98,6 +100,11 @@ class Reliability:
         from encore_jax.evaluate.reliability_page import write_report
 
         return write_report(self, path)
+
+    @property
+    def worse_than_chance(self) -> bool:
+        """Whether the labels say that the recommended weighting prefers the worse response more often."""
+        return self.better_than_chance.get(self.recommended, 1.0) <= 1 - CHOSEN
 
     @property
     def recommended(self) -> Weighting:
@@ -194,7 +201,7 @@ def reliability(
     if followed.chosen is not None:
         weights["agreement"] = followed.chosen.weights
     rewards = {name: margin(values) for name, values in weights.items()}
-    accuracy, better = _by_labels(rewards, sign, prompt)
+    accuracy, better, above_chance = _by_labels(rewards, sign, prompt)
     split = [part.weights for part in followed.parts[:2]] if len(followed.parts) > 1 else []
     rivals = split or [weights[n] for n in ("agreement", "uniform") if n in weights]
     if len(followed.parts) == 1 and "agreement" not in weights:  # which way round would tell most
@@ -219,6 +226,7 @@ def reliability(
         weights=weights,
         accuracy=accuracy,
         better_than_uniform=better,
+        better_than_chance=above_chance,
         label_next=telling[np.sort(np.unique(telling, return_index=True)[1])][:labels],
         prompts=len(np.unique(rows.prompt)),
         single=alone is not None,
@@ -240,16 +248,16 @@ def _above_average(alone: RatedResponses, weights: np.ndarray) -> Float[np.ndarr
     return np.where(alone.mask, alone.ratings - mean, 0).astype(np.float64) @ np.asarray(weights, np.float64)
 
 
-def _by_labels(rewards: dict, sign, prompt) -> tuple[dict, dict]:
-    """Accuracy of every weighting on the labelled comparisons, and the probability that it is better than "uniform"."""
+def _by_labels(rewards: dict, sign, prompt) -> tuple[dict, dict, dict]:
+    """Of every weighting, by labels: accuracy, and the probabilities that it beats "uniform", and chance."""
     labelled = sign != 0
     if not labelled.any():
-        return {}, {}
+        return {}, {}, {}
+    prompt = prompt[labelled]
     credits = {name: Margin(part.value * sign, part.tolerance).credit[labelled] for name, part in rewards.items()}
-    better = {
-        n: preferred_side(value, credits["uniform"], prompt[labelled]) for n, value in credits.items() if n != "uniform"
-    }
-    return {name: float(value.mean()) for name, value in credits.items()}, better
+    better = {n: preferred_side(own, credits["uniform"], prompt) for n, own in credits.items() if n != "uniform"}
+    above = {name: preferred_side(own, 1 - own, prompt) for name, own in credits.items()}
+    return {name: float(own.mean()) for name, own in credits.items()}, better, above
 
 
 def _foretells(lines: Sequence[RuleReliability]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -256,7 +257,10 @@ def test_a_panel_that_splits_is_not_averaged_and_a_pool_that_splits_is_told_from
     told = enc.panel_reliability(by_rule, judges=list("abcd"), draws=20)
     assert told.split == "rules" and repr(told).startswith("Use the mean of all 4 judges.")
     anchored = enc.panel_reliability(by_judge, judges=list("abcd"), anchor=("c", "rule 0"), draws=20)
-    assert "speak for c, d." in repr(anchored) and "Nothing in the ratings" not in repr(anchored)
+    assert "speak for c, d." in repr(anchored) and repr(anchored).startswith(
+        "Leave out a, b, and use the mean of c, d."
+    )
+    assert anchored.meant() == ("c", "d") and "Nothing in the ratings" not in repr(anchored)
     assert anchored.weights()[:2].sum() < 0.05 and anchored.weights()[2:].sum() > 0.95
 
 
@@ -264,6 +268,52 @@ def test_a_judge_whose_scale_is_turned_round_is_told():
     told = enc.panel_reliability(RATINGS[[0, 1, 3]] * np.array([1, 1, -1])[:, None, None, None], draws=40)
     assert "judge 2 goes against the others" in repr(told) and "is its scale turned round?" in repr(told)
     assert told.strays() == ("judge 2",)
+
+
+SIGNS = {
+    "two against two": ([1, 1, -1, -1], [1, 1, 1], {}, "Do not average these judges: the panel splits.*a, b; c, d"),
+    "one against one": ([1, -1], [1, 1, 1], {}, "Do not average these judges: the panel splits.*go against each other"),
+    "an anchor": ([1, 1, -1, -1], [1, 1, 1], {"anchor": ("c", "rule 0")}, "Leave out a, b, and use the mean of c, d"),
+    "labels": ([-1, 1, 1, -1], [1, 1, 1], {"preferred": BEST}, "Leave out a, d, and use the mean of b, c"),
+    "most": ([1, 1, 1, -1], [1, 1, 1], {}, "Leave out d, and use the mean of a, b, c.*d goes against the others"),
+    "an anchor against most": ([1, 1, 1, -1], [1, 1, 1], {"anchor": ("d", "rule 1")},
+                               "Leave out a, b, c, and use d alone.*goes against what the anchor speaks for"),
+    "labels between two": ([-1, 1], [1, 1, 1], {"preferred": BEST}, "Leave out a, and use b alone"),
+    "a rule": ([1, 1, 1, 1], [1, -1, 1], {}, "Use the mean of all 4 judges. On rule 1 all of them go against the"),
+    "rules by an anchor": ([1, 1, 1, 1], [-1, -1, 1], {"anchor": ("b", "rule 2")},
+                           "On rule 0, rule 1 all of them go against what the anchor"),
+    "both kinds": ([1, 1, -1, -1], [1, -1, 1], {}, "Do not average these judges: the panel splits.*a, b; c, d"),
+    "everybody, by labels": ([-1, -1, -1], [1, 1, 1], {"preferred": BEST}, "Use none of these judges: by the labels"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SIGNS)
+def test_judges_and_rules_that_run_the_other_way_are_told_apart(case):
+    signs, rules, options, words = SIGNS[case]
+    rng = np.random.default_rng(11)
+    signed = np.array(signs)[:, None, None, None] * np.array(rules)
+    ratings = (QUALITY + 0.6 * rng.normal(size=(len(signs), N, 2, 3))) * signed
+    told = enc.panel_reliability(ratings, judges=list("abcd")[: len(signs)], draws=40, **options)
+    assert re.match(f".*{words}", repr(told).splitlines()[0])
+    assert told.split == ("judges" if words.startswith("Do not average") else "")
+    if told.split:
+        np.testing.assert_allclose(told.weights(), 1 / told.loading.size)
+        assert {frozenset(part) for part in told.parts().values()} == {
+            frozenset(line.judge for line, way in zip(told.judges, signs, strict=True) if way == one) for one in (1, -1)
+        }
+        assert all(line.follows for line in told.judges), "each with those of its way"
+    elif told.ways.judges_differ:
+        assert set(told.meant()) & set(left_out(told)) == set()
+        gone = [line.judge not in told.meant() for line in told.judges]
+        assert told.weights()[gone].sum() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_mean_over_scales_of_different_size_is_warned_of():
+    scale = np.array([1, 20, 1])[:, None, None, None]
+    told = enc.panel_reliability(RATINGS[[0, 1, 3]] * scale, judges=["a", "b", "c"], draws=20)
+    assert "Bring them to one scale first: the ratings of b spread" in repr(told)
+    np.testing.assert_allclose(told.judges[1].spread / told.judges[2].spread, 20, rtol=0.2)
+    assert "one scale first" not in repr(enc.panel_reliability(RATINGS[[0, 1, 3]], draws=20))
 
 
 def test_the_order_of_judges_rules_and_responses_changes_nothing(found):

@@ -274,3 +274,14 @@ def test_agreement_is_not_advised_where_labels_speak_against_it(right, advised):
     assert found.recommended == advised
     if advised == "uniform":
         assert found.better_than_uniform["agreement"] < 0.25
+
+
+def test_labels_that_say_that_all_is_turned_round_come_first():
+    ratings, preferred, _ = pool(3, GOOD[:4])
+    found = reliability(-ratings, preferred, draws=20)
+    said = recommendation(found)
+    assert found.worse_than_chance and found.better_than_chance[found.recommended] < 0.001
+    assert said.startswith("Use none of these weightings: by the labels") and "Are the ratings turned round" in said
+    assert not reliability(-ratings, draws=20).worse_than_chance, "without labels nobody knows"
+    one = reliability(ratings * [-1, -1, -1, 1], preferred, draws=20)  # runs both ways, so that labels turn the factor
+    assert not one.worse_than_chance and one.settled_by == "labels" and one.accuracy["agreement"] > 0.6
