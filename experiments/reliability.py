@@ -84,7 +84,7 @@ def padded(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     most, place = max(2, int(rows.sizes.max(initial=2))), np.arange(rows.sizes.sum())
     of_row = np.repeat(np.arange(len(rows.sizes)), rows.sizes)
     place -= np.repeat(np.cumsum(rows.sizes) - rows.sizes, rows.sizes)
-    values = np.full((len(rows.sizes), most, len(rows.rules)), np.nan, np.float32)
+    values = np.full((len(rows.sizes), most, len(rows.rules)), np.nan)
     values[of_row, place] = rows.values
     return values, np.isfinite(values)
 

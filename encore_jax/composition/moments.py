@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from encore_jax.composition.checks import flags, numbers
+from encore_jax.composition.ties import is_tie, rule_margins
 from encore_jax.errors import InputError
 
 FEWEST_TOGETHER = 20
@@ -111,11 +112,19 @@ def rating_rows(
         raise InputError("nothing is rated", where="ratings", fix="pass at least one rating that the mask keeps")
     ratings = np.where(mask, ratings, 0)
     if ratings.ndim == 2:
-        return Rows(ratings, mask, prompt, False)
+        return Rows(_without_rounding(ratings, mask), mask, prompt, False)
     pairs = list(itertools.combinations(range(ratings.shape[1]), 2))
-    values = np.concatenate([ratings[:, a] - ratings[:, b] for a, b in pairs])
+    values = np.concatenate([rule_margins(ratings[:, a], ratings[:, b]).value for a, b in pairs])
     both = np.concatenate([mask[:, a] & mask[:, b] for a, b in pairs])
     return Rows(np.where(both, values, 0), both, np.tile(prompt, len(pairs)), True)
+
+
+def _without_rounding(ratings: Float[np.ndarray, "N K"], mask: Bool[np.ndarray, "N K"]) -> Float[np.ndarray, "N K"]:
+    """The ratings, constant where those of a rule differ by rounding alone."""
+    low, high = (f(ratings, axis=0, where=mask, initial=i) for f, i in ((np.min, np.inf), (np.max, -np.inf)))
+    low, high = (np.where(mask.any(0), end, 0) for end in (low, high))
+    constant = is_tie(rule_margins(high, low).value)
+    return np.where(constant & mask, low, ratings)
 
 
 def prompt_groups(prompt: Int[np.ndarray, " N"], seed: int = 0, most: int = MOST_GROUPS) -> Int[np.ndarray, " N"]:

@@ -45,6 +45,12 @@ INPUT_ERRORS = 4
 """Roundings behind a rating."""
 TERM_ERRORS = 4
 """Roundings behind one term of the sum, besides those of adding up."""
+FLOAT64_NOISE = 2.0**-44
+"""Relative error of a rating that was computed in float64: half a thousand roundings."""
+EXACT_STEPS = 1024.0
+"""Ratings that are multiples of 1 / 1024 (whole numbers, halves, quarters) went through no rounding."""
+BLOCK = 2**20
+"""Ratings whose margins are computed at once, so that intermediate arrays stay small."""
 
 
 class Margin(NamedTuple):
@@ -130,6 +136,50 @@ def rule_tolerance(
     size, difference = abs(first) + abs(second), abs(first - second)
     bound = UNIT_ROUNDOFF * (INPUT_ERRORS * size + (terms + TERM_ERRORS) * difference)
     return xp.where(difference == 0, xp.zeros_like(first), bound)
+
+
+def rule_margins(first: Float[np.ndarray, "*b K"], second: Float[np.ndarray, "*b K"]) -> Margin:
+    """Every rule's margin in float64, with e of the module's formula as its tolerance: of ratings on any scale.
+
+    Differences are taken before anything is rounded to fp32, so a constant that is added to both ratings changes
+    neither margin nor tolerance, as far as float64 can hold the sum. What went into a rating is judged by the number
+    itself: a multiple of 1 / 1024 is exact, one that fp32 holds was perhaps rounded to fp32, any other one was rounded
+    to float64. Two numbers that differ by rounding in float64 (0.1 + 0.2 and 0.3) are equal ratings, margin 0.
+
+    Args:
+      first, second: NumPy arrays of the ratings of both responses, rule by rule.
+
+    >>> rule_margins(np.array([2.0**40 + 3, 0.1 + 0.2]), np.array([2.0**40 + 1, 0.3])).value.tolist()
+    [2.0, 0.0]
+    """
+    first, second = _arrays(first=first, second=second)
+    if first.ndim < 1 or first.shape != second.shape:
+        problem = f"ratings have shapes {first.shape} and {second.shape}"
+        raise InputError(problem, where="rule_margins", fix="pass [..., K] of both")
+    terms = first.shape[-1]
+    a, b = (np.asarray(side).reshape(-1) for side in (first, second))
+    value, tolerance = np.empty(a.shape, np.float64), np.empty(a.shape, np.float64)
+    for start in range(0, a.size, BLOCK):
+        part = slice(start, start + BLOCK)
+        with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are answered by NaN
+            value[part], tolerance[part] = _exact_margins(a[part].astype(np.float64), b[part].astype(np.float64), terms)
+    return Margin(value.reshape(first.shape), tolerance.reshape(first.shape))
+
+
+def _exact_margins(a: np.ndarray, b: np.ndarray, terms: int) -> tuple[np.ndarray, np.ndarray]:
+    exact, single = np.ones(a.shape, bool), np.ones(a.shape, bool)
+    for side in (a, b):
+        steps = side * EXACT_STEPS
+        exact &= steps == np.rint(steps)
+        single &= side == side.astype(np.float32)
+    difference, size = a - b, abs(a) + abs(b)
+    equal = (difference == 0) | (~exact & (abs(difference) <= FLOAT64_NOISE * size))
+    difference = np.where(equal, 0, difference)
+    if terms <= 1:
+        return difference, np.zeros_like(difference)
+    unit = np.where(exact, 0, np.where(single, UNIT_ROUNDOFF, FLOAT64_NOISE))
+    bound = INPUT_ERRORS * unit * size + UNIT_ROUNDOFF * (terms + TERM_ERRORS) * abs(difference)
+    return difference, np.where(equal, 0, bound)
 
 
 def weighted_margin(

@@ -63,6 +63,10 @@ def unorient(oriented: float, direction: int, low: float, high: float) -> float:
     return nearest
 
 
+LEAST_WIDTH = 2.0**-13
+"""Of a scale, relative to its larger end: float32 then has at least 2,048 steps on it."""
+
+
 def checked_scale(scale: tuple[float, float]) -> tuple[float, float]:
     """(low, high) as finite floats with low < high."""
     try:
@@ -71,6 +75,9 @@ def checked_scale(scale: tuple[float, float]) -> tuple[float, float]:
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise InputError(f"{scale} is not a scale", where="scale", fix="give (low, high), low < high")
+    if high - low < LEAST_WIDTH * max(abs(low), abs(high)):
+        problem = f"{scale} is too far from 0 for its width: ratings are kept in float32, and would tie"
+        raise InputError(problem, where="scale", fix=f"subtract {low:g} from all ratings, and give (0, {high - low:g})")
     return low, high
 
 

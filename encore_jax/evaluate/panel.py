@@ -25,7 +25,7 @@ from encore_jax.evaluate.panel_agreement import BetweenJudges, between_judges, p
 from encore_jax.evaluate.panel_judges import JudgeReliability, judge_reliabilities
 from encore_jax.evaluate.panel_variance import Position, Repetition, positions, repetitions
 from encore_jax.evaluate.panel_ways import Ways, ways
-from encore_jax.evaluate.rated_pairs import rated_pairs
+from encore_jax.evaluate.rated_pairs import rated_pairs, refuse_rounded
 from encore_jax.evaluate.reliability import Reliability, reliability
 from encore_jax.judge.panel import check_judges, draw_mean, judge_numbers
 from encore_jax.settings import MAX_FLOAT
@@ -254,6 +254,7 @@ def _checked(ratings, where, judges, draws_of, rules) -> _Ratings:
     try:
         if np.iscomplexobj(ratings):
             raise TypeError("they are complex")
+        refuse_rounded(np.asarray(ratings))
         values = np.array(ratings, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"are no array of numbers: {error}", where="ratings", fix=WHAT) from None

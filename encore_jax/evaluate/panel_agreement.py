@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from encore_jax.composition.moments import Rows, correlations, moments_of, prompt_groups
-from encore_jax.composition.ties import rule_tolerance
+from encore_jax.composition.ties import rule_margins
 from encore_jax.evaluate.bootstrap import percentile_interval
 from encore_jax.evaluate.rated_pairs import RatedPairs
 
@@ -67,7 +67,7 @@ class PairTable(NamedTuple):
     """Differences of two responses, of every judge on every rule, and how to resample them.
 
     Attributes:
-      difference, both, tolerance: ``[M, C]``; 0 where not both responses are rated; see `rule_tolerance`.
+      difference, both, tolerance: ``[M, C]``; 0 where not both responses are rated; see `rule_margins`.
       sign: ``[M]``, 1 where people prefer the first response, -1 the second, 0 where nobody chose.
       group: ``[M]``, group of prompts.
       times: ``[R, G]``, how often each group occurs in each bootstrap draw.
@@ -95,8 +95,7 @@ class PairTable(NamedTuple):
 def pair_table(pairs: RatedPairs, judges: int, draws: int, seed: int) -> PairTable:
     """The table of rated pairs whose columns are judge × rule."""
     both = pairs.mask.all(1)
-    difference = np.where(both, pairs.ratings[:, 0] - pairs.ratings[:, 1], 0)
-    tolerance = np.where(both, rule_tolerance(pairs.ratings[:, 0], pairs.ratings[:, 1]), 0)
+    difference, tolerance = (np.where(both, part, 0) for part in rule_margins(pairs.ratings[:, 0], pairs.ratings[:, 1]))
     group = prompt_groups(pairs.prompt, seed)
     number = int(group.max()) + 1
     times = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), draws)

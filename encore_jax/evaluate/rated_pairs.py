@@ -30,7 +30,7 @@ class RatedPairs(NamedTuple):
     """Pairs of responses.
 
     Attributes:
-      ratings: fp32 ``[M, 2, K]``, 0 where masked.
+      ratings: ``[M, 2, K]``, 0 where masked; float64, or fp32 if that holds every rating exactly.
       mask: ``[M, 2, K]``.
       sign: ``[M]``, 1 where people prefer the first, -1 the second, 0 where nobody chose between these two.
       prompt: ``[M]``.
@@ -109,10 +109,10 @@ def _stacked(records: list[Comparison]):
 
 
 def rating_array(ratings) -> Float[np.ndarray, "..."]:
-    """Ratings as fp32; numbers beyond its range, and None among objects, are as in NumPy infinite and NaN.
+    """Ratings as float64, or as fp32 if that holds them exactly; what is beyond fp32's range is infinite, None is NaN.
 
     Raises:
-      InputError: text, dates, complex numbers, or lists of unequal length.
+      InputError: text, dates, complex numbers, lists of unequal length, or whole numbers that float64 would round.
     """
     fix = WHAT
     refuse_masked(ratings, "ratings")
@@ -124,10 +124,30 @@ def rating_array(ratings) -> Float[np.ndarray, "..."]:
                 raise TypeError(f"one is a {type(strange).__name__}")
         elif array.dtype.kind not in "biufV":  # V: bfloat16
             raise TypeError(f"they are {array.dtype}")
+        refuse_rounded(array)
         with np.errstate(over="ignore"):
-            return array.astype(np.float32)
+            single = array.astype(np.float32)
+            if array.dtype.kind == "f" and array.dtype.itemsize <= 4:
+                return single
+            double = array.astype(np.float64)
+        if np.array_equal(single, double, equal_nan=True):
+            return single
+        return np.where(np.isinf(single), single, double)
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"are no array of numbers: {' '.join(str(error).split())}", where="ratings", fix=fix) from None
+
+
+def refuse_rounded(array: np.ndarray) -> None:
+    """Raises InputError for a whole number that float64 does not hold, such as a time in nanoseconds."""
+    if array.dtype.kind in "iu":
+        large = (array > 2**53) | (array < -(2**53)) if array.dtype.itemsize == 8 else np.zeros(0, bool)
+        values = array[large].tolist() if large.any() else []
+    else:
+        values = [x for x in array.ravel() if isinstance(x, int | np.integer)] if array.dtype.kind == "O" else []
+    for value in values:
+        if abs(value) > 2**53 and abs(value) < 2**128 and int(float(value)) != int(value):
+            fix = "subtract a constant from each rule's ratings, e.g. their minimum: only differences count"
+            raise InputError(f"{value} has too many digits for float64", where="ratings", fix=fix)
 
 
 def check_numbers(labels: int, draws: int, seed: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from encore_jax.composition.checks import observed_grids
-from encore_jax.composition.ties import is_tie
+from encore_jax.composition.ties import is_tie, rule_margins
 from encore_jax.errors import InputError
 from encore_jax.evaluate.rated_pairs import (
     RatedPairs,
@@ -36,7 +36,7 @@ class RatedResponses(NamedTuple):
     """Responses, each rated alone.
 
     Attributes:
-      ratings: ``[N, K]``, 0 where masked.
+      ratings: ``[N, K]``, 0 where masked; float64, or fp32 if that holds every rating exactly.
       mask: ``[N, K]``.
       prompt: ``[N]``.
       rules: K names.
@@ -160,6 +160,7 @@ def _alike(values: np.ndarray) -> float:
     n = len(values)
     if n < 2:
         return float("nan")
-    ends = np.flatnonzero(~is_tie(np.diff(np.sort(values)))) + 1
+    ranked = np.sort(values)[:, None]
+    ends = np.flatnonzero(~is_tie(rule_margins(ranked[1:], ranked[:-1]).value)) + 1
     sizes = np.diff(np.concatenate([[0], ends, [n]])).astype(np.float64)
     return float((sizes * (sizes - 1)).sum() / (n * (n - 1)))

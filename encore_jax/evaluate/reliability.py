@@ -20,7 +20,7 @@ from encore_jax.composition import entropy_weights, pearson
 from encore_jax.composition.agreement import FEWEST_RULES
 from encore_jax.composition.camps import Commonality, commonality
 from encore_jax.composition.moments import correlations, grouped_moments, rating_rows, spreads
-from encore_jax.composition.ties import Margin, rule_tolerance, weighted_margin
+from encore_jax.composition.ties import Margin, rule_margins, weighted_margin
 from encore_jax.data import Comparison
 from encore_jax.errors import InputError
 from encore_jax.evaluate.few_labels import CHOSEN, preferred_side, which_labels
@@ -183,8 +183,7 @@ def reliability(
     spread = spreads(total)
 
     both = mask.all(1)
-    difference = np.where(both, ratings[:, 0] - ratings[:, 1], 0)
-    tolerance = np.where(both, rule_tolerance(ratings[:, 0], ratings[:, 1]), 0)
+    difference, tolerance = (np.where(both, part, 0) for part in rule_margins(ratings[:, 0], ratings[:, 1]))
 
     def margin(weights) -> Margin:
         return weighted_margin(difference, tolerance, np.asarray(weights, np.float64))
@@ -244,7 +243,7 @@ def _entropy(lines: Sequence[RuleReliability], given) -> Float[np.ndarray, " K"]
 
 def _above_average(alone: RatedResponses, weights: np.ndarray) -> Float[np.ndarray, " N"]:
     """How far the reward of every response is above the average one's; missing ratings count as average."""
-    mean = alone.ratings.sum(0) / np.maximum(alone.mask.sum(0), 1)
+    mean = alone.ratings.sum(0, dtype=np.float64) / np.maximum(alone.mask.sum(0), 1)
     return np.where(alone.mask, alone.ratings - mean, 0).astype(np.float64) @ np.asarray(weights, np.float64)
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from encore_jax.composition.camps import Commonality
 from encore_jax.composition.checks import MAX_GRID, observed_grids
 from encore_jax.composition.entropy import bin_edges, entropy_of_counts, level_edges
-from encore_jax.composition.ties import credit, is_tie
+from encore_jax.composition.ties import credit, is_tie, rule_margins
 from encore_jax.evaluate.few_labels import estimate_accuracy
 
 ENOUGH_LABELS = 200
@@ -101,7 +101,7 @@ def rule_reliabilities(
       common: what the rules have in common.
     """
     both = mask.all(1)
-    difference = np.where(both, ratings[:, 0] - ratings[:, 1], 0).astype(np.float64)
+    difference = np.where(both, rule_margins(ratings[:, 0], ratings[:, 1]).value, 0)
     ties, labelled = both & is_tie(difference), both & (sign != 0)[:, None]
     counted, n = labelled.sum(0), both.sum(0)
     right = np.where(labelled, credit(difference * sign[:, None]), 0).sum(0)

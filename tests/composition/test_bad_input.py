@@ -62,6 +62,7 @@ CALLS = {
     "ties.sign": ((WEIGHTS,), (0,), "NaN"),
     "ties.credit": ((WEIGHTS,), (0,), "NaN"),
     "ties.rule_tolerance": ((WEIGHTS, WEIGHTS), (0, 1), "NaN"),
+    "ties.rule_margins": ((WEIGHTS, WEIGHTS[::-1].copy()), (0, 1), "NaN"),
     "ties.weighted_margin": ((RATED, 0 * RATED, WEIGHTS), (0, 1, 2), "NaN"),
     "ties.reward_tolerance": ((RATED, WEIGHTS), (0, 1), "NaN"),
     "ties.settled": ((WEIGHTS,), (0,), "ties with nothing"),
