@@ -48,11 +48,11 @@ def ways(loading: Float[np.ndarray, "Q K"]) -> Ways:
     _, _, rows = np.linalg.svd(known, full_matrices=False)
     rule = np.where(rows[0] < 0, -1, 1)
     judge = known @ rule
-    ways = Ways(_sure(judge / len(rule)), _sure(np.sign(judge) @ known / len(judge)))
+    ways = Ways(_sure(judge / len(rule)), _sure(np.where(judge < 0, -1, 1) @ known / len(judge)))
     # Where all judges go one way, what goes the other are rules; else most rules mean that more is better.
     wrong = rule.sum() < 0 if ways.judges_differ else judge.sum() < 0
     return Ways(-ways.judges, -ways.rules) if wrong else ways
 
 
 def _sure(mean: np.ndarray) -> Int[np.ndarray, " n"]:
-    return np.where(np.abs(mean) < LEAST_LOADING, 0, np.sign(mean)).astype(int)
+    return np.where(np.abs(mean) < LEAST_LOADING, 0, np.where(mean < 0, -1, 1))

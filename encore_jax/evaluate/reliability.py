@@ -55,6 +55,7 @@ class Reliability:
       agreement_loading: ``[K]``, on what the agreement weights follow; None where they are refused.
       settled_by: what says which way round that is: "anchor", "labels" or "most rules"; "" where they are refused.
       weights: ``[K]`` by name; "agreement" is missing where ratings do not justify it.
+      spread: ``[K]``, root mean square of the differences that a rule makes; 0 if it makes none.
       accuracy: of the reward under each of them on the labelled comparisons, ties half; empty without labels.
       better_than_uniform: of each but "uniform" the probability that it is better than "uniform"; empty without labels.
       better_than_chance: of each the probability that it is right more often than wrong; empty without labels.
@@ -71,6 +72,7 @@ class Reliability:
     agreement_loading: Float[np.ndarray, " K"] | None
     settled_by: str
     weights: dict[Weighting, Float[np.ndarray, " K"]]
+    spread: Float[np.ndarray, " K"]
     accuracy: dict[Weighting, float]
     better_than_uniform: dict[Weighting, float]
     better_than_chance: dict[Weighting, float]
@@ -100,6 +102,14 @@ class Reliability:
         from encore_jax.evaluate.reliability_page import write_report
 
         return write_report(self, path)
+
+    def shares(self, name: Weighting) -> Float[np.ndarray, " K"]:
+        """How much of the reward each rule's part is under these weights: weight times spread, 1 in all.
+
+        A rule that hardly varies can have nearly all of the weight, and move the reward by next to nothing.
+        """
+        part = self.weights[name] * self.spread
+        return part / part.sum() if part.sum() > 0 else part
 
     @property
     def worse_than_chance(self) -> bool:
@@ -223,6 +233,7 @@ def reliability(
         agreement_loading=None if followed.chosen is None else followed.chosen.loading,
         settled_by="" if followed.chosen is None else followed.chosen.by,
         weights=weights,
+        spread=np.nan_to_num(np.asarray(spread, np.float64)),
         accuracy=accuracy,
         better_than_uniform=better,
         better_than_chance=above_chance,

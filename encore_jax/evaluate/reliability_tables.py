@@ -11,7 +11,9 @@ from encore_jax.evaluate.ramo_tables import markdown
 from encore_jax.evaluate.recommendation import recommendation
 from encore_jax.evaluate.reliability import Reliability
 
-HEAD = ("rule", "n", "levels", "ties, %", "entropy", "loading", *("agreement weight", "entropy weight"))
+RULES_HEAD = ("rule", "n", "levels", "ties, %", "entropy", "loading")
+WEIGHTS_HEAD = ("agreement: weight", "of the reward", "entropy: weight", "of the reward")
+HEAD = RULES_HEAD + WEIGHTS_HEAD
 LABELLED_HEAD = ("labels", "accuracy, %", "ties wrong", "decided")
 MOST_NAMES = 6
 SINGLE = (
@@ -40,12 +42,13 @@ def head(found: Reliability) -> tuple[str, ...]:
 
 def cells(found: Reliability) -> Iterator[list[str]]:
     """A row for every rule."""
+    shares = {name: found.shares(name) for name in found.weights}
     for k, line in enumerate(found.rules):
         loading = f"{fixed(line.loading, sign=True)} [{_pair(line.loading_low, line.loading_high)}]"
-        weights = [
-            percent(float(found.weights[name][k])) if name in found.weights else "refused"
-            for name in ("agreement", "entropy")
-        ]
+        weights = []
+        for name in ("agreement", "entropy"):
+            told = (found.weights[name][k], shares[name][k]) if name in found.weights else ()
+            weights += [percent(float(value)) for value in told] or ["refused", ""]
         row = [printable(line.rule), str(line.n), str(line.levels), percent(line.tie_rate), fixed(line.entropy),
                loading if np.isfinite(line.loading) else "unknown", *weights]  # fmt: skip
         if has_labels(found):
@@ -88,6 +91,14 @@ def notes(found: Reliability) -> list[str]:
             f"Too rarely rated beside others for a loading: {named(thin)}. They get no agreement weight; rate more, or "
             "weigh equally."
         )
+    if idle := hardly_moving(found):
+        k = idle[0]
+        weight, share = (percent(float(part[k])) for part in (found.weights["agreement"], found.shares("agreement")))
+        lines.append(
+            f"Much weight that moves little: {named([found.rules[k].rule for k in idle])} ({weight} % of the agreement "
+            f"weights, {share} % of the reward). Weights are for scores as they are, and these hardly vary: of a "
+            "trained head, a sign that it has learnt nothing. Drop such rules, or train them on more ratings."
+        )
     if found.prompts < len(found.rules):
         lines.append(
             f"{found.prompts} prompts for {len(found.rules)} rules: intervals over so few prompts are rough. Rate more "
@@ -100,6 +111,14 @@ def notes(found: Reliability) -> list[str]:
             "whatever a rule is worth."
         )
     return lines
+
+
+def hardly_moving(found: Reliability) -> list[int]:
+    """Rules with twice an equal share of the agreement weights or more, of which less than a third is in the reward."""
+    if "agreement" not in found.weights:
+        return []
+    weights, shares = found.weights["agreement"], found.shares("agreement")
+    return [k for k in np.argsort(-weights).tolist() if weights[k] > max(2 / len(weights), 3 * shares[k])]
 
 
 def named(names: list[str]) -> str:

@@ -158,8 +158,9 @@ def parse_slice(name: str) -> TpuSlice:
 def topology(tpu: TpuSlice) -> topologies.TopologyDescription:
     """The slice as XLA sees it: `.devices` for a mesh, one device per chip, nothing attached.
 
-    Sets a few environment variables of libtpu that are not set yet, so call it only in a process that will not use
-    real TPUs.
+    Sets a few environment variables of libtpu that are not set yet, and turns jax's compilation cache off (what is
+    compiled for a described slice cannot be read back from it). So call it only in a process that will not use real
+    TPUs.
 
     Raises:
       InputError: libtpu is not installed, or another process holds it.
@@ -168,6 +169,7 @@ def topology(tpu: TpuSlice) -> topologies.TopologyDescription:
         raise InputError("the TPU compiler (libtpu) is not installed", where=tpu.name, fix="pip install -e '.[aot]'")
     for variable, value in _QUIET.items():
         os.environ.setdefault(variable, value)
+    jax.config.update("jax_enable_compilation_cache", False)
     options = {"chips_per_host_bounds": tpu.host_bounds}
     if tpu.generation in ("v4", "v5p"):
         options["chip_config_name"] = "megacore"  # the two cores of a chip are one device

@@ -285,3 +285,16 @@ def test_labels_that_say_that_all_is_turned_round_come_first():
     assert not reliability(-ratings, draws=20).worse_than_chance, "without labels nobody knows"
     one = reliability(ratings * [-1, -1, -1, 1], preferred, draws=20)  # runs both ways, so that labels turn the factor
     assert not one.worse_than_chance and one.settled_by == "labels" and one.accuracy["agreement"] > 0.6
+
+
+def test_weight_that_moves_nothing_is_named():
+    """A head that has learnt nothing hardly varies: on scores as they are it may have nearly all of the weight."""
+    ratings, preferred, _ = pool(4, GOOD[:4])
+    found = reliability(ratings * [1.0, 1.0, 1.0, 1e-3], preferred, rules=["a", "b", "c", "idle"], draws=20)
+    weights = found.weights["agreement"]
+    by_hand = weights * [np.std(x) for x in (ratings * [1.0, 1.0, 1.0, 1e-3])[:, 0].T]
+    np.testing.assert_allclose(found.shares("agreement"), by_hand / by_hand.sum(), atol=0.02)
+    assert weights[3] > 0.9 and found.shares("agreement")[3] < 0.3
+    assert "Much weight that moves little: idle (" in repr(found) and "learnt nothing" in repr(found)
+    assert "moves little" not in repr(reliability(ratings, preferred, draws=20)), "on one scale there is none"
+    assert found.shares("uniform").sum() == pytest.approx(1) and found.shares("uniform")[3] < 0.001

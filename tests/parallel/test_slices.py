@@ -1,5 +1,7 @@
 """Slices are named as the cloud names their topologies, and the TPU compiler knows each of them."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -66,3 +68,21 @@ def test_the_compiler_knows_every_slice(generation):
         devices = topology(tpu).devices
         assert len(devices) == tpu.chips  # one device per chip, also where a chip has two cores
         assert len({device.process_index for device in devices}) == tpu.hosts
+
+
+@pytest.mark.aot
+def test_what_is_compiled_for_a_slice_is_not_sought_in_the_compilation_cache(tmp_path):
+    """A program of a described slice can be written to jax's cache, and not be read back from it."""
+    code = (
+        "import jax, sys; from jax.sharding import SingleDeviceSharding; "
+        "from encore_jax.parallel.slices import parse_slice, topology; "
+        "device = topology(parse_slice('v5e:2x2')).devices[0]; "
+        "x = jax.ShapeDtypeStruct((8, 8), 'float32', sharding=SingleDeviceSharding(device)); "
+        "print(jax.jit(lambda x: x @ x).lower(x).compile().cost_analysis()['flops'])"
+    )
+    settings = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | settings, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0 and float(done.stdout) > 0, done.stderr[-2000:]
