@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from encore_jax.errors import InputError
+from encore_jax.settings import MAX_INT
 
 MAX_GRID = 101
 """A rule with more distinct values than this is taken for continuous: it has no grid of its own."""
@@ -34,6 +35,38 @@ def refuse_masked(values, name: str) -> None:
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         fix = "pass values.filled(0) and the mask of what exists, where=~numpy.ma.getmaskarray(values)"
         raise InputError("is a masked array, whose mask would be lost", where=name, fix=fix)
+
+
+def whole_number(value, name: str, least: int, most: int = MAX_INT, why: str = "") -> int:
+    """The number; raises InputError for one out of bounds and for what is none: text, None, True, 20.0.
+
+    Args:
+      value: what was passed.
+      name: what a message calls it.
+      least, most: bounds, both allowed.
+      why: the message's own advice; the bounds if left out.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or not least <= value <= most:
+        fix = f"{why + ': ' if why else ''}pass a whole number from {least:,} to {most:,}"
+        raise InputError(f"got {shortened(value)}", where=name, fix=fix)
+    return int(value)
+
+
+def real_number(value, name: str, allowed: Callable[[float], bool], fix: str) -> float:
+    """The number; raises InputError for one that is not allowed and for what is none: text, None, True, an array."""
+    try:
+        array = np.asarray(value)
+        number = float(array) if array.ndim == 0 and jnp.dtype(array.dtype).kind in "iufV" else np.nan
+    except (TypeError, ValueError, OverflowError):
+        number = np.nan
+    if not allowed(number):  # of NaN every comparison is false
+        raise InputError(f"got {shortened(value)}", where=name, fix=fix)
+    return number
+
+
+def shortened(value) -> str:
+    """What was passed, as Python writes it, on one line of at most 60 characters."""
+    return " ".join(repr(value).split())[:60]
 
 
 def numbers(

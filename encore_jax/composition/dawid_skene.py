@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from encore_jax.composition.checks import flags, numbers
+from encore_jax.composition.checks import flags, numbers, real_number, whole_number
 from encore_jax.errors import InputError
 
 
@@ -67,12 +67,14 @@ def dawid_skene(
 
     Raises:
       InputError: shapes do not fit, an answer is negative or not whole, a rule or an item has no answer, or there are
-        fewer than two rules.
+        fewer than two rules; `steps` is no whole number from 1, or `tolerance` is negative or no number.
 
     >>> fit = dawid_skene(np.array([[1, 1, 0], [0, 0, 1], [1, 1, 1], [0, 0, 0]] * 10))
     >>> [round(float(a), 2) for a in fit.accuracy]
     [1.0, 1.0, 0.5]
     """
+    steps = whole_number(steps, "steps", 1)
+    tolerance = real_number(tolerance, "tolerance", lambda x: 0 <= x < np.inf, "pass a number from 0, e.g. 1e-6")
     answers = np.asarray(numbers(answers, "answers", finite=False, dtype=None))
     mask = np.ones(answers.shape, bool) if where is None else np.asarray(flags(where))
     _check(answers, mask)

@@ -13,30 +13,26 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from encore_jax.composition.agreement import FEWEST_RULES
-from encore_jax.composition.checks import refuse_masked
 from encore_jax.errors import InputError
 from encore_jax.evaluate.panel_agreement import BetweenJudges, between_judges, pair_table
+from encore_jax.evaluate.panel_arguments import anchor_column, checked_panel, column_names
 from encore_jax.evaluate.panel_judges import JudgeReliability, judge_reliabilities
+from encore_jax.evaluate.panel_twins import twins
 from encore_jax.evaluate.panel_variance import Position, Repetition, positions, repetitions
 from encore_jax.evaluate.panel_ways import Ways, ways
-from encore_jax.evaluate.rated_pairs import rated_pairs, refuse_rounded
+from encore_jax.evaluate.rated_pairs import rated_pairs
 from encore_jax.evaluate.reliability import Reliability, reliability
-from encore_jax.judge.panel import check_judges, draw_mean, judge_numbers
-from encore_jax.settings import MAX_FLOAT
-
-MOST_COLUMNS = 400
-"""Judges times rules: correlations of so many columns, in 500 groups of prompts, take gigabytes."""
+from encore_jax.evaluate.reliability_arguments import check_numbers, check_room
+from encore_jax.judge.panel import draw_mean, judge_numbers
 
 FEWEST_DRAWS = 20
 """An interval from fewer bootstrap draws is none."""
-
-WHAT = "pass an array [J, N, n, K]: judges, comparisons, n >= 2 responses, rules"
 
 Split = Literal["", "judges", "rules"]
 
@@ -57,6 +53,7 @@ class PanelReliability:
         in which position plays no part.
       ways: which way round judges and rules follow the one factor; all alike if there is more than one, or too little.
       of_draws: the judges are draws of one judge, because there is no other.
+      twins: any two judges whose ratings are equal, and in how many comparisons: perhaps one judge, which counts twice.
     """
 
     judges: tuple[JudgeReliability, ...]
@@ -70,6 +67,7 @@ class PanelReliability:
     positions: tuple[Position, ...]
     ways: Ways
     of_draws: bool
+    twins: tuple[tuple[str, str, int], ...]
 
     def __repr__(self) -> str:
         from encore_jax.evaluate.panel_tables import panel_text
@@ -150,15 +148,6 @@ class PanelReliability:
         return () if self.columns.camp is None else self.parts().get(self.columns.camp, ())
 
 
-class _Ratings(NamedTuple):
-    """Checked: NaN where there is no rating."""
-
-    values: Float[np.ndarray, "J N n K"]
-    names: tuple[str, ...]
-    judges: tuple[str, ...]
-    rules: tuple[str, ...]
-
-
 def panel_reliability(
     ratings: Float[Array, "J N n K"],
     preferred: Int[Array, " N"] | None = None,
@@ -207,9 +196,8 @@ def panel_reliability(
     >>> print(repr(found).splitlines()[0][:60])
     Leave out coin, and use the mean of a, b. coin does not foll
     """
-    if draws < FEWEST_DRAWS:
-        raise InputError(f"got {draws}", where="draws", fix=f"use at least {FEWEST_DRAWS}")
-    rated = _checked(ratings, where, judges, draws_of, rules)
+    check_numbers(labels, draws, seed, tau, FEWEST_DRAWS)
+    rated = checked_panel(ratings, where, judges, draws_of, rules)
     of_draws = len(set(rated.judges)) == 1
     rows = rated.names if of_draws else rated.judges
     names = tuple(dict.fromkeys(rows))
@@ -217,12 +205,13 @@ def panel_reliability(
     if len(names) * len(rated.rules) < FEWEST_RULES:
         problem = f"{len(names)} judges on {len(rated.rules)} rule are {len(names) * len(rated.rules)} columns"
         raise InputError(problem, where="ratings", fix=f"add a judge or a rule: agreement needs {FEWEST_RULES} columns")
-    columns = _column_names(names, rated.rules)
+    check_room(draws, len(names) * len(rated.rules))
+    columns = column_names(names, rated.rules)
+    at = None if anchor is None else anchor_column(anchor, names, rated.rules, columns)
     flat = np.moveaxis(values, 0, 2).reshape(*values.shape[1:3], -1)
     exists = ~np.isnan(flat)
     options = {"where": exists, "prompt": prompt, "rules": columns}
     position = () if verdicts is None else positions(verdicts, rated.names)
-    at = None if anchor is None else _anchor(anchor, names, rated.rules, columns)
     shared = {"draws": draws, "seed": seed}
     flat = np.where(exists, flat, 0)
     found = reliability(flat, preferred, **options, anchor=at, tau=tau, labels=labels, **shared)
@@ -246,60 +235,5 @@ def panel_reliability(
         positions=position,
         ways=way,
         of_draws=of_draws,
+        twins=() if of_draws else twins(values, names),
     )
-
-
-def _checked(ratings, where, judges, draws_of, rules) -> _Ratings:
-    refuse_masked(ratings, "ratings")
-    try:
-        if np.iscomplexobj(ratings):
-            raise TypeError("they are complex")
-        refuse_rounded(np.asarray(ratings))
-        values = np.array(ratings, np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"are no array of numbers: {error}", where="ratings", fix=WHAT) from None
-    if values.ndim != 4 or values.shape[2] < 2 or not values.size:
-        fix = WHAT + ("; of one judge's ratings [N, n, K] reliability() tells what can be told" * (values.ndim == 3))
-        raise InputError(f"has shape {values.shape}", where="ratings", fix=fix)
-    names, own = check_judges([f"judge {j}" for j in range(len(values))] if judges is None else judges, draws_of)
-    if len(names) != len(values):
-        raise InputError(f"{len(names)} names for {len(values)} judges", where="judges", fix="one name per judge")
-    count = values.shape[3]
-    rules = tuple(f"rule {k}" for k in range(count)) if rules is None else tuple(map(str, rules))
-    if len(rules) != count or len(set(rules)) != count:
-        raise InputError(f"{len(set(rules))} different names for {count} rules", where="rules", fix="one name per rule")
-    if len(set(own)) * count > MOST_COLUMNS:
-        problem = f"{len(set(own))} judges times {count} rules are more than {MOST_COLUMNS} columns"
-        raise InputError(problem, where="ratings", fix="pass fewer rules or judges at once")
-    mask = np.ones(values.shape, bool) if where is None else np.asarray(where, bool)
-    if mask.shape != values.shape:
-        problem = f"ratings {values.shape}, mask {mask.shape}"
-        raise InputError(problem, where="where", fix="pass a mask like the ratings")
-    good = np.isfinite(values) & (np.abs(values) <= MAX_FLOAT)
-    for name, part, kept in zip(names, good, mask, strict=True):
-        if not (part & kept).any():
-            problem = "has no rating that the mask keeps" if not kept.any() else "has no rating that is a number"
-            raise InputError(problem, where=f"judge {name!r}", fix="leave it out, or have it rate")
-    bad = np.argwhere(mask & ~good)
-    if bad.size:
-        j, row, response, k = bad[0]
-        place = f"ratings, judge {names[j]!r}, comparison {row}, response {response}, rule {rules[k]!r}"
-        problem = f"{values[tuple(bad[0])]} is no finite number of float32 ({len(bad)} such)"
-        raise InputError(problem, where=place, fix="mask it (where=np.isfinite(ratings)), or rate it again")
-    return _Ratings(np.where(mask, values, np.nan), names, own, rules)
-
-
-def _column_names(judges: Sequence[str], rules: Sequence[str]) -> tuple[str, ...]:
-    names = tuple(f"{judge}: {rule}" for judge in judges for rule in rules)
-    if len(set(names)) < len(names):  # "a: b" and "c", "a" and "b: c"
-        names = tuple(f"{j}. {judge}: {rule}" for j, judge in enumerate(judges, 1) for rule in rules)
-    return names
-
-
-def _anchor(anchor: tuple[str, str], judges, rules, columns) -> str:
-    if isinstance(anchor, str) or len(anchor) != 2:
-        raise InputError(f"{anchor!r} is no judge and rule", where="anchor", fix="give (judge, rule)")
-    for what, name, known in (("judge", anchor[0], judges), ("rule", anchor[1], rules)):
-        if name not in known:
-            raise InputError(f"there is no {what} {name!r}", where="anchor", fix=f"use one of {', '.join(known)}")
-    return columns[judges.index(anchor[0]) * len(rules) + rules.index(anchor[1])]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from encore_jax.evaluate.formats import bounds, fixed, percent, points, printable
 from encore_jax.evaluate.panel import PanelReliability
 from encore_jax.evaluate.panel_advice import left_out, panel_recommendation
+from encore_jax.evaluate.panel_twins import twin_words
 from encore_jax.evaluate.panel_variance import OneWay
 from encore_jax.evaluate.ramo_tables import markdown
 
@@ -38,6 +39,7 @@ def panel_results(found: PanelReliability) -> dict:
             "camps": [[place(column) for column in camp] for camp in common.camps],
             "between_camps": common.between,
             "of_draws": found.of_draws,
+            "twins": [twin_words(*pair) for pair in found.twins],
             "correlation": _interval(found.between.correlation, found.between.low, found.between.high),
             "effective": _interval(found.between.effective, found.between.effective_low, found.between.effective_high),
             "judges": [
@@ -181,6 +183,7 @@ def panel_text(found: PanelReliability) -> str:
 def panel_lines(results: Mapping) -> Iterator[str]:
     """The same from JSON values."""
     yield printable(results["recommendation"])
+    yield from map(printable, results.get("twins", ()))
     yield ""
     yield markdown(*judge_table(results))
     yield ""

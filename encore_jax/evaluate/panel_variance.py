@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from encore_jax.composition.checks import numbers
 from encore_jax.errors import InputError
 from encore_jax.evaluate.agreement import order_consistency, position_bias
 
@@ -152,7 +153,7 @@ def positions(verdicts: Float[np.ndarray, "Q N 2"], judges: Sequence[str]) -> tu
     >>> found.first, found.same
     (1.0, 0.0)
     """
-    verdicts = np.asarray(verdicts, np.float64)
+    verdicts = np.asarray(numbers(verdicts, "verdicts", finite=False, dtype=None), np.float64)
     if verdicts.ndim != 3 or verdicts.shape[2] != 2 or len(verdicts) != len(judges):
         problem = f"has shape {verdicts.shape} for {len(judges)} judges"
         raise InputError(problem, where="verdicts", fix="pass [judges, pairs, 2]: in one order, and swapped")

@@ -12,10 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from encore_jax.composition.agreement import FEWEST_RULES
 from encore_jax.composition.checks import refuse_masked
 from encore_jax.data import Comparison, prompt_key
 from encore_jax.errors import InputError
+from encore_jax.evaluate.reliability_arguments import (
+    checked_mask,
+    checked_names,
+    checked_prompt,
+    refuse_not_finite,
+    refuse_rounded,
+)
 
 UNLABELLED = -1
 """Stands for "nobody chose" in `preferred`."""
@@ -137,100 +143,6 @@ def rating_array(ratings) -> Float[np.ndarray, "..."]:
         raise InputError(f"are no array of numbers: {' '.join(str(error).split())}", where="ratings", fix=fix) from None
 
 
-def refuse_rounded(array: np.ndarray) -> None:
-    """Raises InputError for a whole number that float64 does not hold, such as a time in nanoseconds."""
-    if array.dtype.kind in "iu":
-        large = (array > 2**53) | (array < -(2**53)) if array.dtype.itemsize == 8 else np.zeros(0, bool)
-        values = array[large].tolist() if large.any() else []
-    else:
-        values = [x for x in array.ravel() if isinstance(x, int | np.integer)] if array.dtype.kind == "O" else []
-    for value in values:
-        if abs(value) > 2**53 and abs(value) < 2**128 and int(float(value)) != int(value):
-            fix = "subtract a constant from each rule's ratings, e.g. their minimum: only differences count"
-            raise InputError(f"{value} has too many digits for float64", where="ratings", fix=fix)
-
-
-def check_numbers(labels: int, draws: int, seed: int) -> None:
-    """Raises InputError unless these are numbers to work with."""
-    what = {"labels": (labels, 1, "ask for at least one comparison"), "draws": (draws, 1, "draw at least once")}
-    for name, (value, least, fix) in (what | {"seed": (seed, 0, "use a number from 0")}).items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise InputError(f"got {str(value)[:60]}", where=name, fix=fix)
-
-
-def checked_names(count: int, rules: Sequence[str] | None) -> tuple[str, ...]:
-    """Names of K rules; "rule k" where none are given.
-
-    Raises:
-      InputError: fewer than three rules, or not one name of its own for each.
-    """
-    if count < FEWEST_RULES:
-        problem = f"got {count} rule{'s' if count != 1 else ''}; agreement needs at least {FEWEST_RULES}"
-        raise InputError(problem, where="reliability", fix="add rules, or weigh them equally")
-    if rules is None:
-        return tuple(f"rule {k}" for k in range(count))
-    if isinstance(rules, str) or not isinstance(rules, Iterable):
-        raise InputError(f"is a {type(rules).__name__}, no list of names", where="rules", fix="one name per rule")
-    names = tuple(map(str, rules))
-    if len(names) != count or len(set(names)) != count:
-        problem = f"{len(set(names))} different names for {count} rules"
-        raise InputError(problem, where="rules", fix="one name per rule")
-    return names
-
-
-def checked_mask(ratings: np.ndarray, where) -> Bool[np.ndarray, "..."]:
-    """The mask, of the ratings' shape; all True where none is given.
-
-    Raises:
-      InputError: another shape, or values that are not true or false.
-    """
-    if where is None:
-        return np.ones(ratings.shape, bool)
-    try:
-        mask = np.asarray(where)
-    except ValueError:
-        mask = np.zeros(0, object)
-    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
-        raise InputError("holds something else than true and false", where="where", fix="pass np.isfinite(ratings)")
-    if mask.shape != ratings.shape:
-        problem = f"ratings {ratings.shape}, mask {mask.shape}"
-        raise InputError(problem, where="where", fix="one mask entry per rating")
-    return mask.astype(bool)
-
-
-def checked_prompt(n: int, prompt) -> np.ndarray:
-    """The prompt's number ``[N]`` of every comparison or response; each its own where none is given.
-
-    Raises:
-      InputError: another shape.
-    """
-    if prompt is None:
-        return np.arange(n)
-    values = prompt if hasattr(prompt, "shape") else list(prompt) if isinstance(prompt, Iterable) else [prompt]
-    if len(np.shape(values)) != 1 or len(values) != n:
-        shape = np.shape(values) if hasattr(values, "shape") else (len(values),)
-        raise InputError(f"has shape {shape}, not ({n},)", where="prompt", fix="pass [N], equal for equal prompts")
-    numbers: dict = {}
-    plain = values.tolist() if hasattr(values, "tolist") else values
-    try:
-        return np.array([numbers.setdefault(value, len(numbers)) for value in plain], int)
-    except TypeError as error:
-        raise InputError(f"cannot be compared: {error}", where="prompt", fix="pass numbers or texts") from None
-
-
-def refuse_not_finite(ratings: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> None:
-    """Raises InputError for the first rating ``[N, K]`` or ``[N, n, K]`` that is not finite, or if all are masked."""
-    bad = np.argwhere(mask & ~np.isfinite(ratings))
-    if bad.size:
-        row, *response, k = bad[0]
-        at = f"comparison {row}, response {response[0]}" if response else f"response {row}"
-        problem = f"{ratings[tuple(bad[0])]} is not finite ({len(bad)} such)"
-        fix = "mask it (where=np.isfinite(ratings)), or rate it again"
-        raise InputError(problem, where=f"ratings, {at}, rule {names[k]!r}", fix=fix)
-    if not mask.any():
-        raise InputError("nothing is rated", where="ratings", fix="pass at least one rating that the mask keeps")
-
-
 def _checked(ratings: np.ndarray, preferred, where, prompt, rules):
     if ratings.ndim == 2:
         raise InputError(f"has shape {ratings.shape}, without an axis of responses", where="ratings", fix=WHAT)
@@ -238,7 +150,7 @@ def _checked(ratings: np.ndarray, preferred, where, prompt, rules):
         raise InputError(f"has shape {ratings.shape}", where="ratings", fix=WHAT)
     n, responses, count = ratings.shape
     names, mask, prompt = checked_names(count, rules), checked_mask(ratings, where), checked_prompt(n, prompt)
-    preferred = np.full(n, UNLABELLED) if preferred is None else np.asarray(preferred)
+    preferred = np.full(n, UNLABELLED) if preferred is None else _choices(preferred)
     if preferred.shape != (n,):
         raise InputError(f"ratings {ratings.shape}, preferred {preferred.shape}", where="preferred", fix="pass [N]")
     wrong = np.flatnonzero(~np.isin(preferred, (UNLABELLED, *range(responses))))
@@ -251,6 +163,18 @@ def _checked(ratings: np.ndarray, preferred, where, prompt, rules):
         problem = f"{n:,} comparisons of {responses} responses are {pairs:,} pairs"
         raise InputError(problem, where="ratings", fix="pass fewer comparisons, or fewer responses of each")
     return np.where(mask, ratings, 0), preferred.astype(int), mask, prompt, names
+
+
+def _choices(preferred) -> np.ndarray:
+    refuse_masked(preferred, "preferred")
+    fix = f"pass [N] indices of responses, {UNLABELLED} where nobody chose"
+    try:
+        array = np.asarray(preferred)
+    except ValueError as error:
+        raise InputError(f"is no array: {' '.join(str(error).split())}", where="preferred", fix=fix) from None
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"holds {array.dtype}, no indices", where="preferred", fix=fix)
+    return array
 
 
 def _pairs(ratings, preferred, mask, prompt, names) -> RatedPairs:

@@ -15,18 +15,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from encore_jax.composition.checks import observed_grids
+from encore_jax.composition.checks import observed_grids, refuse_masked
 from encore_jax.composition.ties import is_tie, rule_margins
 from encore_jax.errors import InputError
-from encore_jax.evaluate.rated_pairs import (
-    RatedPairs,
-    checked_mask,
-    checked_names,
-    checked_prompt,
-    is_comparisons,
-    rating_array,
-    refuse_not_finite,
-)
+from encore_jax.evaluate.rated_pairs import RatedPairs, is_comparisons, rating_array
+from encore_jax.evaluate.reliability_arguments import checked_mask, checked_names, checked_prompt, refuse_not_finite
 from encore_jax.evaluate.rule_reliability import RuleReliability, common_entropy
 
 FIX = "pass [N]: 0 or 1, or a grade, higher is better; NaN where nobody said"
@@ -105,13 +98,19 @@ def rated_responses(
 def _labels(quality, n: int) -> np.ndarray:
     if quality is None:
         return np.full(n, np.nan)
-    values = np.asarray(quality)
+    refuse_masked(quality, "quality")
+    try:
+        values = np.asarray(quality)
+    except ValueError as error:
+        raise InputError(f"is no array: {' '.join(str(error).split())}", where="quality", fix=FIX) from None
     if values.dtype.kind not in "biufO" or values.shape != (n,):
         raise InputError(f"has shape {values.shape} and holds {values.dtype}", where="quality", fix=FIX)
     try:
+        if any(isinstance(value, str | bytes) for value in (values if values.dtype == object else ())):
+            raise TypeError("there is text among them")
         values = values.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"is no array of numbers: {error}", where="quality", fix=FIX) from None
+        raise InputError(f"are no numbers: {error}", where="quality", fix=FIX) from None
     if np.isinf(values).any():
         raise InputError("is infinite", where=f"quality, response {int(np.argmax(np.isinf(values)))}", fix=FIX)
     return values

@@ -19,14 +19,16 @@ from jaxtyping import Array, Bool, Float, Int
 from encore_jax.composition import entropy_weights, pearson
 from encore_jax.composition.agreement import FEWEST_RULES
 from encore_jax.composition.camps import Commonality, commonality
+from encore_jax.composition.checks import numbers
 from encore_jax.composition.moments import correlations, grouped_moments, rating_rows, spreads
 from encore_jax.composition.ties import Margin, rule_margins, weighted_margin
 from encore_jax.data import Comparison
 from encore_jax.errors import InputError
 from encore_jax.evaluate.few_labels import CHOSEN, preferred_side, which_labels
 from encore_jax.evaluate.followed import follow
-from encore_jax.evaluate.rated_pairs import check_numbers, rated_pairs, rating_array
+from encore_jax.evaluate.rated_pairs import rated_pairs
 from encore_jax.evaluate.rated_responses import RatedResponses, response_reliabilities, single_responses
+from encore_jax.evaluate.reliability_arguments import check_anchor, check_numbers, check_room
 from encore_jax.evaluate.rule_reliability import RuleReliability, rule_reliabilities
 
 FEWEST_FOR_CORRELATION = 50
@@ -167,7 +169,7 @@ def reliability(
 
     Raises:
       InputError: fewer than three rules, shapes that do not fit, nothing rated, ratings that exist and are not finite,
-        an unknown anchor, or one that agrees with no other rule.
+        an unknown anchor, or one that agrees with no other rule; and arguments of another kind, or out of bounds.
 
     >>> rng = np.random.default_rng(0)
     >>> quality = rng.normal(size=(500, 2, 1))
@@ -178,7 +180,8 @@ def reliability(
     >>> print(repr(found).splitlines()[0][:60])
     Use agreement weights. 3 of 4 rules follow one common factor
     """
-    check_numbers(labels, draws, seed)
+    check_numbers(labels, draws, seed, tau)
+    check_anchor(anchor)
     alone = single_responses(ratings, preferred, quality, where, prompt, rules, seed)
     if alone is not None:
         data, rows = alone.pairs, rating_rows(alone.ratings, alone.mask, alone.prompt)
@@ -186,6 +189,8 @@ def reliability(
         data = rated_pairs(ratings, preferred, where, prompt, rules)
         rows = rating_rows(data.ratings, data.mask, data.prompt)
     ratings, mask, sign, prompt, names, comparison, labelled = data
+    check_room(draws, len(names))
+    entropy = None if entropy is None else _given_entropy(entropy, len(names))
     groups = grouped_moments(rows, seed)
     common = commonality(groups, draws=draws, seed=seed)
     total = groups.total()
@@ -203,7 +208,7 @@ def reliability(
         common = common._replace(loading=-common.loading, low=-common.high, high=-common.low)
     lines = rule_reliabilities(names, ratings, mask, sign, common)
     lines = lines if alone is None else response_reliabilities(alone, lines)
-    entropy = _entropy(lines, entropy)
+    entropy = np.array([line.entropy for line in lines]) if entropy is None else entropy
     weights: dict = {"uniform": np.full(len(names), 1 / len(names))}
     if np.isfinite(entropy).all():
         weights["entropy"] = np.asarray(entropy_weights(entropy, tau), np.float64)
@@ -243,13 +248,11 @@ def reliability(
     )
 
 
-def _entropy(lines: Sequence[RuleReliability], given) -> Float[np.ndarray, " K"]:
-    if given is None:
-        return np.array([line.entropy for line in lines])
-    values = rating_array(given)
-    if values.shape != (len(lines),):
-        raise InputError(f"has shape {values.shape}", where="entropy", fix=f"pass [{len(lines)}], one a rule")
-    return values
+def _given_entropy(entropy, rules: int) -> Float[np.ndarray, " K"]:
+    values = numbers(entropy, "entropy", dtype=None)
+    if values.shape != (rules,):
+        raise InputError(f"has shape {values.shape}", where="entropy", fix=f"pass [{rules}], one a rule")
+    return np.asarray(values, np.float64)
 
 
 def _above_average(alone: RatedResponses, weights: np.ndarray) -> Float[np.ndarray, " N"]:

@@ -60,6 +60,9 @@ def check_judges(names: Sequence[str], judges: Sequence[str] | None = None) -> t
     >>> check_judges(["a#1", "a#2", "b"], ["a", "a", "b"])[1]
     ('a', 'a', 'b')
     """
+    for what, given in (("judges", names), ("draws_of", judges)):
+        if isinstance(given, str | bytes) or not isinstance(given, Iterable | None):
+            raise InputError(f"is a {type(given).__name__}, no list of names", where=what, fix="one name per row")
     names = tuple(map(str, names))
     judges = names if judges is None else tuple(map(str, judges))
     if len(names) < FEWEST_JUDGES:

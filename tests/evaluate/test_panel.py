@@ -222,7 +222,7 @@ def test_position_is_told_from_verdicts_in_both_orders():
     assert told.n == 8970 and told.same == pytest.approx(2 / 3, abs=0.01)
     assert told.first == pytest.approx(2 / 3, abs=0.01) and told.low < told.first < told.high
     assert told.share == pytest.approx(1 - 1 / 3, abs=0.02)
-    shown = enc.panel_reliability(RATINGS[:1].repeat(2, 0), verdicts=np.stack([verdicts] * 2), draws=20)
+    shown = enc.panel_reliability(RATINGS[:2], verdicts=np.stack([verdicts] * 2), draws=20)
     assert len(shown.positions) == 2 and "same in both orders" in repr(shown)
     assert "position plays no part" in repr(enc.panel_reliability(RATINGS[:2], draws=20))
 

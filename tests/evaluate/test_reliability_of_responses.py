@@ -87,7 +87,7 @@ REFUSED = {
     "where: ratings (600, 4), mask (600,)": refused(where=np.ones(N, bool)),
     "quality: has shape (5,)": refused(quality=np.ones(5)),
     "quality: has shape (600,) and holds <U": refused(quality=np.full(N, "good")),
-    "quality: is no array of numbers": refused(quality=np.full(N, {}, object)),
+    "quality: are no numbers": refused(quality=np.full(N, {}, object)),
     "quality, response 3: is infinite": refused(quality=np.where(np.arange(N) == 3, np.inf, 1.0)),
     "quality: is of single responses, and these are comparisons": refused(np.stack([RATINGS] * 2, 1), quality=GOOD),
     "preferred: says which of two responses is better": refused(RATINGS, GOOD),

@@ -1,0 +1,156 @@
+"""Arguments of `encore_jax.reliability` and `encore_jax.panel_reliability`: what is none of use is said in one line.
+
+Letters: N comparisons or responses, n responses of each, K rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence, Set
+
+import numpy as np
+from jaxtyping import Bool
+
+from encore_jax.composition.agreement import FEWEST_RULES
+from encore_jax.composition.checks import real_number, refuse_masked, shortened, whole_number
+from encore_jax.errors import InputError
+
+MOST_DRAWS = 100_000
+"""Of the bootstrap: a hundred times as many as intervals need."""
+
+MOST_CORRELATIONS = 1_000_000_000
+"""Of all draws together: 4 GB."""
+
+
+def refuse_rounded(array: np.ndarray) -> None:
+    """Raises InputError for a whole number that float64 does not hold, such as a time in nanoseconds."""
+    if array.dtype.kind in "iu":
+        large = (array > 2**53) | (array < -(2**53)) if array.dtype.itemsize == 8 else np.zeros(0, bool)
+        values = array[large].tolist() if large.any() else []
+    else:
+        values = [x for x in array.ravel() if isinstance(x, int | np.integer)] if array.dtype.kind == "O" else []
+    for value in values:
+        if abs(value) > 2**53 and abs(value) < 2**128 and int(float(value)) != int(value):
+            fix = "subtract a constant from each rule's ratings, e.g. their minimum: only differences count"
+            raise InputError(f"{value} has too many digits for float64", where="ratings", fix=fix)
+
+
+def check_numbers(labels: int, draws: int, seed: int, tau: float, fewest_draws: int = 1) -> None:
+    """Raises InputError unless these are numbers to work with."""
+    whole_number(labels, "labels", 1, why="how many comparisons to name")
+    whole_number(draws, "draws", fewest_draws, MOST_DRAWS, why="how often to resample")
+    whole_number(seed, "seed", 0, 2**64)
+    real_number(tau, "tau", lambda x: x > 0, "pass a positive temperature; the paper's is 2")
+
+
+def check_anchor(anchor) -> None:
+    """Raises InputError for what is no rule's name."""
+    if not isinstance(anchor, str | None):
+        raise InputError(f"got {shortened(anchor)}", where="anchor", fix="pass the name of a rule, or leave it out")
+
+
+def check_room(draws: int, rules: int) -> None:
+    """Raises InputError for more correlations of all draws than memory holds."""
+    most = MOST_CORRELATIONS // rules**2
+    if draws > most:
+        fix = f"pass at most {most:,}, or fewer rules"
+        raise InputError(f"{draws:,} draws of the correlations of {rules} rules", where="draws", fix=fix)
+
+
+def checked_names(count: int, rules: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of K rules; "rule k" where none are given.
+
+    Raises:
+      InputError: fewer than three rules, or not one name of its own for each.
+    """
+    if count < FEWEST_RULES:
+        problem = f"got {count} rule{'s' if count != 1 else ''}; agreement needs at least {FEWEST_RULES}"
+        raise InputError(problem, where="reliability", fix="add rules, or weigh them equally")
+    if rules is None:
+        return tuple(f"rule {k}" for k in range(count))
+    if isinstance(rules, str) or not isinstance(rules, Iterable):
+        raise InputError(f"is a {type(rules).__name__}, no list of names", where="rules", fix="one name per rule")
+    names = tuple(map(str, rules))
+    if len(names) != count or len(set(names)) != count:
+        problem = f"{len(set(names))} different names for {count} rules"
+        raise InputError(problem, where="rules", fix="one name per rule")
+    return names
+
+
+def checked_mask(ratings: np.ndarray, where) -> Bool[np.ndarray, "..."]:
+    """The mask, of the ratings' shape; all True where none is given.
+
+    Raises:
+      InputError: another shape, or values that are not true or false.
+    """
+    if where is None:
+        return np.ones(ratings.shape, bool)
+    refuse_masked(where, "where")
+    try:
+        mask = np.asarray(where)
+    except ValueError:
+        mask = np.zeros(0, object)
+    if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
+        raise InputError("holds something else than true and false", where="where", fix="pass np.isfinite(ratings)")
+    if mask.shape != ratings.shape:
+        problem = f"ratings {ratings.shape}, mask {mask.shape}"
+        raise InputError(problem, where="where", fix="one mask entry per rating")
+    return mask.astype(bool)
+
+
+def checked_prompt(n: int, prompt) -> np.ndarray:
+    """The prompt's number ``[N]`` of every comparison or response; each its own where none is given.
+
+    Raises:
+      InputError: another shape, a row without a prompt (None, NaN), or texts among numbers.
+    """
+    if prompt is None:
+        return np.arange(n)
+    fix = f"pass a list of {n:,} texts or numbers, equal for equal prompts"
+    refuse_masked(prompt, "prompt")
+    if isinstance(prompt, str | bytes | Mapping | Set):
+        raise InputError(f"is a {type(prompt).__name__}", where="prompt", fix=fix)
+    values = prompt if hasattr(prompt, "shape") else list(prompt) if isinstance(prompt, Iterable) else [prompt]
+    if hasattr(values, "shape") and len(np.shape(values)) != 1 or len(values) != n:
+        shape = np.shape(values) if hasattr(values, "shape") else (len(values),)
+        raise InputError(f"has shape {shape}, not ({n},)", where="prompt", fix=fix)
+    kinds: dict[str, int] = {}
+    numbers: dict = {}
+    found = np.zeros(n, int)
+    for i, value in enumerate(values.tolist() if hasattr(values, "tolist") else values):
+        kind = _kind_of_prompt(value)
+        if not kind:
+            problem = f"{shortened(value)} tells no prompt, so rows that have it would be taken for one, or for many"
+            raise InputError(problem, where=f"prompt, row {i}", fix="give such a row a number or text of its own")
+        kinds.setdefault(kind, i)
+        if len(kinds) > 1:
+            (one, first), (other, second) = kinds.items()
+            problem = f"row {first} has {one}, row {second} {other}, which are never equal"
+            raise InputError(problem, where="prompt", fix="pass only numbers, or only texts")
+        try:
+            found[i] = numbers.setdefault(value, len(numbers))
+        except TypeError as error:
+            raise InputError(f"cannot be compared: {error}", where="prompt", fix="pass numbers or texts") from None
+    return found
+
+
+def _kind_of_prompt(value) -> str:
+    """What kind of thing stands for a prompt; "" for what says that there is none."""
+    if isinstance(value, bool | np.bool_):
+        return "true or false"
+    if isinstance(value, int | float | np.number):
+        return "a number" if np.isfinite(float(value) if isinstance(value, float) else 0) else ""
+    name = type(value).__name__
+    return "" if name in ("NoneType", "NAType", "NaTType") else "text" if isinstance(value, str) else f"a {name}"
+
+
+def refuse_not_finite(ratings: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> None:
+    """Raises InputError for the first rating ``[N, K]`` or ``[N, n, K]`` that is not finite, or if all are masked."""
+    bad = np.argwhere(mask & ~np.isfinite(ratings))
+    if bad.size:
+        row, *response, k = bad[0]
+        at = f"comparison {row}, response {response[0]}" if response else f"response {row}"
+        problem = f"{ratings[tuple(bad[0])]} is not finite ({len(bad)} such)"
+        fix = "mask it (where=np.isfinite(ratings)), or rate it again"
+        raise InputError(problem, where=f"ratings, {at}, rule {names[k]!r}", fix=fix)
+    if not mask.any():
+        raise InputError("nothing is rated", where="ratings", fix="pass at least one rating that the mask keeps")
