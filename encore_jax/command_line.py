@@ -150,7 +150,8 @@ class Parser(argparse.ArgumentParser):
         place, _, problem = message.partition(": ")
         if place.startswith("argument "):
             flag = place.removeprefix("argument ").split("/")[0]
-            raise InputError(problem, where=flag, fix="see --help")
+            kind = {"invalid int value": "a whole number", "invalid float value": "a number"}.get(problem.split(":")[0])
+            raise InputError(problem, where=flag, fix=f"write {kind}, {flag}=NUMBER" if kind else "see --help")
         raise InputError(message, fix="see --help")
 
 

@@ -5,7 +5,8 @@
 FILE is one of what `python -m experiments.ablate --scores=FILE` reads:
 
 - view-NAME.npz as a run's score stage writes it; training and test comparisons are taken together;
-- the Parquet file that `python -m experiments.score` writes;
+- the Parquet file that `python -m experiments.score` writes; rows of one prompt are resampled together where you add a
+  column `prompt`, else each counts as a prompt of its own;
 - comparisons with ratings (.jsonl, .jsonl.gz, .parquet), as a rating run writes them to WORKDIR/rate/comparisons.jsonl,
   with the rules in pool.yaml beside it, or --pool. A few of them may say which response people prefer, or none.
 
@@ -27,10 +28,15 @@ from encore_jax.data.outputs import check_new, check_outputs, check_suffix, loca
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
 from encore_jax.evaluate.reliability import Reliability, reliability
+from encore_jax.evaluate.reliability_arguments import MOST_DRAWS
 from encore_jax.evaluate.reliability_page import render_reliability
 from encore_jax.evaluate.view import View
 from encore_jax.settings import MAX_INT
-from experiments.stages.ablation_source import Rows, read_scored_rows
+from experiments.stages.ablation_source import KINDS, Rows, is_scored, read_scored_rows
+
+OPTIONS = ("tau", "labels", "draws", "seed", "anchor")
+"""Arguments of `reliability` that are flags here."""
+UNIT = "0,1"
 
 
 def main(given: argparse.Namespace) -> None:
@@ -39,11 +45,23 @@ def main(given: argparse.Namespace) -> None:
     Raises:
       InputError: a flag or a file that makes no sense, or an output that is an input or somebody else's file.
     """
-    for flag, least in (("labels", 1), ("draws", 20), ("seed", 0)):
-        check_number(f"--{flag}", getattr(given, flag), least, MAX_INT)
+    for flag, least, most in (("labels", 1, MAX_INT), ("draws", 20, MOST_DRAWS), ("seed", 0, MAX_INT)):
+        check_number(f"--{flag}", getattr(given, flag), least, most)
     if not given.tau > 0:
         raise InputError(f"is {given.tau}", where="--tau", fix="give a positive temperature")
-    scale = _scale(given.scale)
+    path = Path(given.file)
+    if not path.is_file():
+        raise InputError("there is no such file", where=str(path), fix=f"give {KINDS}")
+    if path.suffix == ".npz" or is_scored(path):
+        for flag in ("scale", "pool"):
+            if getattr(given, flag):
+                problem = "has no effect where FILE holds scores; it is about ratings"
+                raise InputError(problem, where=f"--{flag}", fix="leave it out")
+    if given.overwrite and given.out is None:
+        raise InputError(
+            "has no effect without --out", where="--overwrite", fix="leave it out, or give --out=FILE.html"
+        )
+    scale = _scale(given.scale or UNIT)
     if given.out is None:
         print(measure(given, scale))
         return
@@ -65,7 +83,17 @@ def measure(given: argparse.Namespace, scale: tuple[float, float]) -> Reliabilit
     Raises:
       InputError: see `read_scored_rows` and `reliability`.
     """
-    options = {name: getattr(given, name) for name in ("tau", "labels", "draws", "seed", "anchor")}
+    try:
+        return _measured(given, scale)
+    except InputError as error:
+        flag = error.where.split(" ")[0]
+        if flag not in OPTIONS:
+            raise
+        raise error.at(f"--{error.where}") from None
+
+
+def _measured(given: argparse.Namespace, scale: tuple[float, float]) -> Reliability:
+    options = {name: getattr(given, name) for name in OPTIONS}
     path = Path(given.file)
     if path.suffix == ".npz":
         view = View.load(path)
@@ -105,7 +133,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", metavar="FILE", help="ratings or scores of comparisons")
     parser.add_argument("--pool", default="", help="YAML file or shipped name of the rules; pool.yaml beside FILE")
-    parser.add_argument("--scale", default="0,1", help="lowest and highest possible rating, e.g. 1,5; 0,1 by default")
+    parser.add_argument("--scale", help="lowest and highest possible rating, e.g. 1,5; 0,1 by default")
     parser.add_argument("--anchor", help="a rule that is known to be about quality, should the pool split")
     parser.add_argument("--tau", type=float, default=2.0, help="temperature of the entropy weights; 2 by default")
     parser.add_argument("--labels", type=int, default=20, help="how many comparisons to label next; 20 by default")

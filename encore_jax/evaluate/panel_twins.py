@@ -42,7 +42,7 @@ def twin_words(one: str, other: str, count: int) -> str:
     """What to know about two judges that are perhaps one."""
     return (
         f"{one} and {other} give equal ratings in all {count:,} comparisons that both rate. If these are ratings of "
-        "one judge, perhaps in another order of rows, it counts twice: leave one out, or name both as draws of one judge."
+        "one judge, perhaps in another order of rows, it counts twice: leave one out, or name both as its draws."
     )
 
 

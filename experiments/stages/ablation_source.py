@@ -9,6 +9,7 @@ Letters: T responses, K rules, N comparisons.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from absl import logging
 from encore_jax.data import iter_comparisons, prompt_key
 from encore_jax.data.npz import read_npz
 from encore_jax.data.orientation import Scale
-from encore_jax.data.parquet_rows import column_names, number_columns
+from encore_jax.data.parquet_rows import column_names, number_columns, record_batches
 from encore_jax.data.rows import SUFFIXES
 from encore_jax.data.scales import scaled
 from encore_jax.data.split import group_ids, is_test
@@ -85,7 +86,9 @@ def read_scored_rows(path: Path, pool: str, scale: Scale, option: str = "--confi
         raise InputError("there is no such file", where=str(path), fix=f"give {KINDS}")
     if not path.name.endswith(tuple(SUFFIXES)):
         raise InputError("is of no known kind", where=str(path), fix=f"give {KINDS}")
-    return _scored(path) if _is_scored(path) else _rated(path, _pool(path, pool, option), scale, option)
+    if pool and is_scored(path):
+        raise InputError("has no effect: the file holds scores by rule", where=f"{option}pool", fix="leave it out")
+    return _scored(path) if is_scored(path) else _rated(path, _pool(path, pool, option), scale, option)
 
 
 def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -108,11 +111,12 @@ def source_digests(config: AblateConfig) -> dict[str, str]:
     """SHA-256 of the files, and of the rules by which ratings are oriented: what results depend on."""
     files = {name: file_sha256(Path(path)) for name in ("scores", "features") if (path := getattr(config, name))}
     path = Path(config.scores)
-    oriented = path.suffix != ".npz" and not _is_scored(path)
+    oriented = path.suffix != ".npz" and not is_scored(path)
     return files | ({"pool": _pool(path, config.pool).digest} if oriented else {})
 
 
-def _is_scored(path: Path) -> bool:
+def is_scored(path: Path) -> bool:
+    """Whether it is a file of the batch scorer."""
     return path.suffix == ".parquet" and any(name.startswith(SCORE) for name in column_names(path))
 
 
@@ -128,8 +132,7 @@ def _scored(path: Path) -> Rows:
     sizes = [pc.fill_null(pc.list_value_length(column), 0).to_numpy() for column in lists.columns]
     if any(not np.array_equal(size, sizes[0]) for size in sizes):
         raise InputError("rules have scores of different numbers of responses", where=str(path), fix=fix)
-    flat = [pc.list_flatten(column).cast(pa.float64()) for column in lists.columns]
-    values = np.stack([pc.fill_null(column, np.nan).to_numpy() for column in flat], 1)
+    values = _numbers_of(path, lists, sizes[0])
     try:
         chosen = pc.fill_null(preferred.cast(pa.int64()), -1).to_numpy()
     except pa.ArrowInvalid as error:  # beyond 64 bits with a sign
@@ -140,9 +143,55 @@ def _scored(path: Path) -> Rows:
         problem = f"response {chosen[row]} of {sizes[0][row]} is preferred"
         raise InputError(problem, where=f"{path}, row {row + 1}", fix=fix)
     rules = tuple(name.removeprefix(SCORE) for name in names)
-    rows = len(chosen)
-    # the scorer keeps no prompts
-    return Rows(rules, values, sizes[0], chosen, [str(i) for i in range(rows)], np.full(rows, ""))
+    return Rows(rules, values, sizes[0], chosen, _prompts_of(path, len(chosen)), np.full(len(chosen), ""))
+
+
+def _numbers_of(path: Path, lists: pa.Table, sizes: np.ndarray) -> np.ndarray:
+    """Scores ``[T, K]`` of lists by rule, NaN where there is none; says how many are missing, and which come first.
+
+    Raises:
+      InputError: a score is infinite.
+    """
+    flat = [pc.list_flatten(column).cast(pa.float64()) for column in lists.columns]
+    null = np.stack([column.is_null().to_numpy() for column in flat], 1)
+    values = np.stack([pc.fill_null(column, np.nan).to_numpy() for column in flat], 1)
+    row = np.repeat(np.arange(len(sizes)), sizes)
+    wrong = {"infinite": np.isinf(values), "NaN": np.isnan(values) & ~null, "null": null}
+    said = []
+    for what, where in wrong.items():
+        if not where.any():
+            continue
+        t, k = np.argwhere(where)[0]
+        at = f"column {lists.column_names[k]!r}, row {row[t] + 1}"
+        if what == "infinite":
+            fix = "score it again, or write null where there is no score"
+            raise InputError(f"a score is {values[t, k]} ({where.sum()} such)", where=f"{path}, {at}", fix=fix)
+        said.append(f"{where.sum():,} are {what}, the first in {at}")
+    if said:
+        logging.warning("%s: of %s scores %s; these count as missing", path, f"{values.size:,}", " and ".join(said))
+    return values
+
+
+def _prompts_of(path: Path, rows: int) -> list[str]:
+    """The prompt of every row: of the column ``prompt`` if there is one (the scorer writes none), else its own.
+
+    Raises:
+      InputError: a row has no prompt.
+    """
+    if "prompt" not in column_names(path):
+        logging.info("%s has no column prompt: each of %s rows counts as a prompt of its own", path, f"{rows:,}")
+        return [str(i) for i in range(rows)]
+    keys: list[str] = []
+    known: dict[str, str] = {}  # one text for equal prompts
+    for batch in record_batches(path, ["prompt"]):
+        for value in batch.column(0).to_pylist():
+            if value is None or value != value:
+                fix = "give every row its prompt, or leave the column out"
+                raise InputError("has no prompt", where=f"{path}, row {len(keys) + 1}", fix=fix)
+            key = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+            keys.append(known.setdefault(key, key))
+    logging.info("%s: %s rows of %s prompts", path, f"{rows:,}", f"{len(known):,}")
+    return keys
 
 
 def _rated(path: Path, pool: RulePool, scale: Scale, option: str) -> Rows:

@@ -34,7 +34,7 @@ def write_comparisons(folder, values, preferred, labelled=10**9):
 
 
 def run(*arguments):
-    reliability.main(reliability.parse([*arguments, "--draws=20"]))
+    reliability.main(reliability.parse(["--draws=20", *arguments]))
 
 
 def test_own_comparisons_with_few_labels_and_several_responses(tmp_path, capsys):
@@ -69,11 +69,18 @@ def test_scores_and_views_are_read_as_the_ablation_reads_them(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
+        (["missing.npz"], "there is no such file.*Fix: give view-NAME"),
+        (["{file}", "--draws=1e9"], "--draws: invalid int value: '1e9'. Fix: write a whole number, --draws=NUMBER"),
+        (["{file}", "--draws=1000000000"], "--draws: 1000000000 is out of range. Fix: a value from 20 to 100000"),
+        (["{file}", "--scale=1,5", "--overwrite"], "--overwrite: has no effect without --out"),
         (["missing.jsonl"], "there is no such file.*Fix: give view-NAME"),
         (["{file}"], "the ratings of this file lie between 1 and 5; .*|--scale=1,5"),
         (["{file}", "--scale=5,1"], r"--scale: '5,1' is no scale.*--scale=1,5"),
         (["{file}", "--scale=1"], "is no scale"),
-        (["{file}", "--scale=1,5", "--anchor=polite"], "there is no rule 'polite'.*safe, honest, kind, coin"),
+        (
+            ["{file}", "--scale=1,5", "--anchor=polite"],
+            "^--anchor: there is no rule 'polite'.*safe, honest",
+        ),
         (["{file}", "--scale=1,5", "--labels=0"], "--labels"),
         (["{file}", "--scale=1,5", "--tau=nan"], "--tau"),
         (["{file}", "--scale=1,5", "--out={file}"], "--out"),
@@ -88,3 +95,56 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, arguments, problem):
     with pytest.raises(InputError, match=problem) as caught:
         run(*(argument.format(file=file, folder=tmp_path / "sub") for argument in arguments))
     assert "\n" not in str(caught.value) and caught.value.fix
+
+
+def write_scores(path, scores, **columns):
+    """Scores ``[N, n, K]`` as the batch scorer's columns."""
+    rules = {f"score:{name}": scores[:, :, k].tolist() for k, name in enumerate(RULES)}
+    pq.write_table(pa.table({"preferred": pa.array([None] * len(scores), pa.int64())} | rules | columns), path)
+    return str(path)
+
+
+def test_scores_that_are_missing_are_counted_and_infinite_ones_refused(tmp_path, caplog):
+    values = ratings()[0]
+    values[6, 1, 2] = values[9, 0, 0] = np.nan
+    with caplog.at_level("INFO"):
+        run(write_scores(tmp_path / "s.parquet", values))
+    assert "of 640 scores 2 are NaN, the first in column 'score:kind', row 7; these count as missing" in caplog.text
+    assert "has no column prompt: each of 80 rows counts as a prompt of its own" in caplog.text
+    values[11, 0, 3] = -np.inf
+    with pytest.raises(InputError, match=r"column 'score:coin', row 12: a score is -inf \(1 such\). Fix: score it"):
+        run(write_scores(tmp_path / "s.parquet", values))
+
+
+@pytest.mark.parametrize("prompt", [[f"q{i // 2}" for i in range(80)], [i // 2 for i in range(80)],
+                                    [[{"role": "user", "content": f"q{i // 2}"}] for i in range(80)]])  # fmt: skip
+def test_rows_of_one_prompt_are_grouped_where_the_file_says_so(tmp_path, prompt, caplog):
+    file = write_scores(tmp_path / "s.parquet", ratings()[0], prompt=prompt)
+    with caplog.at_level("INFO"):
+        found = reliability.measure(reliability.parse([file, "--draws=20"]), (0.0, 1.0))
+    assert found.prompts == 40 and "80 rows of 40 prompts" in caplog.text
+    with pytest.raises(InputError, match="row 3: has no prompt. Fix: give every row its prompt"):
+        run(write_scores(tmp_path / "s.parquet", ratings()[0], prompt=[*prompt[:2], None, *prompt[3:]]))
+
+
+@pytest.mark.parametrize("flag", ["--scale=1,5", "--pool=safety_10"])
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_flags_of_ratings_are_refused_where_the_file_holds_scores(tmp_path, flag, kind):
+    if kind == "npz":
+        views.view().save(tmp_path / "file.npz")
+    else:
+        write_scores(tmp_path / "file.parquet", ratings()[0])
+    with pytest.raises(InputError, match=f"^{flag.partition('=')[0]}: has no effect where FILE holds scores"):
+        run(str(tmp_path / f"file.{kind}"), flag)
+
+
+@pytest.mark.parametrize("offset", [2e7, -1e9, 2.0**40])
+def test_an_offset_of_the_scores_changes_nothing(tmp_path, offset):
+    plain, shifted = (
+        reliability.measure(
+            reliability.parse([write_scores(tmp_path / "s.parquet", ratings()[0] + by), "--draws=20"]), (0.0, 1.0)
+        )
+        for by in (0, offset)
+    )
+    assert [line.tie_rate for line in shifted.rules] == [line.tie_rate for line in plain.rules]
+    np.testing.assert_allclose(shifted.common.loading, plain.common.loading, atol=2e-5)
