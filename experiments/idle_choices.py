@@ -21,7 +21,8 @@ Idle = Iterator[tuple[str, str]]
 
 OF_RIDGE = ("folds", "alphas")
 OF_HEADS = ("penalties",)
-NOT_ASKED = ("prompt", "system_role", "model", "revision", "api", "top", "extra", "most_other", "hopeless", "server")
+NOT_ASKED = ("prompt", "system_role", "model", "revision", "api", "tokenizer", "top", "extra", "most_other", "hopeless",
+             "prices", "server")  # fmt: skip
 """What a judge that is asked in words is told; a table and a reward model are not."""
 ASKED_ONLY = ("architecture", "pooling")
 """Of config.model, what a local judge has no use for."""

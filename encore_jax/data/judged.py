@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -52,7 +53,16 @@ class JudgedResponses:
         return bool((self.unit[self.pairs[:, 0]] == self.unit[self.pairs[:, 1]]).all())
 
 
-def preferred_pairs(quality: Sequence[float], unit: Sequence[int], where: str) -> Int[np.ndarray, "N 2"]:
+def decimal(value: float) -> Fraction:
+    """The decimal number that a float was written as, so that sums and means of equal answers are equal.
+
+    >>> decimal(0.1) + decimal(0.2) == decimal(0.3)
+    True
+    """
+    return Fraction(repr(float(value)))
+
+
+def preferred_pairs(quality: Sequence[float | Fraction], unit: Sequence[int], where: str) -> Int[np.ndarray, "N 2"]:
     """All pairs of two responses of one unit of which one is better, that one first.
 
     Args:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 
 from encore_jax.data.readers.judged_sets import LAYOUT, read_judged
+from encore_jax.errors import InputError
 from encore_jax.progress import track
 from experiments.config import to_dict
 from experiments.manifest import versions
@@ -21,18 +24,22 @@ from experiments.studies.real_judges_tables import judges_text
 
 def measure(config: RealJudgesConfig, folders: dict[str, Path], folder: Path) -> None:
     """Writes results.json."""
-    sets = {name: read_judged(name, at) for name, at in folders.items()}  # all of them are read before any is measured
+    sets = {}  # all of them are read before any is measured
+    for name, at in folders.items():
+        with _told_of(name, at):
+            sets[name] = read_judged(name, at)
     six = real_rules(sets["HANNA"]) if "HANNA" in sets else None
     studies, junk = [], []
+    common = {"tau": config.tau, "seed": config.seed}
     work = [
-        lambda data=data: studies.append(study(data, tau=config.tau, draws=config.replicates, seed=config.seed))
-        for data in sets.values()
+        (name, lambda data=data: studies.append(study(data, draws=config.replicates, **common)))
+        for name, data in sets.items()
     ]
     for kind in KINDS if six else ():
-        options = {"draws": config.junk_draws, "tau": config.tau, "seed": config.seed}
-        work.append(lambda kind=kind, options=options: junk.append(study_junk(six, kind, **options)))
-    for step in track(work, float(len(work)), "judges"):
-        step()
+        work.append(("HANNA", lambda kind=kind: junk.append(study_junk(six, kind, draws=config.junk_draws, **common))))
+    for name, step in track(work, float(len(work)), "judges"):
+        with _told_of(name, folders[name]):
+            step()
     results = {
         "name": config.name,
         "studies": studies,
@@ -43,6 +50,16 @@ def measure(config: RealJudgesConfig, folders: dict[str, Path], folder: Path) ->
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
     (folder / "results.json").write_text(json.dumps(_plain(results), indent=1, allow_nan=False))
+
+
+@contextlib.contextmanager
+def _told_of(name: str, folder: Path) -> Iterator[None]:
+    """Errors say which data set they are about, and how the others are measured without it."""
+    try:
+        yield
+    except InputError as error:
+        fix = f"{error.fix}; or move the data set elsewhere, and the others are measured"
+        raise InputError(error.problem, where=f"data set {name} in {folder}: {error.where}", fix=fix) from error
 
 
 def _plain(value):

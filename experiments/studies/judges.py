@@ -12,6 +12,7 @@ from encore_jax.composition.agreement import agreement_weights
 from encore_jax.composition.camps import commonality, resampled_loadings
 from encore_jax.composition.moments import MOST_GROUPS, Rows, moments_of, prompt_groups, rating_rows, spreads
 from encore_jax.data.judged import JudgedResponses
+from encore_jax.errors import InputError
 from experiments.studies.decisions import (
     complete_pairs,
     critical_hits,
@@ -45,7 +46,13 @@ def study(data: JudgedResponses, *, tau: float = 2.0, draws: int = 500, seed: in
       tau: temperature of the entropy weights.
       draws: bootstrap draws over units. Weights are those of the whole data in every draw.
       seed: of everything random.
+
+    Raises:
+      InputError: a rule without ratings, or rules that have nothing in common.
     """
+    for rule, rated in zip(data.rules, data.mask.any(0), strict=True):
+        if not rated:
+            raise InputError("has no rating at all", where=f"judge {rule!r}", fix="leave it out")
     units = int(data.unit.max()) + 1
     group = prompt_groups(np.arange(units), seed)
     times = draw_units(min(units, MOST_GROUPS), draws, seed)[:, group]

@@ -67,7 +67,7 @@ def rules_cells(studies: Sequence[Mapping]) -> Iterator[list[str]]:
         if verdict == "the pool splits":
             verdict += ": " + " and ".join(str(len(camp)) for camp in found["camps"])
         yield [
-            f"{found['name']} ({found['judges']})", str(len(found["rules"])), str(found["complete_pairs"]),
+            printable(f"{found['name']} ({found['judges']})"), str(len(found["rules"])), str(found["complete_pairs"]),
             correlation(r["entropy"]["half"]), correlation(r["entropy"]["decided"]),
             correlation(r["tie rate"]["entropy"]), correlation(r["loading"]["half"]),
             correlation(r["loading"]["decided"]), verdict,
@@ -80,7 +80,7 @@ def reward_cells(studies: Sequence[Mapping]) -> Iterator[list[str]]:
         methods = {method["name"]: method for method in found["methods"]}
         mark = "" if found["verdict"] == ONE_FACTOR else REFUSED
         of_agreement = [share(methods[name]["half"]) + mark for name in OF_AGREEMENT]
-        yield [found["name"], *(share(methods[name]["half"]) for name in (UNIFORM, ENCORE)), *of_agreement]
+        yield [printable(found["name"]), *(share(methods[name]["half"]) for name in (UNIFORM, ENCORE)), *of_agreement]
 
 
 def critical_cells(studies: Sequence[Mapping]) -> Iterator[list[str]]:
@@ -89,7 +89,7 @@ def critical_cells(studies: Sequence[Mapping]) -> Iterator[list[str]]:
         methods = {method["name"]: method for method in found["methods"]}
         pairs = [[methods.get(f"{name}, r = {r}") for name in (CRITICAL, BY_LOADING)] for r in NUMBERS]
         cells = [" / ".join(share(method["half"]) for method in pair) if all(pair) else "" for pair in pairs]
-        yield [found["name"], share(methods[UNIFORM]["half"]), share(methods[RANDOM]["half"]), *cells]
+        yield [printable(found["name"]), share(methods[UNIFORM]["half"]), share(methods[RANDOM]["half"]), *cells]
 
 
 def junk_cells(junk: Sequence[Mapping]) -> Iterator[list[str]]:
@@ -174,4 +174,4 @@ def judges_text(results: Mapping) -> str:
         lines += [caption, "", table, ""]
     for found in results["studies"]:
         lines += [f"{found['name']}: accuracy of every method, %", "", markdown(METHOD_HEAD, method_cells(found)), ""]
-    return "\n".join([*lines, *footnotes(results)])
+    return "\n".join([*lines, *map(printable, footnotes(results))])

@@ -11,11 +11,12 @@ from encore_jax.errors import InputError
 from experiments.config import validated
 from experiments.pipeline import run_experiment
 from experiments.real_judges_config import JudgedDataConfig, RealJudgesConfig
+from experiments.stages.real_judges import measure
 from experiments.studies.decisions import complete_pairs, critical_hits, rule_hits, weighting_hits
 from experiments.studies.judges import study
 from experiments.studies.junk import JUNK_RULES, KINDS, junk_ratings, real_rules, study_junk, with_junk
 from experiments.studies.resampled import accuracies, draw_units, entropies, pair_weights
-from tests.data.judged_files import write_all, write_hanna
+from tests.data.judged_files import write_all, write_hanna, write_llmbar
 
 
 def made(units=40, rules=4, levels=5, seed=0, missing=0.0):
@@ -152,6 +153,43 @@ def test_a_folder_without_data_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(InputError, match="holds none of the data sets"):
         run_experiment(config, tmp_path / "run")
     assert not (tmp_path / "run" / "measure").exists()
+
+
+BAD_SETS = {
+    "a cell": (lambda d: (d / "ratings.jsonl").write_text('{"chosen": [1]}\n'), r"ratings\.jsonl:1"),
+    "no names": (lambda d: (d / "judges.json").write_text("[]"), r"ratings\.jsonl"),
+    "constant": (lambda d: (d / "ratings.jsonl").write_text('{"chosen": [5,5,5,5], "rejected": [5,5,5,5]}\n' * 30),
+                 "no rule follows what the rules have in common"),
+    "an empty judge": (lambda d: (d / "ratings.jsonl").write_text(
+        "".join(f'{{"chosen": [{i % 9},{i % 7},{i % 5},null], "rejected": [{i % 4},3,1,null]}}\n' for i in range(30))),
+        "judge 'B/Other': has no rating at all"),
+    "no rating": (lambda d: (d / "ratings.jsonl").write_text(
+        '{"chosen": [null,null,null,null], "rejected": [null,null,null,null]}\n' * 3), "judge 'A/Rating'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_SETS)
+def test_a_bad_data_set_is_named_with_what_to_do(name, tmp_path):
+    damage, problem = BAD_SETS[name]
+    write_llmbar(tmp_path / "data" / "llmbar")
+    damage(tmp_path / "data" / "llmbar")
+    config = RealJudgesConfig(data=JudgedDataConfig(str(tmp_path / "data")), replicates=20, junk_draws=1)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=f"^data set LLMBar in .*llmbar: .*{problem}.*or move the data set") as caught:
+        measure(validated(config), judged_folders(tmp_path / "data"), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+def test_names_of_judges_steer_no_terminal(tmp_path, capsys):
+    write_llmbar(tmp_path / "llmbar")
+    names = ["A\x1b[31m/Rating", "A\u202e/Other", "B\r/Rating", "B\x07|\n/Other"]
+    (tmp_path / "llmbar" / "judges.json").write_text(json.dumps(names))
+    config = RealJudgesConfig(data=JudgedDataConfig(str(tmp_path / "llmbar")), replicates=20, junk_draws=1)
+    run_experiment(validated(config), tmp_path / "run")
+    printed = capsys.readouterr()
+    for text in (printed.out, printed.err):
+        assert not {"\x1b", "\u202e", "\r", "\x07"} & set(text)
+    assert "x1b[31m" in printed.out and "u202e" in printed.out
 
 
 MEASURED = {

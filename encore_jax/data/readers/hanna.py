@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from encore_jax.data.delimited import read_table
-from encore_jax.data.judged import JudgedResponses, preferred_pairs
+from encore_jax.data.judged import JudgedResponses, decimal, preferred_pairs
 from encore_jax.errors import InputError
 from encore_jax.json_shape import decode_json
 
@@ -51,7 +51,8 @@ def read_hanna(path: str | Path) -> JudgedResponses:
         problem = f"has {len(systems)} systems and lists of {', '.join(map(str, sorted(lengths)[:5])) or 'no'} values"
         raise InputError(problem, where=str(path), fix=_FIX)
     ratings = np.array(judged).transpose(2, 0, 1)  # [prompts, systems, K]
-    quality = np.array(human).sum(1).T.reshape(-1)  # of whole numbers, so equal means are equal
+    answers = [[sum(map(decimal, cells)) for cells in zip(*system, strict=True)] for system in human]
+    quality = [total for prompt in zip(*answers, strict=True) for total in prompt]  # exact, so equal means are equal
     prompts, count = ratings.shape[:2]
     failed = int((ratings < SCALE[0]).sum())
     unit = np.repeat(np.arange(prompts), count)
@@ -62,7 +63,7 @@ def read_hanna(path: str | Path) -> JudgedResponses:
         ratings=flat,
         mask=np.ones(flat.shape, bool),
         unit=unit,
-        pairs=preferred_pairs(quality.tolist(), unit, str(path)),
+        pairs=preferred_pairs(quality, unit, str(path)),
         levels=THIRDS,
         scale=SCALE,
         judges=", ".join(dict.fromkeys(_JUDGE.fullmatch(rule)[1] for rule in rules)),

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from encore_jax.data.delimited import cell_number, read_table
-from encore_jax.data.judged import JudgedResponses, preferred_pairs
+from encore_jax.data.judged import JudgedResponses, decimal, preferred_pairs
 from encore_jax.errors import InputError
 
 LLM_RUBRIC_FILES = {
@@ -79,7 +79,7 @@ def _expected_answers(path: Path) -> dict[str, dict[str, float]]:
 def _overall(path: Path) -> dict[str, list[Fraction]]:
     answers: dict[str, list[Fraction]] = {}
     for where, row in read_table(path, ("text_id", OVERALL), delimiter="\t", fix=_FIX):
-        answers.setdefault(row["text_id"], []).append(Fraction(cell_number(row, OVERALL, 0, SCALE[1], where, _FIX)))
+        answers.setdefault(row["text_id"], []).append(decimal(cell_number(row, OVERALL, 0, SCALE[1], where, _FIX)))
     return answers
 
 

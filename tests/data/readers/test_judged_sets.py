@@ -1,5 +1,6 @@
 """Published sets of judges' and people's ratings: what is read, in which order, and what is refused."""
 
+import csv
 import itertools
 
 import numpy as np
@@ -14,6 +15,16 @@ from encore_jax.data.readers.llm_rubric import LLM_RUBRIC_FILES, read_llm_rubric
 from encore_jax.data.readers.llmbar import read_llmbar
 from encore_jax.errors import InputError
 from tests.data.judged_files import write_all, write_hanna, write_llm_rubric, write_llmbar
+
+
+def test_means_of_people_tie_where_their_decimals_do_whatever_the_order(tmp_path):
+    people = [f"Human {rater} RE" for rater in (1, 2, 3)]
+    with open(tmp_path / HANNA_FILE, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Model", *people, "A RE 1"])
+        for s, cells in enumerate(([1.1, 2.2, 3.3], [3.3, 2.2, 1.1], [2.2, 1.1, 3.3], [1.1, 2.2, 3.4])):
+            writer.writerow([f"system {s}", *([cell] for cell in cells), "[1.0]"])
+    assert read_hanna(tmp_path / HANNA_FILE).pairs.tolist() == [[3, 0], [3, 1], [3, 2]]
 
 
 def test_hanna_pairs_stories_of_one_prompt_by_peoples_mean(tmp_path):
