@@ -30,6 +30,7 @@ class BenchmarkConfig(RunConfig):
       buckets: row lengths in tokens; by default those of the saved model. Longer texts are dropped.
       tokens_per_batch: tokens that go through the model at once.
       replicates: bootstrap replicates over prompts.
+      tau: temperature of the entropy weights among the methods that are compared.
       limit: only the first so many comparisons; 0 means all.
       offline: fetch nothing.
       fetch_backbone: fetch the backbone or base model that the model's own files name, wherever it is.
@@ -48,6 +49,7 @@ class BenchmarkConfig(RunConfig):
     buckets: tuple[int, ...] = ()
     tokens_per_batch: int = 4096
     replicates: int = 2000
+    tau: float = 2.0
     limit: int = 0
     offline: bool = False
     fetch_backbone: bool = False
@@ -62,6 +64,7 @@ class BenchmarkConfig(RunConfig):
         one_of("peer", self.peer, ("", *PEERS))
         require("buckets", all(length > 0 for length in self.buckets), "holds positive row lengths, or nothing")
         require("tokens_per_batch", self.tokens_per_batch > 0, "is positive")
+        require("tau", self.tau > 0, "is positive")
         require("replicates", self.replicates >= 100, "is at least 100")
         require("reported_safety", 0 <= self.reported_safety <= 100, "is a percentage")
         require("official_name", ".." not in self.official_name, "is organisation/name")

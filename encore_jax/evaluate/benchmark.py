@@ -32,6 +32,21 @@ def right_responses(comparison: Comparison) -> int:
     return int(comparison.extra.get("num_correct", 1))
 
 
+def right_mask(kind: str, comparison: Comparison) -> np.ndarray:
+    """Bool ``[n]``, which responses are right, in a comparison of a benchmark of this kind.
+
+    >>> from encore_jax.data.comparison import Message
+    >>> right_mask("pairs", Comparison((Message("user", "Hi"),), ("a", "b", "c"), 1)).tolist()
+    [False, True, False]
+    """
+    number = np.arange(len(comparison.responses))
+    if kind == "rm_bench":
+        return number < 3
+    if kind == "rewardbench2":
+        return number < right_responses(comparison)
+    return number == comparison.preferred
+
+
 def judge_items(kind: str, comparisons: Sequence[Comparison], rewards: Sequence[np.ndarray]) -> Judged:
     """Credit and ties, prompt by prompt; for RM-Bench the share of nine pairs, and whether any of them ties."""
     credit, tie = np.zeros(len(comparisons)), np.zeros(len(comparisons), bool)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from encore_jax.evaluate.first_line import first_line
-from encore_jax.evaluate.formats import bounds, count, known, percent, printable
+from encore_jax.evaluate.formats import bounds, count, known, percent, points, printable
 from encore_jax.evaluate.report_page import page_environment
 from encore_jax.evaluate.tables import over_refusal_lines
 
 MOST_EXPLAINED = 20
 """Differences from a peer that the terminal explains; results.json and the page have all."""
+
+PAIRS = "Accuracy: over right responses against wrong ones, a tie one half; no method looks at which is right."
+"""What the rows of methods are measured by; scores above are the benchmark's own."""
 
 
 def render_benchmark(results: dict) -> str:
@@ -18,7 +21,7 @@ def render_benchmark(results: dict) -> str:
     return (
         page_environment()
         .get_template("benchmark.html")
-        .render(results=results, probe_lines=over_refusal_lines(results, by_rule=True))
+        .render(results=results, pairs=PAIRS, probe_lines=over_refusal_lines(results, by_rule=True))
     )
 
 
@@ -46,6 +49,7 @@ def _lines(results: dict) -> Iterator[str]:
         for name, entry in results["scores"].items():
             parts = (f"{percent(entry[p])} {bounds(entry['intervals'][p])}" for p in ("easy", "normal", "hard"))
             yield f"| {printable(name)} | {' | '.join(parts)} |"
+    yield from _methods(results)
     dropped = results["counts"]["comparisons_dropped_too_long"]
     yield f"\n{results['counts']['rows']}; {dropped} dropped as too long"
     if refused := results["counts"].get("comparisons_refused"):
@@ -67,6 +71,24 @@ def _lines(results: dict) -> Iterator[str]:
             before, after = (count(value) if known(value) else "dropped" for value in one["credit"])
             where = f"{printable(one['id'])} ({printable(one['subset'])})"
             yield f"- {where}: {before} -> {after}; {'; '.join(one['because'])}"
+
+
+def _methods(results: dict) -> Iterator[str]:
+    """A row for every way of weighting the rules."""
+    if not results.get("methods"):  # of an older version, or of a single rule
+        return
+    yield "\n| weights | from | accuracy, % [95 %] | minus the model, points |\n|---|---|---|---|"
+    for row in results["methods"]:
+        if row["refused"]:
+            yield f"| {printable(row['name'])} | {row['sees']} | refused | |"
+            continue
+        gain = row["minus_model"]
+        told = f"{points(gain['value'])} {bounds(gain, points)}" if gain else ""
+        accuracy = row["accuracy"]
+        yield f"| {row['name']} | {row['sees']} | {percent(accuracy['value'])} {bounds(accuracy)} | {told} |"
+    yield PAIRS
+    for why in dict.fromkeys(row["refused"] for row in results["methods"] if row["refused"]):
+        yield f"Refused: {printable(why)}."
 
 
 def _score(entry: dict) -> str:

@@ -138,8 +138,8 @@ def weightings(
     ]
 
 
-def agreement_methods(found: RuleAgreement, entropy_weight: np.ndarray) -> list[Method]:
-    """The rows of agreement: its weights, their product with ENCORE's, and critical rules by loading.
+def agreement_methods(found: RuleAgreement, entropy_weight: np.ndarray | None) -> list[Method]:
+    """The rows of agreement: its weights, their product with ENCORE's if there are any, and critical rules by loading.
 
     Where the pool splits, the rows that look at no label are refused, and if training labels tell which part is about
     quality there are rows that follow it.
@@ -153,9 +153,10 @@ def agreement_methods(found: RuleAgreement, entropy_weight: np.ndarray) -> list[
         rows += [Method(name, "scores", None, refused=why) for name in (AGREEMENT, PRODUCT, BY_LOADING)]
     if found.weights is not None:
         sees, by = ("train labels", ", part by labels") if found.by_labels else ("scores", "")
-        product = found.weights * entropy_weight
         rows.append(Method(AGREEMENT + by, sees, found.weights))
-        rows.append(Method(PRODUCT + by, sees, product / max(product.sum(), 1e-30)))
+        if entropy_weight is not None:
+            product = found.weights * entropy_weight
+            rows.append(Method(PRODUCT + by, sees, product / max(product.sum(), 1e-30)))
         rows += critical_methods(BY_LOADING + by, found.scale, sees)
     return rows
 

@@ -81,6 +81,7 @@ def rule_agreement(
     pairs: Pairs,
     rules: tuple[str, ...],
     *,
+    labelled: bool = True,
     entropy: np.ndarray | None = None,
     tau: float = 2.0,
     anchor: str = "",
@@ -92,6 +93,7 @@ def rule_agreement(
     Args:
       pairs: training comparisons; labels tell which weighting to recommend, and which camp is meant.
       rules: K names.
+      labelled: whether labels may be looked at.
       entropy: ``[K]``, of the ratings, for ENCORE's weights in the recommendation; of the scores if left out.
       tau: temperature of those.
       anchor: a rule that is known to be about quality, if the pool splits; "" for none.
@@ -112,8 +114,8 @@ def rule_agreement(
     if len(rules) < FEWEST_RULES:
         return _too_few(len(rules))
     found = reliability(
-        pairs.scores, pairs.preferred, prompt=pairs.cluster, rules=rules, anchor=anchor or None, tau=tau,
-        entropy=entropy, draws=draws, seed=seed,
+        pairs.scores, pairs.preferred if labelled else None, prompt=pairs.cluster, rules=rules, anchor=anchor or None,
+        tau=tau, entropy=entropy, draws=draws, seed=seed,
     )  # fmt: skip
     moments = grouped_moments(rating_rows(pairs.scores, None, pairs.cluster), seed).total()
     loading, low, high = found.common.loading, found.common.low, found.common.high

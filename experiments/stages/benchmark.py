@@ -38,7 +38,7 @@ from experiments.config import to_dict
 from experiments.manifest import file_sha256, versions
 from experiments.reward_model_files import reward_model_hashes
 from experiments.stages.benchmark_counts import dropped
-from experiments.stages.benchmark_rules import benchmark_advice, probe_results
+from experiments.stages.benchmark_rules import benchmark_advice, method_rows, probe_results
 
 PUBLISHED = ("results.json", "report.html")
 OFFICIAL = "official.json"
@@ -226,6 +226,7 @@ def evaluate(config: BenchmarkConfig, ingested: Path, scored: Path, folder: Path
         **benchmark_scores(kind, chosen, rewards, replicates=config.replicates, seed=config.seed),
         "over_refusal": probe_results(config, scored),
         "advice": benchmark_advice(config, comparisons, scored),
+        "methods": method_rows(config, kind, chosen, scored),
         "counts": counts | dropped(comparisons, ours, notes),
         "passport": json.loads((scored / "passport.json").read_text()),
         "peer": None,

@@ -85,6 +85,18 @@ def test_the_scores_are_those_of_the_model(finished, saved, safety):
     assert "Safety" in results["scores"] and "Score" not in results["scores"]
 
 
+def test_every_weighting_stands_beside_the_models_own(finished):
+    workdir, results = finished
+    rows = {row["name"]: row for row in results["methods"]}
+    assert list(rows)[:3] == ["the model", "ENCORE", "uniform"] and rows["ENCORE"]["refused"]
+    assert {"agreement", "agreement × entropy", "critical rules, r = 1"} <= set(rows)
+    subsets = results["subsets"].values()
+    right = sum(entry["correct"] + entry["ties"] / 2 for entry in subsets)
+    assert rows["the model"]["accuracy"]["value"] == pytest.approx(right / results["n"])
+    page = (workdir / "report.html").read_text()
+    assert "Ways of weighting the rules" in page and "critical rules, r = 1" in page
+
+
 def test_what_is_missing_and_dropped_is_told(finished):
     workdir, results = finished
     n = results["subsets"]["donotanswer"]["n"]
