@@ -24,7 +24,7 @@ def noise_figures(study: dict, prefix: str) -> dict[str, str]:
     with style():
         return {
             "correlation": to_svg(correlation(study), f"{prefix}-correlation", "Correlation by noise, semi-synthetic"),
-            "gain": to_svg(gain(study), f"{prefix}-gain", "Gain of ENCORE by noise, semi-synthetic"),
+            "gain": to_svg(gain(study), f"{prefix}-gain", "Gain of ENCORE and agreement by noise, semi-synthetic"),
         }
 
 
@@ -44,16 +44,22 @@ def correlation(study: dict) -> Figure:
 
 
 def gain(study: dict) -> Figure:
-    """ENCORE minus uniform against the worst judge's noise level: a panel per noise model, a line per temperature."""
+    """ENCORE minus uniform against the worst judge's noise level: a panel per noise model, a line per temperature.
+
+    And a line for agreement minus uniform.
+    """
     names = list(study["noise"])
     figure = Figure(figsize=(WIDE, 2.5), layout="constrained")
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axes, name in zip(panels, names, strict=True):
         for i, (tau, outcome) in enumerate(zip(study["tau"], study["noise"][name]["gain"], strict=True)):
-            _line(axes, study["worst"], outcome, i, len(study["tau"]), f"τ = {tau:g}", scale=100)
+            _line(axes, study["worst"], outcome, i, len(study["tau"]) + 1, f"ENCORE, τ = {tau:g}", scale=100)
+        if agreement := study["noise"][name].get("agreement"):  # not of two judges, nor in older results
+            i = len(study["tau"])
+            _line(axes, study["worst"], agreement, i, i + 1, "agreement", scale=100)
         axes.set_title(shortened(name))
         _finish(axes, study)
-    panels[0].set_ylabel("ENCORE minus uniform, points")
+    panels[0].set_ylabel("minus uniform, points")
     panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.suptitle(" ", fontsize=6)
     _tag(figure)

@@ -1,7 +1,8 @@
 """What drives ENCORE's gain? The same comparisons through many simulated juries: semi-synthetic throughout.
 
 For each noise model and each noise level of the worst judge, D juries of J judges rate all responses; every jury gives
-a correlation r(H, accuracy) and accuracies of uniform and entropy weights. One jitted, vmapped program per noise model.
+a correlation r(H, accuracy) and accuracies of uniform, entropy and agreement weights. One jitted, vmapped program per
+noise model.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from encore_jax.composition import (
     pearson,
     rating_counts,
 )
+from encore_jax.composition.agreement import FEWEST_RULES, agreement_weights, one_factor
 from encore_jax.composition.ties import rule_tolerance, weighted_margin
 from encore_jax.judge.simulated import answers, whole_steps
 
@@ -55,7 +57,8 @@ def juries(
       noise, levels: see `encore_jax.judge.simulated`.
 
     Returns:
-      ``correlation [W, D]``, ``uniform [W, D]`` and ``encore [W, D, T]`` (accuracies, ties half).
+      ``correlation [W, D]``, ``uniform [W, D]``, ``encore [W, D, T]`` and, with three judges or more, ``agreement
+      [W, D]`` (accuracies, ties half).
     """
     edges = jnp.asarray(level_edges(levels), jnp.float32)
 
@@ -66,14 +69,26 @@ def juries(
         delta = whole_steps(margins(ratings[pairs]), levels)
         weights = entropy_weights(jnp.repeat(entropy[None], len(taus), 0), taus[:, None])
         uniform = jnp.full((1, delta.shape[1]), 1 / delta.shape[1])
-        both = weighted_margin(delta, rule_tolerance(delta), jnp.concatenate([uniform, weights]).T)
+        agreement = [_agreement(delta)[None]] if delta.shape[1] >= FEWEST_RULES else []
+        both = weighted_margin(delta, rule_tolerance(delta), jnp.concatenate([uniform, weights, *agreement]).T)
         rule, composed = margin_accuracy(delta).ties_half, margin_accuracy(both.value, None, both.tolerance).ties_half
-        return {"correlation": pearson(entropy, rule), "uniform": composed[0], "encore": composed[1:]}
+        found = {"correlation": pearson(entropy, rule), "uniform": composed[0], "encore": composed[1 : 1 + len(taus)]}
+        return found | ({"agreement": composed[-1]} if agreement else {})
 
     def all_juries(strength_J):
         return jax.lax.map(functools.partial(one_jury, strength_J), chance, batch_size=JURIES_AT_ONCE)
 
     return jax.lax.map(all_juries, strength)
+
+
+def _agreement(delta: Float[Array, "N J"]) -> Float[Array, " J"]:
+    """Agreement weights of J judges by their differences, taken in both orientations, so about 0."""
+    products = jnp.matmul(delta.T, delta, precision="highest")
+    norm = jnp.sqrt(jnp.diagonal(products))
+    varies = (norm > 0).astype(jnp.float32)
+    correlation = products / jnp.maximum(jnp.outer(norm, norm), 1e-30)
+    loading = one_factor(correlation, jnp.outer(varies, varies))
+    return agreement_weights(loading, norm / jnp.sqrt(jnp.float32(len(delta))))
 
 
 def noise_study(
@@ -110,6 +125,8 @@ def noise_study(
             "uniform": _spread(outcome["uniform"]),
             "gain": [_spread(gain[..., t]) for t in range(len(TAUS))],
         }
+        if "agreement" in outcome:
+            result["noise"][noise]["agreement"] = _spread(outcome["agreement"] - outcome["uniform"])
     return result
 
 

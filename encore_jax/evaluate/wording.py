@@ -90,8 +90,16 @@ def noise_words(study: Mapping) -> list[str]:
             f"{name}, worst judge at λ = {study['worst'][last]:g}: r is {typeset(fixed(r, sign=True))} ± "
             f"{fixed(r_sd)}, {_R_WORDS[_tendency(r, r_sd, draws)]}. ENCORE minus uniform in points is "
             f"{typeset(changes)}; {_GAIN_WORDS[_tendency(*gains[sharpest][1:], draws)]} at τ = {taus[sharpest]:g}."
+            + _agreement_words(outcome.get("agreement"), last)
         )
     return sentences
+
+
+def _agreement_words(gain: Mapping | None, last: int) -> str:
+    if gain is None:  # two judges, or results of an older version
+        return ""
+    mean, sd = gain["mean"][last], gain["sd"][last]
+    return f" Agreement minus uniform: {typeset(points(mean))} ± {fixed(_times(100, sd), 1)}."
 
 
 def _times(factor: float, value: float | None) -> float | None:

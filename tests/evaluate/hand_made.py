@@ -130,6 +130,7 @@ def hand_made_study(sign=1):
             "correlation": {"mean": r, "sd": [0.1, 0.05]},
             "uniform": {"mean": [0.9, 0.8], "sd": [0, 0]},
             "gain": gain,
+            "agreement": {"mean": [0.02, 0.03], "sd": [0.001, 0.01]},
         }
 
     noise = {"guess": model(1), "shrink": model(-1)}

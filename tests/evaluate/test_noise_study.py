@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from encore_jax.composition.agreement import agreement_loadings, agreement_weights
 from encore_jax.evaluate.noise_study import NOISES, TAUS, WORST, _spread, juries, noise_study
 from encore_jax.judge.simulated import answers
 
@@ -43,6 +44,10 @@ def test_juries_equal_a_loop(noise, levels):
             np.testing.assert_allclose(got["correlation"][w, d], r, atol=1e-4)
             one = 1.01 / len(PAIRS)  # a tie may be rounded either way
             np.testing.assert_allclose(got["uniform"][w, d], accuracy(delta.mean(1)), atol=one)
+            both = np.concatenate([delta, -delta])
+            fit = agreement_loadings(np.stack([delta, np.zeros_like(delta)], 1)).loading
+            weights = np.asarray(agreement_weights(fit, both.std(0)), np.float64)
+            np.testing.assert_allclose(got["agreement"][w, d], accuracy(delta @ weights), atol=one)
             for t, tau in enumerate(taus):
                 weights = np.exp(-entropy / tau)
                 np.testing.assert_allclose(
@@ -59,8 +64,8 @@ def test_it_is_json_with_every_noise_and_level(study):
     assert json.dumps(json.loads(json.dumps(study))) == json.dumps(study)
     assert set(study["noise"]) == set(NOISES) and study["worst"] == list(WORST) and study["tau"] == list(TAUS)
     for outcome in study["noise"].values():
-        spreads = [outcome["correlation"], outcome["uniform"], *outcome["gain"]]
-        assert len(spreads) == 2 + len(TAUS)
+        spreads = [outcome["correlation"], outcome["uniform"], *outcome["gain"], outcome["agreement"]]
+        assert len(spreads) == 3 + len(TAUS)
         for spread in spreads:
             assert len(spread["mean"]) == len(spread["sd"]) == len(WORST) and not min(spread["sd"]) < 0
 
@@ -75,6 +80,19 @@ def test_the_more_judges_guess_the_worse_and_entropy_tells_them(study):
     guess = study["noise"]["guess"]
     assert guess["uniform"]["mean"][0] > guess["uniform"]["mean"][-1]
     assert guess["correlation"]["mean"][-1] < -0.7
+
+
+def test_agreement_finds_guessing_judges_where_entropy_does_and_misreading_ones_too(study):
+    for noise in ("guess", "flip"):
+        assert study["noise"][noise]["agreement"]["mean"][-1] > -0.005, "never much worse than equal weights"
+    assert study["noise"]["guess"]["agreement"]["mean"][-1] > 0
+
+
+def test_two_judges_have_no_agreement():
+    arrays = map(jnp.asarray, (QUALITY, FOR_ENTROPY, PAIRS, np.full((1, 2), 0.3, np.float32)))
+    chance = jax.random.uniform(jax.random.key(1), (1, 2, 120, 2))
+    told = juries(*arrays, chance, jnp.ones(1), noise="guess", levels=LEVELS)
+    assert set(told) == {"correlation", "uniform", "encore"}
 
 
 def test_misreading_judges_keep_their_entropy(study):
