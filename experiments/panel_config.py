@@ -133,6 +133,8 @@ class PanelConfig(RunConfig):
       judges: who rates, by name.
       min_judges: the mean needs ratings by so many judges; 0 means all. With fewer, the mean of one response shifts by
         how severe the missing judges are.
+      mean_of: judges whose ratings are averaged, if the report says that some are better left out; () means all.
+      anchor: a judge and a rule whose ratings are known to be about quality, should the panel split; () for none.
       mesh: of judges "local": how this machine's devices share a model and its rows.
       replicates: bootstrap draws over prompts.
       tau: temperature of the entropy weights that the panel's reward is compared with.
@@ -142,6 +144,8 @@ class PanelConfig(RunConfig):
     pool: str = ""
     judges: PanelJudges = field(default_factory=PanelJudges)
     min_judges: int = 0
+    mean_of: tuple[str, ...] = ()
+    anchor: tuple[str, ...] = ()
     mesh: MeshSettings = field(default_factory=MeshSettings)
     replicates: int = 500
     tau: float = 2.0
@@ -160,7 +164,12 @@ class PanelConfig(RunConfig):
         if sum(judge.repeats for judge in named.values()) < FEWEST_JUDGES:
             fix = "judges=panel_of(one=PanelJudge(...), other=PanelJudge(...)) in the file, or repeats of one judge"
             raise InputError(f"has {len(named)} judge{'s' if len(named) != 1 else ''}", where="config.judges", fix=fix)
-        require("min_judges", 0 <= self.min_judges <= len(named), f"is 0 (all judges) to {len(named)}")
+        for name in self.mean_of:
+            one_of("mean_of", name, tuple(named))
+        require("mean_of", len(set(self.mean_of)) == len(self.mean_of), "names each judge once")
+        averaged = len(self.mean_of) or len(named)
+        require("min_judges", 0 <= self.min_judges <= averaged, f"is 0 (all judges) to {averaged}")
+        require("anchor", len(self.anchor) in (0, 2), "is a judge and a rule, or left out")
         sound = FEWEST_DRAWS <= self.replicates <= MOST_REPLICATES
         require("replicates", sound, f"is {FEWEST_DRAWS} to {MOST_REPLICATES}")
         require("tau", self.tau > 0, "is positive")

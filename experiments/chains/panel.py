@@ -33,7 +33,7 @@ class PanelChain(Chain):
                 lambda folder: rate_panel(config, at["ingest"], folder.parent, folder),
             ),
             "panel": (
-                lambda: settings("min_judges", "replicates", "tau") | outputs("rate"),
+                lambda: settings("min_judges", "mean_of", "anchor", "replicates", "tau") | outputs("rate"),
                 lambda folder: measure_panel(config, at["rate"], folder),
             ),
             "report": (

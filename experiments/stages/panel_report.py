@@ -36,8 +36,8 @@ def measure_panel(config: PanelConfig, rated: Path, folder: Path) -> None:
     told = {name: json.loads((rated / name / "summary.json").read_text()) for name in members}
     label = " and ".join(sorted({summary["label"] for summary in told.values()}))
 
-    def judged() -> dict[str, Iterator[Comparison]]:
-        return {name: iter_comparisons(rated / name / "comparisons.jsonl", pool=pool) for name in members}
+    def judged(names=tuple(members)) -> dict[str, Iterator[Comparison]]:
+        return {name: iter_comparisons(rated / name / "comparisons.jsonl", pool=pool) for name in names}
 
     panel = stack_panel(judged(), judges)
     found = panel_reliability(
@@ -48,20 +48,22 @@ def measure_panel(config: PanelConfig, rated: Path, folder: Path) -> None:
         where=panel.mask,
         draws_of=panel.judges,
         prompt=panel.prompt,
+        anchor=config.anchor or None,
         tau=config.tau,
         draws=config.replicates,
         seed=config.seed,
     )
-    fewest = config.min_judges or len(set(judges))
+    averaged = {name: judge for name, (judge, _) in members.items() if not config.mean_of or judge in config.mean_of}
+    fewest = config.min_judges or len(set(averaged.values()))
     pool.to_yaml(folder / "pool.yaml")
-    means = panel_comparisons(judged(), judges, label, fewest)
+    means = panel_comparisons(judged(averaged), list(averaged.values()), label, fewest)
     write_comparisons(folder / "comparisons.jsonl", means, pool=pool)
     responses = panel_responses(iter_comparisons(folder / "comparisons.jsonl", pool=pool))
     write_rated(folder / "rated.jsonl", responses, pool=pool)
     ids = _write_long(folder / LONG, judged(), judges, {name: part["label"] for name, part in told.items()}, pool)
     results = panel_results(found)
     results["label_next"] = [ids[i] for i in results["label_next"]]
-    counts = _counts(panel, fewest)
+    counts = _counts(panel, list(averaged), fewest)
     summaries = [
         {
             "name": name,
@@ -75,13 +77,15 @@ def measure_panel(config: PanelConfig, rated: Path, folder: Path) -> None:
         for name, judge in zip(members, judges, strict=True)
     ]
     written = {"panel": results, "label": label, "fewest": fewest, "members": summaries} | counts
+    written["mean_of"] = list(dict.fromkeys(averaged.values()))
     (folder / "reliability.json").write_text(json.dumps(written, indent=1, allow_nan=False))
 
 
-def _counts(panel: Panel, fewest: int) -> dict[str, int]:
-    """How many ratings are means, and how many too few judges gave."""
-    values = np.where(panel.mask, panel.ratings, np.nan).astype(np.float64)
-    _, count = judge_mean(values, judge_numbers(panel.judges))
+def _counts(panel: Panel, averaged: list[str], fewest: int) -> dict[str, int]:
+    """How many ratings are means over the averaged rows' judges, and how many too few of those gave."""
+    rows = [panel.names.index(name) for name in averaged]
+    values = np.where(panel.mask, panel.ratings, np.nan).astype(np.float64)[rows]
+    _, count = judge_mean(values, judge_numbers([panel.judges[row] for row in rows]))
     return {"mean_ratings": int((count >= fewest).sum()), "left_masked": int(((count > 0) & (count < fewest)).sum())}
 
 
@@ -154,6 +158,14 @@ def show_panel(folder: Path) -> None:
         f"them: {results['left_masked']:,}"
     )
     at = folder.parent / "panel"
-    print(f"\nMean ratings, of all judges: {at}/comparisons.jsonl and rated.jsonl; every judge's: {at / LONG}")
-    print("(Take a judge out of the configuration and run again: nothing is asked twice.)")
+    averaged, left = results.get("mean_of"), results["panel"]["left_out"]
+    of = "all judges" if averaged is None or len(averaged) == len(_judges(results)) else ", ".join(averaged)
+    print(f"\nMean ratings, of {of}: {at}/comparisons.jsonl and rated.jsonl; every judge's: {at / LONG}")
+    kept = [name for name in averaged or () if name not in left]
+    if 0 < len(kept) < len(averaged or ()):
+        print(f'To leave out {", ".join(left)}: --config.mean_of="{tuple(kept)}" (nothing is asked again)')
     print(f"Report: {folder.parent / 'report.html'}")
+
+
+def _judges(results: dict) -> set[str]:
+    return {member["judge"] for member in results["members"]}

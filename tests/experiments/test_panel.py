@@ -91,6 +91,42 @@ def outputs(workdir):
     return files | {"panel": told["panel"], "counts": [m["summary"]["questions"] for m in told["members"]]}
 
 
+def test_a_mean_of_some_judges_and_an_anchor_ask_nobody_again(files, tmp_path, capsys):
+    with Running(Opinion("ann")) as a, Running(Opinion("bob", 0.4)) as b, Running(Opinion("coin", 400.0)) as c:
+        judges = {"ann": server(a, "a"), "bob": server(b, "b"), "coin": server(c, "c")}
+        run_experiment(config(files, 0, **judges), tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert "Leave out coin" in printed and "--config.mean_of=\"('ann', 'bob')\" (nothing is asked again)" in printed
+    assert "Mean ratings, of all judges" in printed
+    offline = {name: dataclasses.replace(judge, server=server().server) for name, judge in judges.items()}
+    some = config(files, 0, more={"mean_of": ("ann", "bob"), "anchor": ("ann", tiny_run.POOL.names[0])}, **offline)
+    run_experiment(some, tmp_path / "run")
+    printed = capsys.readouterr().out
+    assert "Mean ratings, of ann, bob" in printed and "--config.mean_of" not in printed
+    pool = RulePool.from_yaml(tmp_path / "run" / "panel" / "pool.yaml")
+    each = [
+        [c.ratings for c in iter_comparisons(tmp_path / "run" / "rate" / name / "comparisons.jsonl", pool=pool)]
+        for name in ("ann", "bob")
+    ]
+    means = [c.ratings for c in iter_comparisons(tmp_path / "run" / "panel" / "comparisons.jsonl", pool=pool)]
+    np.testing.assert_allclose(means, np.mean(each, 0), atol=1e-6)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["mean_of"] == ["ann", "bob"]
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"mean_of": ("ann", "nobody")}, "mean_of.*'nobody'"),
+        ({"mean_of": ("ann", "ann")}, "mean_of.*names each judge once"),
+        ({"mean_of": ("ann",), "min_judges": 2}, r"min_judges.*0 \(all judges\) to 1"),
+        ({"anchor": ("ann",)}, "anchor.*is a judge and a rule"),
+    ],
+)
+def test_odd_means_and_anchors_are_refused(files, more, problem):
+    with pytest.raises(InputError, match=problem):
+        config(files, more=more, ann=server(model="a"), bob=server(model="b"))
+
+
 def test_two_servers_are_asked_the_same_and_a_death_costs_nothing(files, tmp_path, capsys, said):
     ann, bob = Opinion("ann"), Opinion("bob", 0.6)
     with Running(ann) as a, Running(bob) as b:
