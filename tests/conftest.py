@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 
 os.environ["JAX_PLATFORMS"] = os.environ.get("ENCORE_TEST_PLATFORM", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
@@ -10,6 +11,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Most of the tests' time is spent in compiling programs that run once: XLA optimises them little, here and in the
 # processes that tests start. The rooms whose results rounding decides turn it on again, and so does `make test-slow`.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# And what one process of this run has compiled, the others read: pytest's workers, and the commands that tests start.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    PROGRAMS = tempfile.TemporaryDirectory(prefix="encore-programs-", ignore_cleanup_errors=True)  # until pytest ends
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = PROGRAMS.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 from pathlib import Path
 

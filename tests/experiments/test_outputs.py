@@ -27,11 +27,12 @@ from tests.experiments import tiny_reward_model
 def fresh_flags():
     """The flags of one command alone, as in a process of its own."""
 
+    defined_in = flags.FLAGS.find_module_defining_flag
+
     def ours():
-        defined_in = flags.FLAGS.find_module_defining_flag
         return [name for name in flags.FLAGS if not str(defined_in(name)).startswith("absl")]
 
-    before = {name: flags.FLAGS[name] for name in ours()}
+    before = {name: (flags.FLAGS[name], defined_in(name)) for name in ours()}
     for name in before:
         delattr(flags.FLAGS, name)
     try:
@@ -39,8 +40,9 @@ def fresh_flags():
     finally:
         for name in ours():
             delattr(flags.FLAGS, name)
-        for name, flag in before.items():
+        for name, (flag, module) in before.items():
             flags.FLAGS[name] = flag
+            flags.FLAGS.register_flag_by_module(module, flag)
 
 
 def absl_command(module, define=None):
