@@ -8,6 +8,8 @@ export JAX_PLATFORMS ?= cpu
 PYTEST := $(BIN)/python -m pytest
 PAIRS ?= pairs.jsonl
 MUTANTS ?= 10000
+# rooms whose results rounding decides
+ROUNDING := tests/composition tests/evaluate tests/parallel
 QUICKSTART := -m experiments.run --config=experiments/configs/quickstart.py
 
 .PHONY: quickstart test test-slow test-parity test-gpu mutants aot goldens docs lint published clean
@@ -29,6 +31,7 @@ fuzz: $(VENV)/.test  ## 10,000 damaged files for every loader; MUTANTS=NUMBER
 
 test-slow: $(VENV)/.llama  ## what takes minutes, or needs a package index
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m "slow or network" tests
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -n 2 -m "not slow and not network and not parity and not gpu" $(ROUNDING)
 
 test-parity: $(VENV)/.parity  ## live comparison with transformers on torch
 	$(PYTEST) -m parity tests
