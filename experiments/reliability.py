@@ -2,13 +2,15 @@
 
     python -m experiments.reliability runs/rate_server/rate/comparisons.jsonl --out=reliability.html
 
-FILE is one of what `python -m experiments.ablate --scores=FILE` reads:
+FILE is one of:
 
 - view-NAME.npz as a run's score stage writes it; training and test comparisons are taken together;
 - the Parquet file that `python -m experiments.score` writes; rows of one prompt are resampled together where you add a
   column `prompt`, else each counts as a prompt of its own;
 - comparisons with ratings (.jsonl, .jsonl.gz, .parquet), as a rating run writes them to WORKDIR/rate/comparisons.jsonl,
-  with the rules in pool.yaml beside it, or --pool. A few of them may say which response people prefer, or none.
+  with the rules in pool.yaml beside it, or --pool. A few of them may say which response people prefer, or none;
+- rated responses, as a rating run writes them to WORKDIR/rate/rated.jsonl. Those of one prompt are compared with each
+  other; if no prompt has two, ratings are taken as they are. extra.quality may say how good a response is.
 
 Prints the recommendation, the rules, and which comparisons to label next; --out is the same as a page.
 """
@@ -32,7 +34,7 @@ from encore_jax.evaluate.reliability_arguments import MOST_DRAWS
 from encore_jax.evaluate.reliability_page import render_reliability
 from encore_jax.evaluate.view import View
 from encore_jax.settings import MAX_INT
-from experiments.stages.ablation_source import KINDS, Rows, is_scored, read_scored_rows
+from experiments.stages.scored_rows import KINDS, Rows, is_scored, read_scored_rows
 
 OPTIONS = ("tau", "labels", "draws", "seed", "anchor")
 """Arguments of `reliability` that are flags here."""
@@ -103,6 +105,10 @@ def _measured(given: argparse.Namespace, scale: tuple[float, float]) -> Reliabil
         )
         return reliability(scores, preferred, prompt=prompt, rules=view.rules, **options)
     rows = read_scored_rows(path, given.pool, scale, "--")
+    if len(rows.sizes) and (rows.sizes == 1).all():  # nothing to compare
+        where, prompt = np.isfinite(rows.values), group_ids(rows.prompt)
+        quality = None if rows.quality is None or np.isnan(rows.quality).all() else rows.quality
+        return reliability(rows.values, quality=quality, where=where, prompt=prompt, rules=rows.rules, **options)
     values, where = padded(rows)
     return reliability(values, rows.preferred, where=where, prompt=group_ids(rows.prompt), rules=rows.rules, **options)
 

@@ -148,3 +148,55 @@ def test_an_offset_of_the_scores_changes_nothing(tmp_path, offset):
     )
     assert [line.tie_rate for line in shifted.rules] == [line.tie_rate for line in plain.rules]
     np.testing.assert_allclose(shifted.common.loading, plain.common.loading, atol=2e-5)
+
+
+def write_responses(path, values, prompts, quality=None):
+    RulePool([Rule(name, f"It is {name}.") for name in RULES]).to_yaml(path.with_name("pool.yaml"))
+    lines = []
+    for i, (rated, prompt) in enumerate(zip(values, prompts, strict=True)):
+        row = {"prompt": prompt, "response": f"Answer {i}", "ratings": dict(zip(RULES, rated.tolist(), strict=True))}
+        told = {} if quality is None or quality[i] is None else {"extra": {"quality": quality[i]}}
+        lines.append(json.dumps(row | told) + "\n")
+    path.write_text("".join(lines))
+    return str(path)
+
+
+def measured(*arguments):
+    return reliability.measure(reliability.parse([*arguments, "--draws=20"]), (1.0, 5.0))
+
+
+def test_rated_responses_of_one_prompt_are_compared_in_whatever_order(tmp_path, caplog):
+    values, preferred = ratings(responses=3)
+    flat, prompts = values.reshape(-1, 4), np.repeat([f"Question {i}" for i in range(80)], 3)
+    good = (np.arange(3) == preferred[:, None]).ravel().astype(int).tolist()
+    order = np.random.default_rng(0).permutation(240)
+    file = write_responses(tmp_path / "r.jsonl", flat[order], prompts[order], [good[i] for i in order])
+    with caplog.at_level("INFO"):
+        found = measured(file)
+    expected = measured(write_comparisons(tmp_path, values, preferred))
+    assert "240 responses of 80 prompts: responses of one prompt are compared with each other" in caplog.text
+    assert not found.single and found.prompts == 80
+    np.testing.assert_allclose(found.common.loading, expected.common.loading, atol=1e-5)
+    assert [line.half for line in found.rules] == [line.half for line in expected.rules]
+
+
+def test_responses_that_are_alone_are_rated_as_they_are(tmp_path, capsys, caplog):
+    values, _ = ratings()
+    flat, prompts = values[:, 0], [f"Question {i}" for i in range(80)]
+    good = [float(x) if i % 2 else None for i, x in enumerate(flat[:, :3].sum(1))]
+    found = measured(write_responses(tmp_path / "r.jsonl", flat, prompts, good))
+    assert found.single and found.rules[0].labels > 0 and found.common.verdict == "one common factor"
+    run(write_responses(tmp_path / "r.jsonl", flat, prompts), "--scale=1,5")
+    assert "ratings of single responses" in capsys.readouterr().out
+    some = write_responses(tmp_path / "r.jsonl", np.concatenate([values.reshape(-1, 4), flat]),
+                           [*np.repeat(prompts, 2), *(f"alone {i}" for i in range(80))])  # fmt: skip
+    with caplog.at_level("INFO"):
+        found = measured(some)
+    assert "80 that are alone with their prompt are not" in caplog.text and found.rules[0].n == 80
+
+
+def test_odd_qualities_are_refused(tmp_path):
+    values, _ = ratings(n=30)
+    file = write_responses(tmp_path / "r.jsonl", values[:, 0], [f"q{i}" for i in range(30)], ["good"] + [1] * 29)
+    with pytest.raises(InputError, match=r"response .*: extra.quality is 'good'. Fix: write a number"):
+        measured(file)
