@@ -10,7 +10,10 @@ FILE is one of:
 - comparisons with ratings (.jsonl, .jsonl.gz, .parquet), as a rating run writes them to WORKDIR/rate/comparisons.jsonl,
   with the rules in pool.yaml beside it, or --pool. A few of them may say which response people prefer, or none;
 - rated responses, as a rating run writes them to WORKDIR/rate/rated.jsonl. Those of one prompt are compared with each
-  other; if no prompt has two, ratings are taken as they are. extra.quality may say how good a response is.
+  other; if no prompt has two, ratings are taken as they are. extra.quality may say how good a response is;
+- a CSV: prompt, response, rule, rating; or prompt, response and a column for every rule; or prompt, response_a,
+  response_b, preferred and columns RULE_a, RULE_b. Ratings are numbers, "7/10", "80 %", yes or no. --pool is needed
+  only for rules of which higher is worse.
 
 Prints the recommendation, the rules, and which comparisons to label next; --out is the same as a page.
 """
@@ -38,7 +41,6 @@ from experiments.stages.scored_rows import KINDS, Rows, is_scored, read_scored_r
 
 OPTIONS = ("tau", "labels", "draws", "seed", "anchor")
 """Arguments of `reliability` that are flags here."""
-UNIT = "0,1"
 
 
 def main(given: argparse.Namespace) -> None:
@@ -63,7 +65,7 @@ def main(given: argparse.Namespace) -> None:
         raise InputError(
             "has no effect without --out", where="--overwrite", fix="leave it out, or give --out=FILE.html"
         )
-    scale = _scale(given.scale or UNIT)
+    scale = _scale(given.scale) if given.scale else None
     if given.out is None:
         print(measure(given, scale))
         return
@@ -79,7 +81,7 @@ def main(given: argparse.Namespace) -> None:
     print(f"{found}\n\nReport: {out}")
 
 
-def measure(given: argparse.Namespace, scale: tuple[float, float]) -> Reliability:
+def measure(given: argparse.Namespace, scale: tuple[float, float] | None = None) -> Reliability:
     """What the file says.
 
     Raises:
@@ -94,7 +96,7 @@ def measure(given: argparse.Namespace, scale: tuple[float, float]) -> Reliabilit
         raise error.at(f"--{error.where}") from None
 
 
-def _measured(given: argparse.Namespace, scale: tuple[float, float]) -> Reliability:
+def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> Reliability:
     options = {name: getattr(given, name) for name in OPTIONS}
     path = Path(given.file)
     if path.suffix == ".npz":
@@ -139,7 +141,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", metavar="FILE", help="ratings or scores of comparisons")
     parser.add_argument("--pool", default="", help="YAML file or shipped name of the rules; pool.yaml beside FILE")
-    parser.add_argument("--scale", help="lowest and highest possible rating, e.g. 1,5; 0,1 by default")
+    parser.add_argument("--scale", help="lowest and highest possible rating, e.g. 1,5; inferred if left out")
     parser.add_argument("--anchor", help="a rule that is known to be about quality, should the pool split")
     parser.add_argument("--tau", type=float, default=2.0, help="temperature of the entropy weights; 2 by default")
     parser.add_argument("--labels", type=int, default=20, help="how many comparisons to label next; 20 by default")

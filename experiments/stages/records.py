@@ -27,9 +27,11 @@ from encore_jax.data.rated_comparisons.descriptions import read_metadata
 from encore_jax.data.readers import recognise
 from encore_jax.data.rows import named, read_rows
 from encore_jax.data.scales import UNIT, on_unit_scale, prepared_scale, scaled
+from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 from experiments.config import DataConfig
+from experiments.stages.rating_tables import rated_responses, responses_of, table_comparisons
 
 OPTION = "--config.data.scale=LOWEST,HIGHEST"
 """How a run is told the scale of its files' ratings."""
@@ -131,6 +133,9 @@ def _comparisons(config: DataConfig, pool: RulePool, skips: SkipCounter) -> Iter
             yield from (on_unit_scale(comparison, scale) for comparison in data)
         return
     path = source_files(config, rated=False)["comparisons"]
+    if is_text_table(path):
+        yield from table_comparisons(path, pool, tuple(config.scale), skips, rated=not config.ratings_path)
+        return
     format = recognise(path) if config.format == "auto" else config.format
     if format != "encore":
         yield from read_comparisons(path, format, skips=skips)
@@ -144,10 +149,12 @@ def _rated(
     config: DataConfig, pool: RulePool, comparisons: Sequence[Comparison], skips: SkipCounter
 ) -> list[RatedResponse]:
     if not config.ratings_path:
-        rated = [response for comparison in comparisons for response in _responses(comparison)]
+        rated = [response for comparison in comparisons for response in responses_of(comparison)]
         skips.kept += len(rated)
         return rated
     path = source_files(config)["ratings"]
+    if is_text_table(path):
+        return rated_responses(path, pool, tuple(config.scale), skips)
     scale, format = tuple(config.scale) or UNIT, config.ratings_format
     if format == "auto":
         format = _ratings_format(path, pool)
@@ -180,18 +187,6 @@ def _ratings_format(path: Path, pool: RulePool) -> str:
         where=f"{path}, row 1",
         fix='write "ratings": {"RULE": NUMBER, ...}, or a column for every rule of the pool',
     )
-
-
-def _responses(comparison: Comparison) -> Iterator[RatedResponse]:
-    """The responses of a rated comparison that have a rating, each once."""
-    if comparison.ratings is None:
-        return
-    for i, response in enumerate(comparison.responses):
-        if comparison.mask[i].any():
-            ratings, mask = comparison.ratings[i], comparison.mask[i]
-            name = f"{comparison.id}#{i}" if comparison.id else ""
-            labels = {"subset": comparison.subset, "source": comparison.source, "id": name}
-            yield RatedResponse(comparison.prompt, response, comparison.rules, ratings, mask, **labels)
 
 
 def _pairs(comparisons: Sequence[Comparison], own_ratings: bool, need: str, skips: SkipCounter) -> Iterator[Comparison]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,18 +16,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from absl import logging
 
-from encore_jax.data import RatedResponse, iter_comparisons, iter_rated, prompt_key
+from encore_jax.data import Comparison, RatedResponse, iter_comparisons, iter_rated, prompt_key
 from encore_jax.data.orientation import Scale
 from encore_jax.data.parquet_rows import column_names, number_columns, record_batches
+from encore_jax.data.rating_cells import Cell, infer_scale
+from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rows import SUFFIXES, read_rows
-from encore_jax.data.scales import scaled
+from encore_jax.data.scales import rating_range, scaled
 from encore_jax.data.split import group_ids
+from encore_jax.data.text_tables import is_text_table, read_text_table
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 
 SCORE = "score:"
 """What the batch scorer's column of a rule begins with."""
-KINDS = "view-NAME.npz of a run's score stage, a Parquet file of experiments.score, or rated comparisons or responses"
+KINDS = (
+    "view-NAME.npz of a run's score stage, a Parquet file of experiments.score, rated comparisons or responses, "
+    "or a CSV of ratings"
+)
 
 
 class Rows(NamedTuple):
@@ -51,15 +58,15 @@ class Rows(NamedTuple):
     quality: np.ndarray | None = None
 
 
-def read_scored_rows(path: Path, pool: str, scale: Scale, option: str = "--config.") -> Rows:
-    """Rows of a file of the batch scorer, of comparisons with ratings, or of rated responses.
+def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "--config.") -> Rows:
+    """Rows of a file of the batch scorer, of comparisons with ratings, of rated responses, or of a table of ratings.
 
     Rated responses of one prompt make one row; a response that is alone with its prompt is a row of its own.
 
     Args:
       path: the file.
       pool: of ratings: YAML file or shipped name of the rules; "" for pool.yaml beside the file.
-      scale: of ratings, lowest and highest possible.
+      scale: of ratings, lowest and highest possible; inferred, and said, if left out.
       option: how flags of pool and scale begin on this command line.
 
     Raises:
@@ -67,14 +74,23 @@ def read_scored_rows(path: Path, pool: str, scale: Scale, option: str = "--confi
     """
     if not path.is_file():
         raise InputError("there is no such file", where=str(path), fix=f"give {KINDS}")
+    if is_text_table(path):
+        return _table(path, pool, scale)
     if not path.name.endswith(tuple(SUFFIXES)):
         raise InputError("is of no known kind", where=str(path), fix=f"give {KINDS}")
     if pool and is_scored(path):
         raise InputError("has no effect: the file holds scores by rule", where=f"{option}pool", fix="leave it out")
     if is_scored(path):
         return _scored(path)
-    read = _responses if _holds_responses(path) else _rated
-    return read(path, rules_of(path, pool, option), scale, option)
+    rules = rules_of(path, pool, option)
+    if scale is None:
+        scale = infer_scale(map(Cell, rating_range(path)))
+        logging.info(
+            "%s: scale %g to %g, inferred from the ratings (%sscale=LOWEST,HIGHEST)", path.name, *scale, option
+        )
+    if _holds_responses(path):
+        return _responses(list(scaled(iter_rated(path, pool=rules, scale=scale), path, _scale_flag(option))), path)
+    return _rated(scaled(iter_comparisons(path, pool=rules, scale=scale), path, _scale_flag(option)), path)
 
 
 def is_scored(path: Path) -> bool:
@@ -156,11 +172,27 @@ def _prompts_of(path: Path, rows: int) -> list[str]:
     return keys
 
 
-def _rated(path: Path, pool: RulePool, scale: Scale, option: str) -> Rows:
+def _scale_flag(option: str) -> str:
+    return f"{option}scale=LOWEST,HIGHEST"
+
+
+def _table(path: Path, pool: str, scale: Scale | None) -> Rows:
+    """CSV; rules of which no pool tells the direction are better the higher they are."""
+    beside = path.with_name("pool.yaml")
+    rules = rules_of(path, pool) if pool or beside.is_file() else None
+    table = rating_table(read_text_table(path), where=path, pool=rules, scale=scale)
+    for note in table.notes:
+        logging.info("%s: %s", path.name, note)
+    if rules is None:
+        logging.info("%s: no pool says otherwise, so higher is better by every rule", path.name)
+    return _rated(table.comparisons, path) if table.comparisons else _responses(table.responses, path)
+
+
+def _rated(comparisons: Iterable[Comparison], path: Path) -> Rows:
     """Comparisons with ratings of their responses."""
-    values, sizes, preferred, prompt, subset = [], [], [], [], []
-    comparisons = iter_comparisons(path, pool=pool, scale=scale)
-    for c in scaled(comparisons, path, f"{option}scale=LOWEST,HIGHEST"):
+    values, sizes, preferred, prompt, subset, rules = [], [], [], [], [], ()
+    for c in comparisons:
+        rules = c.rules
         if c.ratings is None:
             fix = "rate the comparisons first: experiments.run with a judge, or experiments.score with a model"
             raise InputError("has no ratings", where=f"{path}, comparison {c.id}", fix=fix)
@@ -171,9 +203,7 @@ def _rated(path: Path, pool: RulePool, scale: Scale, option: str) -> Rows:
         subset.append(c.subset)
     if not values:
         raise InputError("holds no comparison", where=str(path), fix="check the file")
-    return Rows(
-        tuple(pool.names), np.concatenate(values), np.array(sizes), np.array(preferred), prompt, np.array(subset)
-    )
+    return Rows(rules, np.concatenate(values), np.array(sizes), np.array(preferred), prompt, np.array(subset))
 
 
 def _holds_responses(path: Path) -> bool:
@@ -182,9 +212,10 @@ def _holds_responses(path: Path) -> bool:
     return "response" in row and not {"responses", "chosen", "rejected"} & set(row)
 
 
-def _responses(path: Path, pool: RulePool, scale: Scale, option: str) -> Rows:
+def _responses(rated: Sequence[RatedResponse], path: Path) -> Rows:
     """Rated responses, those of one prompt together."""
-    rated = list(scaled(iter_rated(path, pool=pool, scale=scale), path, f"{option}scale=LOWEST,HIGHEST"))
+    if not rated:
+        raise InputError("holds no response", where=str(path), fix="check the file")
     prompts = [prompt_key(one.prompt) for one in rated]
     numbers = group_ids(prompts)
     order = np.argsort(numbers, kind="stable")
@@ -200,7 +231,7 @@ def _responses(path: Path, pool: RulePool, scale: Scale, option: str) -> Rows:
     best = [_best(part) for part in np.split(quality, first[1:])]
     rows = order[first]
     return Rows(
-        tuple(pool.names), values, sizes, np.array(best), [prompts[i] for i in rows],
+        rated[0].rules, values, sizes, np.array(best), [prompts[i] for i in rows],
         np.array([rated[i].subset for i in rows]), quality,
     )  # fmt: skip
 

@@ -87,3 +87,14 @@ def test_answers_of_no_use_are_refused(answers, where, message):
 def test_votes_of_three_classes_have_no_single_weight():
     with pytest.raises(InputError, match="there are 3 classes"):
         _ = dawid_skene(np.array([[0, 1, 2]] * 3 + [[2, 2, 2]] * 3)).log_odds
+
+
+def test_one_step_and_no_tolerance_are_a_choice():
+    _, answers = answered(3, 60, 2, [0.9, 0.8, 0.7])
+    one, more = dawid_skene(answers, steps=1), dawid_skene(answers, steps=2000, tolerance=0.0)
+    assert not np.allclose(one.posterior, more.posterior, atol=1e-6), "one step does not converge"
+    np.testing.assert_allclose(more.posterior, dawid_skene(answers).posterior, atol=1e-3)
+    with pytest.raises(InputError, match="steps"):
+        dawid_skene(answers, steps=0)
+    with pytest.raises(InputError, match="tolerance"):
+        dawid_skene(answers, tolerance=-1e-9)

@@ -61,3 +61,8 @@ def test_signs_that_cancel_make_the_largest_discrepancies_worthless():
 def test_counts_of_another_shape_are_refused():
     with pytest.raises(InputError, match=r"\[..., 3\]"):
         preference_information(jnp.zeros((3, 2)))
+
+
+def test_one_discrepancy_alone_is_no_list_of_them():
+    with pytest.raises(InputError, match="difference: has shape .*pass an array of at least 1 axis"):
+        selection_accuracy(0.5, 1.0)

@@ -19,7 +19,16 @@ from encore_jax.composition import (
     margins,
     rule_accuracy,
 )
-from encore_jax.composition.ties import credit, reward_tolerance, rule_tolerance, settled, sign, weighted_margin
+from encore_jax.composition.ties import (
+    credit,
+    reward_tolerance,
+    rule_margins,
+    rule_tolerance,
+    settled,
+    sign,
+    weighted_margin,
+)
+from encore_jax.errors import InputError
 
 GRIDS = {"0 to 10": (0, 10, 1), "1 to 5": (1, 5, 1), "tenths": (0, 10, 10), "tenths to 10": (0, 100, 10)}
 GRIDS |= {"-1 to 1 in eighths": (-8, 8, 8), "hundredths": (0, 100, 100), "thirds": (0, 3, 3), "sevenths": (0, 7, 7)}
@@ -237,3 +246,26 @@ def test_settling_keeps_the_order_of_what_does_not_tie(tolerance):
     np.testing.assert_array_equal(got, settled(got, slack))
     np.testing.assert_array_equal(np.round(got, 1)[:, None] > np.round(got, 1)[None], got[:, None] > got[None])
     assert len(np.unique(got)) == len(np.unique(np.round(rewards, 1)))
+
+
+def test_ratings_that_are_equal_have_no_tolerance_and_others_do():
+    """A rule that rates both alike adds no error to a reward, whatever the size of its ratings."""
+    first, second = np.array([[0.1 + 0.2, 7.0, 0.1, 1e6 + 0.1]]), np.array([[0.3, 7.0, 0.4, 1e6 + 0.1]])
+    found = rule_margins(first, second)
+    assert found.value[0].tolist() == [0, 0, pytest.approx(-0.3), 0]
+    assert found.tolerance[0][[0, 1, 3]].tolist() == [0, 0, 0] and 0 < found.tolerance[0, 2] < 1e-5
+
+
+@pytest.mark.parametrize("scores", [0.5, [0.5, 0.5]])
+@pytest.mark.parametrize("weights", [1.0, [0.5, 0.5], [0.5, 0.3, 0.2]])
+def test_a_rewards_tolerance_wants_rules_in_both(scores, weights):
+    if np.ndim(scores) and np.shape(scores) == np.shape(weights):
+        assert reward_tolerance(np.array(scores), np.array(weights)) > 0
+        return
+    with pytest.raises(InputError, match=r"reward_tolerance: scores \(.*\) and weights \(.*pass \[..., K\] of both"):
+        reward_tolerance(np.array(scores), np.array(weights))
+
+
+def test_a_rules_tolerance_wants_an_axis_of_rules():
+    with pytest.raises(InputError, match=r"first: is a single number. Fix: pass \[..., K\]"):
+        rule_tolerance(np.float32(0.5))

@@ -28,7 +28,7 @@ def write_comparisons(folder, values, preferred, labelled=10**9):
     for i, (rated, best) in enumerate(zip(values, preferred, strict=True)):
         row = {"prompt": f"Question {i}", "responses": [f"Answer {j} to {i}" for j in range(len(rated))]}
         row["ratings"] = {name: rated[:, k].tolist() for k, name in enumerate(RULES)}
-        lines.append(json.dumps(row | {"preferred": int(best) if i < labelled else None}) + "\n")
+        lines.append(json.dumps(row | {"preferred": None if best is None or i >= labelled else int(best)}) + "\n")
     (folder / "comparisons.jsonl").write_text("".join(lines))
     return str(folder / "comparisons.jsonl")
 
@@ -74,7 +74,7 @@ def test_scores_and_views_are_read_as_the_ablation_reads_them(tmp_path, capsys):
         (["{file}", "--draws=1000000000"], "--draws: 1000000000 is out of range. Fix: a value from 20 to 100000"),
         (["{file}", "--scale=1,5", "--overwrite"], "--overwrite: has no effect without --out"),
         (["missing.jsonl"], "there is no such file.*Fix: give view-NAME"),
-        (["{file}"], "the ratings of this file lie between 1 and 5; .*|--scale=1,5"),
+        (["{file}", "--scale=0,1"], "the ratings of this file lie between 1 and 5; .*|--scale=1,5"),
         (["{file}", "--scale=5,1"], r"--scale: '5,1' is no scale.*--scale=1,5"),
         (["{file}", "--scale=1"], "is no scale"),
         (
@@ -200,3 +200,30 @@ def test_odd_qualities_are_refused(tmp_path):
     file = write_responses(tmp_path / "r.jsonl", values[:, 0], [f"q{i}" for i in range(30)], ["good"] + [1] * 29)
     with pytest.raises(InputError, match=r"response .*: extra.quality is 'good'. Fix: write a number"):
         measured(file)
+
+
+@pytest.mark.parametrize("form", ["long", "wide", "pairs"])
+def test_a_csv_says_what_the_same_comparisons_say(tmp_path, form, capsys):
+    values, preferred = ratings()
+    expected = measured(write_comparisons(tmp_path, values, preferred if form == "pairs" else [None] * 80))
+    rows = {
+        "long": [["prompt", "response", "rule", "rating"]] + [
+            [f"Question {i}", f"Answer {j}", rule, f"{values[i, j, k]:g}"]
+            for i in range(80) for j in range(2) for k, rule in enumerate(RULES)
+        ],
+        "wide": [["prompt", "response", *RULES]] + [
+            [f"Question {i}", f"Answer {j}", *map(str, values[i, j])] for i in range(80) for j in range(2)
+        ],
+        "pairs": [["prompt", "response_a", "response_b", "preferred", *(f"{r}_{s}" for r in RULES for s in "ab")]] + [
+            [f"Question {i}", "A", "B", "ab"[preferred[i]], *map(str, values[i].T.ravel())] for i in range(80)
+        ],
+    }[form]  # fmt: skip
+    (tmp_path / "own").mkdir()
+    file = tmp_path / "own" / "ratings.csv"
+    file.write_text("\n".join(";".join(row) for row in rows), encoding="utf-8-sig")
+    found = reliability.measure(reliability.parse([str(file), "--draws=20"]))
+    np.testing.assert_allclose(found.common.loading, expected.common.loading, atol=1e-5)
+    assert [line.entropy for line in found.rules] == pytest.approx([line.entropy for line in expected.rules])
+    assert [line.labels for line in found.rules] == [line.labels for line in expected.rules]
+    run(str(file))
+    assert capsys.readouterr().out.startswith("Use ")

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from tests.fuzz.mutate_bytes import (
     as_json_lines,
+    mutate_bytes,
     mutate_gzip,
     mutate_json_rows,
     mutate_lines,
@@ -274,6 +275,25 @@ def _judged_files() -> dict:
     return tables | {"ratings.jsonl": mutate_lines, "judges.json": mutate_json}
 
 
+def _tables(folder: Path) -> None:
+    rules = ("kind", "true")
+    ratings = [("5", "yes"), ("2", "no"), ("", "n/a"), ("4/5", "Yes")]
+    wide = ["prompt;response;kind;true", *(f'Hi {i};"A; {i}";{a};{b}' for i, (a, b) in enumerate(ratings))]
+    (folder / "wide.csv").write_text("\r\n".join(wide), encoding="utf-8-sig")
+    long = ["prompt\tresponse\trule\trating", *(f"Hi\tA {i}\t{r}\t{i + 1}" for i in range(4) for r in rules)]
+    (folder / "long.tsv").write_text("\n".join(long), encoding="utf-16")
+    pairs = ["prompt,response_a,response_b,preferred,kind_a,kind_b", "Hi,A,B,a,5,4", "Ho,A,B,,1,2"]
+    (folder / "pairs.csv").write_text("\n".join(pairs))
+
+
+def _load_tables(folder: Path):
+    from encore_jax.data.rating_table import rating_table
+    from encore_jax.data.text_tables import read_text_table
+
+    names = ("wide.csv", "long.tsv", "pairs.csv")
+    return each(*(lambda name=name: rating_table(read_text_table(folder / name), where=name) for name in names))
+
+
 DATA_TARGETS = {
     "pool": Target(_pool, {"pool.yaml": mutate_yaml}, _load_pool, 3),
     **{f"{name}.jsonl": _rows_target(source, ".jsonl") for name, source in FORMATS.items()},
@@ -292,5 +312,8 @@ DATA_TARGETS = {
     "view": Target(_view, {"view.npz": mutate_zip}, _load_view),
     "scores": Target(_scores, {"scores.parquet": mutate_parquet}, _load_scores),
     "judged responses": Target(_judged, _judged_files(), _load_judged, 2),
+    "tables of ratings": Target(
+        _tables, {"wide.csv": mutate_table, "long.tsv": mutate_bytes, "pairs.csv": mutate_table}, _load_tables, 3
+    ),
     "verdicts": Target(_verdicts, {"verdicts.jsonl": mutate_lines}, _load_verdicts),
 }  # fmt: skip

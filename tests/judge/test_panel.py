@@ -108,3 +108,10 @@ def test_judges_that_were_not_asked_the_same_are_refused(name):
     with pytest.raises(InputError, match=problem) as caught:
         stack_panel(judged, judges)
     assert "\n" not in str(caught.value) and caught.value.fix
+
+
+def test_a_response_that_is_rated_on_some_rules_is_kept_and_one_on_none_is_not():
+    whole, some, none = rated("a", n=3, missing=[(1, 0, 1), (2, 0)])
+    found = list(panel_responses([whole, some, none]))
+    assert [r.response for r in found] == [*whole.responses, *some.responses, none.responses[1]]
+    assert found[len(whole.responses)].mask.tolist() == [True, False]

@@ -1,5 +1,7 @@
 """One call from Python trains a model: no configuration, no stages."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,10 @@ import pytest
 
 from encore_jax.data.prefix_tree import make_trees
 from encore_jax.errors import InputError
+from encore_jax.interop.assemble import Extras
 from encore_jax.parallel.mesh import MeshSettings, make_mesh
 from encore_jax.train.batches import Targets
-from encore_jax.train.fine_tune import Task, fine_tune
+from encore_jax.train.fine_tune import Task, _score_head, fine_tune
 from encore_jax.train.settings import TrainSettings
 from tests.experiments import tiny_model
 
@@ -59,3 +62,25 @@ def test_it_learns_resumes_and_refuses_checkpoints_of_another_run(model, tmp_pat
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(InputError, match="data"):
         tuned(model, tmp_path, {"data": "other"})
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    watched = [line["held_out_loss"] for line in lines if "held_out_loss" in line]
+    assert len(watched) >= 2 and watched[-1] < watched[0], "what is held out is measured, and written down"
+
+
+def test_a_frozen_backbone_is_read_again_where_a_run_goes_on(model, tmp_path):
+    """It is in no checkpoint."""
+    scores = []
+    for _ in range(2):
+        found, asked = tuned(model, tmp_path, trainable="heads", epochs=1), task()
+        scores.append(found.scores(asked.watched, asked.watched_targets))
+    assert not found.summary["steps_of_this_process"], "the second time it only reads its checkpoint"
+    for key, own in scores[0].items():
+        np.testing.assert_array_equal(own, scores[1][key])
+
+
+def test_a_reward_head_of_other_rules_is_refused_with_their_number(tmp_path):
+    two = Extras({}, score=np.zeros((16, 2), np.float32))
+    for extras, words in ((two, "2 heads"), (Extras({}), "no reward head")):
+        with pytest.raises(InputError, match=f"the checkpoint has {words}, and training is to start from 1"):
+            _score_head(extras, tmp_path, 1)
+    assert _score_head(two, tmp_path, 2).shape == (16, 2)

@@ -1,0 +1,128 @@
+"""Which column of a table of ratings is what: the prompt, responses, rules, labels.
+
+prompt, response, rule, rating                       long: a row for every rating
+prompt, response, RULE, RULE, ...                    wide: a column for every rule
+prompt, response_a, response_b, RULE_a, RULE_b, ...  pairs: a column for every rule and response
+prompt, chosen, rejected, RULE_chosen, RULE_rejected, ...
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from encore_jax.data.rows import named
+from encore_jax.errors import InputError
+
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "prompt": ("prompt", "question", "instruction"),
+    "response": ("response", "answer", "completion"),
+    "rule": ("rule", "criterion", "attribute"),
+    "rating": ("rating", "score", "grade"),
+    "preferred": ("preferred", "preference"),
+    "quality": ("quality",),
+    "id": ("id",),
+    "subset": ("subset",),
+}
+"""What columns may be called, in upper or lower case."""
+_SIDE = re.compile(r"(.+)[ _.-]([a-zA-Z]|\d+)")
+FORMS = "prompt, response, rule, rating; or prompt, response and a column for every rule; or prompt, response_a, "
+FORMS += "response_b and columns RULE_a, RULE_b"
+
+
+class Columns(NamedTuple):
+    """What the columns of a table are.
+
+    Attributes:
+      role: the column of every role of `ROLES` that there is one for.
+      sides: the column of every response, by "a" and "b" or "chosen" and "rejected"; empty if a row has one response.
+      other: columns of neither kind.
+    """
+
+    role: dict[str, str]
+    sides: dict[str, str]
+    other: tuple[str, ...]
+
+    @property
+    def is_long(self) -> bool:
+        """Whether every row is one rating."""
+        return {"rule", "rating"} <= self.role.keys() and not self.sides
+
+
+def columns_of(columns: Sequence[str], where: str | Path, rules: Sequence[str] = ()) -> Columns:
+    """What the columns are; one that is called like a rule is that rule's.
+
+    Raises:
+      InputError: there is no prompt or no response, or two columns may be it.
+
+    >>> found = columns_of(["Prompt", "Response_A", "Response_B", "kind_A", "kind_B"], "t.csv")
+    >>> found.role, found.sides, found.other
+    ({'prompt': 'Prompt'}, {'a': 'Response_A', 'b': 'Response_B'}, ('kind_A', 'kind_B'))
+    """
+    free = [column for column in columns if column not in rules]
+    role = _roles(free, where)
+    sides = {} if "response" in role else _sides(free)
+    if "prompt" not in role or not ("response" in role or sides):
+        raise InputError(f"has the columns {named(columns)}", where=str(where), fix=f"name them {FORMS}")
+    long = {"rule", "rating"} <= role.keys() and not sides
+    role = {name: column for name, column in role.items() if long or name not in ("rule", "rating")}
+    taken = {*role.values(), *sides.values()}
+    return Columns(role, sides, tuple(column for column in columns if column not in taken))
+
+
+def _roles(columns: Sequence[str], where: str | Path) -> dict[str, str]:
+    """The column of every role that there is one for."""
+    found: dict[str, str] = {}
+    for role, names in ROLES.items():
+        matches = [column for name in names for column in columns if column.strip().lower() == name]
+        if len(matches) > 1 and role in ("prompt", "response"):
+            problem = f"columns {matches[0]!r} and {matches[1]!r} may both be the {role}"
+            raise InputError(problem, where=str(where), fix="rename one")
+        if matches:
+            found[role] = matches[0]
+    return found
+
+
+def _sides(columns: Sequence[str]) -> dict[str, str]:
+    """The response column of every side, "a" and "b" of response_a and response_b; none if there are not two."""
+    lowered = {column.strip().lower(): column for column in columns}
+    if {"chosen", "rejected"} <= lowered.keys():
+        return {side: lowered[side] for side in ("chosen", "rejected")}
+    sides = {}
+    for column in columns:
+        match = _SIDE.fullmatch(column.strip())
+        if match and match[1].lower() in ROLES["response"]:
+            sides[match[2].lower()] = column
+    return sides if len(sides) > 1 else {}
+
+
+def rule_columns(found: Columns, where: str | Path, rules: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
+    """Of every rule its column, or one for each response.
+
+    Args:
+      found: the columns.
+      where: the file.
+      rules: that there must be; every column that may be a rule's, if left out.
+
+    Raises:
+      InputError: a rule has no column.
+    """
+    columns, sides = found.other, found.sides
+    if not sides:
+        places = {column: (column,) for column in columns if not rules or column in rules}
+    else:
+        by_rule: dict[str, dict[str, str]] = {}
+        for column in columns:
+            for side in sides:
+                rest = re.fullmatch(rf"(.+)[ _.-]{re.escape(side)}", column.strip(), re.IGNORECASE)
+                if rest and (not rules or rest[1] in rules):
+                    by_rule.setdefault(rest[1], {})[side] = column
+        places = {r: tuple(own[side] for side in sides) for r, own in by_rule.items() if len(own) == len(sides)}
+    missing = [name for name in rules if name not in places]
+    if missing:
+        kind = f"columns NAME_{' and NAME_'.join(sides)}" if sides else "column"
+        problem = f"has no {kind} for {named(missing)}; it has {named(columns)}"
+        raise InputError(problem, where=str(where), fix="name its columns as the rules, or give the pool it is of")
+    return places

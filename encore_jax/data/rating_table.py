@@ -1,0 +1,270 @@
+"""Tables of ratings as people have them: long, wide, or with two responses in a row (`rating_columns`).
+
+The rows come from CSV (`encore_jax.data.text_tables`), or from anything else that gives dictionaries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from encore_jax.data.comparison import Comparison, RatedResponse, parse_prompt
+from encore_jax.data.orientation import Scale, checked_scale, orient, to_unit
+from encore_jax.data.rating_cells import Cell, infer_scale, parse_cell
+from encore_jax.data.rating_columns import FORMS, ROLES, Columns, columns_of, rule_columns
+from encore_jax.data.rows import named
+from encore_jax.errors import InputError
+from encore_jax.rules import RulePool
+
+
+class RatedTable(NamedTuple):
+    """What a table says.
+
+    Attributes:
+      rules: K names.
+      comparisons: of a table with several responses in a row.
+      responses: of one with a response in a row; ``extra["quality"]`` says how good people find it, where they said.
+      scale: of the ratings in both, which are oriented.
+      notes: in words, what was taken for what, and what was not read.
+    """
+
+    rules: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    responses: tuple[RatedResponse, ...]
+    scale: Scale
+    notes: tuple[str, ...]
+
+
+class _Found(NamedTuple):
+    """Ratings of N responses by rule: cells and, of every one, where it stands."""
+
+    cells: dict[str, list[Cell | None]]
+    wheres: list[str]
+
+
+def rating_table(
+    rows: Iterable[tuple[str, Mapping[str, object]]],
+    *,
+    where: str | Path,
+    pool: RulePool | None = None,
+    scale: Scale | None = None,
+    rated: bool = True,
+) -> RatedTable:
+    """Reads a table of ratings.
+
+    Args:
+      rows: ``(where, row)``, all with the same columns.
+      where: the file, as errors name it.
+      pool: the rules, with their directions; every column (or name) that holds ratings is a rule of which higher is
+        better, if left out.
+      scale: lowest and highest rating; inferred from the ratings if left out.
+      rated: whether ratings are wanted; if not, a table of pairs needs none.
+
+    Raises:
+      InputError: naming file, line and column: no rows, no such table, a cell that is no rating, one off the scale.
+
+    >>> rows = [{"prompt": "Hi", "response": "Hello!", "kind": "5", "brief": "4"},
+    ...         {"prompt": "Hi", "response": "Go.", "kind": "1", "brief": ""}]
+    >>> found = rating_table([(f"t.csv:{i}", row) for i, row in enumerate(rows, 2)], where="t.csv")
+    >>> found.rules, found.scale, found.responses[1].mask.tolist()
+    (('kind', 'brief'), (1.0, 5.0), [True, False])
+    """
+    table = list(rows)
+    if not table:
+        raise InputError("has no rows", where=str(where), fix="check that it was written to the end")
+    columns = columns_of(list(table[0][1]), where, () if pool is None else pool.names)
+    if columns.sides and not rated:
+        return RatedTable((), _comparisons(table, columns), (), (0.0, 1.0), ())
+    if columns.is_long:
+        return _long(table, columns.role, where, pool, scale)
+    return _wide(table, columns, where, pool, scale)
+
+
+def _long(table, role, where, pool, scale) -> RatedTable:
+    """A row for every rating."""
+    at: dict[tuple[str, str], int] = {}
+    given: dict[str, dict[int, list[Cell]]] = {}
+    first: list[tuple[str, Mapping]] = []
+    several = 0
+    for place, row in table:
+        key = (str(row[role["prompt"]]), str(row[role["response"]]))
+        i = at.setdefault(key, len(at))
+        if i == len(first):
+            first.append((place, row))
+        rule = str(row[role["rule"]]).strip()
+        cell = _cell(row, role["rating"], place)
+        if cell is not None:
+            own = given.setdefault(_known(rule, pool, f"{place}, column {role['rule']!r}"), {}).setdefault(i, [])
+            several += len(own) == 1
+            own.append(cell)
+    rules = tuple(pool.names) if pool else tuple(given)
+    notes = [f"a rating a row: {len(table)} rows about {len(first)} responses"]
+    if several:
+        notes.append(f"{several} ratings are means of several of one response by one rule")
+    cells = {rule: [_mean(given.get(rule, {}).get(i)) for i in range(len(first))] for rule in rules}
+    values, used, told = _values(_Found(cells, [place for place, _ in first]), rules, pool, scale, where)
+    responses = _responses(first, role, rules, *values)
+    return RatedTable(rules, (), responses, used, (*notes, told))
+
+
+def _known(rule: str, pool: RulePool | None, place: str) -> str:
+    if not rule:
+        raise InputError("is empty", where=place, fix="name the rule")
+    if pool is not None:
+        try:
+            pool.index(rule)
+        except InputError as error:
+            raise error.at(place) from None
+    return rule
+
+
+def _mean(cells: list[Cell] | None) -> Cell | None:
+    if not cells:
+        return None
+    return Cell(sum(cell.value for cell in cells) / len(cells), cells[0].top)
+
+
+def _wide(table, columns: Columns, where, pool, scale) -> RatedTable:
+    """A column for every rule, or for every rule and response."""
+    places = rule_columns(columns, where, () if pool is None else pool.names)
+    cells: dict[str, list[Cell | None]] = {}
+    for rule, own in places.items():
+        try:
+            cells[rule] = [_cell(row, column, place) for place, row in table for column in own]
+        except InputError:
+            if pool is not None:
+                raise  # without a pool, a column with other things in it is none of ratings
+    if pool is None:
+        cells = {rule: own for rule, own in cells.items() if any(cell is not None for cell in own)}
+    if not cells:
+        problem = f"no column holds ratings; the columns are {named(table[0][1])}"
+        raise InputError(problem, where=str(where), fix=f"name them {FORMS}")
+    rules = tuple(pool.names) if pool else tuple(cells)
+    unread = [column for column in columns.other if not any(column in places[rule] for rule in cells)]
+    wheres = [place for place, _ in table for _ in (columns.sides or (None,))]
+    (ratings, mask), used, told = _values(_Found(cells, wheres), rules, pool, scale, where)
+    notes = [f"a column a rule: {named(rules)}", *([f"columns not read: {named(unread)}"] if unread else [])]
+    label = columns.role.get("quality", columns.role.get("preferred"))
+    if label and not columns.sides:
+        notes.append(f"column {label!r} says how good people find a response")
+    if not columns.sides:
+        responses = _responses(table, columns.role, rules, ratings, mask)
+        return RatedTable(rules, (), responses, used, (*notes, told))
+    shape = (len(table), len(columns.sides), len(rules))
+    pairs = _comparisons(table, columns, rules, ratings.reshape(shape), mask.reshape(shape))
+    return RatedTable(rules, pairs, (), used, (*notes, told))
+
+
+def _cell(row: Mapping, column: str, place: str) -> Cell | None:
+    try:
+        return parse_cell(row.get(column))
+    except InputError as error:
+        raise error.at(f"{place}, column {column!r}") from None
+
+
+def _values(found: _Found, rules, pool, scale, where) -> tuple[tuple[np.ndarray, np.ndarray], Scale, str]:
+    """Oriented ratings and mask ``[N, K]``, their scale, and in words where that is from.
+
+    Rules whose ratings say different ends of their scales ("7/10" and "yes") are each brought to 0 to 1.
+    """
+    if scale is not None:
+        own = dict.fromkeys(found.cells, checked_scale(scale))
+        told = f"scale {_scale_words(own.values())}, as given"
+    else:
+        own = _scales(found, where)
+        told = f"scale {_scale_words(own.values())}, inferred from the ratings"
+    used = set(own.values())
+    common = used.pop() if len(used) == 1 else (0.0, 1.0)
+    ratings = np.zeros((len(found.wheres), len(rules)), np.float32)
+    mask = np.zeros(ratings.shape, bool)
+    for rule, cells in found.cells.items():
+        k, (low, high) = rules.index(rule), own[rule]
+        direction = 1 if pool is None else pool[rule].direction
+        for i, cell in enumerate(cells):
+            if cell is None:
+                continue
+            if not low <= cell.value <= high or (cell.top is not None and cell.top != high):
+                out_of = "" if cell.top is None else f" of {cell.top:g}"
+                problem = f"{cell.value:g}{out_of} is not on the scale from {low:g} to {high:g}"
+                raise InputError(problem, where=f"{found.wheres[i]}, rule {rule!r}", fix="give the ratings' scale")
+            value = orient(cell.value, direction, low, high)
+            ratings[i, k], mask[i, k] = value if common == own[rule] else to_unit(value, own[rule]), True
+    return (ratings, mask), common, told
+
+
+def _scales(found: _Found, where) -> dict[str, Scale]:
+    """The scale of every rule: rules that do not say their end are on one."""
+    tops: dict[str, float | None] = {}
+    for rule, cells in found.cells.items():
+        tops[rule] = next((cell.top for cell in cells if cell is not None and cell.top is not None), None)
+    own: dict[str, Scale] = {}
+    for top in dict.fromkeys(tops.values()):
+        group = [rule for rule in tops if tops[rule] == top]
+        try:
+            scale = infer_scale(cell for rule in group for cell in found.cells[rule] if cell is not None)
+        except InputError as error:
+            place = f"{where}, rule{'s' * (len(group) > 1)} {named(group)}"
+            raise InputError(error.problem, where=place, fix=f"{error.fix}, or give their scale") from None
+        own |= dict.fromkeys(group, (float(scale[0]), float(scale[1])))
+    return {rule: own[rule] for rule in found.cells}
+
+
+def _scale_words(scales: Iterable[Scale]) -> str:
+    return " and ".join(f"{low:g} to {high:g}" for low, high in dict.fromkeys(scales))
+
+
+def _labels(row: Mapping, role: Mapping[str, str], place: str) -> dict:
+    texts = {name: str(row[role[name]]).strip() for name in ("id", "subset") if name in role}
+    return {"id": place, **{name: text for name, text in texts.items() if text}}
+
+
+def _responses(table, role, rules, ratings, mask) -> tuple[RatedResponse, ...]:
+    found = []
+    for i, (place, row) in enumerate(table):
+        good = next((_cell(row, role[name], place) for name in ("quality", "preferred") if name in role), None)
+        extra = {} if good is None else {"quality": good.value}
+        try:
+            prompt = parse_prompt(row[role["prompt"]], "prompt")
+            labels = _labels(row, role, place)
+            found.append(
+                RatedResponse(prompt, str(row[role["response"]]), rules, ratings[i], mask[i], extra=extra, **labels)
+            )
+        except InputError as error:
+            raise error.at(f"{place}, {error.where}") from None
+    return tuple(found)
+
+
+def _comparisons(table, columns: Columns, rules=(), ratings=None, mask=None) -> tuple[Comparison, ...]:
+    found, names, role = [], list(columns.sides), columns.role
+    for i, (place, row) in enumerate(table):
+        preferred = 0 if names == ["chosen", "rejected"] else None
+        if "preferred" in role:
+            preferred = _preferred(row[role["preferred"]], names, f"{place}, column {role['preferred']!r}")
+        rated = {} if ratings is None else {"rules": rules, "ratings": ratings[i], "mask": mask[i]}
+        try:
+            prompt = parse_prompt(row[role["prompt"]], "prompt")
+            responses = tuple(str(row[column]) for column in columns.sides.values())
+            found.append(Comparison(prompt, responses, preferred, **rated, **_labels(row, role, place)))
+        except InputError as error:
+            raise error.at(f"{place}, {error.where}") from None
+    return tuple(found)
+
+
+def _preferred(raw: object, names: Sequence[str], place: str) -> int | None:
+    """The side that is preferred, by its name, or by its number counted from 0 where sides have no numbers."""
+    text = "" if raw is None else str(raw).strip().lower()
+    text = text.removesuffix(".0")
+    for word in ROLES["response"]:
+        text = re.sub(rf"^{word}[ _.-]", "", text)
+    if text in ("", "tie", "none", "nan", "null", "n/a"):
+        return None
+    if text in names:
+        return names.index(text)
+    if text.isdecimal() and not any(name.isdecimal() for name in names) and int(text) < len(names):
+        return int(text)
+    allowed = f"{', '.join(names)}, or nothing where nobody chose"
+    raise InputError(f"{str(raw)[:60]!r} is none of the responses", where=place, fix=f"write {allowed}")

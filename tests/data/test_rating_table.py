@@ -1,0 +1,227 @@
+"""Tables of ratings: the same ratings, however they are written, are the same ratings."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from encore_jax.data.rating_cells import Cell, infer_scale, parse_cell
+from encore_jax.data.rating_table import rating_table
+from encore_jax.data.text_tables import read_text_table
+from encore_jax.errors import InputError
+from encore_jax.rules import Rule, RulePool
+
+RNG = np.random.default_rng(0)
+N, RULES = 12, ("kind", "true", "harm")
+POOL = RulePool([Rule("kind", "It is kind."), Rule("true", "It is true."), Rule("harm", "It harms.", direction=-1)])
+GRADES = RNG.integers(1, 6, (N, 2, 3))
+GRADES[0], GRADES[1] = 1, 5  # both ends of the scale
+MISSING = RNG.random(GRADES.shape) < 0.2
+MISSING[:2] = False
+PREFERRED = RNG.integers(0, 2, N)
+TEXTS = [[f'Answer {j} to {i}, with "quotes"; and, commas\nand lines' for j in range(2)] for i in range(N)]
+
+
+def cell(i, j, k, write):
+    return "" if MISSING[i, j, k] else write(int(GRADES[i, j, k]))
+
+
+def long(write):
+    yield ["prompt", "response", "rule", "rating"]
+    for i in range(N):
+        for j in range(2):
+            for k, rule in enumerate(RULES):
+                yield [f"Question {i}", TEXTS[i][j], rule, cell(i, j, k, write)]
+
+
+def wide(write):
+    yield ["prompt", "response", *RULES]
+    for i in range(N):
+        for j in range(2):
+            yield [f"Question {i}", TEXTS[i][j], *(cell(i, j, k, write) for k in range(3))]
+
+
+def pairs(write):
+    sides = [f"{rule}_{side}" for rule in RULES for side in "ab"]
+    yield ["prompt", "response_a", "response_b", "preferred", *sides]
+    for i in range(N):
+        ratings = [cell(i, j, k, write) for k in range(3) for j in range(2)]
+        yield [f"Question {i}", *TEXTS[i], "ab"[PREFERRED[i]], *ratings]
+
+
+def written(path, rows, delimiter=",", encoding="utf-8", ends="\r\n"):
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=delimiter, lineterminator=ends).writerows(rows)
+    path.write_bytes(text.getvalue().encode(encoding))
+    return path
+
+
+def table(path, **options):
+    return rating_table(read_text_table(path), where=path, **options)
+
+
+def ratings_of(found):
+    """[N, 2, K] on the scale from 0 to 1, and the mask."""
+    records = found.comparisons or found.responses
+    low, high = found.scale
+    values, mask = (np.stack([getattr(r, name) for r in records]).reshape(N, 2, 3) for name in ("ratings", "mask"))
+    return np.where(mask, (values - low) / (high - low), 0), mask
+
+
+EXPECTED = np.where(MISSING, 0, (GRADES - 1) / 4)
+ORIENTED = np.where(MISSING, 0, np.where([False, False, True], 1 - (GRADES - 1) / 4, (GRADES - 1) / 4))
+SCALES = {
+    "1 to 5": (str, (1, 5)),
+    "decimals": (lambda x: f"{x}.0", (1, 5)),
+    "decimal commas": (lambda x: f"{x},0", (1, 5)),
+    "of 5": (lambda x: f"{x}/5", (1, 5)),
+    "out of 5": (lambda x: f"{x} out of 5", (1, 5)),
+    "1 to 10": (lambda x: f"{1 + 9 * (x - 1) / 4:g}", (1, 10)),
+    "of 10": (lambda x: f"{1 + 9 * (x - 1) / 4:g} / 10", (1, 10)),
+    "0 to 100": (lambda x: str(25 * (x - 1)), (0, 100)),
+    "percent": (lambda x: f"{25 * (x - 1)} %", (0, 100)),
+    "0 to 1": (lambda x: str((x - 1) / 4), (0, 1)),
+}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("form", [long, wide, pairs])
+def test_the_same_ratings_whatever_the_form_and_the_scale(tmp_path, form, scale):
+    write, expected = SCALES[scale]
+    path = written(tmp_path / "ratings.csv", form(write))
+    for given in (None, expected):
+        found = table(path, scale=given)
+        assert found.rules == RULES and found.scale == expected
+        told = "as given" if given else "inferred from the ratings"
+        assert f"scale {expected[0]} to {expected[1]}, {told}" in found.notes
+        values, mask = ratings_of(found)
+        np.testing.assert_allclose(values, EXPECTED, atol=1e-6)
+        np.testing.assert_array_equal(mask, ~MISSING)
+    values, _ = ratings_of(table(path, pool=POOL))
+    np.testing.assert_allclose(values, ORIENTED, atol=1e-6)
+
+
+FILES = {
+    "BOM": {"encoding": "utf-8-sig"},
+    "Excel's semicolons": {"delimiter": ";", "encoding": "utf-8-sig"},
+    "Excel's Unicode text": {"delimiter": "\t", "encoding": "utf-16"},
+    "tabs": {"delimiter": "\t"},
+    "bars, Unix": {"delimiter": "|", "ends": "\n"},
+}
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_files_as_programs_export_them(tmp_path, kind):
+    found = table(written(tmp_path / "ratings.csv", wide(str), **FILES[kind]))
+    values, mask = ratings_of(found)
+    np.testing.assert_allclose(values, EXPECTED, atol=1e-6)
+    np.testing.assert_array_equal(mask, ~MISSING)
+    assert [r.response for r in found.responses] == [text for both in TEXTS for text in both]
+
+
+def test_who_is_preferred(tmp_path):
+    found = table(written(tmp_path / "t.csv", pairs(str)))
+    assert [c.preferred for c in found.comparisons] == PREFERRED.tolist()
+    chosen = "prompt,chosen,rejected,kind_chosen,kind_rejected\nHi,Yes.,No.,4,2\n"
+    (tmp_path / "t.csv").write_text(chosen)
+    (one,) = table(tmp_path / "t.csv").comparisons
+    assert (one.preferred, one.responses, one.ratings[:, 0].tolist()) == (0, ("Yes.", "No."), [4, 2])
+    for word, expected in {"response_b": 1, "B": 1, "0": 0, "1.0": 1, "tie": None, "": None}.items():
+        (tmp_path / "t.csv").write_text(
+            f"Question,Answer A,Answer B,Preference,kind A,kind B\nHi,Yes.,No.,{word},4,2\n"
+        )
+        assert table(tmp_path / "t.csv").comparisons[0].preferred == expected
+
+
+def test_yes_and_no_beside_grades_are_each_on_their_scale(tmp_path):
+    (tmp_path / "t.csv").write_text("prompt,response,kind,true,note\nHi,A,5,yes,fine\nHi,B,2,No,\nHi,C,1,n/a,x\n")
+    found = table(tmp_path / "t.csv")
+    assert found.rules == ("kind", "true") and found.scale == (0.0, 1.0)
+    np.testing.assert_allclose([r.ratings for r in found.responses], [[1, 1], [0.25, 0], [0, 0]])
+    assert found.responses[2].mask.tolist() == [True, False]
+    assert "columns not read: note" in found.notes and "scale 1 to 5 and 0 to 1" in found.notes[-1]
+
+
+def test_several_ratings_of_one_response_by_one_rule_are_averaged_and_counted(tmp_path):
+    (tmp_path / "t.csv").write_text("prompt,response,rule,rating\nHi,A,kind,5\nHi,A,kind,2\nHi,B,kind,1\n")
+    found = table(tmp_path / "t.csv")
+    assert [r.ratings[0] for r in found.responses] == [3.5, 1]
+    assert "1 ratings are means of several of one response by one rule" in found.notes
+
+
+def test_a_column_that_is_called_like_a_rule_is_the_rules(tmp_path):
+    (tmp_path / "t.csv").write_text("prompt,response,quality,score\nHi,A,5,4\nHi,B,1,2\n")
+    pool = RulePool([Rule("quality", "Good."), Rule("score", "Better.")])
+    assert table(tmp_path / "t.csv", pool=pool).responses[0].ratings.tolist() == [5, 4]
+    free = table(tmp_path / "t.csv")
+    assert free.rules == ("score",) and free.responses[0].extra == {"quality": 5.0}
+    assert "column 'quality' says how good people find a response" in free.notes
+
+
+BAD = {
+    "empty": ("", "has no header"),
+    "header only": ("prompt,response,kind\n", "has no rows"),
+    "no prompt": ("a,response,kind\nHi,A,5\n", "has the columns a, response, kind.*name them prompt, response, rule"),
+    "no ratings": ("prompt,response,note\nHi,A,fine\n", "no column holds ratings"),
+    "two prompts": ("prompt,question,response,kind\nHi,Hi,A,5\n", "'prompt' and 'question' may both be the prompt"),
+    "twice": ("prompt,response,kind,kind\nHi,A,5,4\n", "has two columns 'kind'"),
+    "no name": ("prompt,response,,kind\nHi,A,5,4\n", "column 3 has no name"),
+    "too many cells": ("prompt,response,kind\nHi,A,5,4\n", r"t.csv:2: has 4 cells, and the header 3.*put quotes"),
+    "odd cell": ("prompt,response,rule,rating\nHi,A,kind,five\n", r"t.csv:2, column 'rating': 'five' is no rating"),
+    "no rule": ("prompt,response,rule,rating\nHi,A,,5\n", "t.csv:2, column 'rule': is empty"),
+    "two ends": ("prompt,response,kind\nHi,A,7/10\nHi,B,3/5\n", "rule kind: some are out of 10, others out of 5"),
+    "beyond": ("prompt,response,kind\nHi,A,7/10\nHi,B,30\n", "rule kind: some are out of 10, and one is 30"),
+    "blank response": ("prompt,response,kind\nHi, ,5\n", "t.csv:2, response"),
+    "preferred": ("prompt,response_a,response_b,preferred,kind_a,kind_b\nHi,A,B,c,5,4\n",
+                  "t.csv:2, column 'preferred': 'c' is none of the responses. Fix: write a, b, or nothing"),
+    "quotes": ('prompt,response,kind\nHi,"A,5\n', "is no table"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_table_is_refused_by_file_line_and_column(tmp_path, name):
+    text, problem = BAD[name]
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=problem) as caught:
+        table(tmp_path / "t.csv")
+    assert "\n" not in str(caught.value) and "t.csv" in str(caught.value) and caught.value.fix
+
+
+def test_with_a_pool_and_a_scale_more_is_refused(tmp_path):
+    path = written(tmp_path / "t.csv", wide(str))
+    more = RulePool([*POOL, Rule("brief", "It is brief.")])
+    with pytest.raises(InputError, match="has no column for brief"):
+        table(path, pool=more)
+    with pytest.raises(InputError, match=r"t.csv:\d+, rule 'kind': 5 is not on the scale from 0 to 4"):
+        table(path, scale=(0, 4))
+    (tmp_path / "t.csv").write_text("prompt,response,rule,rating\nHi,A,kynd,5\n")
+    with pytest.raises(InputError, match="t.csv:2, column 'rule': .*kynd"):
+        table(tmp_path / "t.csv", pool=POOL)
+    (tmp_path / "t.csv").write_bytes(b"prompt,response,kind\nHi,\xe9,5\n")
+    with pytest.raises(InputError, match="is not UTF-8 text.*save the table as CSV UTF-8"):
+        table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [(5, (5, None)), (True, (1, 1)), ("FALSE", (0, 1)), (" 3 ", (3, None)), ("-1", (-1, None)), ("1e1", (10, None)),
+     ("87.5%", (87.5, 100)), ("3/4", (3, 4)), ("N/A", None), (float("nan"), None), (None, None), ("?", None)],
+)  # fmt: skip
+def test_cells(raw, expected):
+    assert parse_cell(raw) == (None if expected is None else Cell(*expected))
+
+
+@pytest.mark.parametrize("raw", ["good", "1 2", "5 stars", "1/2/3", float("inf"), "1e999", [1], "five/10"])
+def test_what_is_no_rating_is_refused(raw):
+    with pytest.raises(InputError, match="is no"):
+        parse_cell(raw)
+
+
+@pytest.mark.parametrize(
+    ("values", "scale"),
+    [((0, 1), (0, 1)), ((1, 5), (1, 5)), ((0, 5), (0, 5)), ((2, 6), (1, 7)), ((8,), (1, 10)), ((0, 9), (0, 10)),
+     ((40,), (0, 100)), ((-1, 1), (-1, 1)), ((200, 300), (200, 300)), ((), (0, 1)), ((-3,), (-3, -2))],
+)  # fmt: skip
+def test_the_narrowest_usual_scale(values, scale):
+    assert infer_scale(map(Cell, values)) == scale
