@@ -234,8 +234,10 @@ def parse_flags(argv: Sequence[str], required: Sequence[str] = (), more: Iterabl
 
 def start_logging() -> None:
     """Logs to the terminal through absl: control characters escaped, and without what nobody asked for."""
-    from absl import logging
+    from absl import flags, logging
 
+    if not flags.FLAGS.is_parsed():  # a command without flags of absl's, which would warn of that
+        flags.FLAGS.mark_as_parsed()
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()

@@ -107,12 +107,13 @@ def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> R
         )
         return reliability(scores, preferred, prompt=prompt, rules=view.rules, **options)
     rows = read_scored_rows(path, given.pool, scale, "--")
+    options |= {"rules": rows.rules, "ids": rows.ids}
     if len(rows.sizes) and (rows.sizes == 1).all():  # nothing to compare
         where, prompt = np.isfinite(rows.values), group_ids(rows.prompt)
         quality = None if rows.quality is None or np.isnan(rows.quality).all() else rows.quality
-        return reliability(rows.values, quality=quality, where=where, prompt=prompt, rules=rows.rules, **options)
+        return reliability(rows.values, quality=quality, where=where, prompt=prompt, **options)
     values, where = padded(rows)
-    return reliability(values, rows.preferred, where=where, prompt=group_ids(rows.prompt), rules=rows.rules, **options)
+    return reliability(values, rows.preferred, where=where, prompt=group_ids(rows.prompt), **options)
 
 
 def padded(rows: Rows) -> tuple[np.ndarray, np.ndarray]:

@@ -26,9 +26,9 @@ from encore_jax.data import Comparison
 from encore_jax.errors import InputError
 from encore_jax.evaluate.few_labels import CHOSEN, preferred_side, which_labels
 from encore_jax.evaluate.followed import follow
-from encore_jax.evaluate.rated_pairs import rated_pairs
+from encore_jax.evaluate.rated_pairs import is_comparisons, rated_pairs
 from encore_jax.evaluate.rated_responses import RatedResponses, response_reliabilities, single_responses
-from encore_jax.evaluate.reliability_arguments import check_anchor, check_numbers, check_room
+from encore_jax.evaluate.reliability_arguments import check_anchor, check_numbers, check_room, checked_ids, record_ids
 from encore_jax.evaluate.rule_reliability import RuleReliability, rule_reliabilities
 
 FEWEST_FOR_CORRELATION = 50
@@ -61,7 +61,8 @@ class Reliability:
       accuracy: of the reward under each of them on the labelled comparisons, ties half; empty without labels.
       better_than_uniform: of each but "uniform" the probability that it is better than "uniform"; empty without labels.
       better_than_chance: of each the probability that it is right more often than wrong; empty without labels.
-      label_next: comparisons whose labels would tell most, the most telling first.
+      label_next: numbers of the comparisons whose labels would tell most, the most telling first.
+      label_ids: what those are called.
       prompts: how many there are; intervals rest on them.
       single: whether responses were rated alone, and not in comparisons.
     """
@@ -79,6 +80,7 @@ class Reliability:
     better_than_uniform: dict[Weighting, float]
     better_than_chance: dict[Weighting, float]
     label_next: Int[np.ndarray, " n"]
+    label_ids: tuple[str, ...]
     prompts: int
     single: bool = False
 
@@ -138,6 +140,7 @@ def reliability(
     where: Bool[Array, "N n K"] | Bool[Array, "N K"] | None = None,
     prompt: Int[Array, " N"] | None = None,
     rules: Sequence[str] | None = None,
+    ids: Sequence[str] | None = None,
     anchor: str | None = None,
     tau: float = 2.0,
     entropy: Float[Array, " K"] | None = None,
@@ -159,6 +162,7 @@ def reliability(
       prompt: ``[N]``, comparisons (or responses) of one prompt are resampled together; each has its own prompt if
         left out.
       rules: K names.
+      ids: ``[N]``, what the comparisons (or responses) are called; records have their own; their numbers if left out.
       anchor: a rule that is known to be about quality. If the pool splits, its camp is meant; and what rules have in
         common is turned so that the anchor follows it.
       tau: temperature of the entropy weights.
@@ -182,14 +186,20 @@ def reliability(
     """
     check_numbers(labels, draws, seed, tau)
     check_anchor(anchor)
+    if is_comparisons(ratings):
+        records = list(ratings)
+        ratings, ids = iter(records), record_ids(records, ids)
     alone = single_responses(ratings, preferred, quality, where, prompt, rules, seed)
     if alone is not None:
         data, rows = alone.pairs, rating_rows(alone.ratings, alone.mask, alone.prompt)
+        count = len(alone.ratings)
     else:
         data = rated_pairs(ratings, preferred, where, prompt, rules)
+        count = len(records) if is_comparisons(ratings) else len(ratings)
         rows = rating_rows(data.ratings, data.mask, data.prompt)
     ratings, mask, sign, prompt, names, comparison, labelled = data
     check_room(draws, len(names))
+    ids = checked_ids(count, ids)
     entropy = None if entropy is None else _given_entropy(entropy, len(names))
     groups = grouped_moments(rows, seed)
     common = commonality(groups, draws=draws, seed=seed)
@@ -229,6 +239,7 @@ def reliability(
     elif len(rivals) == 2:
         first = [_above_average(alone, weights) for weights in rivals]
         telling = which_labels(*first, len(alone.ratings), prompt=alone.prompt, known=alone.labelled)
+    telling = telling[np.sort(np.unique(telling, return_index=True)[1])][:labels]
     return Reliability(
         rules=lines,
         common=common,
@@ -242,7 +253,8 @@ def reliability(
         accuracy=accuracy,
         better_than_uniform=better,
         better_than_chance=above_chance,
-        label_next=telling[np.sort(np.unique(telling, return_index=True)[1])][:labels],
+        label_next=telling,
+        label_ids=tuple(ids[i] for i in telling.tolist()),
         prompts=len(np.unique(rows.prompt)),
         single=alone is not None,
     )

@@ -76,6 +76,33 @@ def checked_names(count: int, rules: Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
+def checked_ids(count: int, ids: Sequence[str] | None) -> tuple[str, ...]:
+    """What N comparisons or responses are called; their numbers where nothing is said.
+
+    Raises:
+      InputError: not one name for each.
+    """
+    if ids is None:
+        return tuple(map(str, range(count)))
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise InputError(f"is a {type(ids).__name__}, no list of names", where="ids", fix="one name per comparison")
+    names = tuple(map(str, ids))
+    if len(names) != count:
+        raise InputError(f"{len(names)} names for {count} comparisons", where="ids", fix="one name per comparison")
+    return names
+
+
+def record_ids(records: Sequence, ids: Sequence[str] | None) -> tuple[str, ...]:
+    """What records are called; the number of one that has no name.
+
+    Raises:
+      InputError: names are given beside theirs.
+    """
+    if ids is not None:
+        raise InputError("comparisons carry their own", where="ids", fix="leave it out")
+    return tuple(str(getattr(record, "id", "") or i) for i, record in enumerate(records))
+
+
 def checked_mask(ratings: np.ndarray, where) -> Bool[np.ndarray, "..."]:
     """The mask, of the ratings' shape; all True where none is given.
 

@@ -49,7 +49,7 @@ def _context(found: Reliability) -> dict:
         "head": head(found),
         "rows": rows,
         "foretelling": [[words, typeset(value)] for words, value in foretelling(found)],
-        "label_next": found.label_next.tolist(),
+        "label_next": list(found.label_ids),
         "verdict": found.common.verdict,
         "factors": found.common.factors,
         "effective_rules": found.common.effective_rules,

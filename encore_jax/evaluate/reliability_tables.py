@@ -139,5 +139,5 @@ def reliability_text(found: Reliability) -> str:
         lines += ["", *(f"{words}: {value}" for words, value in foretold)]
     if len(found.label_next):
         what = "responses" if found.single else "comparisons"
-        lines += ["", f"Label next: {what} {', '.join(map(str, found.label_next.tolist()))}."]
+        lines += ["", f"Label next: {what} {printable(', '.join(found.label_ids))}."]
     return "\n".join(lines)

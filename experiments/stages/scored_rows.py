@@ -46,6 +46,7 @@ class Rows(NamedTuple):
       preferred: of every row; -1 where nobody chose.
       prompt: key of every row's prompt.
       subset: of every row.
+      ids: what every row is called; its number from 0 where the file has no names.
       quality: ``[T]``, how good people say that a response is; NaN where nobody said.
     """
 
@@ -55,6 +56,7 @@ class Rows(NamedTuple):
     preferred: np.ndarray
     prompt: list[str]
     subset: np.ndarray
+    ids: tuple[str, ...] | None = None
     quality: np.ndarray | None = None
 
 
@@ -190,7 +192,7 @@ def _table(path: Path, pool: str, scale: Scale | None) -> Rows:
 
 def _rated(comparisons: Iterable[Comparison], path: Path) -> Rows:
     """Comparisons with ratings of their responses."""
-    values, sizes, preferred, prompt, subset, rules = [], [], [], [], [], ()
+    values, sizes, preferred, prompt, subset, ids, rules = [], [], [], [], [], [], ()
     for c in comparisons:
         rules = c.rules
         if c.ratings is None:
@@ -201,9 +203,11 @@ def _rated(comparisons: Iterable[Comparison], path: Path) -> Rows:
         preferred.append(-1 if c.preferred is None else c.preferred)
         prompt.append(prompt_key(c.prompt))
         subset.append(c.subset)
+        ids.append(c.id)
     if not values:
         raise InputError("holds no comparison", where=str(path), fix="check the file")
-    return Rows(rules, np.concatenate(values), np.array(sizes), np.array(preferred), prompt, np.array(subset))
+    numbers = np.array(sizes), np.array(preferred)
+    return Rows(rules, np.concatenate(values), *numbers, prompt, np.array(subset), tuple(ids))
 
 
 def _holds_responses(path: Path) -> bool:
@@ -232,7 +236,7 @@ def _responses(rated: Sequence[RatedResponse], path: Path) -> Rows:
     rows = order[first]
     return Rows(
         rated[0].rules, values, sizes, np.array(best), [prompts[i] for i in rows],
-        np.array([rated[i].subset for i in rows]), quality,
+        np.array([rated[i].subset for i in rows]), tuple(rated[i].id for i in rows), quality,
     )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ def test_juries_equal_a_loop(noise, levels):
         jnp.asarray(QUALITY), jnp.asarray(FOR_ENTROPY), jnp.asarray(PAIRS), strength, chance,
         jnp.asarray(taus, jnp.float32), noise=noise, levels=levels,
     )  # fmt: skip
+    assert got["encore"].shape == (2, DRAWS, len(taus)) and got["agreement"].shape == (2, DRAWS)
     for w in range(2):
         for d in range(DRAWS):
             ratings = np.asarray(answers(jnp.asarray(QUALITY), strength[w], chance[d], noise, levels), np.float64)

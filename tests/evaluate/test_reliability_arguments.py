@@ -30,6 +30,7 @@ WRONG = {
 }  # fmt: skip
 OF_ONE = {
     "anchor": (True, 3, ["rule 0"], math.nan, b"rule 0", "nobody"),
+    "ids": ("abc", 3, ["a"], True),
     "entropy": ("x", 1.0, True, [1.0], [1.0, None, 1.0], [1.0, math.nan, 1.0], [math.inf] * 3, ["1"] * 3, {}),
 }
 OF_PANEL = {

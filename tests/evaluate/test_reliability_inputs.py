@@ -35,6 +35,7 @@ def test_comparisons_say_the_same_as_their_arrays():
             NAMES,
             RATINGS[i],
             where[i],
+            id=f"c{i}",
         )
         for i in range(150)
     ]
@@ -47,6 +48,10 @@ def test_comparisons_say_the_same_as_their_arrays():
     assert a.prompts == b.prompts == 75
     np.testing.assert_allclose(a.common.loading, b.common.loading, atol=0.01)
     assert a.accuracy == b.accuracy and [line.half for line in a.rules] == [line.half for line in b.rules]
+    assert a.label_ids == tuple(f"c{i}" for i in a.label_next) and b.label_ids == tuple(map(str, b.label_next))
+    assert ", ".join(a.label_ids) in repr(a)
+    with pytest.raises(InputError, match="ids: comparisons carry their own. Fix: leave it out"):
+        enc.reliability(records, ids=range(150))
     assert len(a.label_next) == 7 and all(i % 3 for i in a.label_next) and len(set(a.label_next.tolist())) == 7
 
 

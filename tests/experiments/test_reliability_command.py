@@ -43,8 +43,9 @@ def test_own_comparisons_with_few_labels_and_several_responses(tmp_path, capsys)
     run(file, "--scale=1,5", "--labels=5", f"--out={tmp_path}/page.html")
     printed = capsys.readouterr().out
     assert printed.startswith("Use agreement weights.") and "| safe | 240 |" in printed
-    label_next = printed.split("Label next: comparisons ")[1].split(".")[0].split(", ")
-    assert len(label_next) == 5 and all(int(number) >= 12 for number in label_next)
+    label_next = printed.split("Label next: comparisons ")[1].split(".\n")[0].split(", ")
+    places = [name.split("comparisons.jsonl:") for name in label_next]
+    assert len(label_next) == 5 and all(int(line) > 12 for _, line in places), "each by its file and line"
     page = (tmp_path / "page.html").read_text()
     assert "Use agreement weights." in page and "http" not in page.replace("http-equiv", "").replace("w3.org", "")[:500]
     with pytest.raises(InputError, match="overwrite"):
