@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file
 from encore_jax.errors import InputError
 from encore_jax.interop.export import export, fold
 from encore_jax.interop.huggingface import load_backbone
+from encore_jax.interop.padding import exported_tokenizer
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.safetensors import HuggingFaceFolder
 from encore_jax.interop.safetensors_writer import stored_params, write_tensors
@@ -226,3 +228,11 @@ def test_a_saved_model_notices_another_backbone(tmp_path):
     with pytest.raises(InputError, match="model_sha256"):
         RewardModel.from_pretrained(tmp_path / "saved")
     assert RewardModel.from_pretrained(tmp_path / "saved", allow_mismatch=True).passport.mismatch
+
+
+@pytest.mark.parametrize("pad_id", [0, 1, 257])
+def test_by_transformers_own_convention_the_padding_token_stays_whatever_its_number(pad_id):
+    tokenizer = tiny_model.tokenizer()
+    passport = types.SimpleNamespace(pooling="hf", pad_id=pad_id)
+    made = exported_tokenizer(tokenizer, passport, len(tokenizer))
+    assert made.pad_token_id == pad_id and tokenizer.pad_token_id == 257, "the model's own is left alone"
