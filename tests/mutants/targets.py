@@ -41,7 +41,11 @@ CHOSEN_TESTS = {
     "encore_jax/judge/endpoints.py": ["judge/test_endpoints.py", "judge/test_client_faults.py", "judge/test_server.py"],
     "encore_jax/judge/followers.py": ["experiments/test_judging_together.py"],
     "encore_jax/judge/journal_writer.py": ["judge/test_journal.py", "judge/test_kill.py"],
-    "experiments/chain.py": ["experiments/test_stage_inputs.py", "experiments/test_pipeline.py"],
+    "experiments/chain.py": [
+        "experiments/test_stage_inputs.py",
+        "experiments/test_manifest.py",
+        "experiments/test_pipeline.py",
+    ],
     "experiments/pipeline.py": ["experiments/test_run_experiment.py", "experiments/test_pipeline.py"],
     "experiments/rerun.py": ["experiments/test_pipeline.py"],
     "experiments/sweep_runs.py": ["experiments/test_sweep.py"],
