@@ -27,6 +27,11 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "subset": ("subset",),
 }
 """What columns may be called, in upper or lower case."""
+METADATA = frozenset({
+    "index", "row", "length", "tokens", "words", "date", "time", "timestamp", "seed", "annotator", "rater", "judge",
+    "model", "system", "user", "split", "source", "turn", "comment", "note", "notes",
+})  # fmt: skip
+"""Columns that are no rule's unless a pool has a rule of that name, even where they hold numbers."""
 _SIDE = re.compile(r"(.+)[ _.-]([a-zA-Z]|\d+)")
 FORMS = "prompt, response, rule, rating; or prompt, response and a column for every rule; or prompt, response_a, "
 FORMS += "response_b and columns RULE_a, RULE_b"
@@ -61,7 +66,7 @@ def columns_of(columns: Sequence[str], where: str | Path, rules: Sequence[str] =
     >>> found.role, found.sides, found.other
     ({'prompt': 'Prompt'}, {'a': 'Response_A', 'b': 'Response_B'}, ('kind_A', 'kind_B'))
     """
-    free = [column for column in columns if column not in rules]
+    free = [column for column in columns if rule_of(column, rules) is None]
     role = _roles(free, where)
     sides = {} if "response" in role else _sides(free)
     if "prompt" not in role or not ("response" in role or sides):
@@ -70,6 +75,16 @@ def columns_of(columns: Sequence[str], where: str | Path, rules: Sequence[str] =
     role = {name: column for name, column in role.items() if long or name not in ("rule", "rating")}
     taken = {*role.values(), *sides.values()}
     return Columns(role, sides, tuple(column for column in columns if column not in taken))
+
+
+def rule_of(written: str, rules: Sequence[str]) -> str | None:
+    """The rule that is meant: of this name, or of its words in lower case with underscores; None if there is none.
+
+    >>> rule_of("Helpful tone ", ["helpful_tone"]), rule_of("tone", ["helpful_tone"])
+    ('helpful_tone', None)
+    """
+    plain = re.sub(r"[^a-z0-9]+", "_", written.strip().lower()).strip("_")
+    return next((name for name in (written, plain) if name in rules), None)
 
 
 def _roles(columns: Sequence[str], where: str | Path) -> dict[str, str]:
@@ -111,14 +126,17 @@ def rule_columns(found: Columns, where: str | Path, rules: Sequence[str] = ()) -
     """
     columns, sides = found.other, found.sides
     if not sides:
-        places = {column: (column,) for column in columns if not rules or column in rules}
+        free = [column for column in columns if rules or column.strip().lower() not in METADATA]
+        named_for = {column: rule_of(column, rules) if rules else column for column in free}
+        places = {rule: (column,) for column, rule in named_for.items() if rule is not None}
     else:
         by_rule: dict[str, dict[str, str]] = {}
         for column in columns:
             for side in sides:
                 rest = re.fullmatch(rf"(.+)[ _.-]{re.escape(side)}", column.strip(), re.IGNORECASE)
-                if rest and (not rules or rest[1] in rules):
-                    by_rule.setdefault(rest[1], {})[side] = column
+                rule = rest and (rule_of(rest[1], rules) if rules else rest[1])
+                if rule:
+                    by_rule.setdefault(rule, {})[side] = column
         places = {r: tuple(own[side] for side in sides) for r, own in by_rule.items() if len(own) == len(sides)}
     missing = [name for name in rules if name not in places]
     if missing:

@@ -15,7 +15,7 @@ import numpy as np
 from encore_jax.data.comparison import Comparison, RatedResponse, parse_prompt
 from encore_jax.data.orientation import Scale, checked_scale, orient, to_unit
 from encore_jax.data.rating_cells import Cell, infer_scale, parse_cell
-from encore_jax.data.rating_columns import FORMS, ROLES, Columns, columns_of, rule_columns
+from encore_jax.data.rating_columns import FORMS, ROLES, Columns, columns_of, rule_columns, rule_of
 from encore_jax.data.rows import named
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
@@ -101,6 +101,9 @@ def _long(table, role, where, pool, scale) -> RatedTable:
             own = given.setdefault(_known(rule, pool, f"{place}, column {role['rule']!r}"), {}).setdefault(i, [])
             several += len(own) == 1
             own.append(cell)
+            if len({other.top for other in own if other.top is not None}) > 1:
+                problem = "this response has ratings by this rule that are out of different numbers"
+                raise InputError(problem, where=place, fix="bring them to one scale")
     rules = tuple(pool.names) if pool else tuple(given)
     notes = [f"a rating a row: {len(table)} rows about {len(first)} responses"]
     if several:
@@ -114,18 +117,19 @@ def _long(table, role, where, pool, scale) -> RatedTable:
 def _known(rule: str, pool: RulePool | None, place: str) -> str:
     if not rule:
         raise InputError("is empty", where=place, fix="name the rule")
-    if pool is not None:
-        try:
-            pool.index(rule)
-        except InputError as error:
-            raise error.at(place) from None
-    return rule
+    if pool is None:
+        return rule
+    try:
+        return rule_of(rule, pool.names) or pool.names[pool.index(rule)]
+    except InputError as error:
+        raise error.at(place) from None
 
 
 def _mean(cells: list[Cell] | None) -> Cell | None:
     if not cells:
         return None
-    return Cell(sum(cell.value for cell in cells) / len(cells), cells[0].top)
+    top = next((cell.top for cell in cells if cell.top is not None), None)
+    return Cell(sum(cell.value for cell in cells) / len(cells), top)
 
 
 def _wide(table, columns: Columns, where, pool, scale) -> RatedTable:

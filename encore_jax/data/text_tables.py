@@ -44,6 +44,8 @@ def read_text_table(path: str | Path) -> Iterator[tuple[str, dict[str, str]]]:
         header = [name.strip() for name in next(rows, [])]
         while header and not header[-1]:  # a delimiter at the end of every line
             header.pop()
+        if header and not header[0]:  # pandas' index
+            header[0] = "index"
         _check_header(header, path)
         for cells in rows:
             if not any(cell.strip() for cell in cells):

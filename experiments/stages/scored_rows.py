@@ -5,6 +5,7 @@ Letters: T responses, K rules.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -220,6 +221,7 @@ def _responses(rated: Sequence[RatedResponse], path: Path) -> Rows:
     """Rated responses, those of one prompt together."""
     if not rated:
         raise InputError("holds no response", where=str(path), fix="check the file")
+    rated = _merged(rated, path)
     prompts = [prompt_key(one.prompt) for one in rated]
     numbers = group_ids(prompts)
     order = np.argsort(numbers, kind="stable")
@@ -238,6 +240,25 @@ def _responses(rated: Sequence[RatedResponse], path: Path) -> Rows:
         rated[0].rules, values, sizes, np.array(best), [prompts[i] for i in rows],
         np.array([rated[i].subset for i in rows]), tuple(rated[i].id for i in rows), quality,
     )  # fmt: skip
+
+
+def _merged(rated: Sequence[RatedResponse], path: Path) -> list[RatedResponse]:
+    """Every different response once: several ratings of one text by one rule are averaged, for it is no other text."""
+    same: dict[tuple[str, str], list[RatedResponse]] = {}
+    for one in rated:
+        same.setdefault((prompt_key(one.prompt), one.response), []).append(one)
+    if len(same) < len(rated):
+        logging.info("%s: %d rows rate a response again; its ratings are averaged", path.name, len(rated) - len(same))
+    return [own[0] if len(own) == 1 else _mean_rating(own) for own in same.values()]
+
+
+def _mean_rating(rated: Sequence[RatedResponse]) -> RatedResponse:
+    values = np.array([np.where(one.mask, one.ratings, np.nan) for one in rated], np.float64)
+    count = np.isfinite(values).sum(0)
+    mean = np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), 0)
+    given = [one.extra["quality"] for one in rated if one.extra.get("quality") is not None]
+    extra = dict(rated[0].extra) | ({"quality": sum(given) / len(given)} if given else {})
+    return dataclasses.replace(rated[0], ratings=mean.astype(np.float32), mask=count > 0, extra=extra)
 
 
 def _quality(one: RatedResponse, path: Path) -> float:

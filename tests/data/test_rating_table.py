@@ -168,6 +168,7 @@ BAD = {
     "twice": ("prompt,response,kind,kind\nHi,A,5,4\n", "has two columns 'kind'"),
     "no name": ("prompt,response,,kind\nHi,A,5,4\n", "column 3 has no name"),
     "too many cells": ("prompt,response,kind\nHi,A,5,4\n", r"t.csv:2: has 4 cells, and the header 3.*put quotes"),
+    "two ends of one": ("prompt,response,rule,rating\nHi,A,kind,7/10\nHi,A,kind,3/5\n", "t.csv:3: .*different numbers"),
     "odd cell": ("prompt,response,rule,rating\nHi,A,kind,five\n", r"t.csv:2, column 'rating': 'five' is no rating"),
     "no rule": ("prompt,response,rule,rating\nHi,A,,5\n", "t.csv:2, column 'rule': is empty"),
     "two ends": ("prompt,response,kind\nHi,A,7/10\nHi,B,3/5\n", "rule kind: some are out of 10, others out of 5"),
@@ -225,3 +226,25 @@ def test_what_is_no_rating_is_refused(raw):
 )  # fmt: skip
 def test_the_narrowest_usual_scale(values, scale):
     assert infer_scale(map(Cell, values)) == scale
+
+
+def test_an_index_and_other_numbers_are_no_rules(tmp_path):
+    """pandas writes an index without a name; lengths and seeds are numbers as well."""
+    (tmp_path / "t.csv").write_text(",prompt,response,kind,Length,seed\n0,Hi,A,5,120,7\n1,Hi,B,1,80,7\n")
+    found = table(tmp_path / "t.csv")
+    assert found.rules == ("kind",) and found.scale == (1, 5) and "columns not read: index, Length, seed" in found.notes
+    pool = RulePool([Rule("kind", "Kind."), Rule("length", "Long.")])
+    assert table(tmp_path / "t.csv", pool=pool, scale=(0, 200)).responses[0].ratings.tolist() == [5, 120]
+
+
+def test_rules_are_known_by_their_words(tmp_path):
+    """Names of a pool are words with underscores; people's columns are not."""
+    pool = RulePool([Rule("kind_tone", "Kind."), Rule("true", "True.")])
+    (tmp_path / "wide.csv").write_text("Prompt,Response,Kind tone,TRUE\nHi,A,5,4\n")
+    (tmp_path / "long.csv").write_text("prompt,response,rule,rating\nHi,A,Kind Tone,5\nHi,A,True,4\n")
+    head = "prompt,chosen,rejected,Kind tone chosen,Kind tone rejected,true_chosen,true_rejected"
+    (tmp_path / "pair.csv").write_text(f"{head}\nHi,A,B,5,1,4,1\n")
+    for name in ("wide", "long", "pair"):
+        found = table(tmp_path / f"{name}.csv", pool=pool, scale=(1, 5))
+        records = found.comparisons or found.responses
+        assert found.rules == ("kind_tone", "true") and np.ravel(records[0].ratings)[:2].tolist() == [5, 4]

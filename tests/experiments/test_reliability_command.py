@@ -228,3 +228,21 @@ def test_a_csv_says_what_the_same_comparisons_say(tmp_path, form, capsys):
     assert [line.labels for line in found.rules] == [line.labels for line in expected.rules]
     run(str(file))
     assert capsys.readouterr().out.startswith("Use ")
+
+
+def test_a_response_that_is_rated_again_is_one_response(tmp_path, caplog):
+    """Its ratings are averaged: a text compared with itself says nothing."""
+    values, _ = ratings()
+    flat, prompts = values.reshape(-1, 4), np.repeat([f"Question {i}" for i in range(80)], 2)
+    rows = [[p, f"A {i % 2}", *map(str, r)] for i, (p, r) in enumerate(zip(prompts, flat, strict=True))]
+    twice = [[*row[:2], *map(str, 6 - flat[i])] for i, row in enumerate(rows) if i >= 120]
+    for name, part in (("once.csv", rows[:120]), ("twice.csv", rows + twice)):
+        lines = [["prompt", "response", *RULES], *part]
+        (tmp_path / name).write_text("\n".join(map(",".join, lines)))
+    with caplog.at_level("INFO"):
+        found = measured(str(tmp_path / "twice.csv"))
+    assert "40 rows rate a response again; its ratings are averaged" in caplog.text
+    assert found.prompts == 80 and all(line.n == 80 for line in found.rules)
+    once = measured(str(tmp_path / "once.csv"))
+    for line, other in zip(found.rules, once.rules, strict=True):  # the last 20 pairs tie at the middle of the scale
+        assert line.tie_rate == pytest.approx((60 * other.tie_rate + 20) / 80)
