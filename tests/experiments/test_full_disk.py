@@ -69,7 +69,9 @@ def works(tmp_path, model, monkeypatch):
     output, best = tmp_path / "s" / "out.parquet", tmp_path / "s" / "best.jsonl"
     out = tmp_path / "r" / "out.html"
     out.parent.mkdir()
-    asked = reliability.parse(["ratings.npz", f"--out={out}", "--overwrite"])
+    ratings = out.parent / "ratings.npz"
+    ratings.write_bytes(b"")
+    asked = reliability.parse([str(ratings), f"--out={out}", "--overwrite"])
     monkeypatch.setattr(reliability, "measure", lambda *given: "Use equal weights.")
     monkeypatch.setattr(reliability, "render_reliability", lambda found: "page" * 1000)
     for name, made in {"study": {"name": "x" * 3000}, "render_judges": "page" * 100, "judges_text": "said"}.items():
