@@ -56,7 +56,8 @@ def test_any_known_file_is_recognised(fixtures, pool, tmp_path, format, caplog):
         "unread": skips.unread,
         "summary": str(skips),
     }
-    assert caplog.messages == ([f"{path}: {skips}"] if skips.skipped else [])
+    ours = [message for message in caplog.messages if message.startswith(str(path))]  # others of the builder's library
+    assert ours == ([f"{path}: {skips}"] if skips.skipped else [])
 
 
 def test_the_four_published_sets(fixtures, tmp_path):
