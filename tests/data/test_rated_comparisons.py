@@ -56,7 +56,7 @@ def test_any_known_file_is_recognised(fixtures, pool, tmp_path, format, caplog):
         "unread": skips.unread,
         "summary": str(skips),
     }
-    ours = [message for message in caplog.messages if message.startswith(str(path))]  # others of the builder's library
+    ours = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert ours == ([f"{path}: {skips}"] if skips.skipped else [])
 
 
