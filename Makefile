@@ -10,7 +10,7 @@ PAIRS ?= pairs.jsonl
 MUTANTS ?= 10000
 # rooms whose results rounding decides
 ROUNDING := tests/composition tests/evaluate tests/parallel
-QUICKSTART := -m experiments.run --config=experiments/configs/quickstart.py
+QUICKSTART := -m encore_jax.cli.main quickstart
 
 .PHONY: quickstart test test-slow test-parity test-gpu mutants aot goldens docs lint published clean
 .PHONY: bench-forward bench-train bench-serving bench-import bench-export bench-judge

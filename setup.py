@@ -50,12 +50,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["encore_jax*", "experiments*"]),
+    packages=find_packages(include=["encore_jax*"]),
     package_data={
         "encore_jax.rules": ["pools/*.yaml"],
         "encore_jax.data.probes": ["*.yaml"],
         "encore_jax.evaluate": ["templates/*"],
     },
+    entry_points={"console_scripts": ["encore=encore_jax.cli.main:main"]},
     install_requires=CORE,
     extras_require={
         "test": TEST,

@@ -1,7 +1,7 @@
 """GRPO with TRL on a torch policy, rewarded by an encore_jax model in the same process, or by a server.
 
     python examples/grpo_trl.py --model=runs/quickstart/compose --policy=HuggingFaceTB/SmolLM2-135M-Instruct
-    python examples/grpo_trl.py --server=http://127.0.0.1:8000 --policy=...     (python -m encore_jax.interop.serve ...)
+    python examples/grpo_trl.py --server=http://127.0.0.1:8000 --policy=...     (encore serve ...)
 
 Needs the `bench` extra (torch, trl). Prompts come from a JSONL file of rows with "prompt" (text), or are the four
 below; the default is a demonstration of a few steps, not a recipe. Prints the mean reward of every step as JSON.

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from encore_jax.cli.config_file import load_config
+from encore_jax.recipes.chains.heads import HeadsChain
 from encore_jax.settings import fields_of
-from experiments.chains.heads import HeadsChain
-from experiments.config_file import load_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -37,7 +37,13 @@ def test_every_command_and_configuration_is_listed():
     hidden = {"aot_matrix", "aot"}  # `make aot`, and a flag of `experiments.run`
     named = {f"experiments.{path.stem}" for path in entries if path.stem not in hidden}
     assert len(named) > 8 and not [name for name in named if f"python -m {name}`" not in page]
-    configs = {path.stem for path in (ROOT / "experiments" / "configs").glob("[a-z]*.py")}
+    configs = {
+        path.stem
+        for path in (
+            *(ROOT / "experiments" / "configs").glob("[a-z]*.py"),
+            *(ROOT / "encore_jax/recipes/configs").glob("[a-z]*.py"),
+        )
+    }
     assert len(configs) > 15 and not [name for name in configs if f"`{name}`" not in page]
 
 
@@ -122,8 +128,8 @@ def test_names_exist():
 def test_flags_of_the_server_and_the_scorer_exist():
     for page, source in (
         ("serving.md", "encore_jax/interop/serve/flags.py"),
-        ("scoring.md", "experiments/score.py"),
-        ("export.md", "experiments/export.py"),
+        ("scoring.md", "encore_jax/cli/score.py"),
+        ("export.md", "encore_jax/cli/export.py"),
     ):
         code = (ROOT / source).read_text()
         for flag in set(re.findall(r"`--([\w-]+)", TEXT[page])):

@@ -207,7 +207,7 @@ def _no_model(folder: Path) -> InputError:
     if inside:
         fix = f"name {inside[0]}"
     elif (folder / "results.json").is_file():  # a run that trained the backbone too, so that no heads alone were saved
-        fix = f"python -m experiments.export --workdir={folder} --out=FOLDER writes one, if this run trained one"
+        fix = f"encore export --workdir={folder} --out=FOLDER writes one, if this run trained one"
     else:
         fix = "name a saved reward model's folder, or that of a checkpoint with config.json and safetensors"
     files = f"neither {BACKBONE}, nor a model's config.json, nor adapter_config.json"

@@ -29,7 +29,7 @@ TIMEOUT = 600.0
 """Seconds that one reply may take in all."""
 
 _BODY, _BODY_PER_REWARD = 1 << 20, 64
-_SERVER = "ask a server of this project, python -m encore_jax.interop.serve"
+_SERVER = "ask a server of this project, encore serve"
 
 
 @dataclasses.dataclass(frozen=True)

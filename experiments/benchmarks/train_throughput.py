@@ -143,11 +143,11 @@ def _ours(given, dtype: str, number: int, folder: Path) -> dict:
 
     from encore_jax.interop.huggingface import load_backbone, load_config
     from encore_jax.parallel.mesh import MeshSettings, make_mesh
+    from encore_jax.recipes.stages.preferences import lay_comparisons, preference_targets
     from encore_jax.train.batches import training_batches
     from encore_jax.train.packing import count_steps, packed_steps
     from encore_jax.train.program import make_program
     from encore_jax.train.settings import TrainSettings
-    from experiments.stages.preferences import lay_comparisons, preference_targets
 
     sequences = _sequences(given.pairs, folder)
     trees = lay_comparisons(sequences, LENGTH).trees

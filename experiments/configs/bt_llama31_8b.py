@@ -8,7 +8,7 @@ Hardware:  TPU v5e:8x8, v6e:4x4, v5p or v4 with 16 chips
 Memory:    as `encore_llama31_8b`: one head instead of ten makes no difference
 """
 
-from experiments.config import DataConfig, ExperimentConfig, ModelConfig, TrainConfig
+from encore_jax.recipes.config import DataConfig, ExperimentConfig, ModelConfig, TrainConfig
 
 
 def get_config() -> ExperimentConfig:

@@ -8,7 +8,7 @@ Hardware:  TPU v5p with 32 chips
 Memory:    141 GB of frozen weights split over all chips, plus what one row of activations per chip needs
 """
 
-from experiments.config import DataConfig, ExperimentConfig, ModelConfig, SemiSyntheticConfig, TrainConfig
+from encore_jax.recipes.config import DataConfig, ExperimentConfig, ModelConfig, SemiSyntheticConfig, TrainConfig
 
 
 def get_config() -> ExperimentConfig:

@@ -11,7 +11,7 @@ Expected:  the paper's learning rate and single epoch; its batch size, rule text
            none of its numbers are claimed
 """
 
-from experiments.config import DataConfig, ExperimentConfig, ModelConfig, SemiSyntheticConfig, TrainConfig
+from encore_jax.recipes.config import DataConfig, ExperimentConfig, ModelConfig, SemiSyntheticConfig, TrainConfig
 
 
 def get_config() -> ExperimentConfig:

@@ -13,8 +13,8 @@ Trains:    backbone and reward head, from the head of the checkpoint; one arm af
            each; the oracle and "all" need every rule rated
 """
 
-from experiments.config import DataConfig, ModelConfig
-from experiments.ramo_config import RamoConfig, RateConfig, RewardTrainConfig, SelectConfig
+from encore_jax.recipes.config import DataConfig, ModelConfig
+from encore_jax.recipes.ramo_config import RamoConfig, RateConfig, RewardTrainConfig, SelectConfig
 
 
 def get_config() -> RamoConfig:

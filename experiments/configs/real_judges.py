@@ -8,7 +8,7 @@ Expected:  entropy goes with accuracy in either direction, and through ties; loa
            one common factor; agreement weights stand 24 junk rules, and are refused where rules share a nuisance
 """
 
-from experiments.real_judges_config import RealJudgesConfig
+from experiments.studies.real_judges_config import RealJudgesConfig
 
 
 def get_config() -> RealJudgesConfig:

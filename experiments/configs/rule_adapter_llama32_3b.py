@@ -10,8 +10,8 @@ Memory:    see "Will it fit?" in README.md: what the TPU compiler says of this v
 Trains:    backbone and logits, binary cross-entropy; the best checkpoint by recall@5 on validation prompts is used
 """
 
-from experiments.config import DataConfig, ModelConfig
-from experiments.ramo_config import AdapterConfig, AdapterTrainConfig, RateConfig, SelectConfig
+from encore_jax.recipes.config import DataConfig, ModelConfig
+from encore_jax.recipes.ramo_config import AdapterConfig, AdapterTrainConfig, RateConfig, SelectConfig
 
 
 def get_config() -> AdapterConfig:

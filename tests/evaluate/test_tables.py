@@ -9,7 +9,7 @@ import pytest
 
 from encore_jax.evaluate.report_page import render_report
 from encore_jax.evaluate.tables import COLUMNS, print_tables, rows, tables_csv
-from experiments.stages.report import report, show
+from encore_jax.recipes.stages.report import report, show
 from tests.evaluate.hand_made import as_before_agreement, hand_made_results, hand_made_view
 
 EVIL = "<script>alert('x')</script> --> \x1b[31m"

@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from experiments.ablation_config import AblateConfig
-from experiments.config import validated
+from encore_jax.recipes.ablation_config import AblateConfig
+from encore_jax.recipes.config import validated
 from tests.experiments.forked import start
 
 

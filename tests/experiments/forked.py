@@ -13,8 +13,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from experiments.config import ExperimentConfig
-from experiments.pipeline import run_experiment
+from encore_jax.recipes.config import ExperimentConfig
+from encore_jax.recipes.pipeline import run_experiment
 
 
 def start(config: ExperimentConfig, workdir: Path) -> int:

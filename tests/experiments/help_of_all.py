@@ -66,7 +66,7 @@ def run(module: str, arguments: list[str]) -> dict:
 def main() -> None:
     """Every command with ``--help``, and with a flag that no command has."""
     sys.meta_path.insert(0, NotInstalled())
-    import experiments.pipeline  # noqa: F401  what most commands import
+    import encore_jax.recipes.pipeline  # noqa: F401  what most commands import
 
     told = {}
     for module in commands():

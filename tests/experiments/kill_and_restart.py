@@ -14,9 +14,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from experiments.chains.heads import HeadsChain
-from experiments.chains.ramo import RamoChain
-from experiments.config import RunConfig, validated
+from encore_jax.recipes.chains.heads import HeadsChain
+from encore_jax.recipes.chains.ramo import RamoChain
+from encore_jax.recipes.config import RunConfig, validated
 from tests.experiments import tiny_run
 from tests.experiments.forked import killed, start
 from tests.experiments.tiny_ramo import ramo

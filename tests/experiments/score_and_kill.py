@@ -14,7 +14,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast  # noqa: F401  for all children at once
 
-from experiments import score
+from encore_jax.cli import score
 from tests.experiments.forked import fork, killed
 
 ROWS_OF_A_CHUNK = 8

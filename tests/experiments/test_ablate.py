@@ -17,9 +17,9 @@ from encore_jax.evaluate.ablation_tables import training_draws
 from encore_jax.evaluate.methods import half_credit
 from encore_jax.evaluate.rule_agreement import rule_agreement
 from encore_jax.evaluate.view import Pairs, View
-from experiments.ablation_config import AblateConfig
-from experiments.config import validated
-from experiments.pipeline import run_experiment
+from encore_jax.recipes.ablation_config import AblateConfig
+from encore_jax.recipes.config import validated
+from encore_jax.recipes.pipeline import run_experiment
 from tests.evaluate import views
 from tests.experiments.forked import environment
 from tests.experiments.test_config import changed

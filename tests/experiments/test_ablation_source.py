@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from encore_jax.cli.score import schema_of
 from encore_jax.composition import rating_entropy
 from encore_jax.data import Comparison, Message, write_comparisons
 from encore_jax.errors import InputError
+from encore_jax.recipes.ablation_config import AblateConfig
+from encore_jax.recipes.config import validated
+from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.stages.ablation_source import ablation_view, read_features
 from encore_jax.rules import Rule, RulePool
-from experiments.ablation_config import AblateConfig
-from experiments.config import validated
-from experiments.pipeline import run_experiment
-from experiments.score import schema_of
-from experiments.stages.ablation_source import ablation_view, read_features
 
 RULES = ("kind", "harmful")
 POOL = RulePool((Rule("kind", "Is it kind?"), Rule("harmful", "Is it harmful?", direction=-1)), "two")
@@ -28,7 +28,7 @@ def made(path, **settings) -> AblateConfig:
 
 
 def scored_file(path, sizes, preferred, values):
-    """As experiments.score writes it; values ``[T, K]``, NaN where it has none."""
+    """As encore_jax.cli.score writes it; values ``[T, K]``, NaN where it has none."""
     splits = np.cumsum(sizes)[:-1]
     listed = [
         [[None if np.isnan(v) else float(v) for v in part] for part in np.split(column, splits)] for column in values.T
@@ -113,7 +113,7 @@ def test_another_pool_or_share_is_another_ablation_and_another_place_is_not(tmp_
 
 
 def test_what_cannot_be_ablated_is_refused_with_what_can(tmp_path):
-    with pytest.raises(InputError, match="there is no such file.*experiments.score"):
+    with pytest.raises(InputError, match="there is no such file.*encore_jax.cli.score"):
         ablation_view(made(tmp_path / "none.parquet"))
     (tmp_path / "scores.txt").write_text("")
     with pytest.raises(InputError, match="no known kind"):

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from encore_jax.cli import aot
 from encore_jax.errors import InputError
 from encore_jax.parallel.aot import GIB
 from encore_jax.parallel.slices import standard_slices
-from experiments import aot
-from experiments.config import TrainConfig, validated
+from encore_jax.recipes.config import TrainConfig, validated
 from experiments.configs import encore_llama31_8b, rate_table
 from tests.experiments import tiny_run
 

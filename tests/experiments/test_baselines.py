@@ -8,10 +8,10 @@ import pytest
 from encore_jax.data import iter_comparisons
 from encore_jax.errors import InputError
 from encore_jax.evaluate.view import View
+from encore_jax.recipes.config import validated
+from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.stages import baselines
 from encore_jax.train.gating import GateSettings
-from experiments.config import validated
-from experiments.pipeline import run_experiment
-from experiments.stages import baselines
 from tests.experiments import tiny_run
 
 

@@ -15,10 +15,10 @@ from encore_jax.evaluate.conventions import PEERS, Convention, lay
 from encore_jax.interop.passport import Passport, model_digest
 from encore_jax.interop.reward_model import PASSPORT, RewardModel, save_heads
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
-from experiments.benchmark_config import BenchmarkConfig
-from experiments.chains.benchmark import BenchmarkChain
-from experiments.config import validated
-from experiments.pipeline import run_experiment
+from encore_jax.recipes.benchmark_config import BenchmarkConfig
+from encore_jax.recipes.chains.benchmark import BenchmarkChain
+from encore_jax.recipes.config import validated
+from encore_jax.recipes.pipeline import run_experiment
 from tests.experiments import tiny_model
 from tests.goldens import armorm
 

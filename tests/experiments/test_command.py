@@ -11,10 +11,10 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
+from encore_jax.cli import run
+from encore_jax.cli.command import define_config
 from encore_jax.command_line import BAD_INPUT, FAILED, INTERRUPTED, Parser, one_line_errors
 from encore_jax.errors import InputError
-from experiments import run
-from experiments.command import define_config
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUICK = "--config=quickstart"
@@ -97,7 +97,7 @@ def test_what_is_wrong_is_told_in_one_line(command, name, tmp_path, monkeypatch)
     assert re.search(words, command(*arguments)), command
 
 
-IMPORT = "from experiments.config import *\n"
+IMPORT = "from encore_jax.recipes.config import *\n"
 FILES = {
     "SyntaxError": ("def get_config(:\n", r"bad.py:1: SyntaxError"),
     "IndentationError": ("def get_config():\nreturn 1\n", r"bad.py:2: IndentationError"),
@@ -191,7 +191,12 @@ def test_every_command_has_help_and_refuses_what_it_does_not_know():
     command = [sys.executable, "-m", "tests.experiments.help_of_all"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     told = json.loads(done.stdout)
-    assert {"experiments.run", "encore_jax.interop.serve", "encore_jax.data.rated_comparisons"} <= told.keys()
+    assert {
+        "experiments.run",
+        "encore_jax.cli.run",
+        "encore_jax.interop.serve",
+        "encore_jax.data.rated_comparisons",
+    } <= told.keys()
     for module, (asked, wrong) in ((module, told[module].values()) for module in told):
         assert asked["status"] == 0 and len(asked["output"]) > 100, (module, asked)
         assert wrong["status"] == 2 and "Traceback" not in wrong["output"], (module, wrong)
@@ -218,7 +223,7 @@ def test_a_run_without_a_tpu_says_nothing_of_tpus(tmp_path):
     }
     code = (
         "from encore_jax.command_line import one_line_errors\n"
-        "from experiments.command import start_logging\nimport jax\n"
+        "from encore_jax.cli.command import start_logging\nimport jax\n"
         "with one_line_errors():\n    start_logging()\n    print(jax.devices()[0].platform)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, text=True)

@@ -1,14 +1,11 @@
 """Every field of every shipped configuration with values that make no sense: accepted, or one line that names it."""
 
-import importlib
-import pkgutil
-
 import pytest
 
+from encore_jax.cli.config_file import load_config, shipped_names
 from encore_jax.errors import InputError
+from encore_jax.recipes.config import checked, validated
 from encore_jax.settings import fields_of, types_of
-from experiments import configs
-from experiments.config import checked, validated
 
 NAN, INFINITY = float("nan"), float("inf")
 NUMBERS = [NAN, INFINITY, -INFINITY, -1, 0, 10**30, -(10**30), 10**5000, 1e308, 1e-320, -0.0, 2**31, -1.5]
@@ -19,12 +16,12 @@ VALUES = NUMBERS + TEXTS + OTHERS
 NEEDED = {"data.path": "pairs.jsonl", "data": "pairs.jsonl", "model": "folder", "scores": "view.npz", "model.path": "m",
           "judge.rules_of": "", "judge.model": "m", "data.ratings_path": "rated.jsonl",
           "judges.first.model": "m", "judges.second.model": "n"}  # fmt: skip
-NAMES = sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
+NAMES = shipped_names()
 
 
 def shipped(name):
     """The configuration, with what it leaves to the command line."""
-    config = importlib.import_module(f"experiments.configs.{name}").get_config()
+    config = load_config(name)
     for path, value in fields_of(config).items():
         if value == "" and path in NEEDED:
             assign(config, path, NEEDED[path])

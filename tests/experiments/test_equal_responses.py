@@ -6,22 +6,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from encore_jax.cli import score
 from encore_jax.data import Comparison, Message
 from encore_jax.data.prefix_tree import make_trees
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.scorer import Scored, Scorer
 from encore_jax.interop.serve import dialects
 from encore_jax.interop.serve.dialects import Served
+from encore_jax.recipes.benchmark_config import BenchmarkConfig
+from encore_jax.recipes.config import validated
+from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.stages import benchmark
+from encore_jax.recipes.stages.heads import Heads
+from encore_jax.recipes.stages.preferences import lay_comparisons, preference_targets
 from encore_jax.train.batches import held_out_batches
 from encore_jax.train.fine_tune import end_scores
 from encore_jax.train.packing import step_shape
-from experiments import score
-from experiments.benchmark_config import BenchmarkConfig
-from experiments.config import validated
-from experiments.pipeline import run_experiment
-from experiments.stages import benchmark
-from experiments.stages.heads import Heads
-from experiments.stages.preferences import lay_comparisons, preference_targets
 from tests.experiments import tiny_reward_model
 from tests.train import tiny_training
 

@@ -6,17 +6,17 @@ import shutil
 import numpy as np
 import pytest
 
+from encore_jax.cli.export import export_run, read_run
+from encore_jax.cli.export import main as export_main
 from encore_jax.data.lock import folder_lock, output_lock
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
+from encore_jax.recipes.benchmark_config import BenchmarkConfig
+from encore_jax.recipes.config import ExperimentConfig, TrainConfig, from_dict, to_dict, validated
+from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.stages import ingest, train
+from encore_jax.recipes.stages.preferences import held_out
 from encore_jax.rules import RulePool
-from experiments.benchmark_config import BenchmarkConfig
-from experiments.config import ExperimentConfig, TrainConfig, from_dict, to_dict, validated
-from experiments.export import export_run, read_run
-from experiments.export import main as export_main
-from experiments.pipeline import run_experiment
-from experiments.stages import ingest, train
-from experiments.stages.preferences import held_out
 from tests.experiments import tiny_run
 
 OPTIONS = dict(folded=False, peft=False, allow_mismatch=False, shard_bytes=10**9)

@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from encore_jax.cli import reliability, score
 from encore_jax.command_line import FAILED, INTERRUPTED, one_line_errors
 from encore_jax.data.atomic import atomic_path
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.scorer import Scorer
-from experiments import reliability, score
-from experiments.config import validated
-from experiments.pipeline import run_experiment
-from experiments.real_judges_config import JudgedDataConfig, RealJudgesConfig
-from experiments.stages import real_judges
+from encore_jax.recipes.config import validated
+from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.stages import real_judges
+from experiments.studies.real_judges_config import JudgedDataConfig, RealJudgesConfig
 from tests.data.judged_files import write_llmbar
 from tests.experiments import tiny_reward_model
 from tests.experiments.test_workdir import CopyChain

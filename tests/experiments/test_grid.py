@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from encore_jax.cli import grid
 from encore_jax.errors import InputError
-from experiments import grid
-from experiments.config import ExperimentConfig
+from encore_jax.recipes.config import ExperimentConfig
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,17 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
+from encore_jax.cli import grid, run
+from encore_jax.cli.command import define_config
+from encore_jax.cli.config_file import load_config, shipped_names
+from encore_jax.cli.idle_choices import choices
+from encore_jax.cli.idle_settings import idle_in_file, refuse_idle, told_of
+from encore_jax.cli.overrides import apply_overrides
+from encore_jax.cli.sweep import plan
 from encore_jax.errors import InputError
+from encore_jax.recipes.ablation_config import AblateConfig
+from encore_jax.recipes.config import ExperimentConfig, validated
 from encore_jax.settings import fields_of
-from experiments import grid, run
-from experiments.ablation_config import AblateConfig
-from experiments.command import define_config
-from experiments.config import ExperimentConfig, validated
-from experiments.config_file import load_config, shipped_names
-from experiments.idle_choices import choices
-from experiments.idle_settings import idle_in_file, refuse_idle, told_of
-from experiments.overrides import apply_overrides
-from experiments.sweep import plan
 
 if "config" not in flags.FLAGS:
     define_config()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
+from encore_jax.cli import judge_agreement
 from encore_jax.errors import InputError
 from encore_jax.judge.question import Answer, Identity, Status
 from encore_jax.rules import RulePool
-from experiments import judge_agreement
 
 pytestmark = pytest.mark.filterwarnings("ignore::encore_jax.RatingsWarning")  # so few responses are rated oddly
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from encore_jax.judge.prompts import PROMPTS
-from experiments.config import validated
-from experiments.pipeline import run_experiment
+from encore_jax.recipes.config import validated
+from encore_jax.recipes.pipeline import run_experiment
 from tests.experiments import tiny_run
 from tests.experiments.test_rating import LETTERS
 from tests.processes import finish, launch
@@ -21,8 +21,8 @@ CONFIG = """
 from pathlib import Path
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.parallel.mesh import MeshSettings
-from experiments.config import DataConfig, ModelConfig
-from experiments.rating_config import JudgeConfig, RatingConfig
+from encore_jax.recipes.config import DataConfig, ModelConfig
+from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 from tests.experiments.test_rating import LETTERS
 
 FILES = Path({files!r})

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from encore_jax.data import Message, RatedResponse, SkipCounter, severity_comparisons
-from experiments.benchmark_config import BenchmarkConfig
-from experiments.config import DataConfig
-from experiments.stages import benchmark, ingest, records
+from encore_jax.recipes.benchmark_config import BenchmarkConfig
+from encore_jax.recipes.config import DataConfig
+from encore_jax.recipes.stages import benchmark, ingest, records
 from tests.experiments import tiny_run
 
 

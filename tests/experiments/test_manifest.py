@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from encore_jax.errors import InputError
-from experiments import chain
-from experiments.chain import run_chain
-from experiments.manifest import MANIFEST, file_sha256, run_stage, versions, write_atomically
+from encore_jax.recipes import chain
+from encore_jax.recipes.chain import run_chain
+from encore_jax.recipes.manifest import MANIFEST, file_sha256, run_stage, versions, write_atomically
 
 
 class Stage:

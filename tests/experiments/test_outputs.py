@@ -14,11 +14,11 @@ from typing import NamedTuple
 import pytest
 from absl import flags
 
+from encore_jax.cli import ablate, export, judge_agreement, reliability, run, score, select_pool, sweep, theory
+from encore_jax.cli.command import define_config
 from encore_jax.command_line import one_line_errors
 from encore_jax.data.lock import folder_lock, output_lock
 from encore_jax.rules import Rule, RulePool
-from experiments import ablate, export, judge_agreement, reliability, run, score, select_pool, sweep, theory
-from experiments.command import define_config
 from tests.data.judged_files import write_llmbar
 from tests.experiments import tiny_reward_model
 

@@ -12,16 +12,16 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from encore_jax.cli import select_pool
 from encore_jax.data import iter_rated, write_comparisons, write_rated
 from encore_jax.data.comparison import Comparison, parse_prompt
 from encore_jax.data.rated_comparisons import CONFIGS, prepare
 from encore_jax.errors import InputError
+from encore_jax.recipes.ablation_config import AblateConfig
+from encore_jax.recipes.config import DataConfig
+from encore_jax.recipes.stages.ablation_source import ablation_view
+from encore_jax.recipes.stages.ingest import ingest, load
 from encore_jax.rules import Rule, RulePool
-from experiments import select_pool
-from experiments.ablation_config import AblateConfig
-from experiments.config import DataConfig
-from experiments.stages.ablation_source import ablation_view
-from experiments.stages.ingest import ingest, load
 from tests.experiments import tiny_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -191,7 +191,7 @@ def test_five_rules_ratings_from_1_to_5_and_500_pairs_run_through_the_command(fi
     pairs, rated = rows(500, (1, 5), seed=1)
     write(tmp_path / "pairs.jsonl", pairs), write(tmp_path / "rated.jsonl", rated)
     command = [
-        sys.executable, "-m", "experiments.run", f"--config={REPOSITORY / 'experiments' / 'configs' / 'encore_hh.py'}",
+        sys.executable, "-m", "experiments.run", "--config=encore_hh",
         f"--config.data.pool={files / 'rules.yaml'}", f"--config.data.path={tmp_path / 'pairs.jsonl'}",
         f"--config.data.ratings_path={tmp_path / 'rated.jsonl'}", "--config.data.scale=1,5", "--config.data.limit=0",
         f"--config.model.path={files / 'model'}", "--config.model.buckets=(128,)", f"--workdir={tmp_path / 'run'}",

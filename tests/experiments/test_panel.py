@@ -11,18 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 from aiohttp import web
 
+from encore_jax.cli.idle_settings import idle_in_file
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.errors import InputError
 from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.recipes import judging_together
+from encore_jax.recipes.config import DataConfig, validated
+from encore_jax.recipes.panel_config import PanelConfig, PanelJudge, TableConfig, panel_of
+from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.stages.answering import WaitsForResults
 from encore_jax.rules import RulePool
-from experiments import judging_together
-from experiments.config import DataConfig, validated
-from experiments.idle_settings import idle_in_file
-from experiments.panel_config import PanelConfig, PanelJudge, TableConfig, panel_of
-from experiments.pipeline import run_experiment
-from experiments.stages.answering import WaitsForResults
 from tests.experiments import tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
 from tests.raw_server import unused_port

@@ -9,21 +9,21 @@ import jax
 import numpy as np
 import pytest
 
+from encore_jax.cli.idle_settings import idle_fields
 from encore_jax.data import iter_comparisons, iter_rated, prompt_key
 from encore_jax.data.probes import over_refusal_probe
 from encore_jax.data.split import is_test
 from encore_jax.errors import InputError
 from encore_jax.evaluate.view import View
 from encore_jax.interop.reward_model import RewardModel
+from encore_jax.recipes.chains.heads import HeadsChain
+from encore_jax.recipes.config import validated
+from encore_jax.recipes.pipeline import chain_of, run_experiment
+from encore_jax.recipes.rerun import kept_checkpoints
+from encore_jax.recipes.stages import rate
+from encore_jax.recipes.stages.probe import probe_results, probe_scores
 from encore_jax.settings import fields_of
-from experiments.chains.heads import HeadsChain
-from experiments.config import validated
 from experiments.configs import ramo_smollm2
-from experiments.idle_settings import idle_fields
-from experiments.pipeline import chain_of, run_experiment
-from experiments.rerun import kept_checkpoints
-from experiments.stages import rate
-from experiments.stages.probe import probe_results, probe_scores
 from tests.experiments import tiny_run
 from tests.experiments.observed import fields_read, observed
 

@@ -7,10 +7,10 @@ import pytest
 
 from encore_jax.errors import InputError
 from encore_jax.evaluate.preference import curve_figure, preference_results
-from experiments.chains.preferences import PreferenceChain
-from experiments.config import TrainConfig, validated
-from experiments.pipeline import run_experiment
-from experiments.stages.preferences import lay_comparisons, preference_targets
+from encore_jax.recipes.chains.preferences import PreferenceChain
+from encore_jax.recipes.config import TrainConfig, validated
+from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.stages.preferences import lay_comparisons, preference_targets
 from tests.experiments import tiny_run
 
 

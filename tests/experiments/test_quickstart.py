@@ -10,7 +10,7 @@ import pytest
 
 from encore_jax.data import PYRIT_WHEEL, SMOLLM2_WHEEL, cache_folder, wheel
 from encore_jax.data.wheels import file_sha256
-from experiments.chains.heads import HeadsChain
+from encore_jax.recipes.chains.heads import HeadsChain
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHORT = ("--config.model.buckets=(128,)", "--config.semi_synthetic.draws=10")
@@ -18,7 +18,7 @@ SHORT = ("--config.model.buckets=(128,)", "--config.semi_synthetic.draws=10")
 
 def quickstart(workdir: Path) -> subprocess.Popen:
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
-    config = REPOSITORY / "experiments" / "configs" / "quickstart.py"
+    config = REPOSITORY / "encore_jax" / "recipes" / "configs" / "quickstart.py"
     command = [sys.executable, "-m", "experiments.run", f"--config={config}", f"--workdir={workdir}", *SHORT]
     return subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 

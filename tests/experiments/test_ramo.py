@@ -15,11 +15,10 @@ from encore_jax.errors import InputError
 from encore_jax.evaluate.ramo import arm_name
 from encore_jax.evaluate.rule_agreement import loading_scale
 from encore_jax.judge.server_settings import ServerSettings
-from encore_jax.rules import RulePool
-from experiments.chains.ramo import AdapterChain, RamoChain
-from experiments.config import DataConfig, validated
-from experiments.pipeline import run_experiment
-from experiments.ramo_config import (
+from encore_jax.recipes.chains.ramo import AdapterChain, RamoChain
+from encore_jax.recipes.config import DataConfig, validated
+from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.ramo_config import (
     AdapterConfig,
     AdapterTrainConfig,
     RamoConfig,
@@ -27,10 +26,11 @@ from experiments.ramo_config import (
     RewardTrainConfig,
     SelectConfig,
 )
-from experiments.rating_config import JudgeConfig, RatingConfig
-from experiments.stages import adapter, arms, reward_arms, rule_ratings
-from experiments.stages.presented import present
-from experiments.stages.probe import load_margins
+from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
+from encore_jax.recipes.stages import adapter, arms, reward_arms, rule_ratings
+from encore_jax.recipes.stages.presented import present
+from encore_jax.recipes.stages.probe import load_margins
+from encore_jax.rules import RulePool
 from tests.experiments import tiny_run
 from tests.experiments.tiny_ramo import ramo, shared
 from tests.judge.faulty_server import FaultyServer, Running

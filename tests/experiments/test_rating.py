@@ -21,12 +21,12 @@ from encore_jax.judge.reading import mostly_other
 from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.recipes.config import DataConfig, ModelConfig, validated
+from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
+from encore_jax.recipes.stages import baselines
+from encore_jax.recipes.stages.answering import TrialDone, WaitsForResults
 from encore_jax.rules import RulePool
-from experiments.config import DataConfig, ModelConfig, validated
-from experiments.pipeline import run_experiment
-from experiments.rating_config import JudgeConfig, RatingConfig
-from experiments.stages import baselines
-from experiments.stages.answering import TrialDone, WaitsForResults
 from tests.experiments import tiny_reward_model, tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
 from tests.raw_server import unused_port

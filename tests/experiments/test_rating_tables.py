@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from encore_jax.errors import InputError
-from experiments.config import DataConfig
-from experiments.stages.records import PAIRS, read_records, rule_pool
+from encore_jax.recipes.config import DataConfig
+from encore_jax.recipes.stages.records import PAIRS, read_records, rule_pool
 from tests.experiments.test_own_ratings import POOL, rows, write
 
 

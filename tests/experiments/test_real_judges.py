@@ -8,13 +8,13 @@ import pytest
 from encore_jax.data.judged import JudgedResponses
 from encore_jax.data.readers.judged_sets import judged_folders, read_judged
 from encore_jax.errors import InputError
-from experiments.config import validated
-from experiments.pipeline import run_experiment
-from experiments.real_judges_config import JudgedDataConfig, RealJudgesConfig
-from experiments.stages.real_judges import measure
+from encore_jax.recipes.config import validated
+from encore_jax.recipes.pipeline import run_experiment
 from experiments.studies.decisions import complete_pairs, critical_hits, rule_hits, weighting_hits
 from experiments.studies.judges import study
 from experiments.studies.junk import JUNK_RULES, KINDS, junk_ratings, real_rules, study_junk, with_junk
+from experiments.studies.real_judges_config import JudgedDataConfig, RealJudgesConfig
+from experiments.studies.real_judges_stages import measure
 from experiments.studies.resampled import accuracies, draw_units, entropies, pair_weights
 from tests.data.judged_files import write_all, write_hanna, write_llmbar
 

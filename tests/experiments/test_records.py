@@ -8,9 +8,9 @@ import pytest
 from encore_jax.data import Comparison, parse_prompt, write_comparisons, write_rated
 from encore_jax.data.rated_comparisons import CONFIGS, prepare
 from encore_jax.errors import InputError
-from experiments.config import DataConfig
-from experiments.stages.ingest import ingest, load
-from experiments.stages.records import read_records, rule_pool, source_hashes
+from encore_jax.recipes.config import DataConfig
+from encore_jax.recipes.stages.ingest import ingest, load
+from encore_jax.recipes.stages.records import read_records, rule_pool, source_hashes
 from tests.experiments.tiny_run import POOL
 
 

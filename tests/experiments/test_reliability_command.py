@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from encore_jax.cli import reliability
 from encore_jax.errors import InputError
 from encore_jax.rules import Rule, RulePool
-from experiments import reliability
 from tests.evaluate import views
 
 RULES = ("safe", "honest", "kind", "coin")

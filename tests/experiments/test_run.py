@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.chains.heads import HeadsChain
+from encore_jax.recipes.chains.heads import HeadsChain
 from tests.experiments import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BENCHMARK = REPOSITORY / "experiments" / "configs" / "rewardbench.py"
+BENCHMARK = REPOSITORY / "encore_jax" / "recipes" / "configs" / "rewardbench.py"
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_the_stages_are_those_of_the_design():
 
 
 def test_compiling_for_a_slice_looks_for_no_chips_however_the_flag_is_written():
-    code = "import os, sys; sys.argv = ['run', {}]; import experiments.run; "
+    code = "import os, sys; sys.argv = ['run', {}]; import encore_jax.cli.run; "
     code += "print(os.environ['JAX_PLATFORMS'], *sys.modules)"
     environment = {name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"}
     for written in ("'--aot=v5e:2x2'", "'-aot', 'fit:v5e'"):

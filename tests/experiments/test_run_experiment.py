@@ -7,21 +7,22 @@ import pkgutil
 
 import pytest
 
+from encore_jax.cli.config_file import load_config
 from encore_jax.errors import InputError
-from experiments import chains, pipeline
-from experiments.chain import Chain
-from experiments.chains.ablation import AblationChain
-from experiments.chains.benchmark import BenchmarkChain
-from experiments.chains.heads import HeadsChain
-from experiments.chains.panel import PanelChain
-from experiments.chains.preferences import PreferenceChain
-from experiments.chains.ramo import AdapterChain, RamoChain
-from experiments.chains.rating import RatingChain
-from experiments.chains.real_judges import RealJudgesChain
-from experiments.chains.theory import TheoryChain
-from experiments.chains.verdicts import VerdictChain
-from experiments.config import to_dict
-from experiments.judging_together import Role
+from encore_jax.recipes import chains, pipeline
+from encore_jax.recipes.chain import Chain
+from encore_jax.recipes.chains.ablation import AblationChain
+from encore_jax.recipes.chains.benchmark import BenchmarkChain
+from encore_jax.recipes.chains.heads import HeadsChain
+from encore_jax.recipes.chains.panel import PanelChain
+from encore_jax.recipes.chains.preferences import PreferenceChain
+from encore_jax.recipes.chains.ramo import AdapterChain, RamoChain
+from encore_jax.recipes.chains.rating import RatingChain
+from encore_jax.recipes.chains.theory import TheoryChain
+from encore_jax.recipes.chains.verdicts import VerdictChain
+from encore_jax.recipes.config import to_dict
+from encore_jax.recipes.judging_together import Role
+from experiments.studies.real_judges_chain import RealJudgesChain
 
 KINDS = {
     "quickstart": HeadsChain, "encore_hh": HeadsChain, "bt_smollm2": PreferenceChain, "ramo_smollm2": RamoChain,
@@ -32,7 +33,7 @@ KINDS = {
 
 
 def config(name="quickstart"):
-    return importlib.import_module(f"experiments.configs.{name}").get_config()
+    return load_config(name)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -44,7 +45,8 @@ def test_every_configuration_has_its_chain(name, tmp_path):
 
 def test_every_chain_is_some_configurations():
     modules = [
-        importlib.import_module(found.name) for found in pkgutil.iter_modules(chains.__path__, "experiments.chains.")
+        importlib.import_module(found.name)
+        for found in pkgutil.iter_modules(chains.__path__, "encore_jax.recipes.chains.")
     ]
     classes = {kind for module in modules for kind in vars(module).values() if inspect.isclass(kind)}
     assert set(KINDS.values()) == {kind for kind in classes if issubclass(kind, Chain)} - {Chain}

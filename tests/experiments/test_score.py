@@ -9,6 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from absl.testing import flagsaver
 
+from encore_jax.cli import score
+from encore_jax.cli.score_parts import Parts, metadata
+from encore_jax.cli.score_rows import read_items
 from encore_jax.composition import compose
 from encore_jax.data import write_comparisons
 from encore_jax.data.comparison import Comparison, Message
@@ -16,9 +19,6 @@ from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.scorer import Scorer
-from experiments import score
-from experiments.score_parts import Parts, metadata
-from experiments.score_rows import read_items
 from tests.experiments import tiny_model, tiny_reward_model
 
 ROWS = [

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from absl.testing import flagsaver
 
+from encore_jax.cli import score
+from encore_jax.cli.score_parts import Parts
 from encore_jax.data.lock import output_lock
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.scorer import Scorer
-from experiments import score
-from experiments.score_parts import Parts
 from tests.experiments import tiny_reward_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -277,6 +277,6 @@ def test_wrong_flags_are_one_line(files, made, capsys, monkeypatch, arguments, w
 )
 def test_an_unknown_flag_names_a_near_one(flag, words):
     """In a process of its own: other commands' flags, imported by other tests, are no part of it."""
-    command = [sys.executable, "-m", "experiments.score", "--output=x.parquet", flag]
+    command = [sys.executable, "-m", "encore_jax.cli.score", "--output=x.parquet", flag]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr

@@ -8,10 +8,10 @@ from argparse import Namespace
 import numpy as np
 import pytest
 
+from encore_jax.cli.select_pool import main
 from encore_jax.data import Message, RatedResponse, write_rated
 from encore_jax.errors import InputError
 from encore_jax.rules import Rule, RulePool
-from experiments.select_pool import main
 
 NAMES = [f"rule_{i}" for i in range(8)]
 
@@ -65,5 +65,5 @@ def test_rules_without_ratings_are_refused(given):
 
 
 def test_the_command_says_what_it_needs():
-    command = [sys.executable, "-m", "experiments.select_pool", "--help"]
+    command = [sys.executable, "-m", "encore_jax.cli.select_pool", "--help"]
     assert "--candidates" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import experiments
+import experiments.studies
+from encore_jax import recipes
 from encore_jax.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -22,9 +23,10 @@ LIBRARY = ("train.settings", "train.gating", "evaluate.methods", "parallel.mesh"
 def settings_classes() -> list[type[Settings]]:
     for name in LIBRARY:
         importlib.import_module(f"encore_jax.{name}")
-    for module in pkgutil.iter_modules(experiments.__path__):
-        if module.name.endswith("config"):
-            importlib.import_module(f"experiments.{module.name}")
+    for package in (recipes, experiments.studies):
+        for module in pkgutil.iter_modules(package.__path__):
+            if module.name.endswith("config"):
+                importlib.import_module(f"{package.__name__}.{module.name}")
     waiting, found = [Settings], []
     while waiting:
         subclasses = [kind for kind in waiting.pop().__subclasses__() if kind not in found]

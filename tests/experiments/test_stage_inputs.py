@@ -2,17 +2,17 @@
 
 import contextlib
 import functools
-import importlib
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 
+from encore_jax.cli.config_file import load_config
 from encore_jax.errors import InputError
-from experiments.chain import Chain, check_stages, run_chain
-from experiments.config import to_dict
-from experiments.pipeline import chain_of
-from experiments.rating_config import RatingConfig
+from encore_jax.recipes.chain import Chain, check_stages, run_chain
+from encore_jax.recipes.config import to_dict
+from encore_jax.recipes.pipeline import chain_of
+from encore_jax.recipes.rating_config import RatingConfig
 from tests.experiments.test_workdir import CopyChain
 
 CHAINS = {
@@ -152,14 +152,14 @@ def inputs(chain: Chain, files: str = "files", weights: str = "weights") -> dict
     chain.manifests = {stage: {"outputs": {"file": f"of {stage}"}} for stage in chain.STAGES}
     with contextlib.ExitStack() as stack:
         for name in FILES:
-            stack.enter_context(mock.patch(f"experiments.chains.{name}", lambda *_, **__: Digest(files)))
+            stack.enter_context(mock.patch(f"encore_jax.recipes.chains.{name}", lambda *_, **__: Digest(files)))
         stack.enter_context(mock.patch.object(Chain, "weights", weights))
         plan = chain.plan()
         return {stage: repr(plan[stage][0]()) for stage in chain.STAGES}
 
 
 def chain_called(name, tmp_path) -> Chain:
-    return chain_of(importlib.import_module(f"experiments.configs.{name}").get_config(), tmp_path)
+    return chain_of(load_config(name), tmp_path)
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -203,7 +203,7 @@ def test_how_a_step_runs_and_where_checkpoints_lie_are_no_inputs(section, tmp_pa
     chain = chain_called("ramo_smollm2", tmp_path)
     before = inputs(chain)
     for field, value in (("checkpoints", "elsewhere"), ("remat", "none"), ("attention", "xla"), ("lr", 0.123)):
-        config = importlib.import_module("experiments.configs.ramo_smollm2").get_config()
+        config = load_config("ramo_smollm2")
         setattr(getattr(config, section), field, value)
         changed = inputs(chain_of(config, tmp_path)) != before
         assert changed == (field == "lr"), field
@@ -211,9 +211,9 @@ def test_how_a_step_runs_and_where_checkpoints_lie_are_no_inputs(section, tmp_pa
 
 def test_the_models_hash_is_computed_once_and_its_files_noted_every_time(tmp_path):
     chain = chain_called("quickstart", tmp_path)
-    with mock.patch("experiments.chain.model_sha256", return_value="digest") as hashed:
-        with mock.patch("experiments.chain.recording", lambda: contextlib.nullcontext({"model.gguf": "digest"})):
-            with mock.patch("experiments.chain.note") as noted:
+    with mock.patch("encore_jax.recipes.chain.model_sha256", return_value="digest") as hashed:
+        with mock.patch("encore_jax.recipes.chain.recording", lambda: contextlib.nullcontext({"model.gguf": "digest"})):
+            with mock.patch("encore_jax.recipes.chain.note") as noted:
                 assert [chain.weights, chain.weights] == ["digest", "digest"]
     assert hashed.call_count == 1 and [call.args for call in noted.call_args_list] == [({"model.gguf": "digest"},)] * 2
 

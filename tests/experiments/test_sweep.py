@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from encore_jax.cli import grid, sweep_table
+from encore_jax.cli.sweep import plan, sweep
+from encore_jax.cli.sweep_runs import Cell, Runner, State, check_launch, command_of, launched
 from encore_jax.data.lock import folder_lock
 from encore_jax.errors import InputError
-from experiments import grid, sweep_table
 from experiments.configs import quickstart, theory
-from experiments.sweep import plan, sweep
-from experiments.sweep_runs import Cell, Runner, State, check_launch, command_of, launched
 from tests.experiments import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-QUICKSTART = str(REPOSITORY / "experiments" / "configs" / "quickstart.py")
+QUICKSTART = str(REPOSITORY / "encore_jax" / "recipes" / "configs" / "quickstart.py")
 
 # A stand-in for the interpreter: notes its arguments, begin and end, and behaves as the file named like the cell says.
 STUB = """#!/usr/bin/env bash
@@ -148,7 +148,7 @@ def test_cells_run_one_after_another_and_make_a_table(stubs, capsys):
     assert stubs.run("seed=0..2", name="it's a name") == 0
     assert stubs.journal() == [f"{what} seed={i}" for i in range(3) for what in ("begin", "end")]
     arguments = (stubs.stub / "arguments").read_text().split("\0")
-    assert arguments[:5] == ["-m", "experiments.run", f"--config={QUICKSTART}", "--config.name=it's a name",
+    assert arguments[:5] == ["-m", "encore_jax.cli.run", f"--config={QUICKSTART}", "--config.name=it's a name",
                              "--config.seed=0"]  # fmt: skip
     assert set(stubs.statuses().values()) == {"done"}
     shown = (stubs.folder / "table.md").read_text()
@@ -388,7 +388,7 @@ def commands(tmp_path_factory):
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     running = {}
     for name, extra in arguments.items():
-        command = [sys.executable, "-m", "experiments.sweep", f"--config={QUICKSTART}", *extra]
+        command = [sys.executable, "-m", "encore_jax.cli.sweep", f"--config={QUICKSTART}", *extra]
         running[name] = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
     return {name: (process, *process.communicate()) for name, process in running.items()}, folder
 
@@ -401,7 +401,7 @@ def test_a_dry_run_prints_commands_and_leaves_nothing(commands):
     assert [line[:2] for line in lines] == [["ssh", "x"], ["ssh", "y"], ["ssh", "x"], ["ssh", "y"]]
     name = grid.cell_name({"seed": "0", "name": "a b"})
     assert shlex.split(lines[0][2]) == [
-        "python", "-m", "experiments.run", f"--config={QUICKSTART}", "--config.compose.tau=0.5", "--config.seed=0",
+        "python", "-m", "encore_jax.cli.run", f"--config={QUICKSTART}", "--config.compose.tau=0.5", "--config.seed=0",
         "--config.name=a b", f"--workdir=runs/quickstart-sweep/{name}",
     ]  # fmt: skip
     assert not (folder / "runs").exists()
@@ -426,7 +426,7 @@ def test_a_real_run_that_fails_is_listed_with_its_last_words(commands):
 @pytest.mark.slow
 def test_a_real_sweep_from_end_to_end(tmp_path):
     config = tiny_run.write_config(tiny_run.write_files(tmp_path / "files"))
-    command = [sys.executable, "-m", "experiments.sweep", f"--config={config}", "--grid=compose.tau=0.5,2"]
+    command = [sys.executable, "-m", "encore_jax.cli.sweep", f"--config={config}", "--grid=compose.tau=0.5,2"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "JAX_NUM_CPU_DEVICES": "1"}
     first = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert first.returncode == 0, first.stderr

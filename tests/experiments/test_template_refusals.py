@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from encore_jax.cli import score
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
 from encore_jax.evaluate.benchmark_report import benchmark_table
@@ -16,16 +17,15 @@ from encore_jax.interop.sequences import fits, prompt_trees, token_sequences
 from encore_jax.interop.tokenizer import TemplateRefusal, load_tokenizer, template_digest
 from encore_jax.judge.model import ModelJudge
 from encore_jax.judge.question import Question
+from encore_jax.recipes.benchmark_config import BenchmarkConfig
+from encore_jax.recipes.config import TrainConfig, validated
+from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.stages import frozen
+from encore_jax.recipes.stages.ingest import ingest
+from encore_jax.recipes.stages.preferences import lay_comparisons
+from encore_jax.recipes.stages.presented import present
+from encore_jax.recipes.stages.tokenized import tokenized
 from encore_jax.rules import Rule
-from experiments import score
-from experiments.benchmark_config import BenchmarkConfig
-from experiments.config import TrainConfig, validated
-from experiments.pipeline import run_experiment
-from experiments.stages import frozen
-from experiments.stages.ingest import ingest
-from experiments.stages.preferences import lay_comparisons
-from experiments.stages.presented import present
-from experiments.stages.tokenized import tokenized
 from tests.experiments import tiny_model, tiny_reward_model, tiny_run
 
 NO_SYSTEM = (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from encore_jax.data import Comparison, Message, RatedResponse
-from experiments.stages.texts import collect_texts
+from encore_jax.recipes.stages.texts import collect_texts
 
 
 def prompt(i):

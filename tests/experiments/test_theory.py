@@ -12,9 +12,9 @@ from encore_jax.evaluate import theory_agreement, theory_closed
 from encore_jax.evaluate.theory_noise import measured_judges
 from encore_jax.evaluate.theory_ratings import trained_weights
 from encore_jax.evaluate.theory_weights import zero_weight
-from experiments.config import validated
-from experiments.pipeline import run_experiment
-from experiments.theory_config import TheoryConfig
+from encore_jax.recipes.config import validated
+from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.theory_config import TheoryConfig
 from tests.evaluate import views
 
 

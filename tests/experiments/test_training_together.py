@@ -13,7 +13,7 @@ CONFIG = """
 from pathlib import Path
 
 from encore_jax.parallel.mesh import MeshSettings
-from experiments.config import TrainConfig
+from encore_jax.recipes.config import TrainConfig
 from tests.experiments import tiny_run
 
 

@@ -13,11 +13,11 @@ from encore_jax.data import digest
 from encore_jax.data.lock import folder_lock
 from encore_jax.data.manifest import MANIFEST, check_one_run
 from encore_jax.errors import InputError
-from experiments.chain import Chain, run_chain
-from experiments.config import validated
-from experiments.manifest import file_sha256
-from experiments.theory_config import TheoryConfig
-from experiments.workdir import CONFIG, MARK, kept_for
+from encore_jax.recipes.chain import Chain, run_chain
+from encore_jax.recipes.config import validated
+from encore_jax.recipes.manifest import file_sha256
+from encore_jax.recipes.theory_config import TheoryConfig
+from encore_jax.recipes.workdir import CONFIG, MARK, kept_for
 
 
 class CopyChain(Chain):
@@ -253,7 +253,7 @@ def test_work_directories_that_cannot_be_are_one_line(source, tmp_path):
 def test_checkpoints_elsewhere_are_kept_for_one_run(source, tmp_path):
     class Trained(CopyChain):
         def training(self, stage):
-            from experiments.config import TrainConfig
+            from encore_jax.recipes.config import TrainConfig
 
             return TrainConfig(checkpoints=str(tmp_path / "checkpoints")) if stage == "report" else None
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.config import DataConfig, EvaluateConfig, ModelConfig
-from experiments.ramo_config import (
+from encore_jax.recipes.config import DataConfig, EvaluateConfig, ModelConfig
+from encore_jax.recipes.ramo_config import (
     AdapterTrainConfig,
     RamoConfig,
     RateConfig,

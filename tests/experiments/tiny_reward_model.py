@@ -13,8 +13,8 @@ from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.sequences import token_sequences
 from encore_jax.interop.tokenizer import template_digest
 from encore_jax.model.decoder import Backbone
-from experiments.chain import model_sha256
-from experiments.config import ModelConfig
+from encore_jax.recipes.chain import model_sha256
+from encore_jax.recipes.config import ModelConfig
 from tests.experiments import tiny_model
 
 RULES = ("violence", "privacy", "kindness")

@@ -6,10 +6,8 @@ import json
 import random
 from pathlib import Path
 
-from encore_jax.rules import Rule, RulePool
-from encore_jax.train.gating import GateSettings
-from experiments.baseline_config import BaselineConfig
-from experiments.config import (
+from encore_jax.recipes.baseline_config import BaselineConfig
+from encore_jax.recipes.config import (
     CompositionSettings,
     DataConfig,
     EvaluateConfig,
@@ -18,6 +16,8 @@ from experiments.config import (
     SemiSyntheticConfig,
     TrainConfig,
 )
+from encore_jax.rules import Rule, RulePool
+from encore_jax.train.gating import GateSettings
 from tests.experiments import tiny_model
 
 POOL = RulePool(

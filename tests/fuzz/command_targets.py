@@ -19,7 +19,7 @@ ARGUMENTS = [
 CONFIG = '''
 """A run of my own."""
 
-from experiments.config import ExperimentConfig, ModelConfig
+from encore_jax.recipes.config import ExperimentConfig, ModelConfig
 
 
 def get_config():
@@ -34,12 +34,12 @@ def _command(folder: Path) -> None:
 
 
 def _load_command(folder: Path):
-    """As `experiments.command.read_command`, which reads them with absl's flags beside."""
+    """As `encore_jax.cli.command.read_command`, which reads them with absl's flags beside."""
+    from encore_jax.cli.config_file import load_config
+    from encore_jax.cli.overrides import apply_overrides, override_texts, split_arguments, switches_of
     from encore_jax.json_shape import read_json
-    from experiments.config import check_field_types, validated
-    from experiments.config_file import load_config
-    from experiments.overrides import apply_overrides, override_texts, split_arguments, switches_of
-    from experiments.rating_config import JudgeConfig
+    from encore_jax.recipes.config import check_field_types, validated
+    from encore_jax.recipes.rating_config import JudgeConfig
 
     extra = JudgeConfig(extra=(_content(folder / "extra.json") or b"").decode(errors="replace")).extra_fields()
     arguments = read_json(folder / "arguments.json", list[str])  # the shell gives texts, and nothing else

@@ -107,8 +107,8 @@ def _table(rows: list) -> pa.Table:
 
 def _read(suffix: str):
     def load(folder: Path):
+        from encore_jax.cli.score_rows import read_items
         from encore_jax.data import SkipCounter, read_comparisons
-        from experiments.score_rows import read_items
 
         path = folder / f"rows{suffix}"
         return each(
@@ -216,8 +216,8 @@ def _scores(folder: Path) -> None:
 
 
 def _load_scores(folder: Path):
-    from experiments.ablation_config import AblateConfig
-    from experiments.stages.ablation_source import ablation_view
+    from encore_jax.recipes.ablation_config import AblateConfig
+    from encore_jax.recipes.stages.ablation_source import ablation_view
 
     return ablation_view(AblateConfig(scores=str(folder / "scores.parquet")))
 

@@ -29,8 +29,8 @@ OF_MODULES = {
 
 EXCEPTIONS = {
     "what another stage of the same run wrote; its manifest holds the file's hash": {
-        "experiments/export.py::read_run", "encore_jax/evaluate/rule_agreement.py::RuleAgreement.from_json",
-        *(f"experiments/stages/{name}" for name in (
+        "encore_jax/cli/export.py::read_run", "encore_jax/evaluate/rule_agreement.py::RuleAgreement.from_json",
+        *(f"encore_jax/recipes/stages/{name}" for name in (
             "ablation.py::decide_all", "ablation_report.py::report", "ablation_report.py::show",
             "ablation_report.py::_accuracies", "probe.py::load_margins", "adapter.py::load",
             "agreement.py::agreement", "agreement.py::report_agreement", "agreement.py::show_agreement",

@@ -165,7 +165,7 @@ def _manifest(folder: Path) -> None:
 
 
 def _run_stage(folder: Path, a: int):
-    from experiments.manifest import run_stage
+    from encore_jax.recipes.manifest import run_stage
 
     return run_stage(folder / "stage", {"a": a, "b": [1, 2]}, lambda at: (at / "out.txt").write_text("x"))
 

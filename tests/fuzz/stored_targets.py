@@ -60,8 +60,8 @@ def _sweep(folder: Path) -> None:
 
 
 def _load_sweep(folder: Path):
-    from experiments.sweep import write_table
-    from experiments.sweep_runs import Cell, State, _last_lines
+    from encore_jax.cli.sweep import write_table
+    from encore_jax.cli.sweep_runs import Cell, State, _last_lines
 
     cell = Cell("a", {"seed": "1"}, (), "d")
     return each(
@@ -104,8 +104,8 @@ def _load_lock(folder: Path):
 
 
 def _scored_parts(folder: Path):
-    from experiments.score_parts import Parts
-    from experiments.score_table import schema_of
+    from encore_jax.cli.score_parts import Parts
+    from encore_jax.cli.score_table import schema_of
 
     return Parts(folder / "scores.parquet", {"input": "x", "model": "y"}, schema_of(("kind", "rude"), False))
 
@@ -113,7 +113,7 @@ def _scored_parts(folder: Path):
 def _parts(folder: Path) -> None:
     import pyarrow as pa
 
-    from experiments.score_table import schema_of
+    from encore_jax.cli.score_table import schema_of
 
     parts = _scored_parts(folder)
     parts.claim()
@@ -125,8 +125,8 @@ def _parts(folder: Path) -> None:
 
 
 def _load_parts(folder: Path):
-    from experiments.score_parts import metadata
-    from experiments.score_summary import summary
+    from encore_jax.cli.score_parts import metadata
+    from encore_jax.cli.score_summary import summary
 
     parts, output = _scored_parts(folder), folder / "scores.parquet"
     if not parts.is_complete():
@@ -146,9 +146,9 @@ def _answers(folder: Path) -> None:
 
 
 def _load_answers(folder: Path):
+    from encore_jax.cli.judge_agreement import ask
     from encore_jax.data.comparison import Message, RatedResponse
     from encore_jax.judge.question import Answer, Identity, Status
-    from experiments.judge_agreement import ask
 
     class Judge:
         identity = Identity("local", "fake", "p" * 64, scale=(-1.0, 1.0))
@@ -163,7 +163,7 @@ def _load_answers(folder: Path):
 
 
 def _predictions(folder: Path) -> None:
-    from experiments.stages.predicted_rules import PREDICTIONS, SAID
+    from encore_jax.recipes.stages.predicted_rules import PREDICTIONS, SAID
 
     said = {"passport": {"pool_sha256": _rules().digest, "rules": list(_rules().names)}, "counts": {"training": 3}}
     (folder / SAID).write_text(json.dumps(said))
@@ -173,7 +173,7 @@ def _predictions(folder: Path) -> None:
 
 
 def _load_predictions(folder: Path):
-    from experiments.stages.predicted_rules import read_predictions
+    from encore_jax.recipes.stages.predicted_rules import read_predictions
 
     return read_predictions(folder, _rules())
 
@@ -237,9 +237,9 @@ def _load_wheel(folder: Path):
 
 
 def _work_folder(folder: Path) -> None:
-    from experiments.aot import OUTPUT
-    from experiments.config import ExperimentConfig, to_dict
-    from experiments.workdir import CONFIG, MARK
+    from encore_jax.cli.aot import OUTPUT
+    from encore_jax.recipes.config import ExperimentConfig, to_dict
+    from encore_jax.recipes.workdir import CONFIG, MARK
 
     (folder / MARK).write_text(json.dumps({"kind": "train"}))
     (folder / CONFIG).write_text(json.dumps(to_dict(ExperimentConfig())))
@@ -247,9 +247,9 @@ def _work_folder(folder: Path) -> None:
 
 
 def _load_work_folder(folder: Path):
-    from experiments.aot import OUTPUT, _is_ours
-    from experiments.export import read_config
-    from experiments.workdir import CONFIG, _kind
+    from encore_jax.cli.aot import OUTPUT, _is_ours
+    from encore_jax.cli.export import read_config
+    from encore_jax.recipes.workdir import CONFIG, _kind
 
     return _kind(folder), _is_ours(folder / OUTPUT), dataclasses.asdict(read_config(folder / CONFIG))
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from encore_jax.cli.sweep_runs import _last_lines
 from encore_jax.data.parquet_rows import file_metadata, record_batches
 from encore_jax.errors import InputError
+from encore_jax.recipes.manifest import run_stage
+from encore_jax.recipes.stages.ablation import _complete
+from encore_jax.recipes.stages.predicted_rules import SAID, read_predictions
 from encore_jax.train.features import _load
 from encore_jax.train.metrics import MetricsLog, read_metrics
-from experiments.manifest import run_stage
-from experiments.stages.ablation import _complete
-from experiments.stages.predicted_rules import SAID, read_predictions
-from experiments.sweep_runs import _last_lines
 from tests.fuzz.run_targets import _pool as pool
 from tests.fuzz.stored_targets import _checkpoint
 from tests.fuzz.stored_targets import _checkpoints as checkpoints

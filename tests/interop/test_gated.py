@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from encore_jax.cli import score
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
 from encore_jax.interop.reward_model import RewardModel
@@ -17,7 +18,6 @@ from encore_jax.interop.serve.app import App
 from encore_jax.interop.serve.metrics import Metrics
 from encore_jax.interop.serve.service import Service
 from encore_jax.model.decoder import Backbone
-from experiments import score
 from tests.goldens import armorm, tiny
 from tests.interop.serve.asgi import request
 

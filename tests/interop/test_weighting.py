@@ -8,14 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 from absl.testing import flagsaver
 
+from encore_jax.cli import score
+from encore_jax.cli.score_parts import metadata
 from encore_jax.errors import InputError
 from encore_jax.interop.model_card import OURS, model_card
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.weighting import named_weights
-from experiments import score
-from experiments.benchmark_config import BenchmarkConfig
-from experiments.score_parts import metadata
-from experiments.stages.benchmark import model_hashes
+from encore_jax.recipes.benchmark_config import BenchmarkConfig
+from encore_jax.recipes.stages.benchmark import model_hashes
 from tests.goldens import armorm
 from tests.interop import tiny_reward
 from tests.interop.test_import import classifier

@@ -261,7 +261,7 @@ def test_every_thread_of_judges_and_commands_is_one_that_is_watched():
     starts = re.compile(
         r"threading\.(Thread|Timer)\(|multiprocessing|ProcessPoolExecutor|ThreadPoolExecutor|os\.fork\("
     )
-    watched = {"encore_jax/judge/helper_thread.py", "experiments/score.py"}  # score reads every future's result
+    watched = {"encore_jax/judge/helper_thread.py", "encore_jax/cli/score.py"}  # score reads every future's result
     found = set()
     for room in ("encore_jax/judge", "experiments"):
         for path in (root / room).rglob("*.py"):

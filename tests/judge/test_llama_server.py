@@ -24,8 +24,8 @@ from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status, rating_questions
 from encore_jax.judge.server import ServerJudge
 from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.recipes.local_judge import load_local_judge
 from encore_jax.rules import RulePool
-from experiments.local_judge import load_local_judge
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 

@@ -41,14 +41,14 @@ CHOSEN_TESTS = {
     "encore_jax/judge/endpoints.py": ["judge/test_endpoints.py", "judge/test_client_faults.py", "judge/test_server.py"],
     "encore_jax/judge/followers.py": ["experiments/test_judging_together.py"],
     "encore_jax/judge/journal_writer.py": ["judge/test_journal.py", "judge/test_kill.py"],
-    "experiments/chain.py": [
+    "encore_jax/recipes/chain.py": [
         "experiments/test_stage_inputs.py",
         "experiments/test_manifest.py",
         "experiments/test_pipeline.py",
     ],
-    "experiments/pipeline.py": ["experiments/test_run_experiment.py", "experiments/test_pipeline.py"],
-    "experiments/rerun.py": ["experiments/test_pipeline.py"],
-    "experiments/sweep_runs.py": ["experiments/test_sweep.py"],
+    "encore_jax/recipes/pipeline.py": ["experiments/test_run_experiment.py", "experiments/test_pipeline.py"],
+    "encore_jax/recipes/rerun.py": ["experiments/test_pipeline.py"],
+    "encore_jax/cli/sweep_runs.py": ["experiments/test_sweep.py"],
 }  # fmt: skip
 """Tests of modules that no test of their own name or room imports, or too many do."""
 

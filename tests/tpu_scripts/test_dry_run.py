@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.sweep_runs import Cell, launched
+from encore_jax.cli.sweep_runs import Cell, launched
 from tests.tpu_scripts.fake_cloud import CONFIG, SLICE, Cloud
 
 AWKWARD = """--config.name=it's a "name" with $HOME, `ls` and \\ in it"""

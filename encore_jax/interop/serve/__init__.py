@@ -1,1 +1,1 @@
-"""Serving a reward model over HTTP: ``python -m encore_jax.interop.serve --model=DIR``."""
+"""Serving a reward model over HTTP: ``encore serve --model=DIR``."""

@@ -1,6 +1,6 @@
 """Serves a saved reward model over HTTP.
 
-    python -m encore_jax.interop.serve --model=runs/quickstart/compose
+    encore serve --model=runs/quickstart/compose
 
 Needs the `serve` extra. Listens on loopback; for another address a token must be set in ENCORE_SERVE_TOKEN, which
 clients then send as ``Authorization: Bearer TOKEN``. It listens at once and loads and compiles then; until that is done

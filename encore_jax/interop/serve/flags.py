@@ -38,7 +38,7 @@ def parse(arguments: Sequence[str] | None, description: str) -> argparse.Namespa
       InputError: an open address without a token, or a token or name that nobody could send.
     """
     parser = _Parser(
-        prog="python -m encore_jax.interop.serve",
+        prog="encore serve",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

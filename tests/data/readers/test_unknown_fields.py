@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from encore_jax.cli.score_rows import read_items
 from encore_jax.data import (
     FORMATS,
     SkipCounter,
@@ -21,7 +22,6 @@ from encore_jax.data.rated_comparisons.pools import HELPSTEER2, ULTRAFEEDBACK
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 from encore_jax.rules.rule import Rule
-from experiments.score_rows import read_items
 from tests.data.readers.test_read_comparisons import FILES
 
 RBR = RulePool(tuple(Rule(name, f"About {name}.") for name in ("judgement", "apology", "fully_complies")))

@@ -1,0 +1,1 @@
+"""The console command `encore`: one module per subcommand, and what they share."""

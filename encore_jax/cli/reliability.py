@@ -1,0 +1,160 @@
+"""Which rules can be trusted, with and without labels, and which weighting to use: of a file of ratings or scores.
+
+    encore reliability runs/rate_server/rate/comparisons.jsonl --out=reliability.html
+
+FILE is one of:
+
+- view-NAME.npz as a run's score stage writes it; training and test comparisons are taken together;
+- the Parquet file that `encore score` writes; rows of one prompt are resampled together where you add a
+  column `prompt`, else each counts as a prompt of its own;
+- comparisons with ratings (.jsonl, .jsonl.gz, .parquet), as a rating run writes them to WORKDIR/rate/comparisons.jsonl,
+  with the rules in pool.yaml beside it, or --pool. A few of them may say which response people prefer, or none;
+- rated responses, as a rating run writes them to WORKDIR/rate/rated.jsonl. Those of one prompt are compared with each
+  other; if no prompt has two, ratings are taken as they are. extra.quality may say how good a response is;
+- a CSV: prompt, response, rule, rating; or prompt, response and a column for every rule; or prompt, response_a,
+  response_b, preferred and columns RULE_a, RULE_b. Ratings are numbers, "7/10", "80 %", yes or no. --pool is needed
+  only for rules of which higher is worse.
+
+Prints the recommendation, the rules, and which comparisons to label next; --out is the same as a page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from encore_jax.command_line import Parser, check_number, one_line_errors, start_logging
+from encore_jax.data.lock import output_lock
+from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_files
+from encore_jax.data.split import group_ids
+from encore_jax.errors import InputError
+from encore_jax.evaluate.reliability import Reliability, reliability
+from encore_jax.evaluate.reliability_arguments import MOST_DRAWS
+from encore_jax.evaluate.reliability_page import render_reliability
+from encore_jax.evaluate.view import View
+from encore_jax.recipes.stages.scored_rows import KINDS, Rows, is_scored, read_scored_rows
+from encore_jax.settings import MAX_INT
+
+OPTIONS = ("tau", "labels", "draws", "seed", "anchor")
+"""Arguments of `reliability` that are flags here."""
+
+
+def main(given: argparse.Namespace) -> None:
+    """Reads, measures, prints, writes.
+
+    Raises:
+      InputError: a flag or a file that makes no sense, or an output that is an input or somebody else's file.
+    """
+    for flag, least, most in (("labels", 1, MAX_INT), ("draws", 20, MOST_DRAWS), ("seed", 0, MAX_INT)):
+        check_number(f"--{flag}", getattr(given, flag), least, most)
+    if not given.tau > 0:
+        raise InputError(f"is {given.tau}", where="--tau", fix="give a positive temperature")
+    path = Path(given.file)
+    if not path.is_file():
+        raise InputError("there is no such file", where=str(path), fix=f"give {KINDS}")
+    if path.suffix == ".npz" or is_scored(path):
+        for flag in ("scale", "pool"):
+            if getattr(given, flag):
+                problem = "has no effect where FILE holds scores; it is about ratings"
+                raise InputError(problem, where=f"--{flag}", fix="leave it out")
+    if given.overwrite and given.out is None:
+        raise InputError(
+            "has no effect without --out", where="--overwrite", fix="leave it out, or give --out=FILE.html"
+        )
+    scale = _scale(given.scale) if given.scale else None
+    if given.out is None:
+        print(measure(given, scale))
+        return
+    out = Path(given.out)
+    check_suffix(out, (".html",), "--out", "HTML")
+    outputs = {"--out": out}
+    check_outputs(outputs, local_inputs({"FILE": given.file, "--pool": given.pool}))
+    with output_lock(out):
+        check_new(out, overwrite=given.overwrite, flag="--out")  # before anything is measured
+        found = measure(given, scale)
+        with new_files(outputs, overwrite=given.overwrite) as (page,):
+            page.write_text(render_reliability(found), encoding="utf-8")
+    print(f"{found}\n\nReport: {out}")
+
+
+def measure(given: argparse.Namespace, scale: tuple[float, float] | None = None) -> Reliability:
+    """What the file says.
+
+    Raises:
+      InputError: see `read_scored_rows` and `reliability`.
+    """
+    try:
+        return _measured(given, scale)
+    except InputError as error:
+        flag = error.where.split(" ")[0]
+        if flag not in OPTIONS:
+            raise
+        raise error.at(f"--{error.where}") from None
+
+
+def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> Reliability:
+    options = {name: getattr(given, name) for name in OPTIONS}
+    path = Path(given.file)
+    if path.suffix == ".npz":
+        view = View.load(path)
+        parts = (view.train, view.test)
+        scores, preferred, prompt = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "preferred", "cluster")
+        )
+        return reliability(scores, preferred, prompt=prompt, rules=view.rules, **options)
+    rows = read_scored_rows(path, given.pool, scale, "--")
+    options |= {"rules": rows.rules, "ids": rows.ids}
+    if len(rows.sizes) and (rows.sizes == 1).all():  # nothing to compare
+        where, prompt = np.isfinite(rows.values), group_ids(rows.prompt)
+        quality = None if rows.quality is None or np.isnan(rows.quality).all() else rows.quality
+        return reliability(rows.values, quality=quality, where=where, prompt=prompt, **options)
+    values, where = padded(rows)
+    return reliability(values, rows.preferred, where=where, prompt=group_ids(rows.prompt), **options)
+
+
+def padded(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Values ``[N, n, K]`` and which of them exist; n is the largest number of responses, at least 2."""
+    most, place = max(2, int(rows.sizes.max(initial=2))), np.arange(rows.sizes.sum())
+    of_row = np.repeat(np.arange(len(rows.sizes)), rows.sizes)
+    place -= np.repeat(np.cumsum(rows.sizes) - rows.sizes, rows.sizes)
+    values = np.full((len(rows.sizes), most, len(rows.rules)), np.nan)
+    values[of_row, place] = rows.values
+    return values, np.isfinite(values)
+
+
+def _scale(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        fix = "give lowest and highest rating, e.g. --scale=1,5"
+        raise InputError(f"{text!r} is no scale", where="--scale", fix=fix)
+    return low, high
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", metavar="FILE", help="ratings or scores of comparisons")
+    parser.add_argument("--pool", default="", help="YAML file or shipped name of the rules; pool.yaml beside FILE")
+    parser.add_argument("--scale", help="lowest and highest possible rating, e.g. 1,5; inferred if left out")
+    parser.add_argument("--anchor", help="a rule that is known to be about quality, should the pool split")
+    parser.add_argument("--tau", type=float, default=2.0, help="temperature of the entropy weights; 2 by default")
+    parser.add_argument("--labels", type=int, default=20, help="how many comparisons to label next; 20 by default")
+    parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws over prompts; 1000 by default")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--out", help="page to write, a .html file")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out if it is there")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        arguments = parse()
+        start_logging()
+        main(arguments)

@@ -1,0 +1,86 @@
+"""Runs an experiment: the chain of stages that its configuration asks for, e.g. ingest, rate, train, score, compose,
+evaluate, report.
+
+    encore run quickstart --config.compose.tau=0.5 --workdir=runs/tau
+
+--as=rewardbench (or hf, armorm) is short for --config.peer=rewardbench: a benchmark scored also as that software would.
+
+Every stage leaves its artefacts and a manifest in WORKDIR/STAGE. Run again, finished stages are skipped; killed, a run
+continues where it was.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+if any(argument.startswith("-") and argument.lstrip("-").split("=")[0] == "aot" for argument in sys.argv):
+    os.environ["JAX_PLATFORMS"] = "cpu"  # the slice is only described; an installed libtpu must not look for chips
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # never otherwise: with it, jax does not find a pod's other hosts
+
+import jax
+from absl import flags, logging
+
+from encore_jax.cli.command import check_effects, check_once, define_config, folder_of, read_command
+from encore_jax.command_line import one_line_errors, start_logging
+from encore_jax.errors import InputError
+from encore_jax.parallel.processes import join, speaks
+from encore_jax.recipes.config import validated
+from encore_jax.recipes.pipeline import run_experiment
+
+_RERUN = flags.DEFINE_string(
+    "rerun", None, "Run this stage again, from nothing; later ones follow if its outputs change."
+)
+_MULTIHOST = flags.DEFINE_string(
+    "multihost", "", "Join the processes of a pod: auto, or HOST:PORT,PROCESSES,INDEX; each runs this same command."
+)
+_CHECKPOINTS = flags.DEFINE_string(
+    "checkpoints",
+    "",
+    "Where training keeps its checkpoints, e.g. gs://BUCKET/RUN, if the configuration names no place "
+    "(config.train.checkpoints); a run that trains nothing by steps ignores it.",
+)
+_AOT = flags.DEFINE_string(
+    "aot",
+    "",
+    "Train nothing: compile the training step for a TPU slice (v5e:8x8, v5p:16, ...) or search the smallest that fits "
+    "(fit:v5e); exit status 1 if it does not fit. Needs the TPU compiler: pip install -e '.[aot]'.",
+)
+_UNTIL = flags.DEFINE_string("until", None, "Stop after this stage.")
+_AS = flags.DEFINE_string("as", "", "Of a benchmark: score also as this software would, short for --config.peer.")
+
+
+def main(argv: Sequence[str]) -> None:
+    with one_line_errors():
+        given = read_command(argv)
+        config = given.config
+        start_logging()
+        join(_MULTIHOST.value)
+        if _AS.value:
+            if not hasattr(config, "peer"):
+                raise InputError("is for benchmarks", where="--as", fix="leave it out, or give a benchmark's --config")
+            check_once(given, "--as", "peer")
+            config.peer = _AS.value
+        workdir = folder_of(config, flags.FLAGS["workdir"].value)
+        if hasattr(config, "train"):
+            shared = str(workdir / "checkpoints") if jax.process_count() > 1 else ""
+            config.train.checkpoints = config.train.checkpoints or _CHECKPOINTS.value or shared
+        if _AOT.value:
+            from encore_jax.cli.aot import name_data, run_aot
+
+            name_data(config)
+            sys.exit(0 if run_aot(validated(config), _AOT.value, workdir, flags.FLAGS["overwrite"].value) else 1)
+        config = validated(config)
+        check_effects(config, given)
+        if not speaks():
+            logging.set_verbosity(logging.ERROR)
+            sys.stdout = open(os.devnull, "w")
+            workdir = workdir / f".process-{jax.process_index()}"  # every process keeps its own (equal) artefacts
+        overwrite = flags.FLAGS["overwrite"].value
+        run_experiment(config, workdir, rerun=_RERUN.value, until=_UNTIL.value, overwrite=overwrite)
+
+
+if __name__ == "__main__":
+    define_config()
+    main(sys.argv)

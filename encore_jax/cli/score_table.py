@@ -1,0 +1,103 @@
+"""The rows of a scored file: what a model says of every response of every item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from encore_jax.cli.score_repeats import Repeats
+from encore_jax.cli.score_rows import Item
+from encore_jax.composition.ties import first_place
+from encore_jax.interop.scorer import Scorer
+
+
+def score_items(
+    scorer: Scorer,
+    items: Sequence[Item],
+    sequences: Sequence[np.ndarray | None],
+    refused: Mapping[int, str] = {},
+    hidden: Mapping[int, str] = {},
+    repeats: Repeats | None = None,
+) -> pa.Table:
+    """One row per item; `encore_jax.cli.score` says what is in it.
+
+    Args:
+      scorer: the model.
+      items: with n responses each.
+      sequences: token ids of all responses, one item after the other.
+      refused: why a response has none, by its place among `sequences`.
+      hidden: what the chat template does not print of a conversation, by the response's place.
+      repeats: texts that other chunks hold too.
+    """
+    counts = [len(item.responses) for item in items]
+    repeats = Repeats() if repeats is None else repeats
+    values = _values(scorer, np.repeat(np.arange(len(items)), counts), sequences, repeats.known(items))
+    repeats.keep(items, values)
+    scored = scorer.scored(values)
+    lengths = np.array([-1 if sequence is None else len(sequence) for sequence in sequences], int)
+    why, lost = (np.array([of.get(i, "") for i in range(len(sequences))], object) for of in (refused, hidden))
+    rules = scorer.model.rules
+    schema = schema_of(scorer.model.rules, scorer.model.gate is not None)
+    columns: dict[str, list] = {name: [] for name in schema.names}
+    splits = np.cumsum(counts)[:-1]
+    each = scored.rewards, scored.tolerances, scored.scores, scored.weights, lengths, why, lost
+    parts = (np.split(values, splits) for values in each)
+    for item, reward, slack, score, weight, length, problem, missing in zip(items, *parts, strict=True):
+        long, no_ids = np.flatnonzero(length > scorer.longest), np.flatnonzero(length < 0)
+        columns["id"].append(item.id)
+        columns["rewards"].append(_nullable(reward))
+        unscored = long.size or no_ids.size or item.problem
+        places = None if unscored else first_place(reward, slack).tolist()
+        columns["best"].append(places and places[0])
+        columns["first_place"].append(places)
+        columns["preferred"].append(item.preferred)
+        for k, rule in enumerate(rules):
+            columns[f"score:{rule}"].append(_nullable(score[:, k]))
+            if scorer.model.gate is not None:
+                columns[f"weight:{rule}"].append(_nullable(weight[:, k]))
+        columns["tokens"].append([None if n < 0 else n for n in length.tolist()])
+        refusals = (f"response {i}: {problem[i]}" for i in no_ids[:5])
+        reasons = item.problem, _too_long(long, length, scorer.longest), *refusals
+        columns["reason"].append("; ".join(filter(None, reasons)) or None)
+        said = [f"response {i}: {text}" for i, text in enumerate(missing) if text]
+        columns["hidden"].append("; ".join(said[:5]) or None)
+    return pa.table(columns, schema)
+
+
+def _values(scorer: Scorer, owner: np.ndarray, sequences: Sequence[np.ndarray], known: dict) -> np.ndarray:
+    """Values ``[N, C]`` of N responses of items `owner` ``[N]``; those that are `known`, by their number, stay so."""
+    values = np.full((len(sequences), scorer.columns), np.nan, np.float32)
+    for i, row in known.items():
+        values[i] = row
+    new = [i for i in range(len(sequences)) if i not in known]
+    values[new] = scorer.run_sequences([sequences[i] for i in new], [str(owner[i]) for i in new])
+    return values
+
+
+def schema_of(rules: Sequence[str], gated: bool) -> pa.Schema:
+    """Columns of a scored file: of every rule its scores, and of a gated model its weights as well."""
+    numbers = pa.list_(pa.float32())
+    return pa.schema([
+        ("id", pa.string()), ("rewards", numbers), ("best", pa.int32()),
+        ("first_place", pa.list_(pa.int32())), ("preferred", pa.int32()),
+        *((f"{kind}:{rule}", numbers) for kind in kinds_of(gated) for rule in rules),
+        ("tokens", pa.list_(pa.int32())), ("reason", pa.string()), ("hidden", pa.string()),
+    ])  # fmt: skip
+
+
+def kinds_of(gated: bool) -> tuple[str, ...]:
+    """What a scored file says of every rule: columns "KIND:RULE"."""
+    return ("score", "weight") if gated else ("score",)
+
+
+def _nullable(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]
+
+
+def _too_long(long: np.ndarray, length: np.ndarray, longest: int) -> str:
+    if not long.size:
+        return ""
+    each = ", ".join(f"response {i}: {length[i]}" for i in long[:5])
+    return f"{long.size} of {len(length)} responses have more than {longest} tokens ({each})"

@@ -1,0 +1,1 @@
+"""Runs: their configurations, their stages, and what carries them out."""

@@ -1,0 +1,1 @@
+"""The shipped configurations: `--config=NAME` finds them from any folder."""

@@ -1,0 +1,25 @@
+"""What a reward model's scores depend on, as hashes of files."""
+
+from __future__ import annotations
+
+from encore_jax.data import locate
+from encore_jax.interop.passport import PASSPORT
+from encore_jax.interop.reward_checkpoint import base_of, checkpoint_digest, is_checkpoint
+from encore_jax.interop.reward_model import BACKBONE, HEADS
+from encore_jax.recipes.manifest import file_sha256
+
+
+def reward_model_hashes(uri: str, *, offline: bool, fetch: bool = False) -> dict[str, str]:
+    """Of a saved reward model its own files, whose passport has the backbone's hash; of a checkpoint all files.
+
+    Args:
+      uri: a folder, or an hf:// uri.
+      offline: fetch nothing.
+      fetch: fetch an adapter's base model, wherever it is.
+    """
+    folder = locate(uri, offline=offline)
+    if not (folder / PASSPORT).is_file():
+        known = folder.is_dir() and is_checkpoint(folder)
+        return {"checkpoint": checkpoint_digest(folder, base_of(folder, offline=offline, fetch=fetch))} if known else {}
+    files = [folder / name for name in (HEADS, PASSPORT, BACKBONE)]
+    return {path.name: file_sha256(path) for path in files if path.is_file()}

@@ -1,0 +1,92 @@
+"""Comparisons as they are shown to an adapter: which response is A, who is in which part, and which texts that makes.
+
+HH-RLHF lists the chosen response first. Were it always response A, an adapter or a label could learn the place; so
+which one is A is drawn by hash, the same in every stage.
+
+Letters: N comparisons, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from encore_jax.data import Comparison, prompt_key
+from encore_jax.data.split import group_ids, hash_unit
+from encore_jax.interop.sequences import Text
+from encore_jax.recipes.stages import ingest
+
+PARTS = ("test", "adapter", "reward")
+
+
+class Presented(NamedTuple):
+    """N comparisons of two responses, A and B.
+
+    Attributes:
+      comparisons: as read.
+      first: int ``[N]``, the index of the response that is A.
+      human: int ``[N]``, 0 if people prefer A, 1 if B, -1 if nobody chose.
+      part: ``[N]``, one of `PARTS`, by prompt.
+      cluster: int ``[N]``, equal for equal prompts.
+    """
+
+    comparisons: Sequence[Comparison]
+    first: np.ndarray
+    human: np.ndarray
+    part: np.ndarray
+    cluster: np.ndarray
+
+    def oriented(self, values: np.ndarray) -> np.ndarray:
+        """Values ``[N, 2, ...]`` by response index, with A first."""
+        order = np.stack([self.first, 1 - self.first], 1)
+        return np.take_along_axis(values, order.reshape(*order.shape, *(1,) * (values.ndim - 2)), 1)
+
+    @property
+    def response_texts(self) -> list[Text]:
+        """Prompt and A, then prompt and B, of every comparison."""
+        return [
+            (c.prompt, c.responses[i])
+            for c, first in zip(self.comparisons, self.first, strict=True)
+            for i in (first, 1 - first)
+        ]
+
+    @property
+    def pair_texts(self) -> list[Text]:
+        """What an adapter reads: prompt, response A, response B; then the same with the responses exchanged.
+
+        The pair takes the place of the assistant's answer, so both orders share the prompt as their prefix.
+        """
+        return [
+            (c.prompt, pair_text(c.responses[i], c.responses[1 - i]))
+            for c, first in zip(self.comparisons, self.first, strict=True)
+            for i in (first, 1 - first)
+        ]
+
+
+def pair_text(a: str, b: str) -> str:
+    """Two responses as one assistant's message.
+
+    >>> pair_text("Yes.", "No.")
+    'Response A:\\nYes.\\n\\nResponse B:\\nNo.'
+    """
+    return f"Response A:\n{a}\n\nResponse B:\n{b}"
+
+
+def present(ingested: Path, seed: int, test_fraction: float, adapter_fraction: float) -> Presented:
+    """Reads the comparisons and draws, by hash: A and B, the held-out prompts, and the adapter's share of the rest."""
+    _, _, comparisons = ingest.load(ingested)
+    keys = [prompt_key(c.prompt) for c in comparisons]
+    orders = [
+        hash_unit(key + "\0".join(sorted(c.responses)), seed + 2) for key, c in zip(keys, comparisons, strict=True)
+    ]
+    by_text = [int(c.responses[0] > c.responses[1]) for c in comparisons]  # a file's order must not matter
+    first = np.array([text ^ (order < 0.5) for text, order in zip(by_text, orders, strict=True)], np.int64)
+    preferred = np.array([-1 if c.preferred is None else c.preferred for c in comparisons])
+    human = np.where(preferred < 0, -1, (preferred != first).astype(np.int64))
+    test = np.array([hash_unit(key, seed) < test_fraction for key in keys])
+    adapter = np.array([hash_unit(key, seed + 3) < adapter_fraction for key in keys])
+    part = np.where(test, "test", np.where(adapter, "adapter", "reward"))
+    return Presented(comparisons, first, human, part, group_ids(keys))

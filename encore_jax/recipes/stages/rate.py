@@ -1,0 +1,86 @@
+"""Stage 2, rate: ratings of every response, by people, and by simulated judges of declared reliability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from encore_jax.data import PYRIT_HARM_RULES, Comparison, RatedResponse
+from encore_jax.errors import InputError
+from encore_jax.judge.simulated import simulated_ratings
+from encore_jax.recipes.config import SemiSyntheticConfig
+from encore_jax.recipes.stages import ingest
+
+
+class Ratings(NamedTuple):
+    """Ratings of R responses.
+
+    Attributes:
+      human, rated: fp32 and bool ``[R, K]``.
+      quality: fp32 ``[R]``, mean human harm rating (1 is harmless) that simulated judges see; NaN where there is none.
+      simulated: fp32 ``[R, J]`` by the simulated judges; NaN where quality is.
+    """
+
+    human: np.ndarray
+    rated: np.ndarray
+    quality: np.ndarray
+    simulated: np.ndarray
+
+
+def strengths(config: SemiSyntheticConfig) -> np.ndarray:
+    """Noise level of each simulated judge, most reliable first: fp32 ``[J]``."""
+    return np.linspace(config.best, config.worst, config.judges, dtype=np.float32)
+
+
+def rate(config: SemiSyntheticConfig, seed: int, ingested: Path, folder: Path) -> None:
+    """Writes ratings.npz."""
+    pool, rated, comparisons = ingest.load(ingested)
+    human = np.stack([r.ratings for r in rated])
+    mask = np.stack([r.mask for r in rated])
+    simulated = np.zeros((len(rated), 0), np.float32)
+    quality = np.full(len(rated), np.nan, np.float32)
+    if config.judges:
+        harm = np.isin(pool.names, PYRIT_HARM_RULES)
+        if not harm.any():
+            raise InputError(
+                "the pool has no harm severity for simulated judges to see",
+                where="config.semi_synthetic.judges",
+                fix="set it to 0 for this data",
+            )
+        seen = mask & harm
+        known = seen.any(1)
+        _check_seen([r for r, ok in zip(rated, known, strict=True) if ok], comparisons)
+        quality[known] = (human * seen).sum(1)[known] / seen.sum(1)[known]
+        answers = simulated_ratings(
+            jnp.asarray(np.nan_to_num(quality)),
+            jnp.asarray(strengths(config)),
+            jax.random.key(seed),
+            config.noise,
+            config.levels,
+        )
+        simulated = np.where(known[:, None], np.asarray(answers), np.nan).astype(np.float32)
+    np.savez(folder / "ratings.npz", human=human, rated=mask, quality=quality, simulated=simulated)
+
+
+def _check_seen(rated: Sequence[RatedResponse], comparisons: Sequence[Comparison]) -> None:
+    """Simulated judges see human harm ratings, so every compared response needs one."""
+    seen = {(record.prompt, record.response) for record in rated}
+    for i, comparison in enumerate(comparisons):
+        for response in comparison.responses:
+            if (comparison.prompt, response) not in seen:
+                raise InputError(
+                    f"simulated judges need human harm ratings, and {response[:40]!r} has none",
+                    where=f"comparison {comparison.id or i}",
+                    fix="set --config.semi_synthetic.judges=0 for this data",
+                )
+
+
+def load(folder: Path) -> Ratings:
+    """What `rate` wrote."""
+    with np.load(folder / "ratings.npz") as stored:
+        return Ratings(**{name: stored[name] for name in Ratings._fields})

@@ -1,0 +1,205 @@
+"""From a configured source to comparisons and rated responses, every row that is left out counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from encore_jax.data import (
+    PYRIT_WHEEL,
+    Comparison,
+    RatedResponse,
+    SkipCounter,
+    cache_folder,
+    iter_rated,
+    locate,
+    read_attribute_columns,
+    read_comparisons,
+    read_openai_rbr,
+    read_pyrit,
+    severity_comparisons,
+    wheel,
+)
+from encore_jax.data.digest import file_sha256, folder_sha256
+from encore_jax.data.rated_comparisons import RatedComparisons
+from encore_jax.data.rated_comparisons.descriptions import read_metadata
+from encore_jax.data.readers import recognise
+from encore_jax.data.rows import named, read_rows
+from encore_jax.data.scales import UNIT, on_unit_scale, prepared_scale, scaled
+from encore_jax.data.text_tables import is_text_table
+from encore_jax.errors import InputError
+from encore_jax.recipes.config import DataConfig
+from encore_jax.recipes.stages.rating_tables import rated_responses, responses_of, table_comparisons
+from encore_jax.rules import RulePool
+
+OPTION = "--config.data.scale=LOWEST,HIGHEST"
+"""How a run is told the scale of its files' ratings."""
+LABELLED_PAIRS, PAIRS, ANY = NEEDS = ("labelled pairs", "pairs", "any comparison")
+"""What a run needs: two responses of which one is preferred; two responses; or any number of them, chosen or not."""
+
+
+class Records(NamedTuple):
+    """What a source holds.
+
+    Attributes:
+      rated: rated responses; none if they are not needed.
+      comparisons: pairs of which one response is preferred; any comparisons if labels are not needed.
+      rated_skips, comparison_skips: rows of the source that are neither, and why.
+    """
+
+    rated: list[RatedResponse]
+    comparisons: list[Comparison]
+    rated_skips: SkipCounter
+    comparison_skips: SkipCounter
+
+
+def rule_pool(config: DataConfig) -> RulePool:
+    """The configured pool: a prepared data set's own, else a YAML file if the name ends so, else a shipped one."""
+    if config.source == "tfds" and (own := RatedComparisons(config.path, _splits(config)[0]).pool):
+        return own
+    if not config.pool.endswith((".yaml", ".yml")):
+        return RulePool.shipped(config.pool)
+    pool = RulePool.from_yaml(config.pool)
+    file_sha256(config.pool)  # for the record of files that were read
+    return pool
+
+
+def source_files(config: DataConfig, rated: bool = True) -> dict[str, Path]:
+    """The files the data come from, fetched if need be, by role; without `rated`, comparisons only."""
+    if config.source == "pyrit":
+        return {"wheel": wheel(*PYRIT_WHEEL, cache=cache_folder(), offline=config.offline)}
+    if config.source == "tfds":
+        return {"data set": Path(config.path).expanduser()}
+    uris = {"comparisons": config.path} | ({"ratings": config.ratings_path} if rated and config.ratings_path else {})
+    return {role: locate(uri, offline=config.offline) for role, uri in uris.items()}
+
+
+def source_hashes(config: DataConfig, rated: bool = True) -> dict[str, str]:
+    """SHA-256 of every source file, of a prepared data set over all files, and of the rules: the data's revision."""
+    pool = rule_pool(config).digest  # first: says what is wrong with a prepared data set
+    files = source_files(config, rated).items()
+    return {role: (folder_sha256 if path.is_dir() else file_sha256)(path) for role, path in files} | {"pool": pool}
+
+
+def read_records(
+    config: DataConfig, seed: int, pool: RulePool, need_rated: bool, need: str = LABELLED_PAIRS
+) -> Records:
+    """Reads the source.
+
+    Ratings come out on the scale from 0 to 1, whatever scale the files have. Comparisons that carry ratings of their
+    own are rated responses as well, unless a file of ratings is given. Those of them without a preference, or of more
+    than two responses, are used for their ratings alone.
+
+    Raises:
+      InputError: naming file, line and field; or a comparison that is no pair with a preference and has no ratings.
+    """
+    skips = SkipCounter(), SkipCounter()
+    if config.source == "pyrit":
+        path = source_files(config)["wheel"]
+        rated = list(read_pyrit(path, pool=pool, skips=skips[0]))
+        comparisons = list(severity_comparisons(rated, most_per_prompt=config.most_per_prompt, seed=seed))
+        skips[1].kept = sum(1 for _ in severity_comparisons(rated, seed=seed))
+        reason = f"pairs beyond data.most_per_prompt={config.most_per_prompt} of one prompt and rubric (0 takes all)"
+        skips[1].leave_out(reason, skips[1].kept - len(comparisons), "pyrit")
+        return Records(rated, comparisons, *skips)
+    found = list(_comparisons(config, pool, skips[1]))
+    rated = _rated(config, pool, found, skips[0]) if need_rated else []
+    if need == ANY:
+        return Records(rated, found, *skips)
+    own = need_rated and not config.ratings_path
+    return Records(rated, list(_pairs(found, own, need, skips[1])), *skips)
+
+
+def read_ratings(config: DataConfig, pool: RulePool, skips: SkipCounter) -> list[RatedResponse]:
+    """The rated responses of the file that `data.ratings_path` names, on the scale from 0 to 1.
+
+    Raises:
+      InputError: naming file, line and field.
+    """
+    return _rated(config, pool, (), skips)
+
+
+def _splits(config: DataConfig) -> list[str]:
+    return list(read_metadata(Path(config.path).expanduser())["comparisons"])
+
+
+def _comparisons(config: DataConfig, pool: RulePool, skips: SkipCounter) -> Iterator[Comparison]:
+    if config.source == "tfds":
+        for split in _splits(config):
+            data = RatedComparisons(config.path, split)
+            skips.kept += len(data)
+            scale = prepared_scale(data.metadata)
+            yield from (on_unit_scale(comparison, scale) for comparison in data)
+        return
+    path = source_files(config, rated=False)["comparisons"]
+    if is_text_table(path):
+        yield from table_comparisons(path, pool, tuple(config.scale), skips, rated=not config.ratings_path)
+        return
+    format = recognise(path) if config.format == "auto" else config.format
+    if format != "encore":
+        yield from read_comparisons(path, format, skips=skips)
+        return
+    scale = tuple(config.scale) or UNIT
+    comparisons = read_comparisons(path, format, skips=skips, pool=pool, scale=scale)
+    yield from (on_unit_scale(comparison, scale) for comparison in scaled(comparisons, path, OPTION))
+
+
+def _rated(
+    config: DataConfig, pool: RulePool, comparisons: Sequence[Comparison], skips: SkipCounter
+) -> list[RatedResponse]:
+    if not config.ratings_path:
+        rated = [response for comparison in comparisons for response in responses_of(comparison)]
+        skips.kept += len(rated)
+        return rated
+    path = source_files(config)["ratings"]
+    if is_text_table(path):
+        return rated_responses(path, pool, tuple(config.scale), skips)
+    scale, format = tuple(config.scale) or UNIT, config.ratings_format
+    if format == "auto":
+        format = _ratings_format(path, pool)
+    if format == "openai_rbr":
+        return list(read_openai_rbr(path, pool=pool, skips=skips))
+    if format == "columns":
+        records = scaled(read_attribute_columns(path, pool=pool, scale=scale, skips=skips), path, OPTION, pool.names)
+    else:
+        records = scaled(iter_rated(path, pool=pool, scale=scale, skips=skips), path, OPTION)
+    return [on_unit_scale(record, scale) for record in records]
+
+
+def _ratings_format(path: Path, pool: RulePool) -> str:
+    """The format of rated responses that the first row of a file has.
+
+    Raises:
+      InputError: it has none of them; says what is missing.
+    """
+    _, row = next(read_rows(path), ("", None))
+    if row is None:
+        raise InputError("the file has no rows", where=str(path), fix="check that it was written to the end")
+    if "propositions" in row:
+        return "openai_rbr"
+    if "ratings" in row or not {"prompt", "response"} <= row.keys():
+        return "encore"  # whose reader says what a row lacks
+    if set(pool.names) <= row.keys():
+        return "columns"
+    raise InputError(
+        f"neither 'ratings' nor a column for every rule; there is none for {named(set(pool.names) - row.keys())}",
+        where=f"{path}, row 1",
+        fix='write "ratings": {"RULE": NUMBER, ...}, or a column for every rule of the pool',
+    )
+
+
+def _pairs(comparisons: Sequence[Comparison], own_ratings: bool, need: str, skips: SkipCounter) -> Iterator[Comparison]:
+    for i, comparison in enumerate(comparisons):
+        name = comparison.id or str(i)
+        if len(comparison.responses) == 2 and (need == PAIRS or comparison.preferred is not None):
+            yield comparison
+        elif own_ratings and comparison.ratings is not None:
+            skips.kept -= 1
+            skips.skip("used for its ratings only: no pair with a preference", name)
+        else:
+            raise InputError(
+                f"{len(comparison.responses)} responses, preferred {comparison.preferred}",
+                where=f"comparison {name}",
+                fix="this experiment needs human-labelled pairs; benchmarks with n > 2 have their own scoring",
+            )

@@ -1,0 +1,293 @@
+"""Scores or ratings by rule, read from a file: of the batch scorer, of comparisons, or of single responses.
+
+Letters: T responses, K rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from absl import logging
+
+from encore_jax.data import Comparison, RatedResponse, iter_comparisons, iter_rated, prompt_key
+from encore_jax.data.orientation import Scale
+from encore_jax.data.parquet_rows import column_names, number_columns, record_batches
+from encore_jax.data.rating_cells import Cell, infer_scale
+from encore_jax.data.rating_table import rating_table
+from encore_jax.data.rows import SUFFIXES, read_rows
+from encore_jax.data.scales import rating_range, scaled
+from encore_jax.data.split import group_ids
+from encore_jax.data.text_tables import is_text_table, read_text_table
+from encore_jax.errors import InputError
+from encore_jax.rules import RulePool
+
+SCORE = "score:"
+"""What the batch scorer's column of a rule begins with."""
+KINDS = (
+    "view-NAME.npz of a run's score stage, a Parquet file of encore_jax.cli.score, rated comparisons or responses, "
+    "or a CSV of ratings"
+)
+
+
+class Rows(NamedTuple):
+    """Rows of a file, one response after the other.
+
+    Attributes:
+      rules: K names.
+      values: ``[T, K]``, higher is better; NaN where there is none.
+      sizes: of every row, how many responses it has.
+      preferred: of every row; -1 where nobody chose.
+      prompt: key of every row's prompt.
+      subset: of every row.
+      ids: what every row is called; its number from 0 where the file has no names.
+      quality: ``[T]``, how good people say that a response is; NaN where nobody said.
+    """
+
+    rules: tuple[str, ...]
+    values: np.ndarray
+    sizes: np.ndarray
+    preferred: np.ndarray
+    prompt: list[str]
+    subset: np.ndarray
+    ids: tuple[str, ...] | None = None
+    quality: np.ndarray | None = None
+
+
+def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "--config.") -> Rows:
+    """Rows of a file of the batch scorer, of comparisons with ratings, of rated responses, or of a table of ratings.
+
+    Rated responses of one prompt make one row; a response that is alone with its prompt is a row of its own.
+
+    Args:
+      path: the file.
+      pool: of ratings: YAML file or shipped name of the rules; "" for pool.yaml beside the file.
+      scale: of ratings, lowest and highest possible; inferred, and said, if left out.
+      option: how flags of pool and scale begin on this command line.
+
+    Raises:
+      InputError: the file is missing, of another kind, or holds no comparison.
+    """
+    if not path.is_file():
+        raise InputError("there is no such file", where=str(path), fix=f"give {KINDS}")
+    if is_text_table(path):
+        return _table(path, pool, scale)
+    if not path.name.endswith(tuple(SUFFIXES)):
+        raise InputError("is of no known kind", where=str(path), fix=f"give {KINDS}")
+    if pool and is_scored(path):
+        raise InputError("has no effect: the file holds scores by rule", where=f"{option}pool", fix="leave it out")
+    if is_scored(path):
+        return _scored(path)
+    rules = rules_of(path, pool, option)
+    if scale is None:
+        scale = infer_scale(map(Cell, rating_range(path)))
+        logging.info(
+            "%s: scale %g to %g, inferred from the ratings (%sscale=LOWEST,HIGHEST)", path.name, *scale, option
+        )
+    if _holds_responses(path):
+        return _responses(list(scaled(iter_rated(path, pool=rules, scale=scale), path, _scale_flag(option))), path)
+    return _rated(scaled(iter_comparisons(path, pool=rules, scale=scale), path, _scale_flag(option)), path)
+
+
+def is_scored(path: Path) -> bool:
+    """Whether it is a file of the batch scorer."""
+    return path.suffix == ".parquet" and any(name.startswith(SCORE) for name in column_names(path))
+
+
+def _scored(path: Path) -> Rows:
+    """Rows of the batch scorer; those with a reason why something is null have no values."""
+    names, fix = [name for name in column_names(path) if name.startswith(SCORE)], "score it again"
+    table = number_columns(path, [*names, "preferred"])
+    lists, preferred = table.select(names), table["preferred"]
+    if not all(pa.types.is_list(kind) or pa.types.is_large_list(kind) for kind in lists.schema.types):
+        raise InputError("a rule's column holds no lists of scores", where=str(path), fix=fix)
+    if not (pa.types.is_integer(preferred.type) or pa.types.is_null(preferred.type)):
+        raise InputError(f"preferred holds {preferred.type}, no indices", where=str(path), fix=fix)
+    sizes = [pc.fill_null(pc.list_value_length(column), 0).to_numpy() for column in lists.columns]
+    if any(not np.array_equal(size, sizes[0]) for size in sizes):
+        raise InputError("rules have scores of different numbers of responses", where=str(path), fix=fix)
+    values = _numbers_of(path, lists, sizes[0])
+    try:
+        chosen = pc.fill_null(preferred.cast(pa.int64()), -1).to_numpy()
+    except pa.ArrowInvalid as error:  # beyond 64 bits with a sign
+        raise InputError(f"preferred holds no indices: {error}", where=str(path), fix=fix) from None
+    outside = np.flatnonzero((chosen < -1) | (chosen >= sizes[0]))
+    if len(outside):
+        row = int(outside[0])
+        problem = f"response {chosen[row]} of {sizes[0][row]} is preferred"
+        raise InputError(problem, where=f"{path}, row {row + 1}", fix=fix)
+    rules = tuple(name.removeprefix(SCORE) for name in names)
+    return Rows(rules, values, sizes[0], chosen, _prompts_of(path, len(chosen)), np.full(len(chosen), ""))
+
+
+def _numbers_of(path: Path, lists: pa.Table, sizes: np.ndarray) -> np.ndarray:
+    """Scores ``[T, K]`` of lists by rule, NaN where there is none; says how many are missing, and which come first.
+
+    Raises:
+      InputError: a score is infinite.
+    """
+    flat = [pc.list_flatten(column).cast(pa.float64()) for column in lists.columns]
+    null = np.stack([column.is_null().to_numpy() for column in flat], 1)
+    values = np.stack([pc.fill_null(column, np.nan).to_numpy() for column in flat], 1)
+    row = np.repeat(np.arange(len(sizes)), sizes)
+    wrong = {"infinite": np.isinf(values), "NaN": np.isnan(values) & ~null, "null": null}
+    said = []
+    for what, where in wrong.items():
+        if not where.any():
+            continue
+        t, k = np.argwhere(where)[0]
+        at = f"column {lists.column_names[k]!r}, row {row[t] + 1}"
+        if what == "infinite":
+            fix = "score it again, or write null where there is no score"
+            raise InputError(f"a score is {values[t, k]} ({where.sum()} such)", where=f"{path}, {at}", fix=fix)
+        said.append(f"{where.sum():,} are {what}, the first in {at}")
+    if said:
+        logging.warning("%s: of %s scores %s; these count as missing", path, f"{values.size:,}", " and ".join(said))
+    return values
+
+
+def _prompts_of(path: Path, rows: int) -> list[str]:
+    """The prompt of every row: of the column ``prompt`` if there is one (the scorer writes none), else its own.
+
+    Raises:
+      InputError: a row has no prompt.
+    """
+    if "prompt" not in column_names(path):
+        logging.info("%s has no column prompt: each of %s rows counts as a prompt of its own", path, f"{rows:,}")
+        return [str(i) for i in range(rows)]
+    keys: list[str] = []
+    known: dict[str, str] = {}  # one text for equal prompts
+    for batch in record_batches(path, ["prompt"]):
+        for value in batch.column(0).to_pylist():
+            if value is None or value != value:
+                fix = "give every row its prompt, or leave the column out"
+                raise InputError("has no prompt", where=f"{path}, row {len(keys) + 1}", fix=fix)
+            key = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+            keys.append(known.setdefault(key, key))
+    logging.info("%s: %s rows of %s prompts", path, f"{rows:,}", f"{len(known):,}")
+    return keys
+
+
+def _scale_flag(option: str) -> str:
+    return f"{option}scale=LOWEST,HIGHEST"
+
+
+def _table(path: Path, pool: str, scale: Scale | None) -> Rows:
+    """CSV; rules of which no pool tells the direction are better the higher they are."""
+    beside = path.with_name("pool.yaml")
+    rules = rules_of(path, pool) if pool or beside.is_file() else None
+    table = rating_table(read_text_table(path), where=path, pool=rules, scale=scale)
+    for note in table.notes:
+        logging.info("%s: %s", path.name, note)
+    if rules is None:
+        logging.info("%s: no pool says otherwise, so higher is better by every rule", path.name)
+    return _rated(table.comparisons, path) if table.comparisons else _responses(table.responses, path)
+
+
+def _rated(comparisons: Iterable[Comparison], path: Path) -> Rows:
+    """Comparisons with ratings of their responses."""
+    values, sizes, preferred, prompt, subset, ids, rules = [], [], [], [], [], [], ()
+    for c in comparisons:
+        rules = c.rules
+        if c.ratings is None:
+            fix = "rate the comparisons first: encore run with a judge, or encore score with a model"
+            raise InputError("has no ratings", where=f"{path}, comparison {c.id}", fix=fix)
+        values.append(np.where(c.mask, c.ratings, np.nan))
+        sizes.append(len(c.responses))
+        preferred.append(-1 if c.preferred is None else c.preferred)
+        prompt.append(prompt_key(c.prompt))
+        subset.append(c.subset)
+        ids.append(c.id)
+    if not values:
+        raise InputError("holds no comparison", where=str(path), fix="check the file")
+    numbers = np.array(sizes), np.array(preferred)
+    return Rows(rules, np.concatenate(values), *numbers, prompt, np.array(subset), tuple(ids))
+
+
+def _holds_responses(path: Path) -> bool:
+    """Whether the first row of a file is one rated response, and no comparison."""
+    _, row = next(iter(read_rows(path)), ("", {}))
+    return "response" in row and not {"responses", "chosen", "rejected"} & set(row)
+
+
+def _responses(rated: Sequence[RatedResponse], path: Path) -> Rows:
+    """Rated responses, those of one prompt together."""
+    if not rated:
+        raise InputError("holds no response", where=str(path), fix="check the file")
+    rated = _merged(rated, path)
+    prompts = [prompt_key(one.prompt) for one in rated]
+    numbers = group_ids(prompts)
+    order = np.argsort(numbers, kind="stable")
+    first = np.unique(numbers[order], return_index=True)[1]
+    sizes = np.diff([*first, len(rated)])
+    quality = np.array([_quality(one, path) for one in rated])[order]
+    values = np.stack([np.where(one.mask, one.ratings, np.nan) for one in rated])[order]
+    alone = int((sizes == 1).sum())
+    if alone < len(sizes):
+        told = "responses of one prompt are compared with each other"
+        left = f"; {alone} that are alone with their prompt are not" if alone else ""
+        logging.info("%s: %d responses of %d prompts: %s%s", path.name, len(rated), len(sizes), told, left)
+    best = [_best(part) for part in np.split(quality, first[1:])]
+    rows = order[first]
+    return Rows(
+        rated[0].rules, values, sizes, np.array(best), [prompts[i] for i in rows],
+        np.array([rated[i].subset for i in rows]), tuple(rated[i].id for i in rows), quality,
+    )  # fmt: skip
+
+
+def _merged(rated: Sequence[RatedResponse], path: Path) -> list[RatedResponse]:
+    """Every different response once: several ratings of one text by one rule are averaged, for it is no other text."""
+    same: dict[tuple[str, str], list[RatedResponse]] = {}
+    for one in rated:
+        same.setdefault((prompt_key(one.prompt), one.response), []).append(one)
+    if len(same) < len(rated):
+        logging.info("%s: %d rows rate a response again; its ratings are averaged", path.name, len(rated) - len(same))
+    return [own[0] if len(own) == 1 else _mean_rating(own) for own in same.values()]
+
+
+def _mean_rating(rated: Sequence[RatedResponse]) -> RatedResponse:
+    values = np.array([np.where(one.mask, one.ratings, np.nan) for one in rated], np.float64)
+    count = np.isfinite(values).sum(0)
+    mean = np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), 0)
+    given = [one.extra["quality"] for one in rated if one.extra.get("quality") is not None]
+    extra = dict(rated[0].extra) | ({"quality": sum(given) / len(given)} if given else {})
+    return dataclasses.replace(rated[0], ratings=mean.astype(np.float32), mask=count > 0, extra=extra)
+
+
+def _quality(one: RatedResponse, path: Path) -> float:
+    """What ``extra.quality`` says; NaN if it says nothing."""
+    value = one.extra.get("quality")
+    if value is None:
+        return math.nan
+    if isinstance(value, bool | int | float) and math.isfinite(value):
+        return float(value)
+    fix = "write a number, higher is better (or 0 and 1), or leave it out"
+    raise InputError(f"extra.quality is {str(value)[:50]!r}", where=f"{path}, response {one.id}", fix=fix)
+
+
+def _best(quality: np.ndarray) -> int:
+    """The response that is better than all others of its prompt; -1 if that is not known."""
+    best = int(np.argmax(np.nan_to_num(quality, nan=-math.inf)))
+    return best if not np.isnan(quality).any() and (quality == quality[best]).sum() == 1 else -1
+
+
+def rules_of(path: Path, name: str, option: str = "--config.") -> RulePool:
+    """The pool that is named, or lies beside the file.
+
+    Raises:
+      InputError: there is none.
+    """
+    beside = path.with_name("pool.yaml")
+    if not name and not beside.is_file():
+        fix = f"give {option}pool=NAME or FILE.yaml, or put it beside the file as {beside.name}"
+        where = f"{option}pool".removeprefix("--") if option == "--config." else f"{option}pool"
+        raise InputError("ratings are read by the rules that they are of", where=where, fix=fix)
+    name = name or str(beside)
+    return RulePool.from_yaml(name) if name.endswith((".yaml", ".yml")) else RulePool.shipped(name)

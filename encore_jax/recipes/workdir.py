@@ -1,0 +1,113 @@
+"""A run's work directory: kept for one run at a time, and nobody's files in it replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from encore_jax.data.atomic import atomic_path
+from encore_jax.data.lock import folder_lock
+from encore_jax.data.manifest import is_stage
+from encore_jax.data.outputs import check_outputs, in_the_way, local_inputs
+from encore_jax.errors import InputError
+from encore_jax.json_shape import read_json
+from encore_jax.parallel.processes import on_every_process, speaks
+from encore_jax.recipes.chain import Chain
+from encore_jax.recipes.config import to_dict
+from encore_jax.settings import fields_of
+
+CONFIG, MARK = "config.json", ".encore_jax.json"
+"""MARK says which kind of run a folder is for: only a folder that bears it holds files that a run may replace."""
+OUTPUT_FIELDS = ("train.checkpoints", "adapter.checkpoints", "judge.journal")
+"""Fields of configurations that name an output; so does every `judges.NAME.journal`."""
+
+
+@contextlib.contextmanager
+def kept_for(chain: Chain, folder: Path, *, overwrite: bool = False, together: bool = False) -> Iterator[None]:
+    """Around a run: holds its work directory's lock, and those of what it writes elsewhere; writes config.json.
+
+    Args:
+      chain: the run's.
+      folder: its work directory; made if it is not there.
+      overwrite: replace what is in the way and no such run has made.
+      together: all processes call it, each with a folder of its own; what one of them refuses, all refuse.
+
+    Raises:
+      InputError: another process is at work there, it holds files that no such run has made, or the run would write
+        over its own inputs.
+    """
+    with contextlib.ExitStack() as stack:
+        problem = None
+        try:
+            _keep(stack, chain, folder, overwrite)
+        except (InputError, OSError) as error:
+            problem = error
+        refused = on_every_process(problem is not None).any() if together else problem
+        if problem is None and refused:
+            words = "another process is refused its work directory"
+            problem = InputError(words, where="multihost", fix="see its message")
+        if problem is not None:
+            raise problem
+        yield
+
+
+def _keep(stack: contextlib.ExitStack, chain: Chain, folder: Path, overwrite: bool) -> None:
+    check_outputs(_outputs(chain, folder), _inputs(chain))
+    fix = "wait until it ends, or choose another --workdir"
+    stack.enter_context(folder_lock(folder, fix=fix))
+    fix = "wait until it ends, or name another place by --config.train.checkpoints"
+    for place in {settings.checkpoints for settings in _trained(chain)} - {""}:
+        if "://" not in place and speaks():
+            stack.enter_context(folder_lock(place, fix=fix))
+    _check_owner(chain, folder, overwrite)
+    for name, text in ((MARK, {"kind": chain.kind}), (CONFIG, to_dict(chain.config))):
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(json.dumps(text, indent=1))
+
+
+def _trained(chain: Chain) -> list:
+    return [settings for stage in chain.STAGES if (settings := chain.training(stage)) is not None]
+
+
+def _outputs(chain: Chain, folder: Path) -> dict[str, Path]:
+    outputs = {f"{name} in --workdir": folder / name for name in (*chain.STAGES, *chain.PUBLISHED, CONFIG)}
+    return outputs | {
+        f"--config.{field}": Path(value)
+        for field, value in fields_of(chain.config).items()
+        if _is_output(field) and value and "://" not in value
+    }
+
+
+def _inputs(chain: Chain) -> dict[str, Path]:
+    values = fields_of(chain.config).items()
+    named = {f"--config.{field}": value for field, value in values if field != "name" and not _is_output(field)}
+    return local_inputs(named)
+
+
+def _is_output(field: str) -> bool:
+    return field in OUTPUT_FIELDS or (field.startswith("judges.") and field.endswith(".journal"))
+
+
+def _check_owner(chain: Chain, folder: Path, overwrite: bool) -> None:
+    there = in_the_way(folder, (*chain.STAGES, *chain.PUBLISHED, CONFIG))
+    if overwrite or not there:
+        return
+    kind = _kind(folder)
+    if kind == chain.kind:
+        return
+    fix = "choose another --workdir, or give --overwrite to replace it"
+    if kind:
+        raise InputError(f"holds a run of another kind ({kind}, not {chain.kind})", where=str(folder), fix=fix)
+    stages = [name for name in there if name in chain.STAGES]
+    if not stages or not all(is_stage(folder / stage) for stage in stages):
+        raise InputError(f"holds what no run has made: {', '.join(there)}", where=str(folder), fix=fix)
+
+
+def _kind(folder: Path) -> str:
+    """The kind of run that a folder is for, "" if it does not say."""
+    try:
+        return read_json(folder / MARK, dict[str, str]).get("kind", "")
+    except InputError:
+        return ""
