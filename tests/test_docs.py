@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from encore_jax.cli.config_file import load_config
+from encore_jax.cli.main import COMMANDS, expanded
 from encore_jax.recipes.chains.heads import HeadsChain
 from encore_jax.settings import fields_of
 
@@ -34,16 +35,12 @@ def test_commands_exist():
 def test_every_command_and_configuration_is_listed():
     page = TEXT["commands.md"]
     entries = [path for path in (ROOT / "experiments").glob("*.py") if "__main__" in path.read_text()]
-    hidden = {"aot_matrix", "aot"}  # `make aot`, and a flag of `experiments.run`
-    named = {f"experiments.{path.stem}" for path in entries if path.stem not in hidden}
-    assert len(named) > 8 and not [name for name in named if f"python -m {name}`" not in page]
-    configs = {
-        path.stem
-        for path in (
-            *(ROOT / "experiments" / "configs").glob("[a-z]*.py"),
-            *(ROOT / "encore_jax/recipes/configs").glob("[a-z]*.py"),
-        )
-    }
+    hidden = {"aot_matrix"}  # `make aot`
+    named = {f"python -m experiments.{path.stem}" for path in entries if path.stem not in hidden}
+    named |= {f"encore {command}" for command in COMMANDS}
+    assert len(named) > 15 and not [name for name in named if f"`{name}`" not in page]
+    folders = (ROOT / "experiments" / "configs", ROOT / "encore_jax" / "recipes" / "configs")
+    configs = {path.stem for folder in folders for path in folder.glob("[a-z]*.py")}
     assert len(configs) > 15 and not [name for name in configs if f"`{name}`" not in page]
 
 
@@ -79,6 +76,8 @@ def words_of_commands(text):
             words = shlex.split(line, comments=True)
             if words[:2] == ["python", "-m"]:
                 yield words[2], words[3:]
+            elif words[:1] == ["encore"]:
+                yield COMMANDS[words[1]].module, expanded(COMMANDS[words[1]], words[2:])
 
 
 def test_flags_and_fields_of_the_readmes_commands_exist():
@@ -89,7 +88,7 @@ def test_flags_and_fields_of_the_readmes_commands_exist():
         for word in (word for word in words if word.startswith("--")):
             name, _, value = word.removeprefix("--").partition("=")
             tried += 1
-            if module != "experiments.run":
+            if not module.endswith(".run"):
                 assert re.search(rf"\W(--)?{name}\W", code), (module, word)
             elif name == "config":
                 config = load_config(value)

@@ -6,7 +6,20 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ["experiments", "evaluate", "train", "parallel", "judge", "interop", "model", "data", "composition", "rules"]
+ROOMS = [
+    "experiments",
+    "cli",
+    "recipes",
+    "evaluate",
+    "train",
+    "parallel",
+    "judge",
+    "interop",
+    "model",
+    "data",
+    "composition",
+    "rules",
+]
 
 
 def room_of(module: str) -> str | None:
@@ -53,3 +66,8 @@ def test_every_public_name_resolves():
     for name in encore_jax.__all__:
         assert getattr(encore_jax, name).__doc__, name
     assert set(encore_jax.__all__) <= set(dir(encore_jax))
+
+
+def test_nothing_imports_from_experiments():
+    for path in (ROOT / "encore_jax").rglob("*.py"):
+        assert not [module for module in imported(path) if module.split(".")[0] == "experiments"], path

@@ -95,9 +95,7 @@ def _devices() -> Iterator[Finding]:
     if all(device.platform == "cpu" for device in devices):
         flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
         if flags and "avx512_bf16" not in flags and "amx_bf16" not in flags:
-            yield Finding(
-                "bfloat16", "this processor has no instructions for it; the quickstart takes about 13 minutes"
-            )
+            yield Finding("bfloat16", "no instructions of this processor; the quickstart takes about 13 minutes")
 
 
 def _machine() -> Iterator[Finding]:
@@ -105,12 +103,8 @@ def _machine() -> Iterator[Finding]:
     yield Finding("processors", f"{usable} of {os.cpu_count()} usable")
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-        fix = (
-            ""
-            if gib >= MEMORY_GIB
-            else f"the quickstart takes {MEMORY_GIB:g} GiB; lower --config.model.tokens_per_batch"
-        )
-        yield Finding("memory", f"{gib:.1f} GiB", fix)
+        small = f"the quickstart takes {MEMORY_GIB:g} GiB; lower --config.model.tokens_per_batch"
+        yield Finding("memory", f"{gib:.1f} GiB", small if gib < MEMORY_GIB else "")
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     fix = "" if free >= DISK_GIB else f"make room: the quickstart takes {DISK_GIB:g} GiB"
     yield Finding("disk", f"{free:.1f} GiB free in {Path.cwd()}", fix)

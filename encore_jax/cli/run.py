@@ -27,7 +27,7 @@ from encore_jax.command_line import one_line_errors, start_logging
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import join, speaks
 from encore_jax.recipes.config import validated
-from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.pipeline import run_experiment, stages_of
 
 _RERUN = flags.DEFINE_string(
     "rerun", None, "Run this stage again, from nothing; later ones follow if its outputs change."
@@ -48,6 +48,7 @@ _AOT = flags.DEFINE_string(
     "(fit:v5e); exit status 1 if it does not fit. Needs the TPU compiler: pip install -e '.[aot]'.",
 )
 _UNTIL = flags.DEFINE_string("until", None, "Stop after this stage.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only check the configuration and print its stages and where they go.")
 _AS = flags.DEFINE_string("as", "", "Of a benchmark: score also as this software would, short for --config.peer.")
 
 
@@ -73,6 +74,9 @@ def main(argv: Sequence[str]) -> None:
             sys.exit(0 if run_aot(validated(config), _AOT.value, workdir, flags.FLAGS["overwrite"].value) else 1)
         config = validated(config)
         check_effects(config, given)
+        if _DRY_RUN.value:
+            print(stages_of(config, workdir, until=_UNTIL.value, rerun=_RERUN.value))
+            return
         if not speaks():
             logging.set_verbosity(logging.ERROR)
             sys.stdout = open(os.devnull, "w")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jax
 
+from encore_jax.data.manifest import MANIFEST
 from encore_jax.parallel.processes import all_same_everywhere
 from encore_jax.recipes.chain import Chain, check_stages, run_chain
 from encore_jax.recipes.config import RunConfig, to_dict
@@ -22,6 +23,28 @@ def chain_of(config: RunConfig, workdir: Path) -> Chain:
     """
     module, _, name = config.chain.partition(":")
     return getattr(importlib.import_module(module), name)(config, workdir)
+
+
+def stages_of(config: RunConfig, workdir: Path, *, until: str | None = None, rerun: str | None = None) -> str:
+    """What a run would do, in words: its stages, where they go, and which have been complete before.
+
+    Args:
+      config: validated.
+      workdir: of the run.
+      until, rerun: as `run_experiment` takes them.
+
+    Raises:
+      InputError: this experiment has no such stage.
+    """
+    chain = chain_of(config, workdir)
+    check_stages(chain, rerun, until)
+    lines = [f"{config.name}: {type(config).__name__}, {workdir}"]
+    for stage in chain.STAGES:
+        there = (chain.at[stage] / MANIFEST).exists() and stage != rerun
+        lines.append(f"  {stage}: {'complete, if what it depends on is the same' if there else 'to do'}")
+        if stage == until:
+            break
+    return "\n".join(lines)
 
 
 def run_experiment(

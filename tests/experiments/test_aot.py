@@ -12,7 +12,8 @@ from encore_jax.errors import InputError
 from encore_jax.parallel.aot import GIB
 from encore_jax.parallel.slices import standard_slices
 from encore_jax.recipes.config import TrainConfig, validated
-from experiments.configs import encore_llama31_8b, rate_table
+from encore_jax.recipes.configs import rate_table
+from experiments.configs import encore_llama31_8b
 from tests.experiments import tiny_run
 
 

@@ -18,12 +18,12 @@ from encore_jax.evaluate.view import View
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.recipes.chains.heads import HeadsChain
 from encore_jax.recipes.config import validated
+from encore_jax.recipes.configs import ramo_smollm2
 from encore_jax.recipes.pipeline import chain_of, run_experiment
 from encore_jax.recipes.rerun import kept_checkpoints
 from encore_jax.recipes.stages import rate
 from encore_jax.recipes.stages.probe import probe_results, probe_scores
 from encore_jax.settings import fields_of
-from experiments.configs import ramo_smollm2
 from tests.experiments import tiny_run
 from tests.experiments.observed import fields_read, observed
 

@@ -20,7 +20,7 @@ from encore_jax.cli.sweep import plan, sweep
 from encore_jax.cli.sweep_runs import Cell, Runner, State, check_launch, command_of, launched
 from encore_jax.data.lock import folder_lock
 from encore_jax.errors import InputError
-from experiments.configs import quickstart, theory
+from encore_jax.recipes.configs import quickstart, theory
 from tests.experiments import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
