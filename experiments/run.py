@@ -7,7 +7,8 @@ See `encore_jax.cli.run`.
 
 import sys
 
-from encore_jax.cli.run import main
+from encore_jax.cli.run import define_config, main
 
 if __name__ == "__main__":
+    define_config()
     main(sys.argv)
