@@ -16,7 +16,7 @@ from encore_jax.interop.reward_model import RewardModel
 from encore_jax.interop.scorer import Scorer
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.pipeline import run_experiment
-from encore_jax.recipes.stages import real_judges
+from experiments.studies import real_judges_stages as real_judges
 from experiments.studies.real_judges_config import JudgedDataConfig, RealJudgesConfig
 from tests.data.judged_files import write_llmbar
 from tests.experiments import tiny_reward_model

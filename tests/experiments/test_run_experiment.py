@@ -49,7 +49,7 @@ def test_every_chain_is_some_configurations():
         for found in pkgutil.iter_modules(chains.__path__, "encore_jax.recipes.chains.")
     ]
     classes = {kind for module in modules for kind in vars(module).values() if inspect.isclass(kind)}
-    assert set(KINDS.values()) == {kind for kind in classes if issubclass(kind, Chain)} - {Chain}
+    assert set(KINDS.values()) - {RealJudgesChain} == {kind for kind in classes if issubclass(kind, Chain)} - {Chain}
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_a_place_without_a_model_is_told_from_one_with(tmp_path):
         RewardModel.from_pretrained(run)
     (run / "config.json").write_text('{"name": "quickstart"}')
     (run / "results.json").write_text("{}")
-    with pytest.raises(InputError, match=r"Fix: python -m experiments\.export --workdir"):
+    with pytest.raises(InputError, match=r"Fix: encore export --workdir"):
         RewardModel.from_pretrained(run)
     tiny_reward.reward_model(tmp_path / "backbone").save(run / "compose", str(tmp_path / "backbone"))
     with pytest.raises(InputError, match=r"Fix: name .*run/compose"):
