@@ -36,10 +36,13 @@ _HOME = {
     ),
     "encore_jax.data": ("Comparison", "Message", "RatedResponse", "read_comparisons", "stack_ratings"),
     "encore_jax.errors": ("InputError",),
+    "encore_jax.evaluate.held_out": ("Evaluation", "evaluate"),
+    "encore_jax.evaluate.methods": ("CompositionSettings",),
     "encore_jax.evaluate.panel": ("PanelReliability", "panel_reliability"),
     "encore_jax.evaluate.reliability": ("Reliability", "reliability"),
     "encore_jax.interop.passport": ("Passport",),
     "encore_jax.interop.reward_model": ("RewardModel",),
+    "encore_jax.recipes.fit": ("fit",),
     "encore_jax.rules": ("Rule", "RulePool"),
 }
 _ROOM = {name: room for room, names in _HOME.items() for name in names}

@@ -39,6 +39,7 @@ class RewardModel:
       passport: what the scores depend on; holds rule names and weights.
       buckets: row lengths in tokens.
       gate: of a model whose weights depend on the prompt (ArmoRM).
+      origin: path or uri of the backbone, if it is known; what `save` refers to.
 
     Raises:
       InputError: heads of another shape, values that are not finite, row lengths that are none, or a passport by which
@@ -53,6 +54,7 @@ class RewardModel:
     passport: Passport
     buckets: tuple[int, ...] = (256, 512)
     gate: Gate | None = None
+    origin: str = ""
 
     def __post_init__(self):
         where = f"reward model {self.passport.model}"
@@ -141,11 +143,41 @@ class RewardModel:
                 )
         return self.scorer.run_sequences(sequences, [prompt_key(prompt) for prompt, _ in texts])
 
-    def save(self, folder: str | Path, backbone: str | Path) -> None:
-        """Writes heads, passport and where the backbone is (`backbone`, a path or uri) into a folder."""
+    def save(self, folder: str | Path, backbone: str | Path = "") -> None:
+        """Writes heads, passport and where the backbone is into a folder; the backbone itself stays where it is.
+
+        Args:
+          folder: made if it is not there.
+          backbone: a path or uri; `origin` if left out.
+
+        Raises:
+          InputError: nobody knows where the backbone is, or the weights depend on the prompt.
+        """
+        if self.gate is not None:
+            problem = "weights that depend on the prompt are not saved beside heads"
+            raise InputError(problem, where=self.passport.model, fix="use the published checkpoint")
+        backbone = backbone or self.origin
+        if not str(backbone):
+            problem = "where its backbone lies is not known"
+            raise InputError(problem, where=self.passport.model, fix="save(folder, backbone=PATH_OR_URI), or export")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         save_heads(folder, self.kernel, self.bias, self.passport, backbone, self.buckets)
+
+    def export(self, folder: str | Path, *, folded: bool = False, overwrite: bool = False) -> Path:
+        """Writes the whole model for transformers, TRL, vLLM and OpenRLHF; see `encore_jax.interop.export.export`.
+
+        Args:
+          folder: does not exist, or is empty.
+          folded: one score, the composed reward, instead of K.
+          overwrite: the folder may hold an earlier export, which is replaced.
+
+        Raises:
+          InputError: the folder is in use, or the model cannot be said in those classes.
+        """
+        from encore_jax.interop.export import export
+
+        return export(self, folder, folded=folded, overwrite=overwrite)
 
     @classmethod
     def from_pretrained(
@@ -233,4 +265,5 @@ def _load_saved(folder: Path, dtype: str | None, offline: bool, allow_mismatch: 
     found = {"model_sha256": model_digest(path), "template_sha256": template_digest(tokenizer), "dtype": dtype}
     passport = saved.passport.checked(found, str(path), allow=allow_mismatch, changed=saved.changed)
     _, params, _ = load_backbone(path, jnp.dtype(dtype), lm_head=False)
-    return RewardModel(cfg, params, tokenizer, saved.kernel, saved.bias, passport, saved.buckets)
+    model = (cfg, params, tokenizer, saved.kernel, saved.bias, passport, saved.buckets)
+    return RewardModel(*model, origin=saved.backbone)
