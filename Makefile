@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 PAIRS ?= pairs.jsonl
 MUTANTS ?= 10000
 # rooms whose results rounding decides
-ROUNDING := tests/composition tests/evaluate tests/parallel
+ROUNDING := tests/composition tests/evaluation tests/parallel
 QUICKSTART := -m encore_jax.cli.main quickstart
 
 .PHONY: quickstart test test-slow test-parity test-gpu mutants aot goldens docs lint published clean

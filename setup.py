@@ -54,7 +54,7 @@ setup(
     package_data={
         "encore_jax.rules": ["pools/*.yaml"],
         "encore_jax.data.probes": ["*.yaml"],
-        "encore_jax.evaluate": ["templates/*"],
+        "encore_jax.evaluation": ["templates/*"],
     },
     entry_points={"console_scripts": ["encore=encore_jax.cli.main:main"]},
     install_requires=CORE,

@@ -23,9 +23,9 @@ from encore_jax.command_line import Parser, one_line_errors
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.lock import output_lock
 from encore_jax.errors import InputError
-from encore_jax.evaluate.figures import scatter
-from encore_jax.evaluate.preference import preference_table
-from encore_jax.evaluate.ramo_tables import (
+from encore_jax.evaluation.figures import scatter
+from encore_jax.evaluation.preference import preference_table
+from encore_jax.evaluation.ramo_tables import (
     ARM_HEAD,
     CHOOSER_HEAD,
     LABEL_HEAD,
@@ -35,8 +35,8 @@ from encore_jax.evaluate.ramo_tables import (
     markdown,
     theory_words,
 )
-from encore_jax.evaluate.svg import style
-from encore_jax.evaluate.tables import print_tables
+from encore_jax.evaluation.svg import style
+from encore_jax.evaluation.tables import print_tables
 from encore_jax.json_shape import decode_json, read_bytes, read_json
 from experiments.studies.real_judges_page import scatters
 from experiments.studies.real_judges_tables import footnotes, main_tables

@@ -14,8 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "goldens" / "defaults.json"
-ROOMS = ("encore_jax/composition", "encore_jax/train", "encore_jax/judge", "encore_jax/evaluate", "encore_jax/interop",
-         "encore_jax/data", "encore_jax/model", "encore_jax/parallel", "experiments")  # fmt: skip
+ROOMS = tuple(f"encore_jax/{room}" for room in (
+    "composition", "train", "judge", "evaluation", "interop", "data", "model", "parallel", "recipes", "cli",
+)) + ("experiments",)  # fmt: skip
 
 
 def modules() -> list[Path]:

@@ -10,7 +10,7 @@ ROOMS = [
     "experiments",
     "cli",
     "recipes",
-    "evaluate",
+    "evaluation",
     "train",
     "parallel",
     "judge",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from encore_jax.composition import dpp
-from encore_jax.evaluate import theory_ratings, theory_weights
+from encore_jax.evaluation import theory_ratings, theory_weights
 from encore_jax.train import binary_heads, bradley_terry, gating
 from encore_jax.train.positive_definite import solve_positive
 from tests import no_lapack
@@ -113,7 +113,7 @@ def test_compiled_text_that_calls_lapack_is_noticed():
 
 ANY_NUMBER_OF_RULES = """
 import jax, jax.numpy as jnp, numpy as np
-from encore_jax.evaluate.ablation_tables import refitted_margins
+from encore_jax.evaluation.ablation_tables import refitted_margins
 from encore_jax.train.binary_heads import fit_binary_heads
 from encore_jax.train.bradley_terry import bradley_terry_weights, hinge_weights
 from encore_jax.train.preference_head import fit_preference_head

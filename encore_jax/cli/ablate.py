@@ -5,7 +5,7 @@
 
 --scores is one of
 
-- view-NAME.npz as a run's score stage writes it. Its arrays (`encore_jax.evaluate.view.View`): rules ``[K]``, ratings
+- view-NAME.npz as a run's score stage writes it. Its arrays (`encore_jax.evaluation.view.View`): rules ``[K]``, ratings
   and rated ``[R, K]``, rating_cluster ``[R]``, and for "train" and "test" PART.scores ``[N, 2, K]``, PART.preferred,
   PART.cluster and PART.subset ``[N]``; name, label, description;
 - the Parquet file that `encore score` writes, of an input that says what is preferred;

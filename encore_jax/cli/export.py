@@ -24,7 +24,7 @@ from encore_jax.data.lock import output_lock, reader_lock
 from encore_jax.data.manifest import FIX, check_one_run, read_manifest
 from encore_jax.data.outputs import check_outputs, check_replaceable, local_inputs
 from encore_jax.errors import InputError
-from encore_jax.evaluate.over_refusal import over_refusal_card
+from encore_jax.evaluation.over_refusal import over_refusal_card
 from encore_jax.interop.export import MARKS, export, export_adapter
 from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.passport import Passport, model_digest, read_passport

@@ -31,7 +31,7 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.data.lock import folder_lock
 from encore_jax.data.outputs import check_outputs, in_the_way, local_inputs
 from encore_jax.errors import InputError
-from encore_jax.evaluate.agreement import agreement, auc, krippendorff_alpha, rating_histogram, share_decided
+from encore_jax.evaluation.agreement import agreement, auc, krippendorff_alpha, rating_histogram, share_decided
 from encore_jax.json_shape import decode_json, read_bytes
 from encore_jax.judge.prompts import find_prompt
 from encore_jax.judge.question import Key, Question, Status, conversation_id

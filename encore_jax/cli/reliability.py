@@ -32,10 +32,10 @@ from encore_jax.data.lock import output_lock
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_files
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
-from encore_jax.evaluate.reliability import Reliability, reliability
-from encore_jax.evaluate.reliability_arguments import MOST_DRAWS
-from encore_jax.evaluate.reliability_page import render_reliability
-from encore_jax.evaluate.view import View
+from encore_jax.evaluation.reliability import Reliability, reliability
+from encore_jax.evaluation.reliability_arguments import MOST_DRAWS
+from encore_jax.evaluation.reliability_page import render_reliability
+from encore_jax.evaluation.view import View
 from encore_jax.recipes.stages.scored_rows import KINDS, Rows, is_scored, read_scored_rows
 from encore_jax.settings import MAX_INT
 

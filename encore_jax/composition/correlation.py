@@ -72,7 +72,7 @@ def entropy_accuracy_correlation(
     """ENCORE's premise in one number: r(H_k, accuracy_k), expected negative; rules without accuracy are left out.
 
     The interval treats the rules as the sample. How r moves with the *comparisons* is the bootstrap's business
-    (`encore_jax.evaluate.premise`).
+    (`encore_jax.evaluation.premise`).
     """
     entropy = numbers(entropy, "entropy", finite=False)
     accuracy = numbers(accuracy, "accuracy", finite=False)

@@ -50,7 +50,7 @@ def shown_first(conversation: str, seed: int) -> int:
 def write_verdicts(
     path: Path, comparisons: Iterable[Comparison], journal: Journal, questions: Iterable[PairQuestion]
 ) -> dict[str, int]:
-    """Writes every verdict, as `encore_jax.evaluate.verdicts` reads them; the file appears whole or not at all.
+    """Writes every verdict, as `encore_jax.evaluation.verdicts` reads them; the file appears whole or not at all.
 
     One JSON line for each order in which a comparison was put: its `id`, its `conversation` (see `conversation_id`),
     `first`, which response was shown as A, and `verdict`: A, B, tie or error. A comparison that nobody asked about has

@@ -5,8 +5,8 @@ import math
 from typing import get_args
 
 from encore_jax.errors import InputError
-from encore_jax.evaluate.ablation_tables import parse_rating_grid
-from encore_jax.evaluate.view import Label
+from encore_jax.evaluation.ablation_tables import parse_rating_grid
+from encore_jax.evaluation.view import Label
 from encore_jax.recipes.checks import one_of, require
 from encore_jax.recipes.config import CHAINS, RunConfig
 from encore_jax.train.ridge import ALPHAS

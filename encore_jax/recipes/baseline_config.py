@@ -18,7 +18,7 @@ class BaselineConfig(Settings):
       balanced_gate: a second gate that differs from the first only in the scale it begins with, taken from the
         training margins (`encore_jax.train.gating.balanced_scale`); without gate.steps there is none.
       penalties: to choose from for a single Bradley-Terry head on the features; () leaves it out.
-      verdicts: file of an LLM judge's verdicts on the comparisons, see `encore_jax.evaluate.verdicts`; "" for none.
+      verdicts: file of an LLM judge's verdicts on the comparisons, see `encore_jax.evaluation.verdicts`; "" for none.
     """
 
     gate: GateSettings = field(default_factory=GateSettings)

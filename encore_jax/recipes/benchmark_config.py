@@ -4,7 +4,7 @@ import dataclasses
 
 from encore_jax.data import FORMATS
 from encore_jax.errors import InputError
-from encore_jax.evaluate.conventions import PEERS
+from encore_jax.evaluation.conventions import PEERS
 from encore_jax.recipes.checks import one_of, require
 from encore_jax.recipes.config import CHAINS, RunConfig
 

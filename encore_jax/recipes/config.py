@@ -9,7 +9,7 @@ from typing import Any
 
 from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL
 from encore_jax.errors import InputError
-from encore_jax.evaluate.methods import COMPOSED_BY, CompositionSettings
+from encore_jax.evaluation.methods import COMPOSED_BY, CompositionSettings
 from encore_jax.model.architectures import ARCHITECTURES
 from encore_jax.model.decoder import REMAT
 from encore_jax.parallel.mesh import MeshSettings

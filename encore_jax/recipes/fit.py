@@ -28,9 +28,9 @@ from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.split import folds as folds_of
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
-from encore_jax.evaluate.methods import COMPOSED_BY, CompositionSettings
-from encore_jax.evaluate.recommendation import recommendation
-from encore_jax.evaluate.reliability import reliability
+from encore_jax.evaluation.methods import COMPOSED_BY, CompositionSettings
+from encore_jax.evaluation.recommendation import recommendation
+from encore_jax.evaluation.reliability import reliability
 from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.passport import DTYPES, Passport, model_digest
 from encore_jax.interop.reward_model import RewardModel

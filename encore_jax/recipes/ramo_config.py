@@ -35,7 +35,7 @@ ARMS = (
     "oracle+loading",
     "adapter+loading",
 )
-"""Where the labels of a reward model come from; `encore_jax.evaluate.ramo.ARM_WORDS` says what each is."""
+"""Where the labels of a reward model come from; `encore_jax.evaluation.ramo.ARM_WORDS` says what each is."""
 WITHOUT_R = ("initial", "human", "all", "entropy", "adapter_weights")
 """Arms that select nothing."""
 

@@ -5,7 +5,7 @@ from dataclasses import field
 from pathlib import Path
 
 from encore_jax.errors import InputError
-from encore_jax.evaluate.methods import CompositionSettings
+from encore_jax.evaluation.methods import CompositionSettings
 from encore_jax.json_shape import decode_json
 from encore_jax.judge.api_key import check_keyless
 from encore_jax.judge.ask import HOPELESS

@@ -5,7 +5,7 @@
 A decision is one comparison under one setting: the sign of Σ_k w_k Δ_k. All sides run on the same two cores, in turns,
 so that other load on the machine falls on each of them:
 
-    engine    `encore_jax.evaluate.ablation_kernel.decide_range`, weights and counts of right and tied included
+    engine    `encore_jax.evaluation.ablation_kernel.decide_range`, weights and counts of right and tied included
     matmul    `jax.numpy.matmul` in fp32, at the best of several shapes: large squares, the product of all margins with
               all weights, and the engine's own tile
     loop      one setting at a time on the scores [N, 2, K], as a user would write it: softmax over the rules of the
@@ -109,8 +109,8 @@ def _sides() -> tuple[Callable, Callable, Callable]:
     import jax.numpy as jnp
     import numpy as np
 
-    from encore_jax.evaluate.ablation_grid import sampled_subsets
-    from encore_jax.evaluate.ablation_kernel import Tables, decide_range, settings_mesh, tile_here
+    from encore_jax.evaluation.ablation_grid import sampled_subsets
+    from encore_jax.evaluation.ablation_kernel import Tables, decide_range, settings_mesh, tile_here
 
     rng = np.random.default_rng(0)
     margin = rng.normal(0.2, 1, (COMPARISONS, RULES)).astype(np.float32)

@@ -18,7 +18,7 @@ import time
 import numpy as np
 
 from encore_jax.command_line import Parser, check_number, one_line_errors
-from encore_jax.evaluate.reliability import reliability
+from encore_jax.evaluation.reliability import reliability
 from encore_jax.settings import MAX_INT
 
 FLAGS = {"comparisons": (100_000, 100), "rules": (100, 3), "draws": (1000, 20)}

@@ -8,9 +8,9 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from encore_jax.evaluate.formats import fixed, number, shortened, typeset
-from encore_jax.evaluate.report_page import page_environment
-from encore_jax.evaluate.svg import BLUE, GREY, WIDE, style, to_svg
+from encore_jax.evaluation.formats import fixed, number, shortened, typeset
+from encore_jax.evaluation.report_page import page_environment
+from encore_jax.evaluation.svg import BLUE, GREY, WIDE, style, to_svg
 from experiments.studies import real_judges_tables as tables
 
 

@@ -12,9 +12,9 @@ from jaxtyping import Float, Int
 
 from encore_jax.composition.entropy import bin_edges, entropy_of_counts, level_edges
 from encore_jax.data.judged import JudgedResponses
-from encore_jax.evaluate.bootstrap import percentile_interval
-from encore_jax.evaluate.premise import Interval
-from encore_jax.evaluate.rule_reliability import LEVELS_OF_CONTINUOUS
+from encore_jax.evaluation.bootstrap import percentile_interval
+from encore_jax.evaluation.premise import Interval
+from encore_jax.evaluation.rule_reliability import LEVELS_OF_CONTINUOUS
 
 AT_ONCE = 100
 """Draws whose weights of all pairs are held in memory."""

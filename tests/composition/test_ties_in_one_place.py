@@ -16,14 +16,14 @@ SETTLED = "a benchmark's own rule, on rewards that are equal where they tie (`se
 LOOP = "the loop that a user would write, which the engine is compared with"
 ALLOWED = {
     "encore_jax/data/readers/pairs.py": {"list(chosen[:-1]) != list(rejected[:-1])": "messages, not rewards"},
-    "encore_jax/evaluate/ablation_kernel.py": {"margin_NxS == 0": "exactly 0 is a tie whatever the tolerance is"},
-    "encore_jax/evaluate/benchmark.py": {
+    "encore_jax/evaluation/ablation_kernel.py": {"margin_NxS == 0": "exactly 0 is a tie whatever the tolerance is"},
+    "encore_jax/evaluation/benchmark.py": {
         "reward[:right].max() == reward[right:].max()": SETTLED,
         "reward[:right].min() > reward[right:].max()": SETTLED,
     },
-    "encore_jax/evaluate/rewardbench2.py": {"rewards == rewards.max()": SETTLED},
-    "encore_jax/evaluate/rm_bench.py": {"rewards[:, 0, :, None] > rewards[:, 1, None, :]": SETTLED},
-    "encore_jax/evaluate/labels.py": {"np.sign(side[0])": "a place in a figure"},
+    "encore_jax/evaluation/rewardbench2.py": {"rewards == rewards.max()": SETTLED},
+    "encore_jax/evaluation/rm_bench.py": {"rewards[:, 0, :, None] > rewards[:, 1, None, :]": SETTLED},
+    "encore_jax/evaluation/labels.py": {"np.sign(side[0])": "a place in a figure"},
     "experiments/benchmarks/ablation_throughput.py": {"gap > 0": LOOP, "gap == 0": LOOP},
 }
 

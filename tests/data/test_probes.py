@@ -7,7 +7,7 @@ import pytest
 
 from encore_jax.data.comparison import prompt_key
 from encore_jax.data.probes import SHOULD_COMPLY, SHOULD_REFUSE, over_refusal_probe
-from encore_jax.evaluate.heuristics import is_refusal
+from encore_jax.evaluation.heuristics import is_refusal
 
 PROBE = over_refusal_probe()
 

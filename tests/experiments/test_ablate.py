@@ -13,14 +13,14 @@ import pytest
 
 from encore_jax.composition import entropy_weights, rating_entropy
 from encore_jax.errors import InputError
-from encore_jax.evaluate.ablation_tables import training_draws
-from encore_jax.evaluate.methods import half_credit
-from encore_jax.evaluate.rule_agreement import rule_agreement
-from encore_jax.evaluate.view import Pairs, View
+from encore_jax.evaluation.ablation_tables import training_draws
+from encore_jax.evaluation.methods import half_credit
+from encore_jax.evaluation.rule_agreement import rule_agreement
+from encore_jax.evaluation.view import Pairs, View
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.pipeline import run_experiment
-from tests.evaluate import views
+from tests.evaluation import views
 from tests.experiments.forked import environment
 from tests.experiments.test_config import changed
 

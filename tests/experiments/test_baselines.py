@@ -7,7 +7,7 @@ import pytest
 
 from encore_jax.data import iter_comparisons
 from encore_jax.errors import InputError
-from encore_jax.evaluate.view import View
+from encore_jax.evaluation.view import View
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.pipeline import run_experiment
 from encore_jax.recipes.stages import baselines

@@ -10,8 +10,8 @@ import pytest
 from encore_jax.data.rated_comparisons import CONFIGS, prepare
 from encore_jax.data.readers.rewardbench import SAFETY_COUNTS
 from encore_jax.errors import InputError
-from encore_jax.evaluate.benchmark import benchmark_scores
-from encore_jax.evaluate.conventions import PEERS, Convention, lay
+from encore_jax.evaluation.benchmark import benchmark_scores
+from encore_jax.evaluation.conventions import PEERS, Convention, lay
 from encore_jax.interop.passport import Passport, model_digest
 from encore_jax.interop.reward_model import PASSPORT, RewardModel, save_heads
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest

@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 import encore_jax as enc
 from encore_jax.data import Comparison, Message, RatedResponse, prompt_key
 from encore_jax.errors import InputError
-from encore_jax.evaluate.held_out import MODEL, _aligned, evaluate
+from encore_jax.evaluation.held_out import MODEL, _aligned
 from encore_jax.interop.passport import read_passport
 from encore_jax.recipes.fit import fit, rated_rows
 from tests.experiments import tiny_model
@@ -147,7 +147,7 @@ def test_what_it_refuses(given, options, told, backbone):
 
 def test_an_evaluation_counts_what_people_prefer(model):
     held_out = records(30, seed=1)
-    found = evaluate(model, held_out, replicates=200, probe=False)
+    found = enc.evaluate(model, held_out, replicates=200, probe=False)
     rewards = model.rewards([c.prompt for c in held_out], [c.responses for c in held_out])
     right = [0.5 if r[0] == r[1] else float(r.argmax() == c.preferred) for c, r in zip(held_out, rewards, strict=True)]
     assert found.accuracy == pytest.approx(np.mean(right)) and found.pairs == 30
@@ -160,11 +160,11 @@ def test_an_evaluation_counts_what_people_prefer(model):
     assert all(row.low <= row.accuracy <= row.high for row in found.rows)
     assert found.subsets["a"][1] == found.subsets["b"][1] == 15
     assert np.average([v for v, _ in found.subsets.values()]) == pytest.approx(found.accuracy)
-    assert evaluate(model, held_out, replicates=200, probe=False) == found
+    assert enc.evaluate(model, held_out, replicates=200, probe=False) == found
 
 
 def test_an_evaluation_is_worth_looking_at(model, tmp_path):
-    found = evaluate(model, records(10, seed=2), replicates=100)
+    found = enc.evaluate(model, records(10, seed=2), replicates=100)
     said = repr(found)
     assert said.startswith("tiny") or "agrees with people in" in said.splitlines()[0]
     assert "Over-refusal probe" in said and "violence" in said
@@ -179,7 +179,7 @@ def test_an_evaluation_is_worth_looking_at(model, tmp_path):
 def test_of_many_responses_the_preferred_is_compared_with_each(model):
     prompt = (Message("user", "Which?"),)
     many = Comparison(prompt, ("yes yes", "no no", "no yes"), 1)
-    found = evaluate(model, [many, Comparison(prompt, ("a", "b"), None)], replicates=100, probe=False)
+    found = enc.evaluate(model, [many, Comparison(prompt, ("a", "b"), None)], replicates=100, probe=False)
     reward = model.rewards([prompt], [many.responses])[0]
     assert found.pairs == 2 and found.accuracy == np.mean(reward[1] > reward[[0, 2]])
     assert found.left_out == {"say of no response that it is preferred": 1}
@@ -195,7 +195,7 @@ def test_of_many_responses_the_preferred_is_compared_with_each(model):
 ])  # fmt: skip
 def test_what_an_evaluation_refuses(given, options, told, model):
     with pytest.raises(InputError, match=told):
-        evaluate(model, given, **options)
+        enc.evaluate(model, given, **options)
 
 
 def test_rewards_follow_what_was_rated(model):

@@ -14,7 +14,7 @@ from encore_jax.data import iter_comparisons, iter_rated, prompt_key
 from encore_jax.data.probes import over_refusal_probe
 from encore_jax.data.split import is_test
 from encore_jax.errors import InputError
-from encore_jax.evaluate.view import View
+from encore_jax.evaluation.view import View
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.recipes.chains.heads import HeadsChain
 from encore_jax.recipes.config import validated

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.evaluate.preference import curve_figure, preference_results
+from encore_jax.evaluation.preference import curve_figure, preference_results
 from encore_jax.recipes.chains.preferences import PreferenceChain
 from encore_jax.recipes.config import TrainConfig, validated
 from encore_jax.recipes.pipeline import run_experiment

@@ -12,8 +12,8 @@ from encore_jax.composition.ties import credit
 from encore_jax.data import iter_comparisons, write_comparisons
 from encore_jax.data.probes import SHOULD_COMPLY, SHOULD_REFUSE, over_refusal_probe
 from encore_jax.errors import InputError
-from encore_jax.evaluate.ramo import arm_name
-from encore_jax.evaluate.rule_agreement import loading_scale
+from encore_jax.evaluation.ramo import arm_name
+from encore_jax.evaluation.rule_agreement import loading_scale
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.recipes.chains.ramo import AdapterChain, RamoChain
 from encore_jax.recipes.config import DataConfig, validated

@@ -11,7 +11,7 @@ import pytest
 
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.errors import InputError
-from encore_jax.evaluate.probe_model import over_refusal_of
+from encore_jax.evaluation.probe_model import over_refusal_of
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.judge.asking import CHAT, ERROR_BODY
 from encore_jax.judge.pair_prompts import PAIR_PROMPTS, SAFE_AND_HELPFUL, PairPrompt

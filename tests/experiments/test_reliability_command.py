@@ -10,7 +10,7 @@ import pytest
 from encore_jax.cli import reliability
 from encore_jax.errors import InputError
 from encore_jax.rules import Rule, RulePool
-from tests.evaluate import views
+from tests.evaluation import views
 
 RULES = ("safe", "honest", "kind", "coin")
 

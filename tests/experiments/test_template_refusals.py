@@ -10,8 +10,8 @@ import pytest
 from encore_jax.cli import score
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.evaluate.benchmark_report import benchmark_table
-from encore_jax.evaluate.conventions import Convention, lay
+from encore_jax.evaluation.benchmark_report import benchmark_table
+from encore_jax.evaluation.conventions import Convention, lay
 from encore_jax.interop.passport import model_digest
 from encore_jax.interop.sequences import fits, prompt_trees, token_sequences
 from encore_jax.interop.tokenizer import TemplateRefusal, load_tokenizer, template_digest

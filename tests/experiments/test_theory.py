@@ -8,14 +8,14 @@ import pytest
 import scipy.stats
 
 from encore_jax.errors import InputError
-from encore_jax.evaluate import theory_agreement, theory_closed
-from encore_jax.evaluate.theory_noise import measured_judges
-from encore_jax.evaluate.theory_ratings import trained_weights
-from encore_jax.evaluate.theory_weights import zero_weight
+from encore_jax.evaluation import theory_agreement, theory_closed
+from encore_jax.evaluation.theory_noise import measured_judges
+from encore_jax.evaluation.theory_ratings import trained_weights
+from encore_jax.evaluation.theory_weights import zero_weight
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.pipeline import run_experiment
 from encore_jax.recipes.theory_config import TheoryConfig
-from tests.evaluate import views
+from tests.evaluation import views
 
 
 @pytest.fixture(scope="module")

@@ -199,13 +199,13 @@ def _load_pyrit(folder: Path):
 
 
 def _view(folder: Path) -> None:
-    from tests.evaluate.views import view
+    from tests.evaluation.views import view
 
     view().save(folder / "view.npz")
 
 
 def _load_view(folder: Path):
-    from encore_jax.evaluate.view import View
+    from encore_jax.evaluation.view import View
 
     return View.load(folder / "view.npz")
 
@@ -229,7 +229,7 @@ def _verdicts(folder: Path) -> None:
 
 def _load_verdicts(folder: Path):
     from encore_jax.data import Comparison, Message
-    from encore_jax.evaluate.verdicts import verdict_rewards
+    from encore_jax.evaluation.verdicts import verdict_rewards
 
     comparisons = [Comparison((Message("user", f"Q{i}"),), ("A.", "B."), 0, id=f"c{i}") for i in range(6)]
     return verdict_rewards(folder / "verdicts.jsonl", comparisons)

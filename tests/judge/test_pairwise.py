@@ -6,8 +6,8 @@ from aiohttp import web
 
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
-from encore_jax.evaluate.preference import preference_results
-from encore_jax.evaluate.verdicts import verdict_rewards
+from encore_jax.evaluation.preference import preference_results
+from encore_jax.evaluation.verdicts import verdict_rewards
 from encore_jax.judge.ask import ask_all
 from encore_jax.judge.asking import ask_with
 from encore_jax.judge.journal import Journal

@@ -10,7 +10,7 @@ ROOMS = {
     "train": ["encore_jax/train/*.py"],
     "judge": ["encore_jax/judge/*.py"],
     "statistics": [
-        f"encore_jax/evaluate/{name}.py"
+        f"encore_jax/evaluation/{name}.py"
         for name in (
             "ablation_anova", "ablation_grid", "ablation_kernel", "ablation_tables", "agreement", "audit", "benchmark",
             "bootstrap", "heuristics", "methods", "noise_study", "paired", "preference", "premise", "ramo",
@@ -19,8 +19,9 @@ ROOMS = {
         )
     ],
     "pipeline": [
-        f"experiments/{name}.py"
-        for name in ("chain", "manifest", "pipeline", "rerun", "score_parts", "score_rows", "sweep_runs", "grid")
+        f"encore_jax/{name}.py"
+        for name in ("recipes/chain", "recipes/manifest", "recipes/pipeline", "recipes/rerun", "recipes/fit",
+                     "cli/score_parts", "cli/score_rows", "cli/sweep_runs", "cli/grid")
     ],
     "export": [
         f"encore_jax/interop/{name}.py"
@@ -30,12 +31,12 @@ ROOMS = {
 """Globs of files, by room; every room gives the same number of mutants."""
 
 CHOSEN_TESTS = {
-    "encore_jax/evaluate/benchmark.py": [
-        "evaluate/test_benchmark_intervals.py",
-        "evaluate/test_benchmark_scores.py",
+    "encore_jax/evaluation/benchmark.py": [
+        "evaluation/test_benchmark_intervals.py",
+        "evaluation/test_benchmark_scores.py",
         "experiments/test_benchmark.py",
     ],
-    "encore_jax/evaluate/preference.py": ["experiments/test_preferences.py"],
+    "encore_jax/evaluation/preference.py": ["experiments/test_preferences.py"],
     "encore_jax/interop/padding.py": ["interop/test_export.py"],
     "encore_jax/interop/export.py": ["interop/test_export_adapter.py", "interop/test_export.py"],
     "encore_jax/judge/endpoints.py": ["judge/test_endpoints.py", "judge/test_client_faults.py", "judge/test_server.py"],

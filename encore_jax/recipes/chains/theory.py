@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from encore_jax.evaluate.view import View
+from encore_jax.evaluation.view import View
 from encore_jax.recipes.chain import Chain, Plan
 from encore_jax.recipes.manifest import file_sha256
 from encore_jax.recipes.stages.theory import check_claims, report_theory, show_theory

@@ -19,17 +19,17 @@ from encore_jax.composition.ties import rule_tolerance
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.parquet_rows import file_metadata
 from encore_jax.errors import InputError
-from encore_jax.evaluate.ablation_grid import MOST_ENUMERATED, Axis, Grid, all_subsets, sampled_subsets
-from encore_jax.evaluate.ablation_kernel import Tables, decide_range, settings_mesh, tile_here
-from encore_jax.evaluate.ablation_tables import (
+from encore_jax.evaluation.ablation_grid import MOST_ENUMERATED, Axis, Grid, all_subsets, sampled_subsets
+from encore_jax.evaluation.ablation_kernel import Tables, decide_range, settings_mesh, tile_here
+from encore_jax.evaluation.ablation_tables import (
     ENTROPY_AXES,
     entropy_table,
     refitted_margins,
     resampling_times,
     training_draws,
 )
-from encore_jax.evaluate.rule_agreement import rule_agreement
-from encore_jax.evaluate.view import View
+from encore_jax.evaluation.rule_agreement import rule_agreement
+from encore_jax.evaluation.view import View
 from encore_jax.progress import track
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.stages.ablation_source import ablation_view, read_features

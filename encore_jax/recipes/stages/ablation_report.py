@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 
 from encore_jax.csv_text import csv_text
 from encore_jax.data.atomic import atomic_path
-from encore_jax.evaluate.ablation_anova import MarginalSums
-from encore_jax.evaluate.ablation_best import best_setting
-from encore_jax.evaluate.ablation_grid import Grid
-from encore_jax.evaluate.ablation_page import render_ablation
-from encore_jax.evaluate.ablation_results import REPLICATE, ablation_results, choices_text, value_text
+from encore_jax.evaluation.ablation_anova import MarginalSums
+from encore_jax.evaluation.ablation_best import best_setting
+from encore_jax.evaluation.ablation_grid import Grid
+from encore_jax.evaluation.ablation_page import render_ablation
+from encore_jax.evaluation.ablation_results import REPLICATE, ablation_results, choices_text, value_text
 from encore_jax.progress import track
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.config import to_dict

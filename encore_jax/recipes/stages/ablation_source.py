@@ -17,7 +17,7 @@ from absl import logging
 from encore_jax.data.npz import read_npz
 from encore_jax.data.split import group_ids, is_test
 from encore_jax.errors import InputError
-from encore_jax.evaluate.view import Pairs, View
+from encore_jax.evaluation.view import Pairs, View
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.manifest import file_sha256
 from encore_jax.recipes.stages.scored_rows import Rows, is_scored, read_scored_rows, rules_of

@@ -19,7 +19,7 @@ from encore_jax.data.distinct import on_distinct_rows
 from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.split import hash_unit
 from encore_jax.errors import InputError
-from encore_jax.evaluate.selection_metrics import recall_and_precision
+from encore_jax.evaluation.selection_metrics import recall_and_precision
 from encore_jax.interop.sequences import fits, prompt_trees
 from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.recipes.ramo_config import AdapterConfig, AdapterTrainConfig, SelectConfig

@@ -11,11 +11,11 @@ import numpy as np
 
 from encore_jax.composition import Margin
 from encore_jax.data.atomic import atomic_path
-from encore_jax.evaluate.first_line import first_line
-from encore_jax.evaluate.heuristics import heuristic_rewards
-from encore_jax.evaluate.preference import curve_figure, preference_results, preference_table
-from encore_jax.evaluate.report_page import render_preference_report
-from encore_jax.evaluate.tables import over_refusal_lines
+from encore_jax.evaluation.first_line import first_line
+from encore_jax.evaluation.heuristics import heuristic_rewards
+from encore_jax.evaluation.preference import curve_figure, preference_results, preference_table
+from encore_jax.evaluation.report_page import render_preference_report
+from encore_jax.evaluation.tables import over_refusal_lines
 from encore_jax.recipes.config import ExperimentConfig, to_dict
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.stages import ingest

@@ -12,7 +12,7 @@ import numpy as np
 
 from encore_jax.composition import critical_rules, entropy_weights, label_from_rules, random_rules, top_rules
 from encore_jax.errors import InputError
-from encore_jax.evaluate.rule_agreement import loading_scale
+from encore_jax.evaluation.rule_agreement import loading_scale
 from encore_jax.recipes.ramo_config import WITHOUT_R, RamoConfig
 from encore_jax.recipes.stages import adapter, rule_ratings
 from encore_jax.recipes.stages.adapter import Predictions

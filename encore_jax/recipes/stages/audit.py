@@ -11,10 +11,10 @@ import numpy as np
 
 from encore_jax.composition import margins
 from encore_jax.data.atomic import atomic_path
-from encore_jax.evaluate.audit import audit_rules, contributions, tolerances, whole_margin
-from encore_jax.evaluate.audit_page import render_audit
-from encore_jax.evaluate.methods import margins_by_method
-from encore_jax.evaluate.tables import SINGLE, probe_by_name, probe_words
+from encore_jax.evaluation.audit import audit_rules, contributions, tolerances, whole_margin
+from encore_jax.evaluation.audit_page import render_audit
+from encore_jax.evaluation.methods import margins_by_method
+from encore_jax.evaluation.tables import SINGLE, probe_by_name, probe_words
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.stages import compose, ingest, train
 from encore_jax.recipes.stages.probe import probe_results

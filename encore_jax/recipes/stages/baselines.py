@@ -20,8 +20,8 @@ from encore_jax.composition import margins
 from encore_jax.data import locate, prompt_key
 from encore_jax.data.distinct import on_distinct_rows
 from encore_jax.data.split import group_ids
-from encore_jax.evaluate.verdicts import verdict_rewards
-from encore_jax.evaluate.view import Baseline
+from encore_jax.evaluation.verdicts import verdict_rewards
+from encore_jax.evaluation.view import Baseline
 from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.rendering import render
 from encore_jax.interop.sequences import token_sequences

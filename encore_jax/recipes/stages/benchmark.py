@@ -23,10 +23,10 @@ from encore_jax.data.rated_comparisons import RatedComparisons
 from encore_jax.data.rated_comparisons.descriptions import read_metadata
 from encore_jax.data.readers import recognise
 from encore_jax.errors import InputError
-from encore_jax.evaluate.benchmark import KINDS, benchmark_scores, judge_items, official_files
-from encore_jax.evaluate.benchmark_report import benchmark_table, render_benchmark
-from encore_jax.evaluate.conventions import PEERS, Convention, Laid, lay, why_different
-from encore_jax.evaluate.rewardbench import SAFETY_COUNTS, explain_safety
+from encore_jax.evaluation.benchmark import KINDS, benchmark_scores, judge_items, official_files
+from encore_jax.evaluation.benchmark_report import benchmark_table, render_benchmark
+from encore_jax.evaluation.conventions import PEERS, Convention, Laid, lay, why_different
+from encore_jax.evaluation.rewardbench import SAFETY_COUNTS, explain_safety
 from encore_jax.interop.armorm import gate_position, generation_prompt
 from encore_jax.interop.reward_model import PASSPORT, RewardModel
 from encore_jax.interop.scorer import Scored

@@ -5,7 +5,7 @@ from __future__ import annotations
 from absl import logging
 
 from encore_jax.data import Comparison
-from encore_jax.evaluate.conventions import HIDDEN, TOO_LONG
+from encore_jax.evaluation.conventions import HIDDEN, TOO_LONG
 
 
 def dropped(comparisons: list[Comparison], rewards: list, notes: list[list[str]]) -> dict[str, object]:

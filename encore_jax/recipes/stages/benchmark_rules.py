@@ -10,10 +10,10 @@ import numpy as np
 from encore_jax.composition import Margin
 from encore_jax.data import Comparison, prompt_key
 from encore_jax.data.probes import over_refusal_probe
-from encore_jax.evaluate.advice import advice
-from encore_jax.evaluate.benchmark import right_mask
-from encore_jax.evaluate.benchmark_methods import benchmark_methods, label_free_methods, right_and_wrong
-from encore_jax.evaluate.over_refusal import over_refusal
+from encore_jax.evaluation.advice import advice
+from encore_jax.evaluation.benchmark import right_mask
+from encore_jax.evaluation.benchmark_methods import benchmark_methods, label_free_methods, right_and_wrong
+from encore_jax.evaluation.over_refusal import over_refusal
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from encore_jax.errors import InputError
-from encore_jax.evaluate.methods import Method
-from encore_jax.evaluate.results import Composition, agreement_facts, compose_view, finite
-from encore_jax.evaluate.rule_agreement import RuleAgreement
+from encore_jax.evaluation.methods import Method
+from encore_jax.evaluation.results import Composition, agreement_facts, compose_view, finite
+from encore_jax.evaluation.rule_agreement import RuleAgreement
 from encore_jax.interop.reward_model import PASSPORT, save_heads
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.stages.heads import Heads

@@ -8,9 +8,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from encore_jax.evaluate.methods import margins_by_method
-from encore_jax.evaluate.noise_study import noise_study
-from encore_jax.evaluate.results import evaluate_view, finite
+from encore_jax.evaluation.methods import margins_by_method
+from encore_jax.evaluation.noise_study import noise_study
+from encore_jax.evaluation.results import evaluate_view, finite
 from encore_jax.interop.reward_model import PASSPORT
 from encore_jax.recipes.config import ExperimentConfig, to_dict
 from encore_jax.recipes.manifest import versions

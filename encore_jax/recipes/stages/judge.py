@@ -8,7 +8,7 @@ from pathlib import Path
 
 from encore_jax.data import write_comparisons, write_rated
 from encore_jax.data.comparison import Comparison
-from encore_jax.evaluate.probe_model import over_refusal_of
+from encore_jax.evaluation.probe_model import over_refusal_of
 from encore_jax.judge.export import rated_comparisons, rated_responses
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.journal_summary import summary

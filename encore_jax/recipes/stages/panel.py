@@ -12,7 +12,7 @@ from absl import logging
 from encore_jax.composition.agreement import FEWEST_RULES
 from encore_jax.data import SkipCounter, iter_rated, write_rated
 from encore_jax.errors import InputError
-from encore_jax.evaluate.panel_arguments import MOST_COLUMNS
+from encore_jax.evaluation.panel_arguments import MOST_COLUMNS
 from encore_jax.judge.contact import check_contact
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.question import Judge, rating_questions

@@ -11,9 +11,9 @@ import numpy as np
 from encore_jax.data import iter_comparisons, write_comparisons, write_rated
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.comparison import Comparison
-from encore_jax.evaluate.panel import panel_reliability
-from encore_jax.evaluate.panel_page import render_panel
-from encore_jax.evaluate.panel_tables import panel_lines, panel_results
+from encore_jax.evaluation.panel import panel_reliability
+from encore_jax.evaluation.panel_page import render_panel
+from encore_jax.evaluation.panel_tables import panel_lines, panel_results
 from encore_jax.judge.journal_summary import summary_rows
 from encore_jax.judge.panel import Panel, judge_mean, judge_numbers, panel_comparisons, panel_responses, stack_panel
 from encore_jax.judge.question import conversation_id

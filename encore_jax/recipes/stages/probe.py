@@ -13,7 +13,7 @@ from absl import logging
 from encore_jax.composition import Margin
 from encore_jax.data import Comparison
 from encore_jax.data.probes import over_refusal_probe
-from encore_jax.evaluate.over_refusal import over_refusal
+from encore_jax.evaluation.over_refusal import over_refusal
 from encore_jax.interop.sequences import Text, token_sequences
 
 FILE = "probe.npz"

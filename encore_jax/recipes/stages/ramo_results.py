@@ -13,15 +13,15 @@ from encore_jax.composition import composed_margins, entropy_weights
 from encore_jax.composition.ties import Margin, credit
 from encore_jax.data.probes import over_refusal_probe
 from encore_jax.errors import InputError
-from encore_jax.evaluate.advice import advice
-from encore_jax.evaluate.heuristics import heuristic_rewards
-from encore_jax.evaluate.over_refusal import others_warned_of, over_refusal
-from encore_jax.evaluate.ramo import ARM_WORDS, arm_name, arm_results, interval_of_means, label_results
-from encore_jax.evaluate.ramo_page import render_ramo_report
-from encore_jax.evaluate.ramo_tables import ramo_csv, ramo_tables
-from encore_jax.evaluate.results import finite
-from encore_jax.evaluate.selection_metrics import adapter_metrics
-from encore_jax.evaluate.selection_theory import simulate, verdicts
+from encore_jax.evaluation.advice import advice
+from encore_jax.evaluation.heuristics import heuristic_rewards
+from encore_jax.evaluation.over_refusal import others_warned_of, over_refusal
+from encore_jax.evaluation.ramo import ARM_WORDS, arm_name, arm_results, interval_of_means, label_results
+from encore_jax.evaluation.ramo_page import render_ramo_report
+from encore_jax.evaluation.ramo_tables import ramo_csv, ramo_tables
+from encore_jax.evaluation.results import finite
+from encore_jax.evaluation.selection_metrics import adapter_metrics
+from encore_jax.evaluation.selection_theory import simulate, verdicts
 from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.ramo_config import AdapterConfig, RamoConfig

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.data.atomic import atomic_path
-from encore_jax.evaluate.first_line import first_line
-from encore_jax.evaluate.rating_results import rating_results, rating_table
-from encore_jax.evaluate.report_page import render_rating_report
-from encore_jax.evaluate.tables import over_refusal_lines
+from encore_jax.evaluation.first_line import first_line
+from encore_jax.evaluation.rating_results import rating_results, rating_table
+from encore_jax.evaluation.report_page import render_rating_report
+from encore_jax.evaluation.tables import over_refusal_lines
 from encore_jax.judge.journal_summary import summary_rows, summary_table
 from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.manifest import versions

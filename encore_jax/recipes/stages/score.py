@@ -10,8 +10,8 @@ import numpy as np
 from absl import logging
 
 from encore_jax.data import Comparison
-from encore_jax.evaluate.heuristics import heuristic_rewards
-from encore_jax.evaluate.view import Baseline, Pairs, View
+from encore_jax.evaluation.heuristics import heuristic_rewards
+from encore_jax.evaluation.view import Baseline, Pairs, View
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.stages import baselines, ingest, rate, train
 from encore_jax.recipes.stages.texts import Texts

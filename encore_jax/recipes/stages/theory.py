@@ -9,16 +9,16 @@ from pathlib import Path
 import jax
 
 from encore_jax.data.atomic import atomic_path
-from encore_jax.evaluate.theory_agreement import agreement_claims
-from encore_jax.evaluate.theory_claims import CHANCE, Claim
-from encore_jax.evaluate.theory_entropy import entropy_claims
-from encore_jax.evaluate.theory_junk import junk_claims, junk_diagram
-from encore_jax.evaluate.theory_noise import noise_claims
-from encore_jax.evaluate.theory_page import render_theory, theory_text
-from encore_jax.evaluate.theory_phase import phase_claims, phase_diagram
-from encore_jax.evaluate.theory_ratings import trained_weights
-from encore_jax.evaluate.theory_weights import weight_claims
-from encore_jax.evaluate.view import View
+from encore_jax.evaluation.theory_agreement import agreement_claims
+from encore_jax.evaluation.theory_claims import CHANCE, Claim
+from encore_jax.evaluation.theory_entropy import entropy_claims
+from encore_jax.evaluation.theory_junk import junk_claims, junk_diagram
+from encore_jax.evaluation.theory_noise import noise_claims
+from encore_jax.evaluation.theory_page import render_theory, theory_text
+from encore_jax.evaluation.theory_phase import phase_claims, phase_diagram
+from encore_jax.evaluation.theory_ratings import trained_weights
+from encore_jax.evaluation.theory_weights import weight_claims
+from encore_jax.evaluation.view import View
 from encore_jax.progress import track
 from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.manifest import versions

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from encore_jax.data.atomic import atomic_path
-from encore_jax.evaluate.first_line import first_line
-from encore_jax.evaluate.heuristics import heuristic_rewards
-from encore_jax.evaluate.preference import preference_results, preference_table
-from encore_jax.evaluate.verdicts import verdict_rewards
+from encore_jax.evaluation.first_line import first_line
+from encore_jax.evaluation.heuristics import heuristic_rewards
+from encore_jax.evaluation.preference import preference_results, preference_table
+from encore_jax.evaluation.verdicts import verdict_rewards
 from encore_jax.judge.journal_summary import summary, summary_table
 from encore_jax.judge.pair_prompts import PAIR_PROMPTS
 from encore_jax.judge.pairwise import pair_questions, write_verdicts

@@ -1,0 +1,196 @@
+"""The first line of every report and terminal: what to use on these data, how sure that is, what would settle it.
+
+One function for all kinds of runs, so that no page and no terminal begins with anything else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from encore_jax.evaluation.formats import bounds, fixed, known, percent, points, printable
+
+OLDER = "These results are of an older version: run it again."
+MOST_NAMES = 4
+"""Names that a sentence holds before the rest is counted."""
+ONE_FACTOR = "one common factor"
+"""The verdict under which agreement weights are given."""
+MOST_NEEDED = 1_000_000
+"""Comparisons beyond which nobody would label: the difference is too small to matter."""
+
+
+def first_line(results: Mapping) -> str:
+    """The sentence that a run's report and terminal begin with, on one line.
+
+    Args:
+      results: any run's results.json.
+
+    >>> first_line({"advice": {"recommendation": "Use equal weights."}})
+    'Use equal weights.'
+    """
+    if "views" in results and "claims" not in results:
+        told = results["views"][0].get("agreement") if results["views"] else None
+        line = told["recommendation"] if told else OLDER
+    elif "claims" in results:
+        line = theory_line(results)
+    elif "studies" in results:
+        line = judges_line(results["studies"])
+    elif "found" in results:
+        line = ablation_line(results)
+    elif "held_out" in results:
+        line = single_line(results["held_out"]["methods"], "One head, and nothing to weigh")
+    elif "agreement" in results:
+        line = single_line(results["agreement"]["methods"], "Verdicts on pairs, and no rules to weigh")
+    elif results.get("advice"):
+        line = results["advice"]["recommendation"]
+    elif "summary" in results:
+        line = "Nothing is rated, so nothing says which rules to trust: have the judge rate comparisons."
+    else:
+        line = OLDER
+    return printable(line)
+
+
+def single_line(methods: Sequence[Mapping], what: str) -> str:
+    """One reward beside chance and beside the best of what reads no model.
+
+    Args:
+      methods: the reward first; with `n`, `accuracy` and, from the second on, `model_ahead_by`, as intervals.
+      what: in words.
+
+    >>> half = {"value": 0.7, "low": 0.6, "high": 0.8}
+    >>> rival = {"name": "refusal", "accuracy": half, "model_ahead_by": {"value": 0.02, "low": -0.06, "high": 0.1}}
+    >>> single_line([{"name": "model", "n": 100, "accuracy": half}, rival], "One head")
+    'One head: right on 70.0 % [60.0, 80.0] of 100 comparisons, above chance; +2.0 points [-6.0, +10.0] from refusal, \
+the best that reads no model: not settled; about 1,600 comparisons would settle a difference of this size.'
+    """
+    own, rivals = methods[0], methods[1:]
+    accuracy, n = own["accuracy"], own["n"]
+    if not known(accuracy["value"]):
+        return f"{what}: nothing was compared, so nothing is known of it."
+    if accuracy["low"] > 0.5:
+        beside = "above chance"
+    elif accuracy["high"] < 0.5:
+        beside = "below chance: it prefers what people do not"
+    else:
+        beside = "which chance explains as well"
+        needed = comparisons_to_settle(n, _shifted(accuracy, 0.5))
+        beside += f" ({needed})" if needed else ""
+    line = f"{what}: right on {percent(accuracy['value'])} % {bounds(accuracy)} of {n:,} comparisons, {beside}"
+    if not rivals:
+        return f"{line}."
+    rival = max(rivals, key=lambda method: method["accuracy"]["value"])
+    ahead = rival["model_ahead_by"]
+    line += (
+        f"; {points(ahead['value'])} points {bounds(ahead, points)} from {rival['name']}, the best that reads no model"
+    )
+    if ahead["low"] > 0:
+        return f"{line}: use the model."
+    if ahead["high"] < 0:
+        return f"{line}: a rule that reads no model does better, so do not use it for such data yet."
+    needed = comparisons_to_settle(n, ahead)
+    return f"{line}: not settled" + (f"; {needed}." if needed else ".")
+
+
+def _shifted(interval: Mapping, by: float) -> dict:
+    return {name: interval[name] - by for name in ("value", "low", "high")}
+
+
+def comparisons_to_settle(n: int, difference: Mapping) -> str:
+    """How many comparisons would settle a difference of this size, in words; "" if it is settled or no number would.
+
+    The interval shrinks with the root of their number; it must become as narrow as the difference is wide.
+
+    >>> comparisons_to_settle(100, {"value": 0.04, "low": -0.04, "high": 0.12})
+    'about 400 comparisons would settle a difference of this size'
+    >>> comparisons_to_settle(100, {"value": 0.0, "low": -0.04, "high": 0.04})
+    'no number of comparisons that anybody labels would settle so small a difference'
+    """
+    value, half = abs(difference["value"]), (difference["high"] - difference["low"]) / 2
+    if value > half:
+        return ""
+    needed = n * (half / value) ** 2 if value else math.inf
+    if needed > MOST_NEEDED:
+        return "no number of comparisons that anybody labels would settle so small a difference"
+    return f"about {float(f'{needed:.1e}'):,.0f} comparisons would settle a difference of this size"
+
+
+def theory_line(results: Mapping) -> str:
+    """How many claims held, and what that says about which weighting to use."""
+    claims = results["claims"]
+    missed = [claim["title"] for claim in claims if claim["verdict"] != "confirmed"]
+    line = f"{len(claims) - len(missed)} of {len(claims)} claims held"
+    if missed:
+        line += f"; contradicted: {_named(missed)}; what they say about weights is not to be relied on"
+    cells = results.get("junk", ())
+    won = {name: sum(cell["winner"] == name for cell in cells) for name in ("agreement", "ENCORE", "equal weights")}
+    refused = sum(cell["accuracy"]["agreement"] is None for cell in cells)
+    use = max(won, key=lambda name: won[name]) if cells and max(won.values()) else ""
+    if use:
+        named = {"agreement": "agreement weights", "ENCORE": "entropy weights (ENCORE)"}.get(use, use)
+        line += (
+            f". With simulated judges use {named}: they win in {won[use]} of {len(cells)} settings of junk, noise and "
+            f"shared nuisance ("
+            + ", ".join(f"{name} in {count}" for name, count in won.items() if name != use)
+            + f"); in {refused} agreement is refused"
+        )
+    agrees = [f"{view['view']} ({view['label']}): {view['verdict']}" for view in results.get("views", ())]
+    line += f". That trained weights fall with entropy: {'; '.join(agrees)}" if agrees else ""
+    return f"{line}. No real judge was measured here: encore_jax.reliability, or labels, settle it for your ratings."
+
+
+def ablation_line(results: Mapping) -> str:
+    """The best setting beside the same one with equal weights, corrected for how many settings were tried."""
+    best = results.get("best")
+    if best is None:
+        return OLDER
+    where = f"The best of {best['settings']:,} settings is right on {percent(best['accuracy'])} %"
+    if best["values"]:
+        where += f" ({', '.join(f'{name} {value}' for name, value in best['values'].items())})"
+    if best["minus_uniform"] is None:
+        return f"{where}. No setting weighs equally, so nothing says whether weights help: put inf among the taus."
+    gain = f"{points(best['minus_uniform'])} points from equal weights of all rules"
+    if best["equal"]:
+        return f"Use equal weights. {where}, and it is one of equal weights: no other setting does better."
+    if best["p"] is None:
+        return (
+            f"{where}, {gain}. How sure that is nobody can tell from one draw of the comparisons: give "
+            "--config.replicates=200."
+        )
+    chance = f"p = {fixed(best['p'], 3) if best['p'] >= 0.0005 else '<0.001'}, corrected for all settings"
+    if best["p"] < 0.05:
+        return f"{where}, {gain} ({chance}): use it, and confirm it on comparisons that did not choose it."
+    return (
+        f"Use equal weights, unless other data say more. {where}, {gain}, which the choice among so many settings "
+        f"explains as well ({chance}). Fewer settings, or more comparisons, would settle it."
+    )
+
+
+def judges_line(studies: Sequence[Mapping]) -> str:
+    """On which real judges which weighting differs from equal weights by more than chance."""
+    if not studies:
+        return OLDER
+    better: dict[str, list[str]] = {}
+    worse: dict[str, list[str]] = {}
+    for found in studies:
+        for method in found["methods"]:
+            refused = method["name"] == "agreement" and found["verdict"] != ONE_FACTOR
+            if method["name"] not in ("agreement", "ENCORE") or refused or not known(method["minus_uniform"]["low"]):
+                continue
+            gain = method["minus_uniform"]
+            side = better if gain["low"] > 0 else worse if gain["high"] < 0 else {}
+            side.setdefault(method["name"], []).append(found["name"])
+    parts = []
+    for name, words in (("agreement", "agreement weights"), ("ENCORE", "entropy weights (ENCORE)")):
+        one = [f"beat equal weights on {_named(better[name])}"] if name in better else []
+        one += [f"lose on {_named(worse[name])}"] if name in worse else []
+        parts.append(f"{words} {' and '.join(one) if one else 'differ nowhere from equal weights by more than chance'}")
+    split = [found["name"] for found in studies if found["verdict"] != ONE_FACTOR]
+    use = "Use agreement weights where the rules share one factor" if "agreement" in better else "Use equal weights"
+    line = f"{use}: on {len(studies)} sets of real judges {', '.join(parts)}"
+    line += f"; on {_named(split)} agreement is refused without an anchor or labels" if split else ""
+    return f"{line}. Labels of your own judge's comparisons would settle it for your data."
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMES])
+    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"

@@ -1,0 +1,267 @@
+"""How a reward model agrees with people on comparisons that it was not trained on, rule by rule; and whether it only
+wants refusals.
+
+Letters: N comparisons, P pairs of them, K rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from encore_jax.composition import Margin, composed_margins
+from encore_jax.data import Comparison, prompt_key
+from encore_jax.data.left_out import Reason, require_some
+from encore_jax.data.probes import over_refusal_probe
+from encore_jax.data.split import group_ids
+from encore_jax.errors import InputError
+from encore_jax.evaluation.bootstrap import cluster_sums, percentile_interval, resampled_totals
+from encore_jax.evaluation.formats import fixed, percent, printable
+from encore_jax.evaluation.over_refusal import over_refusal
+from encore_jax.evaluation.tables import over_refusal_lines
+from encore_jax.interop.reward_model import RewardModel
+from encore_jax.interop.sequences import Text, fits
+
+MODEL = "the model"
+"""What its composed reward is called in tables."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One reward against people's choices.
+
+    Attributes:
+      name: of the rule, or `MODEL`.
+      weight: in the composed reward; None of the reward itself, and where weights depend on the prompt.
+      accuracy: a tie counts half; `low` and `high` are its 95 % interval over prompts.
+      ties: pairs that it leaves open.
+    """
+
+    name: str
+    weight: float | None
+    accuracy: float
+    low: float
+    high: float
+    ties: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """A reward model on labelled comparisons.
+
+    Attributes:
+      model: the backbone's name.
+      rows: the composed reward first, then every rule.
+      subsets: accuracy and number of pairs of every subset, if there are several.
+      pairs: how many are judged; of n responses the preferred one is paired with each other one.
+      prompts: how many those have; intervals rest on them.
+      left_out: comparisons that are not judged, by reason.
+      over_refusal: of the shipped probe, see `encore_jax.evaluation.over_refusal`; empty if it was not scored.
+    """
+
+    model: str
+    rows: tuple[Row, ...]
+    subsets: dict[str, tuple[float, int]]
+    pairs: int
+    prompts: int
+    left_out: dict[str, int]
+    over_refusal: dict
+
+    @property
+    def accuracy(self) -> float:
+        """Of the composed reward, a tie counting half."""
+        return self.rows[0].accuracy
+
+    def lines(self) -> list[str]:
+        """What there is to say besides the table, the most important first."""
+        whole = self.rows[0]
+        said = [
+            f"{printable(self.model)} agrees with people in {percent(whole.accuracy)} % "
+            f"[{percent(whole.low)}, {percent(whole.high)}] of {self.pairs} pairs of {self.prompts} prompts."
+        ]
+        best = max(self.rows[1:], key=lambda row: row.low, default=None)
+        if best is not None and best.low > whole.high:
+            said.append(f"One rule alone does better: {printable(best.name)}, {percent(best.accuracy)} %.")
+        if whole.low <= 0.5 <= whole.high:
+            said.append("That is not told from chance.")
+        said += [f"{count} comparisons left out: they {reason}." for reason, count in self.left_out.items()]
+        if len(self.subsets) > 1:
+            parts = (f"{printable(name)} {percent(value)} % of {n}" for name, (value, n) in self.subsets.items())
+            said.append(f"By subset: {'; '.join(parts)}.")
+        return said + over_refusal_lines({"over_refusal": self.over_refusal} if self.over_refusal else {})
+
+    def cells(self) -> list[list[str]]:
+        """The table: head, then a line for each of `rows`."""
+        head = ["reward", "weight", "accuracy, %", "95 % interval", "ties"]
+        return [head] + [
+            [
+                printable(row.name),
+                "" if row.weight is None else fixed(row.weight, 3),
+                percent(row.accuracy),
+                f"[{percent(row.low)}, {percent(row.high)}]",
+                str(row.ties),
+            ]
+            for row in self.rows
+        ]
+
+    def __repr__(self) -> str:
+        first, *others = self.lines()
+        return "\n".join([first, "", *_aligned(self.cells()), "", *others])
+
+    def _repr_html_(self) -> str:
+        from encore_jax.evaluation.held_out_page import evaluation_html
+
+        return evaluation_html(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Writes all of it as one HTML file that needs nothing else.
+
+        Args:
+          path: of the file, which is replaced; or an existing folder, in which it is evaluation.html.
+
+        Raises:
+          InputError: it cannot be written there.
+        """
+        from encore_jax.evaluation.held_out_page import write_evaluation
+
+        return write_evaluation(self, path)
+
+
+def evaluate(
+    model: RewardModel,
+    comparisons: Iterable[Comparison],
+    *,
+    probe: bool = True,
+    replicates: int = 2000,
+    seed: int = 0,
+) -> Evaluation:
+    """How often a reward model prefers what people prefer.
+
+    Args:
+      model: any reward model that loads here.
+      comparisons: labelled, and not trained on; of any number of responses.
+      probe: also score the shipped over-refusal probe.
+      replicates: of the bootstrap over prompts.
+      seed: of the bootstrap.
+
+    Raises:
+      InputError: no comparison is labelled, or the model takes none of them; or nobody has said how its heads compose.
+    """
+    if replicates < 100:
+        raise InputError(f"is {replicates}", where="replicates", fix="give at least 100")
+    records = list(comparisons)
+    for i, record in enumerate(records):
+        if not isinstance(record, Comparison):
+            fix = "pass comparisons, as read_comparisons(FILE) gives them"
+            raise InputError(f"is a {type(record).__name__}", where=f"record {i}", fix=fix)
+    if model.gate is None:
+        model.weights  # noqa: B018  refused before long work where nobody has said how the heads compose
+    texts = [(record.prompt, response) for record in records for response in record.responses]
+    scored, longest = _scored(model, texts), max(model.buckets)
+    start = np.cumsum([0, *(len(record.responses) for record in records)])
+    of_record = np.repeat(np.arange(len(records)), np.diff(start))
+
+    def any_of(flags: np.ndarray) -> np.ndarray:
+        return np.bincount(of_record, flags, len(records)) > 0 if len(records) else np.zeros(0, bool)
+
+    reasons = [
+        Reason("say of no response that it is preferred", np.array([r.preferred is None for r in records], bool),
+               "label them"),
+        Reason("are refused by the chat template", any_of(scored.refused), "use a model whose template takes them"),
+        Reason(f"are longer than the model's {longest} tokens", any_of(scored.long), "use a model of longer rows"),
+    ]  # fmt: skip
+    left = require_some(len(records), reasons, what="comparisons", purpose="to judge by", where="comparisons")
+    pairs = [
+        (start[i] + records[i].preferred, start[i] + other, i)
+        for i in np.flatnonzero(left).tolist()
+        for other in range(len(records[i].responses))
+        if other != records[i].preferred
+    ]
+    better, worse, number = np.array(pairs, np.int64).T
+    cluster = group_ids([prompt_key(records[i].prompt) for i in number.tolist()])
+    margin = _margin(model, scored, better, worse)
+    alone = Margin(scored.scores[better] - scored.scores[worse])
+    credit = np.concatenate([np.asarray(margin.credit)[:, None], np.asarray(alone.credit)], 1)
+    ties = np.concatenate([np.asarray(margin.tied)[:, None], np.asarray(alone.tied)], 1).sum(0)
+    low, high = _intervals(credit, cluster, replicates, seed)
+    names = (MODEL, *model.rules)
+    weights = (None, *([None] * len(model.rules) if model.gate is not None else model.weights.tolist()))
+    rows = zip(names, weights, credit.mean(0).tolist(), low, high, ties.tolist(), strict=True)
+    subset = np.array([records[i].subset or "all" for i in number.tolist()])
+    by_subset = {name: (float(credit[subset == name, 0].mean()), int((subset == name).sum()))
+                 for name in dict.fromkeys(subset.tolist())}  # fmt: skip
+    taken, left_out = np.zeros(len(records), bool), {}
+    for reason in reasons:
+        if count := int((reason.rows & ~taken).sum()):
+            left_out[reason.text] = count
+        taken |= reason.rows
+    return Evaluation(
+        model=model.passport.model,
+        rows=tuple(Row(*row) for row in rows),
+        subsets=by_subset,
+        pairs=len(number),
+        prompts=len(np.unique(cluster)),
+        left_out=left_out,
+        over_refusal=probed(model, seed) if probe else {},
+    )
+
+
+def probed(model: RewardModel, seed: int = 0) -> dict:
+    """The shipped over-refusal probe through a reward model; see `encore_jax.evaluation.over_refusal.over_refusal`."""
+    pairs = over_refusal_probe()
+    scored = _scored(model, [(c.prompt, c.responses[i]) for c in pairs for i in (c.preferred, 1 - c.preferred)])
+    rows = np.arange(2 * len(pairs)).reshape(-1, 2)
+    known = ~(scored.refused | scored.long)
+    margin = _margin(model, scored._replace(scores=np.nan_to_num(scored.scores)), rows[:, 0], rows[:, 1])
+    scores = np.where(known[rows][..., None], scored.scores[rows], np.nan)
+    return over_refusal(pairs, scores, model.rules if len(model.rules) > 1 else (), {MODEL: margin}, MODEL, seed)
+
+
+def _aligned(cells: list[list[str]]) -> list[str]:
+    """Rows of a table as lines: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in cells
+    ]
+
+
+class _Scores(NamedTuple):
+    """Scores ``[T, K]`` and rewards ``[T]`` of T texts, NaN where the model takes a text not, and why."""
+
+    scores: Float[np.ndarray, "T K"]
+    rewards: Float[np.ndarray, " T"]
+    refused: np.ndarray
+    long: np.ndarray
+
+
+def _scored(model: RewardModel, texts: Sequence[Text]) -> _Scores:
+    refused: dict[int, str] = {}
+    sequences = model.scorer.tokenize(texts, refused)
+    values = model.scorer.run_sequences(sequences, [prompt_key(prompt) for prompt, _ in texts])
+    scored = model.scorer.scored(values)
+    none = np.array([sequence is None for sequence in sequences], bool)
+    long = np.array([not fits(sequence, model.scorer.longest) for sequence in sequences], bool) & ~none
+    return _Scores(np.asarray(scored.scores), np.asarray(scored.rewards), none, long)
+
+
+def _margin(model: RewardModel, scored: _Scores, better: np.ndarray, worse: np.ndarray) -> Margin:
+    """Of the composed reward; a gate's rewards tie where they are equal."""
+    if model.gate is not None:
+        return Margin(np.nan_to_num(scored.rewards)[better] - np.nan_to_num(scored.rewards)[worse])
+    return composed_margins(np.stack([scored.scores[better], scored.scores[worse]], 1), model.weights)
+
+
+def _intervals(credit: np.ndarray, cluster: np.ndarray, replicates: int, seed: int) -> tuple[list, list]:
+    """95 % intervals of the means ``[C]`` of columns ``[P, C]``, prompts resampled."""
+    columns = np.concatenate([credit, np.ones((len(credit), 1), credit.dtype)], 1)
+    sums = cluster_sums(columns, cluster, int(cluster.max()) + 1)
+    totals = np.asarray(resampled_totals(sums, jax.random.key(seed), replicates))
+    low, high = percentile_interval(totals[:, :-1] / totals[:, -1:])
+    return low.tolist(), high.tolist()

@@ -1,0 +1,216 @@
+"""A panel's reliability as JSON values, and as text: what to use first, then judges, then rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+from encore_jax.evaluation.formats import bounds, fixed, percent, points, printable
+from encore_jax.evaluation.panel import PanelReliability
+from encore_jax.evaluation.panel_advice import left_out, panel_recommendation
+from encore_jax.evaluation.panel_twins import twin_words
+from encore_jax.evaluation.panel_variance import OneWay
+from encore_jax.evaluation.ramo_tables import markdown
+
+MOST_RULES = 20
+"""Rules of a table on the terminal; the page has all."""
+MOST_JUDGES = 6
+"""Judges whose loadings are beside the rules on the terminal; the page has all."""
+POINTWISE = "Each response was rated on its own: position plays no part, and no table is about it."
+PER_RULE = "reliability of the mean: Spearman-Brown over the judges"
+
+
+def panel_results(found: PanelReliability) -> dict:
+    """All of it as JSON values; NaN as None."""
+    common = found.columns.common
+    names = [line.judge for line in found.judges]
+
+    def place(column: int) -> list[str]:
+        return [names[column // len(found.rules)], found.rules[column % len(found.rules)]]
+
+    return _plain(
+        {
+            "recommendation": panel_recommendation(found),
+            "left_out": left_out(found),
+            "weighting": found.columns.recommended,
+            "verdict": common.verdict,
+            "split": found.split,
+            "factors": common.factors,
+            "camps": [[place(column) for column in camp] for camp in common.camps],
+            "between_camps": common.between,
+            "of_draws": found.of_draws,
+            "twins": [twin_words(*pair) for pair in found.twins],
+            "correlation": _interval(found.between.correlation, found.between.low, found.between.high),
+            "effective": _interval(found.between.effective, found.between.effective_low, found.between.effective_high),
+            "judges": [
+                {
+                    "judge": line.judge,
+                    "pairs": line.n,
+                    "missing": line.missing,
+                    "loading": line.loading,
+                    "own_loading": line.own_loading,
+                    "follows": line.follows,
+                    "rest": _interval(line.rest, line.rest_low, line.rest_high),
+                    "spread": line.spread,
+                    "way": int(way),
+                    "labels": line.labels,
+                    "accuracy": _interval(line.accuracy, line.low, line.high),
+                    "alone": _interval(line.alone, line.alone_low, line.alone_high),
+                    "kept": line.kept,
+                    "without": _interval(line.without, line.without_low, line.without_high),
+                }
+                for line, way in zip(found.judges, found.ways.judges, strict=True)
+            ],
+            "rules": [
+                {
+                    "rule": line.rule,
+                    "loading": line.loading,
+                    "correlation": _interval(line.correlation, line.low, line.high),
+                    "reliability": line.reliability,
+                    "way": int(way),
+                }
+                for line, way in zip(found.between.rules, found.ways.rules, strict=True)
+            ],
+            "loadings": [
+                [_interval(*cell) for cell in zip(*rows, strict=True)]
+                for rows in zip(found.loading.tolist(), found.low.tolist(), found.high.tolist(), strict=True)
+            ],
+            "weights": {
+                name: weights.reshape(found.loading.shape).tolist() for name, weights in found.columns.weights.items()
+            },
+            "accuracy": found.columns.accuracy,
+            "better_than_uniform": found.columns.better_than_uniform,
+            "repetitions": [
+                {
+                    "judge": line.judge,
+                    "draws": line.draws,
+                    "share": line.share,
+                    "rules": [
+                        {"rule": rule, **dict(zip(OneWay._fields, part, strict=True))}
+                        for rule, part in zip(found.rules, line.rules, strict=True)
+                    ],
+                }
+                for line in found.repetitions
+            ],
+            "positions": [line._asdict() for line in found.positions],
+            "label_next": found.columns.label_next.tolist(),
+            "prompts": found.columns.prompts,
+        }
+    )
+
+
+def _interval(value: float, low: float, high: float) -> dict:
+    return {"value": value, "low": low, "high": high}
+
+
+def _plain(value):
+    """NaN as None, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def judge_table(results: Mapping) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: whether each judge follows the others, and what the panel is without it."""
+    labelled = any(line["labels"] for line in results["judges"])
+    head = ["judge", "missing, %", "loading", "its mean's loading", "r with the rest", "without it: r"]
+    head += ["labels", "accuracy, %", "without it: points"] if labelled else []
+    rows = []
+    for line in results["judges"]:
+        row = [printable(line["judge"]), percent(line["missing"]), fixed(line["loading"], sign=True)]
+        row += [fixed(line["own_loading"], sign=True), _signed(line["rest"]), fixed(line["kept"], 3)]
+        if labelled:
+            row += [f"{line['labels']}", f"{percent(line['accuracy']['value'])} {bounds(line['accuracy'])}"]
+            row += [f"{points(line['without']['value'])} {bounds(line['without'], points)}"]
+        rows.append(row)
+    return head, rows
+
+
+def _signed(interval: Mapping) -> str:
+    return f"{fixed(interval['value'], sign=True)} {bounds(interval, lambda x: fixed(x, sign=True))}"
+
+
+def rule_table(results: Mapping, judges: int = MOST_JUDGES) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: how alike judges are on each rule, and each judge's loading on it unless there are too many."""
+    names = [printable(line["judge"]) for line in results["judges"]]
+    shown = names if len(names) <= judges else []
+    head = ["rule", "r of two judges", "reliability of the mean", *(f"loading: {name}" for name in shown)]
+    rows = []
+    for k, line in enumerate(results["rules"]):
+        row = [printable(line["rule"]), _signed(line["correlation"]), fixed(line["reliability"])]
+        row += [fixed(loadings[k]["value"], sign=True) for loadings in results["loadings"]] if shown else []
+        rows.append(row)
+    return head, rows
+
+
+def loading_table(results: Mapping) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: every judge's loading on every rule, with its interval."""
+    head = ["rule", *(printable(line["judge"]) for line in results["judges"])]
+    rules = [printable(line["rule"]) for line in results["rules"]]
+    rows = [[rule, *(_signed(row[k]) for row in results["loadings"])] for k, rule in enumerate(rules)]
+    return head, rows
+
+
+def repetition_table(results: Mapping) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: how much of a judge's ratings is chance, over all rules and rule by rule."""
+    head = ["judge", "draws", "rule", "chance, % of the variance", "ICC of one draw", "ICC of the mean"]
+    rows = []
+    for line in results["repetitions"]:
+        rows.append([printable(line["judge"]), str(line["draws"]), "all", percent(line["share"]), "", ""])
+        for rule in line["rules"]:
+            numbers = [percent(rule["share"]), fixed(rule["icc"]), fixed(rule["icc_mean"])]
+            rows.append([printable(line["judge"]), str(line["draws"]), printable(rule["rule"]), *numbers])
+    return head, rows
+
+
+def position_table(results: Mapping) -> tuple[list[str], list[list[str]]]:
+    """Head and rows: what the order of a pair does to a judge's verdicts."""
+    head = ["judge", "pairs", "shown first wins, %", "same in both orders, %", "order, % of the variance"]
+    rows = []
+    for line in results["positions"]:
+        first = f"{percent(line['first'])} {bounds(line)}"
+        rows.append([printable(line["judge"]), str(line["n"]), first, percent(line["same"]), percent(line["share"])])
+    return head, rows
+
+
+def panel_text(found: PanelReliability) -> str:
+    """All of it as plain text (Markdown tables), on one screen."""
+    return "\n".join(panel_lines(panel_results(found)))
+
+
+def panel_lines(results: Mapping) -> Iterator[str]:
+    """The same from JSON values."""
+    yield printable(results["recommendation"])
+    yield from map(printable, results.get("twins", ()))
+    yield ""
+    yield markdown(*judge_table(results))
+    yield ""
+    head, rows = rule_table(results)
+    yield markdown(head, rows[:MOST_RULES])
+    if len(rows) > MOST_RULES:
+        yield f"and {len(rows) - MOST_RULES} more rules"
+    yield ""
+    yield f"The panel's reward: {results['weighting']} weights over judge x rule; {common_words(results)}."
+    for line in results["repetitions"]:
+        share = percent(line["share"])
+        yield f"{printable(line['judge'])}: {share} % of the variance of one draw is chance ({line['draws']} draws)."
+    if results["positions"]:
+        yield ""
+        yield markdown(*position_table(results))
+    else:
+        yield POINTWISE
+    if results["label_next"]:
+        yield f"Label next: {printable(', '.join(map(str, results['label_next'])))}"
+
+
+def common_words(results: Mapping) -> str:
+    """What the columns have in common, in words."""
+    return {"the pool splits": "the panel splits"}.get(results["verdict"], results["verdict"])
+
+
+def table_cells(table: tuple[Sequence[str], Sequence[Sequence[str]]]) -> dict:
+    """A table as the page takes it."""
+    head, rows = table
+    return {"head": list(head), "rows": [list(row) for row in rows]}

@@ -1,0 +1,92 @@
+"""What to do about a pool of rules, in sentences: which weighting to use, how sure that is, what would settle it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from encore_jax.composition.camps import LEAST_LOADING
+from encore_jax.evaluation.few_labels import CHOSEN
+from encore_jax.evaluation.reliability import Reliability
+
+MOST_NAMES = 6
+"""Rules of a camp that are named before the rest is counted."""
+
+
+def recommendation(found: Reliability) -> str:
+    """Two to four sentences for the first lines of a report."""
+    sentences = [_use(found), _what_is_shared(found), _labels(found), _next(found)]
+    return " ".join(filter(None, sentences))
+
+
+def _use(found: Reliability) -> str:
+    if found.worse_than_chance:
+        accuracy = found.accuracy[found.recommended]
+        return (
+            f"Use none of these weightings: by the labels {found.recommended} weights are right in "
+            f"{100 * accuracy:.1f} % only, less than chance. Are the ratings turned round (higher must be better), or "
+            "the labels?"
+        )
+    if found.recommended == "agreement":
+        return "Use agreement weights."
+    if found.recommended == "entropy":
+        return "Use entropy weights (ENCORE)."
+    return "Use equal weights."
+
+
+def _what_is_shared(found: Reliability) -> str:
+    common, names = found.common, [line.rule for line in found.rules]
+    if common.verdict == "one common factor":
+        if "agreement" not in found.weights:
+            return (
+                "The rules follow one common factor, as many of them one way round as the other, so nothing says which "
+                "way is quality, and agreement weights are refused."
+            )
+        count = int((found.common.loading >= LEAST_LOADING).sum())
+        against = [name for name, high in zip(names, common.high, strict=True) if high < 0]
+        said = (
+            f"{count} of {len(names)} rules follow one common factor, worth {common.effective_rules:.1f} independent "
+            "rules; that the factor is quality, ratings alone cannot show."
+        )
+        if against:
+            said += f" {_named(against)} run{'s' * (len(against) == 1)} against it: is the direction right?"
+        return said
+    if common.verdict == "the pool splits":
+        camps = "; ".join(_named([names[k] for k in camp]) for camp in common.camps)
+        said = f"The pool splits: these agree among themselves only: {camps}."
+        if found.camp is None:
+            return f"{said} Nothing says which of them is about quality, so agreement weights are refused."
+        return f"{said} The weights follow {_named([names[k] for k in common.camps[found.camp]])}."
+    return "The rules have too little in common to tell them apart by agreement."
+
+
+def _labels(found: Reliability) -> str:
+    labelled = max((line.labels for line in found.rules), default=0)
+    if not labelled:
+        return "There are no labels."
+    what = f"{labelled} pairs of labelled responses" if found.single else f"{labelled} labels"
+    name = found.recommended
+    if name == "uniform":
+        rest = {other: p for other, p in found.better_than_uniform.items()}
+        likely = ", ".join(f"{other} {p:.0%}" for other, p in rest.items())
+        return f"{what}: probability of beating equal weights: {likely}."
+    gain = 100 * (found.accuracy[name] - found.accuracy["uniform"])
+    return (
+        f"On {what} it is {gain:+.1f} points from equal weights "
+        f"(better with probability {found.better_than_uniform[name]:.0%})."
+    )
+
+
+def _next(found: Reliability) -> str:
+    if not len(found.label_next):
+        return ""
+    split = found.common.verdict == "the pool splits" and found.camp is None
+    sure = max(found.better_than_uniform.values(), default=0.0) >= CHOSEN
+    what = "responses" if found.single else "comparisons"
+    if split:
+        return f"Label {len(found.label_next)} {what} on which the camps differ (label_next), or name an anchor rule."
+    return "" if sure else f"Labels of the {len(found.label_next)} {what} in label_next would tell most."
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MOST_NAMES])
+    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
