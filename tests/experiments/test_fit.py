@@ -1,6 +1,8 @@
 """A reward model from records in one call, and how it agrees with people."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
 import encore_jax as enc
-from encore_jax.data import Comparison, Message, RatedResponse, prompt_key
+from encore_jax.data import Comparison, Message, RatedResponse, prompt_key, write_comparisons
 from encore_jax.errors import InputError
 from encore_jax.evaluation.held_out import MODEL, _aligned
 from encore_jax.interop.passport import read_passport
@@ -202,3 +204,15 @@ def test_rewards_follow_what_was_rated(model):
     rows = rated_rows(records(40))
     rewards = np.concatenate(model.rewards([p for p, _ in rows.texts], [[r] for _, r in rows.texts]))
     assert spearmanr(rewards, rows.ratings.mean(1)).statistic > 0.5
+
+
+def test_the_readmes_lines_run(model, tmp_path, monkeypatch):
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    lines = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "enc.fit(" in block)
+    monkeypatch.chdir(tmp_path)
+    unrated = {"ratings": None, "mask": None, "rules": ()}
+    pool = enc.RulePool(tuple(enc.Rule(name, f"The response is right on {name}.") for name in RULES))
+    write_comparisons("rated.jsonl", records(40), pool=pool)
+    write_comparisons("held_out.jsonl", [dataclasses.replace(c, **unrated) for c in records(40, seed=1)])
+    exec(lines.replace("hf://org/name", model.origin), {"enc": enc, "pool": pool})
+    assert enc.RewardModel.from_pretrained("hf_out").rules and enc.RewardModel.from_pretrained("out").rules == RULES
