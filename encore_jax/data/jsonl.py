@@ -34,6 +34,7 @@ from encore_jax.data.rows import located, read_rows, require, write_rows
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.json_shape import decode_json
+from encore_jax.rules.rule import as_pool
 
 if TYPE_CHECKING:
     from encore_jax.rules.rule import RulePool
@@ -55,8 +56,9 @@ def iter_comparisons(
     """Streams comparisons from a ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file of this project.
 
     Args:
-      path: the file.
-      pool: names and directions of the rules; needed where the file holds ratings.
+      path: the file, or rows in memory as `encore_jax.data.read_comparisons` takes them.
+      pool: names and directions of the rules, or sentences (`RulePool.from_sentences`); needed where the file holds
+        ratings.
       scale: (low, high) of the ratings in the file.
       skips: counts the rows, and those that are skipped because a model would be shown what no record can hold (an
         image, a tool's call); without it, such a row is an error.
@@ -65,7 +67,7 @@ def iter_comparisons(
     Raises:
       InputError: naming file, line, field and the fix; nothing else is skipped.
     """
-    scale = checked_scale(scale)
+    scale, pool = checked_scale(scale), as_pool(pool)
 
     def convert(row: dict, where: str, unread) -> Comparison:
         prompt, responses = require(row, "prompt", object, where), require(row, "responses", list, where)
@@ -82,7 +84,7 @@ def iter_rated(
     path: str | Path, *, pool: RulePool, scale: Scale = (0.0, 1.0), skips: SkipCounter | None = None
 ) -> Iterator[RatedResponse]:
     """Streams rated responses; arguments and errors as for `iter_comparisons`."""
-    scale = checked_scale(scale)
+    scale, pool = checked_scale(scale), as_pool(pool)
 
     def convert(row: dict, where: str, unread) -> RatedResponse:
         prompt, response = require(row, "prompt", object, where), require(row, "response", str, where)
@@ -128,7 +130,7 @@ def write_comparisons(
     Returns:
       how many were written.
     """
-    scale = checked_scale(scale)
+    scale, pool = checked_scale(scale), as_pool(pool)
 
     def row(comparison: Comparison) -> dict:
         ratings = None
@@ -155,7 +157,7 @@ def write_rated(
     scale: Scale = (0.0, 1.0),
 ) -> int:
     """Writes rated responses; arguments and result as for `write_comparisons`."""
-    scale = checked_scale(scale)
+    scale, pool = checked_scale(scale), as_pool(pool)
 
     def row(record: RatedResponse) -> dict:
         return {

@@ -21,8 +21,11 @@ _MOST_NAMED = 20
 """Fields of a row that an error lists."""
 
 
-def read_rows(path: str | Path) -> Iterator[tuple[str, dict]]:
+def read_rows(path: str | Path | object) -> Iterator[tuple[str, dict]]:
     """Streams ``(where, row)``; ``where`` names file and line (or row), counted from 1.
+
+    Rows in memory (`encore_jax.data.memory_rows`: dictionaries, a DataFrame, an Arrow table) are taken as well as a
+    file's; ``where`` is then ``row 3``.
 
     ``.jsonl`` and ``.jsonl.gz`` hold one JSON object a line (blank lines are fine), ``.json`` one array of objects or
     the same as ``.jsonl``, ``.parquet`` one table. However a file is made, a row takes at most
@@ -31,7 +34,12 @@ def read_rows(path: str | Path) -> Iterator[tuple[str, dict]]:
     Raises:
       InputError: the file is missing, of another kind, truncated, not UTF-8 or not JSON, or beyond a limit.
     """
-    path = Path(path)
+    from encore_jax.data.memory_rows import MemoryRows, row_source
+
+    path = row_source(path)
+    if isinstance(path, MemoryRows):
+        yield from path
+        return
     suffix = _suffix(path)
     if not path.exists() or path.is_dir():
         what = "is a folder" if path.is_dir() else "does not exist"

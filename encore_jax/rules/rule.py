@@ -8,7 +8,7 @@ import json
 import operator
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from encore_jax.errors import InputError
 from encore_jax.rules.pool_file import read_pool_file, write_pool_file
+from encore_jax.rules.sentences import named_sentences
 
 _SNAKE_CASE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 # control characters, halves of surrogate pairs, and the line ends that YAML reads as a new line
@@ -200,6 +201,36 @@ class RulePool:
             raise InputError("the list 'rules' is empty", where=str(path), fix="add a rule")
         return cls(tuple(rules), name)
 
+    @classmethod
+    def load(cls, path: str | Path) -> RulePool:
+        """Reads a pool from a YAML file: the same as `from_yaml`.
+
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "rules.yaml"
+        >>> RulePool.from_sentences(["It is kind."]).to_yaml(path)
+        >>> RulePool.load(path).names
+        ('kind',)
+        """
+        return cls.from_yaml(path)
+
+    @classmethod
+    def from_sentences(cls, sentences: Iterable[str | tuple[str, str]] | Mapping[str, str], name: str = "") -> RulePool:
+        """A pool of rules of which a higher rating is better, from sentences alone.
+
+        Args:
+          sentences: texts, whose names are made of their words; (name, text) pairs; or a mapping from names to texts.
+          name: what the pool is called.
+
+        Raises:
+          InputError: naming the entry: no text, blank, or there twice; or a given name that is none.
+
+        >>> RulePool.from_sentences(["The response contains no slurs.", "It is kind."]).names
+        ('contains_no_slurs', 'kind')
+        >>> RulePool.from_sentences({"brief": "It is brief."})["brief"].text
+        'It is brief.'
+        """
+        return cls(tuple(Rule(rule, text) for rule, text in named_sentences(sentences)), name)
+
     def to_yaml(self, path: str | Path) -> None:
         """Writes the pool to a YAML file that `from_yaml` reads back as an equal pool."""
         write_pool_file(path, self.name, [_entry(rule) for rule in self.rules])
@@ -224,6 +255,19 @@ class RulePool:
     @property
     def _where(self) -> str:
         return f"rule pool {self.name!r}" if self.name else "rule pool"
+
+
+def as_pool(rules: RulePool | Iterable | Mapping[str, str] | None) -> RulePool | None:
+    """A pool of what stands for one: a pool, rules, or sentences (`RulePool.from_sentences`); None stays None.
+
+    >>> as_pool(["It is kind."]).names, as_pool(None)
+    (('kind',), None)
+    """
+    if rules is None or isinstance(rules, RulePool):
+        return rules
+    if isinstance(rules, list | tuple) and rules and all(isinstance(rule, Rule) for rule in rules):
+        return RulePool(tuple(rules))
+    return RulePool.from_sentences(rules)
 
 
 def _check_text(value: object, *, where: str) -> None:

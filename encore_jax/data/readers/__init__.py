@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.jsonl import iter_comparisons
+from encore_jax.data.memory_rows import MemoryRows, row_source
 from encore_jax.data.readers.arena import read_arena
 from encore_jax.data.readers.helpsteer_pairs import read_helpsteer_pairs
 from encore_jax.data.readers.hh_rlhf import read_hh_rlhf
@@ -17,6 +19,7 @@ from encore_jax.data.readers.recognition import recognise
 from encore_jax.data.readers.rewardbench import read_rewardbench
 from encore_jax.data.readers.rewardbench2 import read_rewardbench2
 from encore_jax.data.readers.rm_bench import read_rm_bench
+from encore_jax.data.readers.several_files import file_labels, from_file, options_by_reader, several_paths
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 
@@ -37,37 +40,70 @@ FORMATS: Mapping[str, Callable[..., Iterator[Comparison]]] = {
 
 
 def read_comparisons(
-    path: str | Path, format: str = "auto", *, skips: SkipCounter | None = None, **options
+    path: str | Path | object, format: str = "auto", *, skips: SkipCounter | None = None, **options
 ) -> Iterator[Comparison]:
-    """Streams the comparisons of a file in any of the `FORMATS`.
+    """Streams the comparisons of files, or of rows in memory, in any of the `FORMATS`.
 
     Args:
-      path: a ``.jsonl``, ``.jsonl.gz``, ``.json`` or ``.parquet`` file.
+      path: a ``.jsonl``, ``.jsonl.gz``, ``.json`` or ``.parquet`` file; a list of such files; a list of dictionaries
+        like the rows of one; a pandas or polars DataFrame, a pyarrow Table, or a `datasets.Dataset`, in which NaN and
+        other missing values are null. Of several files, `source` is the file that a comparison is of, and `subset` too
+        where it has none; what the source was is ``extra["source"]``.
       format: a key of `FORMATS`, or "auto" to go by the columns of the first rows.
       skips: counts the rows kept and skipped, and the fields that are not read; print it afterwards. Without one, it is
         logged as a warning at the end wherever something was left out.
-      **options: those of the format's reader, e.g. ``pool`` and ``scale`` for "encore",
-        ``preference`` for "pku_saferlhf".
+      **options: those of the format's reader, e.g. ``pool`` (rules, or sentences) and ``scale`` for "encore",
+        ``preference`` for "pku_saferlhf". Of several files, each takes those that its reader has.
 
     Raises:
       InputError: unknown format or columns (at once), a row that breaks the format, or a file of
         which every row was skipped.
+
+    >>> rows = [{"prompt": "Hi", "chosen": "Hello!", "rejected": "Go."},
+    ...         {"prompt": "Hi", "chosen": " ", "rejected": "Go."}]
+    >>> skips = SkipCounter()
+    >>> [c.responses for c in read_comparisons(rows, skips=skips)]
+    [('Hello!', 'Go.')]
+    >>> print(skips)
+    2 rows: 1 kept, 1 skipped (1 with a blank response, first at row 2)
+    """
+    paths = several_paths(path)
+    if paths is None:
+        return _of_one(row_source(path), format, skips, options)
+    formats = [_known(source, format) for source in paths]
+    each = options_by_reader([FORMATS[name] for name in formats], options)
+    parts = [_of_one(*args) for args in zip(paths, formats, itertools.repeat(skips), each)]
+    labels = file_labels(paths)
+    return (from_file(comparison, label) for label, part in zip(labels, parts, strict=True) for comparison in part)
+
+
+def _known(source: Path | MemoryRows, format: str) -> str:
+    """The format, found by the first rows where it is "auto".
+
+    Raises:
+      InputError: it is unknown.
     """
     if format == "auto":
-        format = recognise(path)
+        format = recognise(source)
     if format not in FORMATS:
-        raise InputError(f"unknown format {format!r}", where=str(path), fix=f"use one of {', '.join(FORMATS)}")
+        raise InputError(f"unknown format {format!r}", where=str(source), fix=f"use one of {', '.join(FORMATS)}")
+    return format
+
+
+def _of_one(
+    source: Path | MemoryRows, format: str, skips: SkipCounter | None, options: Mapping
+) -> Iterator[Comparison]:
     counter = SkipCounter() if skips is None else skips
-    comparisons = FORMATS[format](path, skips=counter, **options)
-    return _watched(comparisons, path, counter, report=skips is None)
+    comparisons = FORMATS[_known(source, format)](source, skips=counter, **options)
+    return _watched(comparisons, source, counter, report=skips is None)
 
 
 def _watched(
-    comparisons: Iterator[Comparison], path: str | Path, skips: SkipCounter, report: bool
+    comparisons: Iterator[Comparison], path: Path | MemoryRows, skips: SkipCounter, report: bool
 ) -> Iterator[Comparison]:
-    kept = skips.kept
+    kept, skipped = skips.kept, skips.skipped
     yield from comparisons
-    if skips.reasons and skips.kept == kept:
+    if skips.skipped > skipped and skips.kept == kept:
         raise InputError(f"not one usable row: {skips}", where=str(path), fix="check the file, or name its format")
     if report and (skips.reasons or skips.unread or skips.notes):
         logging.getLogger(__name__).warning("%s: %s", path, skips)

@@ -10,11 +10,13 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
+from encore_jax.data.memory_rows import MemoryRows, row_source
 from encore_jax.data.rows import named, read_rows
 from encore_jax.errors import InputError
 
 ROWS = 10
 """Rows that are looked at, until one is recognised."""
+_EMPTY = "check that it was written to the end"
 
 _KINDS = {
     "text": lambda value: isinstance(value, str),
@@ -61,20 +63,24 @@ RATED = (
 """Formats of single rated responses, which are no comparisons."""
 
 
-def recognise(path: str | Path) -> str:
+def recognise(path: str | Path | object) -> str:
     """The format of comparisons that the first rows of a file have: a key of `encore_jax.data.FORMATS`.
+
+    Args:
+      path: the file, or rows in memory as `encore_jax.data.read_comparisons` takes them.
 
     Raises:
       InputError: they have none; says what the formats that nearly match lack.
     """
-    first = None
+    first, path = None, row_source(path)
     for _, row in itertools.islice(read_rows(path), ROWS):
         first = row if first is None else first
         for format, signature in SIGNATURES:
             if not lacks(row, signature):
                 return format
     if first is None:
-        raise InputError("the file has no rows", where=str(path), fix="check that it was written to the end")
+        what, fix = ("there are", "pass some") if isinstance(path, MemoryRows) else ("the file has", _EMPTY)
+        raise InputError(f"{what} no rows", where=str(path), fix=fix)
     for format, signature in RATED:
         if not lacks(first, signature):
             raise _single(path, format)
@@ -112,7 +118,8 @@ def near_misses(row: Mapping) -> list[tuple[str, list[str]]]:
     return sorted(found.items(), key=lambda item: len(item[1]))[:3]
 
 
-def _single(path: str | Path, format: str) -> InputError:
+def _single(path: Path | MemoryRows, format: str) -> InputError:
+    path = "FILE" if (in_memory := isinstance(path, MemoryRows)) else path
     prepare = f"python -m encore_jax.data.rated_comparisons --config={format} --path={path} --data_dir=DIR"
     fixes = {
         "ultrafeedback": f"{prepare} makes comparisons of them",
@@ -121,7 +128,7 @@ def _single(path: str | Path, format: str) -> InputError:
     }
     return InputError(
         f"no comparisons but single rated responses, as {format} has them",
-        where=str(path),
+        where="" if in_memory else str(path),
         fix=fixes.get(format, "in a run, give it as --config.data.ratings_path"),
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.fields import converted_rows, fields
+from encore_jax.data.memory_rows import is_path
 from encore_jax.data.readers.rewardbench2 import usable_choice
 from encore_jax.data.row_labels import text_label
 from encore_jax.data.rows import named, require
@@ -47,7 +48,7 @@ def read_rm_bench(path: str | Path, *, skips: SkipCounter) -> Iterator[Compariso
         extra = {"num_correct": len(STYLES), "styles": [*STYLES, *STYLES]}
         if subset := text_label(row, "subset"):
             extra["subset"] = subset
-        domain = _domain(row, Path(path).name)
+        domain = _domain(row, Path(path).name if is_path(path) else "")
         return usable_choice(row, chosen, rejected, where, skips, subset=domain, source="rm-bench", extra=extra)
 
     return converted_rows(path, FIELDS, skips, convert)

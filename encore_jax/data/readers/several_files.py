@@ -1,0 +1,74 @@
+"""Several files read as one: which file a comparison is of is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from encore_jax.data.comparison import Comparison
+from encore_jax.data.memory_rows import is_path
+from encore_jax.errors import InputError
+
+
+def several_paths(source: object) -> list[Path] | None:
+    """The files, if it is a list of paths; None if it is anything else.
+
+    Raises:
+      InputError: a file is named twice, or something in the list is no path.
+
+    >>> [path.name for path in several_paths(["hh.jsonl", Path("pku.parquet")])], several_paths("hh.jsonl")
+    (['hh.jsonl', 'pku.parquet'], None)
+    """
+    if not isinstance(source, list | tuple | set | frozenset) or not any(map(is_path, source)):
+        return None
+    paths = sorted(source, key=str) if isinstance(source, set | frozenset) else list(source)
+    for i, path in enumerate(paths):
+        if not is_path(path):
+            problem = f"entry {i + 1} is a {type(path).__name__}, and others are paths"
+            raise InputError(problem, fix="pass only paths, or only dictionaries")
+    paths = list(map(Path, paths))
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        if path.resolve() in seen:
+            raise InputError("is named twice", where=str(path), fix="name every file once")
+        seen[path.resolve()] = path
+    return paths
+
+
+def file_labels(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart.
+
+    >>> file_labels([Path("hh/train.jsonl"), Path("pku/train.jsonl"), Path("more/x.jsonl")])
+    ['hh/train.jsonl', 'pku/train.jsonl', 'x.jsonl']
+    """
+    whole = [path.resolve().parts for path in paths]
+    labels = []
+    for parts in whole:
+        count = 1
+        while count < len(parts) and sum(other[-count:] == parts[-count:] for other in whole) > 1:
+            count += 1
+        labels.append("/".join(parts[-count:]))
+    return labels
+
+
+def from_file(comparison: Comparison, label: str) -> Comparison:
+    """The comparison with the name of its file."""
+    extra = dict(comparison.extra)
+    if comparison.source:
+        extra.setdefault("source", comparison.source)
+    return dataclasses.replace(comparison, source=label, subset=comparison.subset or label, extra=extra)
+
+
+def options_by_reader(readers: Sequence[Callable], options: Mapping[str, object]) -> list[dict[str, object]]:
+    """For every reader those of the options that it takes.
+
+    Raises:
+      TypeError: no reader takes one of them.
+    """
+    known = [inspect.signature(reader).parameters for reader in readers]
+    for name in options:
+        if not any(name in own for own in known):
+            raise TypeError(f"no reader of these files takes {name!r}")
+    return [{name: value for name, value in options.items() if name in own} for own in known]
