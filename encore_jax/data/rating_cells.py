@@ -42,7 +42,7 @@ def parse_cell(raw: object) -> Cell | None:
     if isinstance(raw, bool):
         return Cell(float(raw), 1.0)
     if isinstance(raw, int | float):
-        return None if math.isnan(raw) else Cell(_finite(float(raw), raw))
+        return None if raw != raw else Cell(_finite(_float(raw), raw))
     text = str(raw).strip()
     if text.lower() in MISSING:
         return None
@@ -53,6 +53,14 @@ def parse_cell(raw: object) -> Cell | None:
     value, percent, of = found.groups()
     top = 100.0 if percent else _number(of) if of else None
     return Cell(_finite(_number(value), raw), top)
+
+
+def _float(number: float) -> float:
+    """The number; infinite if it is a whole one of more than 308 digits."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _number(text: str) -> float:

@@ -1,24 +1,27 @@
 """Tables of ratings as people have them: long, wide, or with two responses in a row (`rating_columns`).
 
-The rows come from CSV (`encore_jax.data.text_tables`), or from anything else that gives dictionaries.
+The rows come from CSV (`encore_jax.data.text_tables`), or from anything else that gives dictionaries: `rating_source`
+reads them from any file and from memory.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from encore_jax.data.comparison import Comparison, RatedResponse, parse_prompt
+from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.data.orientation import Scale, checked_scale, orient, to_unit
 from encore_jax.data.rating_cells import Cell, infer_scale, parse_cell
-from encore_jax.data.rating_columns import FORMS, ROLES, Columns, columns_of, rule_columns, rule_of
+from encore_jax.data.rating_columns import FORMS, Columns, columns_of, rule_columns, rule_of
+from encore_jax.data.rating_texts import cell_prompt, cell_text, preferred_side, row_labels, usable_rows
 from encore_jax.data.rows import named
+from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
+from encore_jax.rules.rule import as_pool
 
 
 class RatedTable(NamedTuple):
@@ -53,6 +56,7 @@ def rating_table(
     pool: RulePool | None = None,
     scale: Scale | None = None,
     rated: bool = True,
+    skips: SkipCounter | None = None,
 ) -> RatedTable:
     """Reads a table of ratings.
 
@@ -63,9 +67,11 @@ def rating_table(
         better, if left out.
       scale: lowest and highest rating; inferred from the ratings if left out.
       rated: whether ratings are wanted; if not, a table of pairs needs none.
+      skips: counts the rows that are skipped, those with a blank response; they are in the notes as well.
 
     Raises:
-      InputError: naming file, line and column: no rows, no such table, a cell that is no rating, one off the scale.
+      InputError: naming file, line and column: no rows, no such table, a cell that is no rating, one off the scale, or
+        every row was skipped.
 
     >>> rows = [{"prompt": "Hi", "response": "Hello!", "kind": "5", "brief": "4"},
     ...         {"prompt": "Hi", "response": "Go.", "kind": "1", "brief": ""}]
@@ -76,12 +82,17 @@ def rating_table(
     table = list(rows)
     if not table:
         raise InputError("has no rows", where=str(where), fix="check that it was written to the end")
-    columns = columns_of(list(table[0][1]), where, () if pool is None else pool.names)
+    pool = as_pool(pool)
+    names = dict.fromkeys(name for _, row in table for name in row)
+    columns = columns_of(list(names), where, () if pool is None else pool.names)
+    table, notes = usable_rows(table, columns, where, SkipCounter() if skips is None else skips)
     if columns.sides and not rated:
-        return RatedTable((), _comparisons(table, columns), (), (0.0, 1.0), ())
-    if columns.is_long:
-        return _long(table, columns.role, where, pool, scale)
-    return _wide(table, columns, where, pool, scale)
+        found = RatedTable((), _comparisons(table, columns), (), (0.0, 1.0), ())
+    elif columns.is_long:
+        found = _long(table, columns.role, where, pool, scale)
+    else:
+        found = _wide(table, columns, where, pool, scale)
+    return found._replace(notes=(*notes, *found.notes))
 
 
 def _long(table, role, where, pool, scale) -> RatedTable:
@@ -91,11 +102,11 @@ def _long(table, role, where, pool, scale) -> RatedTable:
     first: list[tuple[str, Mapping]] = []
     several = 0
     for place, row in table:
-        key = (str(row[role["prompt"]]), str(row[role["response"]]))
+        key = (str(row.get(role["prompt"])), cell_text(row, role["response"], place))
         i = at.setdefault(key, len(at))
         if i == len(first):
             first.append((place, row))
-        rule = str(row[role["rule"]]).strip()
+        rule = cell_text(row, role["rule"], place).strip()
         cell = _cell(row, role["rating"], place)
         if cell is not None:
             own = given.setdefault(_known(rule, pool, f"{place}, column {role['rule']!r}"), {}).setdefault(i, [])
@@ -145,7 +156,8 @@ def _wide(table, columns: Columns, where, pool, scale) -> RatedTable:
     if pool is None:
         cells = {rule: own for rule, own in cells.items() if any(cell is not None for cell in own)}
     if not cells:
-        problem = f"no column holds ratings; the columns are {named(table[0][1])}"
+        every = (*columns.role.values(), *columns.sides.values(), *columns.other)
+        problem = f"no column holds ratings; the columns are {named(every)}"
         raise InputError(problem, where=str(where), fix=f"name them {FORMS}")
     rules = tuple(pool.names) if pool else tuple(cells)
     unread = [column for column in columns.other if not any(column in places[rule] for rule in cells)]
@@ -221,22 +233,15 @@ def _scale_words(scales: Iterable[Scale]) -> str:
     return " and ".join(f"{low:g} to {high:g}" for low, high in dict.fromkeys(scales))
 
 
-def _labels(row: Mapping, role: Mapping[str, str], place: str) -> dict:
-    texts = {name: str(row[role[name]]).strip() for name in ("id", "subset") if name in role}
-    return {"id": place, **{name: text for name, text in texts.items() if text}}
-
-
 def _responses(table, role, rules, ratings, mask) -> tuple[RatedResponse, ...]:
     found = []
     for i, (place, row) in enumerate(table):
         good = next((_cell(row, role[name], place) for name in ("quality", "preferred") if name in role), None)
         extra = {} if good is None else {"quality": good.value}
         try:
-            prompt = parse_prompt(row[role["prompt"]], "prompt")
-            labels = _labels(row, role, place)
-            found.append(
-                RatedResponse(prompt, str(row[role["response"]]), rules, ratings[i], mask[i], extra=extra, **labels)
-            )
+            prompt, response = cell_prompt(row, role["prompt"], place), cell_text(row, role["response"], place)
+            labels = row_labels(row, role, place)
+            found.append(RatedResponse(prompt, response, rules, ratings[i], mask[i], extra=extra, **labels))
         except InputError as error:
             raise error.at(f"{place}, {error.where}") from None
     return tuple(found)
@@ -247,28 +252,12 @@ def _comparisons(table, columns: Columns, rules=(), ratings=None, mask=None) -> 
     for i, (place, row) in enumerate(table):
         preferred = 0 if names == ["chosen", "rejected"] else None
         if "preferred" in role:
-            preferred = _preferred(row[role["preferred"]], names, f"{place}, column {role['preferred']!r}")
+            preferred = preferred_side(row.get(role["preferred"]), names, f"{place}, column {role['preferred']!r}")
         rated = {} if ratings is None else {"rules": rules, "ratings": ratings[i], "mask": mask[i]}
         try:
-            prompt = parse_prompt(row[role["prompt"]], "prompt")
-            responses = tuple(str(row[column]) for column in columns.sides.values())
-            found.append(Comparison(prompt, responses, preferred, **rated, **_labels(row, role, place)))
+            prompt = cell_prompt(row, role["prompt"], place)
+            responses = tuple(cell_text(row, column, place) for column in columns.sides.values())
+            found.append(Comparison(prompt, responses, preferred, **rated, **row_labels(row, role, place)))
         except InputError as error:
             raise error.at(f"{place}, {error.where}") from None
     return tuple(found)
-
-
-def _preferred(raw: object, names: Sequence[str], place: str) -> int | None:
-    """The side that is preferred, by its name, or by its number counted from 0 where sides have no numbers."""
-    text = "" if raw is None else str(raw).strip().lower()
-    text = text.removesuffix(".0")
-    for word in ROLES["response"]:
-        text = re.sub(rf"^{word}[ _.-]", "", text)
-    if text in ("", "tie", "none", "nan", "null", "n/a"):
-        return None
-    if text in names:
-        return names.index(text)
-    if text.isdecimal() and not any(name.isdecimal() for name in names) and int(text) < len(names):
-        return int(text)
-    allowed = f"{', '.join(names)}, or nothing where nobody chose"
-    raise InputError(f"{str(raw)[:60]!r} is none of the responses", where=place, fix=f"write {allowed}")

@@ -4,9 +4,14 @@ import csv
 import io
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from encore_jax.data import SkipCounter
 from encore_jax.data.rating_cells import Cell, infer_scale, parse_cell
+from encore_jax.data.rating_source import read_rating_table
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.text_tables import read_text_table
 from encore_jax.errors import InputError
@@ -102,6 +107,39 @@ def test_the_same_ratings_whatever_the_form_and_the_scale(tmp_path, form, scale)
     np.testing.assert_allclose(values, ORIENTED, atol=1e-6)
 
 
+def records(found):
+    """Without what rows are called."""
+    parts = [(c.prompt, c.responses, c.preferred) for c in found.comparisons]
+    parts += [(r.prompt, r.response, r.extra) for r in found.responses]
+    return parts, found.rules, found.scale, [note for note in found.notes if "columns not read" not in note]
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("form", [long, wide, pairs])
+def test_parquet_frames_and_tables_say_what_the_csv_says(tmp_path, form, scale):
+    """As pandas reads the CSV: ratings are numbers where they look like it, and missing ones NaN."""
+    path = written(tmp_path / "ratings.csv", form(SCALES[scale][0]))
+    frame = pd.read_csv(path)
+    frame.to_parquet(tmp_path / "pandas.parquet")
+    texts = pd.read_csv(path, dtype=str, keep_default_na=False)
+    pq.write_table(pa.Table.from_pandas(texts), tmp_path / "texts.parquet")
+    frame.to_json(tmp_path / "rows.jsonl", orient="records", lines=True)
+    filtered = pd.concat([frame.iloc[:0], frame]).iloc[::-1].iloc[::-1].rename(index=lambda i: i + 7)
+    filtered.to_parquet(tmp_path / "index.parquet")  # with a column __index_level_0__ of numbers
+    expected = table(path)
+    sources = [tmp_path / name for name in ("pandas.parquet", "texts.parquet", "rows.jsonl", "index.parquet")]
+    sources += [frame, texts, pa.Table.from_pandas(frame), frame.to_dict("records"), filtered.reset_index(),
+                filtered.rename_axis("id"), frame.rename_axis("Unnamed: 0").reset_index()]  # fmt: skip
+    for source in sources:
+        found = read_rating_table(source)
+        assert records(found) == records(expected), source
+        for got, wanted in zip(ratings_of(found), ratings_of(expected), strict=True):
+            np.testing.assert_array_equal(got, wanted)
+    assert [c.id for c in (*found.comparisons, *found.responses)][0] == "row 1"
+    names = read_rating_table(filtered.rename_axis("id"))
+    assert [c.id for c in (*names.comparisons, *names.responses)][0] == "7"
+
+
 FILES = {
     "BOM": {"encoding": "utf-8-sig"},
     "Excel's semicolons": {"delimiter": ";", "encoding": "utf-8-sig"},
@@ -173,7 +211,7 @@ BAD = {
     "no rule": ("prompt,response,rule,rating\nHi,A,,5\n", "t.csv:2, column 'rule': is empty"),
     "two ends": ("prompt,response,kind\nHi,A,7/10\nHi,B,3/5\n", "rule kind: some are out of 10, others out of 5"),
     "beyond": ("prompt,response,kind\nHi,A,7/10\nHi,B,30\n", "rule kind: some are out of 10, and one is 30"),
-    "blank response": ("prompt,response,kind\nHi, ,5\n", "t.csv:2, response"),
+    "blank responses": ("prompt,response,kind\nHi, ,5\n", "not one usable row: all 1 are with a blank response"),
     "preferred": ("prompt,response_a,response_b,preferred,kind_a,kind_b\nHi,A,B,c,5,4\n",
                   "t.csv:2, column 'preferred': 'c' is none of the responses. Fix: write a, b, or nothing"),
     "quotes": ('prompt,response,kind\nHi,"A,5\n', "is no table"),
@@ -226,6 +264,56 @@ def test_what_is_no_rating_is_refused(raw):
 )  # fmt: skip
 def test_the_narrowest_usual_scale(values, scale):
     assert infer_scale(map(Cell, values)) == scale
+
+
+def test_rows_with_a_blank_response_are_skipped_and_counted(tmp_path):
+    texts = {
+        "wide": "prompt,response,kind\nHi,A,5\nHi, ,4\nHi,B,1\nHi,,2\n",
+        "long": "prompt,response,rule,rating\nHi,A,kind,5\nHi, ,kind,4\nHi,B,kind,1\nHi,,kind,2\n",
+        "pairs": "prompt,response_a,response_b,kind_a,kind_b\nHi,A,B,5,1\nHi, ,B,9,9\nHi,A,B,1,5\nHi,A,,9,9\n",
+    }
+    for name, text in texts.items():
+        path = tmp_path / f"{name}.csv"
+        path.write_text(text)
+        skips = SkipCounter()
+        found = read_rating_table(path, skips=skips)
+        assert f"2 rows with a blank response skipped, first at {path}:3" in found.notes
+        assert skips.reasons == {"with a blank response": 2} and len(found.comparisons or found.responses) == 2
+        assert found.scale == (1, 5)  # of the rows that are read
+        frame = pd.read_csv(path)
+        assert "2 rows with a blank response skipped, first at row 2" in read_rating_table(frame).notes
+        frame.to_parquet(tmp_path / "t.parquet")
+        notes = read_rating_table(tmp_path / "t.parquet").notes
+        assert f"2 rows with a blank response skipped, first at {tmp_path / 't.parquet'}, row 2" in notes
+
+
+ODD = {
+    "a list": ([{"prompt": "Hi", "response": ["A"], "kind": 5}], "^row 1, column 'response': expected text"),
+    "huge": ([{"prompt": "Hi", "response": "A", "rule": "kind", "rating": 10**400}], "^row 1, column 'rating'.*finite"),
+    "no rule": ([{"prompt": "Hi", "response": "A", "rule": None, "rating": 5}], "^row 1, column 'rule': is empty"),
+    "of several": ([{"prompt": "Hi", "response": "A", "kind": 5}, {"prompt": "Hi", "kind": 5}], None),
+    "prompts": ([{"prompt": [{"role": "user"}], "response": "A", "kind": 5}], "^row 1, prompt.0.: not a message"),
+    "no table": ("t.xlsx", "t.xlsx: the file name does not tell its format. Fix: use .csv, .tsv, .jsonl"),
+    "an array": (np.zeros((3, 2)), "^the type ndarray holds no rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_no_table_in_memory_is_refused_by_row_and_column(name):
+    source, problem = ODD[name]
+    if problem is None:  # a row without a response
+        assert "1 rows with a blank response skipped, first at row 2" in read_rating_table(source).notes
+        return
+    with pytest.raises(InputError, match=problem):
+        read_rating_table(source)
+
+
+def test_conversations_are_prompts(tmp_path):
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    frame = pd.DataFrame({"prompt": [turns, turns], "response": ["A", "B"], "kind": [5, 1]})
+    frame.to_parquet(tmp_path / "t.parquet")
+    for source in (frame, tmp_path / "t.parquet"):
+        assert [len(r.prompt) for r in read_rating_table(source).responses] == [2, 2]
 
 
 def test_an_index_and_other_numbers_are_no_rules(tmp_path):

@@ -284,16 +284,21 @@ def _tables(folder: Path) -> None:
     (folder / "long.tsv").write_text("\n".join(long), encoding="utf-16")
     pairs = ["prompt,response_a,response_b,preferred,kind_a,kind_b", "Hi,A,B,a,5,4", "Ho,A,B,,1,2"]
     (folder / "pairs.csv").write_text("\n".join(pairs))
+    rows = [{"prompt": f"Hi {i}", "response": f"A {i}", "kind": i, "true": i > 1, "id": float(i)} for i in range(4)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "wide.parquet")
+    (folder / "wide.jsonl").write_bytes(as_json_lines(rows))
 
 
 def _load_tables(folder: Path):
-    from encore_jax.data.rating_table import rating_table
-    from encore_jax.data.text_tables import read_text_table
+    from encore_jax.data.rating_source import read_rating_table
 
-    names = ("wide.csv", "long.tsv", "pairs.csv")
-    return each(*(lambda name=name: rating_table(read_text_table(folder / name), where=name) for name in names))
+    return each(*(lambda name=name: read_rating_table(folder / name) for name in TABLES))
 
 
+TABLES = {
+    "wide.csv": mutate_table, "long.tsv": mutate_bytes, "pairs.csv": mutate_table, "wide.parquet": mutate_parquet,
+    "wide.jsonl": mutate_lines,
+}  # fmt: skip
 DATA_TARGETS = {
     "pool": Target(_pool, {"pool.yaml": mutate_yaml}, _load_pool, 3),
     **{f"{name}.jsonl": _rows_target(source, ".jsonl") for name, source in FORMATS.items()},
@@ -313,7 +318,7 @@ DATA_TARGETS = {
     "scores": Target(_scores, {"scores.parquet": mutate_parquet}, _load_scores),
     "judged responses": Target(_judged, _judged_files(), _load_judged, 2),
     "tables of ratings": Target(
-        _tables, {"wide.csv": mutate_table, "long.tsv": mutate_bytes, "pairs.csv": mutate_table}, _load_tables, 3
+        _tables, TABLES, _load_tables, 3
     ),
     "verdicts": Target(_verdicts, {"verdicts.jsonl": mutate_lines}, _load_verdicts),
 }  # fmt: skip
