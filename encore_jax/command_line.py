@@ -131,7 +131,7 @@ class Parser(argparse.ArgumentParser):
     """An `argparse.ArgumentParser` that raises `InputError` instead of printing its usage; no flag is abbreviated."""
 
     def __init__(self, **options):
-        super().__init__(**({"allow_abbrev": False} | options))
+        super().__init__(**({"allow_abbrev": False, "prog": _program()} | options))
 
     def parse_args(self, args: Sequence[str] | None = None, namespace=None):
         args = list(sys.argv[1:] if args is None else args)
@@ -153,6 +153,13 @@ class Parser(argparse.ArgumentParser):
             kind = {"invalid int value": "a whole number", "invalid float value": "a number"}.get(problem.split(":")[0])
             raise InputError(problem, where=flag, fix=f"write {kind}, {flag}=NUMBER" if kind else "see --help")
         raise InputError(message, fix="see --help")
+
+
+def _program() -> str | None:
+    """What a subcommand's usage calls it; None for any other program, which argparse names itself."""
+    module = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "")
+    home, _, name = module.rpartition(".")
+    return f"encore {name.replace('_', '-')}" if home == "encore_jax.cli" else None
 
 
 def _refused_flag(message: str) -> InputError:

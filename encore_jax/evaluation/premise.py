@@ -8,6 +8,7 @@ a bootstrap over prompts (had there been other comparisons and other rated respo
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from typing import Literal, NamedTuple
 
@@ -175,22 +176,37 @@ def _variants(view, settings, accuracy) -> dict[str, tuple[float, float, float]]
     return result
 
 
+def _r(value: float) -> str:
+    """A correlation in words, which is none where one side never varies.
+
+    >>> _r(-0.305), _r(float("nan"))
+    ('-0.30', 'not defined')
+    """
+    return "not defined" if math.isnan(value) else f"{value:+.2f}"
+
+
 def _judge(facts: dict, view: View) -> tuple[Verdict, list[str]]:
     r, fisher, bootstrap, gain = facts["r"], facts["fisher"], facts["bootstrap"], facts["gain"]
     lowest, highest = min(fisher[0], bootstrap[0]), max(fisher[1], bootstrap[1])
-    reasons = [
-        f"r(entropy, accuracy) = {r:+.2f} over {facts['rules']} rules; 95 % interval over rules "
-        f"[{fisher[0]:+.2f}, {fisher[1]:+.2f}], over prompts [{bootstrap[0]:+.2f}, {bootstrap[1]:+.2f}]; "
-        "ENCORE needs it negative."
-    ]
+    if math.isnan(r):
+        reasons = [
+            f"r(entropy, accuracy) is not defined over {facts['rules']} rules: all of them have the same accuracy, or "
+            "the same entropy. ENCORE needs it negative."
+        ]
+    else:
+        reasons = [
+            f"r(entropy, accuracy) = {_r(r)} over {facts['rules']} rules; 95 % interval over rules "
+            f"[{_r(fisher[0])}, {_r(fisher[1])}], over prompts [{_r(bootstrap[0])}, {_r(bootstrap[1])}]; "
+            "ENCORE needs it negative."
+        ]
     if facts["tie_rate"] >= FEW_TIES:
-        r_of = {name: f"{r:+.2f}" for name, (r, *_) in facts["policies"].items()}
+        r_of = {name: _r(value) for name, (value, *_) in facts["policies"].items()}
         reasons.append(
             f"Rules tie on {100 * facts['tie_rate']:.1f} % of the comparisons, on average, and a tie counts half: "
-            f"r(entropy, tie rate) = {facts['r_tie_rate']:+.2f}. With ties wrong r is {r_of['wrong']}, among decided "
+            f"r(entropy, tie rate) = {_r(facts['r_tie_rate'])}. With ties wrong r is {r_of['wrong']}, among decided "
             f"comparisons only {r_of['decided']}: what differs between these is the ties' doing."
         )
-    without = facts["leave_one_out"]
+    without = {name: value for name, value in facts["leave_one_out"].items() if not math.isnan(value)}
     if without:
         weakest, strongest = min(without, key=without.get), max(without, key=without.get)
         reasons.append(

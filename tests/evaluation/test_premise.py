@@ -236,6 +236,7 @@ def test_rules_of_equal_accuracy_have_no_correlation():
     premise = check(dataclasses.replace(VIEW, test=dataclasses.replace(VIEW.test, scores=scores)))
     assert np.isnan(premise.r) and np.isnan(premise.bootstrap).all()
     assert premise.verdict == "cannot tell at this size"
+    assert "is not defined over" in premise.reasons[0] and not any("nan" in reason for reason in premise.reasons)
 
 
 def test_different_grids_are_named_as_a_cause():
