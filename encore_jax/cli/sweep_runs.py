@@ -116,7 +116,7 @@ def launched(template: str, cell: Cell, folder: Path, python: str, where: str) -
 
     >>> cell = Cell("seed=1", {"seed": "1"}, ("--config=a b.py", "--config.seed=1"), "")
     >>> launched("ssh {slice} {command}", cell, Path("w"), "python", "tpu-1")
-    ['ssh', 'tpu-1', "python -m experiments.run '--config=a b.py' --config.seed=1 --workdir=w/seed=1"]
+    ['ssh', 'tpu-1', "python -m encore_jax.cli.run '--config=a b.py' --config.seed=1 --workdir=w/seed=1"]
     >>> launched("run.sh --run={cell} -- {arguments}", cell, Path("w"), "python", "")
     ['run.sh', '--run=seed=1', '--', '--config=a b.py', '--config.seed=1']
     """
