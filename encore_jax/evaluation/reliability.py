@@ -28,8 +28,10 @@ from encore_jax.evaluation.few_labels import CHOSEN, preferred_side, which_label
 from encore_jax.evaluation.followed import follow
 from encore_jax.evaluation.rated_pairs import is_comparisons, rated_pairs
 from encore_jax.evaluation.rated_responses import RatedResponses, response_reliabilities, single_responses
+from encore_jax.evaluation.rating_tables import is_ratings_table, table_arguments
 from encore_jax.evaluation.reliability_arguments import check_anchor, check_numbers, check_room, checked_ids, record_ids
 from encore_jax.evaluation.rule_reliability import RuleReliability, rule_reliabilities
+from encore_jax.rules import RulePool
 
 FEWEST_FOR_CORRELATION = 50
 """Labels below which the correlation of accuracy with anything says nothing."""
@@ -133,7 +135,7 @@ class Reliability:
 
 
 def reliability(
-    ratings: Float[Array, "N n K"] | Float[Array, "N K"] | Iterable[Comparison],
+    ratings: Float[Array, "N n K"] | Float[Array, "N K"] | Iterable[Comparison] | str | Path | object,
     preferred: Int[Array, " N"] | None = None,
     *,
     quality: Float[Array, " N"] | None = None,
@@ -147,6 +149,7 @@ def reliability(
     labels: int = 20,
     draws: int = 1000,
     seed: int = 0,
+    pool: RulePool | Sequence[str] | None = None,
 ) -> Reliability:
     """Says which of K rules to trust, from ratings of comparisons and as many labels as there are.
 
@@ -154,7 +157,9 @@ def reliability(
       ratings: ``[N, n, K]`` of comparisons of n ≥ 2 responses, on any scale, higher is better; or rated comparisons,
         which carry their own choices, masks, prompts and rules. Of n responses every two are a pair. Or ``[N, K]`` of
         single responses: loadings then come from the ratings, and what all rules see of a prompt's difficulty counts
-        as something in common.
+        as something in common. Or a table with named columns, as a pandas or polars DataFrame, a pyarrow Table, a list
+        of dictionaries, or a CSV, Parquet or JSONL file (`encore_jax.data.rating_source`), which says itself what its
+        rules, ids, prompts and choices are: of a table of nothing but ratings every column is a rule.
       preferred: ``[N]``, 0 to n - 1 by people, -1 where nobody chose; nobody chose at all if left out.
       quality: ``[N]``, of single responses: 0 or 1, or a grade, higher is better; NaN where nobody said. Two labelled
         responses of different quality are a comparison; each is in one at most.
@@ -170,6 +175,8 @@ def reliability(
       labels: how many comparisons to name in `label_next`.
       draws: of the bootstrap over prompts.
       seed: of everything random.
+      pool: of a table, its rules and which way round they are; higher is better by every rule if left out. A file is
+        read with the pool.yaml beside it, if there is one.
 
     Raises:
       InputError: fewer than three rules, shapes that do not fit, nothing rated, ratings that exist and are not finite,
@@ -183,9 +190,19 @@ def reliability(
     ('agreement', 'one common factor', 0.0)
     >>> print(repr(found).splitlines()[0][:60])
     Use agreement weights. 3 of 4 rules follow one common factor
+
+    >>> rows = [dict(zip(["safe", "honest", "kind"], row)) for row in ratings[:, 0, :3].tolist()]
+    >>> [line.rule for line in reliability(rows, draws=20).rules]  # or pandas.DataFrame(rows), or "ratings.csv"
+    ['safe', 'honest', 'kind']
     """
     check_numbers(labels, draws, seed, tau)
     check_anchor(anchor)
+    if is_ratings_table(ratings):
+        given = {"preferred": preferred, "quality": quality, "where": where, "prompt": prompt, "rules": rules}
+        own = table_arguments(ratings, pool, given | {"ids": ids})
+        return reliability(**own, anchor=anchor, tau=tau, entropy=entropy, labels=labels, draws=draws, seed=seed)
+    if pool is not None:
+        raise InputError("is of a table, and this is none", where="pool", fix="turn the ratings, and give rules=")
     if is_comparisons(ratings):
         records = list(ratings)
         ratings, ids = iter(records), record_ids(records, ids)

@@ -286,18 +286,28 @@ def _tables(folder: Path) -> None:
     (folder / "pairs.csv").write_text("\n".join(pairs))
     rows = [{"prompt": f"Hi {i}", "response": f"A {i}", "kind": i, "true": i > 1, "id": float(i)} for i in range(4)]
     pq.write_table(pa.Table.from_pylist(rows), folder / "wide.parquet")
+    plain = [{"kind": i, "true": i > 1, "brief": f"{i}/5", "quality": 0.5, "prompt": f"Q {i}"} for i in range(4)]
+    pq.write_table(pa.Table.from_pylist(plain), folder / "plain.parquet")
+    pairs = ["kind_a,kind_b,true_a,true_b,preferred,id", "5,4,yes,no,a,1", "1,,no,no,,2"]
+    (folder / "plain.csv").write_text("\n".join(pairs))
     (folder / "wide.jsonl").write_bytes(as_json_lines(rows))
 
 
 def _load_tables(folder: Path):
     from encore_jax.data.rating_source import read_rating_table
+    from encore_jax.evaluation.rating_tables import table_arguments
 
-    return each(*(lambda name=name: read_rating_table(folder / name) for name in TABLES))
+    tables = [name for name in TABLES if not name.startswith("plain")]
+    return each(
+        *(lambda name=name: read_rating_table(folder / name) for name in tables),
+        lambda: table_arguments(folder / "plain.csv", None, {}),
+        lambda: table_arguments(folder / "plain.parquet", None, {}),
+    )
 
 
 TABLES = {
     "wide.csv": mutate_table, "long.tsv": mutate_bytes, "pairs.csv": mutate_table, "wide.parquet": mutate_parquet,
-    "wide.jsonl": mutate_lines,
+    "wide.jsonl": mutate_lines, "plain.csv": mutate_table, "plain.parquet": mutate_parquet,
 }  # fmt: skip
 DATA_TARGETS = {
     "pool": Target(_pool, {"pool.yaml": mutate_yaml}, _load_pool, 3),

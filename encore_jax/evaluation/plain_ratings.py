@@ -1,0 +1,134 @@
+"""Tables with nothing but ratings: a column for every rule, or one for every rule and side (``kind_a``, ``kind_b``)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from encore_jax.data.rating_cells import Cell, infer_scale, parse_cell
+from encore_jax.data.rating_columns import ROLES, Columns, is_metadata, rule_columns, rule_of
+from encore_jax.data.rating_texts import preferred_side
+from encore_jax.data.row_labels import row_id
+from encore_jax.data.rows import named
+from encore_jax.errors import InputError
+from encore_jax.rules import RulePool
+
+SIDES = (("a", "b"), ("chosen", "rejected"))
+"""How columns of the ratings of two responses end."""
+_LABELS = ("prompt", "quality", "preferred", "id")
+
+Rows = Sequence[tuple[str, Mapping[str, object]]]
+
+
+def plain_ratings(rows: Rows, where: str, pool: RulePool | None, given: Mapping[str, object]) -> dict[str, object]:
+    """Arguments of `encore_jax.reliability` of a table without responses.
+
+    Args:
+      rows: ``(where, row)``.
+      where: the file, as errors name it.
+      pool: the rules and their directions; every column of ratings is a rule of which higher is better, if left out.
+      given: arguments given beside the table, which come before its columns ``prompt``, ``quality``, ``preferred``
+        and ``id``.
+
+    Raises:
+      InputError: no column holds ratings, or a cell of a label holds no such.
+
+    >>> rows = [("row 1", {"kind": 5, "true": "yes"}), ("row 2", {"kind": None, "true": "no"})]
+    >>> found = plain_ratings(rows, "the list", None, {})
+    >>> found["rules"], found["ratings"].tolist(), found["where"].tolist()
+    (('kind', 'true'), [[5.0, 1.0], [nan, 0.0]], [[True, True], [False, True]])
+    """
+    names, known = list(dict.fromkeys(name for _, row in rows for name in row)), () if pool is None else pool.names
+    role = _roles(names, known)
+    columns = Columns(role, {}, tuple(name for name in names if name not in role.values()))
+    sides, places = _places(columns, where, known)
+    cells: dict[str, list[Cell | None]] = {}
+    for rule, own in places.items():
+        try:
+            cells[rule] = [_cell(row, column, place) for place, row in rows for column in own]
+        except InputError:
+            if pool is not None:
+                raise  # without a pool, a column with other things in it is none of ratings
+    cells = {rule: own for rule, own in cells.items() if pool is not None or any(cell is not None for cell in own)}
+    if not cells:
+        problem, fix = f"no column holds ratings; the columns are {named(names)}", "name a column for every rule"
+        raise InputError(problem, where=where, fix=fix)
+    rules = tuple(known or cells)
+    unread = [name for name in columns.other if not any(name in places[rule] for rule in cells)]
+    if unread:
+        logging.getLogger(__name__).warning("%s: columns not read: %s", where, named(unread))
+    for rule in rules:
+        _check_ends(cells[rule], where, rule)
+    values = np.array([[np.nan if cell is None else cell.value for cell in cells[rule]] for rule in rules]).T
+    if pool is not None:
+        values = values * pool.directions
+    values = values.reshape(len(rows), len(sides), len(rules)) if sides else values
+    found = {"ratings": values, "where": ~np.isnan(values), "rules": rules}
+    return found | _labels(rows, role, sides) | given
+
+
+def _roles(names: Sequence[str], known: Sequence[str]) -> dict[str, str]:
+    """The column of every label that there is one for."""
+    found = {}
+    for label in _LABELS:
+        free = [name for name in names if rule_of(name, known) is None]
+        matches = [name for word in ROLES[label] for name in free if name.strip().lower() == word]
+        found |= {label: matches[0]} if matches else {}
+    return found
+
+
+def _places(columns: Columns, where: str, known: Sequence[str]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Sides, and of every rule its column or one for each side: sides only where all columns are of one."""
+    ratings = [name for name in columns.other if known or not is_metadata(name)]
+    for sides in SIDES:
+        paired = columns._replace(sides=dict.fromkeys(sides, ""))
+        try:
+            places = rule_columns(paired, where, known)
+        except InputError:
+            continue
+        if len(places) > 1 and (known or sum(map(len, places.values())) == len(ratings)):
+            return sides, places
+    return (), rule_columns(columns, where, known)
+
+
+def _cell(row: Mapping, column: str, place: str) -> Cell | None:
+    try:
+        return parse_cell(row.get(column))
+    except InputError as error:
+        raise error.at(f"{place}, column {column!r}") from None
+
+
+def _check_ends(cells: Sequence[Cell | None], where: str, rule: str) -> None:
+    """Refuses a rule with ratings out of 5 and out of 10."""
+    if any(cell is not None and cell.top is not None for cell in cells):
+        try:
+            infer_scale(cell for cell in cells if cell is not None)
+        except InputError as error:
+            raise error.at(f"{where}, rule {rule}") from None
+
+
+def _labels(rows: Rows, role: Mapping[str, str], sides: tuple[str, ...]) -> dict[str, object]:
+    """Prompts, ids, and what people said."""
+    found: dict[str, object] = {}
+    if "prompt" in role:
+        found["prompt"] = [_key(row.get(role["prompt"])) for _, row in rows]
+    if "id" in role:
+        found["ids"] = [row_id(row, place, role["id"]) for place, row in rows]
+    if sides:
+        if "preferred" in role:
+            column = role["preferred"]
+            chosen = [preferred_side(row.get(column), sides, f"{place}, column {column!r}") for place, row in rows]
+            found["preferred"] = [-1 if side is None else side for side in chosen]
+        elif sides == ("chosen", "rejected"):
+            found["preferred"] = [0] * len(rows)
+    elif column := role.get("quality", role.get("preferred")):
+        cells = [_cell(row, column, place) for place, row in rows]
+        found["quality"] = np.array([np.nan if cell is None else cell.value for cell in cells])
+    return found
+
+
+def _key(prompt: object) -> object:
+    """A prompt as something that can be compared."""
+    return prompt if prompt is None or isinstance(prompt, str | int | float) else repr(prompt)

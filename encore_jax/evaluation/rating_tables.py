@@ -1,0 +1,181 @@
+"""Tables of ratings as `encore_jax.reliability` takes them: what a file, a DataFrame or an Arrow table says, as arrays.
+
+Letters: N comparisons or responses, n responses of each, K rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from encore_jax.data import Comparison, RatedResponse, iter_comparisons, iter_rated, prompt_key
+from encore_jax.data.memory_rows import MemoryRows, is_frame, is_path, is_table, row_source
+from encore_jax.data.rating_cells import Cell, infer_scale
+from encore_jax.data.rating_columns import rule_of
+from encore_jax.data.rating_source import table_rows
+from encore_jax.data.rating_table import rating_table
+from encore_jax.data.scales import rating_range
+from encore_jax.data.split import group_ids
+from encore_jax.errors import InputError
+from encore_jax.evaluation.plain_ratings import plain_ratings
+from encore_jax.rules import Rule, RulePool
+from encore_jax.rules.rule import as_pool
+
+Arguments = dict[str, object]
+"""Of `encore_jax.reliability`, by name."""
+
+
+def is_ratings_table(source: object) -> bool:
+    """Whether it is a file or a table whose columns have names, and no array or list of numbers.
+
+    >>> is_ratings_table("ratings.csv"), is_ratings_table([{"kind": 5}]), is_ratings_table([[5, 1, 2]])
+    (True, True, False)
+    """
+    if is_path(source) or isinstance(source, MemoryRows):
+        return True
+    if is_frame(source):
+        return all(isinstance(name, str) for name in source.columns)
+    if isinstance(source, list | tuple):
+        return bool(source) and isinstance(source[0], Mapping)
+    return is_table(source)
+
+
+def table_arguments(source: object, pool: object, given: Mapping[str, object]) -> Arguments:
+    """Arguments of `encore_jax.reliability` that say what a table of ratings says.
+
+    Args:
+      source: a file or a table; see `encore_jax.data.rating_source.table_rows`.
+      pool: the rules and their directions; of a file that of pool.yaml beside it, if that is there. Without one, every
+        column of ratings is a rule of which higher is better.
+      given: arguments that were given beside it: none where the table has prompts and responses of its own.
+
+    Raises:
+      InputError: what the readers refuse; or an argument was given twice.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    pool, frame = as_pool(pool), source
+    if is_path(source):
+        source = Path(source)
+        beside = source.with_name("pool.yaml")
+        pool = RulePool.load(beside) if pool is None and beside.is_file() else pool
+    else:
+        source = row_source(source)
+    where, rows = str(source), list(table_rows(source))
+    if not rows:
+        raise InputError("has no rows", where=where, fix="check that it was written to the end")
+    names = dict.fromkeys(name for _, row in rows for name in row)
+    if any(name.startswith("score:") for name in names):
+        fix = "give the file to the command: encore reliability FILE"
+        raise InputError("holds scores of the batch scorer, and no ratings", where=where, fix=fix)
+    kinds = {name.strip().lower() for name in names if rule_of(name, () if pool is None else pool.names) is None}
+    if not _has_responses(kinds):
+        found = plain_ratings(rows, where, pool, given)
+        return {"ids": _index_ids(frame)} | {name: value for name, value in found.items() if value is not None}
+    if given:
+        raise InputError("the table carries its own", where=next(iter(given)), fix="leave it out")
+    if "ratings" in names and {"response", "responses"} & set(names):
+        return _arguments(*_own_format(source, rows, pool, "responses" in names), where)
+    found = rating_table(rows, where=where, pool=pool)
+    _say(where, found.notes, pool)
+    return _arguments(found.comparisons, found.responses, where)
+
+
+def _index_ids(frame: object) -> list[str] | None:
+    """What a DataFrame calls its rows; None where it only numbers them."""
+    labels = frame.index.tolist() if is_frame(frame) else []
+    return None if labels == list(range(len(labels))) else [str(label) for label in labels]
+
+
+def _has_responses(kinds: set[str]) -> bool:
+    """Whether there is a column for a response, or for each of several."""
+    words = ("response", "responses", "answer", "completion", "chosen", "rejected")
+    return any(name in words or name.startswith(("response_", "answer_", "completion_", "response ", "answer "))
+               for name in kinds)  # fmt: skip
+
+
+def _say(where: str, notes: Iterable[str], pool: RulePool | None) -> None:
+    log = logging.getLogger(__name__)
+    for note in notes:
+        lost = "skipped" in note or "not read" in note
+        log.log(logging.WARNING if lost else logging.INFO, "%s: %s", where, note)
+    if pool is None:
+        log.info("%s: no pool says otherwise, so higher is better by every rule", where)
+
+
+def _own_format(source: Path | MemoryRows, rows: Sequence, pool: RulePool | None, compared: bool):
+    """Comparisons and rated responses of this project's own format, in which ratings are by name."""
+    if pool is None:
+        named = dict.fromkeys(name for _, row in rows for name in dict(row.get("ratings") or {}))
+        pool = RulePool(tuple(Rule(name, name) for name in named)) if named else None
+        _say(str(source), (), None)
+    low, high = rating_range(source)
+    scale = infer_scale([Cell(low), Cell(high)] if low <= high else [])
+    logging.getLogger(__name__).info("%s: scale %g to %g, inferred from the ratings", source, *scale)
+    if compared:
+        return list(iter_comparisons(source, pool=pool, scale=scale)), []
+    return [], list(iter_rated(source, pool=pool, scale=scale))
+
+
+def _arguments(comparisons: Sequence[Comparison], responses: Sequence[RatedResponse], where: str) -> Arguments:
+    return {"ratings": list(comparisons)} if comparisons else _of_responses(responses, where)
+
+
+def _of_responses(rated: Sequence[RatedResponse], where: str) -> Arguments:
+    """Responses of one prompt are a comparison; if every prompt has one only, they are single responses."""
+    rated = _merged(rated)
+    prompts = group_ids([prompt_key(one.prompt) for one in rated])
+    values = np.stack([np.where(one.mask, one.ratings, np.nan) for one in rated])
+    quality = np.array([_quality(one, where) for one in rated])
+    rules, sizes = rated[0].rules, np.bincount(prompts)
+    if (sizes == 1).all():
+        known = None if np.isnan(quality).all() else quality
+        ids = [one.id for one in rated]
+        return {"ratings": values, "where": np.isfinite(values), "quality": known, "prompt": prompts, "rules": rules,
+                "ids": ids}  # fmt: skip
+    ratings = np.full((len(sizes), max(2, sizes.max()), len(rules)), np.nan)
+    members = np.split(np.argsort(prompts, kind="stable"), np.cumsum(sizes)[:-1])
+    for i, own in enumerate(members):
+        ratings[i, : len(own)] = values[own]
+    if alone := int((sizes == 1).sum()):
+        logging.getLogger(__name__).info("%s: %d responses are alone with their prompt: not compared", where, alone)
+    return {"ratings": ratings, "where": np.isfinite(ratings), "preferred": [_best(quality[own]) for own in members],
+            "prompt": np.arange(len(sizes)), "rules": rules, "ids": [rated[own[0]].id for own in members]}  # fmt: skip
+
+
+def _merged(rated: Sequence[RatedResponse]) -> list[RatedResponse]:
+    """Every different response once: several ratings of one text by one rule are averaged, for it is no other text."""
+    same: dict[tuple[str, str], list[RatedResponse]] = {}
+    for one in rated:
+        same.setdefault((prompt_key(one.prompt), one.response), []).append(one)
+    return [own[0] if len(own) == 1 else _mean_rating(own) for own in same.values()]
+
+
+def _mean_rating(rated: Sequence[RatedResponse]) -> RatedResponse:
+    values = np.array([np.where(one.mask, one.ratings, np.nan) for one in rated], np.float64)
+    count = np.isfinite(values).sum(0)
+    mean = np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), 0)
+    known = [one.extra["quality"] for one in rated if one.extra.get("quality") is not None]
+    extra = dict(rated[0].extra) | ({"quality": sum(known) / len(known)} if known else {})
+    return dataclasses.replace(rated[0], ratings=mean.astype(np.float32), mask=count > 0, extra=extra)
+
+
+def _quality(one: RatedResponse, where: str) -> float:
+    """What ``extra.quality`` says; NaN if it says nothing."""
+    value = one.extra.get("quality")
+    if value is None:
+        return math.nan
+    if isinstance(value, bool | int | float) and math.isfinite(value):
+        return float(value)
+    fix = "write a number, higher is better (or 0 and 1), or leave it out"
+    raise InputError(f"extra.quality is {str(value)[:50]!r}", where=f"{where}, response {one.id}", fix=fix)
+
+
+def _best(quality: np.ndarray) -> int:
+    """The response that is better than all others of its prompt; -1 if that is not known."""
+    best = int(np.argmax(np.nan_to_num(quality, nan=-math.inf)))
+    return best if not np.isnan(quality).any() and (quality == quality[best]).sum() == 1 else -1
