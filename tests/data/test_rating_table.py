@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from encore_jax.data import SkipCounter
+from encore_jax.data import SkipCounter, read_comparisons
 from encore_jax.data.rating_cells import Cell, infer_scale, parse_cell
 from encore_jax.data.rating_source import read_rating_table
 from encore_jax.data.rating_table import rating_table
@@ -336,3 +336,32 @@ def test_rules_are_known_by_their_words(tmp_path):
         found = table(tmp_path / f"{name}.csv", pool=pool, scale=(1, 5))
         records = found.comparisons or found.responses
         assert found.rules == ("kind_tone", "true") and np.ravel(records[0].ratings)[:2].tolist() == [5, 4]
+
+
+def test_comparisons_are_read_from_tables_of_pairs(tmp_path, caplog):
+    """CSV, DataFrames and Parquet files with two responses in a row, by the one entry that reads all comparisons."""
+    path = written(tmp_path / "ratings.csv", pairs(str))
+    frame = pd.read_csv(path)
+    frame.to_parquet(tmp_path / "ratings.parquet")
+    expected = table(path, pool=POOL).comparisons
+    for source in (path, frame, tmp_path / "ratings.parquet"):
+        skips = SkipCounter()
+        found = list(read_comparisons(source, pool=POOL, skips=skips))
+        assert [(c.responses, c.preferred) for c in found] == [(c.responses, c.preferred) for c in expected]
+        np.testing.assert_array_equal([c.ratings for c in found], [c.ratings for c in expected])
+        assert skips.kept == N and "scale 1 to 5, inferred from the ratings" in str(skips)
+    assert next(iter(read_comparisons(frame))).rules == RULES
+    assert {c.source for c in read_comparisons([path, tmp_path / "ratings.parquet"])} == {path.name, "ratings.parquet"}
+    plain = tmp_path / "plain.csv"
+    plain.write_text("prompt,chosen,rejected,model_chosen,model_rejected\nHi,A,B,x,y\nHi,A,,x,y\n")
+    (one,) = read_comparisons(plain)
+    assert (one.preferred, one.ratings) == (0, None)
+    assert "2 rows: 1 kept, 1 skipped (1 with a blank response" in caplog.text and "model_rejected" in caplog.text
+    single = written(tmp_path / "single.csv", wide(str))
+    with pytest.raises(InputError, match="single.csv: has one response in a row. Fix: name two responses"):
+        list(read_comparisons(single))
+    with pytest.raises(InputError, match="^no comparisons but single rated responses"):
+        read_comparisons(pd.read_csv(single))
+    rows = [{"prompt": "Hi", "chosen": "A", "rejected": "B", "Kind chosen": 5, "Kind rejected": 2, "score_chosen": 1}]
+    (rated,) = read_comparisons(rows, pool={"kind": "It is kind."})
+    assert rated.ratings.tolist() == [[5], [2]] and next(iter(read_comparisons(rows))).ratings is None

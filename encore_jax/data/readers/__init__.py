@@ -20,6 +20,7 @@ from encore_jax.data.readers.rewardbench import read_rewardbench
 from encore_jax.data.readers.rewardbench2 import read_rewardbench2
 from encore_jax.data.readers.rm_bench import read_rm_bench
 from encore_jax.data.readers.several_files import file_labels, from_file, options_by_reader, several_paths
+from encore_jax.data.readers.table import is_table_of_pairs, rates_pairs, read_table_of_pairs
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 
@@ -37,6 +38,8 @@ FORMATS: Mapping[str, Callable[..., Iterator[Comparison]]] = {
     "rm_bench": read_rm_bench,
 }
 """The formats of `read_comparisons` and their readers."""
+TABLE = "table"
+"""Stands for tables of two responses in a row, which have no format of their own."""
 
 
 def read_comparisons(
@@ -45,7 +48,8 @@ def read_comparisons(
     """Streams the comparisons of files, or of rows in memory, in any of the `FORMATS`.
 
     Args:
-      path: a ``.jsonl``, ``.jsonl.gz``, ``.json`` or ``.parquet`` file; a list of such files; a list of dictionaries
+      path: a ``.jsonl``, ``.jsonl.gz``, ``.json`` or ``.parquet`` file; a CSV, or anything else, with the columns of
+        `encore_jax.data.rating_columns` for two responses in a row; a list of such files; a list of dictionaries
         like the rows of one; a pandas or polars DataFrame, a pyarrow Table, or a `datasets.Dataset`, in which NaN and
         other missing values are null. Of several files, `source` is the file that a comparison is of, and `subset` too
         where it has none; what the source was is ``extra["source"]``.
@@ -69,32 +73,43 @@ def read_comparisons(
     """
     paths = several_paths(path)
     if paths is None:
-        return _of_one(row_source(path), format, skips, options)
-    formats = [_known(source, format) for source in paths]
-    each = options_by_reader([FORMATS[name] for name in formats], options)
+        source = row_source(path)
+        return _of_one(source, _known(source, format, options.get("pool")), skips, options)
+    formats = [_known(source, format, options.get("pool")) for source in paths]
+    each = options_by_reader(list(map(_reader, formats)), options)
     parts = [_of_one(*args) for args in zip(paths, formats, itertools.repeat(skips), each)]
     labels = file_labels(paths)
     return (from_file(comparison, label) for label, part in zip(labels, parts, strict=True) for comparison in part)
 
 
-def _known(source: Path | MemoryRows, format: str) -> str:
-    """The format, found by the first rows where it is "auto".
+def _known(source: Path | MemoryRows, format: str, pool: object = None) -> str:
+    """The format, found by the first rows where it is "auto"; pairs beside which a pool's ratings stand are a table.
 
     Raises:
       InputError: it is unknown.
     """
     if format == "auto":
-        format = recognise(source)
+        try:
+            format = recognise(source)
+            return TABLE if format == "pairs" and pool is not None and rates_pairs(source, pool) else format
+        except InputError:
+            if not is_table_of_pairs(source):
+                raise
+            return TABLE
     if format not in FORMATS:
         raise InputError(f"unknown format {format!r}", where=str(source), fix=f"use one of {', '.join(FORMATS)}")
     return format
+
+
+def _reader(format: str) -> Callable[..., Iterator[Comparison]]:
+    return read_table_of_pairs if format == TABLE else FORMATS[format]
 
 
 def _of_one(
     source: Path | MemoryRows, format: str, skips: SkipCounter | None, options: Mapping
 ) -> Iterator[Comparison]:
     counter = SkipCounter() if skips is None else skips
-    comparisons = FORMATS[_known(source, format)](source, skips=counter, **options)
+    comparisons = _reader(format)(source, skips=counter, **options)
     return _watched(comparisons, source, counter, report=skips is None)
 
 

@@ -27,6 +27,7 @@ from encore_jax.data.row_labels import row_id, text_label
 from encore_jax.data.rows import require
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
+from encore_jax.rules.rule import as_pool
 
 if TYPE_CHECKING:
     from encore_jax.rules.rule import RulePool
@@ -51,6 +52,7 @@ def read_attribute_columns(
       scale: (low, high) of the columns, (0, 4) for HelpSteer2.
       skips: counts what was kept and skipped (blank responses).
     """
+    pool = as_pool(pool)
 
     def convert(row: dict, where: str) -> Iterator[RatedResponse]:
         prompt = require(row, "prompt", object, where)
@@ -72,6 +74,7 @@ def read_ultrafeedback(
     The pool's rules must be among `ULTRAFEEDBACK_ASPECTS`. The subset is the instruction's source;
     ``extra`` holds the model.
     """
+    pool = as_pool(pool)
     for name in pool.names:
         if name not in ULTRAFEEDBACK_ASPECTS:
             raise InputError(
