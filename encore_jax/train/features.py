@@ -30,8 +30,8 @@ def extract_features(
     dtype: Any,
     buckets: Sequence[int],
     tokens_per_batch: int,
-    cache: Path,
-    track: Callable[[Iterable[TreeBatch], float], Iterable[TreeBatch]],
+    cache: Path | None = None,
+    track: Callable[[Iterable[TreeBatch], float], Iterable[TreeBatch]] = lambda batches, total: batches,
     sharding: jax.sharding.Sharding | None = None,
     multiple: int = 1,
 ) -> tuple[np.ndarray, dict[str, int]]:
@@ -46,8 +46,8 @@ def extract_features(
       buckets: row lengths.
       tokens_per_batch: about how many tokens, padding included, go through the model at once.
       cache: folder of finished batches; a killed run continues from there. Its files are trusted only if they are of
-        the very same tokens, and undamaged.
-      track: wraps the batches to show progress, given the total number of tokens.
+        the very same tokens, and undamaged. Without it nothing is kept.
+      track: wraps the batches to show progress, given the total number of tokens; by default it is not shown.
       sharding: for parameters on a mesh: that of the features, which every process must hold whole.
       multiple: for parameters on a mesh: over how many devices rows are split.
 
@@ -58,24 +58,26 @@ def extract_features(
     Raises:
       InputError: a feature is not finite.
     """
-    cache.mkdir(parents=True, exist_ok=True)
+    if cache is not None:
+        cache.mkdir(parents=True, exist_ok=True)
     first, place = distinct(sequences)
     trees = prompt_trees(texts, sequences, max(buckets), first.tolist())
     batches = list(tree_batches(trees, buckets, tokens_per_batch, multiple))
     compute = feature_function(cfg, dtype, sharding)
     result = np.full((len(texts), cfg.width), np.nan, np.float32)
     for i, batch in enumerate(track(batches, float(sum(b.tokens.size for b in batches)))):
-        path, real = cache / f"{i:05d}-{_batch_digest(batch)}.f32", batch.key >= 0
-        features = _load(path, (len(batch.key), cfg.width))
+        path, real = None if cache is None else cache / f"{i:05d}-{_batch_digest(batch)}.f32", batch.key >= 0
+        features = None if path is None else _load(path, (len(batch.key), cfg.width))
         # On a mesh a batch is computed by all processes, or by none.
         known = features is not None if sharding is None else on_every_process(features is not None).all()
         if not known:
             features = np.asarray(compute(params, batch))
             check_finite(features[real], batch.key[real], "features")
-            _save(path, features)
+            if path is not None:
+                _save(path, features)
         result[batch.key[real]] = features[real]
     kept = [i for i, sequence in enumerate(sequences) if fits(sequence, max(buckets))]
-    return result[first[place]], {
+    return result if len(first) == len(texts) else result[first[place]], {
         "texts": len(texts),
         "dropped": len(texts) - len(kept),
         "tokens": int(sum(batch.tokens.size for batch in batches)),

@@ -16,6 +16,7 @@ from encore_jax.recipes.config import ExperimentConfig, TrainConfig, from_dict, 
 from encore_jax.recipes.pipeline import run_experiment
 from encore_jax.recipes.stages import ingest, train
 from encore_jax.recipes.stages.preferences import held_out
+from encore_jax.recipes.stages.texts import texts_of
 from encore_jax.rules import RulePool
 from tests.experiments import tiny_run
 
@@ -65,7 +66,7 @@ def test_composed_heads(files, heads, tmp_path):
     model = RewardModel.from_pretrained(export_run(read_run(heads), tmp_path / "out", **OPTIONS))
     assert model.rules == tiny_run.POOL.names and model.passport.weights
     config = validated(from_dict(ExperimentConfig, json.loads((heads / "config.json").read_text())))
-    texts, scores = train.texts_of(config, heads / "ingest"), train.load_scores(heads / "train", "human")
+    texts, scores = texts_of(config, heads / "ingest"), train.load_scores(heads / "train", "human")
     chosen = np.flatnonzero(texts.test)[:6]
     got = model.scores([texts.texts[i][0] for i in chosen], [[texts.texts[i][1]] for i in chosen])
     np.testing.assert_allclose(np.concatenate(got), scores[chosen], atol=2e-5)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 
 import jax
@@ -396,7 +395,7 @@ def test_texts_that_are_too_long_are_dropped_whole_and_counted(files, finished, 
     assert 0 < counts["dropped"] < counts["texts"]
     assert counts["comparisons_dropped_too_long"] == 80 - len(view.train) - len(view.test) > 0
     assert counts["rated_responses_for_training"] == len(np.load(tmp_path / "train" / "rows.npy"))
-    assert os.listdir(tmp_path / "train" / "batches")
+    assert np.isnan(np.load(tmp_path / "features" / "texts.npy")).all(1).sum() == counts["dropped"]
 
 
 def test_the_over_refusal_probe_is_scored_by_the_saved_model_and_shown(results, finished):

@@ -112,6 +112,7 @@ def test_the_stages_are_those_of_the_design():
     assert HeadsChain.STAGES == (
         "ingest",
         "rate",
+        "features",
         "train",
         "baselines",
         "score",

@@ -19,7 +19,7 @@ CHAINS = {
     "quickstart": {
         "seed": "ingest rate train baselines score compose evaluate audit",
         "data": "ingest train baselines score evaluate audit",
-        "model": "train baselines evaluate",
+        "model": "features train evaluate",
         "train": "train baselines evaluate audit",
         "semi_synthetic": "rate score evaluate",
         "baselines": "baselines evaluate",
@@ -27,7 +27,20 @@ CHAINS = {
         "evaluate": "evaluate",
         "mesh": "evaluate",
         "files": "ingest baselines",
-        "weights": "train baselines",
+        "weights": "features train",
+    },
+    "encore_smollm2": {
+        "seed": "ingest rate train baselines score compose evaluate audit",
+        "data": "ingest train baselines score evaluate audit",
+        "model": "train evaluate",
+        "train": "train baselines evaluate audit",
+        "semi_synthetic": "rate score evaluate",
+        "baselines": "baselines evaluate",
+        "compose": "compose evaluate",
+        "evaluate": "evaluate",
+        "mesh": "evaluate",
+        "files": "ingest baselines",
+        "weights": "train",
     },
     "bt_smollm2": {
         "seed": "ingest train evaluate",
@@ -104,6 +117,12 @@ CHAINS = {
 
 EARLIER = {
     "quickstart": {
+        "rate": "ingest", "features": "ingest", "train": "ingest rate features", "baselines": "ingest features train",
+        "score": "ingest rate features train baselines",
+        "compose": "train score", "evaluate": "ingest rate train baselines score compose",
+        "audit": "ingest rate train score compose", "report": "evaluate",
+    },
+    "encore_smollm2": {
         "rate": "ingest", "train": "ingest rate", "baselines": "ingest train", "score": "ingest rate train baselines",
         "compose": "train score", "evaluate": "ingest rate train baselines score compose",
         "audit": "ingest rate train score compose", "report": "evaluate",

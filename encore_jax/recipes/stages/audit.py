@@ -1,4 +1,4 @@
-"""Stage 8, audit: the main view's reward taken apart, comparison by comparison, as a page and as tables."""
+"""Stage audit: the main view's reward taken apart, comparison by comparison, as a page and as tables."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.stages import compose, ingest, train
 from encore_jax.recipes.stages.probe import probe_results
 from encore_jax.recipes.stages.score import load_views, scorable
+from encore_jax.recipes.stages.texts import texts_of
 
 PAGE = "audit.html"
 
@@ -29,7 +30,7 @@ def audit(config: ExperimentConfig, ingested: Path, trained: Path, scored: Path,
     The page is also copied up to the work directory.
     """
     _, _, comparisons = ingest.load(ingested)
-    kept, _, test = scorable(comparisons, train.texts_of(config, ingested), train.load_scores(trained, "human"))
+    kept, _, test = scorable(comparisons, texts_of(config, ingested), train.load_scores(trained, "human"))
     chosen = [c for c, held_out in zip(kept, test, strict=True) if held_out]
     view, composition = load_views(scored)[0], compose.load(composed, "heads")
     weights = composition.weights

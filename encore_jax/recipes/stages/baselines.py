@@ -1,4 +1,4 @@
-"""Stage 4, baselines: methods that are no weighting of the rules, fitted on the training comparisons.
+"""Stage baselines: methods that are no weighting of the rules, fitted on the training comparisons.
 
 ArmoRM's gate on the prompt's embedding, one Bradley-Terry head on the features, the backbone's own reward head where
 it has one, and an LLM judge's verdicts where there is a file of them.
@@ -11,27 +11,22 @@ import functools
 import json
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
 from encore_jax.composition import margins
-from encore_jax.data import locate, prompt_key
+from encore_jax.data import locate
 from encore_jax.data.distinct import on_distinct_rows
-from encore_jax.data.split import group_ids
 from encore_jax.evaluation.verdicts import verdict_rewards
 from encore_jax.evaluation.view import Baseline
-from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.rendering import render
-from encore_jax.interop.sequences import token_sequences
-from encore_jax.interop.tokenizer import TemplateRefusal, load_tokenizer
 from encore_jax.progress import track
 from encore_jax.recipes.baseline_config import BaselineConfig
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.manifest import file_sha256
-from encore_jax.recipes.stages import ingest, train
-from encore_jax.train.features import extract_features
+from encore_jax.recipes.stages import extract, ingest, train
+from encore_jax.recipes.stages.extract import Extracted
+from encore_jax.recipes.stages.texts import compared_prompts, texts_of
 from encore_jax.train.gating import GateSettings, balanced_scale, fit_gate, gate_weights
 from encore_jax.train.preference_head import fit_preference_head
 
@@ -44,13 +39,16 @@ def verdicts_sha256(config: BaselineConfig) -> str:
     return file_sha256(locate(config.verdicts)) if config.verdicts else ""
 
 
-def baselines(config: ExperimentConfig, ingested: Path, trained: Path, folder: Path) -> None:
-    """Writes baselines.npz, rewards ``[N, 2]`` of every comparison by every baseline, and counts.json."""
+def baselines(config: ExperimentConfig, ingested: Path, features: Path | None, trained: Path, folder: Path) -> None:
+    """Writes baselines.npz, rewards ``[N, 2]`` of every comparison by every baseline, and counts.json.
+
+    `features` is the folder of the stage that ran the frozen backbone; None where training changes the backbone.
+    """
     _, _, comparisons = ingest.load(ingested)
     made: dict[str, Baseline] = {}
     counts: dict[str, object] = {}
-    if config.train.method == "ridge":
-        made, counts = _on_frozen_features(config, comparisons, ingested, trained, folder)
+    if features is not None:
+        made, counts = _on_frozen_features(config, comparisons, ingested, extract.load(features), trained)
     else:
         counts["left_out"] = "baselines on frozen features, because the backbone is trained by gradient"
     if config.baselines.verdicts:
@@ -67,23 +65,11 @@ def load(folder: Path) -> dict[str, Baseline]:
         return {key.partition(".")[2]: Baseline(key.partition(".")[0], stored[key]) for key in stored}
 
 
-def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, trained: Path, folder: Path):
-    texts, chosen = train.texts_of(config, ingested), config.baselines
-    path, dtype = locate(config.model.path, offline=True), jnp.dtype(config.model.dtype)
-    tokenizer = load_tokenizer(path)
-    cfg, params, extras = load_backbone(path, jnp.float32 if jax.default_backend() == "cpu" else dtype)
-    run = functools.partial(
-        extract_features, cfg, params, dtype=dtype, buckets=config.model.buckets,
-        tokens_per_batch=config.model.tokens_per_batch,
-        track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
-    )  # fmt: skip
-    refused: dict[int, str] = {}  # named by the training stage, which renders the same texts
-    sequences = token_sequences(tokenizer, texts.texts, config.model.pooling, tokenizer.pad_token_id, refused)
-    cache = trained / "batches" / train.load_passport(trained).feature_digest[:16]  # so no text runs twice
-    features, _ = run(texts.texts, sequences, cache=cache)
+def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, extracted: Extracted, trained: Path):
+    texts, chosen = texts_of(config, ingested), config.baselines
     scores = train.load_scores(trained, "human")
     preferred = np.array([c.preferred for c in comparisons])
-    compared, prompt = texts.compared, group_ids([prompt_key(c.prompt) for c in comparisons])
+    compared, features = texts.compared, extracted.texts
     usable = np.isfinite(scores).all(1)[compared].all(1)
     fitted_on = usable & ~texts.test[compared[:, 0]]
     made, counts = {}, {"comparisons_fitted_on": int(fitted_on.sum())}
@@ -96,26 +82,15 @@ def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, t
         rewards = on_distinct_rows(lambda rows: rows @ head, features)
         made[HEAD] = Baseline("train labels", rewards[compared].astype(np.float32))
     if chosen.gate.steps:
-        _, first = np.unique(prompt, return_index=True)
-        prompts = [comparisons[i].prompt for i in first]
-        ends = [_prompt_end(tokenizer, p) for p in prompts]
-        embedding, _ = run([(p, "") for p in prompts], ends, cache=folder / "batches")
+        _, prompt = compared_prompts(comparisons)
         delta = np.asarray(margins(np.nan_to_num(scores[compared]), preferred))[fitted_on]
         for name, settings in _gates(chosen, delta).items():
-            weights, counts[name] = _gate(name, settings, embedding, prompt[fitted_on], delta, config.seed)
+            weights, counts[name] = _gate(name, settings, extracted.prompts, prompt[fitted_on], delta, config.seed)
             made[name] = Baseline("train labels", np.einsum("nrk,nk->nr", scores[compared], weights[prompt]))
-    if extras.score is not None and extras.score.shape[1] == 1:
-        rewards = on_distinct_rows(lambda rows: rows @ np.asarray(extras.score), features)
+    if extracted.reward_head.shape[1] == 1:
+        rewards = on_distinct_rows(lambda rows: rows @ extracted.reward_head, features)
         made[UNTOUCHED] = Baseline("nothing", rewards[:, 0][compared])
     return made, counts
-
-
-def _prompt_end(tokenizer, prompt) -> np.ndarray | None:
-    """Token ids up to where the answer begins; None if the chat template refuses the prompt, then its texts as well."""
-    try:
-        return np.asarray(render(tokenizer, prompt), np.int32)
-    except TemplateRefusal:
-        return None
 
 
 def _gates(chosen: BaselineConfig, delta: np.ndarray) -> dict[str, GateSettings]:

@@ -1,4 +1,4 @@
-"""Stage 6, compose: entropies, from them (or otherwise) the weights of every method, and the composed reward model."""
+"""Stage compose: entropies, from them (or otherwise) the weights of every method, and the composed reward model."""
 
 from __future__ import annotations
 

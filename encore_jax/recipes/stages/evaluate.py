@@ -1,4 +1,4 @@
-"""Stage 7, evaluate: accuracy of every method with intervals, the premise check, and what drives the gain."""
+"""Stage evaluate: accuracy of every method with intervals, the premise check, and what drives the gain."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.stages import compose, ingest, rate, train
 from encore_jax.recipes.stages.probe import probe_results
 from encore_jax.recipes.stages.score import load_views
+from encore_jax.recipes.stages.texts import texts_of
 
 
 def evaluate(
@@ -66,7 +67,7 @@ def _noise_study(config: ExperimentConfig, ingested: Path, rated: Path, trained:
     if not synthetic.judges:
         return None
     _, _, comparisons = ingest.load(ingested)
-    ratings, texts = rate.load(rated), train.texts_of(config, ingested)
+    ratings, texts = rate.load(rated), texts_of(config, ingested)
     short = np.isfinite(train.load_scores(trained, "human")).all(1)
     row_of_text = np.full(len(texts.texts), -1)
     row_of_text[texts.rated] = np.arange(len(texts.rated))

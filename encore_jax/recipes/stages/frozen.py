@@ -6,26 +6,18 @@ prompt is run once. The over-refusal probe is run with them where reward or rule
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from encore_jax.data import locate
-from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.tokenizer import load_tokenizer
-from encore_jax.progress import track
 from encore_jax.recipes.config import ModelConfig
 from encore_jax.recipes.stages import ingest
+from encore_jax.recipes.stages.extract import extract
 from encore_jax.recipes.stages.presented import Presented
-from encore_jax.recipes.stages.probe import probe_sequences, probe_texts
-from encore_jax.recipes.stages.tokenized import record_name, tokenized
-from encore_jax.train.features import extract_features
+from encore_jax.recipes.stages.tokenized import record_name
 
 
 class Features(NamedTuple):
@@ -66,8 +58,16 @@ def features(model: ModelConfig, shown: Presented, ingested: Path, needed: tuple
     found, refused, counts = np.zeros((0, 0), np.float32), np.zeros(0, bool), {}
     probe = np.zeros((0, 0), np.float32)
     if numbers:
-        asked = list(numbers), "probe" in needed
-        found, refused, counts, probe = _extract(model, *asked, rated, shown.comparisons, folder)
+        distinct = list(numbers)
+        extracted = extract(
+            model,
+            distinct,
+            lambda i: record_name(distinct[i], rated, shown.comparisons),
+            folder / "batches",
+            probe="probe" in needed,
+        )
+        found, probe = extracted.texts, extracted.probe
+        refused, counts = extracted.readable.refused, extracted.counts
     shapes = {"response": (-1, 2), "pair": (-1, 2), "rated": (-1,)}
     n = len(shown.comparisons)
     empty = Features(np.zeros((n, 2, 0)), np.zeros((n, 2, 0)), np.zeros((len(rated), 0)))
@@ -94,31 +94,3 @@ def load(folder: Path) -> Features:
     """What `features` wrote."""
     with np.load(folder / "features.npz") as stored:
         return Features(**{name: stored[name] for name in Features._fields if name in stored})
-
-
-def _extract(
-    model: ModelConfig, texts: list, probed: bool, rated: list, comparisons, folder: Path
-) -> tuple[np.ndarray, np.ndarray, dict, np.ndarray]:
-    """Features ``[T, D]``, bool ``[T]``: refused by the template, counts, and features of the probe if it is wanted."""
-    path, dtype = locate(model.path, offline=True), jnp.dtype(model.dtype)
-    tokenizer = load_tokenizer(path)
-    sequences, refusals = tokenized(
-        tokenizer, texts, model.pooling, lambda i: record_name(texts[i], rated, comparisons)
-    )
-    # XLA's CPU products are quicker from fp32 weights, cast layer by layer; elsewhere they would only cost memory.
-    cfg, params, _ = load_backbone(path, jnp.float32 if jax.default_backend() == "cpu" else dtype)
-
-    def features_of(texts, sequences, cache: str, label: str):
-        return extract_features(
-            cfg, params, texts, sequences,
-            dtype=dtype, buckets=model.buckets, tokens_per_batch=model.tokens_per_batch, cache=folder / cache,
-            track=functools.partial(track, label=label, size=lambda batch: batch.tokens.size),
-        )  # fmt: skip
-
-    found, counts = features_of(texts, sequences, "batches", "features")
-    probe = np.zeros((0, cfg.width), np.float32)
-    if probed:
-        asked = probe_texts(), probe_sequences(tokenizer, model.pooling)
-        probe, _ = features_of(*asked, "probe-batches", "over-refusal probe")
-    refused = np.array([sequence is None for sequence in sequences])
-    return found, refused, counts | {"dropped": counts["dropped"] - int(refused.sum())} | refusals, probe

@@ -1,4 +1,4 @@
-"""Stage 1, ingest: sources to validated comparisons and rated responses, in the project's own format."""
+"""Stage ingest: sources to validated comparisons and rated responses, in the project's own format."""
 
 from __future__ import annotations
 

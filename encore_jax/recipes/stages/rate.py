@@ -1,4 +1,4 @@
-"""Stage 2, rate: ratings of every response, by people, and by simulated judges of declared reliability."""
+"""Stage rate: ratings of every response, by people, and by simulated judges of declared reliability."""
 
 from __future__ import annotations
 
@@ -30,6 +30,15 @@ class Ratings(NamedTuple):
     rated: np.ndarray
     quality: np.ndarray
     simulated: np.ndarray
+
+    @property
+    def targets(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Ratings and mask ``[R, K]`` by whose they are: "human" and, if there are any, "judges"."""
+        targets = {"human": (self.human, self.rated)}
+        if self.simulated.shape[1]:
+            known = np.isfinite(self.simulated)
+            targets["judges"] = (np.where(known, self.simulated, 0), known)
+        return targets
 
 
 def strengths(config: SemiSyntheticConfig) -> np.ndarray:

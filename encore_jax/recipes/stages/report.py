@@ -1,4 +1,4 @@
-"""Stage 9, report: the results as a page, as tables, and as a summary on the terminal."""
+"""Stage report: the results as a page, as tables, and as a summary on the terminal."""
 
 from __future__ import annotations
 

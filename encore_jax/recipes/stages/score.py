@@ -1,4 +1,4 @@
-"""Stage 5, score: every comparison through the heads, put together into the views that are evaluated."""
+"""Stage score: every comparison through the heads, put together into the views that are evaluated."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from encore_jax.data import Comparison
 from encore_jax.evaluation.heuristics import heuristic_rewards
 from encore_jax.evaluation.view import Baseline, Pairs, View
 from encore_jax.recipes.config import ExperimentConfig
-from encore_jax.recipes.stages import baselines, ingest, rate, train
-from encore_jax.recipes.stages.texts import Texts
+from encore_jax.recipes.stages import baselines, extract, ingest, rate, train
+from encore_jax.recipes.stages.texts import Texts, texts_of
 
 HUMAN = (
     "Rule heads on the frozen backbone, trained on human ratings of the training prompts (not every response is rated "
@@ -57,14 +57,23 @@ def scorable(comparisons: Sequence[Comparison], texts: Texts, scores: np.ndarray
     return Scorable([comparisons[i] for i in numbers], numbers, texts.test[texts.compared[numbers, 0]])
 
 
-def score(config: ExperimentConfig, ingested: Path, rated: Path, trained: Path, compared_with: Path, folder: Path):
+def score(
+    config: ExperimentConfig,
+    ingested: Path,
+    rated: Path,
+    computed: Path | None,
+    trained: Path,
+    compared_with: Path,
+    folder: Path,
+) -> None:
     """Writes view-NAME.npz for every view; for heads fitted in closed form also features.npz, to fit them anew from:
     of the views' rated responses ``[R, D]`` and test comparisons ``[N, 2, D]``.
 
-    `compared_with` is the folder of the baselines stage.
+    `compared_with` is the folder of the baselines stage, `computed` that of the features; None where training changes
+    the backbone.
     """
     pool, records, comparisons = ingest.load(ingested)
-    ratings, texts = rate.load(rated), train.texts_of(config, ingested)
+    ratings, texts = rate.load(rated), texts_of(config, ingested)
     rows, scores = np.load(trained / "rows.npy"), train.load_scores(trained, "human")
     kept, numbers, test = scorable(comparisons, texts, scores)
     compared = texts.compared[numbers]
@@ -100,8 +109,7 @@ def score(config: ExperimentConfig, ingested: Path, rated: Path, trained: Path, 
     views = [view("heads", human_label, human_text, pool.names, ratings.human, ratings.rated, scores[compared], others)]
     if ratings.simulated.shape[1]:
         rules = [f"judge, noise {level:.2f}" for level in rate.strengths(config.semi_synthetic)]
-        known = np.isfinite(ratings.simulated)
-        answers = np.where(known, ratings.simulated, 0)
+        answers, known = ratings.targets["judges"]
         row_of_text = np.full(len(texts.texts), -1)
         row_of_text[texts.rated] = np.arange(len(records))
         text = JUDGES.format(**vars(config.semi_synthetic))
@@ -110,8 +118,8 @@ def score(config: ExperimentConfig, ingested: Path, rated: Path, trained: Path, 
         views.append(view("judges-heads", "semi-synthetic", f"{text} {JUDGES_HEADS}", rules, answers, known, by_heads))
     for made in views:
         made.save(folder / f"view-{made.name}.npz")
-    if (trained / train.FEATURES).exists():
-        features = np.load(trained / train.FEATURES, mmap_mode="r")
+    if computed is not None:
+        features = extract.load(computed).texts
         np.savez(folder / "features.npz", rated=features[texts.rated[rows]], test=features[compared[test]])
 
 

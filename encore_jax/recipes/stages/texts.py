@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from encore_jax.data import Comparison, RatedResponse, prompt_key
+from encore_jax.data import Comparison, Message, RatedResponse, prompt_key
 from encore_jax.data.split import folds, group_ids, is_test
 from encore_jax.interop.sequences import Text
+from encore_jax.recipes.config import ExperimentConfig
+from encore_jax.recipes.stages import ingest
 
 
 class Texts(NamedTuple):
@@ -50,3 +53,16 @@ def collect_texts(
         rated=np.array(rated_text, np.int64),
         compared=np.array(compared, np.int64).reshape(-1, 2),
     )
+
+
+def texts_of(config: ExperimentConfig, ingested: Path) -> Texts:
+    """The run's texts and split."""
+    _, rated, comparisons = ingest.load(ingested)
+    return collect_texts(rated, comparisons, config.data.test_fraction, config.train.folds, config.seed)
+
+
+def compared_prompts(comparisons: Sequence[Comparison]) -> tuple[list[tuple[Message, ...]], np.ndarray]:
+    """The distinct prompts of the comparisons, P of them, and int ``[N]``, which of them each comparison has."""
+    prompt = group_ids([prompt_key(c.prompt) for c in comparisons])
+    _, first = np.unique(prompt, return_index=True)
+    return [comparisons[i].prompt for i in first], prompt
