@@ -66,7 +66,7 @@ COUNT_NAMES = {
     "sources": "SHA-256 of the source",
     "texts": "different texts (prompt and response)",
     "dropped": "texts dropped as too long",
-    "tokens": "tokens through the backbone, padding included",
+    "tokens": "tokens through the backbone, padding and the over-refusal probe included",
     "useful": "of these, tokens of text",
     "separate": "tokens of text, had no prompt been shared",
     "rated_responses_dropped_too_long": "rated responses dropped as too long",

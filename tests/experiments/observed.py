@@ -1,10 +1,12 @@
-"""Which fields of a configuration a run reads, besides writing the configuration down."""
+"""Which fields of its configuration a run reads, besides writing them down, and how often it calls a function."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Iterator
+from unittest import mock
 
 from encore_jax.settings import Settings
 
@@ -49,3 +51,20 @@ def _is_written_down() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+@contextlib.contextmanager
+def counting(function):
+    """Collects the calls of a function, whichever module it is called from."""
+    calls = []
+
+    @functools.wraps(function)
+    def counted(*args, **options):
+        calls.append(args)
+        return function(*args, **options)
+
+    with contextlib.ExitStack() as stack:
+        for holder in list(sys.modules.values()):
+            if getattr(holder, "__dict__", {}).get(function.__name__) is function:
+                stack.enter_context(mock.patch.object(holder, function.__name__, counted))
+        yield calls

@@ -14,6 +14,7 @@ from encore_jax.data.probes import over_refusal_probe
 from encore_jax.data.split import is_test
 from encore_jax.errors import InputError
 from encore_jax.evaluation.view import View
+from encore_jax.interop.huggingface import load_backbone
 from encore_jax.interop.reward_model import RewardModel
 from encore_jax.recipes.chains.heads import HeadsChain
 from encore_jax.recipes.config import validated
@@ -23,8 +24,9 @@ from encore_jax.recipes.rerun import kept_checkpoints
 from encore_jax.recipes.stages import rate
 from encore_jax.recipes.stages.probe import probe_results, probe_scores
 from encore_jax.settings import fields_of
+from encore_jax.train.features import extract_features
 from tests.experiments import tiny_run
-from tests.experiments.observed import fields_read, observed
+from tests.experiments.observed import counting, fields_read, observed
 
 JUDGES = 3
 strict_json = json.JSONDecoder(parse_constant=lambda name: pytest.fail(f"{name} is not JSON")).decode
@@ -37,12 +39,13 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def observed_run(files, tmp_path_factory):
-    """The work directory of a complete run, its configuration, and the fields of it that were read."""
+    """The work directory of a complete run, its configuration, the fields of it that were read, how often it loaded
+    the backbone, and how many plans of batches it ran."""
     workdir = tmp_path_factory.mktemp("runs") / "first"
     config = validated(tiny_run.config(files, JUDGES))
-    with observed() as read:
+    with observed() as read, counting(load_backbone) as loaded, counting(extract_features) as computed:
         run_experiment(config, workdir)
-    return workdir, config, fields_read(config, read)
+    return workdir, config, fields_read(config, read), len(loaded), len(computed)
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +78,16 @@ def again(files, finished, tmp_path):
 
 
 def test_a_run_reads_every_field_that_is_not_idle_and_no_idle_one(observed_run):
-    _, config, read = observed_run
+    _, config, read, *_ = observed_run
     fields, idle = set(fields_of(config)), set(idle_fields(config))
     whichever = {"train.loss", "train.checkpoints"}  # which chain it is, and what a rerun must not find
     assert fields - idle == read - whichever
+
+
+def test_the_frozen_backbone_is_loaded_once_and_runs_one_plan_of_batches(observed_run):
+    """Two kinds of ratings, the baselines, the gate and the over-refusal probe share it."""
+    workdir, *_, loaded, computed = observed_run
+    assert (loaded, computed) == (1, 1) and not list(workdir.rglob("batches"))
 
 
 # What the results say

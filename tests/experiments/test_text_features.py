@@ -1,9 +1,7 @@
 """Features of a run with a frozen backbone: computed once, in one plan of batches, and read by every later stage."""
 
 import contextlib
-import functools
 import json
-import sys
 from unittest import mock
 
 import jax.numpy as jnp
@@ -24,6 +22,7 @@ from encore_jax.recipes.stages.texts import compared_prompts, texts_of
 from encore_jax.train import features as module
 from encore_jax.train.features import extract_features
 from tests.experiments import tiny_run
+from tests.experiments.observed import counting
 
 
 @pytest.fixture(scope="module")
@@ -31,40 +30,16 @@ def files(tmp_path_factory):
     return tiny_run.write_files(tmp_path_factory.mktemp("files"))
 
 
-@contextlib.contextmanager
-def counting(function):
-    """Collects the calls of a function, whichever module it is called from."""
-    calls = []
-
-    @functools.wraps(function)
-    def counted(*args, **options):
-        calls.append(args)
-        return function(*args, **options)
-
-    with contextlib.ExitStack() as stack:
-        for holder in list(sys.modules.values()):
-            if getattr(holder, "__dict__", {}).get(function.__name__) is function:
-                stack.enter_context(mock.patch.object(holder, function.__name__, counted))
-        yield calls
-
-
 @pytest.fixture(scope="module")
 def run(files, tmp_path_factory):
-    """A complete run with simulated judges, too: its folder, its configuration, and how often it loaded the model."""
-    workdir, config = tmp_path_factory.mktemp("runs") / "run", validated(tiny_run.config(files, judges=2))
-    with counting(load_backbone) as loaded, counting(extract_features) as computed:
-        run_experiment(config, workdir)
-    return workdir, config, len(loaded), len(computed)
-
-
-def test_the_backbone_is_loaded_once_in_a_run_and_features_are_one_plan_of_batches(run):
-    workdir, _, loaded, computed = run
-    assert (loaded, computed) == (1, 1)
-    assert not list(workdir.rglob("batches"))
+    """The folder of a run whose heads are trained, and its configuration."""
+    workdir, config = tmp_path_factory.mktemp("runs") / "run", validated(tiny_run.config(files))
+    run_experiment(config, workdir, until="train")
+    return workdir, config
 
 
 def test_features_and_scores_equal_those_of_each_text_run_alone(run):
-    workdir, config, *_ = run
+    workdir, config = run
     stored, texts = extract.load(workdir / "features"), texts_of(config, workdir / "ingest")
     cfg, params, _ = load_backbone(config.model.path)
     tokenizer = load_tokenizer(config.model.path)
@@ -94,7 +69,7 @@ def test_features_and_scores_equal_those_of_each_text_run_alone(run):
 
 def test_a_stage_that_is_killed_goes_on_with_the_next_batch(files, run, tmp_path):
     """What was computed is not computed again; the features are the same to the bit."""
-    workdir, config, *_ = run
+    workdir, config = run
     real, done = module.feature_function, []
 
     def stopping(after):
