@@ -110,8 +110,7 @@ def _say(where: str, notes: Iterable[str], pool: RulePool | None) -> None:
 def _own_format(source: Path | MemoryRows, rows: Sequence, pool: RulePool | None, compared: bool):
     """Comparisons and rated responses of this project's own format, in which ratings are by name."""
     if pool is None:
-        named = dict.fromkeys(name for _, row in rows for name in dict(row.get("ratings") or {}))
-        pool = RulePool(tuple(Rule(name, name) for name in named)) if named else None
+        pool = _pool_of(rows, str(source))
         _say(str(source), (), None)
     low, high = rating_range(source)
     scale = infer_scale([Cell(low), Cell(high)] if low <= high else [])
@@ -119,6 +118,28 @@ def _own_format(source: Path | MemoryRows, rows: Sequence, pool: RulePool | None
     if compared:
         return list(iter_comparisons(source, pool=pool, scale=scale)), []
     return [], list(iter_rated(source, pool=pool, scale=scale))
+
+
+def _pool_of(rows: Sequence[tuple[str, Mapping]], where: str) -> RulePool:
+    """The rules that rows name in their ratings, higher is better.
+
+    Raises:
+      InputError: they name none, or one that is no rule's name.
+    """
+    names: dict[str, None] = {}
+    for place, row in rows:
+        try:
+            names |= dict.fromkeys(dict(row.get("ratings") or {}))
+        except (TypeError, ValueError):
+            problem = f"expected an object of rule names, found {type(row['ratings']).__name__}"
+            fix = 'write {"RULE": RATING}, or {"RULE": [RATING, RATING]}'
+            raise InputError(problem, where=f"{place}, field 'ratings'", fix=fix) from None
+    if not names:
+        raise InputError("no row names a rule in its ratings", where=where, fix='write {"RULE": RATING, ...}')
+    try:
+        return RulePool(tuple(Rule(name, name) for name in names))
+    except InputError as error:
+        raise error.at(f"{where}, {error.where}") from None
 
 
 def _arguments(comparisons: Sequence[Comparison], responses: Sequence[RatedResponse], where: str) -> Arguments:

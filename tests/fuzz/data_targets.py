@@ -133,8 +133,10 @@ def _rows_target(source: str, suffix: str) -> Target:
 
 def _load_encore(folder: Path):
     from encore_jax.data import iter_comparisons
+    from encore_jax.evaluation.rating_tables import table_arguments
 
-    return list(iter_comparisons(folder / "comparisons.jsonl", pool=_encore_pool()))
+    path = folder / "comparisons.jsonl"
+    return each(lambda: list(iter_comparisons(path, pool=_encore_pool())), lambda: table_arguments(path, None, {}))
 
 
 def _encore_comparisons(folder: Path) -> None:
