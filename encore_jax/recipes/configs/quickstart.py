@@ -2,7 +2,7 @@
 
 Command:   encore run quickstart   (or: make quickstart)
 Hardware:  2 CPU cores, 6 GiB of memory
-Time:      under 6 minutes after downloading 104 MB (two wheels, pinned by hash)
+Time:      6 minutes after downloading 104 MB (two wheels, pinned by hash); 12 where the processor has no bfloat16
 Data:      human severity, refusal and objective ratings shipped with PyRIT; comparisons are two responses to one
            prompt that people rated as differently severe, split by prompt
 Expected:  the README shows the table. On these ratings the premise of ENCORE does not hold, and the report says so; the
