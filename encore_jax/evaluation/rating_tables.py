@@ -5,9 +5,7 @@ Letters: N comparisons or responses, n responses of each, K rules.
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 
 from encore_jax.data import Comparison, RatedResponse, iter_comparisons, iter_rated, prompt_key
 from encore_jax.data.memory_rows import MemoryRows, is_frame, is_path, is_table, row_source
+from encore_jax.data.rated_again import best_of, merged, quality_of
 from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.rating_columns import rule_of
 from encore_jax.data.rating_source import table_rows
@@ -148,10 +147,10 @@ def _arguments(comparisons: Sequence[Comparison], responses: Sequence[RatedRespo
 
 def _of_responses(rated: Sequence[RatedResponse], where: str) -> Arguments:
     """Responses of one prompt are a comparison; if every prompt has one only, they are single responses."""
-    rated = _merged(rated)
+    rated = merged(rated, where)
     prompts = group_ids([prompt_key(one.prompt) for one in rated])
     values = np.stack([np.where(one.mask, one.ratings, np.nan) for one in rated])
-    quality = np.array([_quality(one, where) for one in rated])
+    quality = np.array([quality_of(one, where) for one in rated])
     rules, sizes = rated[0].rules, np.bincount(prompts)
     if (sizes == 1).all():
         known = None if np.isnan(quality).all() else quality
@@ -164,39 +163,5 @@ def _of_responses(rated: Sequence[RatedResponse], where: str) -> Arguments:
         ratings[i, : len(own)] = values[own]
     if alone := int((sizes == 1).sum()):
         logging.getLogger(__name__).info("%s: %d responses are alone with their prompt: not compared", where, alone)
-    return {"ratings": ratings, "where": np.isfinite(ratings), "preferred": [_best(quality[own]) for own in members],
+    return {"ratings": ratings, "where": np.isfinite(ratings), "preferred": [best_of(quality[own]) for own in members],
             "prompt": np.arange(len(sizes)), "rules": rules, "ids": [rated[own[0]].id for own in members]}  # fmt: skip
-
-
-def _merged(rated: Sequence[RatedResponse]) -> list[RatedResponse]:
-    """Every different response once: several ratings of one text by one rule are averaged, for it is no other text."""
-    same: dict[tuple[str, str], list[RatedResponse]] = {}
-    for one in rated:
-        same.setdefault((prompt_key(one.prompt), one.response), []).append(one)
-    return [own[0] if len(own) == 1 else _mean_rating(own) for own in same.values()]
-
-
-def _mean_rating(rated: Sequence[RatedResponse]) -> RatedResponse:
-    values = np.array([np.where(one.mask, one.ratings, np.nan) for one in rated], np.float64)
-    count = np.isfinite(values).sum(0)
-    mean = np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), 0)
-    known = [one.extra["quality"] for one in rated if one.extra.get("quality") is not None]
-    extra = dict(rated[0].extra) | ({"quality": sum(known) / len(known)} if known else {})
-    return dataclasses.replace(rated[0], ratings=mean.astype(np.float32), mask=count > 0, extra=extra)
-
-
-def _quality(one: RatedResponse, where: str) -> float:
-    """What ``extra.quality`` says; NaN if it says nothing."""
-    value = one.extra.get("quality")
-    if value is None:
-        return math.nan
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        return float(value)
-    fix = "write a number, higher is better (or 0 and 1), or leave it out"
-    raise InputError(f"extra.quality is {str(value)[:50]!r}", where=f"{where}, response {one.id}", fix=fix)
-
-
-def _best(quality: np.ndarray) -> int:
-    """The response that is better than all others of its prompt; -1 if that is not known."""
-    best = int(np.argmax(np.nan_to_num(quality, nan=-math.inf)))
-    return best if not np.isnan(quality).any() and (quality == quality[best]).sum() == 1 else -1

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from encore_jax.data import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import DataConfig
+from encore_jax.recipes.stages.rating_tables import rated_responses
 from encore_jax.recipes.stages.records import PAIRS, read_records, rule_pool
+from encore_jax.rules import Rule, RulePool
 from tests.experiments.test_own_ratings import POOL, rows, write
 
 
@@ -72,3 +75,11 @@ def test_pairs_nobody_chose_from_and_wrong_tables(folder):
     csv(folder / "t.csv", ["prompt", "response", *POOL.names], [["Hi", "A", *"55555"]])
     with pytest.raises(InputError, match="has one response in a row.*--config.data.ratings_path"):
         records(folder, "t.csv")
+
+
+def test_a_blank_response_is_skipped_and_counted_in_a_run(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_text("prompt,response,kind\nHi,Hello,5\nHi, ,3\nHo,Hey,1\n")
+    skips = SkipCounter()
+    found = rated_responses(path, RulePool((Rule("kind", "It is kind."),)), (), skips)
+    assert len(found) == 2 and skips.kept == 2 and sum(skips.reasons.values()) == 1

@@ -28,7 +28,7 @@ def rated_responses(path: Path, pool: RulePool, scale: tuple[float, ...], skips:
     Raises:
       InputError: naming file, line and column.
     """
-    table = rating_table(read_text_table(path), where=path, pool=pool, scale=scale or None)
+    table = rating_table(read_text_table(path), where=path, pool=pool, scale=scale or None, skips=skips)
     found = [*table.responses, *(response for c in table.comparisons for response in responses_of(c))]
     _say(path, table)
     skips.kept += len(found)
@@ -55,7 +55,8 @@ def table_comparisons(
         fix = "name two responses response_a and response_b, or chosen and rejected; ratings of single responses go to "
         raise InputError("has one response in a row", where=str(path), fix=f"{fix}--config.data.ratings_path")
     rated = rated and bool(set(rule_columns(columns, path)) & set(pool.names))
-    table = rating_table(rows, where=path, pool=pool if rated else None, scale=scale or None, rated=rated)
+    pool = pool if rated else None
+    table = rating_table(rows, where=path, pool=pool, scale=scale or None, rated=rated, skips=skips)
     _say(path, table)
     skips.kept += len(table.comparisons)
     return (on_unit_scale(comparison, table.scale) for comparison in table.comparisons)

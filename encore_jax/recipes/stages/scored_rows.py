@@ -5,9 +5,7 @@ Letters: T responses, K rules.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +18,7 @@ from absl import logging
 from encore_jax.data import Comparison, RatedResponse, iter_comparisons, iter_rated, prompt_key
 from encore_jax.data.orientation import Scale
 from encore_jax.data.parquet_rows import column_names, number_columns, record_batches
+from encore_jax.data.rated_again import best_of, merged, quality_of
 from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rows import SUFFIXES, read_rows
@@ -221,61 +220,28 @@ def _responses(rated: Sequence[RatedResponse], path: Path) -> Rows:
     """Rated responses, those of one prompt together."""
     if not rated:
         raise InputError("holds no response", where=str(path), fix="check the file")
-    rated = _merged(rated, path)
+    given = len(rated)
+    rated = merged(rated, str(path))
+    if len(rated) < given:
+        logging.info("%s: %d rows rate a response again; its ratings are averaged", path.name, given - len(rated))
     prompts = [prompt_key(one.prompt) for one in rated]
     numbers = group_ids(prompts)
     order = np.argsort(numbers, kind="stable")
     first = np.unique(numbers[order], return_index=True)[1]
     sizes = np.diff([*first, len(rated)])
-    quality = np.array([_quality(one, path) for one in rated])[order]
+    quality = np.array([quality_of(one, str(path)) for one in rated])[order]
     values = np.stack([np.where(one.mask, one.ratings, np.nan) for one in rated])[order]
     alone = int((sizes == 1).sum())
     if alone < len(sizes):
         told = "responses of one prompt are compared with each other"
         left = f"; {alone} that are alone with their prompt are not" if alone else ""
         logging.info("%s: %d responses of %d prompts: %s%s", path.name, len(rated), len(sizes), told, left)
-    best = [_best(part) for part in np.split(quality, first[1:])]
+    best = [best_of(part) for part in np.split(quality, first[1:])]
     rows = order[first]
     return Rows(
         rated[0].rules, values, sizes, np.array(best), [prompts[i] for i in rows],
         np.array([rated[i].subset for i in rows]), tuple(rated[i].id for i in rows), quality,
     )  # fmt: skip
-
-
-def _merged(rated: Sequence[RatedResponse], path: Path) -> list[RatedResponse]:
-    """Every different response once: several ratings of one text by one rule are averaged, for it is no other text."""
-    same: dict[tuple[str, str], list[RatedResponse]] = {}
-    for one in rated:
-        same.setdefault((prompt_key(one.prompt), one.response), []).append(one)
-    if len(same) < len(rated):
-        logging.info("%s: %d rows rate a response again; its ratings are averaged", path.name, len(rated) - len(same))
-    return [own[0] if len(own) == 1 else _mean_rating(own) for own in same.values()]
-
-
-def _mean_rating(rated: Sequence[RatedResponse]) -> RatedResponse:
-    values = np.array([np.where(one.mask, one.ratings, np.nan) for one in rated], np.float64)
-    count = np.isfinite(values).sum(0)
-    mean = np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), 0)
-    given = [one.extra["quality"] for one in rated if one.extra.get("quality") is not None]
-    extra = dict(rated[0].extra) | ({"quality": sum(given) / len(given)} if given else {})
-    return dataclasses.replace(rated[0], ratings=mean.astype(np.float32), mask=count > 0, extra=extra)
-
-
-def _quality(one: RatedResponse, path: Path) -> float:
-    """What ``extra.quality`` says; NaN if it says nothing."""
-    value = one.extra.get("quality")
-    if value is None:
-        return math.nan
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        return float(value)
-    fix = "write a number, higher is better (or 0 and 1), or leave it out"
-    raise InputError(f"extra.quality is {str(value)[:50]!r}", where=f"{path}, response {one.id}", fix=fix)
-
-
-def _best(quality: np.ndarray) -> int:
-    """The response that is better than all others of its prompt; -1 if that is not known."""
-    best = int(np.argmax(np.nan_to_num(quality, nan=-math.inf)))
-    return best if not np.isnan(quality).any() and (quality == quality[best]).sum() == 1 else -1
 
 
 def rules_of(path: Path, name: str, option: str = "--config.") -> RulePool:
