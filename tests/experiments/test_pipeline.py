@@ -84,10 +84,10 @@ def test_a_run_reads_every_field_that_is_not_idle_and_no_idle_one(observed_run):
     assert fields - idle == read - whichever
 
 
-def test_the_frozen_backbone_is_loaded_once_and_runs_one_plan_of_batches(observed_run):
+def test_the_frozen_backbone_is_loaded_once_and_runs_texts_prompts_and_probe_once(observed_run):
     """Two kinds of ratings, the baselines, the gate and the over-refusal probe share it."""
     workdir, *_, loaded, computed = observed_run
-    assert (loaded, computed) == (1, 1) and not list(workdir.rglob("batches"))
+    assert (loaded, computed) == (1, 3) and not list(workdir.rglob("batches"))
 
 
 # What the results say

@@ -1,7 +1,6 @@
-"""Features of a run with a frozen backbone: computed once, in one plan of batches, and read by every later stage."""
+"""Features of a run with a frozen backbone: computed once, and read by every later stage."""
 
 import contextlib
-import json
 from unittest import mock
 
 import jax.numpy as jnp
@@ -91,8 +90,8 @@ def test_a_stage_that_is_killed_goes_on_with_the_next_batch(files, run, tmp_path
             run_experiment(config, tmp_path, until="features")
         if after:
             assert len(list((tmp_path / "features" / "batches").iterdir())) == len(done) == after
-    counts = json.loads((tmp_path / "features" / "counts.json").read_text())
-    assert sum(batch.tokens.size for batch in done) == counts["tokens"], "no batch ran twice"
+    seen = [b"".join(np.ascontiguousarray(part).tobytes() for part in batch) for batch in done]
+    assert len(set(seen)) == len(seen) > 3, "no batch ran twice"
     for path in (workdir / "features").glob("*.npy"):
         assert (tmp_path / "features" / path.name).read_bytes() == path.read_bytes()
 

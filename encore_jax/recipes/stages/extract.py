@@ -1,4 +1,4 @@
-"""Features of a run's texts: tokenised, and run through the backbone in one plan of batches.
+"""Features of a run's texts: tokenised, and run through the backbone once.
 
 What is fitted on a frozen backbone reads nothing but these: rule heads, reward heads, a gate, an adapter's head, and
 the over-refusal probe. So the model is loaded once in a run, by the stage that calls `extract`.
@@ -55,7 +55,7 @@ class Extracted(NamedTuple):
       probe: ``[2 Q, D]``, of the over-refusal probe's texts.
       readable: of the T texts.
       reward_head: ``[D, L]``, the backbone's own head, L = 0 where it has none.
-      counts: of the texts, and of tokens of everything.
+      counts: of the texts and their tokens.
     """
 
     texts: np.ndarray
@@ -116,36 +116,37 @@ def extract(
 def features_of(
     cfg: DecoderConfig, params: Any, model: ModelConfig, parts: Sequence[Part], cache: Path, **layout
 ) -> tuple[list[np.ndarray], dict[str, int]]:
-    """Features of several lists of texts, in one plan of batches.
+    """Features of several lists of texts, each in batches of its own, so that no list changes another's rounding.
 
     Args:
       cfg, params: the backbone.
       model: what decides on compute type and batches.
-      parts: the lists; texts of one prompt share it, whichever lists they are in.
+      parts: the lists.
       cache: folder of finished batches.
       **layout: of parameters on a mesh, see `extract_features`.
 
     Returns:
-      Features ``[N, D]`` of each list; and counts: texts of the first list, how many of them are dropped as too long,
-      and tokens of everything.
+      Features ``[N, D]`` of each list; and counts of the first: texts, how many are dropped as too long, tokens.
     """
-    texts, sequences = (sum(map(list, lists), []) for lists in zip(*parts, strict=True))
-    features, counts = extract_features(
-        cfg,
-        params,
-        texts,
-        sequences,
-        dtype=jnp.dtype(model.dtype),
-        buckets=model.buckets,
-        tokens_per_batch=model.tokens_per_batch,
-        cache=cache,
-        track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
-        **layout,
-    )
-    sizes = [len(part) for part, _ in parts]
+    features, counts = [], []
+    for number, (texts, sequences) in enumerate(parts):
+        label = f"features, part {number + 1} of {len(parts)}" if len(parts) > 1 else "features"
+        found, counted = extract_features(
+            cfg,
+            params,
+            texts,
+            sequences,
+            dtype=jnp.dtype(model.dtype),
+            buckets=model.buckets,
+            tokens_per_batch=model.tokens_per_batch,
+            cache=cache,
+            track=functools.partial(track, label=label, size=lambda batch: batch.tokens.size),
+            **layout,
+        )
+        features.append(found)
+        counts.append(counted)
     first = readable(parts[0][1], max(model.buckets))
-    counts |= {"texts": sizes[0], "dropped": int((~first.fits & ~first.refused).sum())}
-    return np.split(features, np.cumsum(sizes)[:-1]), counts
+    return features, counts[0] | {"dropped": int((~first.fits & ~first.refused).sum())}
 
 
 def save(extracted: Extracted, folder: Path) -> None:
