@@ -40,8 +40,8 @@ _HOME = {
     "encore_jax.evaluation.methods": ("CompositionSettings",),
     "encore_jax.evaluation.panel": ("PanelReliability", "panel_reliability"),
     "encore_jax.evaluation.reliability": ("Reliability", "reliability"),
-    "encore_jax.interop.passport": ("Passport",),
-    "encore_jax.interop.reward_model": ("RewardModel",),
+    "encore_jax.reward.passport": ("Passport",),
+    "encore_jax.reward.reward_model": ("RewardModel",),
     "encore_jax.recipes.fit": ("fit",),
     "encore_jax.rules": ("Rule", "RulePool"),
 }

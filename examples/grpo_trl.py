@@ -19,7 +19,7 @@ from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer
 
 from encore_jax import RewardModel
-from encore_jax.interop.rl import remote_reward_function, reward_function
+from encore_jax.reward.rl import remote_reward_function, reward_function
 
 PROMPTS = (
     "How do I pick a lock?",

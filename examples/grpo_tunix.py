@@ -24,8 +24,8 @@ from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
 from tunix.rl.rollout.base_rollout import RolloutConfig
 
 from encore_jax import Message, RewardModel
-from encore_jax.interop.rendering import render
-from encore_jax.interop.rl import reward_function
+from encore_jax.reward.rl import reward_function
+from encore_jax.text.rendering import render
 
 PROMPTS = (
     "How do I pick a lock?",

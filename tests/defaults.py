@@ -15,7 +15,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "goldens" / "defaults.json"
 ROOMS = tuple(f"encore_jax/{room}" for room in (
-    "composition", "train", "judge", "evaluation", "interop", "data", "model", "parallel", "recipes", "cli",
+    "composition", "train", "judge", "evaluation", "serve", "reward", "text", "checkpoints",
+    "data", "model", "parallel", "recipes", "cli",
 )) + ("experiments",)  # fmt: skip
 
 

@@ -84,7 +84,7 @@ def test_flags_and_fields_of_the_readmes_commands_exist():
     tried = 0
     for module, words in words_of_commands(TEXT["../README.md"]):
         code = Path(find_spec(module).origin).read_text() if not module.endswith("serve") else (
-            (ROOT / "encore_jax/interop/serve/flags.py").read_text())  # fmt: skip
+            (ROOT / "encore_jax/serve/flags.py").read_text())  # fmt: skip
         for word in (word for word in words if word.startswith("--")):
             name, _, value = word.removeprefix("--").partition("=")
             tried += 1
@@ -126,7 +126,7 @@ def test_names_exist():
 
 def test_flags_of_the_server_and_the_scorer_exist():
     for page, source in (
-        ("serving.md", "encore_jax/interop/serve/flags.py"),
+        ("serving.md", "encore_jax/serve/flags.py"),
         ("scoring.md", "encore_jax/cli/score.py"),
         ("export.md", "encore_jax/cli/export.py"),
     ):

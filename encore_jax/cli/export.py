@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encore_jax.checkpoints.huggingface import load_backbone
+from encore_jax.checkpoints.safetensors_writer import updated
 from encore_jax.command_line import Parser, one_line_errors, start_logging
 from encore_jax.data import locate
 from encore_jax.data.lock import output_lock, reader_lock
@@ -25,13 +27,6 @@ from encore_jax.data.manifest import FIX, check_one_run, read_manifest
 from encore_jax.data.outputs import check_outputs, check_replaceable, local_inputs
 from encore_jax.errors import InputError
 from encore_jax.evaluation.over_refusal import over_refusal_card
-from encore_jax.interop.export import MARKS, export, export_adapter
-from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.passport import Passport, model_digest, read_passport
-from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.safetensors_writer import updated
-from encore_jax.interop.tokenizer import load_tokenizer, template_digest
-from encore_jax.interop.weighting import HELP
 from encore_jax.json_shape import read_json
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.lora import Lora, declare_lora
@@ -44,7 +39,12 @@ from encore_jax.recipes.manifest import file_sha256
 from encore_jax.recipes.pipeline import chain_of
 from encore_jax.recipes.stages.gradient import backbone_config, checkpoint_folder
 from encore_jax.recipes.stages.heads import Heads
+from encore_jax.reward.export import MARKS, export, export_adapter
+from encore_jax.reward.passport import Passport, model_digest, read_passport
+from encore_jax.reward.reward_model import RewardModel
+from encore_jax.reward.weighting import HELP
 from encore_jax.rules import RulePool
+from encore_jax.text.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.checkpoint import Checkpoints
 from encore_jax.train.sharded import param_shardings, with_shardings
 from encore_jax.train.state import init_heads

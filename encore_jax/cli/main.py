@@ -53,7 +53,7 @@ COMMANDS = {
         "rewardbench",
     ),
     "score": Command("encore_jax.cli.score", "scores a file, or takes the best of n"),
-    "serve": Command("encore_jax.interop.serve", "serves a model over HTTP"),
+    "serve": Command("encore_jax.serve", "serves a model over HTTP"),
     "export": Command("encore_jax.cli.export", "a finished run as a model for transformers, TRL, vLLM and others"),
     "ablate": Command("encore_jax.cli.ablate", "every combination of ENCORE's open choices on a run's scores"),
     "theory": Command("encore_jax.cli.theory", "ENCORE's claims, each measured"),

@@ -47,11 +47,11 @@ from encore_jax.data.outputs import check_new, check_outputs, check_suffix, loca
 from encore_jax.data.parquet_rows import record_batches
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
-from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.scorer import Scorer
-from encore_jax.interop.weighting import HELP
 from encore_jax.progress import track
 from encore_jax.recipes.manifest import file_sha256, versions
+from encore_jax.reward.reward_model import RewardModel
+from encore_jax.reward.scorer import Scorer
+from encore_jax.reward.weighting import HELP
 
 CHUNK = 1024
 """Input rows of a chunk: what a kill can cost, and how far packing looks."""

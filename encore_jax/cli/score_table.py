@@ -10,7 +10,7 @@ import pyarrow as pa
 from encore_jax.cli.score_repeats import Repeats
 from encore_jax.cli.score_rows import Item
 from encore_jax.composition.ties import first_place
-from encore_jax.interop.scorer import Scorer
+from encore_jax.reward.scorer import Scorer
 
 
 def score_items(

@@ -13,9 +13,9 @@ import numpy as np
 
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
-from encore_jax.interop.chat_template import TemplateRefusal, render_texts
-from encore_jax.interop.rendering import render_noting, whole
 from encore_jax.model.pooling import pool_index
+from encore_jax.text.chat_template import TemplateRefusal, render_texts
+from encore_jax.text.rendering import render_noting, whole
 
 Cut = Literal["drop", "left", "right"]
 

@@ -25,8 +25,8 @@ from encore_jax.evaluation.bootstrap import cluster_sums, percentile_interval, r
 from encore_jax.evaluation.formats import fixed, percent, printable
 from encore_jax.evaluation.over_refusal import over_refusal
 from encore_jax.evaluation.tables import over_refusal_lines
-from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.sequences import Text, fits
+from encore_jax.reward.reward_model import RewardModel
+from encore_jax.reward.sequences import Text, fits
 
 MODEL = "the model"
 """What its composed reward is called in tables."""

@@ -21,9 +21,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 from encore_jax.data.comparison import Message
 from encore_jax.data.distinct import digest
 from encore_jax.errors import InputError
-from encore_jax.interop.chat_template import takes_system_role
-from encore_jax.interop.rendering import render_prompts
-from encore_jax.interop.tokenizer import template_digest
 from encore_jax.judge.answer_tokens import AnswerTokens, answer_tokens
 from encore_jax.judge.followers import tell_step
 from encore_jax.judge.prompts import Wording
@@ -33,6 +30,9 @@ from encore_jax.judge.reading import MOST_OTHER, mostly_other, unparsable
 from encore_jax.model.branching import BranchRows, Root, run_branches, run_root
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import lm_logits
+from encore_jax.text.chat_template import takes_system_role
+from encore_jax.text.rendering import render_prompts
+from encore_jax.text.tokenizer import template_digest
 
 BUCKETS = (*range(64, 513, 64), *range(640, 1025, 128), *range(1280, 2049, 256))
 TOO_LONG = "too long for the local judge"

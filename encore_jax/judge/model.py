@@ -7,9 +7,9 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator
 
-from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.sequences import fits, token_sequences
 from encore_jax.judge.question import Answer, Identity, Question, Status
+from encore_jax.reward.reward_model import RewardModel
+from encore_jax.reward.sequences import fits, token_sequences
 
 TOO_LONG = "too long for the reward model"
 NO_HEAD = "no head for this rule"

@@ -35,7 +35,7 @@ def gate_weights(features: Float[Array, "*b D"], gate: Gate) -> Float[Array, "*b
     """``w = T s softmax(f(x) / t)``, fp32: the reward is ``Σ_k w_k ψ_k`` of the plain scores ψ.
 
     Args:
-      features: of prompts, see `encore_jax.interop.armorm`.
+      features: of prompts, see `encore_jax.reward.gate_position`.
       gate: f, its temperature t, scale s and transform T.
 
     >>> gate = Gate((jnp.zeros((3, 2)),), (jnp.array([0.0, jnp.log(3.0)]),), 1.0, jnp.array(1.0), jnp.eye(2))

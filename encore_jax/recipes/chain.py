@@ -13,11 +13,11 @@ from encore_jax.data import locate
 from encore_jax.data.digest import changed, note, recording
 from encore_jax.data.manifest import changed_outputs
 from encore_jax.errors import InputError
-from encore_jax.interop.passport import model_digest
 from encore_jax.parallel.processes import all_same_everywhere, on_every_process
 from encore_jax.progress import clock
 from encore_jax.recipes.config import ModelConfig, RunConfig, TrainConfig, to_dict
 from encore_jax.recipes.manifest import run_stage
+from encore_jax.reward.passport import model_digest
 
 Plan = dict[str, tuple[Callable[[], dict], Callable[[Path], None]]]
 """Of every stage, in order: what its outputs depend on, and what makes them, given its folder."""

@@ -22,6 +22,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool, Float
 
+from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.composition import entropy_weights
 from encore_jax.data import Comparison, RatedResponse, locate, prompt_key
 from encore_jax.data.left_out import Reason, require_some
@@ -31,15 +32,14 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.methods import COMPOSED_BY, CompositionSettings
 from encore_jax.evaluation.recommendation import recommendation
 from encore_jax.evaluation.reliability import reliability
-from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.passport import DTYPES, Passport, model_digest
-from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.sequences import Text, fits
-from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.progress import track
 from encore_jax.recipes.config import SMOLLM2
 from encore_jax.recipes.stages.tokenized import tokenized
+from encore_jax.reward.passport import DTYPES, Passport, model_digest
+from encore_jax.reward.reward_model import RewardModel
+from encore_jax.reward.sequences import Text, fits
 from encore_jax.rules import RulePool
+from encore_jax.text.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.features import extract_features
 from encore_jax.train.ridge import ALPHAS, fit_ridge
 

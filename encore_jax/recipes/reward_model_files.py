@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from encore_jax.data import locate
-from encore_jax.interop.passport import PASSPORT
-from encore_jax.interop.reward_checkpoint import base_of, checkpoint_digest, is_checkpoint
-from encore_jax.interop.reward_model import BACKBONE, HEADS
 from encore_jax.recipes.manifest import file_sha256
+from encore_jax.reward.passport import PASSPORT
+from encore_jax.reward.reward_checkpoint import base_of, checkpoint_digest, is_checkpoint
+from encore_jax.reward.reward_model import BACKBONE, HEADS
 
 
 def reward_model_hashes(uri: str, *, offline: bool, fetch: bool = False) -> dict[str, str]:

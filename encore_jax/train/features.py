@@ -16,9 +16,9 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.data.distinct import distinct
 from encore_jax.data.prefix_tree import TreeBatch, tree_batches
 from encore_jax.files import open_file
-from encore_jax.interop.sequences import Text, check_finite, feature_function, fits, prompt_trees
 from encore_jax.model.config import DecoderConfig
 from encore_jax.parallel.processes import on_every_process
+from encore_jax.reward.sequences import Text, check_finite, feature_function, fits, prompt_trees
 
 
 def extract_features(

@@ -18,10 +18,10 @@ import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 
+from encore_jax.checkpoints.assemble import Extras
+from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.data.prefix_tree import PrefixTree, without_repeats
 from encore_jax.errors import InputError
-from encore_jax.interop.assemble import Extras
-from encore_jax.interop.huggingface import load_backbone
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.lora import merged
 from encore_jax.parallel.mesh import activate

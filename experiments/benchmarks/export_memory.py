@@ -45,8 +45,8 @@ def _measure(name: str, layers: int, folder: Path) -> dict:
     import jax.numpy as jnp
     import numpy as np
 
-    from encore_jax.interop.safetensors import HuggingFaceFolder
-    from encore_jax.interop.safetensors_writer import stored_params, write_tensors
+    from encore_jax.checkpoints.safetensors import HuggingFaceFolder
+    from encore_jax.checkpoints.safetensors_writer import stored_params, write_tensors
     from encore_jax.model.architectures import architecture
     from encore_jax.model.params import abstract, declare
     from encore_jax.parallel.mesh import MeshSettings, make_mesh

@@ -91,7 +91,7 @@ def _ours(path: str, dtype: str) -> Callable:
     import jax
     import jax.numpy as jnp
 
-    from encore_jax.interop.huggingface import load_backbone
+    from encore_jax.checkpoints.huggingface import load_backbone
     from encore_jax.model.decoder import Backbone
 
     cfg, params, _ = load_backbone(path)
@@ -112,8 +112,8 @@ def _theirs(path: str, dtype: str) -> Callable:
     import torch
     import transformers
 
-    from encore_jax.interop.assemble import stored_names
-    from encore_jax.interop.huggingface import load_backbone
+    from encore_jax.checkpoints.assemble import stored_names
+    from encore_jax.checkpoints.huggingface import load_backbone
     from encore_jax.model.params import declare
 
     torch.set_num_threads(THREADS)

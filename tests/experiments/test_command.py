@@ -191,7 +191,7 @@ def test_every_command_has_help_and_refuses_what_it_does_not_know():
     command = [sys.executable, "-m", "tests.experiments.help_of_all"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     told = json.loads(done.stdout)
-    some = {"experiments.run", "encore_jax.cli.main", "encore_jax.interop.serve", "encore_jax.data.rated_comparisons"}
+    some = {"experiments.run", "encore_jax.cli.main", "encore_jax.serve", "encore_jax.data.rated_comparisons"}
     assert some <= told.keys()
     for module, (asked, wrong) in ((module, told[module].values()) for module in told):
         assert asked["status"] == 0 and len(asked["output"]) > 100, (module, asked)

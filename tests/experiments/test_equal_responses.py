@@ -9,16 +9,16 @@ import pytest
 from encore_jax.cli import score
 from encore_jax.data import Comparison, Message
 from encore_jax.data.prefix_tree import make_trees
-from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.scorer import Scored, Scorer
-from encore_jax.interop.serve import dialects
-from encore_jax.interop.serve.dialects import Served
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.pipeline import run_experiment
 from encore_jax.recipes.stages import benchmark
 from encore_jax.recipes.stages.heads import Heads
 from encore_jax.recipes.stages.preferences import lay_comparisons, preference_targets
+from encore_jax.reward.reward_model import RewardModel
+from encore_jax.reward.scorer import Scored, Scorer
+from encore_jax.serve import dialects
+from encore_jax.serve.dialects import Served
 from encore_jax.train.batches import held_out_batches
 from encore_jax.train.fine_tune import end_scores
 from encore_jax.train.packing import step_shape

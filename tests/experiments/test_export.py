@@ -10,13 +10,13 @@ from encore_jax.cli.export import export_run, read_run
 from encore_jax.cli.export import main as export_main
 from encore_jax.data.lock import folder_lock, output_lock
 from encore_jax.errors import InputError
-from encore_jax.interop.reward_model import RewardModel
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import ExperimentConfig, TrainConfig, from_dict, to_dict, validated
 from encore_jax.recipes.pipeline import run_experiment
 from encore_jax.recipes.stages import ingest, train
 from encore_jax.recipes.stages.preferences import held_out
 from encore_jax.recipes.stages.texts import texts_of
+from encore_jax.reward.reward_model import RewardModel
 from encore_jax.rules import RulePool
 from tests.experiments import tiny_run
 

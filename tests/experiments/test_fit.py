@@ -13,8 +13,8 @@ import encore_jax as enc
 from encore_jax.data import Comparison, Message, RatedResponse, prompt_key, write_comparisons
 from encore_jax.errors import InputError
 from encore_jax.evaluation.held_out import MODEL, _aligned
-from encore_jax.interop.passport import read_passport
 from encore_jax.recipes.fit import fit, rated_rows
+from encore_jax.reward.passport import read_passport
 from tests.experiments import tiny_model
 
 RULES = ("violence", "privacy", "kindness")

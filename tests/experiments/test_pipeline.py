@@ -8,14 +8,13 @@ import jax
 import numpy as np
 import pytest
 
+from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.cli.idle_settings import idle_fields
 from encore_jax.data import iter_comparisons, iter_rated, prompt_key
 from encore_jax.data.probes import over_refusal_probe
 from encore_jax.data.split import is_test
 from encore_jax.errors import InputError
 from encore_jax.evaluation.view import View
-from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.reward_model import RewardModel
 from encore_jax.recipes.chains.heads import HeadsChain
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.configs import ramo_smollm2
@@ -23,6 +22,7 @@ from encore_jax.recipes.pipeline import chain_of, run_experiment
 from encore_jax.recipes.rerun import kept_checkpoints
 from encore_jax.recipes.stages import rate
 from encore_jax.recipes.stages.probe import probe_results, probe_scores
+from encore_jax.reward.reward_model import RewardModel
 from encore_jax.settings import fields_of
 from encore_jax.train.features import extract_features
 from tests.experiments import tiny_run

@@ -12,7 +12,6 @@ import pytest
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.errors import InputError
 from encore_jax.evaluation.probe_model import over_refusal_of
-from encore_jax.interop.reward_model import RewardModel
 from encore_jax.judge.asking import CHAT, ERROR_BODY
 from encore_jax.judge.pair_prompts import PAIR_PROMPTS, SAFE_AND_HELPFUL, PairPrompt
 from encore_jax.judge.prompts import PROMPTS, YES_NO_IRRELEVANT, Prompt
@@ -26,6 +25,7 @@ from encore_jax.recipes.pipeline import run_experiment
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 from encore_jax.recipes.stages import baselines
 from encore_jax.recipes.stages.answering import TrialDone, WaitsForResults
+from encore_jax.reward.reward_model import RewardModel
 from encore_jax.rules import RulePool
 from tests.experiments import tiny_reward_model, tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat

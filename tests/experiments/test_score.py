@@ -17,8 +17,8 @@ from encore_jax.data import write_comparisons
 from encore_jax.data.comparison import Comparison, Message
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
-from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.scorer import Scorer
+from encore_jax.reward.reward_model import RewardModel
+from encore_jax.reward.scorer import Scorer
 from tests.experiments import tiny_model, tiny_reward_model
 
 ROWS = [

@@ -17,8 +17,8 @@ from encore_jax.cli import score
 from encore_jax.cli.score_parts import Parts
 from encore_jax.data.lock import output_lock
 from encore_jax.errors import InputError
-from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.scorer import Scorer
+from encore_jax.reward.reward_model import RewardModel
+from encore_jax.reward.scorer import Scorer
 from tests.experiments import tiny_reward_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -12,9 +12,6 @@ from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
 from encore_jax.evaluation.benchmark_report import benchmark_table
 from encore_jax.evaluation.conventions import Convention, lay
-from encore_jax.interop.passport import model_digest
-from encore_jax.interop.sequences import fits, prompt_trees, token_sequences
-from encore_jax.interop.tokenizer import TemplateRefusal, load_tokenizer, template_digest
 from encore_jax.judge.model import ModelJudge
 from encore_jax.judge.question import Question
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
@@ -25,7 +22,10 @@ from encore_jax.recipes.stages.ingest import ingest
 from encore_jax.recipes.stages.preferences import lay_comparisons
 from encore_jax.recipes.stages.presented import present
 from encore_jax.recipes.stages.tokenized import tokenized
+from encore_jax.reward.passport import model_digest
+from encore_jax.reward.sequences import fits, prompt_trees, token_sequences
 from encore_jax.rules import Rule
+from encore_jax.text.tokenizer import TemplateRefusal, load_tokenizer, template_digest
 from tests.experiments import tiny_model, tiny_reward_model, tiny_run
 
 NO_SYSTEM = (

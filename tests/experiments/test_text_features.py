@@ -7,17 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.errors import InputError
-from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.rendering import render
-from encore_jax.interop.sequences import token_sequences
-from encore_jax.interop.tokenizer import load_tokenizer
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.pipeline import chain_of, run_experiment
 from encore_jax.recipes.stages import extract, ingest, train
 from encore_jax.recipes.stages.heads import Heads
 from encore_jax.recipes.stages.probe import probe_scores, probe_texts
 from encore_jax.recipes.stages.texts import compared_prompts, texts_of
+from encore_jax.reward.sequences import token_sequences
+from encore_jax.text.rendering import render
+from encore_jax.text.tokenizer import load_tokenizer
 from encore_jax.train import features as module
 from encore_jax.train.features import extract_features
 from tests.experiments import tiny_run

@@ -8,13 +8,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from encore_jax.interop.passport import Passport
-from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.sequences import token_sequences
-from encore_jax.interop.tokenizer import template_digest
 from encore_jax.model.decoder import Backbone
 from encore_jax.recipes.chain import model_sha256
 from encore_jax.recipes.config import ModelConfig
+from encore_jax.reward.passport import Passport
+from encore_jax.reward.reward_model import RewardModel
+from encore_jax.reward.sequences import token_sequences
+from encore_jax.text.tokenizer import template_digest
 from tests.experiments import tiny_model
 
 RULES = ("violence", "privacy", "kindness")

@@ -86,8 +86,8 @@ def _content(path: Path) -> bytes | None:
 def _load_requests(folder: Path):
     import numpy as np
 
-    from encore_jax.interop.serve.app import _parsed
-    from encore_jax.interop.serve.dialects import DIALECTS, Served
+    from encore_jax.serve.app import _parsed
+    from encore_jax.serve.dialects import DIALECTS, Served
 
     served = Served("m", ("kind", "rude"), np.array([0.5, 0.5]))
     paths = {folder / f"{_name(path)}.json": path for path in REQUESTS} | {folder / "items.json": "/v1/score"}
@@ -117,9 +117,9 @@ def _load_bodies(folder: Path):
     import urllib.error
 
     from encore_jax.http_replies import BadBody, unpacked
-    from encore_jax.interop.rewards_client import RewardsClient, _Busy
     from encore_jax.judge.api_key import ApiKey
     from encore_jax.judge.client import Client
+    from encore_jax.reward.rewards_client import RewardsClient, _Busy
 
     class Opener:
         def open(self, request, timeout):

@@ -12,7 +12,7 @@ from tests.fuzz.mutate_bytes import mutate_gguf, mutate_safetensors
 from tests.fuzz.mutate_json import mutate_json, mutate_text
 from tests.fuzz.target import Target, each
 from tests.goldens import armorm, tiny_gguf
-from tests.interop import tiny_reward
+from tests.reward import tiny_reward
 
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "No."}]
 TOKENIZER = {"tokenizer.json": mutate_json, "tokenizer_config.json": mutate_json, "chat_template.jinja": mutate_text}
@@ -25,7 +25,7 @@ def _backbone(folder: Path) -> None:
 def _load_backbone(folder: Path):
     import jax.numpy as jnp
 
-    from encore_jax.interop.huggingface import load_backbone
+    from encore_jax.checkpoints.huggingface import load_backbone
 
     return load_backbone(folder, jnp.dtype("float32"))
 
@@ -82,9 +82,9 @@ def _tokenizer(folder: Path) -> None:
 
 
 def _tokenize(path: Path):
-    from encore_jax.interop.rendered import read_template
-    from encore_jax.interop.rendering import render
-    from encore_jax.interop.tokenizer import load_tokenizer, template_digest
+    from encore_jax.text.rendered import read_template
+    from encore_jax.text.rendering import render
+    from encore_jax.text.tokenizer import load_tokenizer, template_digest
 
     tokenizer = load_tokenizer(path)
     tokens = render(tokenizer, CHAT[:1], "No.")
@@ -92,7 +92,7 @@ def _tokenize(path: Path):
 
 
 def _reward_model(folder: Path, name: str = "."):
-    from encore_jax.interop.reward_model import RewardModel
+    from encore_jax.reward.reward_model import RewardModel
 
     return RewardModel.from_pretrained(folder / name, allow_mismatch=True)
 
@@ -120,13 +120,13 @@ def _load_saved(folder: Path):
 
 
 def _classifier(folder: Path) -> None:
-    from tests.interop.test_import import classifier
+    from tests.reward.test_import import classifier
 
     classifier(folder)
 
 
 def _adapter(folder: Path) -> None:
-    from tests.interop.test_import import adapter
+    from tests.reward.test_import import adapter
 
     tiny_reward.write_backbone(folder / "base", "llama32", architectures=["LlamaForCausalLM"])
     adapter(folder / "adapter", folder / "base")
@@ -141,7 +141,7 @@ def _weights(folder: Path) -> None:
 
 
 def _load_weights(folder: Path):
-    from encore_jax.interop.weighting import named_weights
+    from encore_jax.reward.weighting import named_weights
 
     return named_weights(str(folder / "weights.json"), tiny_reward_model.RULES)
 

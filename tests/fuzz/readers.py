@@ -49,7 +49,7 @@ EXCEPTIONS = {
         )),
     },
     "what this very process, or another of the same run, has just written": {
-        "encore_jax/interop/saved_model.py::save_heads", "encore_jax/parallel/shared_folder.py::check_shared",
+        "encore_jax/reward/saved_model.py::save_heads", "encore_jax/parallel/shared_folder.py::check_shared",
     },
     "files of this package or of the machine": {
         "encore_jax/command_line.py::_has_accelerator", "encore_jax/command_line.py::one_line_errors",
@@ -57,7 +57,7 @@ EXCEPTIONS = {
         "encore_jax/cli/config.py::_title", "encore_jax/cli/doctor.py::_devices",
     },
     "entered by damaged files only": {
-        "encore_jax/interop/tokenizer_files.py::diagnose",
+        "encore_jax/text/tokenizer_files.py::diagnose",
     },
     "tools of this project's developers": {
         "experiments/aot_matrix.py::compile_case", "experiments/benchmarks/easydel_side.py::_rows",

@@ -13,7 +13,6 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.interop.rendering import render
 from encore_jax.judge.answer_tokens import answer_tokens
 from encore_jax.judge.local import TOO_LONG, LocalJudge, root_tokens
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT, Prompt
@@ -23,8 +22,9 @@ from encore_jax.model.decoder import Backbone, lm_logits
 from encore_jax.model.params import logical_axes
 from encore_jax.parallel.mesh import BATCH, MeshSettings, activate, make_mesh, sharding
 from encore_jax.rules import Rule, RulePool
+from encore_jax.text.rendering import render
 from tests.experiments import tiny_model
-from tests.interop.conftest import smollm2  # noqa: F401
+from tests.reward.conftest import smollm2  # noqa: F401
 
 CFG = dataclasses.replace(tiny_model.decoder_config(), max_positions=1024)
 PARAMS = tiny_model.draw()
@@ -239,8 +239,8 @@ def test_a_model_without_an_lm_head_is_refused():
 
 @pytest.mark.slow
 def test_smollm2_answers_as_if_asked_alone(smollm2):  # noqa: F811
-    from encore_jax.interop.huggingface import load_backbone
-    from encore_jax.interop.tokenizer import load_tokenizer
+    from encore_jax.checkpoints.huggingface import load_backbone
+    from encore_jax.text.tokenizer import load_tokenizer
 
     cfg, params, _ = load_backbone(smollm2)
     tokenizer = load_tokenizer(smollm2)

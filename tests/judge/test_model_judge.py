@@ -5,12 +5,12 @@ import pytest
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.interop.passport import Passport
-from encore_jax.interop.reward_model import RewardModel
-from encore_jax.interop.tokenizer import template_digest
 from encore_jax.judge.model import NO_HEAD, TOO_LONG, ModelJudge
 from encore_jax.judge.question import Key, Question, Status
+from encore_jax.reward.passport import Passport
+from encore_jax.reward.reward_model import RewardModel
 from encore_jax.rules import Rule
+from encore_jax.text.tokenizer import template_digest
 from tests.experiments import tiny_model
 
 RULES = [Rule("kind", "It is kind."), Rule("rude", "It is rude.", -1), Rule("short", "It is short.")]

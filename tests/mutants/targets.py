@@ -24,8 +24,9 @@ ROOMS = {
                      "cli/score_parts", "cli/score_rows", "cli/sweep_runs", "cli/grid")
     ],
     "export": [
-        f"encore_jax/interop/{name}.py"
-        for name in ("adapters", "export", "padding", "passport", "reward_model", "safetensors_writer", "weighting")
+        f"encore_jax/{name}.py"
+        for name in ("checkpoints/adapters", "reward/export", "reward/padding", "reward/passport",
+                     "reward/reward_model", "checkpoints/safetensors_writer", "reward/weighting")
     ],
 }  # fmt: skip
 """Globs of files, by room; every room gives the same number of mutants."""
@@ -37,8 +38,8 @@ CHOSEN_TESTS = {
         "experiments/test_benchmark.py",
     ],
     "encore_jax/evaluation/preference.py": ["experiments/test_preferences.py"],
-    "encore_jax/interop/padding.py": ["interop/test_export.py"],
-    "encore_jax/interop/export.py": ["interop/test_export_adapter.py", "interop/test_export.py"],
+    "encore_jax/reward/padding.py": ["reward/test_export.py"],
+    "encore_jax/reward/export.py": ["reward/test_export_adapter.py", "reward/test_export.py"],
     "encore_jax/judge/endpoints.py": ["judge/test_endpoints.py", "judge/test_client_faults.py", "judge/test_server.py"],
     "encore_jax/judge/followers.py": ["experiments/test_judging_together.py"],
     "encore_jax/judge/journal_writer.py": ["judge/test_journal.py", "judge/test_kill.py"],

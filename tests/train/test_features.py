@@ -10,8 +10,8 @@ import pytest
 from encore_jax.data.comparison import Message
 from encore_jax.data.prefix_tree import tree_batches
 from encore_jax.errors import InputError
-from encore_jax.interop.sequences import feature_function, prompt_trees, token_sequences
 from encore_jax.model.decoder import Backbone
+from encore_jax.reward.sequences import feature_function, prompt_trees, token_sequences
 from encore_jax.train import features as module
 from encore_jax.train.features import extract_features
 from tests.experiments import tiny_model

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from encore_jax.checkpoints.assemble import Extras
 from encore_jax.data.prefix_tree import make_trees
 from encore_jax.errors import InputError
-from encore_jax.interop.assemble import Extras
 from encore_jax.parallel.mesh import MeshSettings, make_mesh
 from encore_jax.train.batches import Targets
 from encore_jax.train.fine_tune import Task, _score_head, fine_tune

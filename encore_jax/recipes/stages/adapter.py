@@ -20,8 +20,6 @@ from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.split import hash_unit
 from encore_jax.errors import InputError
 from encore_jax.evaluation.selection_metrics import recall_and_precision
-from encore_jax.interop.sequences import fits, prompt_trees
-from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.recipes.ramo_config import AdapterConfig, AdapterTrainConfig, SelectConfig
 from encore_jax.recipes.stages import frozen, rule_ratings
 from encore_jax.recipes.stages.gradient import train_by_gradient
@@ -29,7 +27,9 @@ from encore_jax.recipes.stages.predicted_rules import PREDICTIONS, SAID, compari
 from encore_jax.recipes.stages.presented import Presented
 from encore_jax.recipes.stages.rule_ratings import RuleRatings
 from encore_jax.recipes.stages.tokenized import tokenized
+from encore_jax.reward.sequences import fits, prompt_trees
 from encore_jax.rules import RulePool
+from encore_jax.text.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.batches import Targets
 from encore_jax.train.binary_heads import BinaryHeads, fit_binary_heads
 from encore_jax.train.fine_tune import Task

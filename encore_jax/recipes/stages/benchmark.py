@@ -27,9 +27,6 @@ from encore_jax.evaluation.benchmark import KINDS, benchmark_scores, judge_items
 from encore_jax.evaluation.benchmark_report import benchmark_table, render_benchmark
 from encore_jax.evaluation.conventions import PEERS, Convention, Laid, lay, why_different
 from encore_jax.evaluation.rewardbench import SAFETY_COUNTS, explain_safety
-from encore_jax.interop.armorm import gate_position, generation_prompt
-from encore_jax.interop.reward_model import PASSPORT, RewardModel
-from encore_jax.interop.scorer import Scored
 from encore_jax.model.gating import gate_weights
 from encore_jax.progress import track
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
@@ -38,6 +35,9 @@ from encore_jax.recipes.manifest import file_sha256, versions
 from encore_jax.recipes.reward_model_files import reward_model_hashes
 from encore_jax.recipes.stages.benchmark_counts import dropped
 from encore_jax.recipes.stages.benchmark_rules import benchmark_advice, method_rows, probe_results
+from encore_jax.reward.gate_position import gate_position, generation_prompt
+from encore_jax.reward.reward_model import PASSPORT, RewardModel
+from encore_jax.reward.scorer import Scored
 from encore_jax.train.features import extract_features
 
 PUBLISHED = ("results.json", "report.html")

@@ -12,11 +12,11 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.methods import Method
 from encore_jax.evaluation.results import Composition, agreement_facts, compose_view, finite
 from encore_jax.evaluation.rule_agreement import RuleAgreement
-from encore_jax.interop.reward_model import PASSPORT, save_heads
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.stages.heads import Heads
 from encore_jax.recipes.stages.score import load_views
 from encore_jax.recipes.stages.train import load_passport
+from encore_jax.reward.reward_model import PASSPORT, save_heads
 
 
 def compose(config: ExperimentConfig, trained: Path, scored: Path, folder: Path) -> None:

@@ -11,13 +11,13 @@ import numpy as np
 from encore_jax.evaluation.methods import margins_by_method
 from encore_jax.evaluation.noise_study import noise_study
 from encore_jax.evaluation.results import evaluate_view, finite
-from encore_jax.interop.reward_model import PASSPORT
 from encore_jax.recipes.config import ExperimentConfig, to_dict
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.stages import compose, ingest, rate, train
 from encore_jax.recipes.stages.probe import probe_results
 from encore_jax.recipes.stages.score import load_views
 from encore_jax.recipes.stages.texts import texts_of
+from encore_jax.reward.reward_model import PASSPORT
 
 
 def evaluate(

@@ -18,16 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.data import Message, locate
-from encore_jax.interop.huggingface import load_backbone
-from encore_jax.interop.rendering import render
-from encore_jax.interop.sequences import Text, fits
-from encore_jax.interop.tokenizer import TemplateRefusal, load_tokenizer
 from encore_jax.model.config import DecoderConfig
 from encore_jax.progress import track
 from encore_jax.recipes.config import ModelConfig
 from encore_jax.recipes.stages.probe import probe_sequences, probe_texts
 from encore_jax.recipes.stages.tokenized import tokenized
+from encore_jax.reward.sequences import Text, fits
+from encore_jax.text.rendering import render
+from encore_jax.text.tokenizer import TemplateRefusal, load_tokenizer
 from encore_jax.train.features import extract_features
 
 Part = tuple[Sequence[Text], Sequence[np.ndarray | None]]

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from encore_jax.checkpoints.huggingface import load_config
 from encore_jax.errors import InputError
-from encore_jax.interop.huggingface import load_config
 from encore_jax.model.architectures import architecture
 from encore_jax.model.config import DecoderConfig
 from encore_jax.parallel.mesh import make_mesh

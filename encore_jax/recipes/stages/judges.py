@@ -13,8 +13,6 @@ import jax.numpy as jnp
 from encore_jax.data import locate
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.interop.chat_template import takes_system_role
-from encore_jax.interop.reward_model import RewardModel
 from encore_jax.judge.asking import Asking, Render, ask_with
 from encore_jax.judge.followers import load_everywhere
 from encore_jax.judge.local import LocalJudge
@@ -28,7 +26,9 @@ from encore_jax.recipes.local_judge import load_local_judge
 from encore_jax.recipes.rating_config import RatingConfig
 from encore_jax.recipes.stages import ingest
 from encore_jax.recipes.stages.records import rule_pool
+from encore_jax.reward.reward_model import RewardModel
 from encore_jax.rules import Rule, RulePool
+from encore_jax.text.chat_template import takes_system_role
 
 OTHER = Rule("other", "~")
 """Shows what all questions about one conversation share."""
@@ -139,7 +139,7 @@ def _table(config: RatingConfig, ingested: Path) -> Judge:
 
 
 def _renderer(uri: str, offline: bool) -> Render:
-    from encore_jax.interop.rendering import render
+    from encore_jax.text.rendering import render
 
     def ids(messages: Sequence[Message]) -> list[int]:
         return render(_tokenizer(uri, offline), messages)
@@ -149,6 +149,6 @@ def _renderer(uri: str, offline: bool) -> Render:
 
 @functools.lru_cache(maxsize=1)
 def _tokenizer(uri: str, offline: bool):
-    from encore_jax.interop.tokenizer import load_tokenizer
+    from encore_jax.text.tokenizer import load_tokenizer
 
     return load_tokenizer(locate(uri, offline=offline))

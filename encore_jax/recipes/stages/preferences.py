@@ -14,9 +14,6 @@ from encore_jax.data import Comparison, prompt_key
 from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.prefix_tree import PrefixTree, make_trees
 from encore_jax.data.split import group_ids, is_test
-from encore_jax.interop.passport import PASSPORT, Passport
-from encore_jax.interop.sequences import fits
-from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.manifest import file_sha256
 from encore_jax.recipes.stages import ingest
@@ -24,6 +21,9 @@ from encore_jax.recipes.stages.gradient import train_by_gradient
 from encore_jax.recipes.stages.probe import probe_sequences, save_probe
 from encore_jax.recipes.stages.sides import TEST_FRACTION, on_either_side
 from encore_jax.recipes.stages.tokenized import tokenized
+from encore_jax.reward.passport import PASSPORT, Passport
+from encore_jax.reward.sequences import fits
+from encore_jax.text.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.batches import Targets
 from encore_jax.train.fine_tune import Task, Trained
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from encore_jax.data import Comparison, prompt_key
 from encore_jax.data.split import group_ids, hash_unit
-from encore_jax.interop.sequences import Text
 from encore_jax.recipes.stages import ingest
+from encore_jax.reward.sequences import Text
 
 PARTS = ("test", "adapter", "reward")
 

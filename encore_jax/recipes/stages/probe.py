@@ -14,7 +14,7 @@ from encore_jax.composition import Margin
 from encore_jax.data import Comparison
 from encore_jax.data.probes import over_refusal_probe
 from encore_jax.evaluation.over_refusal import over_refusal
-from encore_jax.interop.sequences import Text, token_sequences
+from encore_jax.reward.sequences import Text, token_sequences
 
 FILE = "probe.npz"
 """Beside a model's other scores."""

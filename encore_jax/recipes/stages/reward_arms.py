@@ -18,7 +18,6 @@ from encore_jax.data import locate, prompt_key
 from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.split import folds
 from encore_jax.errors import InputError
-from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.parallel.mesh import make_mesh
 from encore_jax.progress import track
 from encore_jax.recipes.ramo_config import RamoConfig
@@ -29,6 +28,7 @@ from encore_jax.recipes.stages.preferences import lay_comparisons, preference_ta
 from encore_jax.recipes.stages.presented import Presented
 from encore_jax.recipes.stages.probe import probe_sequences, save_margins
 from encore_jax.recipes.stages.tokenized import tokenized
+from encore_jax.text.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.batches import Targets
 from encore_jax.train.bradley_terry import bradley_terry_weights
 from encore_jax.train.feature_scale import feature_scale

@@ -10,9 +10,9 @@ import numpy as np
 
 from encore_jax.data import Comparison, Message, RatedResponse, prompt_key
 from encore_jax.data.split import folds, group_ids, is_test
-from encore_jax.interop.sequences import Text
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.stages import ingest
+from encore_jax.reward.sequences import Text
 
 
 class Texts(NamedTuple):

@@ -9,7 +9,7 @@ from absl import logging
 
 from encore_jax.data import Comparison, RatedResponse
 from encore_jax.errors import InputError
-from encore_jax.interop.sequences import Text, token_sequences
+from encore_jax.reward.sequences import Text, token_sequences
 
 
 def tokenized(

@@ -11,9 +11,6 @@ import numpy as np
 from absl import logging
 
 from encore_jax.data import locate
-from encore_jax.interop.passport import PASSPORT, Passport, read_passport
-from encore_jax.interop.sequences import prompt_trees
-from encore_jax.interop.tokenizer import load_tokenizer, template_digest
 from encore_jax.parallel.mesh import activate, batch_shards, replicated
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.manifest import file_sha256
@@ -24,7 +21,10 @@ from encore_jax.recipes.stages.probe import probe_sequences, probe_texts, save_p
 from encore_jax.recipes.stages.texts import Texts, texts_of
 from encore_jax.recipes.stages.tokenized import record_name, tokenized
 from encore_jax.recipes.stages.usable import require_usable
+from encore_jax.reward.passport import PASSPORT, Passport, read_passport
+from encore_jax.reward.sequences import prompt_trees
 from encore_jax.rules import RulePool
+from encore_jax.text.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.batches import Targets
 from encore_jax.train.fine_tune import Task
 

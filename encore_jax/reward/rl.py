@@ -1,0 +1,111 @@
+"""Reward functions for reinforcement learning: TRL's ``reward_funcs`` and Tunix' ``reward_fns``.
+
+Both trainers call ``function(prompts=[...], completions=[...], **columns)`` and want one float per completion. In JAX
+(Tunix) the model runs in the trainer's own process: `reward_function`. A torch trainer (TRL, OpenRLHF) may do that too,
+or leave the accelerator to itself and ask a server: `remote_reward_function`.
+
+The completions of one prompt share it as a prefix, so a group of G costs about one prompt and G completions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from encore_jax.data.comparison import Message, parse_prompt
+from encore_jax.errors import InputError
+from encore_jax.reward.reward_model import RewardModel
+from encore_jax.reward.rewards_client import RewardsClient
+
+RewardFunction = Callable[..., list[float | None]]
+Prompt = str | Sequence[Message] | Sequence[dict]
+
+
+def reward_function(
+    model: RewardModel,
+    *,
+    too_long: float | None = None,
+    read_prompt: Callable[[Any], Prompt] = lambda prompt: prompt,
+) -> RewardFunction:
+    """The model's composed reward, as a function for a trainer.
+
+    Where the trainer offers ``log_metric`` (TRL does), the mean score of every rule is logged as ``rule/NAME``.
+
+    Args:
+      model: loaded where it shall run.
+      too_long: reward of a completion that makes the conversation longer than the model takes. None says that there is
+        none: TRL then leaves it out of the sum; Tunix needs a number.
+      read_prompt: from a prompt as the trainer's data set holds it to text or messages. Needed where prompts are
+        already rendered in the policy's chat template: the reward model has one of its own.
+
+    Returns:
+      A function ``(prompts, completions, **columns)``. Completions are texts, or lists of one assistant message.
+    """
+
+    def encore_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        _check_counts(prompts, completions)
+        texts = [
+            (_messages(read_prompt(prompt)), completion_text(completion))
+            for prompt, completion in zip(prompts, completions, strict=True)
+        ]
+        scored = model.scorer.scored(model.scorer.run_texts(texts))
+        if "log_metric" in columns and np.isfinite(scored.scores).any():
+            for rule, mean in zip(model.rules, np.nanmean(scored.scores, axis=0), strict=True):
+                columns["log_metric"](f"rule/{rule}", float(mean))
+        return [too_long if np.isnan(value) else float(value) for value in scored.rewards]
+
+    return encore_reward
+
+
+def remote_reward_function(url: str, *, token: str = "", too_long: float | None = None) -> RewardFunction:
+    """The same from a server, ``encore serve``.
+
+    Args:
+      url: of the server, e.g. "http://127.0.0.1:8000".
+      token: the server's, if it has one.
+      too_long: see `reward_function`.
+
+    Raises:
+      InputError: the address is none, or (when called) the server refuses the request or gives no rewards.
+      ConnectionError: (when called) it stays busy or away for long.
+    """
+    client = RewardsClient(url, token)
+
+    def encore_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        _check_counts(prompts, completions)
+        return [too_long if value is None else value for value in client.rewards(prompts, completions)]
+
+    return encore_reward
+
+
+def _check_counts(prompts: Sequence[Any], completions: Sequence[Any]) -> None:
+    if len(prompts) != len(completions):
+        raise InputError(f"{len(completions)} completions for {len(prompts)} prompts", where="reward function")
+
+
+def completion_text(completion: Any, where: str = "completion") -> str:
+    """A completion as text: itself, or the content of the one assistant message that it is a list of.
+
+    Raises:
+      InputError: it is neither.
+
+    >>> completion_text("No."), completion_text([{"role": "assistant", "content": "No."}])
+    ('No.', 'No.')
+    """
+    if isinstance(completion, str):
+        try:
+            return Message("assistant", completion).content
+        except InputError as error:
+            raise InputError(error.problem, where=where, fix=error.fix) from None
+    messages = parse_prompt(completion, where)
+    if len(messages) != 1 or messages[0].role != "assistant":
+        raise InputError("not one assistant message", where=where, fix="give a text, or one message")
+    return messages[0].content
+
+
+def _messages(prompt: Prompt) -> tuple[Message, ...]:
+    if isinstance(prompt, str):
+        return parse_prompt(prompt)
+    return tuple(prompt) if all(isinstance(turn, Message) for turn in prompt) else parse_prompt(prompt)

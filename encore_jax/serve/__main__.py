@@ -1,0 +1,107 @@
+"""Serves a saved reward model over HTTP.
+
+    encore serve --model=runs/quickstart/compose
+
+Needs the `serve` extra. Listens on loopback; for another address a token must be set in ENCORE_SERVE_TOKEN, which
+clients then send as ``Authorization: Bearer TOKEN``. It listens at once and loads and compiles then; until that is done
+/health says "starting" (503). SIGTERM, SIGINT and SIGHUP: nothing new is accepted (503), what was accepted is answered,
+exit status 0; a second signal ends it at once. Exit status 2 for bad input.
+
+    POST /v1/score     {"prompt": "...", "responses": ["...", "..."], "explain": true}
+    POST /classify     vLLM's: {"messages": [...]} or {"input": "..."}; model NAME/rules has one label per rule
+    POST /pooling      vLLM's
+    POST /get_reward   OpenRLHF's --remote_rm_url; with ?prompts=plain for policies without a chat template
+    POST /rewards      {"prompts": [...], "completions": [...]}, as TRL and Tunix call reward functions
+    GET  /v1/models    names, rules, weights and passport of the model
+    GET  /health       200 when it answers, 503 while it starts or ends; /live 200 while it is worth waiting
+    GET  /metrics      Prometheus
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import os
+import sys
+
+os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is not installed is no news
+
+from encore_jax.errors import InputError
+from encore_jax.serve import flags
+from encore_jax.serve.listening import close, listen, url
+from encore_jax.serve.refusal import BatcherStopped
+
+_LOG = logging.getLogger("encore_jax.serve")
+NEEDED = ("h11", "prometheus_client", "starlette", "uvicorn")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Listens, loads, compiles, serves until told to stop."""
+    logging.basicConfig(format="%(levelname)s:     %(message)s")
+    _LOG.setLevel(logging.INFO)
+    try:
+        serve(flags.parse(arguments, __doc__))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except MemoryError:
+        print("error: out of memory. Fix: a smaller --tokens_per_batch, or a machine with more", file=sys.stderr)
+        sys.exit(1)
+    except BatcherStopped as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def serve(given: argparse.Namespace) -> None:
+    """Serves until told to stop.
+
+    Raises:
+      InputError: the `serve` extra is not installed, the port is taken, or the model cannot be loaded.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        fix = "pip install -e '.[serve]'"
+        raise InputError(f"the server needs {', '.join(missing)}, not installed here", fix=fix)
+    sockets = listen(given.host, given.port)
+    address = url(given.host, sockets)
+    _LOG.info("listening on %s; /health says 'starting' until the model is loaded and compiled", address)
+    try:
+        from encore_jax.serve.metrics import Metrics
+        from encore_jax.serve.server import make_server
+
+        metrics = Metrics()
+
+        def load(say):
+            from encore_jax.serve.loading import load_app  # seconds, in a thread of its own
+
+            return load_app(given, metrics, say)
+
+        server, front = make_server(given, metrics, load, lambda app: _LOG.info("running on %s: %s", address, app.name))
+        server.run(sockets)
+    finally:
+        close(sockets)
+    if front.app:
+        front.app.close()
+    if server.error:
+        raise server.error
+    _LOG.info("everything accepted is answered")
+
+
+def _leave(status: int) -> None:
+    """Ends the process, and threads of it that still compile or compute something that nobody waits for."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    code = 0
+    try:
+        main()
+    except SystemExit as stopped:
+        code = stopped.code
+    _leave(code)

@@ -1,0 +1,185 @@
+"""GGUF files: layout, every listed block format, and errors that name the tensor."""
+
+import struct
+
+import gguf
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from encore_jax.checkpoints.gguf_file import SUPPORTED, GGUFFile
+from encore_jax.checkpoints.huggingface import load_backbone
+from encore_jax.errors import InputError
+from encore_jax.model.config import DecoderConfig
+from encore_jax.model.rope import inverse_frequencies
+from tests.goldens import tiny, tiny_gguf
+
+
+@pytest.mark.parametrize("family", ["llama2", "llama32", "qwen2", "qwen3"])
+def test_the_same_model_from_gguf_and_from_a_folder(family, tmp_path):
+    cfg, params, extras = load_backbone(tiny_gguf.save(tmp_path / "m.gguf", family))
+    _, expected, from_folder = load_backbone(tiny.save(tmp_path / "hf", family))
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert cfg.tie_embeddings == (extras.lm_head is None)
+    if extras.lm_head is not None:
+        np.testing.assert_array_equal(extras.lm_head, from_folder.lm_head)
+    assert extras.config["general.architecture"] == cfg.family
+
+
+def test_llama3_rope_comes_as_divisors(tmp_path):
+    full = DecoderConfig.from_hf(tiny.config("llama31"))
+    plain = full.rope_theta ** (-np.arange(0, 16, 2) / 16)
+    factors = plain / inverse_frequencies(full)
+    path = tiny_gguf.save(tmp_path / "m.gguf", "llama31", rope_factors=factors)
+    cfg, _, _ = load_backbone(path)
+    np.testing.assert_allclose(inverse_frequencies(cfg), inverse_frequencies(full), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])
+def test_quantised_tensors_come_back_within_half_a_step(kind, tmp_path):
+    path = tiny_gguf.save(tmp_path / "m.gguf", "llama2", ffn_up=kind)
+    _, params, _ = load_backbone(path)
+    exact = tiny.weights("llama2")["model.layers.1.mlp.up_proj.weight"]
+    got = np.asarray(params["layers"]["up"][1]).T
+    blocks, error = exact.reshape(-1, 32), np.abs(got - exact).reshape(-1, 32)
+    span = np.ptp(blocks, axis=1)
+    biggest = np.abs(blocks).max(axis=1)
+    step = {
+        "F16": biggest * 2**-10, "BF16": biggest * 2**-7, "Q8_0": biggest / 127,
+        "Q4_0": 2 * biggest / 8, "Q4_1": span / 15,  # Q4_0 clips the end without a code
+    }[kind]  # fmt: skip
+    assert (error.max(axis=1) <= 0.51 * step + 2e-3 * biggest).all() and error.max() > 0
+
+
+def scalar_q4_k(block: bytes) -> list[float]:
+    """256 values from 144 bytes, as ggml's reference reads them, one at a time."""
+    d, dmin = struct.unpack("<2e", block[:4])
+    scales, quants, out = block[4:16], block[16:], []
+    for j in range(8):
+        if j < 4:
+            scale, low = scales[j] & 63, scales[j + 4] & 63
+        else:
+            scale = (scales[j + 4] & 15) | ((scales[j - 4] >> 6) << 4)
+            low = (scales[j + 4] >> 4) | ((scales[j] >> 6) << 4)
+        for i in range(32):
+            byte = quants[(j // 2) * 32 + i]
+            out.append(d * scale * (byte >> 4 if j % 2 else byte & 15) - dmin * low)
+    return out
+
+
+def scalar_q6_k(block: bytes) -> list[float]:
+    """256 values from 210 bytes: 4 low bits, 2 high bits, 16 signed scales, one fp16."""
+    low, high, scales = block[:128], block[128:192], struct.unpack("<16b", block[192:208])
+    (d,) = struct.unpack("<e", block[208:])
+    out = []
+    for i in range(256):
+        half, within = divmod(i, 128)
+        quarter, place = divmod(within, 32)
+        nibble = low[half * 64 + place + 32 * (quarter % 2)]
+        nibble = nibble >> 4 if quarter >= 2 else nibble & 15
+        top = (high[half * 32 + place] >> (2 * quarter)) & 3
+        out.append(d * scales[i // 16] * ((nibble | top << 4) - 32))
+    return out
+
+
+@pytest.mark.parametrize(("kind", "size", "scalar"), [("Q4_K", 144, scalar_q4_k), ("Q6_K", 210, scalar_q6_k)])
+def test_k_quants_equal_a_scalar_dequantisation(kind, size, scalar, tmp_path):
+    rng = np.random.RandomState(0)
+    raw = rng.randint(0, 256, (3, 2 * size)).astype(np.uint8)
+    for block in raw.reshape(-1, size):  # random bits, but finite scales
+        at = slice(0, 4) if kind == "Q4_K" else slice(208, 210)
+        block[at] = rng.uniform(-1, 1, (at.stop - at.start) // 2).astype("<f2").view(np.uint8)
+    path = tmp_path / "k.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tensor("a.weight", raw, raw_dtype=gguf.GGMLQuantizationType[kind])
+    writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file()
+    writer.close()
+    expected = [scalar(bytes(block)) for block in raw.reshape(-1, size)]
+    got = GGUFFile(path).read("a.weight")
+    assert got.shape == (3, 512)
+    np.testing.assert_allclose(got.reshape(-1, 256), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_metadata_equal_the_gguf_packages_reader(tmp_path):
+    path = tmp_path / "m.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_string("a", "tête-à-tête 🙂")
+    for kind, value in {"uint8": 255, "int8": -3, "uint16": 65535, "int16": -9, "uint32": 2**31,
+                        "int32": -4, "uint64": 2**40, "int64": -(2**40), "float32": 0.5,
+                        "float64": 0.1, "bool": True}.items():  # fmt: skip
+        getattr(writer, f"add_{kind}")(f"x.{kind}", value)
+    for name, array in {"s": ["x", "y é"], "i": [1, -2], "f": [0.25, 2.0], "b": [True, False]}.items():
+        writer.add_array(f"y.{name}", array)
+    writer.add_tensor("t", np.ones((2, 3), np.float32))
+    writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file()
+    writer.close()
+    ours, reader = GGUFFile(path), gguf.GGUFReader(path)
+    fields = {k: f for k, f in reader.fields.items() if not k.startswith("GGUF.")}
+    assert ours.metadata.keys() == fields.keys()
+    for key, field in fields.items():
+        assert list(np.atleast_1d(ours.metadata[key])) == list(np.atleast_1d(field.contents())), key
+    assert ours.shapes() == {"t": (2, 3)}
+    np.testing.assert_array_equal(ours.read("t"), np.ones((2, 3)))
+
+
+def test_truncation_anywhere_is_an_input_error(tmp_path):
+    path = tiny_gguf.save(tmp_path / "m.gguf", "llama2")
+    data = path.read_bytes()
+    first_tensor = next(iter(GGUFFile(path).tensors.values())).start
+    cut = tmp_path / "cut.gguf"
+    for size in (*range(0, 400, 7), first_tensor - 900):
+        cut.write_bytes(data[:size])
+        with pytest.raises(InputError, match=r"cut\.gguf"):
+            GGUFFile(cut)
+    cut.write_bytes(data[:-40])
+    with pytest.raises(InputError, match=r"cut\.gguf, tensor 'output.weight': the file is truncated"):
+        load_backbone(cut)
+
+
+def test_a_flipped_header_byte_gives_an_input_error_or_a_file(tmp_path):
+    path = tiny_gguf.save(tmp_path / "m.gguf", "llama2")
+    data = path.read_bytes()
+    start = next(iter(GGUFFile(path).tensors.values())).start
+    rng = np.random.RandomState(0)
+    refused = 0
+    for at in rng.randint(0, start, 300):
+        flipped = bytearray(data)
+        flipped[at] ^= 1 << rng.randint(8)
+        path.write_bytes(flipped)
+        try:
+            GGUFFile(path)
+        except InputError:
+            refused += 1
+    assert refused > 100
+
+
+def test_missing_and_unexpected_tensors_are_named(tmp_path, monkeypatch):
+    whole = tiny.weights("llama2")
+    whole["model.layers.3.input_layernorm.weight"] = whole.pop("model.layers.2.input_layernorm.weight")
+    monkeypatch.setattr(tiny, "weights", lambda family: whole)
+    path = tiny_gguf.save(tmp_path / "m.gguf", "llama2")
+    with pytest.raises(InputError, match=r"missing: blk\.2\.attn_norm.*unexpected: blk\.3\.attn_norm"):
+        load_backbone(path)
+
+
+def test_other_files_and_types_are_refused(tmp_path):
+    other = tmp_path / "x.gguf"
+    other.write_bytes(b"PK\x03\x04" + bytes(40))
+    with pytest.raises(InputError, match="not a GGUF file"):
+        GGUFFile(other)
+    other.write_bytes(b"GGUF" + struct.pack("<IQQ", 1, 0, 0))
+    with pytest.raises(InputError, match="version 1"):
+        GGUFFile(other)
+    with pytest.raises(InputError, match="none.gguf: is missing"):
+        GGUFFile(tmp_path / "none.gguf")
+    assert "Q5_1" not in SUPPORTED
+    path = tiny_gguf.save(tmp_path / "m.gguf", "llama2", ffn_up="Q5_1")
+    with pytest.raises(InputError, match=r"blk\.0\.ffn_up\.weight'.*Q5_1 is not read here"):
+        load_backbone(path)
+
+
+def test_dtype_is_that_asked_for(tmp_path):
+    _, params, extras = load_backbone(tiny_gguf.save(tmp_path / "m.gguf", "llama2"), jnp.bfloat16)
+    assert {x.dtype for x in [*jax.tree.leaves(params), extras.lm_head]} == {jnp.dtype(jnp.bfloat16)}
