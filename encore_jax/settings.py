@@ -53,6 +53,33 @@ class Settings:
         return self
 
 
+def no_result(default):
+    """A field that says how a run goes (where it keeps something, how devices run a step) and not what it finds."""
+    return dataclasses.field(default=default, metadata={"no result": True})
+
+
+def results_depend_on(settings: Settings) -> dict[str, object]:
+    """Plain values of all fields but those of `no_result`, groups as dictionaries.
+
+    >>> @dataclasses.dataclass
+    ... class Example(Settings):
+    ...     tau: float = 2.0
+    ...     folder: str = no_result("")
+    >>> results_depend_on(Example(folder="elsewhere"))
+    {'tau': 2.0}
+    """
+    fields = [field for field in dataclasses.fields(settings) if "no result" not in field.metadata]
+    values = {field.name: getattr(settings, field.name) for field in fields}
+    return {
+        name: results_depend_on(value)
+        if isinstance(value, Settings)
+        else list(value)
+        if isinstance(value, tuple)
+        else value
+        for name, value in values.items()
+    }
+
+
 def fields_of(settings: Settings, prefix: str = "") -> dict[str, object]:
     """Every field that holds a value, by its dotted name."""
     return {path: value for path, _, value in _fields(settings, prefix) if not isinstance(value, Settings)}

@@ -14,7 +14,7 @@ from encore_jax.cli.overrides import apply_overrides, override_texts, split_argu
 from encore_jax.command_line import asks_for_help, define_overwrite, parse_flags, start_logging
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import RunConfig, check_field_types, default_workdir, validated
-from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.run import run_experiment
 from encore_jax.settings import fields_of
 
 CONFIG_HELP = "Python file with get_config(), or the name of a shipped one; --config.FIELD=VALUE changes its fields."

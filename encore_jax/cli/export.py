@@ -36,7 +36,7 @@ from encore_jax.progress import Pace
 from encore_jax.recipes.chains.preferences import PreferenceChain
 from encore_jax.recipes.config import ExperimentConfig, check_field_types, from_dict
 from encore_jax.recipes.manifest import file_sha256
-from encore_jax.recipes.pipeline import chain_of
+from encore_jax.recipes.run import plan_of
 from encore_jax.recipes.stages.gradient import backbone_config, checkpoint_folder
 from encore_jax.recipes.stages.heads import Heads
 from encore_jax.reward.export import MARKS, export, export_adapter

@@ -27,7 +27,7 @@ from encore_jax.command_line import one_line_errors, start_logging
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import join, speaks
 from encore_jax.recipes.config import validated
-from encore_jax.recipes.pipeline import run_experiment, stages_of
+from encore_jax.recipes.run import run_experiment, stages_of
 
 _RERUN = flags.DEFINE_string(
     "rerun", None, "Run this stage again, from nothing; later ones follow if its outputs change."

@@ -8,7 +8,7 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.ablation_tables import parse_rating_grid
 from encore_jax.evaluation.view import Label
 from encore_jax.recipes.checks import one_of, require
-from encore_jax.recipes.config import CHAINS, RunConfig
+from encore_jax.recipes.config import RECIPES, RunConfig
 from encore_jax.train.ridge import ALPHAS
 
 
@@ -64,8 +64,8 @@ class AblateConfig(RunConfig):
     part: int = 2**20
 
     @property
-    def chain(self) -> str:
-        return f"{CHAINS}.ablation:AblationChain"
+    def recipe(self) -> str:
+        return f"{RECIPES}.ablation"
 
     def check(self) -> None:
         """Raises InputError."""

@@ -6,7 +6,7 @@ from encore_jax.data import FORMATS
 from encore_jax.errors import InputError
 from encore_jax.evaluation.conventions import PEERS
 from encore_jax.recipes.checks import one_of, require
-from encore_jax.recipes.config import CHAINS, RunConfig
+from encore_jax.recipes.config import RECIPES, RunConfig
 
 
 @dataclasses.dataclass
@@ -55,8 +55,8 @@ class BenchmarkConfig(RunConfig):
     fetch_backbone: bool = False
 
     @property
-    def chain(self) -> str:
-        return f"{CHAINS}.benchmark:BenchmarkChain"
+    def recipe(self) -> str:
+        return f"{RECIPES}.benchmark"
 
     def check(self) -> None:
         """Raises InputError."""

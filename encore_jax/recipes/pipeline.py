@@ -1,81 +1,250 @@
-"""Which chain of stages a configuration asks for."""
+"""Stages as calls: what a function is given is what its results depend on, and the only thing that is.
+
+    data = stage("ingest", ingest, config.data, seed=config.seed)
+    heads = stage("train", fit_heads, config.train, data)
+
+A stage runs unless its folder says that the same function, in the same version of its code, ran to its end on the same
+arguments. It gives back an `Artefact`: a handle, whose files are read when somebody uses them. Passed on, it stands for
+what was written, not for where.
+
+A stage's function is an ordinary one. Parameters that are Paths get an artefact's folder, others what `artefact.read`
+makes of it; a parameter called ``folder`` gets the stage's own, for what a killed run resumes from. What it returns is
+written there by `artefact.write`.
+"""
 
 from __future__ import annotations
 
-import importlib
+import contextlib
+import functools
+import inspect
+import json
+import typing
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import jax
+from absl import logging
 
-from encore_jax.data.manifest import MANIFEST
-from encore_jax.parallel.processes import all_same_everywhere
-from encore_jax.recipes.chain import Chain, check_stages, run_chain
-from encore_jax.recipes.config import RunConfig, to_dict
-from encore_jax.recipes.judging_together import Role, judging_together
-from encore_jax.recipes.rerun import check_rerun
-from encore_jax.recipes.workdir import kept_for
+from encore_jax.data.digest import changed, recording
+from encore_jax.data.manifest import MANIFEST, changed_outputs
+from encore_jax.errors import InputError
+from encore_jax.parallel.processes import all_same_everywhere, on_every_process
+from encore_jax.progress import clock
+from encore_jax.recipes.artefact import Artefact, write
+from encore_jax.recipes.code_version import code_digest
+from encore_jax.recipes.manifest import run_stage
+from encore_jax.settings import Settings, results_depend_on
 
 
-def chain_of(config: RunConfig, workdir: Path) -> Chain:
-    """The chain of stages that carries out this configuration in this work directory.
+class Call(NamedTuple):
+    """A function and what it is given.
 
-    It is imported only here: a refused or wrong command need not wait for figures and checkpoints.
+    Attributes:
+      function: defined in a module.
+      arguments: by parameter; artefacts are handles.
+      aside: those of them that say only whether a result is worth having, and change none.
     """
-    module, _, name = config.chain.partition(":")
-    return getattr(importlib.import_module(module), name)(config, workdir)
+
+    function: Callable
+    arguments: dict[str, Any]
+    aside: tuple[str, ...]
+
+    def key(self) -> dict[str, Any]:
+        """What results depend on, as JSON values: by every earlier stage's name what that one wrote, and the rest."""
+        given = {name: value for name, value in self.arguments.items() if name not in self.aside}
+        earlier = {value.stage: value.outputs for value in given.values() if isinstance(value, Artefact)}
+        plain = {name: _plain(value) for name, value in given.items() if not isinstance(value, Artefact)}
+        name = f"{self.function.__module__}:{self.function.__qualname__}"
+        return earlier | {"function": name, "code": code_digest(self.function), "arguments": plain}
+
+    @property
+    def artefacts(self) -> list[Artefact]:
+        """What earlier stages wrote and this one reads."""
+        return [value for value in self.arguments.values() if isinstance(value, Artefact)]
+
+    def __call__(self, folder: Path) -> Any:
+        kinds = typing.get_type_hints(self.function)
+        given = {name: _given(value, kinds.get(name)) for name, value in self.arguments.items()}
+        if "folder" in inspect.signature(self.function).parameters:
+            given["folder"] = folder
+        return self.function(**given)
 
 
-def stages_of(config: RunConfig, workdir: Path, *, until: str | None = None, rerun: str | None = None) -> str:
-    """What a run would do, in words: its stages, where they go, and which have been complete before.
+def call_of(function: Callable, args: tuple, kwargs: Mapping[str, Any], aside: Mapping[str, Any]) -> Call:
+    """A call, its arguments by name; those that have a default and are left out are no part of it."""
+    signature = inspect.signature(function)
+    given = signature.bind_partial(*args, **kwargs, **aside)
+    missing = {
+        name
+        for name, parameter in signature.parameters.items()
+        if parameter.default is parameter.empty and name not in given.arguments and name != "folder"
+    }
+    if missing:
+        raise TypeError(f"{function.__qualname__} is not given {', '.join(sorted(missing))}")
+    return Call(function, dict(given.arguments), tuple(aside))
+
+
+class Pipeline:
+    """Runs the stages of one work directory.
 
     Args:
-      config: validated.
-      workdir: of the run.
-      until, rerun: as `run_experiment` takes them.
-
-    Raises:
-      InputError: this experiment has no such stage.
-    """
-    chain = chain_of(config, workdir)
-    check_stages(chain, rerun, until)
-    lines = [f"{config.name}: {type(config).__name__}, {workdir}"]
-    for stage in chain.STAGES:
-        there = (chain.at[stage] / MANIFEST).exists() and stage != rerun
-        lines.append(f"  {stage}: {'complete, if what it depends on is the same' if there else 'to do'}")
-        if stage == until:
-            break
-    return "\n".join(lines)
-
-
-def run_experiment(
-    config: RunConfig,
-    workdir: Path,
-    *,
-    rerun: str | None = None,
-    until: str | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Runs the stages that are not complete on these inputs; of a rating run on process 0, whom all others follow.
-
-    Args:
-      config: validated.
-      workdir: holds one folder per stage, and at the end results.json and report.html.
+      workdir: one folder per stage.
       rerun: a stage to run again whatever its manifest says.
       until: the last stage wanted; all of them if left out.
-      overwrite: replace what is in the way in the work directory and no such run has made.
+      together: all processes run it: a stage must depend on the same everywhere, and runs if any of them lacks it.
+      overwrite: a stage may empty a folder that holds what no stage wrote.
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        rerun: str | None = None,
+        until: str | None = None,
+        together: bool = False,
+        overwrite: bool = False,
+    ):
+        self.workdir, self.together, self.overwrite = workdir, together, overwrite
+        self._rerun, self._until, self._last = rerun, until, ""
+
+    def __call__(self, name: str, function: Callable, *args, aside: Mapping[str, Any] | None = None, **kwargs):
+        """The artefact of a stage, which is run if it is not complete.
+
+        Args:
+          name: of the stage and of its folder.
+          function: defined in a module.
+          *args, **kwargs: its arguments: settings, seeds, artefacts, files from outside (anything with a `key`).
+          aside: more of them, which change no result and so are no part of what it depends on.
+
+        Raises:
+          InputError: the processes' data or models differ, or a file changed while the stage read it.
+          LastStage: the stage that is the last one wanted was the one before.
+        """
+        if self._last and self._last == self._until:
+            raise LastStage
+        self._last = name
+        call = call_of(function, args, kwargs, aside or {})
+        with recording() as files:
+            key = _same_key_everywhere(name, call) if self.together else call.key()
+        options = {"everywhere": lambda complete: bool(on_every_process(complete).all())} if self.together else {}
+        folder, again = self.workdir / name, name == self._rerun
+        body = functools.partial(self._run, name, call, files)
+        manifest, ran = run_stage(folder, key, body, again=again, overwrite=self.overwrite, **options)
+        logging.info("%s: %s (%s)", name, "done" if ran else "up to date", clock(manifest["seconds"]))
+        return Artefact(name, folder, manifest["outputs"])
+
+    def always(self, function: Callable, *artefacts: Artefact) -> None:
+        """Calls a function on what stages wrote, whether they ran now or before: for copies, and for what is shown."""
+        kinds = list(typing.get_type_hints(function).values())
+        given = [_given(artefact, kind) for artefact, kind in zip(artefacts, kinds, strict=False)]
+        function(*given)
+
+    def _run(self, name: str, call: Call, files: dict[str, str], folder: Path) -> None:
+        """The stage's function; what it reads is checked before and after: it must be what its manifest will say."""
+        self._check(name, call, files)
+        made = call(folder)
+        if made is not None:
+            write(made, folder)
+        self._check(name, call, files)
+
+    def _check(self, name: str, call: Call, files: dict[str, str]) -> None:
+        problem = next(_problems(name, call, files), None)
+        if self.together and on_every_process(bool(problem)).any():
+            problem = problem or (name, "another process's files changed")
+        if problem:
+            where, what = problem
+            fix = "let nobody change it meanwhile, and run the same command again: what depends on it runs again"
+            raise InputError(what, where=where, fix=fix)
+
+
+class LastStage(Exception):
+    """The last stage wanted has run."""
+
+
+class Plan:
+    """Stands in for a `Pipeline` and runs nothing: which stages there are, and what each is given.
+
+    Attributes:
+      workdir: of the run.
+      calls: by stage, in order.
+    """
+
+    def __init__(self, workdir: Path):
+        self.workdir, self.calls = workdir, {}
+
+    def __call__(self, name: str, function: Callable, *args, aside: Mapping[str, Any] | None = None, **kwargs):
+        """A handle of what the stage would write."""
+        self.calls[name] = call_of(function, args, kwargs, aside or {})
+        return Artefact(name, self.workdir / name, {"made": f"by {name}"})
+
+    def always(self, function: Callable, *artefacts: Artefact) -> None:
+        """Shows nothing."""
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Their names, in order."""
+        return tuple(self.calls)
+
+    @property
+    def at(self) -> dict[str, Path]:
+        """Their folders."""
+        return {name: self.workdir / name for name in self.calls}
+
+    def complete(self, name: str) -> bool:
+        """Whether the stage has been complete before."""
+        return (self.workdir / name / MANIFEST).exists()
+
+    def given(self, kind: type) -> dict[str, Any]:
+        """By stage, the first argument of this type."""
+        found = {name: [v for v in call.arguments.values() if isinstance(v, kind)] for name, call in self.calls.items()}
+        return {name: values[0] for name, values in found.items() if values}
+
+
+def _given(value: Any, kind: Any) -> Any:
+    """An argument as the function takes it."""
+    return value.read(kind) if isinstance(value, Artefact) else value
+
+
+def _plain(value: Any) -> Any:
+    """An argument as JSON values.
 
     Raises:
-      InputError: this experiment has no such stage, training would not begin from nothing, another process is at work
-        in the work directory, it holds somebody else's files, or another process was started with another command.
+      TypeError: nothing says what it depends on.
     """
-    with judging_together(config) as role:
-        if role is not Role.FOLLOWER:
-            together = role is Role.ALIKE and jax.process_count() > 1
-            if together:
-                command = to_dict(config) | {"rerun": rerun, "until": until}
-                all_same_everywhere("the command", command, "start the same command on every host")
-            chain = chain_of(config, workdir)
-            check_stages(chain, rerun, until)
-            check_rerun(chain, rerun, together)
-            with kept_for(chain, workdir, overwrite=overwrite, together=together):
-                run_chain(chain, rerun=rerun, until=until, together=together, overwrite=overwrite)
+    if isinstance(value, Settings):
+        return results_depend_on(value)
+    if hasattr(value, "key"):
+        return _plain(value.key())
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise TypeError(f"a stage cannot depend on a {type(value).__name__}: pass its settings, or give it a key()")
+
+
+def _problems(name: str, call: Call, files: Mapping[str, str]):
+    """Files that are not what this stage's key says, and what is wrong with each."""
+    for path in changed(files):
+        yield path, f"changed while stage {name} was to read it"
+    for artefact in call.artefacts:
+        for file in changed_outputs(artefact.folder, artefact.outputs):
+            yield str(artefact.folder / file), f"changed between its stage and stage {name}"
+
+
+def _same_key_everywhere(name: str, call: Call) -> dict[str, Any]:
+    """What a stage depends on, which must be the same on all processes.
+
+    What earlier stages wrote is not compared: it holds times, and metrics on process 0 only.
+    """
+    what, fix = f"what stage {name} depends on", "give every host the same files"
+    try:
+        key = json.loads(json.dumps(call.key()))
+    except Exception:
+        with contextlib.suppress(InputError):  # the others are told; here the cause says more
+            all_same_everywhere(what, None, fix)
+        raise
+    earlier = {artefact.stage for artefact in call.artefacts}
+    all_same_everywhere(what, {part: value for part, value in key.items() if part not in earlier}, fix)
+    return key

@@ -8,7 +8,7 @@ from encore_jax.errors import InputError
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.checks import one_of, require
 from encore_jax.recipes.config import (
-    CHAINS,
+    RECIPES,
     DataConfig,
     EvaluateConfig,
     ModelConfig,
@@ -214,8 +214,8 @@ class AdapterConfig(RunConfig):
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
     @property
-    def chain(self) -> str:
-        return f"{CHAINS}.ramo:AdapterChain"
+    def recipe(self) -> str:
+        return f"{RECIPES}.rule_adapter"
 
     def check(self) -> None:
         """Raises InputError for a choice that cannot be."""
@@ -249,8 +249,8 @@ class RamoConfig(RunConfig):
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
 
     @property
-    def chain(self) -> str:
-        return f"{CHAINS}.ramo:RamoChain"
+    def recipe(self) -> str:
+        return f"{RECIPES}.ramo"
 
     def check(self) -> None:
         """Raises InputError for a choice that cannot be."""

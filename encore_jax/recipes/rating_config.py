@@ -17,7 +17,7 @@ from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.checks import one_of, require
-from encore_jax.recipes.config import CHAINS, DataConfig, ModelConfig, RunConfig, check_composition, check_mesh
+from encore_jax.recipes.config import RECIPES, DataConfig, ModelConfig, RunConfig, check_composition, check_mesh
 from encore_jax.settings import Settings
 
 KINDS = ("server", "batch", "local", "model", "table")
@@ -142,8 +142,8 @@ class RatingConfig(RunConfig):
     fetch_backbone: bool = False
 
     @property
-    def chain(self) -> str:
-        return f"{CHAINS}.verdicts:VerdictChain" if self.judge.on_pairs else f"{CHAINS}.rating:RatingChain"
+    def recipe(self) -> str:
+        return f"{RECIPES}.{'verdicts' if self.judge.on_pairs else 'rating'}"
 
     def check(self) -> None:
         """Checks every choice that can be checked without data.

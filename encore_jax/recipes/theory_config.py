@@ -3,7 +3,7 @@
 import dataclasses
 
 from encore_jax.recipes.checks import require
-from encore_jax.recipes.config import CHAINS, RunConfig
+from encore_jax.recipes.config import RECIPES, RunConfig
 
 
 @dataclasses.dataclass
@@ -24,8 +24,8 @@ class TheoryConfig(RunConfig):
     replicates: int = 200
 
     @property
-    def chain(self) -> str:
-        return f"{CHAINS}.theory:TheoryChain"
+    def recipe(self) -> str:
+        return f"{RECIPES}.theory"
 
     def check(self) -> None:
         """Raises InputError."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.lock import folder_lock
@@ -14,8 +15,8 @@ from encore_jax.data.outputs import check_outputs, in_the_way, local_inputs
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_json
 from encore_jax.parallel.processes import on_every_process, speaks
-from encore_jax.recipes.chain import Chain
-from encore_jax.recipes.config import to_dict
+from encore_jax.recipes.config import RunConfig, TrainConfig, to_dict
+from encore_jax.recipes.pipeline import Plan
 from encore_jax.settings import fields_of
 
 CONFIG, MARK = "config.json", ".encore_jax.json"
@@ -25,12 +26,15 @@ OUTPUT_FIELDS = ("train.checkpoints", "adapter.checkpoints", "judge.journal")
 
 
 @contextlib.contextmanager
-def kept_for(chain: Chain, folder: Path, *, overwrite: bool = False, together: bool = False) -> Iterator[None]:
+def kept_for(
+    config: RunConfig, recipe: ModuleType, plan: Plan, *, overwrite: bool = False, together: bool = False
+) -> Iterator[None]:
     """Around a run: holds its work directory's lock, and those of what it writes elsewhere; writes config.json.
 
     Args:
-      chain: the run's.
-      folder: its work directory; made if it is not there.
+      config: the run's.
+      recipe: that carries it out; its PUBLISHED are files that it leaves beside the stages' folders.
+      plan: its stages, and the work directory, which is made if it is not there.
       overwrite: replace what is in the way and no such run has made.
       together: all processes call it, each with a folder of its own; what one of them refuses, all refuse.
 
@@ -41,7 +45,7 @@ def kept_for(chain: Chain, folder: Path, *, overwrite: bool = False, together: b
     with contextlib.ExitStack() as stack:
         problem = None
         try:
-            _keep(stack, chain, folder, overwrite)
+            _keep(stack, config, recipe, plan, overwrite)
         except (InputError, OSError) as error:
             problem = error
         refused = on_every_process(problem is not None).any() if together else problem
@@ -53,35 +57,38 @@ def kept_for(chain: Chain, folder: Path, *, overwrite: bool = False, together: b
         yield
 
 
-def _keep(stack: contextlib.ExitStack, chain: Chain, folder: Path, overwrite: bool) -> None:
-    check_outputs(_outputs(chain, folder), _inputs(chain))
+def _keep(stack: contextlib.ExitStack, config: RunConfig, recipe: ModuleType, plan: Plan, overwrite: bool) -> None:
+    folder, own = plan.workdir, (*plan.stages, *recipe.PUBLISHED, CONFIG)
+    check_outputs(_outputs(config, folder, own), _inputs(config))
     fix = "wait until it ends, or choose another --workdir"
     stack.enter_context(folder_lock(folder, fix=fix))
     fix = "wait until it ends, or name another place by --config.train.checkpoints"
-    for place in {settings.checkpoints for settings in _trained(chain)} - {""}:
+    for place in {settings.checkpoints for settings in plan.given(TrainConfig).values()} - {""}:
         if "://" not in place and speaks():
             stack.enter_context(folder_lock(place, fix=fix))
-    _check_owner(chain, folder, overwrite)
-    for name, text in ((MARK, {"kind": chain.kind}), (CONFIG, to_dict(chain.config))):
+    if not overwrite:
+        _check_owner(folder, kind_of(recipe), plan.stages, own)
+    for name, text in ((MARK, {"kind": kind_of(recipe)}), (CONFIG, to_dict(config))):
         with atomic_path(folder / name) as temporary:
             temporary.write_text(json.dumps(text, indent=1))
 
 
-def _trained(chain: Chain) -> list:
-    return [settings for stage in chain.STAGES if (settings := chain.training(stage)) is not None]
+def kind_of(recipe: ModuleType) -> str:
+    """What a work directory says of its run."""
+    return recipe.__name__.rpartition(".")[2]
 
 
-def _outputs(chain: Chain, folder: Path) -> dict[str, Path]:
-    outputs = {f"{name} in --workdir": folder / name for name in (*chain.STAGES, *chain.PUBLISHED, CONFIG)}
+def _outputs(config: RunConfig, folder: Path, own: Sequence[str]) -> dict[str, Path]:
+    outputs = {f"{name} in --workdir": folder / name for name in own}
     return outputs | {
         f"--config.{field}": Path(value)
-        for field, value in fields_of(chain.config).items()
+        for field, value in fields_of(config).items()
         if _is_output(field) and value and "://" not in value
     }
 
 
-def _inputs(chain: Chain) -> dict[str, Path]:
-    values = fields_of(chain.config).items()
+def _inputs(config: RunConfig) -> dict[str, Path]:
+    values = fields_of(config).items()
     named = {f"--config.{field}": value for field, value in values if field != "name" and not _is_output(field)}
     return local_inputs(named)
 
@@ -90,18 +97,18 @@ def _is_output(field: str) -> bool:
     return field in OUTPUT_FIELDS or (field.startswith("judges.") and field.endswith(".journal"))
 
 
-def _check_owner(chain: Chain, folder: Path, overwrite: bool) -> None:
-    there = in_the_way(folder, (*chain.STAGES, *chain.PUBLISHED, CONFIG))
-    if overwrite or not there:
+def _check_owner(folder: Path, kind: str, stages: Sequence[str], own: Sequence[str]) -> None:
+    there = in_the_way(folder, own)
+    if not there:
         return
-    kind = _kind(folder)
-    if kind == chain.kind:
+    found = _kind(folder)
+    if found == kind:
         return
     fix = "choose another --workdir, or give --overwrite to replace it"
-    if kind:
-        raise InputError(f"holds a run of another kind ({kind}, not {chain.kind})", where=str(folder), fix=fix)
-    stages = [name for name in there if name in chain.STAGES]
-    if not stages or not all(is_stage(folder / stage) for stage in stages):
+    if found:
+        raise InputError(f"holds a run of another kind ({found}, not {kind})", where=str(folder), fix=fix)
+    begun = [name for name in there if name in stages]
+    if not begun or not all(is_stage(folder / stage) for stage in begun):
         raise InputError(f"holds what no run has made: {', '.join(there)}", where=str(folder), fix=fix)
 
 

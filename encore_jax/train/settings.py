@@ -5,7 +5,7 @@ Annotations are not postponed here: ml_collections reads the field types themsel
 
 import dataclasses
 
-from encore_jax.settings import Settings
+from encore_jax.settings import Settings, no_result
 
 TRAINABLE = {"heads": ("heads",), "lora": ("heads", "lora"), "all": ("heads", "backbone")}
 """Which parts of the parameters change."""
@@ -91,8 +91,8 @@ class TuneSettings(Settings):
     lora_rank: int = 16
     lora_scale: float = 2.0
     lora_targets: tuple[str, ...] = PROJECTIONS
-    remat: str = "full"
-    attention: str = "auto"
+    remat: str = no_result("full")
+    attention: str = no_result("auto")
 
 
 @dataclasses.dataclass

@@ -38,7 +38,7 @@ class RealJudgesConfig(RunConfig):
     junk_draws: int = 20
 
     @property
-    def chain(self) -> str:
+    def recipe(self) -> str:
         return "experiments.studies.real_judges_chain:RealJudgesChain"
 
     def check(self) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from encore_jax.recipes.config import ExperimentConfig
-from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.run import run_experiment
 
 
 def start(config: ExperimentConfig, workdir: Path) -> int:

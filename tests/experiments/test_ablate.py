@@ -19,7 +19,7 @@ from encore_jax.evaluation.rule_agreement import rule_agreement
 from encore_jax.evaluation.view import Pairs, View
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.config import validated
-from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.run import run_experiment
 from tests.evaluation import views
 from tests.experiments.forked import environment
 from tests.experiments.test_config import changed

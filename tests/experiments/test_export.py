@@ -12,7 +12,7 @@ from encore_jax.data.lock import folder_lock, output_lock
 from encore_jax.errors import InputError
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import ExperimentConfig, TrainConfig, from_dict, to_dict, validated
-from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.stages import ingest, train
 from encore_jax.recipes.stages.preferences import held_out
 from encore_jax.recipes.stages.texts import texts_of

@@ -12,7 +12,7 @@ import pytest
 
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.recipes.config import validated
-from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.run import run_experiment
 from tests.experiments import tiny_run
 from tests.experiments.test_rating import LETTERS
 from tests.processes import finish, launch

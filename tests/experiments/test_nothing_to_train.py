@@ -9,7 +9,7 @@ import pytest
 from encore_jax.data.left_out import Reason, count_left_out, require_some
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import TrainConfig, validated
-from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.stages import reward_arms
 from tests.experiments import tiny_ramo, tiny_run
 

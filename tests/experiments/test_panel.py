@@ -20,7 +20,7 @@ from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.recipes import judging_together
 from encore_jax.recipes.config import DataConfig, validated
 from encore_jax.recipes.panel_config import PanelConfig, PanelJudge, TableConfig, panel_of
-from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.stages.answering import WaitsForResults
 from encore_jax.rules import RulePool
 from tests.experiments import tiny_run

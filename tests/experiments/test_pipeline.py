@@ -18,7 +18,7 @@ from encore_jax.evaluation.view import View
 from encore_jax.recipes.chains.heads import HeadsChain
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.configs import ramo_smollm2
-from encore_jax.recipes.pipeline import chain_of, run_experiment
+from encore_jax.recipes.run import plan_of, run_experiment
 from encore_jax.recipes.rerun import kept_checkpoints
 from encore_jax.recipes.stages import rate
 from encore_jax.recipes.stages.probe import probe_results, probe_scores

@@ -9,7 +9,7 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.preference import curve_figure, preference_results
 from encore_jax.recipes.chains.preferences import PreferenceChain
 from encore_jax.recipes.config import TrainConfig, validated
-from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.stages.preferences import lay_comparisons, preference_targets
 from tests.experiments import tiny_run
 

@@ -17,7 +17,7 @@ from encore_jax.evaluation.rule_agreement import loading_scale
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.recipes.chains.ramo import AdapterChain, RamoChain
 from encore_jax.recipes.config import DataConfig, validated
-from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.ramo_config import (
     AdapterConfig,
     AdapterTrainConfig,

@@ -11,7 +11,7 @@ from encore_jax.cli.config_file import load_config
 from encore_jax.errors import InputError
 from encore_jax.recipes.chain import Chain, check_stages, run_chain
 from encore_jax.recipes.config import to_dict
-from encore_jax.recipes.pipeline import chain_of
+from encore_jax.recipes.run import plan_of
 from encore_jax.recipes.rating_config import RatingConfig
 from tests.experiments.test_workdir import CopyChain
 

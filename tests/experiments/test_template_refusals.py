@@ -16,7 +16,7 @@ from encore_jax.judge.model import ModelJudge
 from encore_jax.judge.question import Question
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import TrainConfig, validated
-from encore_jax.recipes.pipeline import run_experiment
+from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.stages import frozen
 from encore_jax.recipes.stages.ingest import ingest
 from encore_jax.recipes.stages.preferences import lay_comparisons

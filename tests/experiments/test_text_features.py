@@ -10,7 +10,7 @@ import pytest
 from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import validated
-from encore_jax.recipes.pipeline import chain_of, run_experiment
+from encore_jax.recipes.run import plan_of, run_experiment
 from encore_jax.recipes.stages import extract, ingest, train
 from encore_jax.recipes.stages.heads import Heads
 from encore_jax.recipes.stages.probe import probe_scores, probe_texts

@@ -1,9 +1,10 @@
-"""Stage ingest: sources to validated comparisons and rated responses, in the project's own format."""
+"""Sources to validated comparisons and rated responses, in the project's own format."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from absl import logging
 
@@ -18,21 +19,59 @@ from encore_jax.data import (
 )
 from encore_jax.data.split import hash_unit
 from encore_jax.errors import InputError
+from encore_jax.json_shape import read_json
 from encore_jax.recipes.config import DataConfig
-from encore_jax.recipes.stages.records import LABELLED_PAIRS, read_records, rule_pool, source_hashes
+from encore_jax.recipes.outside import Sources
+from encore_jax.recipes.stages.records import LABELLED_PAIRS, read_records, rule_pool
 from encore_jax.rules import RulePool
 
+RATED, COMPARISONS = "rated.jsonl", "comparisons.jsonl"
 
-def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True, need: str = LABELLED_PAIRS) -> None:
-    """Writes rated.jsonl (empty if ratings are not needed), comparisons.jsonl, pool.yaml and counts.json.
+
+class Ingested(NamedTuple):
+    """What a source holds, validated and in the project's own format.
+
+    Attributes:
+      pool: the rules.
+      rated: responses with ratings; none where they are not needed.
+      comparisons: those that are used.
+      counts: rows read, used and left out, by reason; hashes of the sources.
+    """
+
+    pool: RulePool
+    rated: list[RatedResponse]
+    comparisons: list[Comparison]
+    counts: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Writes pool.yaml, rated.jsonl, comparisons.jsonl and counts.json."""
+        self.pool.to_yaml(folder / "pool.yaml")
+        write_rated(folder / RATED, self.rated, pool=self.pool)
+        write_comparisons(folder / COMPARISONS, self.comparisons, pool=self.pool)
+        (folder / "counts.json").write_text(json.dumps(self.counts, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> Ingested:
+        """What `save` wrote."""
+        pool = RulePool.from_yaml(folder / "pool.yaml")
+        rated = list(iter_rated(folder / RATED, pool=pool))
+        comparisons = list(iter_comparisons(folder / COMPARISONS, pool=pool))
+        return cls(pool, rated, comparisons, read_json(folder / "counts.json", dict[str, object]))
+
+
+def ingest(sources: Sources, seed: int, need_rated: bool = True, need: str = LABELLED_PAIRS) -> Ingested:
+    """Reads the sources.
 
     Args:
-      config: what is read.
+      sources: what is read.
       seed: of what is drawn.
-      folder: to write into.
       need_rated: whether there must be rated responses.
       need: what comparisons must be, one of `records.NEEDS`.
+
+    Raises:
+      InputError: a row is wrong, by file and line; or nothing usable is left.
     """
+    config = sources.data
     pool = rule_pool(config)
     if config.source == "tfds" and config.pool not in (pool.name, DataConfig().pool):
         logging.warning(
@@ -55,9 +94,6 @@ def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True,
     comparison_skips.leave_out(left_out, all_read - len(comparisons), config.path or config.source)
     logging.info("rated responses: %s", rated_skips)
     logging.info("comparisons: %s; %d used", comparison_skips, len(comparisons))
-    pool.to_yaml(folder / "pool.yaml")
-    write_rated(folder / "rated.jsonl", rated, pool=pool)
-    write_comparisons(folder / "comparisons.jsonl", comparisons, pool=pool)
     counts = {
         "rated_responses": len(rated),
         "comparisons": len(comparisons),
@@ -67,16 +103,9 @@ def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True,
         "comparison_rows_skipped": comparison_skips.reasons,
         "fields_not_read": rated_skips.unread | comparison_skips.unread,
         "rating_scale": list(config.scale) or [0.0, 1.0],
-        "sources": source_hashes(config, need_rated),
+        "sources": sources.hashes,
     }
-    (folder / "counts.json").write_text(json.dumps(counts, indent=1))
-
-
-def load(folder: Path) -> tuple[RulePool, list[RatedResponse], list[Comparison]]:
-    """What `ingest` wrote."""
-    pool = RulePool.from_yaml(folder / "pool.yaml")
-    rated = list(iter_rated(folder / "rated.jsonl", pool=pool))
-    return pool, rated, list(iter_comparisons(folder / "comparisons.jsonl", pool=pool))
+    return Ingested(pool, rated, comparisons, counts)
 
 
 def _uses_scale(config: DataConfig, rated: list[RatedResponse], comparisons: list[Comparison]) -> bool:

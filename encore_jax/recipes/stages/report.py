@@ -1,4 +1,4 @@
-"""Stage report: the results as a page, as tables, and as a summary on the terminal."""
+"""Results as pages, as tables, and as a summary on the terminal; copies of the finished ones beside the stages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluation.report_page import render_report
@@ -14,32 +15,40 @@ from encore_jax.evaluation.tables import print_tables, tables_csv
 PUBLISHED = ("results.json", "report.html")
 
 
-def report(evaluated: Path, folder: Path) -> None:
-    """Writes results.json, report.html and tables.csv, copies the first two up to the work directory, and shows them.
+class Pages(NamedTuple):
+    """Files of text.
 
-    Args:
-      evaluated: folder of the evaluate stage.
-      folder: of this stage, directly below the work directory.
+    Attributes:
+      texts: by name.
     """
-    write_pages(evaluated, folder, {"report.html": render_report, "tables.csv": tables_csv})
-    show(folder)
+
+    texts: dict[str, str]
+
+    def save(self, folder: Path) -> None:
+        """Writes each of them."""
+        for name, text in self.texts.items():
+            with atomic_path(folder / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
 
 
-def write_pages(evaluated: Path, folder: Path, pages: Mapping[str, Callable[[dict], str]]) -> None:
-    """Copies results.json from the stage before, and writes each page that a function makes of it."""
-    results = json.loads((evaluated / "results.json").read_text(encoding="utf-8"))
-    shutil.copyfile(evaluated / "results.json", folder / "results.json")
-    for name, render in pages.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(render(results), encoding="utf-8")
+def pages_of(results: dict[str, Any], pages: Mapping[str, Callable[[dict], str]]) -> Pages:
+    """results.json, and each page that a function makes of the results."""
+    made = {name: render(results) for name, render in pages.items()}
+    return Pages({"results.json": json.dumps(results, indent=1, allow_nan=False)} | made)
 
 
-def publish(folder: Path) -> dict:
-    """Makes sure that the work directory holds copies of a finished report; returns its results."""
-    for name in PUBLISHED:
+def report(results: dict[str, Any]) -> Pages:
+    """results.json, report.html and tables.csv of rule heads' results."""
+    return pages_of(results, {"report.html": render_report, "tables.csv": tables_csv})
+
+
+def publish(folder: Path, names: tuple[str, ...] = PUBLISHED) -> dict[str, Any]:
+    """Makes sure that the work directory holds copies of a finished report's files; returns its results, if any."""
+    for name in names:
         with atomic_path(folder.parent / name) as temporary:
             shutil.copyfile(folder / name, temporary)
-    return json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = folder / "results.json"
+    return json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
 
 
 def show(folder: Path) -> None:

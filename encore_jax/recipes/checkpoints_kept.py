@@ -6,22 +6,23 @@ from etils import epath
 
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import on_every_process
-from encore_jax.recipes.chain import Chain
+from encore_jax.recipes.config import TrainConfig
+from encore_jax.recipes.pipeline import Plan
 from encore_jax.train.checkpoint import DAMAGED
 
 
-def check_rerun(chain: Chain, stage: str | None, together: bool) -> None:
+def check_rerun(plan: Plan, stage: str | None, together: bool) -> None:
     """Refuses to run a stage again whose training would go on from checkpoints outside its folder.
 
     Args:
-      chain: the run's.
+      plan: the run's.
       stage: that is to run again, if any.
       together: all processes call this; what one of them finds, all of them refuse.
 
     Raises:
       InputError: there are such checkpoints.
     """
-    kept = kept_checkpoints(chain, stage) if stage else ""
+    kept = kept_checkpoints(plan, stage) if stage else ""
     found = on_every_process(bool(kept)).any() if together else kept
     if found:
         raise InputError(
@@ -31,9 +32,9 @@ def check_rerun(chain: Chain, stage: str | None, together: bool) -> None:
         )
 
 
-def kept_checkpoints(chain: Chain, stage: str) -> str:
+def kept_checkpoints(plan: Plan, stage: str) -> str:
     """The folder outside the stage's own where its training finds checkpoints; "" if there is none."""
-    settings = chain.training(stage)
+    settings = plan.given(TrainConfig).get(stage)
     if settings is None or settings.method != "gradient" or not settings.checkpoints:
         return ""
     root = epath.Path(settings.checkpoints)

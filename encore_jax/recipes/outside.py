@@ -1,0 +1,98 @@
+"""Files from outside that a stage reads, as arguments: what it depends on are their hashes, wherever they lie.
+
+Nothing is fetched or read before somebody asks.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+from encore_jax.data import locate
+from encore_jax.data.digest import file_sha256, note, recording
+from encore_jax.recipes.config import ModelConfig
+from encore_jax.recipes.data_config import DataConfig
+from encore_jax.recipes.stages.records import source_hashes
+from encore_jax.reward.passport import model_digest
+from encore_jax.settings import results_depend_on
+
+
+class Outside:
+    """Base: an argument of a stage, for which a hash stands."""
+
+    def key(self) -> Any:
+        """JSON values: what results depend on."""
+        raise NotImplementedError
+
+
+class Sources(Outside):
+    """What comparisons and ratings are read from.
+
+    Args:
+      data: the settings.
+      rated: whether ratings are read, too.
+    """
+
+    def __init__(self, data: DataConfig, rated: bool = True):
+        self.data, self.rated = data, rated
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 by role."""
+        return source_hashes(self.data, self.rated)
+
+    def key(self) -> dict[str, Any]:
+        return {"settings": results_depend_on(self.data), "sources": self.hashes}
+
+
+class ModelFiles(Outside):
+    """A checkpoint with its tokenizer; fetched and hashed when first asked for.
+
+    Args:
+      model: the settings.
+      offline: fetch nothing.
+    """
+
+    def __init__(self, model: ModelConfig, offline: bool):
+        self.model, self.offline = model, offline
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, fetched before."""
+        return locate(self.model.path, offline=True)
+
+    @property
+    def sha256(self) -> str:
+        """One hash over all files of the model and its tokenizer."""
+        digest, files = self._hashed
+        note(files)
+        return digest
+
+    @functools.cached_property
+    def _hashed(self) -> tuple[str, dict[str, str]]:
+        with recording() as files:
+            return model_digest(locate(self.model.path, offline=self.offline)), files
+
+    def key(self) -> dict[str, Any]:
+        return {"settings": results_depend_on(self.model), "weights": self.sha256}
+
+
+class OneFile(Outside):
+    """A file.
+
+    Args:
+      path: a path or uri; "" is no file.
+      offline: fetch nothing.
+    """
+
+    def __init__(self, path: str, offline: bool = False):
+        self.uri, self.offline = path, offline
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return locate(self.uri, offline=self.offline)
+
+    def key(self) -> str:
+        return file_sha256(self.path) if self.uri else ""
