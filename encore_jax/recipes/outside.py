@@ -11,8 +11,10 @@ from typing import Any
 
 from encore_jax.data import locate
 from encore_jax.data.digest import file_sha256, note, recording
+from encore_jax.data.probes import over_refusal_probe
 from encore_jax.recipes.config import ModelConfig
 from encore_jax.recipes.data_config import DataConfig
+from encore_jax.recipes.stages.probe import probe_digest
 from encore_jax.recipes.stages.records import source_hashes
 from encore_jax.reward.passport import model_digest
 from encore_jax.settings import results_depend_on
@@ -76,6 +78,13 @@ class ModelFiles(Outside):
 
     def key(self) -> dict[str, Any]:
         return {"settings": results_depend_on(self.model), "weights": self.sha256}
+
+
+class Probe(Outside):
+    """The over-refusal probe's wording."""
+
+    def key(self) -> str:
+        return probe_digest(over_refusal_probe())
 
 
 class OneFile(Outside):

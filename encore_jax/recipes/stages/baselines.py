@@ -1,4 +1,4 @@
-"""Stage baselines: methods that are no weighting of the rules, fitted on the training comparisons.
+"""Baselines: methods that are no weighting of the rules, fitted on the training comparisons.
 
 ArmoRM's gate on the prompt's embedding, one Bradley-Terry head on the features, the backbone's own reward head where
 it has one, and an LLM judge's verdicts where there is a file of them.
@@ -10,23 +10,23 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
 from encore_jax.composition import margins
-from encore_jax.data import locate
 from encore_jax.data.distinct import on_distinct_rows
 from encore_jax.evaluation.verdicts import verdict_rewards
 from encore_jax.evaluation.view import Baseline
 from encore_jax.progress import track
 from encore_jax.recipes.baseline_config import BaselineConfig
-from encore_jax.recipes.config import ExperimentConfig
-from encore_jax.recipes.manifest import file_sha256
-from encore_jax.recipes.stages import extract, ingest, train
+from encore_jax.recipes.outside import OneFile
 from encore_jax.recipes.stages.extract import Extracted
-from encore_jax.recipes.stages.texts import compared_prompts, texts_of
+from encore_jax.recipes.stages.ingest import Ingested
+from encore_jax.recipes.stages.texts import Split, compared_prompts, texts_of
+from encore_jax.recipes.stages.train import TrainedHeads
 from encore_jax.train.gating import GateSettings, balanced_scale, fit_gate, gate_weights
 from encore_jax.train.preference_head import fit_preference_head
 
@@ -34,40 +34,65 @@ GATE, BALANCED = "ArmoRM gate", "ArmoRM gate, balanced"
 HEAD, UNTOUCHED, JUDGE = "single Bradley-Terry head", "untouched backbone", "LLM-as-a-judge"
 
 
-def verdicts_sha256(config: BaselineConfig) -> str:
-    """Hash of the judge's verdicts; "" without any."""
-    return file_sha256(locate(config.verdicts)) if config.verdicts else ""
+class Baselines(NamedTuple):
+    """Methods beside those that weigh rules.
 
-
-def baselines(config: ExperimentConfig, ingested: Path, features: Path | None, trained: Path, folder: Path) -> None:
-    """Writes baselines.npz, rewards ``[N, 2]`` of every comparison by every baseline, and counts.json.
-
-    `features` is the folder of the stage that ran the frozen backbone; None where training changes the backbone.
+    Attributes:
+      made: rewards ``[N, 2]`` of every comparison, by method.
+      counts: what was fitted, chosen and left out.
     """
-    _, _, comparisons = ingest.load(ingested)
+
+    made: dict[str, Baseline]
+    counts: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Writes baselines.npz and counts.json."""
+        np.savez(folder / "baselines.npz", **{f"{one.sees}.{name}": one.rewards for name, one in self.made.items()})
+        (folder / "counts.json").write_text(json.dumps(self.counts, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> Baselines:
+        """What `save` wrote."""
+        with np.load(folder / "baselines.npz") as stored:
+            made = {key.partition(".")[2]: Baseline(key.partition(".")[0], stored[key]) for key in stored}
+        return cls(made, json.loads((folder / "counts.json").read_text()))
+
+
+def baselines(
+    settings: BaselineConfig,
+    verdicts: OneFile,
+    data: Ingested,
+    split: Split,
+    features: Extracted | None,
+    trained: TrainedHeads,
+) -> Baselines:
+    """Rewards of every comparison by every baseline.
+
+    Args:
+      settings: which, and how they are fitted.
+      verdicts: of an LLM judge, if there are any.
+      data: records.
+      split: of the prompts.
+      features: of the frozen backbone; None where training changes the backbone.
+      trained: rule heads.
+    """
     made: dict[str, Baseline] = {}
     counts: dict[str, object] = {}
     if features is not None:
-        made, counts = _on_frozen_features(config, comparisons, ingested, extract.load(features), trained)
+        made, counts = _on_frozen_features(settings, data, split, features, trained.scores["human"])
     else:
         counts["left_out"] = "baselines on frozen features, because the backbone is trained by gradient"
-    if config.baselines.verdicts:
-        rewards, counts["judge_verdicts"] = verdict_rewards(locate(config.baselines.verdicts), comparisons)
+    if verdicts.uri:
+        rewards, counts["judge_verdicts"] = verdict_rewards(verdicts.path, data.comparisons)
         made[JUDGE] = Baseline("text", rewards)
     logging.info("baselines: %s; %s", ", ".join(made) or "none", counts)
-    np.savez(folder / "baselines.npz", **{f"{one.sees}.{name}": one.rewards for name, one in made.items()})
-    (folder / "counts.json").write_text(json.dumps(counts, indent=1))
+    return Baselines(made, counts)
 
 
-def load(folder: Path) -> dict[str, Baseline]:
-    """What `baselines` wrote."""
-    with np.load(folder / "baselines.npz") as stored:
-        return {key.partition(".")[2]: Baseline(key.partition(".")[0], stored[key]) for key in stored}
-
-
-def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, extracted: Extracted, trained: Path):
-    texts, chosen = texts_of(config, ingested), config.baselines
-    scores = train.load_scores(trained, "human")
+def _on_frozen_features(
+    chosen: BaselineConfig, data: Ingested, split: Split, extracted: Extracted, scores: np.ndarray
+) -> tuple[dict[str, Baseline], dict[str, Any]]:
+    texts, comparisons = texts_of(data, split), data.comparisons
     preferred = np.array([c.preferred for c in comparisons])
     compared, features = texts.compared, extracted.texts
     usable = np.isfinite(scores).all(1)[compared].all(1)
@@ -85,7 +110,7 @@ def _on_frozen_features(config: ExperimentConfig, comparisons, ingested: Path, e
         _, prompt = compared_prompts(comparisons)
         delta = np.asarray(margins(np.nan_to_num(scores[compared]), preferred))[fitted_on]
         for name, settings in _gates(chosen, delta).items():
-            weights, counts[name] = _gate(name, settings, extracted.prompts, prompt[fitted_on], delta, config.seed)
+            weights, counts[name] = _gate(name, settings, extracted.prompts, prompt[fitted_on], delta, split.seed)
             made[name] = Baseline("train labels", np.einsum("nrk,nk->nr", scores[compared], weights[prompt]))
     if extracted.reward_head.shape[1] == 1:
         rewards = on_distinct_rows(lambda rows: rows @ extracted.reward_head, features)

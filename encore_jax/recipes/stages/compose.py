@@ -1,62 +1,101 @@
-"""Stage compose: entropies, from them (or otherwise) the weights of every method, and the composed reward model."""
+"""Composition: entropies, from them (or otherwise) the weights of every method, and the composed reward model."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from encore_jax.errors import InputError
-from encore_jax.evaluation.methods import Method
+from encore_jax.evaluation.methods import CompositionSettings, Method
 from encore_jax.evaluation.results import Composition, agreement_facts, compose_view, finite
 from encore_jax.evaluation.rule_agreement import RuleAgreement
-from encore_jax.recipes.config import ExperimentConfig
+from encore_jax.evaluation.view import View
+from encore_jax.recipes.outside import ModelFiles
 from encore_jax.recipes.stages.heads import Heads
-from encore_jax.recipes.stages.score import load_views
-from encore_jax.recipes.stages.train import load_passport
-from encore_jax.reward.reward_model import PASSPORT, save_heads
+from encore_jax.recipes.stages.score import Scored
+from encore_jax.recipes.stages.train import TrainedHeads
+from encore_jax.reward.passport import PASSPORT, Passport, read_passport
+from encore_jax.reward.saved_model import save_heads
 
 
-def compose(config: ExperimentConfig, trained: Path, scored: Path, folder: Path) -> None:
-    """Writes composition-VIEW.npz, composition.json with what a person wants to read of it, and the reward model.
+class Composed(NamedTuple):
+    """Weights, and the reward model that they compose.
 
-    `RewardModel.from_pretrained(folder)` loads the main view's heads with the weights of config.compose.method.
+    Attributes:
+      views: a composition per view, by its name.
+      readable: what a person wants to read of them.
+      passport: of the composed model.
+      heads: its heads; None where the trained backbone is in checkpoints, and no file of heads could point to it.
+      backbone: where its backbone is.
+      buckets: row lengths in tokens.
+    """
+
+    views: dict[str, Composition]
+    readable: dict[str, Any]
+    passport: Passport
+    heads: Heads | None = None
+    backbone: str = ""
+    buckets: tuple[int, ...] = ()
+
+    def save(self, folder: Path) -> None:
+        """Writes composition-VIEW.npz, composition.json, and the reward model.
+
+        `RewardModel.from_pretrained(folder)` loads the main view's heads with the weights of the chosen method.
+        """
+        for name, made in self.views.items():
+            _save_composition(made, folder / f"composition-{name}.npz")
+        (folder / PASSPORT).write_text(json.dumps(self.passport.to_dict(), indent=1))
+        if self.heads is not None:
+            save_heads(folder, self.heads.kernel, self.heads.bias, self.passport, self.backbone, self.buckets)
+        (folder / "composition.json").write_text(json.dumps(finite(self.readable), indent=1, allow_nan=False))
+
+    @classmethod
+    def load(cls, folder: Path) -> Composed:
+        """The compositions and the passport that `save` wrote."""
+        paths = {path.stem.removeprefix("composition-"): path for path in sorted(folder.glob("composition-*.npz"))}
+        readable = json.loads((folder / "composition.json").read_text())
+        return cls({name: _load_composition(path) for name, path in paths.items()}, readable, read_passport(folder))
+
+
+def compose(
+    settings: CompositionSettings, scored: Scored, trained: TrainedHeads, model: ModelFiles, seed: int, frozen: bool
+) -> Composed:
+    """Entropies of every view, from them (or otherwise) the weights of every method, and the composed reward model.
+
+    Args:
+      settings: which method composes the reward, and how entropies are estimated.
+      scored: the views.
+      trained: heads.
+      model: their backbone.
+      seed: of random weightings.
+      frozen: whether training left the backbone as it was.
 
     Raises:
       InputError: that method is refused for the main view, or the anchor is unknown.
     """
-    readable = {}
-    for view in load_views(scored):
-        made = compose_view(view, config.compose, config.seed)
-        if view.name == "heads":
-            _require_weights(made)
-        arrays = {f"weights.{i:03d}": m.weights for i, m in enumerate(made.methods) if m.weights is not None}
-        np.savez(
-            folder / f"composition-{view.name}.npz",
-            entropy=made.entropy,
-            names=np.array([method.name for method in made.methods]),
-            sees=np.array([method.sees for method in made.methods]),
-            critical=np.array([method.critical for method in made.methods]),
-            refused=np.array([method.refused for method in made.methods]),
-            agreement=np.array(made.agreement.to_json()),
-            chosen=np.array(made.chosen),
-            warnings=np.array(made.warnings, dtype=str),
-            **arrays,
-        )
-        if view.name == "heads":
-            _save_reward_model(config, made, trained, folder)
-        readable[view.name] = {
-            "label": view.label,
-            "entropy": dict(zip(view.rules, made.entropy.tolist(), strict=True)),
-            "method": made.chosen,
-            "weights": dict(zip(view.rules, _numbers(made.weights), strict=True)),
-            "loading": dict(zip(view.rules, _numbers(made.agreement.loading), strict=True)),
-            "agreement": agreement_facts(made.agreement),
-            "refused": {method.name: method.refused for method in made.methods if method.refused},
-        }
-    (folder / "composition.json").write_text(json.dumps(finite(readable), indent=1, allow_nan=False))
+    made = {view.name: compose_view(view, settings, seed) for view in scored.views}
+    _require_weights(made["heads"])
+    readable = {view.name: _readable(view, made[view.name]) for view in scored.views}
+    passport = _composed(trained.passport, made["heads"])
+    if not frozen:
+        return Composed(made, readable, passport)
+    return Composed(made, readable, passport, trained.heads["human"], model.model.path, tuple(model.model.buckets))
+
+
+def _readable(view: View, made: Composition) -> dict[str, Any]:
+    return {
+        "label": view.label,
+        "entropy": dict(zip(view.rules, made.entropy.tolist(), strict=True)),
+        "method": made.chosen,
+        "weights": dict(zip(view.rules, _numbers(made.weights), strict=True)),
+        "loading": dict(zip(view.rules, _numbers(made.agreement.loading), strict=True)),
+        "agreement": agreement_facts(made.agreement),
+        "refused": {method.name: method.refused for method in made.methods if method.refused},
+    }
 
 
 def _numbers(values: np.ndarray) -> list[float]:
@@ -72,10 +111,11 @@ def _require_weights(made: Composition) -> None:
         raise InputError(f"{made.chosen} is refused: {why}", where="config.compose.method", fix=fix)
 
 
-def _save_reward_model(config: ExperimentConfig, made: Composition, trained: Path, folder: Path) -> None:
+def _composed(passport: Passport, made: Composition) -> Passport:
+    """The passport of trained heads, with what composes them."""
     found = made.agreement
-    composed = dataclasses.replace(
-        load_passport(trained),
+    return dataclasses.replace(
+        passport,
         entropy=tuple(made.entropy.tolist()),
         weights=tuple(made.weights.tolist()),
         weighting=made.chosen,
@@ -83,11 +123,6 @@ def _save_reward_model(config: ExperimentConfig, made: Composition, trained: Pat
         agreement=() if found.weights is None else tuple(found.weights.tolist()),
         agreement_note=found.refused or _followed(found),
     )
-    (folder / PASSPORT).write_text(json.dumps(composed.to_dict(), indent=1))
-    if config.train.method == "gradient" and config.train.trainable != "heads":
-        return  # the trained backbone is in the train stage's checkpoints, not where the heads' file could point
-    heads = Heads.load(trained / "heads-human.npz")
-    save_heads(folder, heads.kernel, heads.bias, composed, config.model.path, config.model.buckets)
 
 
 def _followed(found: RuleAgreement) -> str:
@@ -97,9 +132,24 @@ def _followed(found: RuleAgreement) -> str:
     return f"{found.verdict}; by the {found.camp_by} they follow {', '.join(found.camp)}"
 
 
-def load(folder: Path, view: str) -> Composition:
-    """What `compose` wrote for one view."""
-    with np.load(folder / f"composition-{view}.npz") as stored:
+def _save_composition(made: Composition, path: Path) -> None:
+    arrays = {f"weights.{i:03d}": m.weights for i, m in enumerate(made.methods) if m.weights is not None}
+    np.savez(
+        path,
+        entropy=made.entropy,
+        names=np.array([method.name for method in made.methods]),
+        sees=np.array([method.sees for method in made.methods]),
+        critical=np.array([method.critical for method in made.methods]),
+        refused=np.array([method.refused for method in made.methods]),
+        agreement=np.array(made.agreement.to_json()),
+        chosen=np.array(made.chosen),
+        warnings=np.array(made.warnings, dtype=str),
+        **arrays,
+    )
+
+
+def _load_composition(path: Path) -> Composition:
+    with np.load(path) as stored:
         columns = (stored[name].tolist() for name in ("names", "sees", "critical", "refused"))
         methods = []
         for i, (name, sees, critical, refused) in enumerate(zip(*columns, strict=True)):

@@ -65,6 +65,23 @@ class Extracted(NamedTuple):
     reward_head: np.ndarray
     counts: dict[str, Any]
 
+    def save(self, folder: Path) -> None:
+        """Writes an array per field, and counts.json."""
+        arrays = self._asdict() | self.readable._asdict()
+        for name in (*_ARRAYS, *Readable._fields):
+            np.save(folder / f"{name}.npy", arrays[name])
+        (folder / "counts.json").write_text(json.dumps(self.counts, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> Extracted:
+        """What `save` wrote; of features only those rows are read from the disk that somebody takes."""
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        whole = Readable(*(np.load(folder / f"{name}.npy") for name in Readable._fields))
+        return cls(**arrays, readable=whole, counts=json.loads((folder / "counts.json").read_text()))
+
+
+_ARRAYS = ("texts", "prompts", "probe", "reward_head")
+
 
 def readable(sequences: Sequence[np.ndarray | None], max_length: int) -> Readable:
     """Which sequences the model can read."""
@@ -147,24 +164,6 @@ def features_of(
         counts.append(counted)
     first = readable(parts[0][1], max(model.buckets))
     return features, counts[0] | {"dropped": int((~first.fits & ~first.refused).sum())}
-
-
-def save(extracted: Extracted, folder: Path) -> None:
-    """Writes an array per field, and counts.json."""
-    arrays = extracted._asdict() | extracted.readable._asdict()
-    for name in (*_ARRAYS, *Readable._fields):
-        np.save(folder / f"{name}.npy", arrays[name])
-    (folder / "counts.json").write_text(json.dumps(extracted.counts, indent=1))
-
-
-def load(folder: Path) -> Extracted:
-    """What `save` wrote; of features only those rows are read from the disk that somebody takes."""
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-    whole = Readable(*(np.load(folder / f"{name}.npy") for name in Readable._fields))
-    return Extracted(**arrays, readable=whole, counts=json.loads((folder / "counts.json").read_text()))
-
-
-_ARRAYS = ("texts", "prompts", "probe", "reward_head")
 
 
 def _prompt_end(tokenizer, prompt) -> np.ndarray | None:

@@ -10,8 +10,10 @@ from encore_jax.checkpoints.huggingface import load_config
 from encore_jax.errors import InputError
 from encore_jax.model.architectures import architecture
 from encore_jax.model.config import DecoderConfig
-from encore_jax.parallel.mesh import make_mesh
-from encore_jax.recipes.config import ExperimentConfig, ModelConfig, to_dict
+from encore_jax.parallel.mesh import MeshSettings, make_mesh
+from encore_jax.recipes.config import ModelConfig, TrainConfig
+from encore_jax.recipes.outside import ModelFiles
+from encore_jax.settings import results_depend_on
 from encore_jax.train.fine_tune import Task, Trained, fine_tune
 
 
@@ -45,44 +47,53 @@ def _sizes(cfg: DecoderConfig) -> dict[str, int]:
 
 
 def train_by_gradient(
-    config: ExperimentConfig, model: Path, task: Task, passport: Mapping[str, Any], folder: Path, name: str = ""
+    model: ModelFiles,
+    task: Task,
+    train: TrainConfig,
+    mesh: MeshSettings,
+    seed: int,
+    passport: Mapping[str, Any],
+    folder: Path,
+    name: str = "",
 ) -> Trained:
-    """`fine_tune` as the experiment has it; metrics go to FOLDER/NAME/metrics.jsonl.
+    """`fine_tune` as a run has it; metrics go to FOLDER/NAME/metrics.jsonl.
 
     Args:
-      config: the experiment's.
       model: the checkpoint that training starts from.
       task: data and targets.
+      train: settings.
+      mesh: of devices.
+      seed: of the order of rows.
       passport: what the run depends on besides the settings.
       folder: of the stage.
       name: tells several trainings of one stage apart.
     """
     return fine_tune(
-        backbone_config(config.model, model),
-        model,
+        backbone_config(model.model, model.path),
+        model.path,
         task,
-        config.train,
-        mesh=make_mesh(config.mesh),
-        dtype=config.model.dtype,
-        seed=config.seed,
-        checkpoints=checkpoint_folder(config, folder, name),
+        train,
+        mesh=make_mesh(mesh),
+        dtype=model.model.dtype,
+        seed=seed,
+        checkpoints=checkpoint_folder(train, folder, name),
         metrics=folder / name,
-        identity=dict(passport) | {"train": _identity(config)},
+        identity=dict(passport) | {"train": _identity(train, seed, model.model.dtype)},
     )
 
 
-def checkpoint_folder(config: ExperimentConfig, folder: Path, name: str = "") -> str | Path:
+def checkpoint_folder(train: TrainConfig, folder: Path, name: str = "") -> str | Path:
     """Where a training keeps its checkpoints."""
-    shared = config.train.checkpoints
-    return f"{shared}/{name}".rstrip("/") if shared else folder / "checkpoints" / name
+    return f"{train.checkpoints}/{name}".rstrip("/") if train.checkpoints else folder / "checkpoints" / name
 
 
-def _identity(config: ExperimentConfig) -> dict[str, Any]:
+def _identity(train: TrainConfig, seed: int, dtype: str) -> dict[str, Any]:
     """The settings that a run's result depends on, up to rounding: not where it is kept, how often it is saved, nor how
     it is laid out on devices."""
-    plain = to_dict(config)
-    kept_where = ("checkpoints", "save_every", "keep", "keep_best", "watch", "use")
+    kept_where = ("save_every", "keep", "keep_best", "watch", "use")
     elsewhere = ("folds", "alphas", "method", "penalties", "arms", "rs", "sizes", "seeds")  # of other methods, or runs
-    irrelevant = (*kept_where, *elsewhere, "remat", "attention")
-    kept = {name: value for name, value in plain["train"].items() if name not in irrelevant}
-    return kept | {"seed": plain["seed"], "dtype": plain["model"]["dtype"]}
+    values = results_depend_on(train).items()
+    return {name: value for name, value in values if name not in kept_where + elsewhere} | {
+        "seed": seed,
+        "dtype": dtype,
+    }

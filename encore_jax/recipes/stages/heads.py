@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,6 @@ import numpy as np
 from absl import logging
 
 from encore_jax.data.distinct import distinct, on_distinct_rows
-from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.train.ridge import fit_ridge
 
 
@@ -50,10 +50,10 @@ class Heads(NamedTuple):
 
 
 def ridge_heads(
-    config: ExperimentConfig, features: np.ndarray, ratings: np.ndarray, rated: np.ndarray, texts, fold
+    alphas: Sequence[float], features: np.ndarray, ratings: np.ndarray, rated: np.ndarray, texts, fold
 ) -> Heads:
     """Closed form on the features of the texts ``[R]`` with ratings ``[R, K]``; see `fit_ridge`."""
-    fitted = fit_ridge(features[texts], ratings, rated, fold[texts], tuple(config.train.alphas))
+    fitted = fit_ridge(features[texts], ratings, rated, fold[texts], tuple(alphas))
     logging.info("ridge penalties chosen by cross-validation: %s", [f"{alpha:g}" for alpha in fitted.alpha])
     same = distinct(np.append(row, f) for row, f in zip(features[texts], fold[texts], strict=True)).representative
     return Heads(fitted.kernel, fitted.bias, texts, fitted.held_out_scores[same])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import types
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from encore_jax.data import (
     write_comparisons,
     write_rated,
 )
+from encore_jax.data.digest import file_sha256
 from encore_jax.data.split import hash_unit
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_json
@@ -36,12 +39,14 @@ class Ingested(NamedTuple):
       rated: responses with ratings; none where they are not needed.
       comparisons: those that are used.
       counts: rows read, used and left out, by reason; hashes of the sources.
+      revision: SHA-256 of the files that hold them, once they are written.
     """
 
     pool: RulePool
     rated: list[RatedResponse]
     comparisons: list[Comparison]
     counts: dict[str, Any]
+    revision: Mapping[str, str] = types.MappingProxyType({})
 
     def save(self, folder: Path) -> None:
         """Writes pool.yaml, rated.jsonl, comparisons.jsonl and counts.json."""
@@ -56,7 +61,8 @@ class Ingested(NamedTuple):
         pool = RulePool.from_yaml(folder / "pool.yaml")
         rated = list(iter_rated(folder / RATED, pool=pool))
         comparisons = list(iter_comparisons(folder / COMPARISONS, pool=pool))
-        return cls(pool, rated, comparisons, read_json(folder / "counts.json", dict[str, object]))
+        revision = {name: file_sha256(folder / name) for name in (RATED, COMPARISONS)}
+        return cls(pool, rated, comparisons, read_json(folder / "counts.json", dict[str, object]), revision)
 
 
 def ingest(sources: Sources, seed: int, need_rated: bool = True, need: str = LABELLED_PAIRS) -> Ingested:

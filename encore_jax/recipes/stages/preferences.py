@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -14,11 +14,12 @@ from encore_jax.data import Comparison, prompt_key
 from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.prefix_tree import PrefixTree, make_trees
 from encore_jax.data.split import group_ids, is_test
-from encore_jax.recipes.config import ExperimentConfig
-from encore_jax.recipes.manifest import file_sha256
-from encore_jax.recipes.stages import ingest
+from encore_jax.parallel.mesh import MeshSettings
+from encore_jax.recipes.config import TrainConfig
+from encore_jax.recipes.outside import ModelFiles
 from encore_jax.recipes.stages.gradient import train_by_gradient
-from encore_jax.recipes.stages.probe import probe_sequences, save_probe
+from encore_jax.recipes.stages.ingest import COMPARISONS, Ingested
+from encore_jax.recipes.stages.probe import load_probe, probe_sequences, save_probe
 from encore_jax.recipes.stages.sides import TEST_FRACTION, on_either_side
 from encore_jax.recipes.stages.tokenized import tokenized
 from encore_jax.reward.passport import PASSPORT, Passport
@@ -26,6 +27,7 @@ from encore_jax.reward.sequences import fits
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.batches import Targets
 from encore_jax.train.fine_tune import Task, Trained
+from encore_jax.train.metrics import read_metrics
 
 RULES = ("preference",)
 """The one head's name."""
@@ -73,23 +75,82 @@ def preference_targets(count: int, names: Sequence[str] = (), same: Mapping[int,
     return Targets(nothing, nothing.astype(bool), pairs, names=texts, same=same)
 
 
-def train_preferences(config: ExperimentConfig, model: Path, sha256: str, ingested: Path, folder: Path) -> None:
+class TrainedPreference(NamedTuple):
+    """One head trained on preferences.
+
+    Attributes:
+      comparison: int ``[N]``, numbers of the held-out comparisons.
+      rewards: ``[N, 2]`` of them, the preferred response first.
+      probe: rewards ``[2 Q, 1]`` of the over-refusal probe's texts.
+      kernel, bias: the head.
+      passport: of the model, as plain values.
+      counts: of comparisons and training.
+      metrics: lines of metrics.jsonl, which grows while training.
+    """
+
+    comparison: np.ndarray
+    rewards: np.ndarray
+    probe: np.ndarray | None
+    kernel: np.ndarray
+    bias: np.ndarray
+    passport: dict[str, Any]
+    counts: dict[str, Any]
+    metrics: list[dict[str, Any]] = []
+
+    def save(self, folder: Path) -> None:
+        """Writes rewards.npz, probe.npz, heads.npz, passport.json and counts.json."""
+        np.savez(folder / "rewards.npz", comparison=self.comparison, rewards=self.rewards)
+        save_probe(folder, self.probe)
+        np.savez(folder / "heads.npz", kernel=self.kernel, bias=self.bias)
+        (folder / PASSPORT).write_text(json.dumps(self.passport, indent=1))
+        (folder / "counts.json").write_text(json.dumps(self.counts, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> TrainedPreference:
+        """What `save` wrote, and the metrics of the training."""
+        arrays = {}
+        for name in ("rewards.npz", "heads.npz"):
+            with np.load(folder / name) as stored:
+                arrays |= dict(stored)
+        return cls(
+            **arrays,
+            probe=load_probe(folder),
+            passport=json.loads((folder / PASSPORT).read_text()),
+            counts=json.loads((folder / "counts.json").read_text()),
+            metrics=read_metrics(folder / "metrics.jsonl"),
+        )
+
+
+def train_preferences(
+    model: ModelFiles,
+    train: TrainConfig,
+    mesh: MeshSettings,
+    data: Ingested,
+    test_fraction: float,
+    seed: int,
+    folder: Path,
+) -> TrainedPreference:
     """Trains on the training prompts and scores the held-out comparisons.
 
-    Writes rewards.npz (numbers of the held-out comparisons and their rewards ``[N, 2]``, preferred response first),
-    probe.npz (scores of the over-refusal probe), heads.npz, passport.json and counts.json; metrics.jsonl grows while
-    training.
+    Args:
+      model: the backbone.
+      train: how.
+      mesh: of devices.
+      data: records.
+      test_fraction: share of the prompts that is held out.
+      seed: of the split and of the training.
+      folder: for checkpoints and metrics.
     """
-    _, _, comparisons = ingest.load(ingested)
-    tokenizer = load_tokenizer(model)
+    comparisons, tokenizer = data.comparisons, load_tokenizer(model.path)
     ordered = [(c.prompt, c.responses[i]) for c in comparisons for i in (c.preferred, 1 - c.preferred)]
     sequences, refusals = tokenized(
-        tokenizer, ordered, config.model.pooling, lambda i: f"comparison {comparisons[i // 2].id or i // 2}"
+        tokenizer, ordered, model.model.pooling, lambda i: f"comparison {comparisons[i // 2].id or i // 2}"
     )
     refused = np.array([sequence is None for sequence in sequences]).reshape(-1, 2).any(1)
-    laid = lay_comparisons(sequences, config.train.length)
-    _require_pairs(comparisons, sequences, refused, laid, config)
-    test = held_out(comparisons, config)[laid.kept]
+    laid = lay_comparisons(sequences, train.length)
+    out = held_out(comparisons, test_fraction, seed)
+    _require_pairs(comparisons, sequences, refused, laid, train.length, out, test_fraction)
+    test = out[laid.kept]
     targets = preference_targets(len(comparisons), [c.id or str(i) for i, c in enumerate(comparisons)], laid.same)
     training = [tree for tree, out in zip(laid.trees, test, strict=True) if not out]
     testing = [tree for tree, out in zip(laid.trees, test, strict=True) if out]
@@ -103,43 +164,44 @@ def train_preferences(config: ExperimentConfig, model: Path, sha256: str, ingest
         counts |= {"comparisons_refused_by_template": int(refused.sum())}
     logging.info("counts: %s", counts)
     one = np.ones(1, np.float32)
-    task = Task(training, targets, testing[: config.train.watch], targets, one, 0 * one)
+    task = Task(training, targets, testing[: train.watch], targets, one, 0 * one)
     passport = Passport(
-        model=Path(config.model.path.split("?")[0]).name,
-        model_sha256=sha256,
+        model=Path(model.model.path.split("?")[0]).name,
+        model_sha256=model.sha256,
         template_sha256=template_digest(tokenizer),
         bos="chat template",
-        pooling=config.model.pooling,
+        pooling=model.model.pooling,
         pad_id=-1 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
-        dtype=config.model.dtype,
-        max_length=config.train.length,
+        dtype=model.model.dtype,
+        max_length=train.length,
         rules=RULES,
         pool_sha256="",
-        data_revision=file_sha256(ingested / "comparisons.jsonl"),
+        data_revision=data.revision[COMPARISONS],
         weights=(1.0,),
     ).to_dict()
-    trained = train_by_gradient(config, model, task, passport, folder)
+    trained = train_by_gradient(model, task, train, mesh, seed, passport, folder)
     rewards = held_out_rewards(trained, testing, targets)
-    np.savez(folder / "rewards.npz", comparison=laid.kept[test], rewards=rewards)
-    _score_probe(config, tokenizer, trained, folder)
+    probe = _probe(tokenizer, model.model.pooling, train.length, trained)
     kernel, bias = trained.heads
-    np.savez(folder / "heads.npz", kernel=kernel, bias=bias)
-    (folder / PASSPORT).write_text(json.dumps(passport, indent=1))
-    (folder / "counts.json").write_text(json.dumps(counts | {"training": trained.summary}, indent=1))
+    return TrainedPreference(
+        laid.kept[test], rewards, probe, kernel, bias, passport, counts | {"training": trained.summary}
+    )
 
 
-def _score_probe(config: ExperimentConfig, tokenizer, trained: Trained, folder: Path) -> None:
-    sequences = probe_sequences(tokenizer, config.model.pooling)
-    laid = lay_comparisons(sequences, config.train.length)
+def _probe(tokenizer, pooling: str, length: int, trained: Trained) -> np.ndarray:
+    sequences = probe_sequences(tokenizer, pooling)
+    laid = lay_comparisons(sequences, length)
     scores = np.full((len(sequences) // 2, 2), np.nan, np.float32)
     if len(laid.kept):
         scores[laid.kept] = held_out_rewards(trained, laid.trees, preference_targets(len(scores), same=laid.same))
-    save_probe(folder, scores.reshape(-1, 1))
+    return scores.reshape(-1, 1)
 
 
-def _require_pairs(comparisons, sequences, refused: np.ndarray, laid: Laid, config: ExperimentConfig) -> None:
+def _require_pairs(
+    comparisons, sequences, refused: np.ndarray, laid: Laid, length: int, out: np.ndarray, test_fraction: float
+) -> None:
     """Raises InputError unless there are comparisons to train on and some held out, saying why there are none."""
-    total, length = len(comparisons), config.train.length
+    total = len(comparisons)
     fitting = np.isin(np.arange(total), laid.kept)
     longest = max((len(sequence) for sequence in sequences if sequence is not None), default=0)
     equal = np.isin(2 * np.arange(total) + 1, list(laid.same))
@@ -150,16 +212,15 @@ def _require_pairs(comparisons, sequences, refused: np.ndarray, laid: Laid, conf
             "raise --config.train.length: prompt and both responses share a row",
         ),
     ]  # fmt: skip
-    out = held_out(comparisons, config)
-    on_either_side(total, common, out, clusters(comparisons), config.data.test_fraction)
+    on_either_side(total, common, out, clusters(comparisons), test_fraction)
     pairs = [*common, Reason("are held out", out, TEST_FRACTION)]
     pairs += [Reason("have two responses of equal tokens", equal, "give responses that differ")]
     require_some(total, pairs, what="comparisons", purpose="to train on", where="training data")
 
 
-def held_out(comparisons: Sequence[Comparison], config: ExperimentConfig) -> np.ndarray:
+def held_out(comparisons: Sequence[Comparison], test_fraction: float, seed: int) -> np.ndarray:
     """Which comparisons are held out, by prompt: bool ``[N]``."""
-    return is_test([prompt_key(c.prompt) for c in comparisons], config.data.test_fraction, config.seed)
+    return is_test([prompt_key(c.prompt) for c in comparisons], test_fraction, seed)
 
 
 def clusters(comparisons: Sequence[Comparison]) -> np.ndarray:

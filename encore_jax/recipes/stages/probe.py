@@ -45,15 +45,12 @@ def save_probe(folder: Path, scores: np.ndarray) -> None:
     np.savez(folder / FILE, scores=scores.astype(np.float32), digest=np.array(probe_digest(over_refusal_probe())))
 
 
-def probe_scores(folder: Path) -> np.ndarray | None:
-    """Scores ``[P, 2, K]``, the preferred response first; None where this wording of the probe was not scored."""
+def load_probe(folder: Path) -> np.ndarray | None:
+    """Scores ``[2 P, K]`` that `save_probe` kept; None where this wording of the probe was not scored."""
     if not (folder / FILE).is_file():
         return None
     with np.load(folder / FILE) as stored:
-        if str(stored["digest"]) != probe_digest(over_refusal_probe()):
-            return None
-        scores = stored["scores"]
-    return scores.reshape(-1, 2, scores.shape[1])
+        return stored["scores"] if str(stored["digest"]) == probe_digest(over_refusal_probe()) else None
 
 
 def save_margins(folder: Path, margins: Mapping[str, np.ndarray]) -> None:
@@ -74,18 +71,22 @@ NOT_SCORED = {"not_scored": "this run's training stage is of an older version: -
 
 
 def probe_results(
-    folder: Path, rules: Sequence[str], margins_of: Callable[[np.ndarray], dict[str, Margin]], composed: str, seed: int
+    scores: np.ndarray | None,
+    rules: Sequence[str],
+    margins_of: Callable[[np.ndarray], dict[str, Margin]],
+    composed: str,
+    seed: int,
 ) -> dict:
     """What a report says of the probe.
 
     Args:
-      folder: that `save_probe` wrote to.
+      scores: ``[2 P, K]`` of its texts, pair by pair, the preferred response first; None where it was not scored.
       rules: names of the K scores.
       margins_of: from scores ``[P, 2, K]``, 0 where there is none, the margins ``[P]`` of every method.
       composed: the method that composes the reward.
       seed: of random weightings.
     """
-    scores = probe_scores(folder)
     if scores is None:
         return NOT_SCORED
-    return over_refusal(over_refusal_probe(), scores, rules, margins_of(np.nan_to_num(scores)), composed, seed)
+    pairs = scores.reshape(-1, 2, scores.shape[1])
+    return over_refusal(over_refusal_probe(), pairs, rules, margins_of(np.nan_to_num(pairs)), composed, seed)

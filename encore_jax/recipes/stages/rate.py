@@ -14,7 +14,7 @@ from encore_jax.data import PYRIT_HARM_RULES, Comparison, RatedResponse
 from encore_jax.errors import InputError
 from encore_jax.judge.simulated import simulated_ratings
 from encore_jax.recipes.config import SemiSyntheticConfig
-from encore_jax.recipes.stages import ingest
+from encore_jax.recipes.stages.ingest import Ingested
 
 
 class Ratings(NamedTuple):
@@ -40,21 +40,35 @@ class Ratings(NamedTuple):
             targets["judges"] = (np.where(known, self.simulated, 0), known)
         return targets
 
+    def save(self, folder: Path) -> None:
+        """Writes ratings.npz."""
+        np.savez(folder / "ratings.npz", **self._asdict())
+
+    @classmethod
+    def load(cls, folder: Path) -> Ratings:
+        """What `save` wrote."""
+        with np.load(folder / "ratings.npz") as stored:
+            return cls(**{name: stored[name] for name in cls._fields})
+
 
 def strengths(config: SemiSyntheticConfig) -> np.ndarray:
     """Noise level of each simulated judge, most reliable first: fp32 ``[J]``."""
     return np.linspace(config.best, config.worst, config.judges, dtype=np.float32)
 
 
-def rate(config: SemiSyntheticConfig, seed: int, ingested: Path, folder: Path) -> None:
-    """Writes ratings.npz."""
-    pool, rated, comparisons = ingest.load(ingested)
+def rate(synthetic: SemiSyntheticConfig, data: Ingested, seed: int) -> Ratings:
+    """Ratings of every rated response, by people, and by simulated judges if there are to be any.
+
+    Raises:
+      InputError: simulated judges have nothing to see.
+    """
+    config, rated = synthetic, data.rated
     human = np.stack([r.ratings for r in rated])
     mask = np.stack([r.mask for r in rated])
     simulated = np.zeros((len(rated), 0), np.float32)
     quality = np.full(len(rated), np.nan, np.float32)
     if config.judges:
-        harm = np.isin(pool.names, PYRIT_HARM_RULES)
+        harm = np.isin(data.pool.names, PYRIT_HARM_RULES)
         if not harm.any():
             raise InputError(
                 "the pool has no harm severity for simulated judges to see",
@@ -63,7 +77,7 @@ def rate(config: SemiSyntheticConfig, seed: int, ingested: Path, folder: Path) -
             )
         seen = mask & harm
         known = seen.any(1)
-        _check_seen([r for r, ok in zip(rated, known, strict=True) if ok], comparisons)
+        _check_seen([r for r, ok in zip(rated, known, strict=True) if ok], data.comparisons)
         quality[known] = (human * seen).sum(1)[known] / seen.sum(1)[known]
         answers = simulated_ratings(
             jnp.asarray(np.nan_to_num(quality)),
@@ -73,7 +87,7 @@ def rate(config: SemiSyntheticConfig, seed: int, ingested: Path, folder: Path) -
             config.levels,
         )
         simulated = np.where(known[:, None], np.asarray(answers), np.nan).astype(np.float32)
-    np.savez(folder / "ratings.npz", human=human, rated=mask, quality=quality, simulated=simulated)
+    return Ratings(human, mask, quality, simulated)
 
 
 def _check_seen(rated: Sequence[RatedResponse], comparisons: Sequence[Comparison]) -> None:
@@ -87,9 +101,3 @@ def _check_seen(rated: Sequence[RatedResponse], comparisons: Sequence[Comparison
                     where=f"comparison {comparison.id or i}",
                     fix="set --config.semi_synthetic.judges=0 for this data",
                 )
-
-
-def load(folder: Path) -> Ratings:
-    """What `rate` wrote."""
-    with np.load(folder / "ratings.npz") as stored:
-        return Ratings(**{name: stored[name] for name in Ratings._fields})

@@ -1,4 +1,4 @@
-"""Stage score: every comparison through the heads, put together into the views that are evaluated."""
+"""Scores: every comparison through the heads, put together into the views that are evaluated."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from absl import logging
 from encore_jax.data import Comparison
 from encore_jax.evaluation.heuristics import heuristic_rewards
 from encore_jax.evaluation.view import Baseline, Pairs, View
-from encore_jax.recipes.config import ExperimentConfig
-from encore_jax.recipes.stages import baselines, extract, ingest, rate, train
-from encore_jax.recipes.stages.texts import Texts, texts_of
+from encore_jax.recipes.config import SemiSyntheticConfig
+from encore_jax.recipes.stages.baselines import Baselines
+from encore_jax.recipes.stages.extract import Extracted
+from encore_jax.recipes.stages.ingest import Ingested
+from encore_jax.recipes.stages.rate import Ratings, strengths
+from encore_jax.recipes.stages.texts import Split, Texts, texts_of
+from encore_jax.recipes.stages.train import TrainedHeads
 
 HUMAN = (
     "Rule heads on the frozen backbone, trained on human ratings of the training prompts (not every response is rated "
@@ -57,31 +61,61 @@ def scorable(comparisons: Sequence[Comparison], texts: Texts, scores: np.ndarray
     return Scorable([comparisons[i] for i in numbers], numbers, texts.test[texts.compared[numbers, 0]])
 
 
-def score(
-    config: ExperimentConfig,
-    ingested: Path,
-    rated: Path,
-    computed: Path | None,
-    trained: Path,
-    compared_with: Path,
-    folder: Path,
-) -> None:
-    """Writes view-NAME.npz for every view; for heads fitted in closed form also features.npz, to fit them anew from:
-    of the views' rated responses ``[R, D]`` and test comparisons ``[N, 2, D]``.
+class Scored(NamedTuple):
+    """What is evaluated.
 
-    `compared_with` is the folder of the baselines stage, `computed` that of the features; None where training changes
-    the backbone.
+    Attributes:
+      views: the main one first.
+      features: for heads fitted in closed form, to fit them anew from: of the views' rated responses ``[R, D]`` and of
+        the test comparisons ``[N, 2, D]``; None of others.
     """
-    pool, records, comparisons = ingest.load(ingested)
-    ratings, texts = rate.load(rated), texts_of(config, ingested)
-    rows, scores = np.load(trained / "rows.npy"), train.load_scores(trained, "human")
+
+    views: list[View]
+    features: tuple[np.ndarray, np.ndarray] | None = None
+
+    def save(self, folder: Path) -> None:
+        """Writes view-NAME.npz for every view, and features.npz."""
+        for view in self.views:
+            view.save(folder / f"view-{view.name}.npz")
+        if self.features is not None:
+            np.savez(folder / "features.npz", rated=self.features[0], test=self.features[1])
+
+    @classmethod
+    def load(cls, folder: Path) -> Scored:
+        """The views that `save` wrote; their features are left on the disk."""
+        order = {"heads": 0, "judges": 1, "judges-heads": 2}
+        return cls(sorted(map(View.load, folder.glob("view-*.npz")), key=lambda view: order[view.name]))
+
+
+def score(
+    data: Ingested,
+    split: Split,
+    ratings: Ratings,
+    features: Extracted | None,
+    trained: TrainedHeads,
+    compared_with: Baselines,
+    synthetic: SemiSyntheticConfig,
+    by_people: bool,
+) -> Scored:
+    """Every comparison through the heads, as views.
+
+    Args:
+      data: records.
+      split: of the prompts.
+      ratings: of the rated responses.
+      features: of the frozen backbone; None where training changes the backbone.
+      trained: heads.
+      compared_with: methods that are no weighting of rules.
+      synthetic: what the simulated judges are.
+      by_people: whether people rated.
+    """
+    pool, records, comparisons = data.pool, data.rated, data.comparisons
+    texts, rows, scores = texts_of(data, split), trained.rows, trained.scores["human"]
     kept, numbers, test = scorable(comparisons, texts, scores)
     compared = texts.compared[numbers]
     logging.info("%d comparisons scored, %d dropped as too long", len(kept), len(comparisons) - len(kept))
     heuristics = heuristic_rewards([c.responses for c, held_out in zip(kept, test, strict=True) if held_out])
-    others = {
-        name: Baseline(made.sees, made.rewards[numbers[test]]) for name, made in baselines.load(compared_with).items()
-    }
+    others = {name: Baseline(made.sees, made.rewards[numbers[test]]) for name, made in compared_with.made.items()}
     preferred = np.array([c.preferred for c in kept])
     subset = np.array([c.subset or "all" for c in kept])
 
@@ -104,27 +138,17 @@ def score(
             baselines=others or {},
         )
 
-    human_label = "human-rated" if config.data.source == "pyrit" else "model-rated"
-    human_text = HUMAN if config.data.source == "pyrit" else FILES
+    human_label, human_text = ("human-rated", HUMAN) if by_people else ("model-rated", FILES)
     views = [view("heads", human_label, human_text, pool.names, ratings.human, ratings.rated, scores[compared], others)]
     if ratings.simulated.shape[1]:
-        rules = [f"judge, noise {level:.2f}" for level in rate.strengths(config.semi_synthetic)]
+        rules = [f"judge, noise {level:.2f}" for level in strengths(synthetic)]
         answers, known = ratings.targets["judges"]
         row_of_text = np.full(len(texts.texts), -1)
         row_of_text[texts.rated] = np.arange(len(records))
-        text = JUDGES.format(**vars(config.semi_synthetic))
-        direct, by_heads = answers[row_of_text[compared]], train.load_scores(trained, "judges")[compared]
+        text = JUDGES.format(**vars(synthetic))
+        direct, by_heads = answers[row_of_text[compared]], trained.scores["judges"][compared]
         views.append(view("judges", "semi-synthetic", text, rules, answers, known, direct))
         views.append(view("judges-heads", "semi-synthetic", f"{text} {JUDGES_HEADS}", rules, answers, known, by_heads))
-    for made in views:
-        made.save(folder / f"view-{made.name}.npz")
-    if computed is not None:
-        features = extract.load(computed).texts
-        np.savez(folder / "features.npz", rated=features[texts.rated[rows]], test=features[compared[test]])
-
-
-def load_views(folder: Path) -> list[View]:
-    """What `score` wrote, the main view first."""
-    order = {"heads": 0, "judges": 1, "judges-heads": 2}
-    views = [View.load(path) for path in folder.glob("view-*.npz")]
-    return sorted(views, key=lambda v: order[v.name])
+    if features is None:
+        return Scored(views)
+    return Scored(views, (features.texts[texts.rated[rows]], features.texts[compared[test]]))

@@ -6,31 +6,34 @@ import functools
 import shutil
 from pathlib import Path
 
-from encore_jax.recipes.config import ExperimentConfig
-from encore_jax.recipes.stages import ingest, rate
-from encore_jax.recipes.stages.extract import extract, save
-from encore_jax.recipes.stages.texts import compared_prompts, texts_of
+from encore_jax.recipes.outside import ModelFiles, Probe
+from encore_jax.recipes.stages.extract import Extracted, extract
+from encore_jax.recipes.stages.ingest import Ingested
+from encore_jax.recipes.stages.rate import Ratings
+from encore_jax.recipes.stages.texts import Split, compared_prompts, texts_of
 from encore_jax.recipes.stages.tokenized import record_name
 from encore_jax.recipes.stages.usable import require_usable
-from encore_jax.rules import RulePool
 
 
-def text_features(config: ExperimentConfig, ingested: Path, rated: Path, folder: Path) -> None:
-    """Writes the features of the run's texts, of the compared prompts and of the over-refusal probe.
+def text_features(
+    model: ModelFiles, data: Ingested, probe: Probe, ratings: Ratings, split: Split, folder: Path
+) -> Extracted:
+    """Features of the run's texts, of the compared prompts and of the over-refusal probe.
 
-    What is written depends on the texts and the model alone. The ratings of stage `rate` and the split only decide
-    whether there is a use in it: a run that would end for want of data ends before the model is loaded.
+    They depend on the texts and the model alone. Ratings and split only decide whether there is a use in it: a run
+    that would end for want of data ends before the model is loaded.
     """
-    _, records, comparisons = ingest.load(ingested)
-    texts, pool = texts_of(config, ingested), RulePool.from_yaml(ingested / "pool.yaml")
+    texts = texts_of(data, split)
     batches = folder / "batches"
     extracted = extract(
-        config.model,
+        model.model,
         texts.texts,
-        lambda i: record_name(texts.texts[i], records, comparisons),
+        lambda i: record_name(texts.texts[i], data.rated, data.comparisons),
         batches,
-        prompts=compared_prompts(comparisons)[0],
-        check=functools.partial(require_usable, config, texts, rate.load(rated).targets, pool.names),
+        prompts=compared_prompts(data.comparisons)[0],
+        check=functools.partial(
+            require_usable, texts, ratings.targets, data.pool.names, split=split, longest=max(model.model.buckets)
+        ),
     )
-    save(extracted, folder)
     shutil.rmtree(batches)
+    return extracted

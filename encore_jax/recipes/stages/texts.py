@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from encore_jax.data import Comparison, Message, RatedResponse, prompt_key
 from encore_jax.data.split import folds, group_ids, is_test
-from encore_jax.recipes.config import ExperimentConfig
-from encore_jax.recipes.stages import ingest
+from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.reward.sequences import Text
 
 
@@ -55,10 +53,23 @@ def collect_texts(
     )
 
 
-def texts_of(config: ExperimentConfig, ingested: Path) -> Texts:
-    """The run's texts and split."""
-    _, rated, comparisons = ingest.load(ingested)
-    return collect_texts(rated, comparisons, config.data.test_fraction, config.train.folds, config.seed)
+class Split(NamedTuple):
+    """How prompts are split.
+
+    Attributes:
+      test_fraction: share of them that is held out.
+      folds: of cross-validation.
+      seed: of both.
+    """
+
+    test_fraction: float
+    folds: int
+    seed: int
+
+
+def texts_of(data: Ingested, split: Split) -> Texts:
+    """The run's texts, split."""
+    return collect_texts(data.rated, data.comparisons, *split)
 
 
 def compared_prompts(comparisons: Sequence[Comparison]) -> tuple[list[tuple[Message, ...]], np.ndarray]:

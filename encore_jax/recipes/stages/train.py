@@ -1,24 +1,27 @@
-"""Stage train: rule heads on the backbone, and their scores of every text."""
+"""Rule heads on the backbone, and their scores of every text."""
 
 from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 
-from encore_jax.data import locate
-from encore_jax.parallel.mesh import activate, batch_shards, replicated
-from encore_jax.recipes.config import ExperimentConfig
-from encore_jax.recipes.manifest import file_sha256
-from encore_jax.recipes.stages import extract, ingest, rate
+from encore_jax.parallel.mesh import MeshSettings, activate, batch_shards, replicated
+from encore_jax.recipes.config import ModelConfig, TrainConfig
+from encore_jax.recipes.outside import ModelFiles, Probe
+from encore_jax.recipes.stages.extract import Extracted, Part, Readable, features_of
+from encore_jax.recipes.stages.extract import readable as readable_of
 from encore_jax.recipes.stages.gradient import train_by_gradient
 from encore_jax.recipes.stages.heads import Heads, ridge_heads, without_held_out
-from encore_jax.recipes.stages.probe import probe_sequences, probe_texts, save_probe
-from encore_jax.recipes.stages.texts import Texts, texts_of
+from encore_jax.recipes.stages.ingest import RATED, Ingested
+from encore_jax.recipes.stages.probe import load_probe, probe_sequences, probe_texts, save_probe
+from encore_jax.recipes.stages.rate import Ratings
+from encore_jax.recipes.stages.texts import Split, Texts, texts_of
 from encore_jax.recipes.stages.tokenized import record_name, tokenized
 from encore_jax.recipes.stages.usable import require_usable
 from encore_jax.reward.passport import PASSPORT, Passport, read_passport
@@ -26,7 +29,7 @@ from encore_jax.reward.sequences import prompt_trees
 from encore_jax.rules import RulePool
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.batches import Targets
-from encore_jax.train.fine_tune import Task
+from encore_jax.train.fine_tune import Task, Trained
 
 
 class Fit(NamedTuple):
@@ -45,64 +48,123 @@ class Fit(NamedTuple):
     counts: dict[str, Any]
 
 
+class TrainedHeads(NamedTuple):
+    """Rule heads and their scores.
+
+    Attributes:
+      heads: by whose ratings they were trained on: "human" and, if there are any, simulated "judges".
+      scores: ``[T, K]`` of every text by each, NaN where it cannot be read.
+      rows: int ``[R]``, the rated responses trained on.
+      probe: scores ``[2 Q, K]`` of the over-refusal probe's texts by the heads trained on human ratings.
+      passport: of the model.
+      counts: of texts and training.
+    """
+
+    heads: dict[str, Heads]
+    scores: dict[str, np.ndarray]
+    rows: np.ndarray
+    probe: np.ndarray
+    passport: Passport
+    counts: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Writes heads-NAME.npz, scores-NAME.npy, rows.npy, probe.npz, passport.json and counts.json."""
+        for name, heads in self.heads.items():
+            heads.save(folder / f"heads-{name}.npz")
+            np.save(folder / f"scores-{name}.npy", self.scores[name])
+        save_probe(folder, self.probe)
+        np.save(folder / "rows.npy", self.rows)
+        (folder / "counts.json").write_text(json.dumps(self.counts, indent=1))
+        (folder / PASSPORT).write_text(json.dumps(self.passport.to_dict(), indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> TrainedHeads:
+        """What `save` wrote."""
+        names = sorted(path.stem.removeprefix("heads-") for path in folder.glob("heads-*.npz"))
+        heads = {name: Heads.load(folder / f"heads-{name}.npz") for name in names}
+        scores = {name: np.load(folder / f"scores-{name}.npy") for name in names}
+        counts = json.loads((folder / "counts.json").read_text())
+        return cls(heads, scores, np.load(folder / "rows.npy"), load_probe(folder), read_passport(folder), counts)
+
+
 def train(
-    config: ExperimentConfig, weights_sha256: str, ingested: Path, rated: Path, features: Path | None, folder: Path
-) -> None:
+    model: ModelFiles,
+    settings: TrainConfig,
+    mesh: MeshSettings,
+    data: Ingested,
+    ratings: Ratings,
+    split: Split,
+    features: Extracted | None,
+    probe: Probe,
+    folder: Path,
+) -> TrainedHeads:
     """Trains heads on the "human" ratings and, if there are any, on the simulated "judges".
 
-    Writes heads-NAME.npz and scores-NAME.npy (scores ``[T, K]`` of every text, NaN if it is too long), rows.npy (the
-    rated responses trained on), probe.npz (scores of the over-refusal probe by the heads trained on human ratings),
-    passport.json and counts.json.
-
-    `features` is the folder of the stage that ran the frozen backbone; None where training changes the backbone.
+    Args:
+      model: the backbone.
+      settings: how.
+      mesh: of devices, for training by gradient.
+      data: records.
+      ratings: of the rated responses.
+      split: of the prompts.
+      features: of the frozen backbone; None where training changes the backbone.
+      probe: the over-refusal probe.
+      folder: for checkpoints and metrics.
     """
-    pool, targets = RulePool.from_yaml(ingested / "pool.yaml"), rate.load(rated).targets
-    texts = texts_of(config, ingested)
-    tokenizer = load_tokenizer(locate(config.model.path, offline=True))
-    passport = _passport(config, weights_sha256, tokenizer, pool, file_sha256(ingested / "rated.jsonl"))
+    texts, longest = texts_of(data, split), max(model.model.buckets)
+    tokenizer = load_tokenizer(model.path)
+    passport = _passport(model, tokenizer, data.pool, data.revision[RATED])
     if features is not None:
-        extracted = extract.load(features)
-        readable, counts = extracted.readable, extracted.counts
+        readable, counts = features.readable, features.counts
     else:
-        _, records, comparisons = ingest.load(ingested)
         sequences, counts = tokenized(
-            tokenizer, texts.texts, config.model.pooling, lambda i: record_name(texts.texts[i], records, comparisons)
+            tokenizer,
+            texts.texts,
+            model.model.pooling,
+            lambda i: record_name(texts.texts[i], data.rated, data.comparisons),
         )
-        readable = extract.readable(sequences, passport.max_length)
-    require_usable(config, texts, targets, pool.names, readable)
+        readable = readable_of(sequences, longest)
+    ridge = settings.method == "ridge"
+    require_usable(texts, ratings.targets, data.pool.names, readable, split=split, longest=longest, folds=ridge)
     rows = np.flatnonzero((readable.fits & ~texts.test)[texts.rated])
     if features is not None:
-        fit = functools.partial(_by_ridge, config, extracted, texts, rows)
+        fit = functools.partial(_by_ridge, settings.alphas, features, texts, rows)
     else:
-        asked = probe_texts(), probe_sequences(tokenizer, config.model.pooling)
+        asked = probe_texts(), probe_sequences(tokenizer, model.model.pooling)
         held_out = np.flatnonzero((readable.fits & texts.test)[texts.rated])
-        fit = functools.partial(_by_gradient, config, passport, texts, sequences, asked, rows, held_out, folder)
-    for name, (target, mask) in targets.items():
-        fitted = fit(name, target, mask)
+        run = functools.partial(train_by_gradient, model, train=settings, mesh=mesh, seed=split.seed, folder=folder)
+        fit = functools.partial(
+            _by_gradient, model.model, settings, run, passport, texts, sequences, asked, rows, held_out, folder
+        )
+    fits = {name: fit(name, target, mask) for name, (target, mask) in ratings.targets.items()}
+    for fitted in fits.values():
         counts = fitted.counts | counts
-        fitted.heads.save(folder / f"heads-{name}.npz")
-        np.save(folder / f"scores-{name}.npy", fitted.heads.scores(fitted.features))
-        if name == "human":
-            save_probe(folder, fitted.heads.plain_scores(fitted.probe))
     counts |= _counts(texts, readable, rows)
     logging.info("counts: %s", counts)
-    np.save(folder / "rows.npy", rows)
-    (folder / "counts.json").write_text(json.dumps(counts, indent=1))
-    (folder / PASSPORT).write_text(json.dumps(passport.to_dict(), indent=1))
+    return TrainedHeads(
+        heads={name: fitted.heads for name, fitted in fits.items()},
+        scores={name: fitted.heads.scores(fitted.features) for name, fitted in fits.items()},
+        rows=rows,
+        probe=fits["human"].heads.plain_scores(fits["human"].probe),
+        passport=passport,
+        counts=counts,
+    )
 
 
-def _by_ridge(config: ExperimentConfig, extracted: extract.Extracted, texts: Texts, rows, name, target, mask) -> Fit:
+def _by_ridge(alphas, features: Extracted, texts: Texts, rows, name, target, mask) -> Fit:
     """Heads in closed form, on features that are the same for all ratings."""
-    heads = ridge_heads(config, extracted.texts, target[rows], mask[rows], texts.rated[rows], texts.fold)
-    return Fit(heads, extracted.texts, extracted.probe, {})
+    heads = ridge_heads(alphas, features.texts, target[rows], mask[rows], texts.rated[rows], texts.fold)
+    return Fit(heads, features.texts, features.probe, {})
 
 
 def _by_gradient(
-    config: ExperimentConfig,
+    model: ModelConfig,
+    settings: TrainConfig,
+    run: Callable[..., Trained],
     passport: Passport,
     texts: Texts,
     sequences: list[np.ndarray | None],
-    asked: extract.Part,
+    asked: Part,
     rows: np.ndarray,
     held_out: np.ndarray,
     folder: Path,
@@ -110,43 +172,40 @@ def _by_gradient(
     target: np.ndarray,
     mask: np.ndarray,
 ) -> Fit:
-    """Heads and what the configuration trains of the backbone; the trained backbone then runs every text."""
+    """Heads and what the settings train of the backbone; the trained backbone then runs every text."""
 
     def trees_of(chosen):
         numbers = texts.rated[chosen]
-        return prompt_trees([texts.texts[i] for i in numbers], [sequences[i] for i in numbers], config.train.length)
+        return prompt_trees([texts.texts[i] for i in numbers], [sequences[i] for i in numbers], settings.length)
 
-    task = _regression(config, trees_of, target, mask, rows, held_out)
-    model = locate(config.model.path, offline=True)
-    trained = train_by_gradient(config, model, task, passport.to_dict() | {"ratings": name}, folder, name)
+    task = _regression(settings.watch, trees_of, target, mask, rows, held_out)
+    trained = run(task, passport=passport.to_dict() | {"ratings": name}, name=name)
     program = trained.program
     with activate(program.mesh):
         cache = folder / "batches" / f"trained-{name}-{trained.summary['used_step']}"
         layout = dict(sharding=replicated(program.mesh), multiple=batch_shards(program.mesh))
         parts = [(texts.texts, sequences), asked if name == "human" else ((), ())]
-        (features, probe), counts = extract.features_of(
-            program.cfg, trained.backbone, config.model, parts, cache, **layout
-        )
+        (features, probe), counts = features_of(program.cfg, trained.backbone, model, parts, cache, **layout)
     return Fit(without_held_out(*trained.heads), features, probe, counts | {f"training_{name}": trained.summary})
 
 
-def _passport(config: ExperimentConfig, weights_sha256: str, tokenizer, pool: RulePool, data: str) -> Passport:
+def _passport(model: ModelFiles, tokenizer, pool: RulePool, data: str) -> Passport:
     return Passport(
-        model=Path(config.model.path.split("?")[0]).name,
-        model_sha256=weights_sha256,
+        model=Path(model.model.path.split("?")[0]).name,
+        model_sha256=model.sha256,
         template_sha256=template_digest(tokenizer),
         bos="chat template",
-        pooling=config.model.pooling,
+        pooling=model.model.pooling,
         pad_id=-1 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
-        dtype=config.model.dtype,
-        max_length=max(config.model.buckets),
+        dtype=model.model.dtype,
+        max_length=max(model.model.buckets),
         rules=pool.names,
         pool_sha256=pool.digest,
         data_revision=data,
     )
 
 
-def _counts(texts: Texts, readable: extract.Readable, rows: np.ndarray) -> dict[str, int]:
+def _counts(texts: Texts, readable: Readable, rows: np.ndarray) -> dict[str, int]:
     """How many records the model could read, and what became of the others."""
     long, refused = ~readable.fits & ~readable.refused, readable.refused[texts.compared].any(1)
     counts = {
@@ -162,9 +221,9 @@ def _counts(texts: Texts, readable: extract.Readable, rows: np.ndarray) -> dict[
     return counts
 
 
-def _regression(config: ExperimentConfig, trees_of, target, mask, rows, held_out) -> Task:
+def _regression(watch: int, trees_of, target, mask, rows, held_out) -> Task:
     """Multi-output regression on ratings; keys of trees are positions in `rows` (or in `held_out`)."""
-    watched = trees_of(held_out)[: config.train.watch] if config.train.watch else []
+    watched = trees_of(held_out)[:watch] if watch else []
     k = target.shape[1]
     return Task(
         trees=trees_of(rows),
@@ -174,13 +233,3 @@ def _regression(config: ExperimentConfig, trees_of, target, mask, rows, held_out
         weights=np.full(k, 1 / k, np.float32),
         bias=(target * mask)[rows].sum(0) / mask[rows].sum(0),
     )
-
-
-def load_passport(folder: Path) -> Passport:
-    """The passport that `train` wrote."""
-    return read_passport(folder)
-
-
-def load_scores(folder: Path, name: str) -> np.ndarray:
-    """Scores ``[T, K]`` of every text by the heads trained on the named ratings."""
-    return np.load(folder / f"scores-{name}.npy")

@@ -1,0 +1,26 @@
+"""Bradley-Terry: one reward head trained on preferences, and how it agrees with people on held-out ones.
+
+Nothing is rated and nothing composed.
+"""
+
+from __future__ import annotations
+
+from encore_jax.recipes.config import ExperimentConfig, to_dict
+from encore_jax.recipes.outside import ModelFiles, Sources
+from encore_jax.recipes.stages.agreement import agreement, report_agreement, show_agreement
+from encore_jax.recipes.stages.ingest import ingest
+from encore_jax.recipes.stages.preferences import train_preferences
+from encore_jax.recipes.stages.report import PUBLISHED  # noqa: F401  what lies beside the stages' folders in the end
+
+
+def run(config: ExperimentConfig, stage) -> None:
+    """The stages ingest, train, evaluate and report."""
+    seed, model = config.seed, ModelFiles(config.model, config.data.offline)
+    data = stage("ingest", ingest, Sources(config.data, rated=False), seed, need_rated=False)
+    trained = stage(
+        "train", train_preferences, model, config.train, data=data, test_fraction=config.data.test_fraction, seed=seed,
+        aside={"mesh": config.mesh},
+    )  # fmt: skip
+    results = stage("evaluate", agreement, data, trained, config.evaluate.replicates, seed, to_dict(config))
+    report = stage("report", report_agreement, results)
+    stage.always(show_agreement, report)

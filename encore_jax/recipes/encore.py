@@ -1,0 +1,67 @@
+"""ENCORE: rule heads trained on ratings, composed by every method, evaluated on held-out comparisons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from encore_jax.recipes.config import ExperimentConfig, to_dict
+from encore_jax.recipes.outside import ModelFiles, OneFile, Probe, Sources
+from encore_jax.recipes.stages.audit import PAGE, audit
+from encore_jax.recipes.stages.baselines import baselines
+from encore_jax.recipes.stages.compose import compose
+from encore_jax.recipes.stages.evaluate import evaluate
+from encore_jax.recipes.stages.ingest import ingest
+from encore_jax.recipes.stages.rate import rate
+from encore_jax.recipes.stages.report import publish, report, show
+from encore_jax.recipes.stages.score import score
+from encore_jax.recipes.stages.text_features import text_features
+from encore_jax.recipes.stages.texts import Split
+from encore_jax.recipes.stages.train import train
+
+PUBLISHED = ("results.json", "report.html", PAGE)
+"""What lies beside the stages' folders in the end."""
+
+
+def run(config: ExperimentConfig, stage) -> None:
+    """The stages.
+
+    A frozen backbone is loaded by stage features, and by no other. Where training changes it there is no such stage.
+
+    Args:
+      config: validated.
+      stage: a `Pipeline`, or a `Plan`.
+    """
+    seed, synthetic, probe = config.seed, config.semi_synthetic, Probe()
+    split = Split(config.data.test_fraction, config.train.folds, seed)
+    model = ModelFiles(config.model, config.data.offline)
+    ridge = config.train.method == "ridge"
+    frozen = ridge or config.train.trainable == "heads"
+
+    data = stage("ingest", ingest, Sources(config.data), seed)
+    ratings = stage("rate", rate, synthetic, data, seed)
+    features = None
+    if ridge:
+        worth_it = {"ratings": ratings, "split": split}
+        features = stage("features", text_features, model, data, probe, aside=worth_it)
+    trained = stage(
+        "train", train, model, config.train, data=data, ratings=ratings, split=split, features=features, probe=probe,
+        aside={"mesh": config.mesh},
+    )  # fmt: skip
+    verdicts = OneFile(config.baselines.verdicts)
+    others = stage("baselines", baselines, config.baselines, verdicts, data, split, features, trained)
+    by_people = config.data.source == "pyrit"
+    scored = stage("score", score, data, split, ratings, features, trained, others, synthetic, by_people)
+    composed = stage("compose", compose, config.compose, scored, trained, model, seed, frozen)
+    results = stage(
+        "evaluate", evaluate, config.evaluate, config.compose, synthetic, data, split, ratings, trained, scored,
+        composed, others, to_dict(config),
+    )  # fmt: skip
+    audited = stage("audit", audit, config.name, data, split, trained, scored, composed)
+    reported = stage("report", report, results)
+    stage.always(publish_audit, audited)
+    stage.always(show, reported)
+
+
+def publish_audit(audited: Path) -> None:
+    """A copy of the audit beside the stages' folders."""
+    publish(audited, (PAGE,))
