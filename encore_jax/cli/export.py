@@ -33,8 +33,7 @@ from encore_jax.model.lora import Lora, declare_lora
 from encore_jax.model.params import abstract
 from encore_jax.parallel.mesh import MeshSettings, make_mesh
 from encore_jax.progress import Pace
-from encore_jax.recipes.chains.preferences import PreferenceChain
-from encore_jax.recipes.config import ExperimentConfig, check_field_types, from_dict
+from encore_jax.recipes.config import ExperimentConfig, check_field_types, from_dict, to_dict
 from encore_jax.recipes.manifest import file_sha256
 from encore_jax.recipes.run import plan_of
 from encore_jax.recipes.stages.gradient import backbone_config, checkpoint_folder
@@ -81,7 +80,7 @@ def read_run(workdir: Path) -> Finished:
     results, train = _json(workdir / "results.json"), workdir / "train"
     counts = _json(train / "counts.json")
     gradient = config.train.method == "gradient" and config.train.trainable != "heads"
-    if isinstance(chain_of(config, workdir), PreferenceChain):
+    if config.train.loss == "bradley_terry":
         with np.load(train / "heads.npz") as stored:
             kernel, bias = stored["kernel"], stored["bias"]
         name, summary, folder = "", counts["training"], train
@@ -127,15 +126,17 @@ PATHS = ("name", "data.path", "data.ratings_path", "data.pool", "data.offline", 
 
 def _check_finished(config: ExperimentConfig, workdir: Path) -> None:
     """Refuses a work directory whose stages, results and configuration are not of one run."""
-    chain = chain_of(config, workdir)
-    if missing := [stage for stage in ("train", "evaluate") if stage not in chain.STAGES]:
+    plan = plan_of(config, workdir)
+    if missing := [stage for stage in ("train", "evaluate") if stage not in plan.stages]:
         raise InputError(f"has no stage {missing[0]}", where=str(workdir), fix="name a run that trains a reward model")
     for stage in ("ingest", "train", "compose", "evaluate"):
-        if stage in chain.STAGES:
-            read_manifest(chain.at[stage])
-            check_one_run(chain.at[stage])
-    evaluated = read_manifest(chain.at["evaluate"])
-    here, there = (_flat(one.get("config", {})) for one in (chain.everything(), evaluated.inputs))
+        if stage in plan.stages:
+            read_manifest(plan.at[stage])
+            check_one_run(plan.at[stage])
+    evaluated = read_manifest(plan.at["evaluate"])
+    arguments = evaluated.inputs.get("arguments", {})
+    there = arguments.get("config", {}) if isinstance(arguments, dict) else {}
+    here, there = _flat(to_dict(config)), _flat(there)
     differ = sorted(name for name in there if name not in PATHS and here.get(name) != there[name])
     if differ:
         problem = f"is not that of the finished run: {', '.join(differ[:5])} differ"
@@ -182,7 +183,7 @@ def restored(run: Finished, cfg: DecoderConfig, shardings: Any, lora: Lora | Non
     else:
         like["backbone"] = abstract(cfg)
     like = with_shardings(like, {part: shardings[part] for part in like})
-    where = checkpoint_folder(run.config, run.workdir / "train", name)
+    where = checkpoint_folder(run.config.train, run.workdir / "train", name)
     plain = run.passport.to_dict()
     belongs = {key: plain[key] for key in ("model_sha256", "template_sha256", "data_revision", "rules")}
     with Checkpoints(where, {}) as checkpoints:
@@ -217,7 +218,7 @@ def export_run(
     """
     config, settings = run.config, run.config.train
     inputs = {"--config.model.path": config.model.path, "--config.train.checkpoints": settings.checkpoints}
-    stages = {f"stage {stage} of --workdir": at for stage, at in chain_of(config, run.workdir).at.items()}
+    stages = {f"stage {stage} of --workdir": at for stage, at in plan_of(config, run.workdir).at.items()}
     check_outputs({"--out": out}, local_inputs(inputs | stages))
     path = locate(config.model.path, offline=config.data.offline)
     tokenizer = load_tokenizer(path)

@@ -5,8 +5,8 @@ Nothing is rated and nothing composed.
 
 from __future__ import annotations
 
-from encore_jax.recipes.config import ExperimentConfig, to_dict
-from encore_jax.recipes.outside import ModelFiles, Sources
+from encore_jax.recipes.config import ExperimentConfig
+from encore_jax.recipes.outside import ModelFiles, Record, Sources
 from encore_jax.recipes.stages.agreement import agreement, report_agreement, show_agreement
 from encore_jax.recipes.stages.ingest import ingest
 from encore_jax.recipes.stages.preferences import train_preferences
@@ -21,6 +21,6 @@ def run(config: ExperimentConfig, stage) -> None:
         "train", train_preferences, model, config.train, data=data, test_fraction=config.data.test_fraction, seed=seed,
         aside={"mesh": config.mesh},
     )  # fmt: skip
-    results = stage("evaluate", agreement, data, trained, config.evaluate.replicates, seed, to_dict(config))
+    results = stage("evaluate", agreement, data, trained, config.evaluate.replicates, seed, Record(config))
     report = stage("report", report_agreement, results)
     stage.always(show_agreement, report)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from encore_jax.recipes.config import ExperimentConfig, to_dict
-from encore_jax.recipes.outside import ModelFiles, OneFile, Probe, Sources
+from encore_jax.recipes.config import ExperimentConfig
+from encore_jax.recipes.outside import ModelFiles, OneFile, Probe, Record, Sources
 from encore_jax.recipes.stages.audit import PAGE, audit
 from encore_jax.recipes.stages.baselines import baselines
 from encore_jax.recipes.stages.compose import compose
@@ -54,7 +54,7 @@ def run(config: ExperimentConfig, stage) -> None:
     composed = stage("compose", compose, config.compose, scored, trained, model, seed, frozen)
     results = stage(
         "evaluate", evaluate, config.evaluate, config.compose, synthetic, data, split, ratings, trained, scored,
-        composed, others, to_dict(config),
+        composed, others, Record(config),
     )  # fmt: skip
     audited = stage("audit", audit, config.name, data, split, trained, scored, composed)
     reported = stage("report", report, results)

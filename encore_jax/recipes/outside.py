@@ -12,7 +12,7 @@ from typing import Any
 from encore_jax.data import locate
 from encore_jax.data.digest import file_sha256, note, recording
 from encore_jax.data.probes import over_refusal_probe
-from encore_jax.recipes.config import ModelConfig
+from encore_jax.recipes.config import ModelConfig, RunConfig, to_dict
 from encore_jax.recipes.data_config import DataConfig
 from encore_jax.recipes.stages.probe import probe_digest
 from encore_jax.recipes.stages.records import source_hashes
@@ -21,11 +21,30 @@ from encore_jax.settings import results_depend_on
 
 
 class Outside:
-    """Base: an argument of a stage, for which a hash stands."""
+    """Base: an argument of a stage, for which a hash stands; a property ``given`` is what the function gets of it."""
 
     def key(self) -> Any:
         """JSON values: what results depend on."""
         raise NotImplementedError
+
+
+class Record(Outside):
+    """The whole configuration, to be written beside results: the function gets it as plain values.
+
+    Args:
+      config: of the run.
+    """
+
+    def __init__(self, config: RunConfig):
+        self.config = config
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """All of it."""
+        return to_dict(self.config)
+
+    def key(self) -> dict[str, Any]:
+        return results_depend_on(self.config)
 
 
 class Sources(Outside):

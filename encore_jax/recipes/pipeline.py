@@ -202,7 +202,7 @@ class Plan:
 
 def _given(value: Any, kind: Any) -> Any:
     """An argument as the function takes it."""
-    return value.read(kind) if isinstance(value, Artefact) else value
+    return value.read(kind) if isinstance(value, Artefact) else getattr(value, "given", value)
 
 
 def _plain(value: Any) -> Any:

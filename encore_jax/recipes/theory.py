@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from encore_jax.evaluation.view import View
-from encore_jax.recipes.config import to_dict
-from encore_jax.recipes.outside import OneFile
+from encore_jax.recipes.outside import OneFile, Record
 from encore_jax.recipes.stages.theory import check_claims, report_theory, show_theory
 from encore_jax.recipes.theory_config import TheoryConfig
 
@@ -19,7 +18,7 @@ def run(config: TheoryConfig, stage) -> None:
         View.load(Path(path))  # refused before anything is simulated
     views = [OneFile(path) for path in config.views]
     results = stage(
-        "check", check_claims, config.pairs, config.repeats, views, config.replicates, config.seed, to_dict(config)
+        "check", check_claims, config.pairs, config.repeats, views, config.replicates, config.seed, Record(config)
     )
     report = stage("report", report_theory, results)
     stage.always(show_theory, report)

@@ -3,14 +3,10 @@
 import hashlib
 import json
 import shutil
-import types
 
-import numpy as np
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.recipes import chain
-from encore_jax.recipes.chain import run_chain
 from encore_jax.recipes.manifest import MANIFEST, file_sha256, run_stage, versions, write_atomically
 
 
@@ -54,20 +50,6 @@ def test_it_runs_once_and_says_what_it_made_of_what(stage):
 def test_inputs_may_hold_tuples_and_come_in_any_order(stage):
     stage.run({"a": (1, 2), "b": {"c": 3}, "names": {"x": 0, "y": 0}.keys()})
     assert stage.run({"b": {"c": 3}, "names": ["x", "y"], "a": [1, 2]})[1] is False
-
-
-@pytest.mark.parametrize(("others", "calls"), [([True, True], 1), ([True, False], 2), ([False, False], 2)])
-def test_processes_skip_a_stage_only_if_it_is_complete_on_all_of_them(stage, monkeypatch, others, calls):
-    """It waits for all of them: one that skipped it would leave the others waiting."""
-    one = types.SimpleNamespace(
-        STAGES=("only",), at={"only": stage.folder}, manifests={}, show=lambda: None,
-        plan=lambda: {"only": (lambda: {"setting": 1}, stage)},
-    )  # fmt: skip
-    run_chain(one)
-    monkeypatch.setattr(chain, "all_same_everywhere", lambda *told: None)
-    monkeypatch.setattr(chain, "on_every_process", lambda flag: np.array(others if flag else [False, False]))
-    run_chain(one, together=True)
-    assert stage.calls == calls
 
 
 @pytest.mark.parametrize("inputs", [{"setting": 2}, {"setting": 1, "more": 0}, {}], ids=str)

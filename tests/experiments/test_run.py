@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from encore_jax.recipes.chains.heads import HeadsChain
+from encore_jax.cli.config_file import load_config
+from encore_jax.recipes.run import plan_of
 from tests.experiments import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -109,7 +110,7 @@ def test_a_stray_word_is_named(commands):
 
 
 def test_the_stages_are_those_of_the_design():
-    assert HeadsChain.STAGES == (
+    assert plan_of(load_config("quickstart"), Path("w")).stages == (
         "ingest",
         "rate",
         "features",

@@ -1,7 +1,9 @@
-"""What every stage of every chain says that it depends on: who forgets the seed, or a setting, believes old results."""
+"""What every stage of every recipe says that it depends on: who forgets the seed, or a setting, believes old results."""
 
 import contextlib
-import functools
+import copy
+import dataclasses
+import json
 from types import SimpleNamespace
 from unittest import mock
 
@@ -9,38 +11,39 @@ import pytest
 
 from encore_jax.cli.config_file import load_config
 from encore_jax.errors import InputError
-from encore_jax.recipes.chain import Chain, check_stages, run_chain
-from encore_jax.recipes.config import to_dict
-from encore_jax.recipes.run import plan_of
+from encore_jax.recipes import outside
+from encore_jax.recipes.config import ModelConfig, to_dict
+from encore_jax.recipes.outside import ModelFiles, Outside, Probe, Record
 from encore_jax.recipes.rating_config import RatingConfig
-from tests.experiments.test_workdir import CopyChain
+from encore_jax.recipes.run import check_stages, plan_of
+from encore_jax.settings import Settings, results_depend_on
 
-CHAINS = {
+RECIPES = {
     "quickstart": {
         "seed": "ingest rate train baselines score compose evaluate audit",
         "data": "ingest train baselines score evaluate audit",
-        "model": "features train evaluate",
-        "train": "train baselines evaluate audit",
+        "model": "features train compose evaluate",
+        "train": "train baselines score evaluate audit",
         "semi_synthetic": "rate score evaluate",
         "baselines": "baselines evaluate",
         "compose": "compose evaluate",
         "evaluate": "evaluate",
         "mesh": "evaluate",
         "files": "ingest baselines",
-        "weights": "features train",
+        "weights": "features train compose",
     },
     "encore_smollm2": {
         "seed": "ingest rate train baselines score compose evaluate audit",
         "data": "ingest train baselines score evaluate audit",
-        "model": "train evaluate",
-        "train": "train baselines evaluate audit",
+        "model": "train compose evaluate",
+        "train": "train baselines score evaluate audit",
         "semi_synthetic": "rate score evaluate",
         "baselines": "baselines evaluate",
         "compose": "compose evaluate",
         "evaluate": "evaluate",
         "mesh": "evaluate",
         "files": "ingest baselines",
-        "weights": "train",
+        "weights": "train compose",
     },
     "bt_smollm2": {
         "seed": "ingest train evaluate",
@@ -147,119 +150,124 @@ EARLIER = {
 }  # fmt: skip
 """By configuration and stage: whose outputs it reads."""
 
-FILES = [
-    "heads.source_hashes", "heads.verdicts_sha256", "preferences.source_hashes", "ramo.source_hashes",
-    "rating.source_hashes", "rating.prediction_hashes", "rating.reward_model_hashes", "rating.judging_pool",
-    "panel.panel_sources", "panel.check_size", "panel.panel_pool",
-    "verdicts.source_hashes", "benchmark.model_hashes", "benchmark.data_file", "ablation.source_digests",
-    "ablation.ablation_view",
-]  # fmt: skip
-"""What hashes files."""
+KEPT = ("method", "source", "kind", "loss", "trainable", "pool", "arms", "views", "scores", "format")
+"""Fields that decide which stages there are, or that are read while the stages are listed."""
 
 
-class Digest(str):
-    """Whatever a stage takes from a hash: itself, its `digest`, its second part."""
+def changed(config, part: str):
+    """A copy in which a field, or every field of a group that a result depends on, says something else."""
+    made = copy.deepcopy(config)
+    _unlock(made)
+    setattr(made, part, _other(getattr(made, part)))
+    return made
 
-    digest = property(str)
 
-    def __getitem__(self, index):
-        return str(self)
+def _unlock(settings):
+    object.__setattr__(settings, "_frozen", False)
+    for field in dataclasses.fields(settings):
+        if isinstance(value := getattr(settings, field.name), Settings):
+            _unlock(value)
 
 
-def inputs(chain: Chain, files: str = "files", weights: str = "weights") -> dict[str, str]:
-    """What every stage depends on, as text; hashes of files, of the model and of earlier outputs are made up."""
-    chain.manifests = {stage: {"outputs": {"file": f"of {stage}"}} for stage in chain.STAGES}
+def _other(value):
+    if isinstance(value, Settings):
+        for field in dataclasses.fields(value):
+            if "no result" not in field.metadata and field.name not in KEPT:
+                setattr(value, field.name, _other(getattr(value, field.name)))
+        return value
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 1
+    return (*value, "other") if isinstance(value, tuple) else f"{value}other"
+
+
+def inputs(config, tmp_path, **hashes: str) -> dict[str, str]:
+    """What every stage depends on, as text; hashes of files ("files"), of the model ("weights") and of earlier outputs
+    are made up."""
+
+    def made_up(kind):
+        what = {ModelFiles: "weights", Probe: "probe"}.get(kind, "files")
+
+        def key(one):
+            settings = [results_depend_on(value) for value in vars(one).values() if isinstance(value, Settings)]
+            return {what: hashes.get(what, what), "settings": settings}
+
+        return key
+
     with contextlib.ExitStack() as stack:
-        for name in FILES:
-            stack.enter_context(mock.patch(f"encore_jax.recipes.chains.{name}", lambda *_, **__: Digest(files)))
-        stack.enter_context(mock.patch.object(Chain, "weights", weights))
-        plan = chain.plan()
-        return {stage: repr(plan[stage][0]()) for stage in chain.STAGES}
+        for kind in _kinds(Outside):
+            if "key" in vars(kind) and kind is not Record:
+                stack.enter_context(mock.patch.object(kind, "key", made_up(kind)))
+        calls = plan_of(config, tmp_path).calls
+        return {stage: json.dumps(call.key(), sort_keys=True) for stage, call in calls.items()}
 
 
-def chain_called(name, tmp_path) -> Chain:
-    return chain_of(load_config(name), tmp_path)
+def _kinds(kind):
+    return [kind, *(found for child in kind.__subclasses__() for found in _kinds(child))]
 
 
-@pytest.mark.parametrize("name", CHAINS)
+def differing(config, others, tmp_path, **hashes) -> str:
+    before, after = inputs(config, tmp_path), inputs(others, tmp_path, **hashes)
+    return " ".join(stage for stage in before if after.get(stage) != before[stage])
+
+
+@pytest.mark.parametrize("name", RECIPES)
 def test_stages_run_again_where_what_they_depend_on_changes_and_only_there(name, tmp_path):
-    chain = chain_called(name, tmp_path)
-    before, found = inputs(chain), {}
-    for part in CHAINS[name]:
+    config, found = load_config(name), {}
+    for part in RECIPES[name]:
         if part in ("files", "weights"):
-            after = inputs(chain, **{part: "others"})
+            found[part] = differing(config, config, tmp_path, **{part: "others"})
         else:
-            kept, chain._plain[part] = chain._plain[part], "changed"
-            after = inputs(chain)
-            chain._plain[part] = kept
-        found[part] = " ".join(stage for stage in chain.STAGES if after[stage] != before[stage])
-    assert found == CHAINS[name]
+            found[part] = differing(config, changed(config, part), tmp_path)
+    assert found == RECIPES[name]
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("name", RECIPES)
 def test_every_part_of_a_configuration_is_an_input_of_some_stage(name, tmp_path):
     """But those that change no result: where models come from, what a rating run is called, its devices."""
-    chain = chain_called(name, tmp_path)
-    before, unread = inputs(chain), set()
-    for part in to_dict(chain.config):
-        kept, chain._plain[part] = chain._plain[part], "changed"
-        unread |= {part} if inputs(chain) == before else set()
-        chain._plain[part] = kept
-    spared = {"name", "mesh", "fetch_backbone", "model", "data"} if isinstance(chain.config, RatingConfig) else set()
-    assert unread <= spared
+    config = load_config(name)
+    unread = {part for part in to_dict(config) if not differing(config, changed(config, part), tmp_path)}
+    spared = {"name", "mesh", "fetch_backbone", "model", "data"} if isinstance(config, RatingConfig) else set()
+    assert unread <= spared | set(KEPT)
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("name", RECIPES)
 def test_stages_run_again_where_a_stage_that_they_read_wrote_something_else(name, tmp_path):
-    chain = chain_called(name, tmp_path)
-    known = inputs(chain)
-    found = {stage: " ".join(other for other in chain.STAGES if f"'of {other}'" in known[stage]) for stage in known}
-    assert found == {chain.STAGES[0]: ""} | EARLIER[name]
+    known = inputs(load_config(name), tmp_path)
+    found = {stage: " ".join(other for other in known if f'"by {other}"' in known[stage]) for stage in known}
+    assert found == {next(iter(known)): ""} | EARLIER[name]
 
 
 @pytest.mark.parametrize("section", ["train", "adapter"])
 def test_how_a_step_runs_and_where_checkpoints_lie_are_no_inputs(section, tmp_path):
-    chain = chain_called("ramo_smollm2", tmp_path)
-    before = inputs(chain)
+    before = load_config("ramo_smollm2")
     for field, value in (("checkpoints", "elsewhere"), ("remat", "none"), ("attention", "xla"), ("lr", 0.123)):
         config = load_config("ramo_smollm2")
         setattr(getattr(config, section), field, value)
-        changed = inputs(chain_of(config, tmp_path)) != before
-        assert changed == (field == "lr"), field
+        assert bool(differing(before, config, tmp_path)) == (field == "lr"), field
 
 
-def test_the_models_hash_is_computed_once_and_its_files_noted_every_time(tmp_path):
-    chain = chain_called("quickstart", tmp_path)
-    with mock.patch("encore_jax.recipes.chain.model_sha256", return_value="digest") as hashed:
-        with mock.patch("encore_jax.recipes.chain.recording", lambda: contextlib.nullcontext({"model.gguf": "digest"})):
-            with mock.patch("encore_jax.recipes.chain.note") as noted:
-                assert [chain.weights, chain.weights] == ["digest", "digest"]
+def test_where_files_lie_and_whether_they_may_be_fetched_are_no_inputs(tmp_path):
+    assert not differing(load_config("quickstart"), load_config("quickstart"), tmp_path)
+    config = load_config("quickstart")
+    config.data.offline = not config.data.offline
+    assert not differing(load_config("quickstart"), config, tmp_path)
+
+
+def test_the_models_hash_is_computed_once_and_its_files_noted_every_time():
+    model = ModelFiles(ModelConfig(path="model.gguf"), offline=True)
+    with mock.patch.object(outside, "model_digest", return_value="digest") as hashed:
+        with mock.patch.object(outside, "locate", lambda path, offline: path):
+            with mock.patch.object(outside, "recording", lambda: contextlib.nullcontext({"model.gguf": "digest"})):
+                with mock.patch.object(outside, "note") as noted:
+                    assert [model.sha256, model.sha256] == ["digest", "digest"]
     assert hashed.call_count == 1 and [call.args for call in noted.call_args_list] == [({"model.gguf": "digest"},)] * 2
 
 
-def test_which_stages_run_and_when_the_report_is_shown(tmp_path):
-    """Those that are not complete, or asked for again; the report of a run that was complete already, and no other."""
-    (tmp_path / "source").write_bytes(b"mine")
-
-    def run(**options):
-        chain, events = CopyChain(tmp_path / "source", tmp_path / "w"), []
-        chain.before = {stage: functools.partial(events.append, stage) for stage in chain.STAGES}
-        chain.show = functools.partial(events.append, "shown")
-        run_chain(chain, **options)
-        return events
-
-    assert run(until="read") == ["read"]
-    assert run() == ["report"]
-    assert run() == ["shown"] and run(until="read") == []
-    assert run(rerun="read") == ["read", "shown"], "it wrote the same again"
-    assert run(rerun="report") == ["report"]
-    (tmp_path / "source").write_bytes(b"yours")
-    assert run() == ["read", "report"]
-
-
-def test_stages_are_known_by_name(tmp_path):
-    chain = SimpleNamespace(STAGES=("ingest", "report"))
-    check_stages(chain, None, "report", "ingest")
+def test_stages_are_known_by_name():
+    plan = SimpleNamespace(stages=("ingest", "report"))
+    check_stages(plan, None, "report", "ingest")
     for names in (("train",), ("ingest", "train"), (None, "")):
         with pytest.raises(InputError, match="there is no stage '(train)?' here.*use one of ingest, report"):
-            check_stages(chain, *names)
+            check_stages(plan, *names)

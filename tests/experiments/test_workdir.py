@@ -13,47 +13,56 @@ from encore_jax.data import digest
 from encore_jax.data.lock import folder_lock
 from encore_jax.data.manifest import MANIFEST, check_one_run
 from encore_jax.errors import InputError
-from encore_jax.recipes.chain import Chain, run_chain
-from encore_jax.recipes.config import validated
-from encore_jax.recipes.manifest import file_sha256
+from encore_jax.recipes.config import TrainConfig, validated
+from encore_jax.recipes.outside import OneFile
+from encore_jax.recipes.pipeline import Pipeline, Plan
 from encore_jax.recipes.theory_config import TheoryConfig
 from encore_jax.recipes.workdir import CONFIG, MARK, kept_for
 
 
-class CopyChain(Chain):
+HOOKS: dict[str, dict] = {"before": {}, "after": {}}
+"""What is done before and after a stage reads its input, by the stage."""
+
+
+def read_source(source: OneFile, train: TrainConfig | None, folder: Path) -> None:
+    _copied("read", source.path, folder / "read.txt")
+
+
+def report_copy(read: Path, folder: Path) -> None:
+    _copied("report", read / "read.txt", folder / "report.txt")
+
+
+def _copied(stage, source, to):
+    HOOKS["before"].get(stage, lambda: None)()
+    content = source.read_bytes()
+    HOOKS["after"].get(stage, lambda: None)()
+    to.write_bytes(content)
+
+
+class CopyRun:
     """Reads a file, and copies what it read: two stages that take no time."""
 
-    STAGES = ("read", "report")
+    KIND, PUBLISHED = "copy", ("results.json", "report.html")
 
-    def __init__(self, source: Path, workdir: Path, view: Path | None = None):
-        views = () if view is None else (str(view),)
-        super().__init__(validated(TheoryConfig(views=views)), workdir)
-        self.source, self.workdir, self.before, self.after = source, workdir, {}, {}
+    def __init__(self, source: Path, workdir: Path, view: Path | None = None, train: TrainConfig | None = None):
+        self.config = validated(TheoryConfig(views=() if view is None else (str(view),)))
+        self.source, self.workdir, self.train, self.before, self.after = source, workdir, train, {}, {}
+        self.at = {stage: workdir / stage for stage in ("read", "report")}
 
-    def plan(self):
-        return {
-            "read": (lambda: {"source": file_sha256(self.source)}, self.body("read", self.source, "read.txt")),
-            "report": (
-                lambda: self.outputs("read"),
-                self.body("report", self.at["read"] / "read.txt", "report.txt"),
-            ),
-        }
+    @property
+    def __name__(self):
+        return f"tests.{self.KIND}"
 
-    def body(self, stage, source, name):
-        def run(folder):
-            self.before.get(stage, lambda: None)()
-            content = source.read_bytes()
-            self.after.get(stage, lambda: None)()
-            (folder / name).write_bytes(content)
-
-        return run
-
-    def show(self):
-        pass
+    def stages(self, stage):
+        read = stage("read", read_source, OneFile(str(self.source)), aside={"train": self.train})
+        stage("report", report_copy, read)
 
     def run(self, **options):
-        with kept_for(self, self.workdir, **options):
-            run_chain(self, overwrite=options.get("overwrite", False))
+        HOOKS.update(before=self.before, after=self.after)
+        plan = Plan(self.workdir)
+        self.stages(plan)
+        with kept_for(self.config, self, plan, **options):
+            self.stages(Pipeline(self.workdir, overwrite=options.get("overwrite", False)))
 
     def result(self):
         return (self.at["report"] / "report.txt").read_bytes()
@@ -71,7 +80,7 @@ def source(tmp_path, request, monkeypatch):
 
 @pytest.fixture
 def chain(source, tmp_path):
-    return CopyChain(source, tmp_path / "w")
+    return CopyRun(source, tmp_path / "w")
 
 
 def test_an_undisturbed_run_reads_what_it_says(chain, tmp_path):
@@ -98,7 +107,7 @@ def test_data_that_change_while_a_stage_reads_them_end_the_run(chain, source, tm
         chain.run()
     assert not (tmp_path / "w" / "read" / MANIFEST).exists()
     if how != "removed":
-        again = CopyChain(source, tmp_path / "w")
+        again = CopyRun(source, tmp_path / "w")
         again.run()
         assert again.result() == b"your"
 
@@ -125,7 +134,7 @@ def test_an_earlier_stages_output_that_changes_meanwhile_ends_the_run(chain, sou
     with pytest.raises((InputError, FileNotFoundError)):
         chain.run()
     assert not (tmp_path / "w" / "report" / MANIFEST).exists()
-    again = CopyChain(source, tmp_path / "w")
+    again = CopyRun(source, tmp_path / "w")
     again.run()
     assert again.result() == b"mine"
 
@@ -134,7 +143,7 @@ def test_a_run_between_its_stages_keeps_others_out(chain, source, tmp_path):
     def other():
         source.write_bytes(b"your")
         with pytest.raises(InputError, match="w: is in use by process"):
-            CopyChain(source, tmp_path / "w").run()
+            CopyRun(source, tmp_path / "w").run()
         source.write_bytes(b"mine")
 
     chain.before["report"] = other
@@ -179,10 +188,8 @@ def test_other_files_of_a_folder_are_nobodys_business(chain, tmp_path):
 def test_a_run_of_another_kind_is_not_replaced(chain, source, tmp_path):
     chain.run()
 
-    class OtherChain(CopyChain):
-        pass
-
-    other = OtherChain(source, tmp_path / "w")
+    other = CopyRun(source, tmp_path / "w")
+    other.KIND = "other"
     with pytest.raises(InputError, match=r"holds a run of another kind \(copy, not other\)"):
         other.run()
     other.run(overwrite=True)
@@ -216,7 +223,7 @@ def test_a_run_does_not_write_over_its_own_input(source, tmp_path, place, link):
     if link:
         view = tmp_path / "view.npz"
         view.symlink_to(path) if link == "symbolic" else os.link(path, view)
-    chain = CopyChain(source, tmp_path / "w", view)
+    chain = CopyRun(source, tmp_path / "w", view)
     with pytest.raises(InputError, match="the input"):
         chain.run(overwrite=True)
     assert path.read_text() == "mine"
@@ -225,12 +232,12 @@ def test_a_run_does_not_write_over_its_own_input(source, tmp_path, place, link):
 def test_a_run_does_not_write_into_its_own_input(source, tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(InputError, match="lies in the input folder"):
-        CopyChain(source, tmp_path / "data" / "w", tmp_path / "data").run()
+        CopyRun(source, tmp_path / "data" / "w", tmp_path / "data").run()
 
 
 @pytest.mark.parametrize("name", ["with space", "ünï规则", "a\nb", "-rf", "x" * 200])
 def test_work_directories_of_any_name(source, tmp_path, name):
-    chain = CopyChain(source, tmp_path / name)
+    chain = CopyRun(source, tmp_path / name)
     chain.run()
     assert chain.result() == b"mine"
 
@@ -245,21 +252,16 @@ def test_work_directories_that_cannot_be_are_one_line(source, tmp_path):
         Path("a\0b"),
     ):
         with pytest.raises(InputError) as refused:
-            CopyChain(source, folder).run()
+            CopyRun(source, folder).run()
         assert "\n" not in str(refused.value)
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_checkpoints_elsewhere_are_kept_for_one_run(source, tmp_path):
-    class Trained(CopyChain):
-        def training(self, stage):
-            from encore_jax.recipes.config import TrainConfig
-
-            return TrainConfig(checkpoints=str(tmp_path / "checkpoints")) if stage == "report" else None
-
+    train = TrainConfig(checkpoints=str(tmp_path / "checkpoints"))
     with folder_lock(tmp_path / "checkpoints"), pytest.raises(InputError, match="checkpoints: is in use"):
-        Trained(source, tmp_path / "w").run()
-    Trained(source, tmp_path / "w").run()
+        CopyRun(source, tmp_path / "w", train=train).run()
+    CopyRun(source, tmp_path / "w", train=train).run()
 
 
 def test_what_a_run_writes_down_is_whole(chain, tmp_path):
