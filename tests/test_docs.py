@@ -11,7 +11,7 @@ import pytest
 
 from encore_jax.cli.config_file import load_config
 from encore_jax.cli.main import COMMANDS, expanded
-from encore_jax.recipes.chains.heads import HeadsChain
+from encore_jax.recipes.run import plan_of
 from encore_jax.settings import fields_of
 
 ROOT = Path(__file__).parents[1]
@@ -45,9 +45,11 @@ def test_every_command_and_configuration_is_listed():
 
 
 def test_a_saved_model_is_where_the_documents_say():
-    """As `HeadsChain` writes it."""
+    """As the ENCORE recipe writes it."""
     named = {found for _, found in everywhere(r"(?:from_pretrained\(\"|--model=)(runs/[\w./-]+)")}
-    assert {Path(found).name for found in named} == {stage for stage in HeadsChain.STAGES if stage == "compose"}
+    assert {Path(found).name for found in named} == {
+        stage for stage in plan_of(load_config("quickstart"), ROOT).stages if stage == "compose"
+    }
 
 
 def test_links_of_the_readme_lead_somewhere():

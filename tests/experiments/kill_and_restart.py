@@ -14,15 +14,16 @@ import shutil
 import sys
 from pathlib import Path
 
-from encore_jax.recipes.chains.heads import HeadsChain
-from encore_jax.recipes.chains.ramo import RamoChain
 from encore_jax.recipes.config import RunConfig, validated
 from tests.experiments import tiny_run
 from tests.experiments.forked import killed, start
 from tests.experiments.tiny_ramo import ramo
 
 ATTEMPTS = 6
-STAGES = {"heads": HeadsChain.STAGES, "ramo": RamoChain.STAGES}
+STAGES = {
+    "heads": "ingest rate features train baselines score compose evaluate audit report".split(),
+    "ramo": "ingest features rate adapter label train evaluate report".split(),
+}
 
 
 def run_killed(config: RunConfig, workdir: Path, stage: str, delay: float) -> bool:

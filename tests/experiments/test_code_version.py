@@ -34,7 +34,8 @@ def unused(x):
 FILES = {
     "__init__": "",
     "top": TOP,
-    "helper": "FACTOR = 2\ndef helped(x):\n    return deeper(x)\ndef deeper(x):\n    return x\ndef beside(x):\n    return x\n",
+    "helper": "FACTOR = 2\ndef helped(x):\n    return deeper(x)\ndef deeper(x):\n    return x\n"
+    "def beside(x):\n    return x\n",
     "other": "from {name}.helper import beside\ndef told(x):\n    return beside(x)\ndef silent(x):\n    return 1\n",
     "third": "def third(x):\n    return 3\n",
     "late": "try:\n    def lately(x):\n        return 4\nexcept ImportError:\n    pass\n",

@@ -13,9 +13,10 @@ from encore_jax.errors import InputError
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import ExperimentConfig, TrainConfig, from_dict, to_dict, validated
 from encore_jax.recipes.run import run_experiment
-from encore_jax.recipes.stages import ingest, train
+from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.preferences import held_out
-from encore_jax.recipes.stages.texts import texts_of
+from encore_jax.recipes.stages.texts import Split, texts_of
+from encore_jax.recipes.stages.train import TrainedHeads
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.rules import RulePool
 from tests.experiments import tiny_run
@@ -66,7 +67,9 @@ def test_composed_heads(files, heads, tmp_path):
     model = RewardModel.from_pretrained(export_run(read_run(heads), tmp_path / "out", **OPTIONS))
     assert model.rules == tiny_run.POOL.names and model.passport.weights
     config = validated(from_dict(ExperimentConfig, json.loads((heads / "config.json").read_text())))
-    texts, scores = texts_of(config, heads / "ingest"), train.load_scores(heads / "train", "human")
+    split = Split(config.data.test_fraction, config.train.folds, config.seed)
+    texts = texts_of(Ingested.load(heads / "ingest"), split)
+    scores = TrainedHeads.load(heads / "train").scores["human"]
     chosen = np.flatnonzero(texts.test)[:6]
     got = model.scores([texts.texts[i][0] for i in chosen], [[texts.texts[i][1]] for i in chosen])
     np.testing.assert_allclose(np.concatenate(got), scores[chosen], atol=2e-5)
@@ -104,11 +107,11 @@ def test_a_backbone_that_lies_in_checkpoints_only(files, trainable, tmp_path):
 
 def agrees_with_the_run(model, workdir):
     config = validated(from_dict(ExperimentConfig, json.loads((workdir / "config.json").read_text())))
-    _, _, comparisons = ingest.load(workdir / "ingest")
+    comparisons = Ingested.load(workdir / "ingest").comparisons
     with np.load(workdir / "train" / "rewards.npz") as stored:
         numbers, rewards = stored["comparison"][:6], stored["rewards"][:6]
     chosen = [comparisons[i] for i in numbers]
-    assert held_out(chosen, config).all()
+    assert held_out(chosen, config.data.test_fraction, config.seed).all()
     ordered = [[c.responses[c.preferred], c.responses[1 - c.preferred]] for c in chosen]
     got = model.rewards([c.prompt for c in chosen], ordered)
     np.testing.assert_allclose(np.stack(got), rewards, atol=2e-5)

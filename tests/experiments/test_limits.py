@@ -8,7 +8,9 @@ import pytest
 from encore_jax.data import Message, RatedResponse, SkipCounter, severity_comparisons
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import DataConfig
-from encore_jax.recipes.stages import benchmark, ingest, records
+from encore_jax.recipes.outside import Sources
+from encore_jax.recipes.stages import benchmark, records
+from encore_jax.recipes.stages.ingest import ingest
 from tests.experiments import tiny_run
 
 
@@ -19,7 +21,7 @@ def files(tmp_path_factory):
 
 def counts_of(config, folder) -> dict:
     folder.mkdir()
-    ingest.ingest(config.data, config.seed, folder)
+    ingest(Sources(config.data), config.seed).save(folder)
     return json.loads((folder / "counts.json").read_text())
 
 

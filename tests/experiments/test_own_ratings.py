@@ -19,8 +19,9 @@ from encore_jax.data.rated_comparisons import CONFIGS, prepare
 from encore_jax.errors import InputError
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.config import DataConfig
+from encore_jax.recipes.outside import Sources
 from encore_jax.recipes.stages.ablation_source import ablation_view
-from encore_jax.recipes.stages.ingest import ingest, load
+from encore_jax.recipes.stages.ingest import ingest
 from encore_jax.rules import Rule, RulePool
 from tests.experiments import tiny_model
 
@@ -78,10 +79,11 @@ def config(files, **data):
 
 
 def ratings_of(config, folder):
-    folder.mkdir(parents=True, exist_ok=True)
     config.check()
-    ingest(config, 0, folder)
-    _, rated, _ = load(folder)
+    made = ingest(Sources(config), 0)
+    folder.mkdir(parents=True, exist_ok=True)
+    made.save(folder)
+    rated = type(made).load(folder).rated
     return np.array([record.ratings for record in rated]), [record.response for record in rated]
 
 
@@ -156,7 +158,7 @@ def test_settings_that_cannot_be_are_refused(files, data, said):
 def test_a_scale_without_effect_is_refused(files, tmp_path):
     own = config(files, scale=(1, 5))
     with pytest.raises(InputError, match="data.scale: no ratings are read on it"):
-        ingest(own, 0, tmp_path, need_rated=False)
+        ingest(Sources(own, rated=False), 0, need_rated=False)
 
 
 def test_ratings_of_no_known_form_are_told_what_they_lack(files, tmp_path):

@@ -15,13 +15,12 @@ from encore_jax.data.probes import over_refusal_probe
 from encore_jax.data.split import is_test
 from encore_jax.errors import InputError
 from encore_jax.evaluation.view import View
-from encore_jax.recipes.chains.heads import HeadsChain
+from encore_jax.recipes.checkpoints_kept import kept_checkpoints
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.configs import ramo_smollm2
 from encore_jax.recipes.run import plan_of, run_experiment
-from encore_jax.recipes.rerun import kept_checkpoints
 from encore_jax.recipes.stages import rate
-from encore_jax.recipes.stages.probe import probe_results, probe_scores
+from encore_jax.recipes.stages.probe import load_probe, probe_results
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.settings import fields_of
 from encore_jax.train.features import extract_features
@@ -29,6 +28,7 @@ from tests.experiments import tiny_run
 from tests.experiments.observed import counting, fields_read, observed
 
 JUDGES = 3
+EVERY = "ingest rate features train baselines score compose evaluate audit report".split()
 strict_json = json.JSONDecoder(parse_constant=lambda name: pytest.fail(f"{name} is not JSON")).decode
 
 
@@ -68,10 +68,11 @@ def again(files, finished, tmp_path):
     def run(change=lambda config: None, folder=None, **options):
         config = tiny_run.config(folder or files, JUDGES)
         change(config)
-        before = {stage: (workdir / stage / "manifest.json").stat().st_mtime_ns for stage in HeadsChain.STAGES}
+        stages = plan_of(config, workdir).stages
+        before = {stage: (workdir / stage / "manifest.json").stat().st_mtime_ns for stage in stages}
         run_experiment(validated(config), workdir, **options)
-        after = {stage: (workdir / stage / "manifest.json").stat().st_mtime_ns for stage in HeadsChain.STAGES}
-        return [stage for stage in HeadsChain.STAGES if after[stage] != before[stage]]
+        after = {stage: (workdir / stage / "manifest.json").stat().st_mtime_ns for stage in stages}
+        return [stage for stage in stages if after[stage] != before[stage]]
 
     run.workdir = workdir
     return run
@@ -230,7 +231,7 @@ def test_a_complete_run_skips_everything(again):
     [
         (lambda c: setattr(c.compose, "tau", 0.5), ["compose", "evaluate", "audit", "report"]),
         pytest.param(lambda c: setattr(c, "name", "renamed"), ["evaluate", "audit", "report"], marks=pytest.mark.slow),
-        pytest.param(lambda c: setattr(c.data, "limit", 70), list(HeadsChain.STAGES), marks=pytest.mark.slow),
+        pytest.param(lambda c: setattr(c.data, "limit", 70), EVERY, marks=pytest.mark.slow),
         (lambda c: setattr(c.train, "remat", "none"), []),  # no more than rounding
     ],
     ids=["tau", "name", "limit", "remat"],
@@ -269,7 +270,7 @@ def test_training_runs_again_from_nothing_or_not_at_all(files, tmp_path):
 
 @pytest.mark.parametrize("inside", ["human", "damaged/6", "human-damaged/6", "adapter/6", "logs"])
 def kept(config, stage, tmp_path):
-    return kept_checkpoints(chain_of(config, tmp_path / "run"), stage)
+    return kept_checkpoints(plan_of(config, tmp_path / "run"), stage)
 
 
 @pytest.mark.parametrize("inside", ["human", "damaged/6", "human-damaged/6", "adapter/6", "logs"])
@@ -407,16 +408,22 @@ def test_texts_that_are_too_long_are_dropped_whole_and_counted(files, finished, 
     assert np.isnan(np.load(tmp_path / "features" / "texts.npy")).all(1).sum() == counts["dropped"]
 
 
+def probed(workdir):
+    """Scores ``[P, 2, K]`` of the probe's pairs."""
+    scores = load_probe(workdir / "train")
+    return scores.reshape(-1, 2, scores.shape[1])
+
+
 def test_the_over_refusal_probe_is_scored_by_the_saved_model_and_shown(results, finished):
     """Byte-level tokens make some of the probe's texts too long for the tiny model: they are left out and counted."""
     found, probe = results["over_refusal"], over_refusal_probe()
-    kept = np.isfinite(probe_scores(finished / "train")).all((1, 2))
+    kept = np.isfinite(probed(finished)).all((1, 2))
     assert sum(found["left_out"].values()) == (~kept).sum() and 10 < kept.sum() < len(probe)
     model = RewardModel.from_pretrained(finished / "compose")
     asked = [pair for pair, scored in zip(probe, kept, strict=True) if scored]
     ordered = [[c.responses[c.preferred], c.responses[1 - c.preferred]] for c in asked]
     scores = np.stack(model.scores([c.prompt for c in asked], ordered))
-    np.testing.assert_allclose(scores, probe_scores(finished / "train")[kept], atol=1e-4)
+    np.testing.assert_allclose(scores, probed(finished)[kept], atol=1e-4)
     assert {row["name"] for row in found["rules"]} == set(tiny_run.POOL.names) and found["composed"] == "ENCORE"
     assert {"ENCORE", "uniform", "critical rules, r = 1"} <= {row["name"] for row in found["methods"]}
     assert "refuse/help" in (finished / "report.html").read_text() + (finished / "audit.html").read_text()
@@ -424,7 +431,8 @@ def test_the_over_refusal_probe_is_scored_by_the_saved_model_and_shown(results, 
 
 def test_training_of_an_older_version_says_how_the_probe_is_scored(again):
     (again.workdir / "train" / "probe.npz").unlink()
-    assert "--rerun=train" in probe_results(again.workdir / "train", (), dict, "ENCORE", 0)["not_scored"]
+    probe = load_probe(again.workdir / "train")
+    assert "--rerun=train" in probe_results(probe, (), dict, "ENCORE", 0)["not_scored"]
 
 
 def test_a_reward_composed_by_agreement_or_refused(files, finished, tmp_path):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from encore_jax.cli.config_file import load_config
 from encore_jax.data import PYRIT_WHEEL, SMOLLM2_WHEEL, cache_folder, wheel
 from encore_jax.data.wheels import file_sha256
-from encore_jax.recipes.chains.heads import HeadsChain
+from encore_jax.recipes.run import plan_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHORT = ("--config.model.buckets=(128,)", "--config.semi_synthetic.draws=10")
@@ -52,4 +53,4 @@ def test_killed_quickstart_ends_with_the_same_results_and_then_has_nothing_to_do
     finished(tmp_path / "killed")
     results = [(tmp_path / run / "results.json").read_bytes() for run in ("whole", "killed")]
     assert results[0] == results[1]
-    assert finished(tmp_path / "killed").count("up to date") == len(HeadsChain.STAGES)
+    assert finished(tmp_path / "killed").count("up to date") == len(plan_of(load_config("quickstart"), tmp_path).stages)

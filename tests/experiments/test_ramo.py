@@ -17,7 +17,6 @@ from encore_jax.evaluation.rule_agreement import loading_scale
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.recipes.chains.ramo import AdapterChain, RamoChain
 from encore_jax.recipes.config import DataConfig, validated
-from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.ramo_config import (
     AdapterConfig,
     AdapterTrainConfig,
@@ -27,6 +26,7 @@ from encore_jax.recipes.ramo_config import (
     SelectConfig,
 )
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
+from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.stages import adapter, arms, reward_arms, rule_ratings
 from encore_jax.recipes.stages.presented import present
 from encore_jax.recipes.stages.probe import load_margins

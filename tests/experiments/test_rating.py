@@ -21,8 +21,8 @@ from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.recipes.config import DataConfig, ModelConfig, validated
-from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
+from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.stages import baselines
 from encore_jax.recipes.stages.answering import TrialDone, WaitsForResults
 from encore_jax.reward.reward_model import RewardModel

@@ -9,7 +9,8 @@ from encore_jax.data import Comparison, parse_prompt, write_comparisons, write_r
 from encore_jax.data.rated_comparisons import CONFIGS, prepare
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import DataConfig
-from encore_jax.recipes.stages.ingest import ingest, load
+from encore_jax.recipes.outside import Sources
+from encore_jax.recipes.stages.ingest import ingest
 from encore_jax.recipes.stages.records import read_records, rule_pool, source_hashes
 from tests.experiments.tiny_run import POOL
 
@@ -76,9 +77,10 @@ def test_a_prepared_data_set_holds_the_same_as_its_file(files, prepared, tmp_pat
     source = DataConfig(source="tfds", path=str(prepared))
     assert rule_pool(source).digest == POOL.digest
     (tmp_path / "data").mkdir(), (tmp_path / "file").mkdir()
-    ingest(source, 0, tmp_path / "data")
-    ingest(config(files), 0, tmp_path / "file")
-    (_, rated, comparisons), (_, of_file, in_file) = load(tmp_path / "data"), load(tmp_path / "file")
+    (_, rated, comparisons, *_), (_, of_file, in_file, *_) = (
+        ingest(Sources(source), 0),
+        ingest(Sources(config(files)), 0),
+    )
 
     def key(record):
         return record.id
@@ -102,7 +104,7 @@ def test_comparisons_without_ratings_need_a_file_of_ratings(files, comparisons, 
     bare = [dataclasses.replace(c, rules=(), ratings=None, mask=None) for c in comparisons]
     write_comparisons(tmp_path / "bare.jsonl", bare)
     with pytest.raises(InputError, match="no usable rated response.*ratings_path"):
-        ingest(config(files, path=str(tmp_path / "bare.jsonl")), 0, tmp_path)
+        ingest(Sources(config(files, path=str(tmp_path / "bare.jsonl"))), 0)
 
 
 def test_what_is_no_prepared_data_set_is_named(files, tmp_path):

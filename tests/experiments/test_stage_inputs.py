@@ -123,12 +123,12 @@ EARLIER = {
         "rate": "ingest", "features": "ingest", "train": "ingest rate features", "baselines": "ingest features train",
         "score": "ingest rate features train baselines",
         "compose": "train score", "evaluate": "ingest rate train baselines score compose",
-        "audit": "ingest rate train score compose", "report": "evaluate",
+        "audit": "ingest train score compose", "report": "evaluate",
     },
     "encore_smollm2": {
         "rate": "ingest", "train": "ingest rate", "baselines": "ingest train", "score": "ingest rate train baselines",
         "compose": "train score", "evaluate": "ingest rate train baselines score compose",
-        "audit": "ingest rate train score compose", "report": "evaluate",
+        "audit": "ingest train score compose", "report": "evaluate",
     },
     "bt_smollm2": {"train": "ingest", "evaluate": "ingest train", "report": "evaluate"},
     "ramo_smollm2": {

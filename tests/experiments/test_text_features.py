@@ -11,10 +11,11 @@ from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import plan_of, run_experiment
-from encore_jax.recipes.stages import extract, ingest, train
-from encore_jax.recipes.stages.heads import Heads
-from encore_jax.recipes.stages.probe import probe_scores, probe_texts
-from encore_jax.recipes.stages.texts import compared_prompts, texts_of
+from encore_jax.recipes.stages.extract import Extracted
+from encore_jax.recipes.stages.ingest import Ingested
+from encore_jax.recipes.stages.probe import probe_texts
+from encore_jax.recipes.stages.texts import Split, compared_prompts, texts_of
+from encore_jax.recipes.stages.train import TrainedHeads
 from encore_jax.reward.sequences import token_sequences
 from encore_jax.text.rendering import render
 from encore_jax.text.tokenizer import load_tokenizer
@@ -39,10 +40,11 @@ def run(files, tmp_path_factory):
 
 def test_features_and_scores_equal_those_of_each_text_run_alone(run):
     workdir, config = run
-    stored, texts = extract.load(workdir / "features"), texts_of(config, workdir / "ingest")
+    stored, data = Extracted.load(workdir / "features"), Ingested.load(workdir / "ingest")
+    texts = texts_of(data, Split(config.data.test_fraction, config.train.folds, config.seed))
     cfg, params, _ = load_backbone(config.model.path)
     tokenizer = load_tokenizer(config.model.path)
-    prompts, _ = compared_prompts(ingest.load(workdir / "ingest")[2])
+    prompts, _ = compared_prompts(data.comparisons)
 
     def alone(texts, sequences):
         """Every tenth text in a batch of its own."""
@@ -51,7 +53,8 @@ def test_features_and_scores_equal_those_of_each_text_run_alone(run):
             yield i, extract_features(cfg, params, texts[i : i + 1], sequences[i : i + 1], **options)[0][0]
 
     ends = [np.asarray(render(tokenizer, prompt), np.int32) for prompt in prompts]
-    heads, scores = Heads.load(workdir / "train" / "heads-human.npz"), train.load_scores(workdir / "train", "human")
+    trained = TrainedHeads.load(workdir / "train")
+    heads, scores = trained.heads["human"], trained.scores["human"]
     fitted_on = set(heads.texts.tolist())
     for i, expected in alone(texts.texts, token_sequences(tokenizer, texts.texts, config.model.pooling, None)):
         np.testing.assert_allclose(stored.texts[i], expected, atol=1e-5)
@@ -60,7 +63,7 @@ def test_features_and_scores_equal_those_of_each_text_run_alone(run):
     for i, expected in alone([(prompt, "") for prompt in prompts], ends):
         np.testing.assert_allclose(stored.prompts[i], expected, atol=1e-5)
     probe = probe_texts()
-    scored = probe_scores(workdir / "train").reshape(len(probe), -1)
+    scored = trained.probe
     for i, expected in alone(probe, token_sequences(tokenizer, probe, config.model.pooling, None)):
         np.testing.assert_allclose(stored.probe[i], expected, atol=1e-5)
         np.testing.assert_allclose(scored[i], expected @ heads.kernel + heads.bias, atol=1e-4)
@@ -108,5 +111,5 @@ def test_data_that_cannot_be_used_end_the_run_before_the_model_is_loaded(files, 
 def test_there_is_such_a_stage_only_where_the_backbone_is_frozen(files, tmp_path, method, there):
     config = tiny_run.config(files)
     config.train.method, config.train.length = method, 256
-    chain = chain_of(config, tmp_path)
-    assert ("features" in chain.STAGES) == ("features" in chain.at) == there
+    plan = plan_of(config, tmp_path)
+    assert ("features" in plan.stages) == ("features" in plan.at) == there

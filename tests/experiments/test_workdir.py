@@ -19,7 +19,6 @@ from encore_jax.recipes.pipeline import Pipeline, Plan
 from encore_jax.recipes.theory_config import TheoryConfig
 from encore_jax.recipes.workdir import CONFIG, MARK, kept_for
 
-
 HOOKS: dict[str, dict] = {"before": {}, "after": {}}
 """What is done before and after a stage reads its input, by the stage."""
 

@@ -9,9 +9,7 @@ import jax
 import numpy as np
 
 from encore_jax.model.decoder import Backbone
-from encore_jax.recipes.chain import model_sha256
-from encore_jax.recipes.config import ModelConfig
-from encore_jax.reward.passport import Passport
+from encore_jax.reward.passport import Passport, model_digest
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.sequences import token_sequences
 from encore_jax.text.tokenizer import template_digest
@@ -52,7 +50,7 @@ def in_memory(seed: int = 0, pooling: str = "last", buckets: tuple[int, ...] = B
 def write(folder: Path, seed: int = 0) -> Path:
     """The same, saved: the backbone in `folder`/backbone, the reward model in `folder`/model."""
     backbone, model = tiny_model.write(folder / "backbone", seed), in_memory(seed)
-    digest = model_sha256(ModelConfig(path=str(backbone)), offline=True)
+    digest = model_digest(backbone)
     named = dataclasses.replace(model, passport=dataclasses.replace(model.passport, model_sha256=digest))
     named.save(folder / "model", str(backbone))
     return folder / "model"
