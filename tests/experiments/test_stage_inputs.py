@@ -55,7 +55,7 @@ RECIPES = {
     },
     "ramo_smollm2": {
         "seed": "ingest features rate adapter label train evaluate",
-        "data": "ingest adapter evaluate",
+        "data": "ingest rate adapter label train evaluate",
         "model": "features adapter train evaluate",
         "rate": "rate adapter evaluate",
         "select": "rate adapter label evaluate",
@@ -68,7 +68,7 @@ RECIPES = {
     },
     "rule_adapter_smollm2": {
         "seed": "ingest features rate adapter evaluate",
-        "data": "ingest adapter evaluate",
+        "data": "ingest rate adapter evaluate",
         "model": "features adapter evaluate",
         "rate": "rate adapter evaluate",
         "select": "rate adapter evaluate",
