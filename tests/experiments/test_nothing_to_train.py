@@ -10,7 +10,8 @@ from encore_jax.data.left_out import Reason, count_left_out, require_some
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import TrainConfig, validated
 from encore_jax.recipes.run import run_experiment
-from encore_jax.recipes.stages import reward_arms
+from encore_jax.recipes.stages.arms import Cell
+from encore_jax.recipes.stages.reward_runs import Run, require_labels, require_parts
 from tests.experiments import tiny_ramo, tiny_run
 
 
@@ -144,10 +145,10 @@ def test_adapters_and_arms_say_what_they_lack(files, tmp_path, cause):
 
 def test_an_arm_whose_labels_all_tie_says_so():
     label, drawn = np.array([-1, -1, -2, 0, 1]), np.array([True, True, True, False, False])
-    run = reward_arms.Run(reward_arms.Cell("oracle", 1), 0, 3)
+    run = Run(Cell("oracle", 1), 0, 3)
     with pytest.raises(InputError, match="arm oracle.*0 of 3 drawn .* 2 are ties .*, 1 are unlabelled. Fix: let"):
-        reward_arms._require_labels(run, label, drawn)
-    reward_arms._require_labels(run, label, ~drawn)
+        require_labels(run, label, drawn)
+    require_labels(run, label, ~drawn)
 
 
 @pytest.mark.parametrize(
@@ -168,4 +169,4 @@ def test_an_arm_whose_labels_all_tie_says_so():
 def test_reward_models_say_which_part_is_empty(part, human, fits, message):
     shown = SimpleNamespace(part=np.array(part), human=np.array(human))
     with pytest.raises(InputError, match=message):
-        reward_arms._require_parts(shown, shown.part == "reward", np.array(fits), "256 (model.buckets)", 5)
+        require_parts(shown, shown.part == "reward", np.array(fits), "256 (model.buckets)", 5)

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -15,7 +16,6 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.ramo import arm_name
 from encore_jax.evaluation.rule_agreement import loading_scale
 from encore_jax.judge.server_settings import ServerSettings
-from encore_jax.recipes.chains.ramo import AdapterChain, RamoChain
 from encore_jax.recipes.config import DataConfig, validated
 from encore_jax.recipes.ramo_config import (
     AdapterConfig,
@@ -26,10 +26,14 @@ from encore_jax.recipes.ramo_config import (
     SelectConfig,
 )
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
-from encore_jax.recipes.run import run_experiment
-from encore_jax.recipes.stages import adapter, arms, reward_arms, rule_ratings
-from encore_jax.recipes.stages.presented import present
-from encore_jax.recipes.stages.probe import load_margins
+from encore_jax.recipes.run import plan_of, run_experiment
+from encore_jax.recipes.stages.adapter import Adapter
+from encore_jax.recipes.stages.arms import Cell, Labels, rules_of
+from encore_jax.recipes.stages.ingest import Ingested
+from encore_jax.recipes.stages.presented import PartSplit, present
+from encore_jax.recipes.stages.reward_arms import RewardModels
+from encore_jax.recipes.stages.reward_runs import drawn_counts
+from encore_jax.recipes.stages.rule_ratings import RuleRatings
 from encore_jax.rules import RulePool
 from tests.experiments import tiny_run
 from tests.experiments.tiny_ramo import ramo, shared
@@ -48,9 +52,19 @@ def finished(files, tmp_path_factory):
     return workdir
 
 
+STAGES = ["ingest", "features", "rate", "adapter", "label", "train", "evaluate", "report"]
+
+
+def test_the_stages_of_both_recipes_are_planned_in_order(files, tmp_path):
+    plan = plan_of(ramo(files), tmp_path)
+    assert list(plan.stages) == STAGES
+    alone = AdapterConfig(name="adapter", **shared(files))
+    assert [stage for stage in STAGES if stage not in ("label", "train")] == list(plan_of(alone, tmp_path).stages)
+
+
 def test_the_report_has_every_arm_with_intervals_and_the_floors(finished):
     results = json.loads((finished / "results.json").read_text())
-    assert sorted(p.name for p in finished.iterdir() if p.is_dir()) == sorted(RamoChain.STAGES)
+    assert sorted(p.name for p in finished.iterdir() if p.is_dir()) == sorted(STAGES)
     rows = results["arms"]["rows"]
     refused = results["counts"]["label"].get("arms_refused", {})
     assert set(refused) <= {"oracle+loading", "adapter+loading"} and all(refused.values())
@@ -82,7 +96,7 @@ def test_every_arm_is_scored_on_the_over_refusal_probe_beside_its_accuracy(finis
         arm_name(row["arm"], row["r"], row["size"]) for row in results["arms"]["rows"]
     ]
     assert [row["name"] for row in found["rules"]] == list(RulePool.from_yaml(finished / "ingest" / "pool.yaml").names)
-    margins = load_margins(finished / "train")
+    margins = RewardModels.load(finished / "train").probe
     want = np.mean([credit(margins[f"adapter.r1.n0.s{seed}"]) for seed in range(2)], 0)
     unsafe = np.array([pair.subset == SHOULD_REFUSE for pair in over_refusal_probe()])
     row = next(row for row in found["methods"] if row["name"] == found["composed"])
@@ -94,22 +108,22 @@ def test_every_arm_is_scored_on_the_over_refusal_probe_beside_its_accuracy(finis
 
 
 def test_parts_share_no_prompt_and_the_arms_share_their_draws(finished):
-    shown = present(finished / "ingest", 0, 0.5, 0.4)
+    shown = present(Ingested.load(finished / "ingest").comparisons, PartSplit(0.5, 0.4, 0))
     prompts = [{shown.cluster[n] for n in np.flatnonzero(shown.part == part)} for part in ("test", "adapter", "reward")]
     assert not prompts[0] & prompts[1] and not prompts[0] & prompts[2] and not prompts[1] & prompts[2]
     assert 0 < shown.human.mean() < 1  # the file lists the preferred response first
-    said = adapter.load(finished / "adapter")
+    said = Adapter.load(finished / "adapter")
     assert set(shown.part[said.trained]) == {"adapter"}
     pool = shown.part == "reward"
-    counts = reward_arms.drawn_counts(pool, 10, 1)
+    counts = drawn_counts(pool, 10, 1)
     assert counts.sum() == 10 and not counts[~pool].any()
-    np.testing.assert_array_equal(counts, reward_arms.drawn_counts(pool, 10, 1))
-    whole = reward_arms.drawn_counts(pool, 0, 1, replace=False)
+    np.testing.assert_array_equal(counts, drawn_counts(pool, 10, 1))
+    whole = drawn_counts(pool, 0, 1, replace=False)
     np.testing.assert_array_equal(whole, pool.astype(int))
 
 
 def test_labels_are_by_the_selected_rules(finished):
-    ratings, labels = rule_ratings.load(finished / "rate"), arms.load(finished / "label")
+    ratings, labels = RuleRatings.load(finished / "rate"), Labels.load(finished / "label").of
     difference = ratings.ratings[:, 0] - ratings.ratings[:, 1]
     largest = np.abs(difference).argmax(1)
     by_hand = (np.take_along_axis(difference, largest[:, None], 1)[:, 0] < 0).astype(int)
@@ -119,9 +133,9 @@ def test_labels_are_by_the_selected_rules(finished):
 
 
 def test_a_second_run_has_nothing_to_do_and_other_arms_reuse_the_features(files, finished):
-    before = {s: (finished / s / "manifest.json").stat().st_mtime_ns for s in RamoChain.STAGES}
+    before = {s: (finished / s / "manifest.json").stat().st_mtime_ns for s in STAGES}
     run_experiment(validated(ramo(files)), finished)
-    assert before == {s: (finished / s / "manifest.json").stat().st_mtime_ns for s in RamoChain.STAGES}
+    assert before == {s: (finished / s / "manifest.json").stat().st_mtime_ns for s in STAGES}
 
 
 def rated_file(files, folder, drop=lambda n, comparison: comparison):
@@ -167,8 +181,8 @@ def adapted(files, tmp_path_factory):
 @pytest.mark.slow
 def test_an_adapter_by_gradient_keeps_its_best_checkpoint_and_predicts_for_unrated_comparisons(adapted):
     _, workdir = adapted
-    assert sorted(p.name for p in workdir.iterdir() if p.is_dir()) == sorted(AdapterChain.STAGES)
-    said = adapter.load(workdir / "adapter")
+    assert {p.name for p in workdir.iterdir() if p.is_dir()} == set(STAGES) - {"label", "train"}
+    said = Adapter.load(workdir / "adapter")
     assert said.known.all() and not said.trained[::5].any() and said.trained.any()
     best = json.loads((workdir / "adapter" / "checkpoints" / "adapter" / "best.json").read_text())
     used = json.loads((workdir / "adapter" / "adapter.json").read_text())["training"]["used_step"]
@@ -204,7 +218,7 @@ def by_gradient(files, path, adapted, model) -> RamoConfig:
 def test_ramo_by_gradient_adopts_an_adapter_and_starts_from_the_reward_head(files, adapted, reward_model, tmp_path):
     """Comparisons unrated for the adapter are rated later on the rules it selected, and on no others."""
     _, source = adapted
-    said = adapter.load(source / "adapter")
+    said = Adapter.load(source / "adapter")
     selected = said.probability.mean(0).argmax(1)
 
     def drop(n, comparison):
@@ -220,9 +234,9 @@ def test_ramo_by_gradient_adopts_an_adapter_and_starts_from_the_reward_head(file
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     initial, trained = results["arms"]["rows"]
     assert initial["arm"] == "initial" and trained["arm"] == "adapter" and trained["n"] == initial["n"] > 10
-    labels = arms.load(tmp_path / "run" / "label")["adapter.r1"][0]
+    labels = Labels.load(tmp_path / "run" / "label").of["adapter.r1"][0]
     assert (labels == -2).sum() == unrated
-    found, probe = results["over_refusal"], load_margins(tmp_path / "run" / "train")
+    found, probe = results["over_refusal"], RewardModels.load(tmp_path / "run" / "train").probe
     assert [row["name"] for row in found["methods"]] == [arm_name("initial", 0, 0), arm_name("adapter", 1, 0)]
     assert not found["rules"] and found["composed"] == arm_name("adapter", 1, 0)
     assert set(probe) == {"initial", "adapter.r1.n0.s0"} and np.isfinite(probe["initial"]).sum() > 50
@@ -242,7 +256,7 @@ def test_a_judge_is_asked_about_the_predicted_rules_only_and_its_ratings_give_la
     server = FaultyServer()
     with Running(server) as url:
         run_experiment(by_judge(files, path, source, url), tmp_path / "rate")
-    pool, said = RulePool.from_yaml(files / "pool.yaml"), adapter.load(source / "adapter")
+    pool, said = RulePool.from_yaml(files / "pool.yaml"), Adapter.load(source / "adapter")
     best, new = said.probability.mean(0).argmax(1), ~said.trained
     assert 0 < new.sum() < len(new)
     exported = str(tmp_path / "rate" / "rate" / "comparisons.jsonl")
@@ -251,7 +265,7 @@ def test_a_judge_is_asked_about_the_predicted_rules_only_and_its_ratings_give_la
     given = {(c.prompt, c.responses[i], k) for c in rated for i, k in np.argwhere(c.mask)}
     assert given == wanted and sum(server.answered.values()) >= len(wanted)
     run_experiment(validated(by_gradient(files, exported, source, files / "model")), tmp_path / "after", until="label")
-    assert (arms.load(tmp_path / "after" / "label")["adapter.r1"][0][new] >= -1).all()
+    assert (Labels.load(tmp_path / "after" / "label").of["adapter.r1"][0][new] >= -1).all()
 
 
 def test_a_judge_is_not_asked_about_rules_that_nobody_predicted(files, adapted, tmp_path):
@@ -276,7 +290,7 @@ def test_relevance_by_response_is_what_a_judge_exports(files, tmp_path):
         config = ramo(files, path=rated_file(files, tmp_path, relevant), format="encore")
         config.rate, config.select.relevance = RateConfig("comparisons"), how
         run_experiment(validated(config), tmp_path / "run", until="rate")
-        found = rule_ratings.load(tmp_path / "run" / "rate")
+        found = RuleRatings.load(tmp_path / "run" / "rate")
         assert found.usable.any(0).all() and not found.usable.all()
         np.testing.assert_allclose(found.relevance, np.where(found.usable, wanted, 0), atol=1e-6)
 
@@ -360,10 +374,9 @@ def test_loadings_weigh_and_select_rules_or_are_refused_in_words():
     rules, where, prompt = ("a", "b", "c", "noise"), np.ones(values.shape, bool), np.arange(n)
     scale, why = loading_scale(values, rules, where=where, prompt=prompt)
     assert why == "" and scale.mean() == pytest.approx(1) and scale[3] < 0.1 * scale[0]
-    ratings = rule_ratings.RuleRatings(values, where, np.zeros((n, 0)), np.zeros(4))
-    config = RamoConfig(select=SelectConfig(r=1))
-    cell = arms.Cell("oracle+loading", 1)
-    chosen = arms._rules(config, cell, 0, ratings, None, slice(None), scale)[:, 0]
+    ratings = RuleRatings(values, where, np.zeros((n, 0)), np.zeros(4))
+    cell, key, k = Cell("oracle+loading", 1), jax.random.key(0), np.zeros(4)
+    chosen = rules_of(cell, ratings, np.zeros((n, 4)), k, SelectConfig(r=1), key, scale)[:, 0]
     difference = np.abs(values[:, 0] - values[:, 1])
     np.testing.assert_array_equal(chosen, (difference * scale).argmax(1))
     assert (difference.argmax(1) == 3).mean() > 0.5 > (chosen == 3).mean()

@@ -1,4 +1,4 @@
-"""What every stage of every recipe says that it depends on: who forgets the seed, or a setting, believes old results."""
+"""What every stage of every recipe depends on: who forgets the seed, or a setting, believes old results."""
 
 import contextlib
 import copy
@@ -55,10 +55,10 @@ RECIPES = {
     },
     "ramo_smollm2": {
         "seed": "ingest features rate adapter label train evaluate",
-        "data": "ingest adapter evaluate",
+        "data": "ingest rate adapter label train evaluate",
         "model": "features adapter train evaluate",
-        "rate": "rate adapter evaluate",
-        "select": "rate adapter label evaluate",
+        "rate": "rate evaluate",
+        "select": "rate adapter label train evaluate",
         "adapter": "adapter evaluate",
         "train": "label train evaluate",
         "simulate": "evaluate",
@@ -68,9 +68,9 @@ RECIPES = {
     },
     "rule_adapter_smollm2": {
         "seed": "ingest features rate adapter evaluate",
-        "data": "ingest adapter evaluate",
+        "data": "ingest rate adapter evaluate",
         "model": "features adapter evaluate",
-        "rate": "rate adapter evaluate",
+        "rate": "rate evaluate",
         "select": "rate adapter evaluate",
         "train": "adapter evaluate",
         "files": "ingest",

@@ -16,11 +16,11 @@ from encore_jax.judge.model import ModelJudge
 from encore_jax.judge.question import Question
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import TrainConfig, validated
+from encore_jax.recipes.outside import ModelFiles, Sources
 from encore_jax.recipes.run import run_experiment
-from encore_jax.recipes.stages import frozen
+from encore_jax.recipes.stages.frozen import frozen_features
 from encore_jax.recipes.stages.ingest import ingest
 from encore_jax.recipes.stages.preferences import lay_comparisons
-from encore_jax.recipes.stages.presented import present
 from encore_jax.recipes.stages.tokenized import tokenized
 from encore_jax.reward.passport import model_digest
 from encore_jax.reward.sequences import fits, prompt_trees, token_sequences
@@ -150,10 +150,8 @@ def test_a_model_as_judge_fails_on_the_refused_conversation_alone():
 
 def test_frozen_features_count_what_is_refused(files, tmp_path):
     config = tiny_run.config(files)
-    (tmp_path / "ingest").mkdir(), (tmp_path / "features").mkdir()
-    ingest(config.data, 0, tmp_path / "ingest")
-    shown = present(tmp_path / "ingest", 0, 0.5, 0.5)
-    frozen.features(config.model, shown, tmp_path / "ingest", ("response", "rated"), tmp_path / "features")
-    counts = json.loads((tmp_path / "features" / "counts.json").read_text())
+    data, model = ingest(Sources(config.data), 0), ModelFiles(config.model, offline=True)
+    needed = {"response": True, "pair": False, "rated": True}
+    counts = frozen_features(model, data, None, **needed, seed=0, folder=tmp_path).counts
     assert (counts["comparisons_refused_by_template"], counts["rated_responses_refused_by_template"]) == (1, 1)
     assert (counts["comparisons_dropped_too_long"], counts["rated_responses_dropped_too_long"]) == (0, 0)

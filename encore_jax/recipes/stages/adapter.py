@@ -3,58 +3,78 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from absl import logging
 
-from encore_jax.composition import critical_rules, selected, top_rules
-from encore_jax.data import locate, prompt_key
-from encore_jax.data.distinct import on_distinct_rows
-from encore_jax.data.left_out import Reason, require_some
+from encore_jax.composition import critical_rules, selected
+from encore_jax.data import prompt_key
+from encore_jax.data.manifest import FIX
 from encore_jax.data.split import hash_unit
 from encore_jax.errors import InputError
-from encore_jax.evaluation.selection_metrics import recall_and_precision
-from encore_jax.recipes.ramo_config import AdapterConfig, AdapterTrainConfig, SelectConfig
-from encore_jax.recipes.stages import frozen, rule_ratings
-from encore_jax.recipes.stages.gradient import train_by_gradient
+from encore_jax.json_shape import read_json
+from encore_jax.parallel.mesh import MeshSettings
+from encore_jax.recipes.outside import AdapterRun, ModelFiles
+from encore_jax.recipes.ramo_config import AdapterTrainConfig, SelectConfig
+from encore_jax.recipes.stages.adapter_fit import Lesson, fit_backbone, fit_heads, probability
+from encore_jax.recipes.stages.frozen import Features
+from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.predicted_rules import PREDICTIONS, SAID, comparison_digests, read_predictions
-from encore_jax.recipes.stages.presented import Presented
+from encore_jax.recipes.stages.presented import PartSplit, first_responses, pair_texts, present
 from encore_jax.recipes.stages.rule_ratings import RuleRatings
-from encore_jax.recipes.stages.tokenized import tokenized
-from encore_jax.reward.sequences import fits, prompt_trees
-from encore_jax.rules import RulePool
-from encore_jax.text.tokenizer import load_tokenizer, template_digest
-from encore_jax.train.batches import Targets
-from encore_jax.train.binary_heads import BinaryHeads, fit_binary_heads
-from encore_jax.train.fine_tune import Task
-from encore_jax.train.linear import best_penalty
 
 
-class Predictions(NamedTuple):
-    """What an adapter says of N comparisons.
+class Adapter(NamedTuple):
+    """What an adapter says of N comparisons, and of itself.
 
     Attributes:
       probability: fp32 ``[2, N, K]``, A shown first, and B shown first; NaN where the text is too long.
       trained: bool ``[N]``, which comparisons it was trained (or validated) on.
       critical: bool ``[N, K]``, the truth where there are ratings.
       train_share: fp32 ``[K]``, how often each rule was critical in training.
+      digests: ``[N]``, names of the comparisons, A and B included.
+      said: its passport, what was chosen, and counts.
+      kernel, bias: of method "heads", ``[D, K]`` and ``[K]``; otherwise None.
     """
 
     probability: np.ndarray
     trained: np.ndarray
     critical: np.ndarray
     train_share: np.ndarray
+    digests: np.ndarray
+    said: dict[str, Any]
+    kernel: np.ndarray | None = None
+    bias: np.ndarray | None = None
 
     @property
     def known(self) -> np.ndarray:
         """bool ``[N]``: the adapter could read the comparison."""
         return np.isfinite(self.probability).all((0, 2))
+
+    def save(self, folder: Path) -> None:
+        """Writes predictions.npz, adapter.json and, of method "heads", adapter-heads.npz."""
+        if self.kernel is not None:
+            np.savez(folder / HEADS, kernel=self.kernel, bias=self.bias)
+        np.savez(folder / PREDICTIONS, **{name: getattr(self, name) for name in _ARRAYS})
+        (folder / SAID).write_text(json.dumps(self.said, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> Adapter:
+        """What `save` wrote."""
+        heads = {}
+        if (folder / HEADS).exists():
+            with np.load(folder / HEADS) as stored:
+                heads = dict(stored)
+        with np.load(folder / PREDICTIONS) as stored:
+            arrays = {name: stored[name] for name in _ARRAYS}
+        return cls(**arrays, said=read_json(folder / SAID, dict[str, Any], fix=FIX), **heads)
+
+
+HEADS = "adapter-heads.npz"
+_ARRAYS = ("probability", "trained", "critical", "train_share", "digests")
 
 
 def truth(ratings: RuleRatings, select: SelectConfig) -> np.ndarray:
@@ -64,123 +84,87 @@ def truth(ratings: RuleRatings, select: SelectConfig) -> np.ndarray:
 
 
 def train_adapter(
-    config: AdapterConfig, shown: Presented, sha256: str, ingested: Path, features: Path, rated: Path, folder: Path
-) -> None:
-    """Writes predictions.npz, adapter.json (passport, choices, counts) and, of method "heads", adapter-heads.npz."""
-    pool, ratings = RulePool.from_yaml(ingested / "pool.yaml"), rule_ratings.load(rated)
-    critical = truth(ratings, config.select)
+    model: ModelFiles,
+    train: AdapterTrainConfig,
+    mesh: MeshSettings,
+    data: Ingested,
+    features: Features,
+    ratings: RuleRatings,
+    split: PartSplit,
+    select: SelectConfig,
+    folder: Path,
+) -> Adapter:
+    """Trains an adapter on its part of the comparisons, and has it predict for all of them.
+
+    Args:
+      model: the backbone.
+      train: how; of method "heads" on `features`, else with the whole backbone.
+      mesh: of devices.
+      data: comparisons.
+      features: of the comparisons.
+      ratings: of the comparisons; they say which rules are critical.
+      split: into parts.
+      select: which rules are critical.
+      folder: for checkpoints and metrics.
+
+    Raises:
+      InputError: there is nothing to train on, to validate by, or to choose between.
+    """
+    shown, critical = present(data.comparisons, split), truth(ratings, select)
     usable = (shown.part == "adapter") & ratings.usable.any(1)
-    _require_a_choice(critical, usable, config.select.r)
+    _require_a_choice(critical, usable, select.r)
     keys = np.array([prompt_key(c.prompt) for c in shown.comparisons])
-    validating = np.array([hash_unit(key, config.seed + 4) < config.train.validation for key in keys])
+    validating = np.array([hash_unit(key, split.seed + 4) < train.validation for key in keys])
+    lesson = Lesson(shown, critical, usable, validating, select.r, split.seed)
     passport = {
-        "model_sha256": sha256,
-        "pooling": config.model.pooling,
-        "dtype": config.model.dtype,
-        "rules": list(pool.names),
-        "pool_sha256": pool.digest,
-        "select": dataclasses.asdict(config.select),
+        "model_sha256": model.sha256,
+        "pooling": model.model.pooling,
+        "dtype": model.model.dtype,
+        "rules": list(data.pool.names),
+        "pool_sha256": data.pool.digest,
+        "select": dataclasses.asdict(select),
     }
-    fit = _by_heads if config.train.method == "heads" else _by_gradient
-    logits, said = fit(config, shown, critical, usable, validating, passport, features, folder)
-    known = np.isfinite(logits).all((0, 2))
+    if train.method == "heads":
+        made = fit_heads(lesson, features.pair, train, max(model.model.buckets))
+    else:
+        made = fit_backbone(lesson, model, train, mesh, passport, folder)
+    known = np.isfinite(made.logits).all((0, 2))
     trained = usable & known
-    made = Predictions(_probability(logits), trained, critical, critical[trained].mean(0))
-    np.savez(folder / PREDICTIONS, digests=comparison_digests(shown), **made._asdict())
     counts = {
         "comparisons_dropped_too_long": int((~known).sum()),
         "comparisons_for_training": int((trained & ~validating).sum()),
         "comparisons_for_validation": int((trained & validating).sum()),
     }
-    logging.info("adapter: %s; %s", said, counts)
-    (folder / SAID).write_text(json.dumps({"passport": passport, "counts": counts} | said, indent=1))
+    logging.info("adapter: %s; %s", made.said, counts)
+    said = {"passport": passport, "counts": counts} | made.said
+    share, digests = critical[trained].mean(0), comparison_digests(shown.pair_texts)
+    return Adapter(probability(made.logits), trained, critical, share, digests, said, made.kernel, made.bias)
 
 
-def load(folder: Path) -> Predictions:
-    """What `train_adapter` or `adopt_adapter` wrote."""
-    with np.load(folder / PREDICTIONS) as stored:
-        return Predictions(**{name: stored[name] for name in Predictions._fields})
-
-
-def adopt_adapter(source: Path, shown: Presented, pool: RulePool, folder: Path) -> None:
+def adopt_adapter(source: AdapterRun, data: Ingested, seed: int) -> Adapter:
     """Takes over the predictions of a finished adapter run, for these very comparisons.
+
+    Args:
+      source: the run.
+      data: comparisons, all of which the run must have predicted for.
+      seed: of the draw which response is A.
 
     Raises:
       InputError: there are none, they are of another rule pool, or a comparison is missing.
     """
-    said, stored = read_predictions(source, pool)
-    number = {digest: i for i, digest in enumerate(stored.pop("digests").tolist())}
-    wanted = comparison_digests(shown)
+    said, stored = read_predictions(source.folder, data.pool)
+    number = {digest: i for i, digest in enumerate(stored["digests"].tolist())}
+    wanted = comparison_digests(pair_texts(data.comparisons, first_responses(data.comparisons, seed)))
     for n in np.flatnonzero([digest not in number for digest in wanted.tolist()]):
         raise InputError(
-            "the adapter run did not predict for it", where=f"comparison {shown.comparisons[n].id or n}",
+            "the adapter run did not predict for it", where=f"comparison {data.comparisons[n].id or n}",
             fix="run the adapter with these comparisons among its own, and the same seed",
         )  # fmt: skip
     rows = np.array([number[digest] for digest in wanted.tolist()])
-    share = stored.pop("train_share")
-    made = {"probability": stored["probability"][:, rows]} | {n: stored[n][rows] for n in ("trained", "critical")}
-    np.savez(folder / PREDICTIONS, digests=wanted, train_share=share, **made)
-    (folder / SAID).write_text(json.dumps(said | {"adopted_from": str(source)}, indent=1))
-
-
-def recall_of(logits: np.ndarray, critical: np.ndarray, r: int) -> float:
-    """Mean recall@r of logits ``[2, N, K]``, averaged over both orders."""
-    recall, _ = recall_and_precision(np.asarray(top_rules(_probability(logits).mean(0), r)), critical)
-    return float(np.nanmean(recall))
-
-
-def _probability(logits: np.ndarray) -> np.ndarray:
-    return np.asarray(jax.nn.sigmoid(np.asarray(logits, np.float32)))
-
-
-def _orders(config: AdapterTrainConfig, seed: int, count: int) -> np.ndarray:
-    """bool ``[2, N]``: the orders in which each comparison is trained on."""
-    if config.orders == "both":
-        return np.ones((2, count), bool)
-    drawn = np.random.default_rng(seed).integers(0, 2, count)
-    return np.stack([drawn == 0, drawn == 1])
-
-
-def _by_heads(config, shown, critical, usable, validating, passport, features: Path, folder: Path):
-    pair_2xNxD = frozen.load(features).pair.transpose(1, 0, 2)
-    fits_rows = np.isfinite(pair_2xNxD).all((0, 2))
-    _require_both(config, shown, usable, fits_rows, validating, f"{max(config.model.buckets)} (model.buckets)")
-    usable = usable & fits_rows
-    orders = _orders(config.train, config.seed, len(usable))
-    settings, r = config.train, config.select.r
-
-    def fit(rows: np.ndarray, l2: float):
-        order, number = np.nonzero(orders & rows[None])
-        return fit_binary_heads(pair_2xNxD[order, number], critical[number], l2, settings.positive_weight)
-
-    def recall(l2: float) -> float:
-        heads = fit(usable & ~validating, l2)
-        found = recall_of(_logits(pair_2xNxD[:, usable & validating], heads), critical[usable & validating], r)
-        logging.info("adapter, penalty %g: recall@%d %.3f on validation prompts", l2, r, found)
-        return found
-
-    search = best_penalty(settings.penalties, recall)
-    heads = fit(usable, search.best)
-    np.savez(folder / "adapter-heads.npz", kernel=heads.kernel, bias=heads.bias)
-    said = {"method": "heads", "penalty": search.best, "validation_recall": search.told}
-    return _logits(pair_2xNxD, heads), said
-
-
-def _require_both(config: AdapterConfig, shown: Presented, usable, fit, validating, length: str) -> None:
-    """Raises InputError unless comparisons are left to train on and to validate on, saying why there are none."""
-    part = shown.part == "adapter"
-    reasons = [
-        Reason("are held out, or the reward models'", ~part, "give more prompts, or another --config.seed"),
-        Reason("have no rule that is rated for both responses", part & ~usable, "have a judge rate both responses"),
-        Reason(
-            f"are longer than the tokens of a row, {length}, or refused by the chat template", ~fit,
-            "take longer rows: an adapter reads prompt and both responses as one text",
-        ),
-    ]  # fmt: skip
-    fix = "give more prompts, or change the share of prompts for validation"
-    for purpose, side in (("to train the adapter on", validating), ("to validate the adapter on", ~validating)):
-        taken = Reason("are on the other side of the split into training and validation", side, fix)
-        require_some(len(part), [*reasons, taken], what="comparisons", purpose=purpose, where="adapter")
+    return Adapter(
+        stored["probability"][:, rows], stored["trained"][rows], stored["critical"][rows], stored["train_share"],
+        wanted, said | {"adopted_from": str(source.folder)},
+    )  # fmt: skip
 
 
 def _require_a_choice(critical: np.ndarray, usable: np.ndarray, r: int) -> None:
@@ -193,53 +177,3 @@ def _require_a_choice(critical: np.ndarray, usable: np.ndarray, r: int) -> None:
             where="config.select.r",
             fix=f"choose fewer rules than {r}, or have more rules rated",
         )
-
-
-def _logits(features_2xNxD: np.ndarray, heads: BinaryHeads) -> np.ndarray:
-    """``[2, N, K]``; where A and B are the same text, both orders are the same text too, and have equal logits."""
-    flat = features_2xNxD.reshape(-1, features_2xNxD.shape[-1])
-    logits = on_distinct_rows(lambda rows: rows @ heads.kernel + heads.bias, flat)
-    return logits.reshape(*features_2xNxD.shape[:2], -1)
-
-
-def _by_gradient(config, shown, critical, usable, validating, passport, features: Path, folder: Path):
-    path = locate(config.model.path, offline=True)
-    tokenizer = load_tokenizer(path)
-    texts = shown.pair_texts
-    names = [f"comparison {c.id or n}" for n, c in enumerate(shown.comparisons)]
-    sequences, refusals = tokenized(tokenizer, texts, config.model.pooling, lambda i: names[i // 2])
-    short = np.array([fits(sequence, config.train.length) for sequence in sequences]).reshape(-1, 2).all(1)
-    _require_both(config, shown, usable, short, validating, f"{config.train.length} (train.length)")
-    orders = _orders(config.train, config.seed, len(usable)).T.reshape(-1)  # by text: comparison n is 2 n and 2 n + 1
-    answers = np.repeat(critical, 2, 0).astype(np.float32)
-
-    def laid(of_texts: np.ndarray):
-        """Trees of some texts, and their targets; keys are positions in `of_texts`."""
-        shown_as = [f"{names[t // 2]}, order {'AB'[t % 2]} first" for t in of_texts]
-        trees = prompt_trees([texts[t] for t in of_texts], [sequences[t] for t in of_texts], config.train.length)
-        return trees, Targets(answers[of_texts], np.ones(answers[of_texts].shape, bool), names=shown_as)
-
-    both = np.repeat(short & usable, 2)
-    training = np.flatnonzero(both & np.repeat(~validating, 2) & orders)
-    watched = np.flatnonzero(np.repeat(short & usable & validating, 2))[: 2 * config.train.watch]
-    trees, targets = laid(training)
-    watched_trees, watched_targets = laid(watched)
-
-    def measure(scores: Mapping[int, np.ndarray]) -> dict[str, float]:
-        logits = np.stack([scores[i] for i in range(len(watched))]).reshape(-1, 2, critical.shape[1])
-        return {"recall": recall_of(logits.transpose(1, 0, 2), critical[watched[::2] // 2], config.select.r)}
-
-    k = critical.shape[1]
-    frequency = np.clip(answers[training].mean(0), 1e-3, 1 - 1e-3)
-    task = Task(trees, targets, watched_trees, watched_targets, np.full(k, 1 / k, np.float32),
-                np.log(frequency / (1 - frequency)), measure)  # fmt: skip
-    data = hashlib.sha256("".join(comparison_digests(shown).tolist()).encode() + critical.tobytes()).hexdigest()
-    digest = {"template_sha256": template_digest(tokenizer), "data": data}
-    trained = train_by_gradient(config, path, task, passport | digest, folder, "adapter")
-    every = np.flatnonzero(np.repeat(short, 2))
-    every_trees, every_targets = laid(every)
-    scores = trained.scores(every_trees, every_targets, "predicting")
-    logits = np.full((len(texts), k), np.nan, np.float32)
-    logits[every] = np.stack([scores[i] for i in range(len(every))])
-    said = {"method": "gradient", "training": trained.summary} | refusals
-    return logits.reshape(-1, 2, k).transpose(1, 0, 2), said

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from encore_jax.composition import critical_rules, entropy_weights, label_from_rules, random_rules, top_rules
+from encore_jax.data.manifest import FIX
 from encore_jax.errors import InputError
 from encore_jax.evaluation.rule_agreement import loading_scale
-from encore_jax.recipes.ramo_config import WITHOUT_R, RamoConfig
-from encore_jax.recipes.stages import adapter, rule_ratings
-from encore_jax.recipes.stages.adapter import Predictions
-from encore_jax.recipes.stages.presented import Presented
+from encore_jax.json_shape import read_json
+from encore_jax.recipes.ramo_config import WITHOUT_R, SelectConfig
+from encore_jax.recipes.stages.adapter import Adapter
+from encore_jax.recipes.stages.ingest import Ingested
+from encore_jax.recipes.stages.presented import PartSplit, Presented, present
 from encore_jax.recipes.stages.rule_ratings import RuleRatings
 
 BY_LOADING = ("oracle+loading", "adapter+loading")
@@ -35,59 +37,94 @@ class Cell(NamedTuple):
     r: int
 
     @property
-    def key(self) -> str:
+    def name(self) -> str:
         return f"{self.arm}.r{self.r}"
 
 
-def cells(config: RamoConfig) -> Iterator[Cell]:
-    """Every arm at every r, `select.r` first; the untouched model has no labels."""
-    for arm in config.train.arms:
-        if arm == "initial":
-            continue
-        rs = (0,) if arm in WITHOUT_R else dict.fromkeys((config.select.r, *config.train.rs))
-        yield from (Cell(arm, r) for r in rs)
+def cells_of(arms: Sequence[str], r: int, rs: Sequence[int] = ()) -> list[Cell]:
+    """Every arm at r selected rules and at every other of `rs`; the untouched model has no labels.
+
+    >>> [cell.name for cell in cells_of(("initial", "human", "adapter"), 5, (1, 5))]
+    ['human.r0', 'adapter.r5', 'adapter.r1']
+    """
+    several = tuple(dict.fromkeys((r, *rs)))
+    return [Cell(arm, n) for arm in arms if arm != "initial" for n in ((0,) if arm in WITHOUT_R else several)]
 
 
-def label(config: RamoConfig, shown: Presented, rated: Path, predicted: Path, folder: Path) -> None:
-    """Writes labels.npz: for every cell int8 ``[S, N]``, by seed (one row where no seed matters): 0 for A, 1 for B, -1
-    for a dropped tie, -2 where there is nothing to label by; and counts.json. Arms by loading are left out, and counted
-    with the reason, where what the rules have in common justifies no loadings.
+class Labels(NamedTuple):
+    """Whose preference a reward model learns, comparison by comparison.
+
+    Attributes:
+      of: by `Cell.name` int8 ``[S, N]``, by seed (one row where no seed matters): 0 for A, 1 for B, -1 for a dropped
+        tie, -2 where there is nothing to label by.
+      counts: labelled comparisons; arms by loading that are left out, with the reason, where what the rules have in
+        common justifies no loadings.
+    """
+
+    of: dict[str, np.ndarray]
+    counts: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Writes labels.npz and counts.json."""
+        np.savez(folder / "labels.npz", **self.of)
+        (folder / "counts.json").write_text(json.dumps(self.counts, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> Labels:
+        """What `save` wrote."""
+        with np.load(folder / "labels.npz") as stored:
+            return cls(dict(stored), read_json(folder / "counts.json", dict[str, object], fix=FIX))
+
+
+def label(
+    cells: Sequence[Cell],
+    seeds: int,
+    data: Ingested,
+    ratings: RuleRatings,
+    adapter: Adapter,
+    split: PartSplit,
+    select: SelectConfig,
+) -> Labels:
+    """Labels of every cell.
+
+    Args:
+      cells: kinds of labels.
+      seeds: repetitions of those by random rules.
+      data: comparisons.
+      ratings: of them.
+      adapter: which rules it finds critical.
+      split: into parts.
+      select: which rules are critical, and what becomes of ties.
 
     Raises:
       InputError: r exceeds the rules, a selected rating is missing, or arm "human" meets an unlabelled comparison.
     """
-    ratings, predictions = rule_ratings.load(rated), adapter.load(predicted)
-    known = predictions.known & ratings.usable.any(1)
+    shown = present(data.comparisons, split)
+    known = adapter.known & ratings.usable.any(1)
     found, refused, loading = {}, {}, None
-    if any(cell.arm in BY_LOADING for cell in cells(config)):
-        loading, why = _loading(ratings, shown, config.seed)
-    for cell in cells(config):
+    if any(cell.arm in BY_LOADING for cell in cells):
+        loading, why = _loading(ratings, shown, split.seed)
+    for cell in cells:
         if cell.arm in BY_LOADING and loading is None:
             refused[cell.arm] = why
             continue
-        seeds = config.train.seeds if cell.arm == "random" else 1
-        rows = [_labels(config, cell, seed, shown, ratings, predictions, known, loading) for seed in range(seeds)]
-        found[cell.key] = np.stack(rows).astype(np.int8)
-    np.savez(folder / "labels.npz", **found)
-    counts: dict = {"comparisons_labelled": int((known & (shown.part == "reward") & ~predictions.trained).sum())}
-    counts |= {"arms_refused": refused} if refused else {}
-    (folder / "counts.json").write_text(json.dumps(counts, indent=1))
-
-
-def load(folder: Path) -> dict[str, np.ndarray]:
-    """What `label` wrote."""
-    with np.load(folder / "labels.npz") as stored:
-        return dict(stored)
+        random = [
+            jax.random.fold_in(jax.random.key(split.seed), n) for n in range(seeds if cell.arm == "random" else 1)
+        ]
+        rows = [_labels(cell, key, shown, ratings, adapter, known, select, loading) for key in random]
+        found[cell.name] = np.stack(rows).astype(np.int8)
+    counts: dict[str, Any] = {"comparisons_labelled": int((known & (shown.part == "reward") & ~adapter.trained).sum())}
+    return Labels(found, counts | ({"arms_refused": refused} if refused else {}))
 
 
 def _labels(
-    config: RamoConfig,
     cell: Cell,
-    seed: int,
+    key: jax.Array,
     shown: Presented,
     ratings: RuleRatings,
-    said: Predictions,
+    adapter: Adapter,
     known: np.ndarray,
+    select: SelectConfig,
     loading: np.ndarray | None,
 ) -> np.ndarray:
     if cell.arm == "human":
@@ -98,7 +135,8 @@ def _labels(
             )  # fmt: skip
         return np.where(known, shown.human, -2)
     chosen = ratings._replace(**{f: getattr(ratings, f)[known] for f in ("ratings", "rated", "relevance")})
-    rules = _rules(config, cell, seed, chosen, said, known, loading)
+    probability = adapter.probability.mean(0)[known]
+    rules = rules_of(cell, chosen, probability, adapter.train_share, select, key, loading)
     missing = (rules >= 0) & ~np.take_along_axis(chosen.usable, np.maximum(rules, 0), 1)
     for row, slot in np.argwhere(missing)[:1]:
         n = np.flatnonzero(known)[row]
@@ -108,8 +146,8 @@ def _labels(
             where=f"comparison {shown.comparisons[n].id or n}",
             fix="have the judge rate it, take its ratings out altogether, or leave the arm out",
         )
-    weights = loading if cell.arm in BY_LOADING else _weights(config, cell.arm, chosen, said, known)
-    made = label_from_rules(chosen.ratings, rules, weights=weights, where=chosen.rated, ties=config.select.ties)
+    weights = loading if cell.arm in BY_LOADING else _weights(cell.arm, chosen, probability, select.tau)
+    made = label_from_rules(chosen.ratings, rules, weights=weights, where=chosen.rated, ties=select.ties)
     labels = np.full(len(known), -2)
     labels[known] = np.asarray(made.preferred)
     return labels
@@ -124,10 +162,26 @@ def _loading(ratings: RuleRatings, shown: Presented, seed: int) -> tuple[np.ndar
     return loading_scale(ratings.ratings[own], rules, where=ratings.rated[own], prompt=shown.cluster[own], seed=seed)
 
 
-def _rules(
-    config: RamoConfig, cell: Cell, seed: int, ratings: RuleRatings, said: Predictions, known, loading=None
+def rules_of(
+    cell: Cell,
+    ratings: RuleRatings,
+    probability: np.ndarray,
+    train_share: np.ndarray,
+    select: SelectConfig,
+    key: jax.Array,
+    loading: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The rules that a cell labels by, int ``[N, r]``; arms without r use every rated rule."""
+    """The rules that a cell labels by, int ``[N, r]``; arms without r use every rated rule.
+
+    Args:
+      cell: whose labels.
+      ratings: of N comparisons.
+      probability: ``[N, K]`` that each rule is critical, by an adapter.
+      train_share: ``[K]``, how often each was critical in the adapter's training.
+      select: which rules are critical by ratings.
+      key: of random rules.
+      loading: ``[K]``, for arms by loading.
+    """
     k = ratings.ratings.shape[2]
     how = cell.arm.split("+")[0]
     if how in ("all", "entropy", "adapter_weights"):
@@ -135,20 +189,19 @@ def _rules(
     if cell.r > k:
         raise InputError(f"{cell.r} of {k} rules", where="config.train.rs", fix=f"choose at most {k}")
     if how == "random":
-        key = jax.random.fold_in(jax.random.key(config.seed), seed)
         return np.asarray(random_rules(key, ratings.usable, cell.r))
     if how == "oracle":
-        relevance, select = ratings.given_relevance, config.select
         scaled = ratings.ratings * loading if cell.arm in BY_LOADING else ratings.ratings
+        relevance = ratings.given_relevance
         return np.asarray(critical_rules(scaled, relevance, cell.r, where=ratings.rated, half=select.half))
     if how == "fixed":
-        return np.broadcast_to(np.asarray(top_rules(said.train_share, cell.r)), (len(ratings.ratings), cell.r))
-    return np.asarray(top_rules(said.probability.mean(0)[known], cell.r))
+        return np.broadcast_to(np.asarray(top_rules(train_share, cell.r)), (len(ratings.ratings), cell.r))
+    return np.asarray(top_rules(probability, cell.r))
 
 
-def _weights(config: RamoConfig, arm: str, ratings: RuleRatings, said: Predictions, known) -> np.ndarray | None:
+def _weights(arm: str, ratings: RuleRatings, probability: np.ndarray, tau: float) -> np.ndarray | None:
     if arm in ("entropy", "oracle+entropy", "adapter+entropy"):
-        return np.asarray(entropy_weights(ratings.entropy, config.select.tau))
+        return np.asarray(entropy_weights(ratings.entropy, tau))
     if arm in ("adapter_weights", "adapter+weights"):
-        return said.probability.mean(0)[known]
+        return probability
     return None

@@ -17,7 +17,8 @@ from encore_jax.data.npz import read_npz
 from encore_jax.errors import InputError
 from encore_jax.json_shape import check_shape, read_json
 from encore_jax.recipes.manifest import file_sha256
-from encore_jax.recipes.stages.presented import Presented, pair_text
+from encore_jax.recipes.stages.presented import pair_text
+from encore_jax.reward.sequences import Text
 from encore_jax.rules import Rule, RulePool
 
 PREDICTIONS, SAID = "predictions.npz", "adapter.json"
@@ -109,9 +110,9 @@ def _row(comparison: Comparison, number: int, rows: dict[str, int]) -> int:
     raise InputError("the adapter run did not predict for it", where=where, fix="run the adapter with it among its own")
 
 
-def comparison_digests(shown: Presented) -> np.ndarray:
-    """Names the comparisons in this order, A and B included, so that predictions cannot be put to others."""
-    return np.array([_digest(prompt, text) for prompt, text in shown.pair_texts[::2]])
+def comparison_digests(pair_texts: Sequence[Text]) -> np.ndarray:
+    """Names comparisons by their `pair_texts`, A and B included, so that predictions cannot be put to others."""
+    return np.array([_digest(prompt, text) for prompt, text in pair_texts[::2]])
 
 
 def _digest(prompt: Sequence[Message], pair: str) -> str:

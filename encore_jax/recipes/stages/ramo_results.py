@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,153 +22,224 @@ from encore_jax.evaluation.ramo_tables import ramo_csv, ramo_tables
 from encore_jax.evaluation.results import finite
 from encore_jax.evaluation.selection_metrics import adapter_metrics
 from encore_jax.evaluation.selection_theory import simulate, verdicts
-from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.manifest import versions
-from encore_jax.recipes.ramo_config import AdapterConfig, RamoConfig
-from encore_jax.recipes.stages import adapter, arms, probe, reward_arms, rule_ratings
-from encore_jax.recipes.stages.presented import Presented
-from encore_jax.recipes.stages.report import publish, write_pages
-from encore_jax.rules import RulePool
+from encore_jax.recipes.ramo_config import SimulateConfig
+from encore_jax.recipes.stages.adapter import Adapter
+from encore_jax.recipes.stages.arms import Cell, Labels
+from encore_jax.recipes.stages.frozen import Features
+from encore_jax.recipes.stages.ingest import Ingested
+from encore_jax.recipes.stages.presented import PartSplit, Presented, present
+from encore_jax.recipes.stages.probe import NOT_SCORED
+from encore_jax.recipes.stages.report import Pages, pages_of, publish
+from encore_jax.recipes.stages.reward_arms import RewardModels
+from encore_jax.recipes.stages.reward_runs import Run
+from encore_jax.recipes.stages.rule_ratings import RuleRatings
 
 
-def evaluate_ramo(config: AdapterConfig | RamoConfig, shown: Presented, at: dict[str, Path], folder: Path) -> None:
-    """Writes results.json; `at` names the folders of the stages before."""
-    ramo = isinstance(config, RamoConfig)
-    results = {
-        "name": config.name,
-        "kind": "ramo" if ramo else "adapter",
-        "rate": json.loads((at["rate"] / "rate.json").read_text()),
-        "advice": _advice(config, shown, at),
-        "adapter": _adapter(config, shown, at),
-        "over_refusal": _over_refusal(config, at),
-        "simulation": _simulation(config),
-        "counts": {
-            stage: json.loads((at[stage] / "counts.json").read_text())
-            for stage in ("ingest", "features", "label", "train")
-            if stage in at
-        },
-        "config": to_dict(config),
+def evaluate_adapter(
+    data: Ingested,
+    features: Features,
+    ratings: RuleRatings,
+    adapter: Adapter,
+    split: PartSplit,
+    r: int,
+    from_heads: bool,
+    simulation: SimulateConfig,
+    replicates: int,
+    config: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything that the report of an adapter says.
+
+    Args:
+      data: comparisons.
+      features: of them.
+      ratings: of them.
+      adapter: what it predicts.
+      split: into parts.
+      r: selected rules.
+      from_heads: whether rule heads gave the ratings.
+      simulation: of the mutual-information argument.
+      replicates: of the bootstrap over prompts.
+      config: the whole configuration, for the record.
+    """
+    shown, seed = present(data.comparisons, split), split.seed
+    probed = _probed_rules(ratings, data.pool.names, seed) if from_heads else {}
+    counts = {"ingest": data.counts, "features": features.counts}
+    return finite(_results("adapter", data, ratings, adapter, shown, r, seed, simulation, replicates, probed, counts,
+                           config))  # fmt: skip
+
+
+def evaluate_ramo(
+    data: Ingested,
+    features: Features,
+    ratings: RuleRatings,
+    adapter: Adapter,
+    labels: Labels,
+    models: RewardModels,
+    runs: Sequence[Run],
+    split: PartSplit,
+    r: int,
+    from_heads: bool,
+    simulation: SimulateConfig,
+    replicates: int,
+    config: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything that the report of labels by rules says; see `evaluate_adapter`.
+
+    Args:
+      labels: of every cell.
+      models: trained on them.
+      runs: the reward models that were asked for.
+    """
+    shown, seed = present(data.comparisons, split), split.seed
+    trained = [run for run in runs if run.cell.name in labels.of]
+    probed = _probed_arms(ratings, data.pool.names if from_heads else (), models.probe, trained, r, seed)
+    counts = {"ingest": data.counts, "features": features.counts, "label": labels.counts, "train": models.counts}
+    found = _results("ramo", data, ratings, adapter, shown, r, seed, simulation, replicates, probed, counts, config)
+    cells = dict.fromkeys(run.cell for run in trained)
+    found |= {
+        "labels": _labels(labels, list(cells), len(data.pool), adapter, shown, seed, replicates),
+        "arms": _arms(models, trained, shown, seed, replicates),
+    }
+    return finite(found)
+
+
+def _results(
+    kind: str,
+    data: Ingested,
+    ratings: RuleRatings,
+    adapter: Adapter,
+    shown: Presented,
+    r: int,
+    seed: int,
+    simulation: SimulateConfig,
+    replicates: int,
+    probed: dict[str, Any],
+    counts: dict[str, Any],
+    config: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What both reports say."""
+    return {
+        "name": config["name"],
+        "kind": kind,
+        "rate": ratings.said,
+        "advice": _advice(ratings, shown, data.pool.names, seed),
+        "adapter": _adapter(adapter, shown, data.pool.names, r, seed, replicates),
+        "over_refusal": probed,
+        "simulation": _simulation(simulation, r, seed),
+        "counts": counts,
+        "config": dict(config),
         "versions": versions(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
-    if ramo:
-        results |= {"labels": _labels(config, shown, at), "arms": _arms(config, shown, at)}
-    (folder / "results.json").write_text(json.dumps(finite(results), indent=1, allow_nan=False))
 
 
-def _adapter(config: AdapterConfig | RamoConfig, shown: Presented, at: dict[str, Path]) -> dict:
+def _adapter(adapter: Adapter, shown: Presented, rules: Sequence[str], r: int, seed: int, replicates: int) -> dict:
     """Metrics on comparisons whose prompts the adapter never saw."""
-    said = adapter.load(at["adapter"])
-    test = (shown.part == "test") & said.known & said.critical.any(1) & ~said.trained
-    described = json.loads((at["adapter"] / adapter.SAID).read_text())
+    test = (shown.part == "test") & adapter.known & adapter.critical.any(1) & ~adapter.trained
     if not test.any():
         raise InputError("no held-out comparison has ratings", where="adapter", fix="rate some, or hold out more")
-    pool = RulePool.from_yaml(at["ingest"] / "pool.yaml")
-    found = adapter_metrics(
-        said.probability[:, test], said.critical[test], said.train_share, config.select.r, pool.names, config.seed,
-    )  # fmt: skip
+    found = adapter_metrics(adapter.probability[:, test], adapter.critical[test], adapter.train_share, r, rules, seed)
     for chooser in found["choosers"].values():
         for name, values in chooser.pop("each").items():
-            chooser[name] = interval_of_means(values, shown.cluster[test], config.seed, config.evaluate.replicates)
-    return found | {"r": config.select.r, "k": len(pool), "n": int(test.sum()), "said": described}
+            chooser[name] = interval_of_means(values, shown.cluster[test], seed, replicates)
+    return found | {"r": r, "k": len(rules), "n": int(test.sum()), "said": adapter.said}
 
 
-def _advice(config: AdapterConfig | RamoConfig, shown: Presented, at: dict[str, Path]) -> dict:
+def _advice(ratings: RuleRatings, shown: Presented, rules: Sequence[str], seed: int) -> dict:
     """Which rules to trust, by the ratings of comparisons that are not held out and people's labels of them; ENCORE's
     weights at the paper's temperature."""
-    ratings, pool = rule_ratings.load(at["rate"]), RulePool.from_yaml(at["ingest"] / "pool.yaml")
     own = np.flatnonzero((shown.part != "test") & ratings.usable.any(1))
     told = advice(
         list(ratings.ratings[own]), [int(p) if p >= 0 else None for p in shown.human[own]], shown.cluster[own].tolist(),
-        pool.names, list(ratings.rated[own]), seed=config.seed,
+        rules, list(ratings.rated[own]), seed=seed,
     )  # fmt: skip
     return told | {"label_next": [shown.comparisons[own[i]].id or str(own[i]) for i in told["label_next"]]}
 
 
-def _simulation(config: AdapterConfig | RamoConfig) -> dict:
-    given = config.simulate
-    rows = simulate(config.select.r, given.rules, given.comparisons, given.noise, given.flips, config.seed)
+def _simulation(given: SimulateConfig, r: int, seed: int) -> dict:
+    rows = simulate(r, given.rules, given.comparisons, given.noise, given.flips, seed)
     return {"rows": rows, "verdicts": verdicts(rows)}
 
 
-def _labels(config: RamoConfig, shown: Presented, at: dict[str, Path]) -> list[dict]:
+def _labels(
+    labels: Labels, cells: Sequence[Cell], k: int, adapter: Adapter, shown: Presented, seed: int, replicates: int
+) -> list[dict]:
     """Over comparisons the adapter was not trained on, held-out ones included: no reward model is involved."""
-    said, labels = adapter.load(at["adapter"]), arms.load(at["label"])
-    rows = ~said.trained & (shown.human >= 0)
+    rows = ~adapter.trained & (shown.human >= 0)
     found = label_results(
-        {name: label[:, rows] for name, label in labels.items()},
-        shown.human[rows], shown.cluster[rows], config.seed, config.evaluate.replicates,
+        {name: label[:, rows] for name, label in labels.of.items()},
+        shown.human[rows], shown.cluster[rows], seed, replicates,
     )  # fmt: skip
-    k = len(RulePool.from_yaml(at["ingest"] / "pool.yaml"))
-    return [
-        {"arm": cell.arm, "r": cell.r, "judge_calls": _calls(cell, k)} | found[cell.key]
-        for cell in arms.cells(config)
-        if cell.key in found
-    ]
+    return [{"arm": cell.arm, "r": cell.r, "judge_calls": _calls(cell, k)} | found[cell.name] for cell in cells]
 
 
-def _over_refusal(config: AdapterConfig | RamoConfig, at: dict[str, Path]) -> dict:
-    """The probe under every arm's reward models, and under every rule where rule heads rate; {} without any of both."""
-    heads = config.rate.source == "heads"
-    rules = RulePool.from_yaml(at["ingest"] / "pool.yaml").names if heads else ()
-    scores = probe.probe_scores(at["rate"]) if heads else None
-    if isinstance(config, RamoConfig):
-        arms_of = _probed_arms(config, at)
-        if arms_of is None or (heads and scores is None):
-            return probe.NOT_SCORED
-        margins, composed = arms_of, _main_arm(config, arms_of)
-        scored = np.isfinite(np.concatenate(list(margins.values()), 1)).all(1)
-        if scores is None:
-            scores = np.zeros((len(scored), 2, 1), np.float32)
-        scores = np.where(scored[:, None, None], scores, np.nan)
-        told = {name: Margin(np.nan_to_num(margin)) for name, margin in margins.items()}
-    elif not heads:
-        return {}
-    elif scores is None:
-        return probe.NOT_SCORED
-    else:
-        entropy = rule_ratings.load(at["rate"]).entropy
-        weights = {"all": np.full(len(rules), 1 / len(rules)), "entropy": np.asarray(entropy_weights(entropy, 2.0))}
-        composed, told = ARM_WORDS["all"], {}
-        for arm, values in weights.items():
-            reward = composed_margins(np.nan_to_num(scores), values.astype(np.float32), np.zeros(len(scores), np.int32))
-            told[ARM_WORDS[arm]] = Margin(*map(np.asarray, reward))
-    found = over_refusal(over_refusal_probe(), scores, rules, told, composed, config.seed)
+def _probed_rules(ratings: RuleRatings, rules: Sequence[str], seed: int) -> dict:
+    """The probe under every rule's head, and under rewards of all of them."""
+    if ratings.probe is None:
+        return NOT_SCORED
+    scores = _pairs(ratings.probe)
+    weights = {
+        "all": np.full(len(rules), 1 / len(rules)),
+        "entropy": np.asarray(entropy_weights(ratings.entropy, 2.0)),
+    }
+    told = {}
+    for arm, values in weights.items():
+        reward = composed_margins(np.nan_to_num(scores), values.astype(np.float32), np.zeros(len(scores), np.int32))
+        told[ARM_WORDS[arm]] = Margin(*map(np.asarray, reward))
+    return _over_refusal(scores, rules, told, ARM_WORDS["all"], seed)
+
+
+def _probed_arms(
+    ratings: RuleRatings,
+    rules: Sequence[str],
+    probe: Mapping[str, np.ndarray] | None,
+    runs: Sequence[Run],
+    r: int,
+    seed: int,
+) -> dict:
+    """The probe under every arm's reward models, and under every rule, if there are heads of rules."""
+    if probe is None or (rules and ratings.probe is None):
+        return NOT_SCORED
+    found = {arm_name("initial", 0, 0): [probe["initial"]]}
+    for run in runs:
+        found.setdefault(arm_name(run.cell.arm, run.cell.r, run.size), []).append(probe[run.name])
+    margins = {name: np.stack(rows, 1) for name, rows in found.items()}  # [P, S]
+    scored = np.isfinite(np.concatenate(list(margins.values()), 1)).all(1)
+    scores = _pairs(ratings.probe) if rules else np.zeros((len(scored), 2, 1), np.float32)
+    told = {name: Margin(np.nan_to_num(margin)) for name, margin in margins.items()}
+    main = arm_name("adapter", r, 0)  # RAMO's own reward model; the last one trained where that arm is left out
+    composed = main if main in margins else list(margins)[-1]
+    return _over_refusal(np.where(scored[:, None, None], scores, np.nan), rules, told, composed, seed)
+
+
+def _pairs(probe: np.ndarray) -> np.ndarray:
+    """Scores ``[P, 2, K]`` of the probe's pairs, the preferred response first."""
+    return probe.reshape(-1, 2, probe.shape[1])
+
+
+def _over_refusal(
+    scores: np.ndarray, rules: Sequence[str], margins: Mapping[str, Margin], composed: str, seed: int
+) -> dict:
+    found = over_refusal(over_refusal_probe(), scores, rules, margins, composed, seed)
     return found | {"warning": " ".join(filter(None, (found["warning"], others_warned_of(found))))}
 
 
-def _probed_arms(config: RamoConfig, at: dict[str, Path]) -> dict[str, np.ndarray] | None:
-    """Margins ``[P, S]`` of every row's reward models, by `arm_name`; None where the probe was not scored."""
-    kept = probe.load_margins(at["train"])
-    if kept is None:
-        return None
-    found = {arm_name("initial", 0, 0): [kept["initial"]]}
-    for run in reward_arms.runs(config, arms.load(at["label"])):
-        found.setdefault(arm_name(run.cell.arm, run.cell.r, run.size), []).append(kept[run.key])
-    return {name: np.stack(rows, 1) for name, rows in found.items()}
-
-
-def _main_arm(config: RamoConfig, names: Mapping[str, np.ndarray]) -> str:
-    """RAMO's own reward model; the last one trained where that arm is left out."""
-    main = arm_name("adapter", config.select.r, 0)
-    return main if main in names else list(names)[-1]
-
-
-def _calls(cell: arms.Cell, k: int) -> int | None:
+def _calls(cell: Cell, k: int) -> int | None:
     """Rules that a judge must rate of every new comparison to label it so."""
     if cell.arm == "human":
         return 0
     return k if cell.r == 0 or cell.arm.startswith("oracle") else cell.r
 
 
-def _arms(config: RamoConfig, shown: Presented, at: dict[str, Path]) -> dict:
-    test, margins = reward_arms.load(at["train"])
+def _arms(models: RewardModels, runs: Sequence[Run], shown: Presented, seed: int, replicates: int) -> dict:
+    test, margins = models.test, models.margins
     rows, stacked = [], {"initial": margins["initial"][None]}
-    for run in reward_arms.runs(config, arms.load(at["label"])):
-        name = f"{run.cell.key}.n{run.size}"
+    for run in runs:
+        name = f"{run.cell.name}.n{run.size}"
         if name not in stacked:
             rows.append((run.cell.arm, run.cell.r, run.size))
-        stacked[name] = [*stacked.get(name, []), margins[run.key]]
+        stacked[name] = [*stacked.get(name, []), margins[run.name]]
     ordered = [
         [c.responses[first], c.responses[1 - first]]
         for c, first in ((shown.comparisons[n], shown.first[n]) for n in test)
@@ -177,23 +248,20 @@ def _arms(config: RamoConfig, shown: Presented, at: dict[str, Path]) -> dict:
     human, cluster = shown.human[test], shown.cluster[test]
     return {
         "rows": arm_results(
-            {name: np.stack(values) for name, values in stacked.items()},
-            rows, human, cluster, config.seed, config.evaluate.replicates,
+            {name: np.stack(values) for name, values in stacked.items()}, rows, human, cluster, seed, replicates
         ),
         "heuristics": {
             name: interval_of_means(
-                credit((reward[:, 0] - reward[:, 1]) * np.where(human == 0, 1, -1)),
-                cluster, config.seed, config.evaluate.replicates,
+                credit((reward[:, 0] - reward[:, 1]) * np.where(human == 0, 1, -1)), cluster, seed, replicates
             )
             for name, reward in baselines.items()
         },
-    }  # fmt: skip
+    }
 
 
-def report_ramo(evaluated: Path, folder: Path) -> None:
-    """Writes results.json, report.html and tables.csv, copies the first two to the work directory, and shows them."""
-    write_pages(evaluated, folder, {"report.html": render_ramo_report, "tables.csv": ramo_csv})
-    show_ramo(folder)
+def report_ramo(results: dict[str, Any]) -> Pages:
+    """results.json, report.html and tables.csv."""
+    return pages_of(results, {"report.html": render_ramo_report, "tables.csv": ramo_csv})
 
 
 def show_ramo(folder: Path) -> None:

@@ -9,7 +9,7 @@ import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from absl import logging
@@ -17,12 +17,15 @@ from absl import logging
 from encore_jax.composition import RatingsWarning, rating_entropy
 from encore_jax.data import prompt_key, stack_ratings
 from encore_jax.data.distinct import on_distinct_rows
+from encore_jax.data.manifest import FIX
 from encore_jax.data.split import folds
 from encore_jax.errors import InputError
-from encore_jax.recipes.ramo_config import AdapterConfig, RamoConfig
-from encore_jax.recipes.stages import frozen, ingest
-from encore_jax.recipes.stages.presented import Presented
-from encore_jax.recipes.stages.probe import save_probe
+from encore_jax.json_shape import read_json
+from encore_jax.recipes.ramo_config import RateConfig, SelectConfig
+from encore_jax.recipes.stages.frozen import Features
+from encore_jax.recipes.stages.ingest import Ingested
+from encore_jax.recipes.stages.presented import PartSplit, Presented, present
+from encore_jax.recipes.stages.probe import load_probe, save_probe
 from encore_jax.rules import RulePool
 from encore_jax.train.ridge import fit_ridge
 
@@ -33,6 +36,11 @@ HEADS = (
 FILE = "Ratings come with the comparisons' own file, on the scale 0 to 1."
 
 
+class _Said(TypedDict):
+    label: str
+    description: str
+
+
 class RuleRatings(NamedTuple):
     """Ratings of N comparisons on K rules.
 
@@ -40,12 +48,39 @@ class RuleRatings(NamedTuple):
       ratings, rated: fp32 and bool ``[N, 2, K]``, A first; 0 where not rated.
       relevance: fp32 ``[N, K]``, or ``[N, 0]`` if the source says nothing of relevance.
       entropy: fp32 ``[K]``, of the ratings that the source learnt from, or itself gave.
+      label: "model-rated" or "human-rated".
+      description: of the source.
+      probe: fp32 ``[2 P, K]``, of the over-refusal probe's texts, by rule heads; None by any other source.
     """
 
     ratings: np.ndarray
     rated: np.ndarray
     relevance: np.ndarray
     entropy: np.ndarray
+    label: str = "model-rated"
+    description: str = ""
+    probe: np.ndarray | None = None
+
+    def save(self, folder: Path) -> None:
+        """Writes ratings.npz, rate.json (what they are, and how many are missing), and of rule heads probe.npz."""
+        np.savez(folder / "ratings.npz", **{name: getattr(self, name) for name in _ARRAYS})
+        if self.probe is not None:
+            save_probe(folder, self.probe)
+        (folder / "rate.json").write_text(json.dumps(self.said, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> RuleRatings:
+        """What `save` wrote; without `probe` where it was of another wording."""
+        said = read_json(folder / "rate.json", _Said, fix=FIX)
+        with np.load(folder / "ratings.npz") as stored:
+            arrays = {name: stored[name] for name in _ARRAYS}
+        return cls(**arrays, label=said["label"], description=said["description"], probe=load_probe(folder))
+
+    @property
+    def said(self) -> dict[str, str | int]:
+        """What a report says of them."""
+        missing = int((~self.usable.any(1)).sum())
+        return {"label": self.label, "description": self.description, "comparisons_without_ratings": missing}
 
     @property
     def usable(self) -> np.ndarray:
@@ -58,58 +93,56 @@ class RuleRatings(NamedTuple):
         return self.relevance if self.relevance.shape[1] else None
 
 
+_ARRAYS = ("ratings", "rated", "relevance", "entropy")
+
+
 def rate_rules(
-    config: AdapterConfig | RamoConfig, shown: Presented, ingested: Path, features: Path, folder: Path
-) -> None:
-    """Writes ratings.npz, rate.json (label, description, and counts), and of heads probe.npz (over-refusal)."""
-    pool, _, _ = ingest.load(ingested)
-    if config.select.r > len(pool):
-        raise InputError(
-            f"{config.select.r} of {len(pool)} rules", where="config.select.r", fix=f"choose at most {len(pool)}"
-        )
-    from_heads = config.rate.source == "heads"
-    made = _by_heads(config, shown, ingested, features, folder) if from_heads else _from_comparisons(shown, pool)
-    if config.select.relevance != "none":
-        made = made._replace(relevance=_relevance(shown.comparisons, pool, made.usable, config.select.relevance))
-    np.savez(folder / "ratings.npz", **made._asdict())
-    said = {
-        "label": "model-rated" if from_heads else config.rate.judged,
-        "description": HEADS if from_heads else FILE,
-        "comparisons_without_ratings": int((~made.usable.any(1)).sum()),
-    }
-    (folder / "rate.json").write_text(json.dumps(said, indent=1))
+    data: Ingested, features: Features, rate: RateConfig, select: SelectConfig, split: PartSplit
+) -> RuleRatings:
+    """Ratings of all comparisons.
+
+    Args:
+      data: comparisons, and of rule heads the rated responses that they are fitted on.
+      features: of rule heads.
+      rate: where ratings come from.
+      select: which relevance is wanted, and how many rules.
+      split: held-out prompts are no prompts to fit on, nor to measure entropies on.
+    """
+    pool, shown = data.pool, present(data.comparisons, split)
+    if select.r > len(pool):
+        raise InputError(f"{select.r} of {len(pool)} rules", where="config.select.r", fix=f"choose at most {len(pool)}")
+    if rate.source == "heads":
+        made = _by_heads(data, features, rate, shown, split.seed)
+    else:
+        made = _from_comparisons(shown, pool)._replace(label=rate.judged)
+    if select.relevance != "none":
+        made = made._replace(relevance=_relevance(shown.comparisons, pool, made.usable, select.relevance))
+    return made
 
 
-def load(folder: Path) -> RuleRatings:
-    """What `rate_rules` wrote."""
-    with np.load(folder / "ratings.npz") as stored:
-        return RuleRatings(**{name: stored[name] for name in RuleRatings._fields})
-
-
-def _by_heads(config, shown: Presented, ingested: Path, extracted: Path, folder: Path) -> RuleRatings:
-    pool, records, _ = ingest.load(ingested)
-    features = frozen.load(extracted)
+def _by_heads(data: Ingested, features: Features, rate: RateConfig, shown: Presented, seed: int) -> RuleRatings:
+    pool, records = data.pool, data.rated
     held_out = {prompt_key(c.prompt) for c, part in zip(shown.comparisons, shown.part, strict=True) if part == "test"}
     keys = [prompt_key(r.prompt) for r in records]
     fits = np.isfinite(features.rated).all(1) & np.array([key not in held_out for key in keys])
     ratings, rated = (np.stack([getattr(r, name) for r in records])[fits] for name in ("ratings", "mask"))
     for k in np.flatnonzero(~rated.any(0)):
         raise InputError("no response is rated on it", where=f"rule {pool.names[k]!r}", fix="use a pool without it")
-    fold = folds([key for key, ok in zip(keys, fits, strict=True) if ok], config.rate.folds, config.seed + 1)
-    fitted = fit_ridge(features.rated[fits], ratings, rated, fold, tuple(config.rate.alphas))
+    fold = folds([key for key, ok in zip(keys, fits, strict=True) if ok], rate.folds, seed + 1)
+    fitted = fit_ridge(features.rated[fits], ratings, rated, fold, tuple(rate.alphas))
     logging.info("ridge penalties chosen by cross-validation: %s", [f"{alpha:g}" for alpha in fitted.alpha])
 
     def scores_of(responses: np.ndarray) -> np.ndarray:
         flat = responses.reshape(2 * len(responses), -1)
         return on_distinct_rows(lambda rows: rows @ fitted.kernel + fitted.bias, flat)
 
-    save_probe(folder, scores_of(features.probe))
     scores = scores_of(features.response).reshape(len(features.response), 2, -1)
     kept = np.broadcast_to(features.kept[:, None, None], scores.shape)
     nothing = np.zeros((len(scores), 0), np.float32)
     return RuleRatings(
-        np.where(kept, scores, 0).astype(np.float32), kept.copy(), nothing, _entropy(ratings, rated, pool)
-    )
+        np.where(kept, scores, 0).astype(np.float32), kept.copy(), nothing, _entropy(ratings, rated, pool),
+        label="model-rated", description=HEADS, probe=scores_of(features.probe),
+    )  # fmt: skip
 
 
 def _from_comparisons(shown: Presented, pool: RulePool) -> RuleRatings:
@@ -124,7 +157,8 @@ def _from_comparisons(shown: Presented, pool: RulePool) -> RuleRatings:
     ratings[given], rated[given] = stack_ratings([c for c, ok in zip(shown.comparisons, given, strict=True) if ok])
     ratings, rated = shown.oriented(ratings), shown.oriented(rated)
     own = given & (shown.part != "test")
-    return RuleRatings(ratings, rated, np.zeros((n, 0), np.float32), _entropy(ratings[own], rated[own], pool))
+    entropy = _entropy(ratings[own], rated[own], pool)
+    return RuleRatings(ratings, rated, np.zeros((n, 0), np.float32), entropy, description=FILE)
 
 
 def _entropy(ratings: np.ndarray, rated: np.ndarray, pool: RulePool) -> np.ndarray:
