@@ -110,6 +110,10 @@ class JudgeConfig(Settings):
         self.server.check("config.judge.server")
         self.policy.check("config.judge.policy")
 
+    def journal_in(self, workdir: Path) -> Path:
+        """Where answers are kept: outside of any stage's folder, which a changed setting empties."""
+        return Path(self.journal) if self.journal else workdir / "journal.sqlite"
+
     def extra_fields(self) -> dict:
         """`extra`, parsed.
 
@@ -158,7 +162,3 @@ class RatingConfig(RunConfig):
         if self.judge.kind == "model" and not self.model.path:
             raise InputError("is empty", where="config.model.path", fix="give --config.model.path=FOLDER")
         check_composition(self.compose)
-
-    def journal(self, workdir: Path) -> Path:
-        """Where answers are kept: outside of any stage's folder, which a changed setting empties."""
-        return Path(self.judge.journal) if self.judge.journal else workdir / "journal.sqlite"
