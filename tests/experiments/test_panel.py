@@ -320,9 +320,9 @@ def test_draws_are_told_apart_and_kept_where_their_number_changes(files):
         config(files, a=server(prompt="numeric.1", repeats=n, extra='{"seed": null}')).members() for n in (2, 3)
     )
     assert list(two) == ["a.1", "a.2"] and list(three) == ["a.1", "a.2", "a.3"]
-    assert two["a.1"][1].judge == three["a.1"][1].judge != two["a.2"][1].judge
-    assert json.loads(two["a.2"][1].judge.extra) == {"temperature": 1.0, "seed": None}
-    once = config(files, a=server(), b=server(model="n")).members()["a"][1].judge
+    assert two["a.1"] == three["a.1"] != two["a.2"]
+    assert json.loads(two["a.2"][1].extra) == {"temperature": 1.0, "seed": None}
+    once = config(files, a=server(), b=server(model="n")).members()["a"][1]
     assert once.extra == "" and once.revision == ""
 
 
