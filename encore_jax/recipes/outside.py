@@ -124,3 +124,19 @@ class OneFile(Outside):
 
     def key(self) -> str:
         return file_sha256(self.path) if self.uri else ""
+
+
+class AdapterRun(Outside):
+    """What another run's adapter predicts.
+
+    Args:
+      folder: the run's work directory, or the folder of its adapter stage.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = Path(folder)
+
+    def key(self) -> dict[str, str]:
+        from encore_jax.recipes.stages.predicted_rules import prediction_hashes
+
+        return prediction_hashes(self.folder)

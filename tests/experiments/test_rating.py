@@ -21,8 +21,8 @@ from encore_jax.judge.retry_policy import RetryPolicy
 from encore_jax.judge.retrying import RetrySettings
 from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.recipes.config import DataConfig, ModelConfig, validated
-from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
+from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.stages import baselines
 from encore_jax.recipes.stages.answering import TrialDone, WaitsForResults
 from encore_jax.reward.reward_model import RewardModel
@@ -289,7 +289,7 @@ def test_a_local_models_verdicts_are_a_baseline_of_another_run(files, tmp_path, 
     composing.baselines.verdicts = str(workdir / "rate" / "verdicts.jsonl")
     composing.baselines.gate.steps, composing.baselines.penalties = 0, ()
     run_experiment(validated(composing), tmp_path / "composed", until="baselines")
-    rewards = baselines.load(tmp_path / "composed" / "baselines")[baselines.JUDGE].rewards
+    rewards = baselines.Baselines.load(tmp_path / "composed" / "baselines").made[baselines.JUDGE].rewards
     compared = list(iter_comparisons(tmp_path / "composed" / "ingest" / "comparisons.jsonl"))
     assert rewards.shape == (told["comparisons"], 2) and len(compared) == len(rewards)
     lines = [json.loads(line) for line in (workdir / "rate" / "verdicts.jsonl").read_text().splitlines()]

@@ -17,10 +17,11 @@ from encore_jax.judge.export import rated_comparisons, rated_responses
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.question import Judge, critical_questions, rating_questions
+from encore_jax.recipes.outside import AdapterRun
 from encore_jax.recipes.stages.answering import Questions, answered
 from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.judges import Rules, RunJudge, make_judge, reward_model
-from encore_jax.recipes.stages.predicted_rules import Predictions, predicted_rules
+from encore_jax.recipes.stages.predicted_rules import predicted_rules
 from encore_jax.rules import Rule, RulePool
 
 POOL, COMPARISONS, RATED, SUMMARY = "pool.yaml", "comparisons.jsonl", "rated.jsonl", "summary.json"
@@ -80,9 +81,7 @@ class Stored:
         return iter(self._read())
 
 
-def rate(
-    data: Ingested, asked: RunJudge, rules: Rules, seed: int, predictions: Predictions | None, folder: Path
-) -> Rated:
+def rate(data: Ingested, asked: RunJudge, rules: Rules, seed: int, adapter: AdapterRun | None, folder: Path) -> Rated:
     """Asks a judge what the journal does not know.
 
     Args:
@@ -90,15 +89,15 @@ def rate(
       asked: who rates.
       rules: what is asked about.
       seed: of what a trial asks about, and of the over-refusal probe.
-      predictions: an adapter's, which says which rules each comparison is asked about; None asks about all.
+      adapter: predicts the rules that each comparison is asked about; None asks about all.
       folder: the stage's; the journal and batch files live beside it.
 
     Raises:
       WaitsForResults, TrialDone, InputError: see `answered`.
     """
     pool, own = rules.pool, None
-    if predictions is not None:
-        own = predicted_rules(predictions.source, data.comparisons, pool, asked.judge.most_rules)
+    if adapter is not None:
+        own = predicted_rules(adapter.folder, data.comparisons, pool, asked.judge.most_rules)
     judge = make_judge(asked, data.pool, data.rated)
     return rated_by(asked, judge, data.comparisons, pool, seed, folder.parent, own)
 

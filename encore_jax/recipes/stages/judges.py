@@ -24,9 +24,9 @@ from encore_jax.judge.table import TableJudge
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.config import DataConfig, ModelConfig
 from encore_jax.recipes.local_judge import load_local_judge
-from encore_jax.recipes.outside import ModelFiles, Outside
+from encore_jax.recipes.outside import ModelFiles, Outside, Probe
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
-from encore_jax.recipes.reward_model_files import reward_model_hashes
+from encore_jax.recipes.reward_model_files import RewardModelFiles
 from encore_jax.recipes.stages.records import rule_pool
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.rules import Rule, RulePool
@@ -46,18 +46,18 @@ class Rules(Outside):
     """
 
     def __init__(self, name: str, data: DataConfig):
-        self.name, self.data = name, data
+        self._read = functools.partial(rule_pool, DataConfig(pool=name) if name else data)
 
     @property
     def pool(self) -> RulePool:
         """Read now."""
-        return rule_pool(DataConfig(pool=self.name) if self.name else self.data)
+        return self._read()
 
     def key(self) -> str:
         return self.pool.digest
 
 
-class RunJudge(Outside):
+class RunJudge:
     """Who answers in a run: how it is asked, and the files of its model.
 
     Args:
@@ -68,6 +68,8 @@ class RunJudge(Outside):
       label: of kind "table", what its ratings are called.
       offline: fetch nothing.
       fetch_backbone: of kind "model", fetch the backbone that the model's own files name, wherever it is.
+
+    Of kind "model", the over-refusal probe is put to the model, too.
     """
 
     def __init__(
@@ -85,13 +87,18 @@ class RunJudge(Outside):
         self.table, self.label = table, label
         self.offline, self.fetch_backbone = offline, fetch_backbone
 
+    @property
+    def reward_model(self) -> RewardModelFiles:
+        """Of kind "model": the reward model's files."""
+        return RewardModelFiles(self.model.path, offline=self.offline, fetch=self.fetch_backbone)
+
     def key(self) -> dict[str, Any]:
+        """What answers depend on."""
         found = {"settings": results_depend_on(self.judge)}
         if self.judge.kind == "local":
             found["model"] = ModelFiles(self.model, self.offline).key()
         if self.judge.kind == "model":
-            options = {"offline": self.offline, "fetch": self.fetch_backbone}
-            found["model"] = reward_model_hashes(self.model.path, **options)
+            found |= {"model": self.reward_model.key(), "probe": Probe().key()}
         return found | ({"table": self.table, "label": self.label} if self.judge.kind == "table" else {})
 
 

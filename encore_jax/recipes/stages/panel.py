@@ -21,7 +21,7 @@ from encore_jax.json_shape import read_json
 from encore_jax.judge.contact import check_contact
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.question import Judge, rating_questions
-from encore_jax.recipes.outside import Outside, Sources
+from encore_jax.recipes.outside import Sources
 from encore_jax.recipes.panel_config import PanelConfig, with_name
 from encore_jax.recipes.stages.answering import TrialDone, WaitsForResults, nothing_rated
 from encore_jax.recipes.stages.ingest import Ingested, ingest
@@ -35,28 +35,44 @@ ANSWERS = "answers"
 RULES, TABLES, MEMBERS = "rules.yaml", "tables.json", "members.json"
 
 
-class OfJudge(Outside):
-    """What one judge of a panel reads; what is wrong with it is told by that judge's name.
+class Member(NamedTuple):
+    """One draw of a panel's judge.
 
-    Args:
-      judge: its name.
-      outside: what it reads.
-      table: that is its table.
+    Attributes:
+      judge: its judge's name, which is told where something is wrong.
+      asked: how it answers.
     """
 
-    def __init__(self, judge: str, outside: Outside, *, table: bool = False):
-        self.judge, self.outside, self.table = judge, outside, table
+    judge: str
+    asked: RunJudge
 
     def key(self) -> dict[str, Any]:
-        return {"judge": self.judge, "of": with_name(self.judge, self.outside.key, table=self.table)}
+        """What its answers depend on."""
+        return {"judge": self.judge, "asked": with_name(self.judge, self.asked.key)}
 
 
-def tables_of(config: PanelConfig) -> dict[str, OfJudge]:
+class Table(NamedTuple):
+    """A file that one judge of a panel reads.
+
+    Attributes:
+      judge: its name, which is told where something is wrong.
+      sources: the file is their ratings.
+    """
+
+    judge: str
+    sources: Sources
+
+    def key(self) -> dict[str, Any]:
+        """What is read."""
+        return with_name(self.judge, self.sources.key, table=True)
+
+
+def tables_of(config: PanelConfig) -> dict[str, Table]:
     """By judge, the table that it reads, if that is a file of its own."""
-    return {name: OfJudge(name, Sources(data), table=True) for name, data in config.tables().items()}
+    return {name: Table(name, Sources(data)) for name, data in config.tables().items()}
 
 
-def members_of(config: PanelConfig) -> dict[str, OfJudge]:
+def members_of(config: PanelConfig) -> dict[str, Member]:
     """By name of every draw, who is asked and how."""
     data, judges, members = config.data, dict(config.named()), {}
     for member, (name, asked) in config.members().items():
@@ -64,7 +80,7 @@ def members_of(config: PanelConfig) -> dict[str, OfJudge]:
         table = judge.table.path or data.ratings_path or data.path or data.source
         options = {"table": table, "label": judge.table.label, "offline": data.offline}
         of = RunJudge(asked, judge.backbone, config.mesh, fetch_backbone=judge.fetch_backbone, **options)
-        members[member] = OfJudge(name, of)
+        members[member] = Member(name, of)
     return members
 
 
@@ -99,7 +115,7 @@ class PanelData(NamedTuple):
         return cls(Ingested.load(folder), rules, tables, counts)
 
 
-def ingest_panel(sources: Sources, tables: Mapping[str, OfJudge], rules: Rules, seed: int) -> PanelData:
+def ingest_panel(sources: Sources, tables: Mapping[str, Table], rules: Rules, seed: int) -> PanelData:
     """Reads the sources, and the file of every judge that has one.
 
     Args:
@@ -114,7 +130,7 @@ def ingest_panel(sources: Sources, tables: Mapping[str, OfJudge], rules: Rules, 
     data, pool = ingest(sources, seed, need_rated=sources.rated, need=ANY), rules.pool
     rated, counts = {}, {}
     for name, table in tables.items():
-        skips, settings = SkipCounter(), table.outside.data
+        skips, settings = SkipCounter(), table.sources.data
         rated[name] = with_name(name, functools.partial(read_ratings, settings, pool, skips), table=True)
         if not rated[name]:
             problem, where = f"there is no usable rated response: {skips}", f"judge {name}, {settings.ratings_path}"
@@ -159,7 +175,7 @@ class PanelRatings:
         return cls(folder, {name: member["judge"] for name, member in told.items()})
 
 
-def rate_panel(data: PanelData, members: Mapping[str, OfJudge], seed: int, folder: Path) -> PanelRatings:
+def rate_panel(data: PanelData, members: Mapping[str, Member], seed: int, folder: Path) -> PanelRatings:
     """Asks every judge what its journal does not know.
 
     Every judge that can be checked is checked before anybody is asked: that no two are the same, that servers can be
@@ -185,7 +201,7 @@ def rate_panel(data: PanelData, members: Mapping[str, OfJudge], seed: int, folde
         logging.info("judge %s", name)
         (folder / name).mkdir(exist_ok=True)  # of a run that was interrupted
 
-        def ask(name=name, asked=member.outside) -> None:
+        def ask(name=name, asked=member.asked) -> None:
             judge = tables.get(name) or make_judge(asked, pool, ())
             rated = rated_by(asked, judge, comparisons, pool, seed, workdir / name)
             rated.save(folder / name)
@@ -225,14 +241,14 @@ def _check_rated(told: Mapping[str, Any], asked: RunJudge) -> None:
         raise nothing_rated(what, told["problems"], told["words"], asked.judge)
 
 
-def _of_kind(members: Mapping[str, OfJudge], *kinds: str) -> Iterator[tuple[str, str, RunJudge]]:
+def _of_kind(members: Mapping[str, Member], *kinds: str) -> Iterator[tuple[str, str, RunJudge]]:
     """Draws that are asked in one of these ways: name, its judge's, and who is asked."""
     for name, member in members.items():
-        if member.outside.judge.kind in kinds:
-            yield name, member.judge, member.outside
+        if member.asked.judge.kind in kinds:
+            yield name, member.judge, member.asked
 
 
-def _made_tables(data: PanelData, members: Mapping[str, OfJudge]) -> dict[str, Judge]:
+def _made_tables(data: PanelData, members: Mapping[str, Member]) -> dict[str, Judge]:
     made = {}
     for name, judge, asked in _of_kind(members, "table"):
         own = name in data.tables
@@ -241,11 +257,11 @@ def _made_tables(data: PanelData, members: Mapping[str, OfJudge]) -> dict[str, J
     return made
 
 
-def _check_different(members: Mapping[str, OfJudge], tables: Mapping[str, Judge]) -> None:
+def _check_different(members: Mapping[str, Member], tables: Mapping[str, Judge]) -> None:
     """Two judges of one identity would count twice what is said once."""
     seen: dict[str, str] = {}
     for name, member in members.items():
-        asked = member.outside
+        asked = member.asked
         if name in tables:
             identity = tables[name].identity.digest.partition("@")[2] or tables[name].identity.digest
         elif asked.judge.kind in ("server", "batch"):
@@ -259,7 +275,7 @@ def _check_different(members: Mapping[str, OfJudge], tables: Mapping[str, Judge]
 
 
 def _check_reachable(
-    members: Mapping[str, OfJudge], comparisons: Sequence[Comparison], pool: RulePool, workdir: Path
+    members: Mapping[str, Member], comparisons: Sequence[Comparison], pool: RulePool, workdir: Path
 ) -> None:
     """Servers that have something to answer must be there before anybody is paid."""
     for name, judge, asked in _of_kind(members, "server"):

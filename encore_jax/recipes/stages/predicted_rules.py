@@ -17,25 +17,10 @@ from encore_jax.data.npz import read_npz
 from encore_jax.errors import InputError
 from encore_jax.json_shape import check_shape, read_json
 from encore_jax.recipes.manifest import file_sha256
-from encore_jax.recipes.outside import Outside
 from encore_jax.recipes.stages.presented import Presented, pair_text
 from encore_jax.rules import Rule, RulePool
 
 PREDICTIONS, SAID = "predictions.npz", "adapter.json"
-
-
-class Predictions(Outside):
-    """What a finished adapter run predicts, as an argument of a stage.
-
-    Args:
-      source: the run's work directory, or the folder of its adapter stage.
-    """
-
-    def __init__(self, source: str | Path):
-        self.source = Path(source)
-
-    def key(self) -> dict[str, str]:
-        return prediction_hashes(self.source)
 
 
 class _Passport(TypedDict):
