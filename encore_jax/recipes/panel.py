@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from encore_jax.recipes.config import to_dict
-from encore_jax.recipes.outside import Sources
+from encore_jax.recipes.outside import Record, Sources
 from encore_jax.recipes.panel_config import PanelConfig
 from encore_jax.recipes.stages.judges import Rules
 from encore_jax.recipes.stages.panel import ingest_panel, members_of, rate_panel, tables_of
@@ -28,5 +27,5 @@ def run(config: PanelConfig, stage) -> None:
         tau=config.tau,
         seed=config.seed,
     )
-    report = stage("report", report_panel, data, panel, to_dict(config))
+    report = stage("report", report_panel, data, panel, Record(config))
     stage.always(show_panel, report)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from encore_jax.recipes.config import to_dict
-from encore_jax.recipes.outside import AdapterRun, Sources
+from encore_jax.recipes.outside import AdapterRun, Record, Sources
 from encore_jax.recipes.rating_config import RatingConfig
 from encore_jax.recipes.stages.ingest import ingest
 from encore_jax.recipes.stages.judge import rate
@@ -21,5 +20,5 @@ def run(config: RatingConfig, stage) -> None:
     adapter = AdapterRun(config.judge.rules_of) if config.judge.rules_of else None
     data = stage("ingest", ingest, sources, config.seed, need_rated=from_table, need=ANY)
     rated = stage("rate", rate, data, judge_of(config), rules, config.seed, adapter)
-    report = stage("report", report_ratings, data, rated, config.compose, aside={"config": to_dict(config)})
+    report = stage("report", report_ratings, data, rated, config.compose, aside={"config": Record(config)})
     stage.always(show_ratings, report, config.judge)

@@ -18,7 +18,7 @@ from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.checks import one_of, require
 from encore_jax.recipes.config import RECIPES, DataConfig, ModelConfig, RunConfig, check_composition, check_mesh
-from encore_jax.settings import Settings
+from encore_jax.settings import Settings, no_result
 
 KINDS = ("server", "batch", "local", "model", "table")
 
@@ -73,12 +73,12 @@ class JudgeConfig(Settings):
     top: int = MOST_TOP
     extra: str = ""
     most_other: float = MOST_OTHER
-    hopeless: int = HOPELESS
+    hopeless: int = no_result(HOPELESS)
     journal: str = ""
-    prices: tuple[float, float] = (0.0, 0.0)
+    prices: tuple[float, float] = no_result((0.0, 0.0))
     server: ServerSettings = field(default_factory=ServerSettings)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
-    trial: int = 0
+    trial: int = no_result(0)
 
     @property
     def on_pairs(self) -> bool:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import re
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -236,6 +237,40 @@ def test_judges_that_are_the_same_or_rate_nothing_are_refused_by_name(files, tmp
         assert "\n" not in str(caught.value) and caught.value.fix
     with pytest.raises(InputError, match="2 judges on 1 rule are 2 columns"):
         run_experiment(config(files, pool="one.yaml", ann=server(model="a"), bob=server(model="b")), tmp_path / "one")
+
+
+def test_what_a_table_says_by_now_is_measured_again_and_a_changed_file_of_a_judge_is_told(files, tmp_path):
+    """The judges' files lie in folders of the stage, which its manifest does not list."""
+    rows = [json.loads(line) for line in (files / "rated.jsonl").read_text().splitlines()]
+
+    def write(shift):
+        given = [row | {"ratings": {k: v and min(v * shift, 1) for k, v in row["ratings"].items()}} for row in rows]
+        (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
+
+    def means():
+        run_experiment(config(files, people=table(files), own=table(tmp_path, "own.jsonl")), tmp_path / "run")
+        pool = RulePool.from_yaml(tmp_path / "run" / "panel" / "pool.yaml")
+        return [c.ratings for c in iter_comparisons(tmp_path / "run" / "panel" / "comparisons.jsonl", pool=pool)]
+
+    write(0.9)
+    first = means()
+    write(0.5)
+    assert not np.allclose(first, means())
+    with (tmp_path / "run" / "rate" / "own" / "rated.jsonl").open("a") as file:
+        file.write("\n")
+    shutil.rmtree(tmp_path / "run" / "panel")
+    with pytest.raises(InputError, match=r"rate/own: was changed after its stage.*--rerun=rate"):
+        means()
+
+
+def test_a_tables_scale_is_what_the_stage_that_reads_it_depends_on(files, tmp_path):
+    def largest(scale):
+        judges = {"people": table(files), "own": table(files, "rated.jsonl", label="judge-rated", scale=scale)}
+        run_experiment(config(files, **judges), tmp_path, until="ingest")
+        rows = [json.loads(line) for line in (tmp_path / "ingest" / "own.rated.jsonl").read_text().splitlines()]
+        return max(value for row in rows for value in row["ratings"].values() if value is not None)
+
+    assert largest((0.0, 2.0)) == pytest.approx(largest((0.0, 1.0)) / 2)
 
 
 BAD = {

@@ -212,7 +212,11 @@ def test_other_rules_than_the_datas_and_a_changed_policy_ask_no_more_than_they_m
         run_experiment(config(files, url, pool="safety_10"), workdir)
         asked = sum(server.asked.values())
         assert asked == questions_in(workdir)[2] / 3 * 10
-        run_experiment(config(files, url, pool="safety_10", prices=(1.0, 1.0)), workdir)
+        written = (workdir / "rate" / "manifest.json").stat().st_mtime_ns
+        run_experiment(config(files, url, pool="safety_10", prices=(1.0, 1.0), hopeless=7, trial=3), workdir)
+        assert (workdir / "rate" / "manifest.json").stat().st_mtime_ns == written, "those change no answer"
+        run_experiment(config(files, url, pool="safety_10", policy=RetryPolicy(failed=4)), workdir)
+        assert (workdir / "rate" / "manifest.json").stat().st_mtime_ns > written
         assert sum(server.asked.values()) == asked, "a stage that runs again asks the journal first"
 
 
