@@ -19,7 +19,7 @@ from encore_jax.parallel.processes import speaks
 from encore_jax.recipes.config import RunConfig
 from encore_jax.recipes.panel_config import PanelConfig
 from encore_jax.recipes.rating_config import RatingConfig
-from encore_jax.recipes.stages.judges import local_judge
+from encore_jax.recipes.stages.judges import judge_of, local_judge
 from encore_jax.terminal_text import cut, one_line
 
 
@@ -52,7 +52,7 @@ def judging_together(config: RunConfig) -> Iterator[Role]:
         )
     if not speaks():
         try:
-            follow(functools.partial(local_judge, config))
+            follow(functools.partial(local_judge, judge_of(config)))
         except InputError:
             raise  # the others have it, too
         except BaseException:

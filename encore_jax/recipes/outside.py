@@ -138,4 +138,6 @@ class AdapterRun(Outside):
         self.folder = Path(folder)
 
     def key(self) -> dict[str, str]:
+        from encore_jax.recipes.stages.predicted_rules import prediction_hashes
+
         return prediction_hashes(self.folder)

@@ -13,7 +13,7 @@ from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.checks import check_name, one_of, require
 from encore_jax.recipes.config import RECIPES, DataConfig, ModelConfig, RunConfig, check_mesh
 from encore_jax.recipes.data_config import RATINGS_FORMATS
-from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
+from encore_jax.recipes.rating_config import JudgeConfig
 from encore_jax.settings import Settings
 
 ASKED_BY_TEMPERATURE = tuple(name for name, prompt in PROMPTS.items() if not prompt.answers)
@@ -183,37 +183,40 @@ class PanelConfig(RunConfig):
         for each in dataclasses.fields(self.judges):
             yield each.name, getattr(self.judges, each.name)
 
-    def members(self) -> dict[str, tuple[str, RatingConfig]]:
-        """Of every draw of every judge its own name, the judge's, and how it is asked: as a rating run would be."""
+    def members(self) -> dict[str, tuple[str, JudgeConfig]]:
+        """Of every draw of every judge its own name, the judge's, and how it is asked, about `pool`."""
         found = {}
         for name, judge in self.named():
             for draw in range(1, judge.repeats + 1):
                 member = name if judge.repeats == 1 else f"{name}.{draw}"
-                found[member] = (name, self._member(judge, draw))
+                found[member] = (name, self._asked(judge, draw))
         return found
 
-    def _member(self, judge: PanelJudge, draw: int) -> RatingConfig:
+    def tables(self) -> dict[str, DataConfig]:
+        """By name of a judge that reads a file of its own: the file, as a run's data would name it."""
+        return {
+            name: dataclasses.replace(
+                self.data,
+                ratings_path=judge.table.path,
+                ratings_format=judge.table.format,
+                scale=tuple(judge.table.scale),
+            )
+            for name, judge in self.named()
+            if judge.kind == "table" and judge.table.path
+        }
+
+    @property
+    def reads_own_ratings(self) -> bool:
+        """Whether a judge takes the data's own ratings."""
+        return any(judge.kind == "table" and not judge.table.path for _, judge in self.named())
+
+    def _asked(self, judge: PanelJudge, draw: int) -> JudgeConfig:
         values = {each.name: getattr(judge, each.name) for each in dataclasses.fields(JudgeConfig)}
-        values["pool"] = self.pool
         if judge.repeats > 1:
             drawn = {"temperature": judge.temperature, "seed": self.seed + draw} | judge.extra_fields()
             values["extra"] = json.dumps(drawn)
             values["revision"] = " ".join(filter(None, [judge.revision, f"draw {draw}"]))
-        data = dataclasses.replace(self.data)
-        if judge.kind == "table" and judge.table.path:
-            table = judge.table
-            data = dataclasses.replace(
-                self.data, ratings_path=table.path, ratings_format=table.format, scale=tuple(table.scale)
-            )
-        return RatingConfig(
-            name=self.name,
-            seed=self.seed,
-            data=data,
-            model=judge.backbone,
-            mesh=self.mesh,
-            judge=JudgeConfig(**values),
-            fetch_backbone=judge.fetch_backbone,
-        )
+        return JudgeConfig(**values)
 
 
 def with_name(name: str, function, *, table: bool = False):

@@ -18,7 +18,7 @@ from encore_jax.judge.server_settings import ServerSettings
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.checks import one_of, require
 from encore_jax.recipes.config import RECIPES, DataConfig, ModelConfig, RunConfig, check_composition, check_mesh
-from encore_jax.settings import Settings
+from encore_jax.settings import Settings, no_result
 
 KINDS = ("server", "batch", "local", "model", "table")
 
@@ -73,12 +73,12 @@ class JudgeConfig(Settings):
     top: int = MOST_TOP
     extra: str = ""
     most_other: float = MOST_OTHER
-    hopeless: int = HOPELESS
+    hopeless: int = no_result(HOPELESS)
     journal: str = ""
-    prices: tuple[float, float] = (0.0, 0.0)
+    prices: tuple[float, float] = no_result((0.0, 0.0))
     server: ServerSettings = field(default_factory=ServerSettings)
     policy: RetryPolicy = field(default_factory=RetryPolicy)
-    trial: int = 0
+    trial: int = no_result(0)
 
     @property
     def on_pairs(self) -> bool:
@@ -109,6 +109,10 @@ class JudgeConfig(Settings):
         check_keyless(self.extra, self.server.key_variable, "config.judge.extra")
         self.server.check("config.judge.server")
         self.policy.check("config.judge.policy")
+
+    def journal_in(self, workdir: Path) -> Path:
+        """Where answers are kept: outside of any stage's folder, which a changed setting empties."""
+        return Path(self.journal) if self.journal else workdir / "journal.sqlite"
 
     def extra_fields(self) -> dict:
         """`extra`, parsed.
@@ -158,7 +162,3 @@ class RatingConfig(RunConfig):
         if self.judge.kind == "model" and not self.model.path:
             raise InputError("is empty", where="config.model.path", fix="give --config.model.path=FOLDER")
         check_composition(self.compose)
-
-    def journal(self, workdir: Path) -> Path:
-        """Where answers are kept: outside of any stage's folder, which a changed setting empties."""
-        return Path(self.judge.journal) if self.judge.journal else workdir / "journal.sqlite"

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import re
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -238,6 +239,40 @@ def test_judges_that_are_the_same_or_rate_nothing_are_refused_by_name(files, tmp
         run_experiment(config(files, pool="one.yaml", ann=server(model="a"), bob=server(model="b")), tmp_path / "one")
 
 
+def test_what_a_table_says_by_now_is_measured_again_and_a_changed_file_of_a_judge_is_told(files, tmp_path):
+    """The judges' files lie in folders of the stage, which its manifest does not list."""
+    rows = [json.loads(line) for line in (files / "rated.jsonl").read_text().splitlines()]
+
+    def write(shift):
+        given = [row | {"ratings": {k: v and min(v * shift, 1) for k, v in row["ratings"].items()}} for row in rows]
+        (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in given))
+
+    def means():
+        run_experiment(config(files, people=table(files), own=table(tmp_path, "own.jsonl")), tmp_path / "run")
+        pool = RulePool.from_yaml(tmp_path / "run" / "panel" / "pool.yaml")
+        return [c.ratings for c in iter_comparisons(tmp_path / "run" / "panel" / "comparisons.jsonl", pool=pool)]
+
+    write(0.9)
+    first = means()
+    write(0.5)
+    assert not np.allclose(first, means())
+    with (tmp_path / "run" / "rate" / "own" / "rated.jsonl").open("a") as file:
+        file.write("\n")
+    shutil.rmtree(tmp_path / "run" / "panel")
+    with pytest.raises(InputError, match=r"rate/own: was changed after its stage.*--rerun=rate"):
+        means()
+
+
+def test_a_tables_scale_is_what_the_stage_that_reads_it_depends_on(files, tmp_path):
+    def largest(scale):
+        judges = {"people": table(files), "own": table(files, "rated.jsonl", label="judge-rated", scale=scale)}
+        run_experiment(config(files, **judges), tmp_path, until="ingest")
+        rows = [json.loads(line) for line in (tmp_path / "ingest" / "own.rated.jsonl").read_text().splitlines()]
+        return max(value for row in rows for value in row["ratings"].values() if value is not None)
+
+    assert largest((0.0, 2.0)) == pytest.approx(largest((0.0, 1.0)) / 2)
+
+
 BAD = {
     "no judge": (dict(), r"config\.judges: has 0 judges"),
     "one judge": (dict(a=server()), r"config\.judges: has 1 judge\b.*repeats of one judge"),
@@ -320,9 +355,9 @@ def test_draws_are_told_apart_and_kept_where_their_number_changes(files):
         config(files, a=server(prompt="numeric.1", repeats=n, extra='{"seed": null}')).members() for n in (2, 3)
     )
     assert list(two) == ["a.1", "a.2"] and list(three) == ["a.1", "a.2", "a.3"]
-    assert two["a.1"][1].judge == three["a.1"][1].judge != two["a.2"][1].judge
-    assert json.loads(two["a.2"][1].judge.extra) == {"temperature": 1.0, "seed": None}
-    once = config(files, a=server(), b=server(model="n")).members()["a"][1].judge
+    assert two["a.1"] == three["a.1"] != two["a.2"]
+    assert json.loads(two["a.2"][1].extra) == {"temperature": 1.0, "seed": None}
+    once = config(files, a=server(), b=server(model="n")).members()["a"][1]
     assert once.extra == "" and once.revision == ""
 
 

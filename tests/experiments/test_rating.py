@@ -212,7 +212,11 @@ def test_other_rules_than_the_datas_and_a_changed_policy_ask_no_more_than_they_m
         run_experiment(config(files, url, pool="safety_10"), workdir)
         asked = sum(server.asked.values())
         assert asked == questions_in(workdir)[2] / 3 * 10
-        run_experiment(config(files, url, pool="safety_10", prices=(1.0, 1.0)), workdir)
+        written = (workdir / "rate" / "manifest.json").stat().st_mtime_ns
+        run_experiment(config(files, url, pool="safety_10", prices=(1.0, 1.0), hopeless=7, trial=3), workdir)
+        assert (workdir / "rate" / "manifest.json").stat().st_mtime_ns == written, "those change no answer"
+        run_experiment(config(files, url, pool="safety_10", policy=RetryPolicy(failed=4)), workdir)
+        assert (workdir / "rate" / "manifest.json").stat().st_mtime_ns > written
         assert sum(server.asked.values()) == asked, "a stage that runs again asks the journal first"
 
 
@@ -289,7 +293,7 @@ def test_a_local_models_verdicts_are_a_baseline_of_another_run(files, tmp_path, 
     composing.baselines.verdicts = str(workdir / "rate" / "verdicts.jsonl")
     composing.baselines.gate.steps, composing.baselines.penalties = 0, ()
     run_experiment(validated(composing), tmp_path / "composed", until="baselines")
-    rewards = baselines.load(tmp_path / "composed" / "baselines")[baselines.JUDGE].rewards
+    rewards = baselines.Baselines.load(tmp_path / "composed" / "baselines").made[baselines.JUDGE].rewards
     compared = list(iter_comparisons(tmp_path / "composed" / "ingest" / "comparisons.jsonl"))
     assert rewards.shape == (told["comparisons"], 2) and len(compared) == len(rewards)
     lines = [json.loads(line) for line in (workdir / "rate" / "verdicts.jsonl").read_text().splitlines()]

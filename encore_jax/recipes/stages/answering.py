@@ -24,8 +24,8 @@ from encore_jax.judge.journal import Journal
 from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.question import Judge
 from encore_jax.progress import clock, track
-from encore_jax.recipes.rating_config import RatingConfig
-from encore_jax.recipes.stages.judges import asking, make_judge, shared_texts, token_counter
+from encore_jax.recipes.rating_config import JudgeConfig
+from encore_jax.recipes.stages.judges import RunJudge, asking, shared_texts, token_counter
 from encore_jax.rules import Rule
 from encore_jax.train.preemption import EXIT_PREEMPTED
 
@@ -49,75 +49,75 @@ class TrialDone(SystemExit):
 
 @contextlib.contextmanager
 def answered(
-    config: RatingConfig,
+    asked: RunJudge,
+    judge: Judge | None,
     questions: Questions,
     rules: Sequence[Rule],
-    ingested: Path,
     workdir: Path,
-    judge: Judge | None = None,
+    seed: int,
 ) -> Iterator[Journal]:
     """The journal, open, with an answer to every question; asks what it does not know.
 
     Args:
-      config: who is asked, and how.
+      asked: how the judge is asked.
+      judge: who answers; None where batch files are written.
       questions: what is asked.
       rules: all that occur in them.
-      ingested: the ingest stage's folder.
       workdir: of the run; the journal and batch files live here.
-      judge: who answers, if it is made already.
+      seed: of what the estimate and a trial draw.
 
     Raises:
       WaitsForResults: judge "batch", and not all results are there.
       TrialDone: there was a trial.
       InputError: the judge cannot go on; what was answered is in the journal.
     """
-    batch = config.judge.kind == "batch"
-    judge = None if batch else judge or make_judge(config, ingested)
-    identity = asking(config).identity if batch else judge.identity
-    with Journal(config.journal(workdir), identity, rules) as journal:
-        if batch:
-            _batch(config, questions, rules, journal, workdir / "batch")
+    identity = asking(asked).identity if judge is None else judge.identity
+    with Journal(asked.judge.journal_in(workdir), identity, rules) as journal:
+        if judge is None:
+            _batch(asked, questions, rules, journal, workdir / "batch", seed)
         else:
-            told = _estimate(config, questions, journal)
-            if config.judge.trial and told.requests:
-                _trial(config, judge, questions, journal, told)
+            told = _estimate(asked, questions, journal, seed)
+            if asked.judge.trial and told.requests:
+                _trial(asked.judge, judge, questions, journal, told, seed)
             else:
-                _ask(config, judge, questions, journal, told.requests)
+                _ask(asked.judge, judge, questions, journal, told.requests)
         yield journal
 
 
-def _estimate(config: RatingConfig, questions: Questions, journal: Journal) -> Estimate:
+def _estimate(asked: RunJudge, questions: Questions, journal: Journal, seed: int) -> Estimate:
     told = estimate(
-        journal.pending(questions(), config.judge.policy),
-        functools.partial(shared_texts, config),
-        token_counter(config),
-        answer_tokens=token_limit(journal.identity.decoding) if config.judge.kind in ("server", "batch") else 0,
-        prices=config.judge.prices,
-        requests_per_second=config.judge.server.requests_per_second,
-        seed=config.seed,
+        journal.pending(questions(), asked.judge.policy),
+        functools.partial(shared_texts, asked),
+        token_counter(asked),
+        answer_tokens=token_limit(journal.identity.decoding) if asked.judge.kind in ("server", "batch") else 0,
+        prices=asked.judge.prices,
+        requests_per_second=asked.judge.server.requests_per_second,
+        seed=seed,
     )
     logging.info("to ask: %s", estimate_text(told))
     return told
 
 
-def _ask(config: RatingConfig, judge: Judge, questions: Questions, journal: Journal, total: int) -> Counter:
+def _ask(settings: JudgeConfig, judge: Judge, questions: Questions, journal: Journal, total: int) -> Counter:
     """Asks what is pending; returns the problems of answers without a rating, and under "" how many have one."""
-    hopeless = 0 if config.judge.kind in ("model", "table") else config.judge.hopeless
-    answers = ask_all(judge, questions, journal, config.judge.policy, hopeless=hopeless)
+    hopeless = 0 if settings.kind in ("model", "table") else settings.hopeless
+    answers = ask_all(judge, questions, journal, settings.policy, hopeless=hopeless)
     return Counter(answer.problem for _, answer in track(answers, max(total, 1), "answers"))
 
 
-def _trial(config: RatingConfig, judge: Judge, questions: Questions, journal: Journal, told: Estimate) -> None:
+def _trial(
+    settings: JudgeConfig, judge: Judge, questions: Questions, journal: Journal, told: Estimate, seed: int
+) -> None:
     """Asks about some conversations of the pending ones, timed, and says how long the rest will take."""
-    chosen = _some(journal.pending(questions(), config.judge.policy), config.judge.trial, config.seed)
-    if config.judge.kind in ("local", "model"):
+    chosen = _some(journal.pending(questions(), settings.policy), settings.trial, seed)
+    if settings.kind in ("local", "model"):
         for _ in judge.answers(chosen):  # so that no compilation is in the time
             pass
     start = time.monotonic()
-    problems = _ask(config, judge, lambda: chosen, journal, len(chosen))
+    problems = _ask(settings, judge, lambda: chosen, journal, len(chosen))
     if problems and not problems[""]:
         told = summary(journal)
-        raise nothing_rated(f"{len(chosen):,} questions of the trial", told["problems"], told["words"], config)
+        raise nothing_rated(f"{len(chosen):,} questions of the trial", told["problems"], told["words"], settings)
     pace = len(chosen) / max(time.monotonic() - start, 1e-9)
     left = told.requests - len(chosen)
     print(
@@ -128,22 +128,22 @@ def _trial(config: RatingConfig, judge: Judge, questions: Questions, journal: Jo
     raise TrialDone
 
 
-def nothing_rated(what: str, problems: Mapping[str, int], words: Mapping[str, str], config: RatingConfig) -> InputError:
+def nothing_rated(what: str, problems: Mapping[str, int], words: Mapping[str, str], judge: JudgeConfig) -> InputError:
     """The error of a run in which no question has a rating.
 
     Args:
       what: was asked, e.g. "12 questions".
       problems: how many, by kind.
       words: what the judge said the last time, by kind.
-      config: of the run.
+      judge: how it was asked.
     """
     commonest = max(problems, key=problems.get, default="")
-    said, policy = words.get(commonest, ""), config.judge.policy
+    said, policy = words.get(commonest, ""), judge.policy
     why = kinds(Counter(problems)) or "no answer"
     return InputError(
         f"none of the {what} has a rating: {why}{last_words(said)}",
-        where=f"judge {config.judge.model or config.judge.kind}",
-        fix=f"{hint(commonest, said, config.judge.kind)}; under the same settings questions are asked again only with "
+        where=f"judge {judge.model or judge.kind}",
+        fix=f"{hint(commonest, said, judge.kind)}; under the same settings questions are asked again only with "
         f"--config.judge.policy.failed={2 * policy.failed} --config.judge.policy.unparsable={2 * policy.unparsable}",
     )
 
@@ -161,20 +161,22 @@ def _some(pending: Iterable[Any], count: int, seed: int) -> list[Any]:
     return list(itertools.chain.from_iterable(groups))
 
 
-def _batch(config: RatingConfig, questions: Questions, rules: Sequence[Rule], journal: Journal, folder: Path) -> None:
-    ask, results = asking(config), folder / "results"
+def _batch(
+    asked: RunJudge, questions: Questions, rules: Sequence[Rule], journal: Journal, folder: Path, seed: int
+) -> None:
+    ask, results = asking(asked), folder / "results"
     results.mkdir(parents=True, exist_ok=True)
-    asked = {question.key.conversation for question in questions()}
-    skips = ingest_results(sorted(results.glob("*.jsonl")), ask, journal, rules, asked)
+    conversations = {question.key.conversation for question in questions()}
+    skips = ingest_results(sorted(results.glob("*.jsonl")), ask, journal, rules, conversations)
     logging.info("results: %s", skips)
-    told = _estimate(config, questions, journal)
+    told = _estimate(asked, questions, journal, seed)
     if told.requests and (skips.kept or skips.reasons):
         logging.warning("%s questions have no usable answer in %s yet", f"{told.requests:,}", results)
-    files = write_requests(folder, journal.pending(questions(), config.judge.policy), ask)
+    files = write_requests(folder, journal.pending(questions(), asked.judge.policy), ask)
     if files:
         print(
             f"{told.requests:,} questions are in {len(files)} files {folder}/requests-*.jsonl.\n"
-            f"Run each, e.g. `vllm run-batch --model {config.judge.model} "
+            f"Run each, e.g. `vllm run-batch --model {asked.judge.model} "
             f"-i {files[0]} -o {results / files[0].name}`,\n"
             f"put result and error files (*.jsonl) into {results}, and run the same command again."
         )

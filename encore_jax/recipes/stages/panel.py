@@ -4,165 +4,283 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from absl import logging
 
 from encore_jax.composition.agreement import FEWEST_RULES
-from encore_jax.data import SkipCounter, iter_rated, write_rated
+from encore_jax.data import RatedResponse, SkipCounter, iter_rated, write_rated
+from encore_jax.data.comparison import Comparison
+from encore_jax.data.digest import folder_sha256
+from encore_jax.data.manifest import FIX
 from encore_jax.errors import InputError
 from encore_jax.evaluation.panel_arguments import MOST_COLUMNS
+from encore_jax.json_shape import read_json
 from encore_jax.judge.contact import check_contact
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.question import Judge, rating_questions
-from encore_jax.judge.table import TableJudge
+from encore_jax.recipes.outside import Sources
 from encore_jax.recipes.panel_config import PanelConfig, with_name
-from encore_jax.recipes.rating_config import RatingConfig
-from encore_jax.recipes.stages import ingest as ingest_stage
 from encore_jax.recipes.stages.answering import TrialDone, WaitsForResults, nothing_rated
-from encore_jax.recipes.stages.judge import judge as rate
-from encore_jax.recipes.stages.judges import asking, judging_pool
-from encore_jax.recipes.stages.records import ANY, read_ratings, source_hashes
+from encore_jax.recipes.stages.ingest import Ingested, ingest
+from encore_jax.recipes.stages.judge import Rated, rated_by
+from encore_jax.recipes.stages.judges import Rules, RunJudge, asking, make_judge
+from encore_jax.recipes.stages.records import ANY, read_ratings
 from encore_jax.rules import RulePool
 
 ANSWERS = "answers"
 """Folder of the journals, outside of any stage's folder."""
+RULES, TABLES, MEMBERS = "rules.yaml", "tables.json", "members.json"
 
 
-def panel_sources(config: PanelConfig) -> dict:
-    """Hashes of all files that are read: the data's, and every table's."""
-    found = {"data": source_hashes(config.data, _reads_own(config))}
-    for name, member in _tables(config):
-        found[name] = with_name(name, lambda member=member: source_hashes(member.data, rated=True))
-    return found
+class Member(NamedTuple):
+    """One draw of a panel's judge.
+
+    Attributes:
+      judge: its judge's name, which is told where something is wrong.
+      asked: how it answers.
+    """
+
+    judge: str
+    asked: RunJudge
+
+    def key(self) -> dict[str, Any]:
+        """What its answers depend on."""
+        return {"judge": self.judge, "asked": with_name(self.judge, self.asked.key)}
 
 
-def ingest_panel(config: PanelConfig, folder: Path) -> None:
-    """As every ingest stage, and NAME.rated.jsonl of every table with a file of its own."""
-    ingest_stage.ingest(config.data, config.seed, folder, need_rated=_reads_own(config), need=ANY)
-    tables = {}
-    for name, member in _tables(config):
-        pool, skips = judging_pool(member), SkipCounter()
-        read = functools.partial(read_ratings, member.data, pool, skips)
-        rated = with_name(name, read, table=True)
-        if not rated:
-            problem, where = f"there is no usable rated response: {skips}", f"judge {name}, {member.data.ratings_path}"
+class Table(NamedTuple):
+    """A file that one judge of a panel reads.
+
+    Attributes:
+      judge: its name, which is told where something is wrong.
+      sources: the file is their ratings.
+    """
+
+    judge: str
+    sources: Sources
+
+    def key(self) -> dict[str, Any]:
+        """What is read."""
+        return with_name(self.judge, self.sources.key, table=True)
+
+
+def tables_of(config: PanelConfig) -> dict[str, Table]:
+    """By judge, the table that it reads, if that is a file of its own."""
+    return {name: Table(name, Sources(data)) for name, data in config.tables().items()}
+
+
+def members_of(config: PanelConfig) -> dict[str, Member]:
+    """By name of every draw, who is asked and how."""
+    data, judges, members = config.data, dict(config.named()), {}
+    for member, (name, asked) in config.members().items():
+        judge = judges[name]
+        table = judge.table.path or data.ratings_path or data.path or data.source
+        options = {"table": table, "label": judge.table.label, "offline": data.offline}
+        of = RunJudge(asked, judge.backbone, config.mesh, fetch_backbone=judge.fetch_backbone, **options)
+        members[member] = Member(name, of)
+    return members
+
+
+class PanelData(NamedTuple):
+    """What a panel is asked about, and the tables that some of its judges are.
+
+    Attributes:
+      data: as of every run.
+      rules: that the panel is asked about.
+      tables: by judge, the rated responses of its own file, on those rules.
+      counts: by judge, rows of its table used and left out.
+    """
+
+    data: Ingested
+    rules: RulePool
+    tables: dict[str, list[RatedResponse]]
+    counts: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Writes what every ingest stage does, rules.yaml, NAME.rated.jsonl of every table, and tables.json."""
+        self.data.save(folder)
+        self.rules.to_yaml(folder / RULES)
+        for name, rated in self.tables.items():
+            write_rated(folder / f"{name}.rated.jsonl", rated, pool=self.rules)
+        (folder / TABLES).write_text(json.dumps(self.counts, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> PanelData:
+        """What `save` wrote."""
+        rules, counts = RulePool.from_yaml(folder / RULES), read_json(folder / TABLES, dict[str, object], fix=FIX)
+        tables = {name: list(iter_rated(folder / f"{name}.rated.jsonl", pool=rules)) for name in counts}
+        return cls(Ingested.load(folder), rules, tables, counts)
+
+
+def ingest_panel(sources: Sources, tables: Mapping[str, Table], rules: Rules, seed: int) -> PanelData:
+    """Reads the sources, and the file of every judge that has one.
+
+    Args:
+      sources: what is rated.
+      tables: by judge, the sources that name its file.
+      rules: that the panel is asked about.
+      seed: of what is drawn.
+
+    Raises:
+      InputError: see `ingest`; of a table, naming the judge.
+    """
+    data, pool = ingest(sources, seed, need_rated=sources.rated, need=ANY), rules.pool
+    rated, counts = {}, {}
+    for name, table in tables.items():
+        skips, settings = SkipCounter(), table.sources.data
+        rated[name] = with_name(name, functools.partial(read_ratings, settings, pool, skips), table=True)
+        if not rated[name]:
+            problem, where = f"there is no usable rated response: {skips}", f"judge {name}, {settings.ratings_path}"
             raise InputError(problem, where=where, fix="check the file, or leave the judge out")
         logging.info("judge %s, rated responses: %s", name, skips)
-        write_rated(folder / f"{name}.rated.jsonl", rated, pool=pool)
-        tables[name] = {"rated_responses": len(rated), "rated_rows_skipped": skips.reasons}
-    (folder / "tables.json").write_text(json.dumps(tables, indent=1))
+        counts[name] = {"rated_responses": len(rated[name]), "rated_rows_skipped": skips.reasons}
+    return PanelData(data, pool, rated, counts)
 
 
-def check_size(config: PanelConfig, pool: RulePool) -> RulePool:
-    """The pool, if judges times rules are enough to compare, and not too many.
+class PanelRatings:
+    """What every judge of a panel said, a folder for each draw, as a rating run's rate stage writes it.
+
+    Args:
+      folder: of those folders.
+      judges: by name of every draw, in order, its judge's.
+    """
+
+    def __init__(self, folder: Path, judges: Mapping[str, str]):
+        self.folder, self.judges = folder, dict(judges)
+
+    def of(self, member: str) -> Rated:
+        """What one of them said."""
+        return Rated.load(self.folder / member)
+
+    def save(self, folder: Path) -> None:
+        """Writes members.json: the judges, and a hash over each draw's files."""
+        told = {name: {"judge": judge, "sha256": folder_sha256(folder / name)} for name, judge in self.judges.items()}
+        (folder / MEMBERS).write_text(json.dumps(told, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> PanelRatings:
+        """What `save` wrote.
+
+        Raises:
+          InputError: a draw's files are others by now.
+        """
+        told = read_json(folder / MEMBERS, dict[str, dict[str, str]], fix=FIX)
+        for name, member in told.items():
+            if folder_sha256(folder / name) != member["sha256"]:
+                fix = "run the same command with --rerun=rate: what was answered is in the journals"
+                raise InputError("was changed after its stage", where=str(folder / name), fix=fix)
+        return cls(folder, {name: member["judge"] for name, member in told.items()})
+
+
+def rate_panel(data: PanelData, members: Mapping[str, Member], seed: int, folder: Path) -> PanelRatings:
+    """Asks every judge what its journal does not know.
+
+    Every judge that can be checked is checked before anybody is asked: that no two are the same, that servers can be
+    reached, and that there are keys.
+
+    Args:
+      data: whose comparisons are rated, on which rules, and the judges' tables.
+      members: by name of every draw, who is asked.
+      seed: of what a trial asks about.
+      folder: the stage's; a folder for each draw is made in it, and the journals live beside it.
+
+    Raises:
+      WaitsForResults, TrialDone: of some judge; all others were asked.
+      InputError: naming the judge; what was answered is in the journals.
+    """
+    pool, comparisons, workdir = data.rules, data.data.comparisons, folder.parent / ANSWERS
+    check_size([member.judge for member in members.values()], pool)
+    tables = _made_tables(data, members)
+    _check_different(members, tables)
+    _check_reachable(members, comparisons, pool, workdir)
+    stops = []
+    for name, member in members.items():
+        logging.info("judge %s", name)
+        (folder / name).mkdir(exist_ok=True)  # of a run that was interrupted
+
+        def ask(name=name, asked=member.asked) -> None:
+            judge = tables.get(name) or make_judge(asked, pool, ())
+            rated = rated_by(asked, judge, comparisons, pool, seed, workdir / name)
+            rated.save(folder / name)
+            _check_rated(rated.summary, asked)
+
+        try:
+            with_name(member.judge, ask)
+        except (WaitsForResults, TrialDone) as stop:
+            stops.append(stop)
+    if stops:
+        raise next((stop for stop in stops if isinstance(stop, WaitsForResults)), stops[0])
+    return PanelRatings(folder, {name: member.judge for name, member in members.items()})
+
+
+def check_size(judges: Sequence[str], pool: RulePool) -> None:
+    """Whether judges times rules are enough to compare, and not too many.
+
+    Args:
+      judges: of every draw its judge.
+      pool: the rules.
 
     Raises:
       InputError: before anybody is asked.
     """
-    judges = len(dict(config.named()))
-    rows = len(config.members()) if judges == 1 else judges
+    rows = len(judges) if len(set(judges)) == 1 else len(set(judges))
     if rows * len(pool) < FEWEST_RULES:
         problem = f"{rows} judges on {len(pool)} rule are {rows * len(pool)} columns; agreement needs {FEWEST_RULES}"
         raise InputError(problem, where="config.judges", fix="add a judge or a rule")
     if rows * len(pool) > MOST_COLUMNS:
         problem = f"{rows} judges times {len(pool)} rules are more than {MOST_COLUMNS} columns"
         raise InputError(problem, where="config.pool", fix="ask about fewer rules")
-    return pool
 
 
-def rate_panel(config: PanelConfig, ingested: Path, workdir: Path, folder: Path) -> None:
-    """Asks every judge what its journal does not know, and writes a folder for each, as a rating run's rate stage.
-
-    Every judge that can be checked is checked before anybody is asked: that no two are the same, that servers can be
-    reached, and that there are keys.
-
-    Raises:
-      WaitsForResults, TrialDone: of some judge; all others were asked.
-      InputError: naming the judge; what was answered is in the journals.
-    """
-    members, tables = config.members(), _made_tables(config, ingested)
-    _check_different(config, members, tables)
-    _check_reachable(members, ingested, workdir)
-    stops = []
-    for name, (judge, member) in members.items():
-        logging.info("judge %s", name)
-        (folder / name).mkdir(exist_ok=True)  # of a run that was interrupted
-        ask = functools.partial(rate, member, ingested, workdir / ANSWERS / name, folder / name, made=tables.get(name))
-        try:
-            with_name(judge, ask)
-        except (WaitsForResults, TrialDone) as stop:
-            stops.append(stop)
-            continue
-        told = json.loads((folder / name / "summary.json").read_text())
-        if not told["rated_responses"]:
-            what = f"{sum(told['questions'].values()):,} questions"
-            with_name(judge, functools.partial(_refuse, nothing_rated(what, told["problems"], told["words"], member)))
-    if stops:
-        raise next((stop for stop in stops if isinstance(stop, WaitsForResults)), stops[0])
+def _check_rated(told: Mapping[str, Any], asked: RunJudge) -> None:
+    if not told["rated_responses"]:
+        what = f"{sum(told['questions'].values()):,} questions"
+        raise nothing_rated(what, told["problems"], told["words"], asked.judge)
 
 
-def _refuse(error: InputError) -> None:
-    raise error
+def _of_kind(members: Mapping[str, Member], *kinds: str) -> Iterator[tuple[str, str, RunJudge]]:
+    """Draws that are asked in one of these ways: name, its judge's, and who is asked."""
+    for name, member in members.items():
+        if member.asked.judge.kind in kinds:
+            yield name, member.judge, member.asked
 
 
-def _reads_own(config: PanelConfig) -> bool:
-    """Whether a judge takes the data's own ratings."""
-    return any(judge.kind == "table" and not judge.table.path for _, judge in config.named())
-
-
-def _tables(config: PanelConfig) -> Iterator[tuple[str, RatingConfig]]:
-    """The judges that read a file of their own."""
-    for name, (own, member) in config.members().items():
-        judge = getattr(config.judges, own)
-        if judge.kind == "table" and judge.table.path:
-            yield name, member
-
-
-def _made_tables(config: PanelConfig, ingested: Path) -> dict[str, TableJudge]:
-    files, made = dict(_tables(config)), {}
-    pool, own, _ = ingest_stage.load(ingested) if _reads_own(config) else (None, [], [])
-    for name, judge in config.named():
-        if judge.kind != "table":
-            continue
-        if name in files:
-            rules = judging_pool(files[name])
-            rated, path = iter_rated(ingested / f"{name}.rated.jsonl", pool=rules), judge.table.path
-        else:
-            rules, rated, path = pool, own, config.data.ratings_path or config.data.path or config.data.source
-        made[name] = with_name(
-            name, lambda rated=rated, rules=rules, path=path, judge=judge: TableJudge(
-                rated, rules, path, judge.table.label
-            ),
-        )  # fmt: skip
+def _made_tables(data: PanelData, members: Mapping[str, Member]) -> dict[str, Judge]:
+    made = {}
+    for name, judge, asked in _of_kind(members, "table"):
+        own = name in data.tables
+        rules, rated = (data.rules, data.tables[name]) if own else (data.data.pool, data.data.rated)
+        made[name] = with_name(judge, functools.partial(make_judge, asked, rules, rated))
     return made
 
 
-def _check_different(config: PanelConfig, members: Mapping, tables: Mapping[str, Judge]) -> None:
+def _check_different(members: Mapping[str, Member], tables: Mapping[str, Judge]) -> None:
     """Two judges of one identity would count twice what is said once."""
     seen: dict[str, str] = {}
-    for name, (judge, member) in members.items():
+    for name, member in members.items():
+        asked = member.asked
         if name in tables:
             identity = tables[name].identity.digest.partition("@")[2] or tables[name].identity.digest
-        elif member.judge.kind in ("server", "batch"):
-            identity = with_name(judge, lambda member=member: asking(member).identity.digest)
+        elif asked.judge.kind in ("server", "batch"):
+            identity = with_name(member.judge, functools.partial(asking, asked)).identity.digest
         else:
-            identity = repr((member.model, member.judge.kind, member.judge.prompt))
+            identity = repr((asked.model, asked.judge.kind, asked.judge.prompt))
         if (other := seen.setdefault(identity, name)) != name:
-            fix = f"leave one out; if they are different models of one name, say so by --config.judges.{judge}.revision"
+            where = f"config.judges.{member.judge}.revision"
+            fix = f"leave one out; if they are different models of one name, say so by --{where}"
             raise InputError(f"is the same as {other!r}: model, prompt and decoding", where=f"judge {name}", fix=fix)
 
 
-def _check_reachable(members: Mapping, ingested: Path, workdir: Path) -> None:
+def _check_reachable(
+    members: Mapping[str, Member], comparisons: Sequence[Comparison], pool: RulePool, workdir: Path
+) -> None:
     """Servers that have something to answer must be there before anybody is paid."""
-    _, _, comparisons = ingest_stage.load(ingested)
-    for name, (judge, member) in members.items():
-        if member.judge.kind != "server":
-            continue
-        pool = judging_pool(member)
-        with Journal(member.journal(workdir / ANSWERS / name), asking(member).identity, pool) as journal:
-            pending = journal.pending(rating_questions(comparisons, pool), member.judge.policy)
+    for name, judge, asked in _of_kind(members, "server"):
+        with Journal(asked.judge.journal_in(workdir / name), asking(asked).identity, pool) as journal:
+            pending = journal.pending(rating_questions(comparisons, pool), asked.judge.policy)
             waiting = next(pending, None) is not None
         if waiting:
-            with_name(judge, functools.partial(check_contact, member.judge.server))
+            with_name(judge, functools.partial(check_contact, asked.judge.server))

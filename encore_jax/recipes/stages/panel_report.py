@@ -3,44 +3,119 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from encore_jax.data import iter_comparisons, write_comparisons, write_rated
-from encore_jax.data.atomic import atomic_path
 from encore_jax.data.comparison import Comparison
+from encore_jax.data.manifest import FIX
 from encore_jax.evaluation.panel import panel_reliability
 from encore_jax.evaluation.panel_page import render_panel
 from encore_jax.evaluation.panel_tables import panel_lines, panel_results
+from encore_jax.json_shape import read_json
 from encore_jax.judge.journal_summary import summary_rows
 from encore_jax.judge.panel import Panel, judge_mean, judge_numbers, panel_comparisons, panel_responses, stack_panel
 from encore_jax.judge.question import conversation_id
-from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.manifest import versions
-from encore_jax.recipes.panel_config import PanelConfig
-from encore_jax.recipes.stages.report import PUBLISHED, publish
+from encore_jax.recipes.stages.judge import COMPARISONS, POOL, RATED
+from encore_jax.recipes.stages.panel import PanelRatings
+from encore_jax.recipes.stages.report import Pages, pages_of, publish
 from encore_jax.rules import RulePool
 from encore_jax.terminal_text import one_line
 
-LONG = "ratings.parquet"
+LONG, FOUND = "ratings.parquet", "reliability.json"
 ROWS_AT_ONCE = 1 << 16
 
 
-def measure_panel(config: PanelConfig, rated: Path, folder: Path) -> None:
-    """Writes pool.yaml, comparisons.jsonl and rated.jsonl (means), ratings.parquet (all), and reliability.json."""
-    members = config.members()
-    judges = [judge for judge, _ in members.values()]
-    pool = RulePool.from_yaml(rated / next(iter(members)) / "pool.yaml")
-    told = {name: json.loads((rated / name / "summary.json").read_text()) for name in members}
-    label = " and ".join(sorted({summary["label"] for summary in told.values()}))
+class MeasuredPanel(NamedTuple):
+    """A panel's ratings side by side.
 
-    def judged(names=tuple(members)) -> dict[str, Iterator[Comparison]]:
-        return {name: iter_comparisons(rated / name / "comparisons.jsonl", pool=pool) for name in names}
+    Attributes:
+      pool: the rules.
+      means: the comparisons with the mean of the averaged judges' ratings.
+      rows: every judge's rating of every response on every rule, in parts.
+      found: who can be trusted, and what was asked.
+    """
 
-    panel = stack_panel(judged(), judges)
-    found = panel_reliability(
+    pool: RulePool
+    means: Iterable[Comparison]
+    rows: Iterable[list[dict[str, Any]]]
+    found: dict[str, Any]
+
+    def save(self, folder: Path) -> None:
+        """Writes pool.yaml, comparisons.jsonl and rated.jsonl (means), ratings.parquet (all), and reliability.json."""
+        self.pool.to_yaml(folder / POOL)
+        write_comparisons(folder / COMPARISONS, self.means, pool=self.pool)
+        responses = panel_responses(iter_comparisons(folder / COMPARISONS, pool=self.pool))
+        write_rated(folder / RATED, responses, pool=self.pool)
+        _write_long(folder / LONG, self.rows)
+        (folder / FOUND).write_text(json.dumps(self.found, indent=1, allow_nan=False))
+
+
+class PanelFound(NamedTuple):
+    """Of a measured panel what its report needs.
+
+    Attributes:
+      pool: the rules.
+      found: who can be trusted, and what was asked.
+    """
+
+    pool: RulePool
+    found: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> PanelFound:
+        return cls(RulePool.from_yaml(folder / POOL), read_json(folder / FOUND, dict[str, object], fix=FIX))
+
+
+class PanelCounts(NamedTuple):
+    """Of what a panel's ingest stage wrote, the counts alone.
+
+    Attributes:
+      counts: of the data.
+      tables: of the judges' tables.
+    """
+
+    counts: dict[str, Any]
+    tables: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> PanelCounts:
+        return cls(*(read_json(folder / f"{name}.json", dict[str, object], fix=FIX) for name in cls._fields))
+
+
+def measure_panel(
+    rated: PanelRatings,
+    *,
+    min_judges: int,
+    mean_of: Sequence[str],
+    anchor: Sequence[str],
+    replicates: int,
+    tau: float,
+    seed: int,
+) -> MeasuredPanel:
+    """Who agrees with whom, and the mean of those who are averaged.
+
+    Args:
+      rated: by all judges.
+      min_judges: a mean needs ratings by so many; 0 means all that are averaged.
+      mean_of: judges that are averaged; all if there are none.
+      anchor: a judge and a rule whose ratings are known to be about quality; or nothing.
+      replicates: bootstrap draws over prompts.
+      tau: temperature of the entropy weights that the panel's reward is compared with.
+      seed: of the bootstrap.
+    """
+    parts = {name: rated.of(name) for name in rated.judges}
+    judges = list(rated.judges.values())
+    pool = next(iter(parts.values())).pool
+    labels = {name: part.summary["label"] for name, part in parts.items()}
+    label = " and ".join(sorted(set(labels.values())))
+    judged = {name: part.comparisons for name, part in parts.items()}
+    panel = stack_panel(judged, judges)
+    reliability = panel_reliability(
         panel.ratings,
         panel.preferred,
         judges=panel.names,
@@ -48,37 +123,34 @@ def measure_panel(config: PanelConfig, rated: Path, folder: Path) -> None:
         where=panel.mask,
         draws_of=panel.judges,
         prompt=panel.prompt,
-        anchor=config.anchor or None,
-        tau=config.tau,
-        draws=config.replicates,
-        seed=config.seed,
+        anchor=tuple(anchor) or None,
+        tau=tau,
+        draws=replicates,
+        seed=seed,
     )
-    averaged = {name: judge for name, (judge, _) in members.items() if not config.mean_of or judge in config.mean_of}
-    fewest = config.min_judges or len(set(averaged.values()))
-    pool.to_yaml(folder / "pool.yaml")
-    means = panel_comparisons(judged(averaged), list(averaged.values()), label, fewest)
-    write_comparisons(folder / "comparisons.jsonl", means, pool=pool)
-    responses = panel_responses(iter_comparisons(folder / "comparisons.jsonl", pool=pool))
-    write_rated(folder / "rated.jsonl", responses, pool=pool)
-    ids = _write_long(folder / LONG, judged(), judges, {name: part["label"] for name, part in told.items()}, pool)
-    results = panel_results(found)
+    averaged = {name: judge for name, judge in rated.judges.items() if not mean_of or judge in mean_of}
+    fewest = min_judges or len(set(averaged.values()))
+    means = panel_comparisons({name: judged[name] for name in averaged}, list(averaged.values()), label, fewest)
+    ids = [c.id or str(i) for i, c in enumerate(next(iter(judged.values())))]
+    results = panel_results(reliability)
     results["label_next"] = [ids[i] for i in results["label_next"]]
-    counts = _counts(panel, list(averaged), fewest)
-    summaries = [
-        {
-            "name": name,
-            "judge": judge,
-            "kind": told[name]["identity"]["kind"],
-            "model": told[name]["identity"]["model"],
-            "label": told[name]["label"],
-            "rows": summary_rows(told[name]),
-            "summary": told[name],
-        }
-        for name, judge in zip(members, judges, strict=True)
-    ]
-    written = {"panel": results, "label": label, "fewest": fewest, "members": summaries} | counts
-    written["mean_of"] = list(dict.fromkeys(averaged.values()))
-    (folder / "reliability.json").write_text(json.dumps(written, indent=1, allow_nan=False))
+    found = {"panel": results, "label": label, "fewest": fewest}
+    found["members"] = [_member(name, judge, parts[name].summary) for name, judge in rated.judges.items()]
+    found |= _counts(panel, list(averaged), fewest) | {"mean_of": list(dict.fromkeys(averaged.values()))}
+    return MeasuredPanel(pool, means, _long_rows(judges, judged, labels, pool), found)
+
+
+def _member(name: str, judge: str, told: dict[str, Any]) -> dict[str, Any]:
+    """What the report says of one draw."""
+    return {
+        "name": name,
+        "judge": judge,
+        "kind": told["identity"]["kind"],
+        "model": told["identity"]["model"],
+        "label": told["label"],
+        "rows": summary_rows(told),
+        "summary": told,
+    }
 
 
 def _counts(panel: Panel, averaged: list[str], fewest: int) -> dict[str, int]:
@@ -89,55 +161,54 @@ def _counts(panel: Panel, averaged: list[str], fewest: int) -> dict[str, int]:
     return {"mean_ratings": int((count >= fewest).sum()), "left_masked": int(((count > 0) & (count < fewest)).sum())}
 
 
-def _write_long(path: Path, judged, judges, labels: dict[str, str], pool: RulePool) -> list[str]:
-    """A row for every judge's rating of every response on every rule, as the judge gave it on the scale from 0 to 1.
+def _long_rows(
+    judges: Sequence[str], judged: Mapping[str, Iterable[Comparison]], labels: Mapping[str, str], pool: RulePool
+) -> Iterator[list[dict[str, Any]]]:
+    """A row for every judge's rating of every response on every rule, as the judge gave it on the scale from 0 to 1."""
+    for judge, (name, comparisons) in zip(judges, judged.items(), strict=True):
+        rows: list[dict] = []
+        for i, c in enumerate(comparisons):
+            given = np.where(pool.directions < 0, 1 - c.ratings, c.ratings)
+            for response, text in enumerate(c.responses):
+                place = {"comparison": c.id or str(i), "conversation": conversation_id(c.prompt, (text,))}
+                place |= {"judge": judge, "draw": name, "label": labels[name], "response": response}
+                rows += [
+                    place | {"rule": rule, "rating": float(given[response, k]) if c.mask[response, k] else None}
+                    for k, rule in enumerate(pool.names)
+                ]
+            if len(rows) >= ROWS_AT_ONCE:
+                yield rows
+                rows = []
+        yield rows
 
-    Returns:
-      What every comparison is called.
-    """
+
+def _write_long(path: Path, parts: Iterable[list[dict[str, Any]]]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     texts = ("comparison", "conversation", "judge", "draw", "rule", "label")
     schema = pa.schema([(name, pa.string()) for name in texts] + [("response", pa.int32()), ("rating", pa.float32())])
-    ids: list[str] = []
     with pq.ParquetWriter(path, schema) as writer:
-        for judge, (name, comparisons) in zip(judges, judged.items(), strict=True):
-            rows: list[dict] = []
-            names = []
-            for i, c in enumerate(comparisons):
-                names.append(c.id or str(i))
-                given = np.where(pool.directions < 0, 1 - c.ratings, c.ratings)
-                for response, text in enumerate(c.responses):
-                    place = {"comparison": names[-1], "conversation": conversation_id(c.prompt, (text,))}
-                    place |= {"judge": judge, "draw": name, "label": labels[name], "response": response}
-                    rows += [
-                        place | {"rule": rule, "rating": float(given[response, k]) if c.mask[response, k] else None}
-                        for k, rule in enumerate(pool.names)
-                    ]
-                if len(rows) >= ROWS_AT_ONCE:
-                    writer.write_table(pa.Table.from_pylist(rows, schema))
-                    rows = []
+        for rows in parts:
             writer.write_table(pa.Table.from_pylist(rows, schema))
-            ids = names
-    return ids
 
 
-def report_panel(config: PanelConfig, ingested: Path, measured: Path, folder: Path) -> None:
-    """Writes results.json and report.html, copies them up to the work directory, and shows the tables."""
-    told = json.loads((measured / "reliability.json").read_text())
-    pool = RulePool.from_yaml(measured / "pool.yaml")
-    results = told | {
-        "name": config.name,
-        "counts": {name: json.loads((ingested / f"{name}.json").read_text()) for name in ("counts", "tables")},
-        "pool": {"name": pool.name, "digest": pool.digest},
-        "config": to_dict(config),
+def report_panel(data: PanelCounts, panel: PanelFound, config: Mapping[str, Any]) -> Pages:
+    """results.json and report.html.
+
+    Args:
+      data: what was read.
+      panel: what was found.
+      config: the whole configuration as plain values, for the record.
+    """
+    results = panel.found | {
+        "name": config["name"],
+        "counts": data._asdict(),
+        "pool": {"name": panel.pool.name, "digest": panel.pool.digest},
+        "config": dict(config),
         "versions": versions(),
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
-    with atomic_path(folder / PUBLISHED[1]) as temporary:
-        temporary.write_text(render_panel(results["panel"], results), encoding="utf-8")
-    show_panel(folder)
+    return pages_of(results, {"report.html": lambda made: render_panel(made["panel"], made)})
 
 
 def show_panel(folder: Path) -> None:

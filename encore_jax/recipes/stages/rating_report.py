@@ -2,70 +2,68 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from encore_jax.data import iter_comparisons, iter_rated
-from encore_jax.data.atomic import atomic_path
+from encore_jax.data.manifest import FIX
 from encore_jax.evaluation.first_line import first_line
+from encore_jax.evaluation.methods import CompositionSettings
 from encore_jax.evaluation.rating_results import rating_results, rating_table
 from encore_jax.evaluation.report_page import render_rating_report
 from encore_jax.evaluation.tables import over_refusal_lines
+from encore_jax.json_shape import read_json
 from encore_jax.judge.journal_summary import summary_rows, summary_table
-from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.manifest import versions
-from encore_jax.recipes.rating_config import RatingConfig
+from encore_jax.recipes.rating_config import JudgeConfig
 from encore_jax.recipes.stages.answering import nothing_rated
-from encore_jax.recipes.stages.judge import PROBE
-from encore_jax.rules import RulePool
+from encore_jax.recipes.stages.judge import Rated
+from encore_jax.recipes.stages.report import Pages, pages_of, publish
 from encore_jax.terminal_text import one_line
 
-PUBLISHED = ("results.json", "report.html")
+
+class IngestCounts(NamedTuple):
+    """Of what an ingest stage wrote, the counts alone.
+
+    Attributes:
+      counts: rows read, used and left out, by reason.
+    """
+
+    counts: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> IngestCounts:
+        return cls(read_json(folder / "counts.json", dict[str, object], fix=FIX))
 
 
-def rating_report(config: RatingConfig, ingested: Path, rated: Path, folder: Path) -> None:
-    """Writes results.json and report.html, copies them up to the work directory, and shows the tables."""
-    pool = RulePool.from_yaml(rated / "pool.yaml")
-    told = rating_results(
-        iter_rated(rated / "rated.jsonl", pool=pool),
-        iter_comparisons(rated / "comparisons.jsonl", pool=pool),
-        config.compose,
-    )
-    summary = json.loads((rated / "summary.json").read_text())
-    probed = rated / PROBE
-    results = told | {
-        "name": config.name,
-        "over_refusal": json.loads(probed.read_text()) if probed.is_file() else _not_probed(config),
-        "summary": summary | {"rows": summary_rows(summary)},
-        "counts": {"ingest": json.loads((ingested / "counts.json").read_text())},
-        "pool": {"name": pool.name, "digest": pool.digest},
-        "config": to_dict(config),
+def report_ratings(data: IngestCounts, rated: Rated, compose: CompositionSettings, config: Mapping[str, Any]) -> Pages:
+    """results.json and report.html.
+
+    Args:
+      data: what was read.
+      rated: the ratings.
+      compose: how rules' entropies are computed.
+      config: the whole configuration as plain values, for the record.
+    """
+    results = rating_results(rated.responses, rated.comparisons, compose) | {
+        "name": config["name"],
+        "over_refusal": rated.over_refusal,
+        "summary": rated.summary | {"rows": summary_rows(rated.summary)},
+        "counts": {"ingest": data.counts},
+        "pool": {"name": rated.pool.name, "digest": rated.pool.digest},
+        "config": dict(config),
         "versions": versions(),
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=1, allow_nan=False))
-    with atomic_path(folder / "report.html") as temporary:
-        temporary.write_text(render_rating_report(results), encoding="utf-8")
-    show_ratings(config, folder)
+    return pages_of(results, {"report.html": render_rating_report})
 
 
-def _not_probed(config: RatingConfig) -> dict:
-    """Ratings by a judge that is no reward model are not probed."""
-    if config.judge.kind != "model":
-        return {}
-    return {"not_scored": "these ratings are of an older version: --rerun=rate scores the probe"}
-
-
-def show_ratings(config: RatingConfig, folder: Path) -> None:
+def show_ratings(folder: Path, judge: JudgeConfig) -> None:
     """Prints a finished report's tables, and makes sure that the work directory holds its copies.
 
     Raises:
       InputError: there is no rating at all.
     """
-    for name in PUBLISHED:
-        with atomic_path(folder.parent / name) as temporary:
-            shutil.copyfile(folder / name, temporary)
-    results = json.loads((folder / "results.json").read_text())
+    results = publish(folder)
     told = results["summary"]
     print(f"\n{first_line(results)}")
     if results["advice"] and results["advice"]["label_next"]:
@@ -80,4 +78,4 @@ def show_ratings(config: RatingConfig, folder: Path) -> None:
         print(f"note: {warning}")
     print(f"\nReport: {folder.parent / 'report.html'}")
     if not told["rated_responses"]:
-        raise nothing_rated(f"{sum(told['questions'].values()):,} questions", told["problems"], told["words"], config)
+        raise nothing_rated(f"{sum(told['questions'].values()):,} questions", told["problems"], told["words"], judge)
