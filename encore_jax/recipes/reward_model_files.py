@@ -33,6 +33,21 @@ class RewardModelFiles(Outside):
         return reward_model_hashes(self.uri, offline=self.offline, fetch=self.fetch)
 
 
+class RuleWeights(Outside):
+    """How a model's heads compose, as `encore_jax.reward.weighting.named_weights` takes it.
+
+    Args:
+      weights: words, or a JSON file; "" keeps the model's own.
+    """
+
+    def __init__(self, weights: str):
+        self.weights = weights
+
+    def key(self) -> str:
+        is_file = self.weights.endswith(".json") and Path(self.weights).is_file()
+        return file_sha256(self.weights) if is_file else self.weights
+
+
 def reward_model_hashes(uri: str, *, offline: bool, fetch: bool = False) -> dict[str, str]:
     """Of a saved reward model its own files, whose passport has the backbone's hash; of a checkpoint all files.
 

@@ -39,7 +39,7 @@ class RealJudgesConfig(RunConfig):
 
     @property
     def recipe(self) -> str:
-        return "experiments.studies.real_judges_chain:RealJudgesChain"
+        return "experiments.studies.real_judges"
 
     def check(self) -> None:
         """Raises InputError."""

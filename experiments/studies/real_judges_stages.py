@@ -3,53 +3,85 @@
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 
-from encore_jax.data.readers.judged_sets import LAYOUT, read_judged
+from encore_jax.data.digest import file_sha256
+from encore_jax.data.readers.judged_sets import LAYOUT, judged_folders, read_judged
 from encore_jax.errors import InputError
 from encore_jax.progress import track
-from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.manifest import versions
-from encore_jax.recipes.stages.report import PUBLISHED, publish, write_pages
+from encore_jax.recipes.outside import Outside
+from encore_jax.recipes.stages.report import PUBLISHED, Pages, pages_of, publish
 from experiments.studies.judges import study
 from experiments.studies.junk import KINDS, real_rules, study_junk
-from experiments.studies.real_judges_config import RealJudgesConfig
 from experiments.studies.real_judges_page import render_judges
 from experiments.studies.real_judges_tables import judges_text
 
 
-def measure(config: RealJudgesConfig, folders: dict[str, Path], folder: Path) -> None:
-    """Writes results.json."""
+class JudgedSets(Outside):
+    """Published ratings by judges.
+
+    Args:
+      folders: of every set of `LAYOUT` that there is, by name.
+    """
+
+    def __init__(self, folders: Mapping[str, Path]):
+        self.folders = dict(folders)
+
+    @classmethod
+    def below(cls, path: str | Path) -> JudgedSets:
+        """Those of a folder.
+
+        Raises:
+          InputError: there is no such folder, or it holds none of them.
+        """
+        return cls(judged_folders(path))
+
+    def key(self) -> dict[str, list[str]]:
+        return {name: [file_sha256(at / file) for file in LAYOUT[name]] for name, at in self.folders.items()}
+
+
+def measure(data: JudgedSets, tau: float, replicates: int, junk_draws: int, seed: int) -> dict[str, Any]:
+    """Every data set, and HANNA's with junk rules.
+
+    Args:
+      data: the data sets.
+      tau: temperature of the entropy weights.
+      replicates: bootstrap draws over prompts, or over responses where pairs share no prompt.
+      junk_draws: how often the junk rules that are added to HANNA's are drawn.
+      seed: of all draws.
+
+    Raises:
+      InputError: a data set is damaged; says which, and what to do.
+    """
     sets = {}  # all of them are read before any is measured
-    for name, at in folders.items():
+    for name, at in data.folders.items():
         with _told_of(name, at):
             sets[name] = read_judged(name, at)
     six = real_rules(sets["HANNA"]) if "HANNA" in sets else None
     studies, junk = [], []
-    common = {"tau": config.tau, "seed": config.seed}
+    common = {"tau": tau, "seed": seed}
     work = [
-        (name, lambda data=data: studies.append(study(data, draws=config.replicates, **common)))
-        for name, data in sets.items()
+        (name, lambda judged=judged: studies.append(study(judged, draws=replicates, **common)))
+        for name, judged in sets.items()
     ]
     for kind in KINDS if six else ():
-        work.append(("HANNA", lambda kind=kind: junk.append(study_junk(six, kind, draws=config.junk_draws, **common))))
+        work.append(("HANNA", lambda kind=kind: junk.append(study_junk(six, kind, draws=junk_draws, **common))))
     for name, step in track(work, float(len(work)), "judges"):
-        with _told_of(name, folders[name]):
+        with _told_of(name, data.folders[name]):
             step()
     results = {
-        "name": config.name,
         "studies": studies,
         "junk": junk,
         "missing": [name for name in LAYOUT if name not in sets],
-        "config": to_dict(config),
         "versions": versions(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
-    (folder / "results.json").write_text(json.dumps(_plain(results), indent=1, allow_nan=False))
+    return _plain(results)
 
 
 @contextlib.contextmanager
@@ -73,10 +105,14 @@ def _plain(value):
     return None if isinstance(value, float) and value != value else value
 
 
-def report_judges(measured: Path, folder: Path) -> None:
-    """Writes results.json and report.html, copies them up to the work directory, and shows the tables."""
-    write_pages(measured, folder, {PUBLISHED[1]: render_judges})
-    show_judges(folder)
+def report_judges(measured: dict[str, Any], config: Mapping[str, Any]) -> Pages:
+    """results.json and report.html.
+
+    Args:
+      measured: what `measure` found.
+      config: the whole configuration as plain values, for the record.
+    """
+    return pages_of(measured | {"name": config["name"], "config": dict(config)}, {PUBLISHED[1]: render_judges})
 
 
 def show_judges(folder: Path) -> None:

@@ -13,9 +13,8 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.benchmark import benchmark_scores
 from encore_jax.evaluation.conventions import PEERS, Convention, lay
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
-from encore_jax.recipes.chains.benchmark import BenchmarkChain
 from encore_jax.recipes.config import validated
-from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run import plan_of, run_experiment
 from encore_jax.reward.passport import Passport, model_digest
 from encore_jax.reward.reward_model import PASSPORT, RewardModel, save_heads
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
@@ -135,7 +134,8 @@ def test_a_second_run_skips_and_damage_is_mended(finished, saved, safety, tmp_pa
     (tmp_path / "copy" / "score" / "scores-ours.npz").write_bytes(b"junk")
     options = {"peer": "armorm", "reported_safety": 50.0, "official_name": "me/tiny"}
     assert run(saved, safety, tmp_path / "copy", **options) == results
-    assert set(BenchmarkChain.STAGES) == {p.name for p in workdir.iterdir() if p.is_dir()} - {"official"}
+    stages = plan_of(BenchmarkConfig(model=str(saved), data=str(safety)), workdir).stages
+    assert set(stages) == {p.name for p in workdir.iterdir() if p.is_dir()} - {"official"}
 
 
 @pytest.mark.parametrize(

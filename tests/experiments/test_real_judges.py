@@ -14,7 +14,7 @@ from experiments.studies.decisions import complete_pairs, critical_hits, rule_hi
 from experiments.studies.judges import study
 from experiments.studies.junk import JUNK_RULES, KINDS, junk_ratings, real_rules, study_junk, with_junk
 from experiments.studies.real_judges_config import JudgedDataConfig, RealJudgesConfig
-from experiments.studies.real_judges_stages import measure
+from experiments.studies.real_judges_stages import JudgedSets, measure
 from experiments.studies.resampled import accuracies, draw_units, entropies, pair_weights
 from tests.data.judged_files import write_all, write_hanna, write_llmbar
 
@@ -56,6 +56,18 @@ def test_every_method_has_its_accuracy_under_every_policy_with_an_interval(finis
     page = (finished / "report.html").read_text()
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert "LLM-Rubric, synthetic" in page and "1 of 30 pairs lack a rating" in page
+
+
+def test_another_name_is_another_report_and_measures_nothing_again(finished):
+    values = json.loads((finished / "config.json").read_text())
+    data = JudgedDataConfig(values["data"]["path"])
+    config = RealJudgesConfig(name="other", data=data, replicates=20, junk_draws=2)
+    before, results = (finished / "measure" / "results.json").stat().st_mtime_ns, finished / "results.json"
+    stale = json.loads(results.read_text())
+    run_experiment(validated(config), finished)
+    assert (finished / "measure" / "results.json").stat().st_mtime_ns == before
+    again = json.loads(results.read_text())
+    assert again == stale | {"name": "other", "config": stale["config"] | {"name": "other"}}
 
 
 def test_accuracies_are_counted_under_each_policy():
@@ -173,10 +185,9 @@ def test_a_bad_data_set_is_named_with_what_to_do(name, tmp_path):
     damage, problem = BAD_SETS[name]
     write_llmbar(tmp_path / "data" / "llmbar")
     damage(tmp_path / "data" / "llmbar")
-    config = RealJudgesConfig(data=JudgedDataConfig(str(tmp_path / "data")), replicates=20, junk_draws=1)
-    (tmp_path / "out").mkdir()
+    sets = JudgedSets.below(tmp_path / "data")
     with pytest.raises(InputError, match=f"^data set LLMBar in .*llmbar: .*{problem}.*or move the data set") as caught:
-        measure(validated(config), judged_folders(tmp_path / "data"), tmp_path / "out")
+        measure(sets, tau=2.0, replicates=20, junk_draws=1, seed=0)
     assert "\n" not in str(caught.value)
 
 

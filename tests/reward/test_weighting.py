@@ -12,7 +12,7 @@ from encore_jax.cli import score
 from encore_jax.cli.score_parts import metadata
 from encore_jax.errors import InputError
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
-from encore_jax.recipes.stages.benchmark import model_hashes
+from encore_jax.recipes.run import plan_of
 from encore_jax.reward.model_card import OURS, model_card
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.weighting import named_weights
@@ -107,9 +107,10 @@ def test_a_gate_gives_way_and_a_benchmark_tells_weights_apart(tmp_path):
     (tmp_path / "w.json").write_text("{}")
     told = []
     for weights in ("", "equal", str(tmp_path / "w.json")):
-        told.append(model_hashes(BenchmarkConfig(model=str(tmp_path / "armorm"), data="d", weights=weights)))
+        config = BenchmarkConfig(model=str(tmp_path / "armorm"), data="d", weights=weights)
+        told.append(plan_of(config, tmp_path).calls["score"].key())
     (tmp_path / "w.json").write_text('{"a": 1}')
-    told.append(model_hashes(BenchmarkConfig(model=str(tmp_path / "armorm"), data="d", weights=weights)))
+    told.append(plan_of(config, tmp_path).calls["score"].key())
     assert len({json.dumps(one) for one in told}) == 4
 
 

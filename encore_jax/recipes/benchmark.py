@@ -1,0 +1,30 @@
+"""A saved reward model on a benchmark: every response scored, the benchmark's own scores, and what a peer would say."""
+
+from __future__ import annotations
+
+from encore_jax.recipes.benchmark_config import BenchmarkConfig
+from encore_jax.recipes.config import to_dict
+from encore_jax.recipes.reward_model_files import RewardModelFiles, RuleWeights
+from encore_jax.recipes.stages.benchmark import evaluate_benchmark, report_benchmark, score_benchmark, show_benchmark
+from encore_jax.recipes.stages.benchmark_data import BenchmarkData, read_benchmark
+
+PUBLISHED = ("results.json", "report.html", "official")
+
+
+def run(config: BenchmarkConfig, stage) -> None:
+    """The stages ingest, score, evaluate and report."""
+    data = BenchmarkData(config.data, config.revision, config.offline)
+    model = RewardModelFiles(config.model, offline=config.offline, fetch=config.fetch_backbone)
+    weights, official_name = RuleWeights(config.weights), config.official_name or f"encore_jax/{config.name}"
+
+    items = stage("ingest", read_benchmark, data, config.format, config.limit)
+    scored = stage(
+        "score", score_benchmark, items, model, weights, config.dtype, config.peer, config.buckets,
+        config.tokens_per_batch,
+    )  # fmt: skip
+    evaluated = stage(
+        "evaluate", evaluate_benchmark, items, scored, config.peer, config.tau, config.replicates, config.seed,
+        official_name, config.reported_safety, to_dict(config),
+    )  # fmt: skip
+    report = stage("report", report_benchmark, evaluated)
+    stage.always(show_benchmark, report)
