@@ -32,7 +32,7 @@ EXCEPTIONS = {
         "encore_jax/cli/export.py::read_run", "encore_jax/evaluation/rule_agreement.py::RuleAgreement.from_json",
         *(f"encore_jax/recipes/stages/{name}" for name in (
             "ablation.py::decide_all", "ablation_report.py::report", "ablation_report.py::show",
-            "ablation_report.py::_accuracies", "probe.py::load_margins", "adapter.py::load",
+            "probe.py::load_margins", "adapter.py::load",
             "agreement.py::agreement", "agreement.py::report_agreement", "agreement.py::show_agreement",
             "arms.py::load", "baselines.py::load", "benchmark.py::_load", "benchmark.py::evaluate",
             "benchmark.py::report", "benchmark.py::show", "benchmark_rules.py::_scored_whole",
