@@ -20,11 +20,11 @@ import pytest
 
 from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL, Comparison, Message, member, wheel
 from encore_jax.judge.asking import ask_with
+from encore_jax.judge.load_local import load_local_judge
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status, rating_questions
 from encore_jax.judge.server import ServerJudge
 from encore_jax.judge.server_settings import ServerSettings
-from encore_jax.recipes.local_judge import load_local_judge
 from encore_jax.rules import RulePool
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]

