@@ -10,6 +10,7 @@ ROOMS = [
     "experiments",
     "cli",
     "recipes",
+    "report",
     "serve",
     "evaluation",
     "judge",

@@ -11,7 +11,7 @@ from encore_jax.evaluation.ablation_anova import MarginalSums
 from encore_jax.evaluation.ablation_grid import Grid
 from encore_jax.evaluation.bootstrap import percentile_interval
 from encore_jax.evaluation.first_line import first_line
-from encore_jax.evaluation.formats import bounds, percent, points
+from encore_jax.formats import bounds, percent, points
 
 REPLICATE, SUBSET, TAU = "replicate", "subset", "tau"
 MOST_SHOWN = 40

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from encore_jax.evaluation.formats import bounds, known, percent, points, printable
+from encore_jax.formats import bounds, known, percent, points, printable
 
 OLDER = "These results are of an older version: run it again."
 MOST_NAMES = 4

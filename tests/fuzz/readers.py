@@ -53,7 +53,7 @@ EXCEPTIONS = {
     },
     "files of this package or of the machine": {
         "encore_jax/command_line.py::_has_accelerator", "encore_jax/command_line.py::one_line_errors",
-        "encore_jax/data/probes/__init__.py::over_refusal_probe", "encore_jax/evaluation/audit_page.py::render_audit",
+        "encore_jax/data/probes/__init__.py::over_refusal_probe", "encore_jax/report/audit_page.py::render_audit",
         "encore_jax/cli/config.py::_title", "encore_jax/cli/doctor.py::_devices",
     },
     "entered by damaged files only": {

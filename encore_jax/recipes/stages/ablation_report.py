@@ -18,7 +18,6 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluation.ablation_anova import MarginalSums
 from encore_jax.evaluation.ablation_choice import full_set_choice
 from encore_jax.evaluation.ablation_grid import Grid
-from encore_jax.evaluation.ablation_page import render_ablation
 from encore_jax.evaluation.ablation_results import (
     REPLICATE,
     SUBSET,
@@ -34,6 +33,7 @@ from encore_jax.recipes.manifest import file_sha256, versions
 from encore_jax.recipes.stages.ablation import DRAW_AXES, grid_of
 from encore_jax.recipes.stages.ablation_source import ablation_view, scores_file
 from encore_jax.recipes.stages.report import PUBLISHED, publish
+from encore_jax.report.ablation_page import render_ablation
 
 CHOICES = "choices.csv"
 EXTREMES = 10

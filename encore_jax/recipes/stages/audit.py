@@ -12,14 +12,15 @@ import numpy as np
 from encore_jax.composition import margins
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluation.audit import audit_rules, contributions, tolerances, whole_margin
-from encore_jax.evaluation.audit_page import render_audit
+from encore_jax.evaluation.method_names import SINGLE
 from encore_jax.evaluation.methods import margins_by_method
-from encore_jax.evaluation.tables import SINGLE, probe_by_name, probe_words
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.stages import compose, ingest, train
 from encore_jax.recipes.stages.probe import probe_results
 from encore_jax.recipes.stages.score import load_views, scorable
 from encore_jax.recipes.stages.texts import texts_of
+from encore_jax.report.audit_page import render_audit
+from encore_jax.report.tables import probe_by_name, probe_words
 
 PAGE = "audit.html"
 

@@ -24,7 +24,6 @@ from encore_jax.data.rated_comparisons.descriptions import read_metadata
 from encore_jax.data.readers import recognise
 from encore_jax.errors import InputError
 from encore_jax.evaluation.benchmark import KINDS, benchmark_scores, judge_items, official_files
-from encore_jax.evaluation.benchmark_report import benchmark_table, render_benchmark
 from encore_jax.evaluation.conventions import PEERS, Convention, Laid, lay, why_different
 from encore_jax.evaluation.rewardbench import SAFETY_COUNTS, explain_safety
 from encore_jax.model.gating import gate_weights
@@ -35,6 +34,7 @@ from encore_jax.recipes.manifest import file_sha256, versions
 from encore_jax.recipes.reward_model_files import reward_model_hashes
 from encore_jax.recipes.stages.benchmark_counts import dropped
 from encore_jax.recipes.stages.benchmark_rules import benchmark_advice, method_rows, probe_results
+from encore_jax.report.benchmark_report import benchmark_table, render_benchmark
 from encore_jax.reward.gate_position import gate_position, generation_prompt
 from encore_jax.reward.reward_model import PASSPORT, RewardModel
 from encore_jax.reward.scorer import Scored

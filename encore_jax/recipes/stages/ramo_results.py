@@ -17,8 +17,6 @@ from encore_jax.evaluation.advice import advice
 from encore_jax.evaluation.heuristics import heuristic_rewards
 from encore_jax.evaluation.over_refusal import others_warned_of, over_refusal
 from encore_jax.evaluation.ramo import ARM_WORDS, arm_name, arm_results, interval_of_means, label_results
-from encore_jax.evaluation.ramo_page import render_ramo_report
-from encore_jax.evaluation.ramo_tables import ramo_csv, ramo_tables
 from encore_jax.evaluation.results import finite
 from encore_jax.evaluation.selection_metrics import adapter_metrics
 from encore_jax.evaluation.selection_theory import simulate, verdicts
@@ -28,6 +26,8 @@ from encore_jax.recipes.ramo_config import AdapterConfig, RamoConfig
 from encore_jax.recipes.stages import adapter, arms, probe, reward_arms, rule_ratings
 from encore_jax.recipes.stages.presented import Presented
 from encore_jax.recipes.stages.report import publish, write_pages
+from encore_jax.report.ramo_page import render_ramo_report
+from encore_jax.report.ramo_tables import ramo_csv, ramo_tables
 from encore_jax.rules import RulePool
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluation.first_line import first_line
-from encore_jax.evaluation.rating_results import rating_results, rating_table
-from encore_jax.evaluation.report_page import render_rating_report
-from encore_jax.evaluation.tables import over_refusal_lines
+from encore_jax.evaluation.rating_results import rating_results
 from encore_jax.judge.journal_summary import summary_rows, summary_table
 from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.rating_config import RatingConfig
 from encore_jax.recipes.stages.answering import nothing_rated
 from encore_jax.recipes.stages.judge import PROBE
+from encore_jax.report.report_page import render_rating_report
+from encore_jax.report.tables import over_refusal_lines
+from encore_jax.report.text_tables import rating_table
 from encore_jax.rules import RulePool
 from encore_jax.terminal_text import one_line
 

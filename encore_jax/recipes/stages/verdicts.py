@@ -12,7 +12,7 @@ import numpy as np
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.heuristics import heuristic_rewards
-from encore_jax.evaluation.preference import preference_results, preference_table
+from encore_jax.evaluation.preference import preference_results
 from encore_jax.evaluation.verdicts import verdict_rewards
 from encore_jax.judge.journal_summary import summary, summary_table
 from encore_jax.judge.pair_prompts import PAIR_PROMPTS
@@ -23,6 +23,7 @@ from encore_jax.recipes.rating_config import RatingConfig
 from encore_jax.recipes.stages import ingest
 from encore_jax.recipes.stages.answering import answered, nothing_rated
 from encore_jax.recipes.stages.baselines import JUDGE
+from encore_jax.report.text_tables import preference_table
 from encore_jax.terminal_text import one_line
 
 

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from encore_jax.evaluation.report_page import render_report
-from encore_jax.evaluation.tables import COLUMNS, print_tables, rows, tables_csv
 from encore_jax.recipes.stages.report import report, show
+from encore_jax.report.report_page import render_report
+from encore_jax.report.tables import COLUMNS, print_tables, rows, tables_csv
 from tests.evaluation.hand_made import as_before_agreement, hand_made_results, hand_made_view
 
 EVIL = "<script>alert('x')</script> --> \x1b[31m"

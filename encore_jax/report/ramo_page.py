@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from encore_jax.evaluation import ramo_tables as tables
-from encore_jax.evaluation.formats import typeset
-from encore_jax.evaluation.ramo_figures import ramo_figures
-from encore_jax.evaluation.report_page import page_environment
-from encore_jax.evaluation.tables import probe_by_name
+from encore_jax.formats import typeset
+from encore_jax.report import ramo_tables as tables
+from encore_jax.report.page import render
+from encore_jax.report.ramo_figures import ramo_figures
+from encore_jax.report.tables import probe_by_name
 
 WHAT_TRAINS = {
     "heads": "K logits (or one reward head) on the frozen backbone's last-token feature; the backbone is not changed",
@@ -35,7 +35,7 @@ def render_ramo_report(results: dict) -> str:
             "reward": WHAT_TRAINS[results["config"]["train"]["method"]] if ramo else "",
         },
     }
-    return page_environment().get_template("ramo.html").render(shown)
+    return render("ramo.html", **shown)
 
 
 def _table(head, rows) -> dict:

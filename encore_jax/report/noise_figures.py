@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from encore_jax.evaluation.formats import number, shortened
-from encore_jax.evaluation.svg import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SIMULATED, VERMILION, WIDE, style, to_svg
+from encore_jax.formats import number, shortened
+from encore_jax.report.svg import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SIMULATED, VERMILION, WIDE, style, to_svg
 
 _LINES = (
     (BLUE, "o", "-"),

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from encore_jax.evaluation.formats import bounds, fixed, known, number, percent, shortened
-from encore_jax.evaluation.labels import place_labels
-from encore_jax.evaluation.svg import BARS, BLUE, GREY, HALF, INK, PALE, SIMULATED, VERMILION, WIDE, style, to_svg
-from encore_jax.evaluation.tables import REFERENCE, SINGLE, oracle_name
+from encore_jax.evaluation.method_names import REFERENCE, SINGLE
+from encore_jax.formats import bounds, fixed, known, number, percent, shortened
+from encore_jax.report.point_labels import place_labels
+from encore_jax.report.svg import BARS, BLUE, GREY, HALF, INK, PALE, SIMULATED, VERMILION, WIDE, style, to_svg
+from encore_jax.report.tables import oracle_name
 
 MOST_NAMES = 30
 """With more rules than this, a scatter plot shows their numbers, and a forest plot leaves single rules out."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from encore_jax.evaluation.first_line import first_line
-from encore_jax.evaluation.formats import fixed, printable, shortened
-from encore_jax.evaluation.report_page import page_environment
-from encore_jax.evaluation.svg import BLUE, GREY, HALF, INK, SIMULATED, VERMILION, WIDE, style, to_svg
-from encore_jax.evaluation.theory_junk import METHODS, RULES, junk_table
+from encore_jax.evaluation.theory_junk import METHODS, NOISES, RULES, SHARED, SHARES
+from encore_jax.formats import fixed, printable, shortened
+from encore_jax.report.page import render
+from encore_jax.report.svg import BLUE, GREY, HALF, INK, SIMULATED, VERMILION, WIDE, style, to_svg
 
 
 def render_theory(results: dict) -> str:
@@ -23,7 +25,7 @@ def render_theory(results: dict) -> str:
         ]
     head, rows = junk_table(results["junk"])
     values = {"results": results, "figures": figures, "junk_head": head, "junk_rows": rows, "junk_methods": METHODS}
-    return page_environment().get_template("theory.html").render(values)
+    return render("theory.html", **values)
 
 
 def theory_text(results: dict) -> str:
@@ -101,3 +103,17 @@ def scatter(view: dict) -> Figure:
         color=VERMILION if made_up else GREY,
     )  # fmt: skip
     return figure
+
+
+def junk_table(cells: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a table: who wins in every cell, and the accuracies in %, in the order of `METHODS`."""
+    head = ["junk rules, %", "noise of the others", *(f"shared nuisance {shared:g}" for shared in SHARED)]
+    rows = []
+    for share, noise in itertools.product(SHARES, NOISES):
+        row = [f"{100 * share:g}", f"{noise:g}"]
+        for shared in SHARED:
+            cell = next(c for c in cells if (c["junk"], c["noise"], c["shared"]) == (share, noise, shared))
+            values = "/".join("refused" if a is None else f"{100 * a:.0f}" for a in cell["accuracy"].values())
+            row.append(f"{cell['winner']} ({values})")
+        rows.append(row)
+    return head, rows

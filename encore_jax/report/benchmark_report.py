@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from encore_jax.evaluation.first_line import first_line
-from encore_jax.evaluation.formats import bounds, count, known, percent, points, printable
-from encore_jax.evaluation.report_page import page_environment
-from encore_jax.evaluation.tables import over_refusal_lines
+from encore_jax.formats import bounds, count, known, percent, points, printable
+from encore_jax.report.page import render
+from encore_jax.report.tables import over_refusal_lines
 
 MOST_EXPLAINED = 20
 """Differences from a peer that the terminal explains; results.json and the page have all."""
@@ -18,11 +18,7 @@ PAIRS = "Accuracy: over right responses against wrong ones, a tie one half; no m
 
 def render_benchmark(results: dict) -> str:
     """The page of one `results.json`."""
-    return (
-        page_environment()
-        .get_template("benchmark.html")
-        .render(results=results, pairs=PAIRS, probe_lines=over_refusal_lines(results, by_rule=True))
-    )
+    return render("benchmark.html", results=results, pairs=PAIRS, probe_lines=over_refusal_lines(results, by_rule=True))
 
 
 def benchmark_table(results: dict) -> str:

@@ -8,15 +8,12 @@ from typing import TextIO
 
 from encore_jax.csv_text import csv_text
 from encore_jax.evaluation.first_line import first_line
-from encore_jax.evaluation.formats import MISSING, bounds, count, fixed, p_value, percent, points, printable
+from encore_jax.evaluation.method_names import REFERENCE, SINGLE
 from encore_jax.evaluation.over_refusal import HALVES
+from encore_jax.formats import MISSING, bounds, count, fixed, p_value, percent, points, printable
 
 PROBE = "refuse/help"
 """Column of the over-refusal probe."""
-SINGLE = "single: "
-"""How the names of methods begin that use one rule alone."""
-REFERENCE = "uniform"
-"""The method that `minus_uniform` is measured from."""
 INTERVALS = ("accuracy", "subset_mean", "minus_uniform", "loading")
 COLUMNS = (
     "table",

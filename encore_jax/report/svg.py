@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import matplotlib
 from matplotlib.figure import Figure
 
-from encore_jax.evaluation.formats import printable
+from encore_jax.formats import printable
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 """Okabe and Ito's colours, told apart under colour blindness; figures never rely on colour alone."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from encore_jax.evaluation.formats import number, shortened
 from encore_jax.evaluation.ramo import ARM_WORDS
-from encore_jax.evaluation.svg import BLUE, GREEN, GREY, HALF, ORANGE, VERMILION, WIDE, style, to_svg
+from encore_jax.formats import number, shortened
+from encore_jax.report.svg import BLUE, GREEN, GREY, HALF, ORANGE, VERMILION, WIDE, style, to_svg
 
 LOOK = {"largest": (BLUE, "o", "largest |d|"), "random": (GREY, "s", "random"), "best": (GREEN, "^", "best by |Σ d|")}
 CURVES = (("oracle", GREEN, "^"), ("adapter", BLUE, "o"), ("fixed", ORANGE, "D"), ("random", GREY, "s"))

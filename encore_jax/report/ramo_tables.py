@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from encore_jax.csv_text import csv_text
 from encore_jax.evaluation.first_line import first_line
-from encore_jax.evaluation.formats import bounds, count, fixed, percent, points, printable
+from encore_jax.evaluation.method_names import SINGLE
 from encore_jax.evaluation.over_refusal import HALVES
 from encore_jax.evaluation.ramo import ARM_WORDS, arm_name
-from encore_jax.evaluation.tables import PROBE, SINGLE, over_refusal_lines, probe_by_name
+from encore_jax.formats import bounds, count, fixed, percent, points, printable
+from encore_jax.report.tables import PROBE, over_refusal_lines, probe_by_name
+from encore_jax.report.text_tables import markdown
 
 CHOOSERS = {"adapter": "Rule Adapter", "most frequent": "floor: most frequent rules", "random": "floor: random rules"}
 COLUMNS = (
@@ -34,18 +36,6 @@ def nats(value: float | None) -> str:
     '12.3'
     """
     return fixed(None if value is None else 1000 * value, 1)
-
-
-def markdown(head: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
-    """A Markdown table.
-
-    >>> print(markdown(["a", "b"], [["1", "2"]]))
-    | a | b |
-    |---|---|
-    | 1 | 2 |
-    """
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def chooser_cells(adapter: Mapping) -> Iterator[list[str]]:

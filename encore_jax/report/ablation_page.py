@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from encore_jax.evaluation.ablation_figures import ablation_figures
-from encore_jax.evaluation.report_page import page_environment
 from encore_jax.evaluation.wording import NO_REAL_JUDGE
+from encore_jax.report.ablation_figures import ablation_figures
+from encore_jax.report.page import render
 
 
 def render_ablation(results: dict) -> str:
@@ -17,4 +17,4 @@ def render_ablation(results: dict) -> str:
     }
     figures = {"sizes": None, "rules": None} | figures
     context = {"results": results, "figures": figures, "replicates": results["config"]["replicates"]}
-    return page_environment().get_template("ablation.html").render(context | {"no_real_judge": NO_REAL_JUDGE})
+    return render("ablation.html", **context | {"no_real_judge": NO_REAL_JUDGE})

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from encore_jax.evaluation.formats import bounds, fixed, known, percent, points, shortened
-from encore_jax.evaluation.svg import BARS, BLUE, GREY, HALF, INK, PALE, SIMULATED, VERMILION, WIDE, style, to_svg
+from encore_jax.formats import bounds, fixed, known, percent, points, shortened
+from encore_jax.report.svg import BARS, BLUE, GREY, HALF, INK, PALE, SIMULATED, VERMILION, WIDE, style, to_svg
 
 SHOWN = 12
 """Most rows of the figure of shares."""

@@ -1,45 +1,57 @@
-"""A panel's reliability as HTML: what a notebook shows, a page that needs nothing else, and the page of a run."""
+"""A panel's reliability as text, notebook view, page and figure; and the page of a run that asked several judges."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from encore_jax.evaluation.formats import typeset
-from encore_jax.evaluation.page_file import write_page
 from encore_jax.evaluation.panel import PanelReliability
-from encore_jax.evaluation.panel_tables import (
+from encore_jax.evaluation.panel_results import panel_results
+from encore_jax.formats import typeset
+from encore_jax.report.page import render
+from encore_jax.report.panel_tables import (
     POINTWISE,
     judge_table,
     loading_table,
-    panel_results,
+    panel_text,
     position_table,
     repetition_table,
     rule_table,
 )
-from encore_jax.evaluation.report_page import page_environment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FILE = "panel.html"
 
+text = panel_text
 
-def panel_html(found: PanelReliability) -> str:
+
+def html(found: PanelReliability) -> str:
     """The recommendation and the table of judges, as a notebook shows them."""
-    return page_environment().get_template("panel_summary.html").render(_context(panel_results(found)))
+    return render("panel_summary.html", **_context(panel_results(found)))
+
+
+def page(found: PanelReliability) -> str:
+    """The page of a panel that was measured from Python."""
+    return render_panel(panel_results(found))
+
+
+def figure(found: PanelReliability) -> Figure:
+    """Who follows the others on which rule, and what every judge is worth."""
+    from encore_jax.report.panel_figures import panel_figure
+
+    return panel_figure(found)
 
 
 def render_panel(results: Mapping, run: Mapping | None = None) -> str:
     """The page, the same text for the same results.
 
     Args:
-      results: as `encore_jax.evaluation.panel_tables.panel_results` makes them.
+      results: as `encore_jax.evaluation.panel_results` makes them.
       run: of a rating run, its results: who was asked, and what became of the questions.
     """
-    return page_environment().get_template("panel.html").render(_context(results), run=run)
-
-
-def write_panel_report(found: PanelReliability, path: str | Path) -> Path:
-    """Writes the page to a file, or into a folder; see `PanelReliability.report`."""
-    return write_page(path, FILE, render_panel(panel_results(found)))
+    return render("panel.html", **_context(results), run=run)
 
 
 def _context(results: Mapping) -> dict:

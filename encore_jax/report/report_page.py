@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
-from encore_jax.evaluation import formats, wording
-from encore_jax.evaluation.figures import CROWDED, MOST_NAMES, configured_cell, histograms, view_figures
+from encore_jax import formats
+from encore_jax.evaluation import wording
 from encore_jax.evaluation.first_line import first_line
-from encore_jax.evaluation.glossary import COUNT_NAMES, GLOSSARY
-from encore_jax.evaluation.noise_figures import noise_figures
-from encore_jax.evaluation.svg import style, to_svg
-from encore_jax.evaluation.tables import (
-    REFERENCE,
-    SINGLE,
-    oracle_name,
+from encore_jax.evaluation.method_names import REFERENCE, SINGLE
+from encore_jax.report.figures import CROWDED, MOST_NAMES, configured_cell, histograms, view_figures
+from encore_jax.report.glossary import COUNT_NAMES, GLOSSARY
+from encore_jax.report.noise_figures import noise_figures
+from encore_jax.report.page import render
+from encore_jax.report.svg import style, to_svg
+from encore_jax.report.tables import (
     over_refusal_lines,
     probe_by_name,
     probe_words,
     refusals,
 )
 
-TEMPLATES = Path(__file__).parent / "templates"
 MOST_PAIRS = 15
 """Of any two methods, so many pairs that differ most surely are shown; tables.csv has all."""
 FEW = 20
@@ -39,7 +35,7 @@ def render_report(results: dict) -> str:
       results: as written by the evaluate stage; may hold one view or several, and no noise study. Names in it are
         escaped; numbers that are `None` or NaN show as "n/a".
     """
-    return page_environment().get_template("report.html").render(_context(results))
+    return render("report.html", **_context(results))
 
 
 def render_preference_report(results: dict, curve: str) -> str:
@@ -50,7 +46,7 @@ def render_preference_report(results: dict, curve: str) -> str:
       curve: its loss by step, as SVG.
     """
     values = {"results": results, "curve": Markup(curve), "probe_lines": over_refusal_lines(results)}
-    return page_environment().get_template("preference.html").render(values)
+    return render("preference.html", **values)
 
 
 def render_rating_report(results: dict) -> str:
@@ -62,32 +58,7 @@ def render_rating_report(results: dict) -> str:
         )
     lines = over_refusal_lines(results, by_rule=True)
     values = {"results": results, "histograms": Markup(figure), "probe_lines": lines}
-    return page_environment().get_template("ratings.html").render(values)
-
-
-def page_environment() -> jinja2.Environment:
-    """Where pages' templates are rendered: everything escaped, numbers formatted, nothing undefined."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in ("fixed", "percent", "points", "count", "p_value"):
-        environment.filters[name] = _typeset(getattr(formats, name))
-    environment.filters["bounds"] = _typeset(formats.bounds)
-    environment.filters["point_bounds"] = _typeset(lambda interval: formats.bounds(interval, formats.points))
-    environment.filters["rounded"] = formats.rounded
-    environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
-    environment.tests["known"] = formats.known
-    environment.filters["first_line"] = first_line
-    environment.filters["oracle_name"] = oracle_name
-    return environment
-
-
-def _typeset(form):
-    return lambda *args, **options: formats.typeset(form(*args, **options))
+    return render("ratings.html", **values)
 
 
 def _context(results: dict) -> dict:

@@ -14,7 +14,7 @@ import pytest
 
 from encore_jax.data import Comparison, Message
 from encore_jax.evaluation.audit import audit_rules, contributions
-from encore_jax.evaluation.audit_page import render_audit
+from encore_jax.report.audit_page import render_audit
 
 pytestmark = pytest.mark.slow
 ROW = re.compile(r'class="row(?: open)?"[^>]*data-number="(\d+)"')

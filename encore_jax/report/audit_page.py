@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from encore_jax.data import Comparison
 from encore_jax.evaluation.audit import flips, whole_margin
-from encore_jax.evaluation.report_page import TEMPLATES, page_environment
+from encore_jax.report.page import TEMPLATES, render
 
 
 def render_audit(
@@ -37,16 +37,13 @@ def render_audit(
     """
     script = (TEMPLATES / "audit.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        page_environment()
-        .get_template("audit.html")
-        .render(
-            facts=facts,
-            rules=rules,
-            data=Markup(embedded(page_data(rules, comparisons, scores, contribution, tolerance))),
-            script=Markup(script),
-            script_hash=f"sha256-{digest}",
-        )
+    return render(
+        "audit.html",
+        facts=facts,
+        rules=rules,
+        data=Markup(embedded(page_data(rules, comparisons, scores, contribution, tolerance))),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
     )
 
 

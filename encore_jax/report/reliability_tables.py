@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from encore_jax.evaluation.formats import fixed, percent, printable
-from encore_jax.evaluation.ramo_tables import markdown
 from encore_jax.evaluation.recommendation import recommendation
 from encore_jax.evaluation.reliability import Reliability
+from encore_jax.formats import fixed, percent, printable
+from encore_jax.report.text_tables import markdown
 
 RULES_HEAD = ("rule", "n", "levels", "ties, %", "entropy", "loading")
 WEIGHTS_HEAD = ("agreement: weight", "of the reward", "entropy: weight", "of the reward")
