@@ -44,7 +44,7 @@ _HOME = {
     "encore_jax.reward.reward_model": ("RewardModel",),
     "encore_jax.judge.judged": ("JudgedComparisons",),
     "encore_jax.judge.rate": ("rate",),
-    "encore_jax.judge.retry_policy": ("RetryPolicy",),
+    "encore_jax.judge.settings": ("RetryPolicy",),
     "encore_jax.recipes.fit": ("fit",),
     "encore_jax.rules": ("Rule", "RulePool"),
 }

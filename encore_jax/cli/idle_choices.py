@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from encore_jax.judge.pair_prompts import PAIR_PROMPTS
+from encore_jax.judge.pairwise import PAIR_PROMPTS
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.baseline_config import BaselineConfig

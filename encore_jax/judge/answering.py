@@ -18,16 +18,23 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from encore_jax.errors import InputError
-from encore_jax.judge.ask import HOPELESS, ask_all, kinds, last_words
-from encore_jax.judge.asking import Asking
 from encore_jax.judge.batch import ingest_results, write_requests
-from encore_jax.judge.estimate import Estimate, estimate, estimate_text
-from encore_jax.judge.hints import hint
 from encore_jax.judge.how_asked import shared_texts
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import Wording
 from encore_jax.judge.question import Judge
-from encore_jax.judge.retry_policy import RetryPolicy
+from encore_jax.judge.request import RequestFormat
+from encore_jax.judge.run import (
+    MAX_FAILURES_IN_A_ROW,
+    Estimate,
+    ask_all,
+    estimate,
+    estimate_text,
+    hint,
+    kinds,
+    last_words,
+)
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.progress import track
 from encore_jax.rules import Rule
 
@@ -69,7 +76,13 @@ def estimated(
 
 
 def ask(
-    judge: Judge, questions: Questions, journal: Journal, policy: RetryPolicy, total: int, *, hopeless: int = HOPELESS
+    judge: Judge,
+    questions: Questions,
+    journal: Journal,
+    policy: RetryPolicy,
+    total: int,
+    *,
+    hopeless: int = MAX_FAILURES_IN_A_ROW,
 ) -> Counter:
     """Asks whatever has no answer yet, with progress.
 
@@ -138,7 +151,7 @@ def some_conversations(pending: Iterable[Any], count: int, seed: int) -> list[An
 
 
 def read_batch_results(
-    folder: Path, questions: Questions, how: Asking, journal: Journal, rules: Sequence[Rule]
+    folder: Path, questions: Questions, how: RequestFormat, journal: Journal, rules: Sequence[Rule]
 ) -> bool:
     """Records the result files that lie in FOLDER/results; says whether there was any line in them."""
     results = folder / "results"
@@ -150,7 +163,7 @@ def read_batch_results(
 
 
 def write_batch_requests(
-    folder: Path, questions: Questions, how: Asking, journal: Journal, policy: RetryPolicy
+    folder: Path, questions: Questions, how: RequestFormat, journal: Journal, policy: RetryPolicy
 ) -> list[Path]:
     """Writes FOLDER/requests-*.jsonl with every question that is open; no file where none is."""
     return write_requests(folder, journal.pending(questions(), policy), how)

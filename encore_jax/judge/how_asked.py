@@ -9,11 +9,11 @@ from typing import Any
 from encore_jax.data import locate
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.judge.asking import MOST_TOP, Asking, Render, ask_with
-from encore_jax.judge.pair_prompts import PAIR_PROMPTS
+from encore_jax.judge.pairwise import PAIR_PROMPTS
 from encore_jax.judge.prompts import PROMPTS, YES_NO_IRRELEVANT, Wording
 from encore_jax.judge.question import Question
 from encore_jax.judge.reading import MOST_OTHER
+from encore_jax.judge.request import MOST_TOP, Render, RequestFormat, request_format
 from encore_jax.rules import Rule
 from encore_jax.text.chat_template import takes_system_role
 from encore_jax.text.rendering import render
@@ -27,7 +27,7 @@ def wording(prompt: str = YES_NO_IRRELEVANT.name, *, system_role: bool = True) -
     """The wording of that name, of ratings or of verdicts on pairs.
 
     Args:
-      prompt: a name of `encore_jax.judge.prompts.PROMPTS` or `encore_jax.judge.pair_prompts.PAIR_PROMPTS`.
+      prompt: a name of `encore_jax.judge.prompts.PROMPTS` or `encore_jax.judge.pairwise.PAIR_PROMPTS`.
       system_role: False puts the instructions into the user's turn.
 
     Raises:
@@ -54,8 +54,8 @@ def asking(
     revision: str = "",
     most_other: float = MOST_OTHER,
     offline: bool = False,
-) -> Asking:
-    """How a server or a batch file is asked; see `ask_with`.
+) -> RequestFormat:
+    """How a server or a batch file is asked; see `request_format`.
 
     Args:
       model: its name on the server.
@@ -63,7 +63,7 @@ def asking(
         into the user's turn.
       api: "chat", or "completions" for the raw log-probabilities of the next token.
       tokenizer: of api "completions": a folder, a .gguf file or a uri whose chat template makes the prompt.
-      top, extra, revision, most_other: see `ask_with`.
+      top, extra, revision, most_other: see `request_format`.
       offline: fetch no tokenizer.
 
     Raises:
@@ -75,7 +75,7 @@ def asking(
         if not takes_system_role(_tokenizer(tokenizer, offline)):
             chosen = chosen.in_user_turn()
     options = {"top": top, "extra": extra, "revision": revision, "most_other": most_other}
-    return ask_with(chosen, model, api=api, render=template, **options)
+    return request_format(chosen, model, api=api, render=template, **options)
 
 
 def shared_texts(prompt: Wording, question: Any) -> tuple[str, str]:

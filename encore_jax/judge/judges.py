@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.errors import InputError
-from encore_jax.judge.asking import MOST_TOP, Asking
 from encore_jax.judge.how_asked import asking, wording
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Judge
 from encore_jax.judge.rated_records import read_rated
 from encore_jax.judge.reading import MOST_OTHER
-from encore_jax.judge.retrying import RetrySettings
-from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.judge.request import MOST_TOP, RequestFormat
+from encore_jax.judge.settings import RetrySettings, ServerSettings
 from encore_jax.judge.table import TableJudge
 from encore_jax.rules import RulePool
 
@@ -105,7 +104,7 @@ def server(
     return server_judge(how, settings)
 
 
-def server_judge(how: Asking, settings: ServerSettings) -> Judge:
+def server_judge(how: RequestFormat, settings: ServerSettings) -> Judge:
     """A judge behind a server, from how it is asked and where.
 
     Raises:

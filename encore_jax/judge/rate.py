@@ -16,14 +16,13 @@ from encore_jax.data.wheels import cache_folder
 from encore_jax.errors import InputError
 from encore_jax.json_shape import decode_json
 from encore_jax.judge.answering import Questions, ask, nothing_rated
-from encore_jax.judge.ask import HOPELESS
-from encore_jax.judge.export import rated_comparisons
+from encore_jax.judge.export import rated_comparisons, summary
 from encore_jax.judge.journal import CHUNK, Journal
-from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.judged import JudgedComparisons
 from encore_jax.judge.judges import Table
 from encore_jax.judge.question import Judge, Status, critical_questions, rating_questions
-from encore_jax.judge.retry_policy import RetryPolicy
+from encore_jax.judge.run import MAX_FAILURES_IN_A_ROW
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.rules import Rule, RulePool
 from encore_jax.rules.rule import as_pool
 
@@ -39,7 +38,7 @@ def rate(
     rules: Sequence[Sequence[str]] | None = None,
     journal: str | Path | None = None,
     policy: RetryPolicy | None = None,
-    hopeless: int = HOPELESS,
+    hopeless: int = MAX_FAILURES_IN_A_ROW,
 ) -> JudgedComparisons:
     """Asks a judge for the rating of every response on every rule.
 

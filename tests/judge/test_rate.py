@@ -11,12 +11,12 @@ from aiohttp import web
 import encore_jax as enc
 from encore_jax.errors import InputError
 from encore_jax.judge.answering import nothing_rated
-from encore_jax.judge.hints import _HINTS, hint
 from encore_jax.judge.judged import JudgedComparisons
 from encore_jax.judge.prompts import PROMPTS, Prompt
 from encore_jax.judge.question import Answer, Identity, Status
 from encore_jax.judge.rate import in_python, outcomes, rate
-from encore_jax.judge.retrying import RetrySettings
+from encore_jax.judge.run import _HINTS, hint
+from encore_jax.judge.settings import RetrySettings
 from tests.experiments import tiny_model
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
@@ -162,7 +162,8 @@ def test_a_reward_model_rates(comparisons, tmp_path):
 
 
 def test_a_local_model_rates(comparisons, pool, tmp_path, monkeypatch):
-    letters = Prompt("letters.1", "Say A, B or C.", "Read:", "Is it true? {rule}", ("A", "B", "C"))
+    words = {"system": "Say A, B or C.", "head": "Read:", "question": "Is it true? {rule}"}
+    letters = Prompt(name="letters.1", answers=("A", "B", "C"), **words)
     monkeypatch.setitem(PROMPTS, letters.name, letters)
     model = str(tiny_model.write(tmp_path / "model"))
     judge = enc.judges.local(model, prompt=letters.name, most_other=1.0, buckets=(512,))

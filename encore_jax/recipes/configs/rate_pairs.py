@@ -14,7 +14,7 @@ Expected:  agreement with the labels beside rule-free heuristics, with 95 % inte
 """
 
 from encore_jax.judge.local import BUCKETS
-from encore_jax.judge.pair_prompts import SAFE_AND_HELPFUL
+from encore_jax.judge.pairwise import SAFE_AND_HELPFUL
 from encore_jax.recipes.config import DataConfig, ModelConfig
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 

@@ -11,11 +11,11 @@ from absl import logging
 from encore_jax.errors import InputError
 from encore_jax.judge import answering
 from encore_jax.judge.answering import Questions, Trial, read_batch_results, timed_trial, write_batch_requests
-from encore_jax.judge.asking import token_limit
-from encore_jax.judge.estimate import Estimate
+from encore_jax.judge.export import summary
 from encore_jax.judge.journal import Journal
-from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.question import Judge
+from encore_jax.judge.request import token_limit
+from encore_jax.judge.run import Estimate
 from encore_jax.progress import clock
 from encore_jax.recipes.rating_config import RatingConfig
 from encore_jax.recipes.stages.judges import asking, configured_wording, make_judge, token_counter_of

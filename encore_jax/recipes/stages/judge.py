@@ -9,9 +9,8 @@ from pathlib import Path
 from encore_jax.data import write_comparisons, write_rated
 from encore_jax.data.comparison import Comparison
 from encore_jax.evaluation.probe_model import over_refusal_of
-from encore_jax.judge.export import rated_comparisons, rated_responses
+from encore_jax.judge.export import rated_comparisons, rated_responses, summary
 from encore_jax.judge.journal import Journal
-from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.question import Judge, Key, critical_questions, rating_questions
 from encore_jax.recipes.rating_config import RatingConfig
 from encore_jax.recipes.stages import ingest

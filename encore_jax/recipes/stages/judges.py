@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from encore_jax.judge import how_asked, judges
-from encore_jax.judge.asking import Asking
 from encore_jax.judge.followers import load_everywhere
 from encore_jax.judge.load_local import load_local_judge
 from encore_jax.judge.local import LocalJudge
 from encore_jax.judge.prompts import Wording
 from encore_jax.judge.question import Judge
+from encore_jax.judge.request import RequestFormat
 from encore_jax.judge.table import TableJudge
 from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.rating_config import RatingConfig
@@ -45,7 +45,7 @@ def make_judge(config: RatingConfig, ingested: Path) -> Judge:
     return TableJudge(rated, pool, config.data.ratings_path or config.data.source)
 
 
-def asking(config: RatingConfig) -> Asking:
+def asking(config: RatingConfig) -> RequestFormat:
     """How a server or a batch file is asked."""
     judge = config.judge
     return how_asked.asking(

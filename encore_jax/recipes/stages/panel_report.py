@@ -13,7 +13,7 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.data.comparison import Comparison
 from encore_jax.evaluation.panel import panel_reliability
 from encore_jax.evaluation.panel_results import panel_results
-from encore_jax.judge.journal_summary import summary_rows
+from encore_jax.judge.export import summary_rows
 from encore_jax.judge.panel import Panel, judge_mean, judge_numbers, panel_comparisons, panel_responses, stack_panel
 from encore_jax.judge.question import conversation_id
 from encore_jax.recipes.config import to_dict

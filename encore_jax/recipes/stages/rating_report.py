@@ -10,7 +10,7 @@ from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.rating_results import rating_results
-from encore_jax.judge.journal_summary import summary_rows, summary_table
+from encore_jax.judge.export import summary_rows, summary_table
 from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.rating_config import RatingConfig

@@ -14,9 +14,8 @@ from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.heuristics import heuristic_rewards
 from encore_jax.evaluation.preference import preference_results
 from encore_jax.evaluation.verdicts import verdict_rewards
-from encore_jax.judge.journal_summary import summary, summary_table
-from encore_jax.judge.pair_prompts import PAIR_PROMPTS
-from encore_jax.judge.pairwise import pair_questions, write_verdicts
+from encore_jax.judge.export import summary, summary_table
+from encore_jax.judge.pairwise import PAIR_PROMPTS, pair_questions, write_verdicts
 from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.rating_config import RatingConfig

@@ -36,7 +36,7 @@ Render = Callable[[Sequence[Message]], "str | list[int]"]
 
 
 @dataclass(frozen=True)
-class Asking:
+class RequestFormat:
     """One way of asking.
 
     Attributes:
@@ -52,7 +52,7 @@ class Asking:
     identity: Identity
 
 
-def ask_with(
+def request_format(
     prompt: Wording,
     model: str,
     *,
@@ -62,7 +62,7 @@ def ask_with(
     extra: Mapping[str, Any] | None = None,
     revision: str = "",
     most_other: float = MOST_OTHER,
-) -> Asking:
+) -> RequestFormat:
     """Asking by a prompt: its answers' log-probabilities as first token, or, if it offers none, a text.
 
     Log-probabilities are asked for at temperature 1, where no server can have changed them; what token is drawn does
@@ -119,7 +119,7 @@ def ask_with(
     decoding |= {"most_other": most_other} if logprobs else {}
     named = f"{model}@{revision}" if revision else model
     identity = Identity("server", named, prompt.digest, decoding, scale=prompt.scale)
-    return Asking(CHAT if chat else COMPLETIONS, body, read, identity)
+    return RequestFormat(CHAT if chat else COMPLETIONS, body, read, identity)
 
 
 def check_extra(extra: Mapping[str, Any], where: str = "extra") -> None:

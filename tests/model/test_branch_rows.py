@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from encore_jax.judge.question_rows import lay_out, make_tree, round_up, shape_of
+from encore_jax.model.branch_rows import lay_out, make_tree, round_up, shape_of
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from encore_jax.errors import InputError
-from encore_jax.judge.simulated import answers, simulated_ratings
+from encore_jax.evaluation.simulated_judges import answers, simulated_ratings
 
 NOISES = ("guess", "gaussian", "shrink", "flip")
 KEY = jax.random.key(2)

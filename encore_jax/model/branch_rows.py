@@ -1,15 +1,15 @@
-"""Questions as token rows of static shape: one conversation, all questions about it behind it.
+"""Token sequences that begin alike, as rows of static shape: a prefix that all share, and a branch for each.
 
-The questions about one conversation begin alike and differ from the rule on. What they share is the prefix, what
-follows is one branch each. Rows are laid out as `encore_jax.model.branching` reads them; several go through the model
-in a step, and every step has one of few shapes, so that programs are compiled once.
+A local judge's questions about one conversation are such sequences; they differ from the rule on. Rows are laid out as
+`encore_jax.model.branching` reads them; several go through the model in a step, and every step has one of few shapes,
+so that programs are compiled once.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,14 +32,14 @@ class Shape(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class QuestionTree:
-    """One conversation and its questions, as token ids.
+class BranchTree:
+    """Sequences that begin alike, as token ids.
 
     Attributes:
-      root: how many tokens it shares with the root of all rows.
-      prefix: what follows the root and begins every question.
-      branches: what follows the prefix in each question, never empty.
-      keys: the caller's names for the questions.
+      root: how many tokens they share with the root of all rows.
+      prefix: what follows the root and begins every sequence.
+      branches: what follows the prefix in each sequence, never empty.
+      keys: the caller's names for the sequences.
     """
 
     root: int
@@ -48,8 +48,12 @@ class QuestionTree:
     keys: tuple[int, ...]
 
 
-def make_tree(sequences: Sequence[Sequence[int]], keys: Sequence[int], root: Sequence[int]) -> QuestionTree:
-    """The tree of questions about one conversation.
+Steps = Iterator[tuple[list[BranchTree], Shape]]
+"""What goes through the model together: trees, and the shape that all of them are laid out in."""
+
+
+def make_tree(sequences: Sequence[Sequence[int]], keys: Sequence[int], root: Sequence[int]) -> BranchTree:
+    """The tree of sequences that begin alike.
 
     >>> tree = make_tree([[1, 2, 3, 4, 5], [1, 2, 3, 6]], [0, 1], root=[1, 2, 9])
     >>> tree.root, tree.prefix.tolist(), [branch.tolist() for branch in tree.branches]
@@ -58,7 +62,7 @@ def make_tree(sequences: Sequence[Sequence[int]], keys: Sequence[int], root: Seq
     arrays = [np.asarray(sequence, np.int32) for sequence in sequences]
     shared = min(functools.reduce(min, (agree(arrays[0], other) for other in arrays)), min(map(len, arrays)) - 1)
     common = min(agree(arrays[0], np.asarray(root, np.int32)), shared)
-    return QuestionTree(common, arrays[0][common:shared], tuple(a[shared:] for a in arrays), tuple(keys))
+    return BranchTree(common, arrays[0][common:shared], tuple(a[shared:] for a in arrays), tuple(keys))
 
 
 def agree(a: np.ndarray, b: np.ndarray) -> int:
@@ -72,7 +76,7 @@ def agree(a: np.ndarray, b: np.ndarray) -> int:
     return int(differ[0]) if differ.size else n
 
 
-def shape_of(tree: QuestionTree, buckets: Sequence[int]) -> Shape | None:
+def shape_of(tree: BranchTree, buckets: Sequence[int]) -> Shape | None:
     """The shape a tree is laid out in; None if its prefix is longer than the longest bucket."""
     prefix = next((size for size in sorted(buckets) if size >= len(tree.prefix)), None)
     if prefix is None:
@@ -91,7 +95,7 @@ def round_up(count: int) -> int:
     return -(-count // step) * step
 
 
-def lay_out(trees: Sequence[QuestionTree], shape: Shape, rows: int) -> tuple[BranchRows, np.ndarray]:
+def lay_out(trees: Sequence[BranchTree], shape: Shape, rows: int) -> tuple[BranchRows, np.ndarray]:
     """So many rows of one shape, and the keys ``[C, E]`` of their ends, -1 where there is none.
 
     Rows without a tree are padding.
@@ -117,3 +121,26 @@ def lay_out(trees: Sequence[QuestionTree], shape: Shape, rows: int) -> tuple[Bra
             cursor += len(tokens)
             ends[c, i], keys[c, i] = cursor - 1, tree.keys[i]
     return BranchRows(grid["tokens"], branch, grid["position"], root, ends), keys
+
+
+def full_steps(waiting: dict[Shape, list[BranchTree]], per_step: Callable[[Shape], int]) -> Steps:
+    """Takes out of `waiting` what fills whole steps of `per_step` rows."""
+    for shape, trees in waiting.items():
+        while len(trees) >= (count := per_step(shape)):
+            yield trees[:count], shape
+            del trees[:count]
+
+
+def last_steps(waiting: dict[Shape, list[BranchTree]], per_step: Callable[[Shape], int]) -> Steps:
+    """Takes out all that is left, trees of shorter prefixes in the shape of longer ones with the same branches."""
+    by_rest: dict[tuple, list[tuple[Shape, BranchTree]]] = {}
+    for shape, trees in waiting.items():
+        by_rest.setdefault(shape[1:], []).extend((shape, tree) for tree in trees)
+        trees.clear()
+    for pairs in by_rest.values():
+        pairs.sort(key=lambda pair: -pair[0].prefix)
+        while pairs:
+            shape = pairs[0][0]
+            count = per_step(shape)
+            yield [tree for _, tree in pairs[:count]], shape
+            del pairs[:count]
