@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from encore_jax.parallel.hlo_text import Computation, Instruction, Program
+from tests.parallel.hlo.text import Computation, Instruction, Program
 
 _KNOWN = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _WHOLE_NUMBER = re.compile(r"[su]\d+\[\]")

@@ -10,9 +10,9 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from encore_jax.errors import InputError
-from encore_jax.parallel.hlo_cost import Collective, Kernel, program_cost
 from encore_jax.parallel.slices import parse_slice, topology
-from tests.parallel.known_programs import CONVOLUTIONS, LAYERS, PRODUCTS, W, array, lower, rows, scan
+from tests.parallel.hlo.cost import Collective, Kernel, program_cost
+from tests.parallel.hlo.known_programs import CONVOLUTIONS, LAYERS, PRODUCTS, W, array, lower, rows, scan
 
 KNOWN = {**{program.__name__: program for program in PRODUCTS}, **CONVOLUTIONS}
 

@@ -23,8 +23,8 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-from encore_jax.parallel.hlo_loops import trip_count
-from encore_jax.parallel.hlo_text import Computation, Instruction, Program, parse_program, shape, type_bytes
+from tests.parallel.hlo.loops import trip_count
+from tests.parallel.hlo.text import Computation, Instruction, Program, parse_program, shape, type_bytes
 
 _COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute",
                 "collective-broadcast")  # fmt: skip
