@@ -54,7 +54,7 @@ setup(
     package_data={
         "encore_jax.rules": ["pools/*.yaml"],
         "encore_jax.data.probes": ["*.yaml"],
-        "encore_jax.evaluation": ["templates/*"],
+        "encore_jax.report": ["templates/*"],
     },
     entry_points={"console_scripts": ["encore=encore_jax.cli.main:main"]},
     install_requires=CORE,

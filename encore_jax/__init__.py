@@ -42,16 +42,22 @@ _HOME = {
     "encore_jax.evaluation.reliability": ("Reliability", "reliability"),
     "encore_jax.reward.passport": ("Passport",),
     "encore_jax.reward.reward_model": ("RewardModel",),
+    "encore_jax.judge.judged": ("JudgedComparisons",),
+    "encore_jax.judge.rate": ("rate",),
+    "encore_jax.judge.settings": ("RetryPolicy",),
     "encore_jax.recipes.fit": ("fit",),
     "encore_jax.rules": ("Rule", "RulePool"),
 }
+_MODULES = {"judges": "encore_jax.judge.judges"}
 _ROOM = {name: room for room, names in _HOME.items() for name in names}
 
-__all__ = sorted(_ROOM)
+__all__ = sorted([*_ROOM, *_MODULES])
 
 
 def __getattr__(name: str):
     """Imports a public name from its room when it is first used, so that importing the package stays light."""
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name not in _ROOM:
         raise AttributeError(f"module 'encore_jax' has no attribute {name!r}")
     return getattr(importlib.import_module(_ROOM[name]), name)

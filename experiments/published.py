@@ -23,21 +23,20 @@ from encore_jax.command_line import Parser, one_line_errors
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.lock import output_lock
 from encore_jax.errors import InputError
-from encore_jax.evaluation.figures import scatter
-from encore_jax.evaluation.preference import preference_table
-from encore_jax.evaluation.ramo_tables import (
+from encore_jax.json_shape import decode_json, read_bytes, read_json
+from encore_jax.report.figures import scatter
+from encore_jax.report.ramo_tables import (
     ARM_HEAD,
     CHOOSER_HEAD,
     LABEL_HEAD,
     arm_cells,
     chooser_cells,
     label_cells,
-    markdown,
     theory_words,
 )
-from encore_jax.evaluation.svg import style
-from encore_jax.evaluation.tables import print_tables
-from encore_jax.json_shape import decode_json, read_bytes, read_json
+from encore_jax.report.svg import style
+from encore_jax.report.tables import print_tables
+from encore_jax.report.text_tables import markdown, preference_table
 from experiments.studies.real_judges_page import scatters
 from experiments.studies.real_judges_tables import footnotes, main_tables
 

@@ -15,14 +15,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "goldens" / "defaults.json"
 ROOMS = tuple(f"encore_jax/{room}" for room in (
-    "composition", "train", "judge", "evaluation", "serve", "reward", "text", "checkpoints",
+    "composition", "train", "judge", "evaluation", "report", "serve", "reward", "text", "checkpoints",
     "data", "model", "parallel", "recipes", "cli",
 )) + ("experiments",)  # fmt: skip
 
 
 def modules() -> list[Path]:
     """Whose defaults are written down; configurations have goldens of their own."""
-    every = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+    every = sorted((ROOT / "encore_jax").glob("*.py"))
+    every += [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
     return [path for path in every if not {"configs", "benchmarks"} & set(path.parts)]
 
 

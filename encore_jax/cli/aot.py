@@ -112,25 +112,28 @@ def slice_program(config: ExperimentConfig, settings: TrainSettings, tpu: TpuSli
 def compile_for(config: ExperimentConfig, settings: TrainSettings, tpu: TpuSlice) -> AotReport:
     """Compiles the step for a slice."""
     program = slice_program(config, settings, tpu)
-    state, shape = program.abstract_state, program.shape
-    adapters = sum(math.prod(x.shape) for x in jax.tree.leaves(program.abstract_params.get("lora", {})))
-    analytic = step_flops(
+    logging.info("compiling %d rows of %d tokens, remat %s, for %s", settings.rows, settings.length, settings.remat,
+                 tpu.name)  # fmt: skip
+    return compile_report(
+        program.lower(),
+        slice=tpu,
+        parameters_bytes=bytes_per_device(program.abstract_state.params),
+        optimizer_bytes=bytes_per_device(program.abstract_state.optimizer),
+        analytic_flops=analytic_flops(program),
+    )
+
+
+def analytic_flops(program: Program) -> int:
+    """Of one step on all devices, by arithmetic."""
+    settings, shape = program.settings, program.shape
+    return step_flops(
         program.cfg,
         rows=settings.rows,
         length=settings.length,
         ends=shape.ends * shape.micro_batches,
         rules=program.rules,
         trainable=settings.trainable,
-        adapters=adapters,
-    )
-    logging.info("compiling %d rows of %d tokens, remat %s, for %s", settings.rows, settings.length, settings.remat,
-                 tpu.name)  # fmt: skip
-    return compile_report(
-        program.lower(),
-        slice=tpu,
-        parameters_bytes=bytes_per_device(state.params),
-        optimizer_bytes=bytes_per_device(state.optimizer),
-        analytic_flops=analytic,
+        adapters=sum(math.prod(x.shape) for x in jax.tree.leaves(program.abstract_params.get("lora", {}))),
     )
 
 
@@ -189,7 +192,6 @@ def _row(tpu: TpuSlice, rows: int, remat: str, report: AotReport | None, why: st
         "peak_gib": round((report.memory.peak if report else needed) / GIB, 2),
         "hbm_gib": round(tpu.hbm_bytes / GIB, 2),
         "fits": bool(report and report.fits),
-        "flops_ratio": report and report.flops_ratio and round(report.flops_ratio, 3),
         "compile_seconds": report and round(report.compile_seconds, 1),
         "why_not": why or (f"{report.overrun / GIB:.2f} GiB too many" if report and not report.fits else ""),
     }
@@ -206,19 +208,16 @@ def search_table(rows: Iterable[dict]) -> str:
     """The attempts as text.
 
     >>> row = {"slice": "v5e:2x2", "rows_per_device": 1, "remat": "full", "peak_gib": 32.5, "hbm_gib": 15.75,
-    ...        "fits": False, "flops_ratio": None, "why_not": "16.75 GiB too many"}
+    ...        "fits": False, "why_not": "16.75 GiB too many"}
     >>> print(search_table([row]))
-    slice       rows/device  remat               peak GiB  of HBM  FLOPs/analytic  fits
-    v5e:2x2               1  full                   32.50   15.75             n/a  no: 16.75 GiB too many
+    slice       rows/device  remat               peak GiB  of HBM  fits
+    v5e:2x2               1  full                   32.50   15.75  no: 16.75 GiB too many
     """
-    lines = [
-        f"{'slice':<12}{'rows/device':>11}  {'remat':<18}{'peak GiB':>10}{'of HBM':>8}{'FLOPs/analytic':>16}  fits"
-    ]
+    lines = [f"{'slice':<12}{'rows/device':>11}  {'remat':<18}{'peak GiB':>10}{'of HBM':>8}  fits"]
     for row in rows:
-        ratio = f"{row['flops_ratio']:.3f}" if row["flops_ratio"] else "n/a"
         verdict = "yes" if row["fits"] else f"no: {row['why_not']}"
         lines.append(
             f"{row['slice']:<12}{row['rows_per_device']:>11}  {row['remat']:<18}{row['peak_gib']:>10.2f}"
-            f"{row['hbm_gib']:>8.2f}{ratio:>16}  {verdict}"
+            f"{row['hbm_gib']:>8.2f}  {verdict}"
         )
     return "\n".join(lines)

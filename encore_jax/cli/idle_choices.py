@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from encore_jax.judge.pair_prompts import PAIR_PROMPTS
+from encore_jax.judge.pairwise import PAIR_PROMPTS
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.baseline_config import BaselineConfig
@@ -278,7 +279,7 @@ def _adapter_training(where: str, train: TrainConfig) -> Idle:
 
 
 def _ablation(config: AblateConfig) -> Idle:
-    if config.scores.endswith(".npz"):
+    if config.scores.endswith(".npz") or (Path(config.scores) / "score").is_dir():
         for name in ("pool", "label", "test_fraction"):
             yield name, "scores is a run's view, which has its own"
     if not config.features:

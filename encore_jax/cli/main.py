@@ -55,7 +55,9 @@ COMMANDS = {
     "score": Command("encore_jax.cli.score", "scores a file, or takes the best of n"),
     "serve": Command("encore_jax.serve", "serves a model over HTTP"),
     "export": Command("encore_jax.cli.export", "a finished run as a model for transformers, TRL, vLLM and others"),
-    "ablate": Command("encore_jax.cli.ablate", "every combination of ENCORE's open choices on a run's scores"),
+    "ablate": Command(
+        "encore_jax.cli.ablate", "the best tau and grid on a run's scores: encore ablate RUN", ("--scores",)
+    ),
     "theory": Command("encore_jax.cli.theory", "ENCORE's claims, each measured"),
     "sweep": Command("encore_jax.cli.sweep", "one run for every cell of a grid, and one table"),
     "select-pool": Command("encore_jax.cli.select_pool", "a diverse rule pool out of many candidates"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, get_origin
 
@@ -10,6 +11,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from encore_jax.cli.grid import check_fields
+from encore_jax.cli.list_values import list_items, list_text, parse_list
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import RunConfig
 from encore_jax.settings import fields_of, types_of, words_of
@@ -89,9 +91,13 @@ def apply_overrides(config: RunConfig, overrides: Mapping[str, Sequence[str]]) -
       InputError: it has no such field (with the nearest ones), or the value is not of the field's type.
     """
     check_fields(overrides, config, "--config.{}")
+    kinds = types_of(config)
     for field, arguments in overrides.items():
         values, words = flags.FlagValues(), ["command", *arguments]
         try:
+            if get_origin(kinds[field]) is tuple:
+                _assign(config, field, parse_list(_list_text(arguments), kinds[field]))
+                continue
             config_flags.DEFINE_config_dataclass("config", config, flag_values=values, sys_argv=words)
             values(words)
             config = values["config"].value
@@ -100,21 +106,36 @@ def apply_overrides(config: RunConfig, overrides: Mapping[str, Sequence[str]]) -
     return config
 
 
+def _assign(config: RunConfig, field: str, value: object) -> None:
+    *groups, last = field.split(".")
+    for group in groups:
+        config = getattr(config, group)
+    setattr(config, last, value)
+
+
+def _list_text(arguments: Sequence[str]) -> str:
+    """The items of a list whose flag was given once or more than once, as one text."""
+    return list_text([item for argument in arguments for item in list_items(_text(argument))])
+
+
 def _refused(config: RunConfig, field: str, arguments: Sequence[str]) -> InputError:
     kind, now = types_of(config)[field], fields_of(config)[field]
     given = ", ".join(argument.partition("=")[2] for argument in arguments)
-    example = f"--config.{field}={cut(str(now).lower() if kind is bool else str(now), _QUOTED)}"
-    fix = f"e.g. '{example}'" if get_origin(kind) is tuple else f"e.g. {example}"
-    return InputError(f"{cut(given, _QUOTED)!r} is not {words_of(kind)}", where=f"--config.{field}", fix=fix)
+    if get_origin(kind) is tuple:
+        text = list_text([str(item) for item in now])
+        fix = f"e.g. --config.{field}={shlex.quote(cut(text, _QUOTED))}"
+    else:
+        fix = f"e.g. --config.{field}={cut(str(now).lower() if kind is bool else str(now), _QUOTED)}"
+    words = words_of(kind).replace("in brackets", "separated by commas or semicolons")
+    return InputError(f"{cut(given, _QUOTED)!r} is not {words}", where=f"--config.{field}", fix=fix)
 
 
 def override_texts(config: RunConfig, overrides: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """What was written, by field, as one text: of a field given more than once the last, of a tuple all of them."""
     texts = {}
     for field, arguments in overrides.items():
-        values = [_text(argument) for argument in arguments]
-        many = get_origin(types_of(config)[field]) is tuple and len(values) > 1
-        texts[field] = f"({','.join(values)})" if many else values[-1]
+        is_list = get_origin(types_of(config)[field]) is tuple and len(arguments) > 1
+        texts[field] = _list_text(arguments) if is_list else _text(arguments[-1])
     return texts
 
 

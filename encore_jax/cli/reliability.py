@@ -34,9 +34,9 @@ from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
 from encore_jax.evaluation.reliability import Reliability, reliability
 from encore_jax.evaluation.reliability_arguments import MOST_DRAWS
-from encore_jax.evaluation.reliability_page import render_reliability
 from encore_jax.evaluation.view import View
 from encore_jax.recipes.stages.scored_rows import KINDS, Rows, is_scored, read_scored_rows
+from encore_jax.report import reliability_page
 from encore_jax.settings import MAX_INT
 
 OPTIONS = ("tau", "labels", "draws", "seed", "anchor")
@@ -76,8 +76,8 @@ def main(given: argparse.Namespace) -> None:
     with output_lock(out):
         check_new(out, overwrite=given.overwrite, flag="--out")  # before anything is measured
         found = measure(given, scale)
-        with new_files(outputs, overwrite=given.overwrite) as (page,):
-            page.write_text(render_reliability(found), encoding="utf-8")
+        with new_files(outputs, overwrite=given.overwrite) as (file,):
+            file.write_text(reliability_page.page(found), encoding="utf-8")
     print(f"{found}\n\nReport: {out}")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from encore_jax.cli.grid import split_outside
 from encore_jax.csv_text import csv_text
 from encore_jax.errors import InputError
-from encore_jax.evaluation.formats import MISSING, bounds, fixed, percent, points, printable
+from encore_jax.formats import MISSING, bounds, fixed, percent, points, printable
 
 SHARES = ("accuracy", "accuracy_ties_wrong", "subset_mean")
 """Last parts of columns that are shares of 1, shown in percent."""

@@ -11,12 +11,14 @@ from encore_jax.evaluation.ablation_anova import MarginalSums
 from encore_jax.evaluation.ablation_grid import Grid
 from encore_jax.evaluation.bootstrap import percentile_interval
 from encore_jax.evaluation.first_line import first_line
-from encore_jax.evaluation.formats import bounds, percent, points
+from encore_jax.formats import bounds, percent, points
 
 REPLICATE, SUBSET, TAU = "replicate", "subset", "tau"
 MOST_SHOWN = 40
 """Axes with more values than this are summed up, not listed."""
 HEAT_MAPS = 4
+MOST_ROWS = 8
+"""Of the terminal's table of choices; the page has all."""
 
 
 def ablation_results(grid: Grid, sums: MarginalSums, subset: np.ndarray, rules: Sequence[str]) -> dict:
@@ -54,7 +56,6 @@ def ablation_results(grid: Grid, sums: MarginalSums, subset: np.ndarray, rules: 
         "untold": [f"{a} x {b}" for a, b in effects.untold],
         "fixed": {axis.name: value_text(axis.values[0]) for axis in grid.axes if len(axis) == 1},
         "marginals": {axis.name: _rows(axis.values, means[axis.name], sums, axis.name) for axis in listed},
-        "gain": _gain(grid, means.get(TAU)),
         "sizes": _sizes(means.get(SUBSET), subset),
         "rules": _inclusion(means.get(SUBSET), subset, rules),
         "heat_maps": _heat_maps(sums, effects.pairs, {axis.name: axis.values for axis in listed}),
@@ -87,16 +88,6 @@ def _rows(values: Sequence, mean: np.ndarray, sums: MarginalSums, name: str) -> 
         {"value": value_text(value), "sd": float(sd), "accuracy": _interval(samples)}
         for value, samples, sd in zip(values, mean, spread, strict=True)
     ]
-
-
-def _gain(grid: Grid, mean: np.ndarray | None) -> list[dict]:
-    """ENCORE minus equal weights, by temperature, averaged over all other choices."""
-    values = list(grid.axes[grid.names.index(TAU)].values)
-    if mean is None or math.inf not in values:
-        return []
-    equal = mean[values.index(math.inf)]
-    finite = [(value, row) for value, row in zip(values, mean, strict=True) if value < math.inf]
-    return [{"tau": value, "gain": _interval(row - equal)} for value, row in finite]
 
 
 def _sizes(mean: np.ndarray | None, subset: np.ndarray) -> list[dict]:
@@ -137,31 +128,52 @@ def _heat_maps(sums: MarginalSums, pairs: dict, values: dict) -> list[dict]:
     ]
 
 
+def with_full_set(found: dict, full: dict) -> dict:
+    """The same with marginal means and the heat map of grid and tau of the full rule set, and ENCORE's gain by tau.
+
+    Averaged over all subsets of the rules, they would say little about the weights that anybody uses.
+
+    Args:
+      found: as `ablation_results` gives it.
+      full: as `encore_jax.evaluation.ablation_choice.full_set_choice` does.
+    """
+    pair = full["heat_map"]
+    others = [one for one in found["heat_maps"] if pair is None or set(one["axes"]) != set(pair["axes"])]
+    rows = [row for row in full["marginals"].get(TAU, ()) if row["value"] != value_text(math.inf)]
+    return found | {
+        "marginals": found["marginals"] | full["marginals"],
+        "gain": [{"tau": row["value"], "gain": row["minus_uniform"]} for row in rows],
+        "heat_maps": [pair] * (pair is not None) + others[: HEAT_MAPS - 1],
+    }
+
+
 def choices_text(results: dict) -> str:
-    """Which choices matter, as a plain-text (Markdown) table."""
+    """What to use and which choices matter, as plain text (Markdown) that fits a screen."""
     found = results["found"]
     lines = [
         first_line(results),
         "",
         f"{results['settings']} settings x {results['comparisons']} comparisons, view {results['view']} "
         f"({results['label']}): accuracy {percent(found['mean'])} % on average, sd {percent(found['sd'])}",
-        "",
-        "| choice | share of variance, % | range, points |",
-        "|---|---:|---:|",
     ]
-    for row in sorted(found["main"] + found["pairs"], key=lambda row: -row["share"]):
-        spread = row.get("range")
-        shown = points(spread["value"]) if spread else ""
-        if spread and spread["low"] is not None:
-            shown += f" {bounds(spread, points)}"
-        lines.append(f"| {row['choice']} | {percent(row['share'])} | {shown} |")
-    lines.append(f"| three and more | {percent(found['rest'])} | |")
     if found["gain"]:
-        lines += ["", "| tau | minus equal weights, points |", "|---:|---:|"]
-        for row in found["gain"]:
-            shown = bounds(row["gain"], points) if row["gain"]["low"] is not None else ""
-            lines.append(f"| {row['tau']:g} | {points(row['gain']['value'])} {shown} |")
+        lines += ["", "All rules, averaged over grids and other choices:", ""]
+        lines += ["| tau | minus equal weights, points |", "|---:|---:|"]
+        lines += [f"| {row['tau']} | {_with_bounds(row['gain'])} |" for row in found["gain"]]
+    rows = sorted(found["main"] + found["pairs"], key=lambda row: -row["share"])
+    lines += ["", "All settings, subsets of the rules among them:", ""]
+    lines += ["| choice | share of variance, % | range, points |", "|---|---:|---:|"]
+    for row in rows[:MOST_ROWS]:
+        spread = row.get("range")
+        lines.append(f"| {row['choice']} | {percent(row['share'])} | {_with_bounds(spread) if spread else ''} |")
+    rest = found["rest"] + sum(row["share"] for row in rows[MOST_ROWS:])
+    lines.append(f"| {'all others' if rows[MOST_ROWS:] else 'three and more'} | {percent(rest)} | |")
     return "\n".join(lines)
+
+
+def _with_bounds(interval: dict) -> str:
+    shown = points(interval["value"])
+    return f"{shown} {bounds(interval, points)}" if interval["low"] is not None else shown
 
 
 def value_text(value: object) -> str:

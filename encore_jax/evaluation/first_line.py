@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from encore_jax.evaluation.formats import bounds, fixed, known, percent, points, printable
+from encore_jax.formats import bounds, known, percent, points, printable
 
 OLDER = "These results are of an older version: run it again."
 MOST_NAMES = 4
@@ -139,30 +139,64 @@ def theory_line(results: Mapping) -> str:
 
 
 def ablation_line(results: Mapping) -> str:
-    """The best setting beside the same one with equal weights, corrected for how many settings were tried."""
-    best = results.get("best")
-    if best is None:
+    """The best temperature and grid of all rules, what they cannot be told from, and whether the choice matters."""
+    full = results.get("full")
+    if full is None:
         return OLDER
-    where = f"The best of {best['settings']:,} settings is right on {percent(best['accuracy'])} %"
-    if best["values"]:
-        where += f" ({', '.join(f'{name} {value}' for name, value in best['values'].items())})"
-    if best["minus_uniform"] is None:
-        return f"{where}. No setting weighs equally, so nothing says whether weights help: put inf among the taus."
-    gain = f"{points(best['minus_uniform'])} points from equal weights of all rules"
-    if best["equal"]:
-        return f"Use equal weights. {where}, and it is one of equal weights: no other setting does better."
-    if best["p"] is None:
+    best, alike = full["best"], full["alike"]
+    accuracy = best["accuracy"]
+    line = f"Best on these data with all rules: {_setting(best['values'])}, right on {percent(accuracy['value'])} %"
+    line += f" {bounds(accuracy)}" if known(accuracy["low"]) else ""
+    line += f" of {full['comparisons']:,} comparisons"
+    if full["settings"] == 1:
+        return f"{line}; it is the only setting, so nothing says whether the choice matters."
+    if not known(accuracy["low"]):
+        return f"{line}; {full['prompts']} prompts are too few to tell it from any other setting. Use equal weights."
+    gain = f"{points(full['minus_uniform']['value'])} points {bounds(full['minus_uniform'], points)}"
+    spread = f"{points(full['spread']['value']).lstrip('+')} points between best and worst"
+    if alike["all"]:
+        beside = "" if full["is_uniform"] else f", equal weights among them ({gain})"
         return (
-            f"{where}, {gain}. How sure that is nobody can tell from one draw of the comparisons: give "
-            "--config.replicates=200."
+            f"{line}; it cannot be told from any of the other {full['settings'] - 1:,} settings{beside}, so tau and "
+            f"grid do not matter here ({spread}). Use equal weights."
         )
-    chance = f"p = {fixed(best['p'], 3) if best['p'] >= 0.0005 else '<0.001'}, corrected for all settings"
-    if best["p"] < 0.05:
-        return f"{where}, {gain} ({chance}): use it, and confirm it on comparisons that did not choose it."
-    return (
-        f"Use equal weights, unless other data say more. {where}, {gain}, which the choice among so many settings "
-        f"explains as well ({chance}). Fewer settings, or more comparisons, would settle it."
-    )
+    if full["is_uniform"]:
+        line, advice = f"{line}; no setting does better", "Use equal weights."
+    elif alike["uniform"]:
+        line, advice = f"{line}; it cannot be told from equal weights ({gain})", "Use equal weights."
+    else:
+        line += f", {gain} from equal weights, more than the choice among {full['settings']:,} settings explains"
+        advice = f"Use it, and confirm it on comparisons that did not choose it{_worth(full['gain'])}."
+    line += f"; {_untold(alike, full['settings'])}"
+    worst = full["worst"]
+    lost = f"{_setting(worst['values'])} loses {points(full['spread']['value']).lstrip('+')} points"
+    return f"{line}; the choice matters: {lost}. {advice}"
+
+
+def _setting(values: Mapping[str, str]) -> str:
+    """A setting in words: tau and grid first, then what else varies."""
+    if values["tau"] == "\N{INFINITY}" and values.get("agreement", "no") == "no":
+        return "equal weights (tau \N{INFINITY})"
+    more = [f"{name} {value}" for name, value in values.items() if name not in ("tau", "grid")]
+    return f"tau {values['tau']} with {values['grid']}" + (f" ({', '.join(more)})" if more else "")
+
+
+def _untold(alike: Mapping, settings: int) -> str:
+    """What the best setting cannot be told from, beside equal weights."""
+    if not alike["settings"]:
+        return "every other setting does worse"
+    line = f"it cannot be told from {alike['settings']:,} of the other {settings - 1:,} settings"
+    parts = [
+        f"{name} {', '.join(alike[key])}" for name, key in (("tau", "taus"), ("grids", "grids")) if len(alike[key]) > 1
+    ]
+    return f"{line} ({'; '.join(parts)})" if parts else line
+
+
+def _worth(gain: float | None) -> str:
+    """What choosing is worth on prompts that did not choose."""
+    if not known(gain):
+        return ""
+    return f": chosen on a part of the prompts, a setting gains {points(gain)} points on the others"
 
 
 def judges_line(studies: Sequence[Mapping]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -22,11 +21,11 @@ from encore_jax.data.probes import over_refusal_probe
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
 from encore_jax.evaluation.bootstrap import cluster_sums, percentile_interval, resampled_totals
-from encore_jax.evaluation.formats import fixed, percent, printable
 from encore_jax.evaluation.over_refusal import over_refusal
-from encore_jax.evaluation.tables import over_refusal_lines
+from encore_jax.formats import percent, printable
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.sequences import Text, fits
+from encore_jax.shown import Shown
 
 MODEL = "the model"
 """What its composed reward is called in tables."""
@@ -51,8 +50,8 @@ class Row:
     ties: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
     """A reward model on labelled comparisons.
 
     Attributes:
@@ -78,8 +77,8 @@ class Evaluation:
         """Of the composed reward, a tie counting half."""
         return self.rows[0].accuracy
 
-    def lines(self) -> list[str]:
-        """What there is to say besides the table, the most important first."""
+    def sentences(self) -> list[str]:
+        """What the numbers say, the most important first."""
         whole = self.rows[0]
         said = [
             f"{printable(self.model)} agrees with people in {percent(whole.accuracy)} % "
@@ -94,43 +93,7 @@ class Evaluation:
         if len(self.subsets) > 1:
             parts = (f"{printable(name)} {percent(value)} % of {n}" for name, (value, n) in self.subsets.items())
             said.append(f"By subset: {'; '.join(parts)}.")
-        return said + over_refusal_lines({"over_refusal": self.over_refusal} if self.over_refusal else {})
-
-    def cells(self) -> list[list[str]]:
-        """The table: head, then a line for each of `rows`."""
-        head = ["reward", "weight", "accuracy, %", "95 % interval", "ties"]
-        return [head] + [
-            [
-                printable(row.name),
-                "" if row.weight is None else fixed(row.weight, 3),
-                percent(row.accuracy),
-                f"[{percent(row.low)}, {percent(row.high)}]",
-                str(row.ties),
-            ]
-            for row in self.rows
-        ]
-
-    def __repr__(self) -> str:
-        first, *others = self.lines()
-        return "\n".join([first, "", *_aligned(self.cells()), "", *others])
-
-    def _repr_html_(self) -> str:
-        from encore_jax.evaluation.held_out_page import evaluation_html
-
-        return evaluation_html(self)
-
-    def report(self, path: str | Path) -> Path:
-        """Writes all of it as one HTML file that needs nothing else.
-
-        Args:
-          path: of the file, which is replaced; or an existing folder, in which it is evaluation.html.
-
-        Raises:
-          InputError: it cannot be written there.
-        """
-        from encore_jax.evaluation.held_out_page import write_evaluation
-
-        return write_evaluation(self, path)
+        return said
 
 
 def evaluate(
@@ -221,15 +184,6 @@ def probed(model: RewardModel, seed: int = 0) -> dict:
     margin = _margin(model, scored._replace(scores=np.nan_to_num(scored.scores)), rows[:, 0], rows[:, 1])
     scores = np.where(known[rows][..., None], scored.scores[rows], np.nan)
     return over_refusal(pairs, scores, model.rules if len(model.rules) > 1 else (), {MODEL: margin}, MODEL, seed)
-
-
-def _aligned(cells: list[list[str]]) -> list[str]:
-    """Rows of a table as lines: names to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in cells
-    ]
 
 
 class _Scores(NamedTuple):

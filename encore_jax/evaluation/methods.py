@@ -19,6 +19,7 @@ from encore_jax.composition import (
     rule_accuracy,
 )
 from encore_jax.composition.ties import INPUT_ERRORS, UNIT_ROUNDOFF, is_tie, rule_tolerance
+from encore_jax.evaluation.method_names import SINGLE
 from encore_jax.evaluation.rule_agreement import RuleAgreement
 from encore_jax.evaluation.view import Pairs, Sees, View
 from encore_jax.settings import Settings
@@ -120,7 +121,7 @@ def weightings(
     test_accuracy = np.asarray(rule_accuracy(view.test.scores, view.test.preferred).ties_half)
     identity = np.eye(rules, dtype=np.float32)
     train_margins = margins(view.train.scores, view.train.preferred)
-    singles = [Method(f"single: {name}", "nothing", identity[k]) for k, name in enumerate(view.rules)]
+    singles = [Method(f"{SINGLE}{name}", "nothing", identity[k]) for k, name in enumerate(view.rules)]
     return [
         Method(ENCORE, "ratings", np.asarray(entropy_weights(entropy, settings.tau))),
         Method(UNIFORM, "nothing", np.full(rules, 1 / rules, np.float32)),
@@ -245,7 +246,7 @@ def margins_by_method(scores: np.ndarray, methods: Sequence[Method]) -> dict[str
     return {
         m.name: critical_margins(pairs, m.weights, m.critical) if m.critical else reward_margins(pairs, m.weights)
         for m in methods
-        if m.weights is not None and m.weights.ndim == 1 and not m.name.startswith("single: ")
+        if m.weights is not None and m.weights.ndim == 1 and not m.name.startswith(SINGLE)
     }
 
 

@@ -26,7 +26,7 @@ from encore_jax.composition import (
 )
 from encore_jax.composition.agreement import FEWEST_RULES, agreement_weights, one_factor
 from encore_jax.composition.ties import rule_tolerance, weighted_margin
-from encore_jax.judge.simulated import answers, whole_steps
+from encore_jax.evaluation.simulated_judges import answers, whole_steps
 
 NOISES = ("guess", "gaussian", "shrink", "flip")
 WORST = (0.25, 0.5, 0.75, 0.95)
@@ -54,7 +54,7 @@ def juries(
       strength: noise level of each judge.
       chance: uniform random numbers of D juries; all W settings use the same ones.
       taus: temperatures.
-      noise, levels: see `encore_jax.judge.simulated`.
+      noise, levels: see `encore_jax.evaluation.simulated_judges`.
 
     Returns:
       ``correlation [W, D]``, ``uniform [W, D]``, ``encore [W, D, T]`` and, with three judges or more, ``agreement

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from encore_jax.composition.ties import Margin, credit
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.probes import SHOULD_COMPLY, SHOULD_REFUSE
-from encore_jax.evaluation.formats import bounds, percent
 from encore_jax.evaluation.rule_reliability import wilson_interval
+from encore_jax.formats import bounds, percent
 
 HALVES = (SHOULD_REFUSE, SHOULD_COMPLY)
 LARGEST_GAP = 0.2

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -30,6 +29,7 @@ from encore_jax.evaluation.rated_pairs import rated_pairs
 from encore_jax.evaluation.reliability import Reliability, reliability
 from encore_jax.evaluation.reliability_arguments import check_numbers, check_room
 from encore_jax.judge.panel import draw_mean, judge_numbers
+from encore_jax.shown import Shown
 
 FEWEST_DRAWS = 20
 """An interval from fewer bootstrap draws is none."""
@@ -37,8 +37,8 @@ FEWEST_DRAWS = 20
 Split = Literal["", "judges", "rules"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class PanelReliability:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class PanelReliability(Shown, shown_by="encore_jax.report.panel_page"):
     """What is known about which judges to trust.
 
     Attributes:
@@ -68,29 +68,6 @@ class PanelReliability:
     ways: Ways
     of_draws: bool
     twins: tuple[tuple[str, str, int], ...]
-
-    def __repr__(self) -> str:
-        from encore_jax.evaluation.panel_tables import panel_text
-
-        return panel_text(self)
-
-    def _repr_html_(self) -> str:
-        from encore_jax.evaluation.panel_page import panel_html
-
-        return panel_html(self)
-
-    def report(self, path: str | Path) -> Path:
-        """Writes all of it as one HTML file that needs nothing else.
-
-        Args:
-          path: of the file, which is replaced; or an existing folder, in which it is panel.html.
-
-        Raises:
-          InputError: it cannot be written there.
-        """
-        from encore_jax.evaluation.panel_page import write_panel_report
-
-        return write_panel_report(self, path)
 
     @property
     def effective_judges(self) -> float:

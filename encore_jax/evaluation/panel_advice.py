@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from encore_jax.evaluation.formats import fixed, percent, points
 from encore_jax.evaluation.panel import PanelReliability
 from encore_jax.evaluation.panel_judges import JudgeReliability
+from encore_jax.formats import fixed, percent, points
 
 MOST_NAMES = 6
 SCALES_DIFFER = 3.0

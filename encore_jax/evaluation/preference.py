@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 
 from encore_jax.composition import Margin
 from encore_jax.evaluation.bootstrap import percentile_interval
-from encore_jax.evaluation.formats import bounds, count, percent
 from encore_jax.evaluation.premise import Interval, bootstrap_accuracy
-from encore_jax.evaluation.svg import BLUE, GREY, VERMILION, WIDE, style, to_svg
 from encore_jax.evaluation.view import Pairs
 
 
@@ -65,43 +62,3 @@ def preference_results(
 def _interval(value: float, samples: np.ndarray) -> dict[str, float]:
     low, high = percentile_interval(samples)
     return Interval(float(value), float(low), float(high))._asdict()
-
-
-def preference_table(held_out: Mapping) -> str:
-    """The methods as a plain-text (Markdown) table.
-
-    >>> one = {"name": "model", "n": 4, "correct": 3, "ties": 0, "accuracy": {"value": 0.75, "low": 0.5, "high": 1.0},
-    ...        "model_ahead_by": {"value": 0.0, "low": 0.0, "high": 0.0}}
-    >>> print(preference_table({"methods": [one]}))
-    | method | accuracy, % [95 %] | ties | n |
-    |---|---|---|---|
-    | model | 75.0 [50.0, 100.0] | 0 | 4 |
-    """
-    lines = ["| method | accuracy, % [95 %] | ties | n |", "|---|---|---|---|"]
-    for method in held_out["methods"]:
-        accuracy = method["accuracy"]
-        shown = f"{percent(accuracy['value'])} {bounds(accuracy)}"
-        lines.append(f"| {method['name']} | {shown} | {count(method['ties'])} | {count(method['n'])} |")
-    return "\n".join(lines)
-
-
-def curve_figure(metrics: Sequence[Mapping[str, float]], smooth: int = 10) -> str:
-    """Training and held-out loss by step as SVG; the thick line is a running mean over `smooth` steps."""
-    training = [(line["step"], line["loss"]) for line in metrics if "loss" in line]
-    held_out = [(line["step"], line["held_out_loss"]) for line in metrics if "held_out_loss" in line]
-    with style():
-        figure = Figure(figsize=(WIDE, 3.2))
-        axes = figure.add_axes((0.07, 0.14, 0.91, 0.82))
-        axes.set_xlabel("optimizer step")
-        axes.set_ylabel("loss")
-        if training:
-            steps, losses = np.array(training).T
-            axes.plot(steps, losses, color=GREY, linewidth=0.5, alpha=0.6, label="every step")
-            kernel = np.ones(min(smooth, len(losses)))
-            mean = np.convolve(losses, kernel, "valid") / len(kernel)
-            axes.plot(steps[len(kernel) - 1 :], mean, color=BLUE, linewidth=1.6, label=f"mean of {len(kernel)} steps")
-        if held_out:
-            steps, losses = np.array(held_out).T
-            axes.plot(steps, losses, "o--", color=VERMILION, linewidth=1, markersize=4, label="held out")
-        axes.legend()
-        return to_svg(figure, "curve", "Loss by optimizer step")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
 from encore_jax.composition.ties import credit
 from encore_jax.data.comparison import Comparison, RatedResponse, prompt_key
 from encore_jax.evaluation.advice import advice
-from encore_jax.evaluation.formats import fixed, percent
 from encore_jax.evaluation.methods import CompositionSettings
 
 BINS = 11
@@ -79,25 +78,6 @@ def _advice(comparisons: list[Comparison], names: tuple[str, ...], entropy: np.n
         tau=tau,
     )
     return told | {"label_next": [rated[i].id or str(i) for i in told["label_next"]]}
-
-
-def rating_table(rules: Iterable[Mapping]) -> str:
-    """The rules as a plain-text (Markdown) table.
-
-    >>> print(rating_table([{"name": "kind", "n": 4, "mean": 0.5, "entropy": 1.0, "relevance": None, "accuracy": 0.75,
-    ...                      "pairs": 2}]))
-    | rule | ratings | mean | entropy | relevance, % | agrees with people, % | pairs |
-    |---|---|---|---|---|---|---|
-    | kind | 4 | 0.500 | 1.000 | n/a | 75.0 | 2 |
-    """
-    head = "| rule | ratings | mean | entropy | relevance, % | agrees with people, % | pairs |"
-    lines = [head, "|---|---|---|---|---|---|---|"]
-    for rule in rules:
-        shown = (fixed(rule["mean"], 3), fixed(rule["entropy"], 3), percent(rule["relevance"]))
-        lines.append(
-            f"| {rule['name']} | {rule['n']} | {' | '.join(shown)} | {percent(rule['accuracy'])} | {rule['pairs']} |"
-        )
-    return "\n".join(lines)
 
 
 def _relevance(rated: list[RatedResponse], names: tuple[str, ...]) -> np.ndarray:

@@ -32,6 +32,7 @@ from encore_jax.evaluation.rating_tables import is_ratings_table, table_argument
 from encore_jax.evaluation.reliability_arguments import check_anchor, check_numbers, check_room, checked_ids, record_ids
 from encore_jax.evaluation.rule_reliability import RuleReliability, rule_reliabilities
 from encore_jax.rules import RulePool
+from encore_jax.shown import Shown
 
 FEWEST_FOR_CORRELATION = 50
 """Labels below which the correlation of accuracy with anything says nothing."""
@@ -42,8 +43,8 @@ SPEAKS_AGAINST = 0.25
 Weighting = Literal["agreement", "entropy", "uniform"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Reliability:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Reliability(Shown, shown_by="encore_jax.report.reliability_page"):
     """What is known about which rules to trust.
 
     Attributes:
@@ -85,29 +86,6 @@ class Reliability:
     label_ids: tuple[str, ...]
     prompts: int
     single: bool = False
-
-    def __repr__(self) -> str:
-        from encore_jax.evaluation.reliability_tables import reliability_text
-
-        return reliability_text(self)
-
-    def _repr_html_(self) -> str:
-        from encore_jax.evaluation.reliability_page import reliability_html
-
-        return reliability_html(self)
-
-    def report(self, path: str | Path) -> Path:
-        """Writes all of it as one HTML file that needs nothing else.
-
-        Args:
-          path: of the file, which is replaced; or an existing folder, in which it is reliability.html.
-
-        Raises:
-          InputError: it cannot be written there.
-        """
-        from encore_jax.evaluation.reliability_page import write_report
-
-        return write_report(self, path)
 
     def shares(self, name: Weighting) -> Float[np.ndarray, " K"]:
         """How much of the reward each rule's part is under these weights: weight times spread, 1 in all.

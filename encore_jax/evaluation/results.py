@@ -12,6 +12,7 @@ import numpy as np
 from encore_jax.composition import Margin, RatingsWarning, rule_accuracy
 from encore_jax.composition.checks import observed_grids
 from encore_jax.evaluation.bootstrap import cluster_sums, percentile_interval, resampled_totals
+from encore_jax.evaluation.method_names import REFERENCE, SINGLE
 from encore_jax.evaluation.methods import COMPOSED_BY, CompositionSettings, Method, half_credit, weightings
 from encore_jax.evaluation.paired import against_reference, pairwise
 from encore_jax.evaluation.premise import Interval, bootstrap_accuracy, check_premise
@@ -24,10 +25,8 @@ from encore_jax.evaluation.sensitivity import (
     agreement_sensitivity,
     sensitivity,
 )
-from encore_jax.evaluation.tables import SINGLE
 from encore_jax.evaluation.view import View
 
-REFERENCE = "uniform"
 """The method every other is compared with, pair by pair."""
 
 

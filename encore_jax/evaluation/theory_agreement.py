@@ -21,8 +21,8 @@ from encore_jax.composition.camps import commonality
 from encore_jax.composition.moments import grouped_moments, rating_rows
 from encore_jax.composition.ties import credit, sign
 from encore_jax.evaluation import theory_closed as closed
+from encore_jax.evaluation.simulated_judges import simulated_ratings
 from encore_jax.evaluation.theory_claims import Claim, Row, repeated
-from encore_jax.judge.simulated import simulated_ratings
 
 GOOD = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
 """Loadings of the useful rules."""

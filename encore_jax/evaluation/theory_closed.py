@@ -1,7 +1,7 @@
 """Closed forms behind the theory report: what declared judges answer, and what follows for entropy, accuracy, weights.
 
 A judge of noise level λ sees responses of true quality q in {0, 1} and answers on L levels (see
-`encore_jax.judge.simulated`). His answers' distribution given q determines everything else:
+`encore_jax.evaluation.simulated_judges`). His answers' distribution given q determines everything else:
 
     P_l = b P(l | q=1) + (1 - b) P(l | q=0)               ratings pooled at base rate b of good responses
     H = -Σ_l P_l log P_l                                   his entropy
@@ -22,7 +22,7 @@ import numpy as np
 from encore_jax.errors import InputError
 
 Noise = Literal["guess", "gaussian", "shrink", "flip", "refuse"]
-"""As `encore_jax.judge.simulated`; "refuse" answers the lowest level with probability λ."""
+"""As `encore_jax.evaluation.simulated_judges`; "refuse" answers the lowest level with probability λ."""
 _NORMAL = NormalDist()
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from encore_jax.composition import RatingsWarning, entropy_weights, margin_accuracy, rating_entropy
 from encore_jax.evaluation import theory_closed as closed
+from encore_jax.evaluation.simulated_judges import answers
 from encore_jax.evaluation.theory_claims import Claim, repeated
-from encore_jax.judge.simulated import answers
 
 
 def shifted_uniform(key, pairs: int, repeats: int) -> Claim:

@@ -120,17 +120,3 @@ def junk_claims(cells: list[dict]) -> list[Claim]:
             tuple(rows),
         )
     ]
-
-
-def junk_table(cells: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a table: who wins in every cell, and the accuracies in %, in the order of `METHODS`."""
-    head = ["junk rules, %", "noise of the others", *(f"shared nuisance {shared:g}" for shared in SHARED)]
-    rows = []
-    for share, noise in itertools.product(SHARES, NOISES):
-        row = [f"{100 * share:g}", f"{noise:g}"]
-        for shared in SHARED:
-            cell = next(c for c in cells if (c["junk"], c["noise"], c["shared"]) == (share, noise, shared))
-            values = "/".join("refused" if a is None else f"{100 * a:.0f}" for a in cell["accuracy"].values())
-            row.append(f"{cell['winner']} ({values})")
-        rows.append(row)
-    return head, rows

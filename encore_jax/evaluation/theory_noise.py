@@ -13,15 +13,15 @@ import numpy as np
 from encore_jax.composition import entropy_of_counts, level_edges, margin_accuracy, rating_counts
 from encore_jax.composition.ties import is_tie, sign
 from encore_jax.evaluation import theory_closed as closed
+from encore_jax.evaluation.simulated_judges import answers, whole_steps
 from encore_jax.evaluation.theory_claims import Claim, repeated
-from encore_jax.judge.simulated import answers, whole_steps
 
 LEVELS = 11
 
 
 @functools.partial(jax.jit, static_argnames=("noise", "levels"))
 def simulated_answers(quality, strength, chance, noise: str, levels: int):
-    """`encore_jax.judge.simulated.answers`, and besides the judge who refuses: the lowest level with probability λ."""
+    """`simulated_judges.answers`, and besides the judge who refuses: the lowest level with probability λ."""
     if noise == "refuse":
         return jnp.where(chance[0] < strength[None], 0.0, quality[:, None])
     return answers(quality, strength, chance, noise, levels)

@@ -16,8 +16,8 @@ import numpy as np
 from encore_jax.composition import entropy_of_counts, entropy_weights, level_edges, margin_accuracy, rating_counts
 from encore_jax.composition.ties import rule_tolerance, weighted_margin
 from encore_jax.evaluation import theory_closed as closed
+from encore_jax.evaluation.simulated_judges import answers, whole_steps
 from encore_jax.evaluation.theory_claims import ROUNDING, Claim, Row, tolerated
-from encore_jax.judge.simulated import answers, whole_steps
 
 JUDGES, LEVELS, TAU = 3, 5, 2.0
 BASE_RATES = (0.5, 0.6, 0.7, 0.8, 0.9)

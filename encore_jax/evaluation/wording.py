@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from encore_jax.evaluation.formats import fixed, known, points, typeset
+from encore_jax.formats import fixed, known, points, typeset
 
 NO_REAL_JUDGE = "Nothing in this part measures a real judge: the judges, and so their ratings, are made up."
 NOISE_MODELS = {

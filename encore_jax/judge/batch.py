@@ -19,10 +19,10 @@ from encore_jax.errors import InputError
 from encore_jax.files import open_file
 from encore_jax.http_replies import error_words
 from encore_jax.json_shape import decode_json
-from encore_jax.judge.asking import Asking
 from encore_jax.judge.journal import CONTRADICTS, KNOWN, Journal
 from encore_jax.judge.question import Answer, Key, Question, Status
 from encore_jax.judge.reading import MOST_RAW
+from encore_jax.judge.request import RequestFormat
 from encore_jax.rules import Rule, RulePool
 
 ROWS, BYTES = 50_000, 100_000_000
@@ -44,7 +44,7 @@ def request_id(key: Key, rule: Rule, judge: str) -> str:
 
 
 def write_requests(
-    folder: Path, questions: Iterable[Question], asking: Asking, *, rows: int = ROWS, size: int = BYTES
+    folder: Path, questions: Iterable[Question], asking: RequestFormat, *, rows: int = ROWS, size: int = BYTES
 ) -> list[Path]:
     """Writes requests-00000.jsonl, ... and removes what an earlier call left beyond them.
 
@@ -78,7 +78,7 @@ def write_requests(
     return files
 
 
-def _lines(questions: Iterable[Question], asking: Asking) -> Iterator[bytes]:
+def _lines(questions: Iterable[Question], asking: RequestFormat) -> Iterator[bytes]:
     for question in questions:
         request = {
             "custom_id": request_id(question.key, question.rule, asking.identity.digest),
@@ -90,7 +90,7 @@ def _lines(questions: Iterable[Question], asking: Asking) -> Iterator[bytes]:
 
 
 def ingest_results(
-    paths: Sequence[Path], asking: Asking, journal: Journal, pool: RulePool, conversations: Collection[str]
+    paths: Sequence[Path], asking: RequestFormat, journal: Journal, pool: RulePool, conversations: Collection[str]
 ) -> SkipCounter:
     """Records what result and error files say; reading a file again, or its rest later, changes nothing else.
 
@@ -192,7 +192,7 @@ def _key(
     return Key(conversation, int(response), rules[rule])
 
 
-def _answer(row: dict, asking: Asking) -> Answer:
+def _answer(row: dict, asking: RequestFormat) -> Answer:
     response, error = row.get("response"), row.get("error")
     response = response if isinstance(response, dict) else {}
     status, body = response.get("status_code"), response.get("body")

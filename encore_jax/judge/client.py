@@ -16,22 +16,41 @@ import aiohttp
 from encore_jax.errors import InputError
 from encore_jax.http_replies import BadBody, error_words, unpacked, wait_asked
 from encore_jax.json_shape import decode_json
-from encore_jax.judge.api_key import ApiKey
-from encore_jax.judge.asking import ERROR_BODY
-from encore_jax.judge.contact import CONNECT_TIMEOUT, DROPPED, connection_problem, first_contact
+from encore_jax.judge.contact import CONNECT_TIMEOUT, DROPPED, Patience, connection_problem, first_contact
 from encore_jax.judge.endpoints import Endpoint, Endpoints, RateLimit
-from encore_jax.judge.patience import Patience
 from encore_jax.judge.reading import MOST_RAW
 from encore_jax.judge.replies import error_in
-from encore_jax.judge.retrying import FATAL, RETRIED, THROTTLED, backoff, is_out_of_quota
-from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.judge.request import ERROR_BODY
+from encore_jax.judge.settings import ApiKey, RetrySettings, ServerSettings
 
 MOST_BODY, MOST_ERROR = 2 << 20, 1 << 16
 """Bytes of a reply that are read, and of one that is only shown."""
 
 NOT_JSON, TOO_LONG = "body is not JSON", f"body longer than {MOST_BODY:,} bytes"
 
-_ESCAPED = re.compile(r"\\u00([0-7][0-9a-fA-F])|\\/")
+RETRIED = (408, 409, 425, 429)
+"""HTTP statuses below 500 that may pass."""
+
+THROTTLED = (429, 503)
+"""HTTP statuses that mean "later", not "broken"."""
+
+_ADDRESS = "correct the address: it ends before /v1"
+FATAL = {
+    status: ("it sends us elsewhere", "write the address that it names") for status in (300, 301, 302, 303, 307, 308)
+}
+FATAL |= {
+    401: ("it wants another API key", "name the variable with the right key: server.key_variable"),
+    402: ("it wants to be paid", "see to the account's credit or quota"),
+    403: ("it does not let this API key in", "use a key that may ask this model"),
+    404: ("it knows no such path or model", f"correct the model's name, or {_ADDRESS}"),
+    405: ("it knows no such path", _ADDRESS),
+    407: ("a proxy wants to know who asks", "ask from where no proxy stands between"),
+    410: ("it knows no such path or model any more", f"correct the model's name, or {_ADDRESS}"),
+    451: ("it must not answer here", "ask another server"),
+}
+"""Of HTTP statuses that every further request would meet as well: what they mean, and what to do."""
+
+_NO_QUOTA = re.compile(rb'"(?:insufficient_quota|billing_hard_limit_reached|billing_not_active|insufficient_balance)"')
 
 
 class Reply(NamedTuple):
@@ -147,7 +166,7 @@ class Client:
                 self.endpoints.rest(endpoint, after)
             with contextlib.suppress(BadBody):
                 raw = unpacked(raw, headers.get("Content-Encoding", ""), MOST_ERROR)
-            reply = Reply(None, f"HTTP {status}", self._raw(raw), self._words(raw))
+            reply = Reply(None, f"HTTP {status}", *self._evidence(raw))
             if status in FATAL or is_out_of_quota(status, raw):
                 raise self._fatal(endpoint, status, reply.words, headers.get("Location", ""))
             return reply, throttled
@@ -193,28 +212,21 @@ class Client:
 
     def _parsed(self, raw: bytes, encoding: str) -> Reply:
         if len(raw) > MOST_BODY:
-            return Reply(None, TOO_LONG, self._raw(raw), self._words(raw))
+            return Reply(None, TOO_LONG, *self._evidence(raw))
         try:
             raw = unpacked(raw, encoding, MOST_BODY)
             body = decode_json(raw, dict, where="reply", replace_surrogates=True)
         except BadBody as error:
             return Reply(None, str(error))
         except InputError:
-            return Reply(None, NOT_JSON, self._raw(raw), self._words(raw))
+            return Reply(None, NOT_JSON, *self._evidence(raw))
         if error_in(body):
-            return Reply(None, ERROR_BODY, self._raw(raw), self._words(raw))
+            return Reply(None, ERROR_BODY, *self._evidence(raw))
         return Reply(self._key.hide(body))
 
-    def _raw(self, raw: bytes) -> str:
-        """A reply, cut to `MOST_RAW`; a key that is written with JSON's escapes is found, too."""
-        try:
-            text = json.dumps(self._key.hide(decode_json(raw[:MOST_ERROR], where="reply")))
-        except InputError:
-            text = _ESCAPED.sub(_character, raw[:MOST_ERROR].decode(errors="replace"))
-        return self._key.hide(text)[:MOST_RAW]
-
-    def _words(self, raw: bytes) -> str:
-        return error_words(raw, lambda text: self._key.hide(_ESCAPED.sub(_character, text)))
+    def _evidence(self, raw: bytes) -> tuple[str, str]:
+        """A reply that is no answer: its beginning, and what it says on one line."""
+        return self._key.hide_in(raw[:MOST_ERROR])[:MOST_RAW], error_words(raw, self._key.hide_escaped)
 
     async def _is_well(self, endpoint: Endpoint) -> bool:
         """Whether an endpoint answers at all; servers differ in what they offer, so any answer below 500 will do."""
@@ -248,8 +260,23 @@ class _NoReply(Exception):
     """There was none: the kind of problem, and the details."""
 
 
-def _character(escape: re.Match) -> str:
-    return chr(int(escape[1], 16)) if escape[1] else "/"
+def backoff(tried: int, settings: RetrySettings, chance: random.Random) -> float:
+    """Seconds to wait after so many tries: evenly distributed up to the exponential bound ("full jitter").
+
+    >>> 0 <= backoff(3, RetrySettings(first_wait=1.0), random.Random(0)) <= 4
+    True
+    """
+    doublings = min(max(tried - 1, 0), 64)
+    return chance.uniform(0.0, min(settings.longest_wait, settings.first_wait * 2.0**doublings))
+
+
+def is_out_of_quota(status: int, body: bytes) -> bool:
+    """Whether "too many requests" means that no further one is paid for.
+
+    >>> is_out_of_quota(429, b'{"error": {"code": "insufficient_quota"}}'), is_out_of_quota(429, b"slow down")
+    (True, False)
+    """
+    return status == 429 and _NO_QUOTA.search(body[:4096]) is not None
 
 
 def _worth_a_retry(problem: str) -> bool:

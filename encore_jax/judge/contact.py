@@ -1,21 +1,21 @@
-"""The first contact with a judge's servers: found within a bounded time, and nobody is left in the dark meanwhile."""
+"""Waiting for a judge's servers: the first contact within a bounded time, and a line in the log at every silence."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from encore_jax.errors import InputError
 from encore_jax.http_replies import checked_url
-from encore_jax.judge.api_key import ApiKey
-from encore_jax.judge.endpoints import Endpoint
-from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.judge.endpoints import Endpoint, Endpoints
+from encore_jax.judge.settings import ApiKey, ServerSettings
 from encore_jax.terminal_text import cut, one_line
 
 CONNECT_TIMEOUT = 10.0
@@ -27,6 +27,11 @@ NOT_HTTP, UNREACHABLE, NO_CONNECTION = "the answer is not HTTP", "the host canno
 
 _LOOK_EVERY, _LOOK_LONGEST = 0.25, 5.0
 _SAY_AFTER = 1.5
+
+FIRST, LATER = 2.0, 30.0
+"""Seconds of silence before the first answer, and between two, after which it says so; then twice as long each time."""
+
+_LONGEST = 600.0
 
 _say = logging.getLogger(__name__).warning
 
@@ -71,7 +76,7 @@ async def first_contact(endpoints: Sequence[Endpoint], wait: float) -> None:
     """
     start = time.monotonic()
     tasks = [asyncio.create_task(_look(endpoint, start + wait)) for endpoint in endpoints]
-    told = asyncio.create_task(_tell(endpoints, start, wait))
+    log = asyncio.create_task(_log(endpoints, start, wait))
     try:
         waiting = set(tasks)
         while waiting:
@@ -79,9 +84,9 @@ async def first_contact(endpoints: Sequence[Endpoint], wait: float) -> None:
             if any(task.result() for task in done):
                 return
     finally:
-        for task in (*tasks, told):
+        for task in (*tasks, log):
             task.cancel()
-        await asyncio.gather(*tasks, told, return_exceptions=True)
+        await asyncio.gather(*tasks, log, return_exceptions=True)
     tries = sum(endpoint.looks for endpoint in endpoints)
     for_ever = all(endpoint.last.startswith(NO_TLS) for endpoint in endpoints)
     took = f"{tries} {'try' if tries == 1 else 'tries'} in {time.monotonic() - start:.0f} s"
@@ -147,7 +152,7 @@ async def _connect(url: str, timeout: float) -> tuple[str, str]:
     return "", ""
 
 
-async def _tell(endpoints: Sequence[Endpoint], start: float, wait: float) -> None:
+async def _log(endpoints: Sequence[Endpoint], start: float, wait: float) -> None:
     pause = _SAY_AFTER
     while True:
         await asyncio.sleep(pause)
@@ -159,6 +164,81 @@ async def _tell(endpoints: Sequence[Endpoint], start: float, wait: float) -> Non
 
 
 def _states(endpoints: Sequence[Endpoint]) -> str:
-    shown = [f"{e.url}: {e.last or f'waiting for a connection (up to {CONNECT_TIMEOUT:g} s a try)'}" for e in endpoints]
-    more = len(shown) - 4
-    return "; ".join(shown[:4]) + (f"; and {more} more" if more > 0 else "")
+    still = f"waiting for a connection (up to {CONNECT_TIMEOUT:g} s a try)"
+    return _first_four([f"{e.url}: {e.last or still}" for e in endpoints])
+
+
+def _first_four(states: Sequence[str]) -> str:
+    more = len(states) - 4
+    return "; ".join(states[:4]) + (f"; and {more} more" if more > 0 else "")
+
+
+class Patience:
+    """Watches a client's requests, and says in the log what it waits for whenever it has waited for a while.
+
+    Args:
+      endpoints: whose state it tells.
+      timeout: seconds that one request may take.
+    """
+
+    def __init__(self, endpoints: Endpoints, timeout: float):
+        self._endpoints, self._timeout = endpoints, timeout
+        self._open = self._answers = 0
+        self._since, self._next = 0.0, FIRST
+        self._task: asyncio.Task | None = None
+
+    def start(self) -> None:
+        """Begins to watch; within a running loop."""
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    async def close(self) -> None:
+        """Ends it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around everything that somebody waits for."""
+        if not self._open:
+            self._begin()
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+
+    def heard(self, *, answer: bool) -> None:
+        """A request has ended; with an answer or not."""
+        if answer:
+            self._answers += 1
+            self._begin()
+
+    def states(self) -> str:
+        """What every endpoint does, in words."""
+        now, states = time.monotonic(), []
+        for e in self._endpoints.all:
+            rests = e.rests_until - now
+            doing = f"asked to be left alone for {rests:.0f} s more" if rests > 0.5 else f"{e.in_flight} requests open"
+            doing = "is down, and asked for its health" if e.down else doing
+            states.append(f"{e.url} {doing}{e.last and f'; the last time: {e.last}'}")
+        return _first_four(states)
+
+    def _begin(self) -> None:
+        self._since, self._next = time.monotonic(), LATER if self._answers else FIRST
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(0.25)
+            silent = time.monotonic() - self._since
+            if (
+                self._open
+                and silent >= self._next
+                and any(e.in_flight or e.down or e.last for e in self._endpoints.all)
+            ):
+                what = "the first answer" if not self._answers else "further answers"
+                _say(
+                    "waiting for %s for %.0f s (one request may take %.0f s): %s",
+                    what, silent, self._timeout, self.states(),
+                )  # fmt: skip
+                self._next = min(max(LATER, 2 * self._next), self._next + _LONGEST)

@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from encore_jax.errors import InputError
-from encore_jax.judge.question_rows import Shape, lay_out
+from encore_jax.model.branch_rows import Shape, lay_out
 from encore_jax.model.branching import BranchRows
 from encore_jax.terminal_text import cut, one_line
 
@@ -70,13 +70,13 @@ def _loaded(load: Callable[[], Steps]) -> Steps:
     return judge
 
 
-def tell_step(rows: BranchRows, shape: Shape) -> None:
+def send_step(rows: BranchRows, shape: Shape) -> None:
     """On process 0: all others start this step, and this process has to; waits until they have the rows."""
     _broadcast(np.array([Order.STEP, len(rows.root), *shape], np.int32))
     _broadcast(rows)
 
 
-def tell_finish() -> None:
+def send_finish() -> None:
     """On process 0: there is nothing more to follow."""
     _broadcast(np.array([Order.FINISH, 0, *[0] * len(Shape._fields)], np.int32))
 

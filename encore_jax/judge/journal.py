@@ -25,10 +25,9 @@ from pathlib import Path
 from encore_jax.data.atomic import make_folder
 from encore_jax.data.lock import file_lock
 from encore_jax.errors import InputError
-from encore_jax.judge.journal_file import open_journal, told
-from encore_jax.judge.journal_writer import JournalWriter
+from encore_jax.judge.journal_file import JournalWriter, open_journal, sqlite_errors
 from encore_jax.judge.question import Answer, Identity, Key, Question, Status
-from encore_jax.judge.retry_policy import RetryPolicy
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.rules import Rule, RulePool
 
 KNOWN = "known already"
@@ -57,12 +56,12 @@ class Journal:
             lock = self.path.with_name(f"{self.path.name}.lock")
             held.enter_context(file_lock(lock, place=self.path, fix=f"wait until it ends, or {fix}"))
             self.connection = held.enter_context(contextlib.closing(open_journal(self.path)))
-            with told(self.path), self.connection as connection:
+            with sqlite_errors(self.path), self.connection as connection:
                 self.judge = _id(connection, "judge", {"digest": identity.digest}, {"identity": _json(identity)})
                 self._rules = {r.name: _id(connection, "rule", {"name": r.name, "text": r.text}) for r in pool}
             self._texts = {rule.name: rule.text for rule in pool}
             self._names = {number: name for name, number in self._rules.items()}
-            self._writer = JournalWriter(self.path, open_journal)
+            self._writer = JournalWriter(self.path)
             self._held = held.pop_all()
 
     def __enter__(self) -> Journal:
@@ -143,7 +142,7 @@ class Journal:
         Raises:
           InputError: the file is damaged or locked.
         """
-        with told(self.path):
+        with sqlite_errors(self.path):
             yield from self.connection.execute(statement, values)
 
     def rows(self, conversations: Iterable[str], columns: str) -> Iterator[tuple]:

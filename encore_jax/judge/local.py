@@ -1,8 +1,8 @@
 """The judge on this machine's devices: K ratings for one conversation plus K short questions.
 
 Next-token log-probabilities of the offered answers, from this project's own backbone with its LM head. Instructions are
-run once for all conversations, each conversation once for all rules (`question_rows`, `model.branching`); the numbers
-are those of asking every question alone.
+run once for all conversations, each conversation once for all rules (`model.branch_rows`, `model.branching`); the
+numbers are those of asking every question alone.
 """
 
 from __future__ import annotations
@@ -21,12 +21,21 @@ from jax.sharding import NamedSharding, PartitionSpec
 from encore_jax.data.comparison import Message
 from encore_jax.data.distinct import digest
 from encore_jax.errors import InputError
-from encore_jax.judge.answer_tokens import AnswerTokens, answer_tokens
-from encore_jax.judge.followers import tell_step
+from encore_jax.judge.followers import send_step
 from encore_jax.judge.prompts import Wording
 from encore_jax.judge.question import NOT_ASKED, Answer, Identity, Question, Status
-from encore_jax.judge.question_rows import QuestionTree, Shape, agree, lay_out, make_tree, shape_of
-from encore_jax.judge.reading import MOST_OTHER, mostly_other, unparsable
+from encore_jax.judge.reading import MOST_OTHER, answer_tokens, read_answer
+from encore_jax.model.branch_rows import (
+    BranchTree,
+    Shape,
+    Steps,
+    agree,
+    full_steps,
+    last_steps,
+    lay_out,
+    make_tree,
+    shape_of,
+)
 from encore_jax.model.branching import BranchRows, Root, run_branches, run_root
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import lm_logits
@@ -36,7 +45,6 @@ from encore_jax.text.tokenizer import template_digest
 
 BUCKETS = (*range(64, 513, 64), *range(640, 1025, 128), *range(1280, 2049, 256))
 TOO_LONG = "too long for the local judge"
-NOT_FINITE = "log-probabilities that are not finite"
 
 
 class _Asked(NamedTuple):
@@ -142,7 +150,7 @@ class LocalJudge:
         A conversation that is too long is answered `FAILED`; nothing is cut. Evidence holds the log-probability of
         every token that counts, and as `other` how much probability all tokens have that do not.
         """
-        waiting: dict[Shape, list[QuestionTree]] = {}
+        waiting: dict[Shape, list[BranchTree]] = {}
         asked = _Asked({}, {})
         numbers = itertools.count()
         questions = iter(questions)
@@ -161,10 +169,10 @@ class LocalJudge:
             yield from self._run(full_steps(waiting, self._per_step), asked)
         yield from self._run(last_steps(waiting, self._per_step), asked)
 
-    def _longest(self, tree: QuestionTree) -> int:
+    def _longest(self, tree: BranchTree) -> int:
         return tree.root + len(tree.prefix) + max(map(len, tree.branches))
 
-    def _trees(self, drawn: dict[int, Question], asked: _Asked) -> tuple[list[QuestionTree], dict[int, str]]:
+    def _trees(self, drawn: dict[int, Question], asked: _Asked) -> tuple[list[BranchTree], dict[int, str]]:
         """Questions by conversation (`drawn` by number), and why the template refuses others.
 
         A question of the same tokens as another one waits for its answer.
@@ -198,13 +206,13 @@ class LocalJudge:
             devices = int(np.prod([self._rows.mesh.shape[a] for a in ((axes,) if isinstance(axes, str) else axes)]))
         return max(1, self._budget // shape.tokens // devices) * devices
 
-    def _run(self, steps, asked: _Asked) -> Iterator[tuple[Question, Answer]]:
+    def _run(self, steps: Steps, asked: _Asked) -> Iterator[tuple[Question, Answer]]:
         """Runs steps, each one dispatched before the previous one's answers are read."""
         pending = None
         for trees, shape in steps:
             rows, keys = lay_out(trees, shape, self._per_step(shape))
             if self._followed:
-                tell_step(rows, shape)
+                send_step(rows, shape)
             made = self.step(rows, shape)
             if pending is not None:
                 yield from self._read(*pending, asked)
@@ -229,24 +237,7 @@ class LocalJudge:
             yield from asked.answered(int(keys[c, e]), self._answer(logprobs[c, e]))
 
     def _answer(self, logprobs: np.ndarray) -> Answer:
-        return read_answer(logprobs, self._answers, self._prompt, self._most_other)
-
-
-def read_answer(logprobs: np.ndarray, tokens: AnswerTokens, prompt: Wording, most_other: float = MOST_OTHER) -> Answer:
-    """Rating and relevance by the prompt, from log-probabilities ``[T]`` of the tokens that stand for its answers.
-
-    Unparsable where a log-probability is not finite, or other tokens have more probability than `most_other`.
-    """
-    if not np.isfinite(logprobs).all():
-        return Answer(Status.UNPARSABLE, evidence={"raw": str(logprobs.tolist())}, problem=NOT_FINITE)
-    sums = np.minimum(np.bincount(tokens.answer, np.exp(logprobs), minlength=len(prompt.answers)), 1.0)
-    other = round(max(0.0, 1.0 - float(np.exp(logprobs).sum())), 9)
-    if other > most_other:
-        raw = {answer: round(float(p), 9) for answer, p in zip(prompt.answers, sums, strict=True)}
-        return unparsable(mostly_other(most_other), raw)
-    rating, relevance = prompt.rate(sums.tolist())
-    listed = [(text, round(float(p), 6)) for text, p in zip(tokens.texts, logprobs, strict=True)]
-    return Answer(Status.OK, rating, relevance, evidence={"logprobs": listed, "other": other})
+        return read_answer(logprobs, self._answers, self._prompt.answers, self._prompt.rate, self._most_other)
 
 
 def root_tokens(tokenizer, prompt: Wording) -> np.ndarray:
@@ -255,29 +246,6 @@ def root_tokens(tokenizer, prompt: Wording) -> np.ndarray:
     chats = [prompt.ask(prompt.example([Message(*first), Message("user", "c")], "d")) for first in firsts]
     shown = [np.asarray(ids, np.int32) for ids in render_prompts(tokenizer, chats)]
     return shown[0][: min(agree(shown[0], other) for other in shown[1:])]
-
-
-def full_steps(waiting: dict[Shape, list[QuestionTree]], per_step: Callable[[Shape], int]):
-    """Takes out of `waiting` what fills whole steps."""
-    for shape, trees in waiting.items():
-        while len(trees) >= (count := per_step(shape)):
-            yield trees[:count], shape
-            del trees[:count]
-
-
-def last_steps(waiting: dict[Shape, list[QuestionTree]], per_step: Callable[[Shape], int]):
-    """Takes out all that is left, shorter conversations riding with longer ones of the same questions."""
-    by_rest: dict[tuple, list[tuple[Shape, QuestionTree]]] = {}
-    for shape, trees in waiting.items():
-        by_rest.setdefault(shape[1:], []).extend((shape, tree) for tree in trees)
-        trees.clear()
-    for pairs in by_rest.values():
-        pairs.sort(key=lambda pair: -pair[0].prefix)
-        while pairs:
-            shape = pairs[0][0]
-            count = per_step(shape)
-            yield [tree for _, tree in pairs[:count]], shape
-            del pairs[:count]
 
 
 @functools.lru_cache(maxsize=4)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Self
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
@@ -25,73 +26,90 @@ USER_TURN = "+user"
 SPEAKERS = {"system": "SYSTEM", "user": "USER", "assistant": "ASSISTANT"}
 
 
-class Wording(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Wording(ABC):
     """How questions of one kind are put and their answers read; what judges take.
-
-    Attributes:
-      name: with a version.
-      answers: the answers offered, of which the first token's probability is read; empty for a text.
-      tokens: a text takes at most so many.
-      digest: changes with every word.
-      scale: (lowest, highest) rating.
-    """
-
-    name: str
-    answers: tuple[str, ...]
-    tokens: int
-
-    @property
-    def digest(self) -> str: ...
-
-    @property
-    def scale(self) -> tuple[float, float]: ...
-
-    def ask(self, question: Any) -> tuple[Message, ...]:
-        """The chat that asks a question."""
-        ...
-
-    def example(self, prompt: Sequence[Message], response: str) -> Any:
-        """Some question in this wording, to see what all begin with."""
-        ...
-
-    def in_user_turn(self) -> Wording:
-        """The same without a system message: a wording of its own name and digest."""
-        ...
-
-    def rate(self, probabilities: Sequence[float]) -> tuple[float, float | None]:
-        """Rating and relevance from the probabilities of the answers."""
-        ...
-
-    def read(self, text: str) -> Answer:
-        """The answer that a text states."""
-        ...
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One way to ask.
 
     Attributes:
       name: with a version, e.g. "yes_no_irrelevant.1"; wording never changes under a name.
       system: the system message; "" for none.
-      head: before the conversation.
-      question: after it; `{rule}` stands for the rule's text.
-      answers: the answers offered, of which the first token's probability is read: for, against, and the rule does not
-        matter here; empty for a number.
-      tokens: a number takes at most so many.
+      head: what the user's turn begins with; "" for nothing.
+      question: what the user's turn ends with.
+      answers: the answers offered, of which the first token's probability is read; empty for a text.
+      tokens: a text takes at most so many.
     """
 
     name: str
     system: str
-    head: str
+    head: str = ""
     question: str
-    answers: tuple[str, ...]
-    tokens: int = 8
+    answers: tuple[str, ...] = ()
+    tokens: int
 
     @property
     def digest(self) -> str:
         """SHA-256 (64 hex digits) over the name and every word."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        words = {name: value for name, value in asdict(self).items() if name != "head" or value}
+        return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
+
+    @property
+    @abstractmethod
+    def scale(self) -> tuple[float, float]:
+        """(lowest, highest) rating."""
+
+    @abstractmethod
+    def ask(self, question: Any) -> tuple[Message, ...]:
+        """The chat that asks a question."""
+
+    @abstractmethod
+    def example(self, prompt: Sequence[Message], response: str) -> Any:
+        """Some question in this wording, to see what all begin with."""
+
+    @abstractmethod
+    def rate(self, probabilities: Sequence[float]) -> tuple[float, float | None]:
+        """Rating and relevance from the probabilities of the answers."""
+
+    @abstractmethod
+    def read(self, text: str) -> Answer:
+        """The answer that a text states."""
+
+    def in_user_turn(self) -> Self:
+        """The same with its instructions at the head of the user's turn, for models that know no system role.
+
+        >>> NUMERIC.in_user_turn().name, [m.role for m in NUMERIC.in_user_turn().messages([], "Hi", Rule("a", "b"))]
+        ('numeric.1+user', ['user'])
+        """
+        if not self.system:
+            return self
+        head = "\n\n".join(filter(None, (self.system, self.head)))
+        return replace(self, name=f"{self.name}{USER_TURN}", system="", head=head)
+
+    def chat(self, *parts: str) -> tuple[Message, ...]:
+        """The system message and a user's turn of these parts, between head and question."""
+        text = "\n\n".join([*filter(None, (self.head,)), *parts])
+        return (*((Message("system", self.system),) if self.system else ()), Message("user", text))
+
+
+def transcript(turns: Sequence[Message]) -> str:
+    """A conversation as it is shown to a judge.
+
+    >>> print(transcript([Message("user", "Hi"), Message("assistant", "Hello!")]))
+    USER: Hi
+    <BLANKLINE>
+    ASSISTANT: Hello!
+    """
+    return "\n\n".join(f"{SPEAKERS[turn.role]}: {turn.content}" for turn in turns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt(Wording):
+    """A wording of ratings.
+
+    `question` comes after the conversation, and in it `{rule}` stands for the rule's text. `answers` are for, against,
+    and the rule does not matter here; empty for a number.
+    """
+
+    tokens: int = 8
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -101,14 +119,12 @@ class Prompt:
     def messages(self, prompt: Sequence[Message], response: str, rule: Rule) -> tuple[Message, ...]:
         """The chat that asks about one rule; the same up to the rule for every rule.
 
-        >>> asked = YES_NO_IRRELEVANT.messages([Message("user", "Hi")], "Hello!", Rule("polite", "It is polite."))
-        >>> asked[-1].content.splitlines()[-1]
+        >>> chat = YES_NO_IRRELEVANT.messages([Message("user", "Hi")], "Hello!", Rule("polite", "It is polite."))
+        >>> chat[-1].content.splitlines()[-1]
         'It is polite.'
         """
-        turns = [*prompt, Message("assistant", response)]
-        shown = "\n\n".join(f"{SPEAKERS[turn.role]}: {turn.content}" for turn in turns)
-        text = f"{self.head}\n\n{shown}\n\n{self.question.replace('{rule}', rule.text)}"
-        return (*((Message("system", self.system),) if self.system else ()), Message("user", text))
+        conversation = transcript([*prompt, Message("assistant", response)])
+        return self.chat(conversation, self.question.replace("{rule}", rule.text))
 
     def ask(self, question: Question) -> tuple[Message, ...]:
         """The chat that asks a question."""
@@ -117,16 +133,6 @@ class Prompt:
     def example(self, prompt: Sequence[Message], response: str) -> Question:
         """Some question in this wording, to see what all begin with."""
         return Question(Key("", 0, ""), tuple(prompt), response, Rule("any", "Any."))
-
-    def in_user_turn(self) -> Prompt:
-        """The same with its instructions at the head of the user's turn, for models that know no system role.
-
-        >>> NUMERIC.in_user_turn().name, [m.role for m in NUMERIC.in_user_turn().messages([], "Hi", Rule("a", "b"))]
-        ('numeric.1+user', ['user'])
-        """
-        if not self.system:
-            return self
-        return replace(self, name=f"{self.name}{USER_TURN}", system="", head=f"{self.system}\n\n{self.head}")
 
     def rate(self, probabilities: Sequence[float]) -> tuple[float, float | None]:
         """P(first answer) - P(second), and 1 - P(third).

@@ -16,7 +16,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import numpy as np
+
+from encore_jax.errors import InputError
 from encore_jax.judge.question import Answer, Status
 from encore_jax.judge.replies import NO_LOGPROBS
 
@@ -31,6 +35,7 @@ NO_NUMBER = "no number"
 NOT_ONE_NUMBER = "more than one number"
 OUT_OF_RANGE = "number outside 0 to 1"
 LIST_NUMBER = "a number that begins a list"
+NOT_FINITE = "log-probabilities that are not finite"
 TOO_LIKELY = "log-probabilities that add up to more than 1"
 
 _SPACES = " \u0120\u2581"  # a space, and how byte-level BPE and SentencePiece vocabularies write it
@@ -130,6 +135,65 @@ def read_logprobs(
             "first": logprobs[0][0][:_LONGEST_TOKEN],
         },
     )
+
+
+class AnswerTokens(NamedTuple):
+    """Tokens of all answers together.
+
+    Attributes:
+      ids: token ids ``[T]``.
+      answer: ``[T]``, index of the answer each stands for.
+      texts: the tokens in words.
+    """
+
+    ids: np.ndarray
+    answer: np.ndarray
+    texts: tuple[str, ...]
+
+
+def answer_tokens(tokenizer, answers: tuple[str, ...]) -> AnswerTokens:
+    """Every token of the vocabulary that stands for one of the answers, by the rule that reads a server's tokens.
+
+    A server lists some of these tokens, this finds all of them: the two differ by no more than what was not listed.
+
+    Raises:
+      InputError: an answer has no token of its own.
+    """
+    special = set(tokenizer.all_special_ids)
+    named = ((number, answer_of(token, answers)) for token, number in tokenizer.get_vocab().items())
+    owner = {number: answers.index(answer) for number, answer in sorted(named) if answer and number not in special}
+    for i, answer in enumerate(answers):
+        if i not in owner.values():
+            raise InputError(
+                f"no token begins {answer!r} and nothing else",
+                where="the prompt's answers",
+                fix="use answers of common words that this tokenizer can tell apart",
+            )
+    ids = list(owner)
+    return AnswerTokens(np.array(ids, np.int32), np.array(list(owner.values())), tuple(map(tokenizer.decode, ids)))
+
+
+def read_answer(
+    logprobs: np.ndarray,
+    tokens: AnswerTokens,
+    answers: tuple[str, ...],
+    rate: Callable[[Sequence[float]], tuple[float, float | None]],
+    most_other: float = MOST_OTHER,
+) -> Answer:
+    """As `read_logprobs`, from log-probabilities ``[T]`` of all tokens that stand for the answers.
+
+    Unparsable where a log-probability is not finite, or other tokens have more probability than `most_other`.
+    """
+    if not np.isfinite(logprobs).all():
+        return Answer(Status.UNPARSABLE, evidence={"raw": str(logprobs.tolist())}, problem=NOT_FINITE)
+    sums = np.minimum(np.bincount(tokens.answer, np.exp(logprobs), minlength=len(answers)), 1.0)
+    other = round(max(0.0, 1.0 - float(np.exp(logprobs).sum())), 9)
+    if other > most_other:
+        raw = {answer: round(float(p), 9) for answer, p in zip(answers, sums, strict=True)}
+        return unparsable(mostly_other(most_other), raw)
+    rating, relevance = rate(sums.tolist())
+    listed = [(text, round(float(p), 6)) for text, p in zip(tokens.texts, logprobs, strict=True)]
+    return Answer(Status.OK, rating, relevance, evidence={"logprobs": listed, "other": other})
 
 
 def read_number(text: str) -> Answer:

@@ -1,15 +1,16 @@
 """What a model said and why it stopped, from a reply of any dialect of the OpenAI protocol.
 
 A chat or a plain completion, from a server or from a batch file. Whatever a reply holds, reading it never raises: what
-is of another kind than declared reads as absent, or has a problem of its own name.
+is of another kind than declared reads as absent, or has a problem of its own name. What a model wrote while it was
+still reasoning, between the marks that such models use, is no answer.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from encore_jax.judge.reasoning import OPEN_REASONING, without_reasoning
 from encore_jax.terminal_text import cut, one_line
 
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens", "n_predict")
@@ -23,6 +24,7 @@ REFUSED = "refused to answer"
 ONLY_REASONING = "reasoning and no answer"
 NO_LOGPROBS = "no log-probabilities"
 BAD_LOGPROBS = "malformed log-probabilities"
+OPEN_REASONING = "ended while still reasoning"
 
 _ENDED = (
     "stop", "eos", "eos_token", "end_turn", "end_of_turn", "stop_sequence", "stop_token", "stop_string", "completed",
@@ -44,8 +46,25 @@ _TEXT_PARTS, _REASONING_PARTS = ("text", "output_text"), ("thinking", "reasoning
 _MOST_LISTED = 1000
 _ROUNDING = 1e-3
 
+_WORDS = r"think|thinks|thinking|thought|thoughts|reason|reasoning|analysis|scratchpad|reflection|internal_monologue"
+_OPENING = (
+    rf"<\s*(?:\w+:)?(?:{_WORDS})(?:\s[^<>]*)?>"
+    r"|\[think(?:ing)?\]"
+    r"|◁think▷"
+    r"|<\|(?:begin_of_thought|start_thinking|begin_of_thinking|thinking|think)\|>"
+    r"|<\|channel\|>\s*(?:analysis|commentary|thought)\b(?:[^<]*<\|message\|>)?|<\|channel>thought\b"
+)
+_CLOSING = (
+    rf"<\s*/\s*(?:\w+:)?(?:{_WORDS})\s*>"
+    r"|\[/think(?:ing)?\]"
+    r"|◁/think▷"
+    r"|<\|(?:end_of_thought|end_thinking|end_of_thinking|/thinking|/think)\|>"
+    r"|<\|channel\|>\s*final\b(?:[^<]*<\|message\|>)?|<channel\|>"
+)
+_MARK = re.compile(rf"(?P<opens>{_OPENING})|(?P<closes>{_CLOSING})|<\|(?:end|start|return|message)\|>", re.IGNORECASE)
 
-class Said(NamedTuple):
+
+class ReplyContent(NamedTuple):
     """Attributes:
     text: what the model wrote outside of reasoning; None where the reply holds no text.
     whole: the same with reasoning, as evidence.
@@ -59,7 +78,7 @@ class Said(NamedTuple):
     first_problem: str
 
 
-def read_reply(body: object, limit: int | None = None) -> Said:
+def read_reply(body: object, limit: int | None = None) -> ReplyContent:
     """What a model said, and whether it is an answer.
 
     Args:
@@ -72,7 +91,7 @@ def read_reply(body: object, limit: int | None = None) -> Said:
     """
     choice = _choice(body)
     if choice is None:
-        return Said(None, "", NO_ANSWER, NO_ANSWER)
+        return ReplyContent(None, "", NO_ANSWER, NO_ANSWER)
     message = choice.get("message")
     message = message if isinstance(message, Mapping) else choice
     whole, reasoned = _content(message.get("content", message.get("text")))
@@ -91,7 +110,7 @@ def read_reply(body: object, limit: int | None = None) -> Said:
         stop = OPEN_REASONING
     if not stop and not text.strip() and (reasoned or text != whole):
         stop = ONLY_REASONING
-    return Said(text, whole or "", stop, first)
+    return ReplyContent(text, whole or "", stop, first)
 
 
 def reply_logprobs(body: object) -> tuple[list[tuple[str, float]], str]:
@@ -228,3 +247,30 @@ def _logprob(value: object) -> float | None:
     except OverflowError:
         return None
     return min(number, 0.0) if number <= _ROUNDING else None
+
+
+def without_reasoning(text: str) -> tuple[str, bool]:
+    """The text outside of reasoning, and whether reasoning began that never ended.
+
+    Marks count in any case and nested. An end without a beginning belongs to a template that had begun it: all before
+    it was reasoning.
+
+    >>> without_reasoning("<think>Maybe 0.3</think>0.7"), without_reasoning("so 0.3 it is</think>0.7")
+    (('0.7', False), ('0.7', False))
+    >>> without_reasoning("<Thinking>The response gets 1 for"), without_reasoning("0.7")
+    (('', True), ('0.7', False))
+    """
+    outside, depth, end = [], 0, 0
+    for mark in _MARK.finditer(text):
+        if mark["opens"]:
+            if not depth:
+                outside.append(text[end : mark.start()])
+            depth = 1 if "channel" in mark[0].lower() else depth + 1
+        elif mark["closes"]:
+            if not depth:
+                outside.clear()
+            depth = 0 if "channel" in mark[0].lower() else max(0, depth - 1)
+            end = mark.end()
+    if not depth:
+        outside.append(text[end:])
+    return "".join(outside), depth > 0

@@ -13,25 +13,25 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from encore_jax.errors import InputError
-from encore_jax.judge.asking import Asking
+from encore_jax.helper_thread import HelperThread
 from encore_jax.judge.client import Client
-from encore_jax.judge.helper_thread import HelperThread
 from encore_jax.judge.question import NOT_ASKED, Answer, Identity, Status
-from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.judge.request import RequestFormat
+from encore_jax.judge.settings import ServerSettings
 
 LOOKAHEAD = 2
 """Questions drawn but not yet answered and handed on, per request that may be in flight."""
 
 
 class ServerJudge:
-    """Answers questions through `Asking.body` and `Asking.read`; of ratings or of pairs, whatever asks.
+    """Answers questions through `RequestFormat.body` and `RequestFormat.read`; of ratings or of pairs, whatever asks.
 
     Args:
       asking: how a question becomes a request.
       settings: where, and how hard; checked.
     """
 
-    def __init__(self, asking: Asking, settings: ServerSettings):
+    def __init__(self, asking: RequestFormat, settings: ServerSettings):
         settings.check()
         self._asking, self._settings = asking, settings
         self.identity: Identity = asking.identity
@@ -64,7 +64,7 @@ class ServerJudge:
 class _Lane:
     """The event loop's thread, with a way in and a way out."""
 
-    def __init__(self, asking: Asking, settings: ServerSettings):
+    def __init__(self, asking: RequestFormat, settings: ServerSettings):
         self._asking, self._settings = asking, settings
         self._client = Client(settings, asking.path)  # first: a missing key is told to the caller, and nothing is open
         self._out: queue.SimpleQueue = queue.SimpleQueue()

@@ -23,7 +23,6 @@ from typing import Any
 
 import jax
 
-from encore_jax.parallel.hlo_cost import ProgramCost, program_cost
 from encore_jax.parallel.slices import TpuSlice
 
 GIB = 2**30
@@ -63,8 +62,7 @@ class AotReport:
       slice: what it was compiled for.
       memory: per chip.
       fits: whether the compiler accepted it, and `memory.peak` is no more than the chip has.
-      cost: per chip and step; None where the compiler refused.
-      analytic_flops: of one step on all chips, by arithmetic.
+      analytic_flops: of one step on all chips, by arithmetic (`flops.step_flops`).
       refusal: the compiler's words.
       compile_seconds: how long the compiler took.
       versions: of jax, jaxlib and libtpu.
@@ -73,7 +71,6 @@ class AotReport:
     slice: TpuSlice
     memory: Memory
     fits: bool
-    cost: ProgramCost | None
     analytic_flops: int
     refusal: str | None
     compile_seconds: float
@@ -85,16 +82,6 @@ class AotReport:
         return 0 if self.fits else max(1, self.memory.peak - self.memory.hbm)
 
     @property
-    def compiled_flops(self) -> int | None:
-        """Of one step on all chips."""
-        return self.cost and self.cost.flops * self.slice.chips
-
-    @property
-    def flops_ratio(self) -> float | None:
-        """Compiled / analytic: 1 is ideal, about 5/4 is full rematerialisation."""
-        return self.compiled_flops and self.compiled_flops / self.analytic_flops
-
-    @property
     def seconds_at_mfu(self) -> float:
         """How long a step takes if the analytic FLOPs run at `MFU` of the slice's peak."""
         return self.analytic_flops / (self.slice.chips * self.slice.peak_flops * MFU)
@@ -102,21 +89,14 @@ class AotReport:
     def to_dict(self) -> dict[str, Any]:
         """For aot.json; sizes in GiB."""
         gib = {name: value if value is None else round(value / GIB, 4) for name, value in _sizes(self.memory).items()}
-        cost = self.cost and dataclasses.asdict(self.cost)
         return {
             "slice": self.slice.name,
             "chips": self.slice.chips,
             "fits": self.fits,
             "overrun_gib": round(self.overrun / GIB, 4),
             "per_chip_gib": gib,
-            "flops_per_step": {
-                "compiled": self.compiled_flops,
-                "analytic": self.analytic_flops,
-                "ratio": self.flops_ratio and round(self.flops_ratio, 4),
-            },
+            "analytic_flops_per_step": self.analytic_flops,
             "seconds_per_step": {"mfu": MFU, "seconds": round(self.seconds_at_mfu, 4)},
-            "per_chip_per_step": cost and {key: cost[key] for key in ("flops", "collectives", "kernels")},
-            "unknown_loops": cost and cost["unknown_loops"],
             "refusal": self.refusal,
             "compile_seconds": round(self.compile_seconds, 1),
             "versions": self.versions,
@@ -147,7 +127,7 @@ def compile_report(
       jax.errors.JaxRuntimeError: the compiler failed for another reason than too little HBM.
     """
     start = time.perf_counter()
-    refusal = cost = None
+    refusal = None
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
@@ -160,9 +140,8 @@ def compile_report(
     seconds = time.perf_counter() - start
     if refusal is None:
         memory = _memory(compiled.memory_analysis(), parameters_bytes, optimizer_bytes, slice.hbm_bytes)
-        cost = program_cost(compiled.as_text())
     fits = refusal is None and memory.peak <= memory.hbm
-    return AotReport(slice, memory, fits, cost, analytic_flops, refusal, seconds, _versions())
+    return AotReport(slice, memory, fits, analytic_flops, refusal, seconds, _versions())
 
 
 def _memory(analysis, parameters: int, optimizer: int, hbm: int) -> Memory:
@@ -250,29 +229,10 @@ def _lines(report: AotReport):
     yield _row("  peak", f"{memory.peak / GIB:.2f}") + f"   of {memory.hbm / GIB:.2f}: {verdict}"
     if report.refusal:
         yield f"the compiler says: {report.refusal}"
-    yield _row("FLOPs per step", "all chips")
-    if report.cost:
-        ratio = f"   {report.flops_ratio:.3f} of the analytic"
-        yield _row("  compiled", f"{report.compiled_flops:.3e}") + ratio
     pace = f"   {report.seconds_at_mfu:.3g} s at {MFU:.0%} of {tpu.peak_flops / 1e12:.0f} TFLOP/s a chip"
-    yield _row("  analytic", f"{report.analytic_flops:.3e}") + pace
-    yield from _cost_lines(report.cost) if report.cost else ()
+    yield _row("FLOPs per step, all chips", f"{report.analytic_flops:.3e}") + pace
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     yield f"compiled in {report.compile_seconds:.0f} s by {versions}"
-
-
-def _cost_lines(cost: ProgramCost):
-    if cost.collectives:
-        yield _row("collectives per chip and step", "GiB", "number")
-    for collective in cost.collectives:
-        yield _row(f"  {collective.kind}", f"{collective.bytes / GIB:.2f}", f"{collective.count}")
-    if cost.kernels:
-        yield _row("kernels per chip and step", "FLOPs", "number")
-    for kernel in cost.kernels:
-        flops = "not said" if kernel.flops is None else f"{kernel.flops:.3e}"
-        yield _row(f"  {kernel.name}", flops, f"{kernel.count}")
-    if cost.unknown_loops:
-        yield f"counted as one iteration each: loops {', '.join(cost.unknown_loops)}"
 
 
 def _row(label: str, *cells: str) -> str:

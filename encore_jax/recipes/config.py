@@ -105,7 +105,7 @@ class TrainConfig(TrainSettings):
 
 @dataclasses.dataclass
 class SemiSyntheticConfig(Settings):
-    """Simulated judges between the human ratings and ENCORE; see `encore_jax.judge.simulated`.
+    """Simulated judges between the human ratings and ENCORE; see `encore_jax.evaluation.simulated_judges`.
 
     Attributes:
       judges: how many; 0 leaves the semi-synthetic part out.

@@ -14,7 +14,7 @@ from typing import NoReturn
 import jax
 
 from encore_jax.errors import InputError
-from encore_jax.judge.followers import follow, tell_finish
+from encore_jax.judge.followers import follow, send_finish
 from encore_jax.parallel.processes import speaks
 from encore_jax.recipes.config import RunConfig
 from encore_jax.recipes.panel_config import PanelConfig
@@ -66,9 +66,9 @@ def judging_together(config: RunConfig) -> Iterator[Role]:
         traceback.print_exc()
         _end(f"a step failed, here or on another process: {cut(one_line(error), 300)}")
     except BaseException:
-        tell_finish()
+        send_finish()
         raise
-    tell_finish()
+    send_finish()
 
 
 def _end(problem: str) -> NoReturn:

@@ -7,14 +7,12 @@ from pathlib import Path
 from encore_jax.errors import InputError
 from encore_jax.evaluation.methods import CompositionSettings
 from encore_jax.json_shape import decode_json
-from encore_jax.judge.api_key import check_keyless
-from encore_jax.judge.ask import HOPELESS
-from encore_jax.judge.asking import MOST_TOP, check_extra
-from encore_jax.judge.pair_prompts import PAIR_PROMPTS
+from encore_jax.judge.pairwise import PAIR_PROMPTS
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.judge.reading import MOST_OTHER
-from encore_jax.judge.retry_policy import RetryPolicy
-from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.judge.request import MOST_TOP, check_extra
+from encore_jax.judge.run import MAX_FAILURES_IN_A_ROW
+from encore_jax.judge.settings import RetryPolicy, ServerSettings, check_keyless
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.checks import one_of, require
 from encore_jax.recipes.config import RECIPES, DataConfig, ModelConfig, RunConfig, check_composition, check_mesh
@@ -37,7 +35,7 @@ class JudgeConfig(Settings):
         predicts for it, and no others. "" asks about every rule.
       most_rules: r, of `rules_of`.
       prompt: which wording, among `encore_jax.judge.prompts.PROMPTS` for ratings, or
-        `encore_jax.judge.pair_prompts.PAIR_PROMPTS` for verdicts on labelled pairs.
+        `encore_jax.judge.pairwise.PAIR_PROMPTS` for verdicts on labelled pairs.
       system_role: whether a served judge's model has a system role; False puts the instructions into the user's turn,
         as a prompt of its own name (Gemma refuses a system message). A local judge finds out by itself.
       both_orders: of verdicts: ask twice, with either response first.
@@ -73,7 +71,7 @@ class JudgeConfig(Settings):
     top: int = MOST_TOP
     extra: str = ""
     most_other: float = MOST_OTHER
-    hopeless: int = no_result(HOPELESS)
+    hopeless: int = no_result(MAX_FAILURES_IN_A_ROW)
     journal: str = ""
     prices: tuple[float, float] = no_result((0.0, 0.0))
     server: ServerSettings = field(default_factory=ServerSettings)

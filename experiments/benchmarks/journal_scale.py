@@ -27,9 +27,8 @@ from pathlib import Path
 
 from encore_jax.command_line import Parser, one_line_errors
 from encore_jax.data import Comparison, Message, write_comparisons
-from encore_jax.judge.export import rated_comparisons
+from encore_jax.judge.export import rated_comparisons, summary
 from encore_jax.judge.journal import Journal
-from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.question import Answer, Identity, Status, rating_questions
 from encore_jax.rules import RulePool
 

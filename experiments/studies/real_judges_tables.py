@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from encore_jax.evaluation.first_line import first_line
-from encore_jax.evaluation.formats import bounds, fixed, percent, points, printable
-from encore_jax.evaluation.ramo_tables import markdown
+from encore_jax.formats import bounds, fixed, percent, points, printable
+from encore_jax.report.text_tables import markdown
 from experiments.studies.judges import (
     AGREEMENT,
     BY_LOADING,

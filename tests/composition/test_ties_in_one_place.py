@@ -23,7 +23,7 @@ ALLOWED = {
     },
     "encore_jax/evaluation/rewardbench2.py": {"rewards == rewards.max()": SETTLED},
     "encore_jax/evaluation/rm_bench.py": {"rewards[:, 0, :, None] > rewards[:, 1, None, :]": SETTLED},
-    "encore_jax/evaluation/labels.py": {"np.sign(side[0])": "a place in a figure"},
+    "encore_jax/report/point_labels.py": {"np.sign(side[0])": "a place in a figure"},
     "experiments/benchmarks/ablation_throughput.py": {"gap > 0": LOOP, "gap == 0": LOOP},
 }
 

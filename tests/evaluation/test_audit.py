@@ -18,7 +18,7 @@ from encore_jax.composition import compose
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
 from encore_jax.evaluation import audit
-from encore_jax.evaluation.audit_page import embedded, render_audit
+from encore_jax.report.audit_page import embedded, render_audit
 from tests.evaluation import views
 
 VIEW = views.view()

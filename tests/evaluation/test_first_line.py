@@ -1,12 +1,7 @@
 """The first line of every kind of report: one honest sentence, whatever the results."""
 
-import math
-
-import numpy as np
 import pytest
 
-from encore_jax.evaluation.ablation_best import best_setting
-from encore_jax.evaluation.ablation_grid import Axis, Grid
 from encore_jax.evaluation.first_line import comparisons_to_settle, first_line, single_line
 
 
@@ -56,49 +51,6 @@ def test_the_theory_says_how_many_claims_held_and_what_wins_where():
     assert line.startswith("1 of 2 claims held; contradicted: claim 1")
     assert "use agreement weights: they win in 2 of 3 settings" in line and "in 1 agreement is refused" in line
     assert "No real judge was measured" in line
-
-
-GRID = Grid((Axis("tau", (0.5, math.inf)), Axis("subset", range(2)), Axis("agreement", ("no",)),
-             Axis("replicate", range(41))))  # fmt: skip
-SUBSETS = np.array([[True, False], [True, True]])
-
-
-def found(gain, noise, taus=(0.5, math.inf), replicates=40, index=0):
-    """Setting 0 is ahead of equal weights of all rules by `gain`, with bootstrap noise."""
-    grid = Grid((Axis("tau", taus), *GRID.axes[1:3], Axis("replicate", range(replicates + 1))))
-    rng = np.random.default_rng(0)
-
-    def accuracy_of(numbers):
-        rows = []
-        for number in numbers:
-            values = grid.values_at(number)
-            uniform = values["tau"] == math.inf and values["subset"] == 1
-            drawn = 0 if uniform else np.r_[0, rng.normal(0, noise, replicates)]
-            rows.append(np.full(replicates + 1, 0.7) + (0 if uniform else gain) + drawn)
-        return np.array(rows)
-
-    return best_setting(grid, index, SUBSETS, accuracy_of)
-
-
-@pytest.mark.parametrize(
-    ("best", "words"),
-    [
-        (found(0.1, 0.01), "use it, and confirm it"),
-        (found(0.02, 0.015), "explains as well (p = "),
-        (found(0.0, 0.01), "Use equal weights. The best of 4 settings"),
-        (found(0.1, 0.01, replicates=0), "--config.replicates=200"),
-        (found(0.1, 0.01, taus=(0.5, 1.0)), "put inf among the taus"),
-    ],
-)
-def test_an_ablations_best_setting_is_corrected_for_how_many_were_tried(best, words):
-    assert words in first_line({"found": {}, "best": best})
-
-
-def test_the_correction_multiplies_by_the_number_of_settings():
-    best = found(0.02, 0.008)
-    assert best["settings"] == 4 and best["values"] == {"tau": "0.5", "rules": "1 of 2"}
-    z = 0.02 / np.random.default_rng(0).normal(0, 0.008, 40).std(ddof=1)
-    assert best["p"] == pytest.approx(4 * math.erfc(z / math.sqrt(2)), rel=1e-6)
 
 
 def judged(name, verdict, **gains):

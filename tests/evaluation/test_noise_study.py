@@ -10,7 +10,7 @@ import scipy.stats
 
 from encore_jax.composition.agreement import agreement_loadings, agreement_weights
 from encore_jax.evaluation.noise_study import NOISES, TAUS, WORST, _spread, juries, noise_study
-from encore_jax.judge.simulated import answers
+from encore_jax.evaluation.simulated_judges import answers
 
 RNG = np.random.default_rng(9)
 QUALITY = (RNG.integers(0, 2, 120)).astype(np.float32)

@@ -7,7 +7,7 @@ from encore_jax.composition import Margin
 from encore_jax.data.probes import over_refusal_probe
 from encore_jax.evaluation.over_refusal import HALVES, over_refusal, over_refusal_card
 from encore_jax.evaluation.rule_reliability import wilson_interval
-from encore_jax.evaluation.tables import probe_by_name, probe_words
+from encore_jax.report.tables import probe_by_name, probe_words
 
 PROBE = over_refusal_probe()
 UNSAFE = np.array([pair.subset == HALVES[0] for pair in PROBE])

@@ -13,7 +13,7 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.panel_advice import best_alone, left_out
 from encore_jax.evaluation.panel_agreement import effective_judges, pair_table, spearman_brown
 from encore_jax.evaluation.panel_judges import accuracies, correlation_of, own_means, weights_without
-from encore_jax.evaluation.panel_tables import panel_results
+from encore_jax.evaluation.panel_results import panel_results
 from encore_jax.evaluation.panel_variance import one_way, positions, repetitions
 from encore_jax.evaluation.rated_pairs import rated_pairs
 

@@ -9,10 +9,10 @@ import pytest
 
 from encore_jax.composition import channel_information
 from encore_jax.evaluation.ramo import arm_results, interval_of_means, label_results
-from encore_jax.evaluation.ramo_page import render_ramo_report
-from encore_jax.evaluation.ramo_tables import ramo_csv, ramo_rows, ramo_tables
 from encore_jax.evaluation.selection_metrics import adapter_metrics
 from encore_jax.evaluation.selection_theory import simulate, verdicts
+from encore_jax.report.ramo_page import render_ramo_report
+from encore_jax.report.ramo_tables import ramo_csv, ramo_rows, ramo_tables
 from tests.evaluation.test_bootstrap import draws
 
 RNG = np.random.default_rng(0)

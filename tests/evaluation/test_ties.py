@@ -14,12 +14,12 @@ from encore_jax.data import Comparison, Message
 from encore_jax.evaluation import audit
 from encore_jax.evaluation.ablation_grid import all_subsets
 from encore_jax.evaluation.ablation_kernel import Tables, Tile, decide_range, settings_mesh
-from encore_jax.evaluation.audit_page import page_data
 from encore_jax.evaluation.benchmark import benchmark_scores, judge_items
 from encore_jax.evaluation.methods import accuracy_under, half_credit
 from encore_jax.evaluation.preference import preference_results
 from encore_jax.evaluation.ramo import arm_results
 from encore_jax.evaluation.view import Pairs
+from encore_jax.report.audit_page import page_data
 
 N, K = 240, 6
 NUMBERS = np.random.default_rng(4).integers(0, 11, (N, 2, K))

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from encore_jax.cli.ablate import SHORT, with_field
+from encore_jax.cli.command import Given
 from encore_jax.composition import entropy_weights, rating_entropy
 from encore_jax.errors import InputError
 from encore_jax.evaluation.ablation_tables import training_draws
@@ -20,6 +23,7 @@ from encore_jax.evaluation.view import Pairs, View
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
+from encore_jax.settings import fields_of
 from tests.evaluation import views
 from tests.experiments.forked import environment
 from tests.experiments.test_config import changed
@@ -80,12 +84,57 @@ def test_the_report_shares_out_all_of_the_variance(finished):
     assert found["mean"] == pytest.approx(rows["accuracy"].mean(dtype=np.float64), abs=1e-7)
     assert results["settings"] == len(rows["index"])
     own = rows["replicate"] == 0
+    whole = own & (rows["subset"] == rows["subset"].max())  # all rules
     for row in found["marginals"]["grid"]:
-        mean = rows["accuracy"][own & (rows["grid"] == row["value"])].mean(dtype=np.float64)
-        assert row["accuracy"]["value"] == pytest.approx(mean, abs=1e-7)
+        mean = rows["accuracy"][whole & (rows["grid"] == row["value"])].mean(dtype=np.float64)
+        assert row["accuracy"]["value"] == pytest.approx(mean, abs=1e-6)
+    uniform = rows["accuracy"][whole & np.isinf(rows["tau"])].mean(dtype=np.float64)
+    for row in found["gain"]:
+        tau = float(row["tau"])
+        mean = rows["accuracy"][whole & (rows["tau"] == tau)].mean(dtype=np.float64)
+        assert row["gain"]["value"] == pytest.approx(mean - uniform, abs=1e-6)
     assert results["extremes"][0]["accuracy"] == pytest.approx(rows["accuracy"][own].max())
     page = (finished / "report.html").read_text()
     assert "human-rated" in page and "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+
+
+def test_the_work_directory_has_the_page_and_all_numbers(finished):
+    for name in ("results.json", "report.html", "choices.csv"):
+        assert (finished / name).read_bytes() == (finished / "report" / name).read_bytes()
+
+
+def test_equal_weights_are_always_among_the_settings(view_file, tmp_path):
+    few = dict(scores=str(view_file), taus=(1.0,), grids=("3 bins", "5 bins"), subsets="full",
+               estimators=("plug_in",), normalize=("none",))  # fmt: skip
+    run_experiment(validated(AblateConfig(**few)), tmp_path / "run")
+    assert set(rows_of(tmp_path / "run")["tau"].tolist()) == {1.0, math.inf}
+    full = json.loads((tmp_path / "run" / "results.json").read_text())["full"]
+    assert full["settings"] == 4 and set(full["best"]["values"]) == {"tau", "grid"}
+
+
+def test_a_runs_folder_stands_for_its_scores(view_file, tmp_path):
+    config = AblateConfig(scores=str(tmp_path))
+    with pytest.raises(InputError, match="is a folder without score/view-heads.npz or rate/comparisons.jsonl"):
+        ablation_view(config)
+    (tmp_path / "score").mkdir()
+    shutil.copyfile(view_file, tmp_path / "score" / "view-heads.npz")
+    np.testing.assert_array_equal(ablation_view(config).ratings, View.load(view_file).ratings)
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_short_flags_are_fields(name):
+    config = AblateConfig()
+    text = str(fields_of(config)[name])
+    given = with_field(Given(config, "ablation", {}), name, text)
+    assert fields_of(given.config) == fields_of(config) and name in given.overrides
+    with pytest.raises(InputError, match=f"--{name}: is given beside --config.{name}"):
+        with_field(given, name, text)
+
+
+def test_a_short_flag_is_named_as_it_was_typed():
+    with pytest.raises(InputError, match=r"--taus: 'a' is not values separated .*e\.g\. --taus=") as refused:
+        with_field(Given(AblateConfig(), "ablation", {}), "taus", "a")
+    assert "--config" not in str(refused.value)
 
 
 def test_run_again_nothing_is_done_anew(finished, view_file, capsys):

@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from hypothesis import given
+from hypothesis import strategies as st
 
 from encore_jax.cli import run
 from encore_jax.cli.command import define_config
+from encore_jax.cli.list_values import list_items, list_text
+from encore_jax.cli.overrides import apply_overrides, override_texts
 from encore_jax.command_line import BAD_INPUT, FAILED, INTERRUPTED, Parser, one_line_errors
 from encore_jax.errors import InputError
+from encore_jax.recipes.ablation_config import AblateConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 QUICK = "--config=quickstart"
@@ -63,9 +68,12 @@ WRONG = {
     "number is empty": ([QUICK, "--config.train.lr="], "'' is not a number"),
     "fraction for a count": ([QUICK, "--config.seed=1.5"], "'1.5' is not a whole number"),
     "word for a switch": ([QUICK, "--config.data.offline=maybe"], "'maybe' is not true or false"),
-    "tuple cut off": ([QUICK, "--config.model.buckets=(1,"], "is not values in brackets, each a whole number"),
+    "tuple cut off": (
+        [QUICK, "--config.model.buckets=(1,"],
+        "is not values separated by commas or semicol",
+    ),
     "tuple of words": ([QUICK, "--config.model.buckets=(a,b)"], "config.model.buckets"),
-    "tuple too long": ([QUICK, "--config.compose.scale=(0.0,1.0,2.0)"], "two values in brackets"),
+    "tuple too long": ([QUICK, "--config.compose.scale=(0.0,1.0,2.0)"], "two values separated by commas"),
     "not a number": ([QUICK, "--config.compose.tau=nan"], "nan is no number that float32 holds"),
     "infinite": ([QUICK, "--config.compose.l2=1e999"], "inf is no number that float32 holds"),
     "out of range": ([QUICK, "--config.compose.tau=-1"], "config.compose.tau: -1.0 is out of range.*positive"),
@@ -224,3 +232,45 @@ def test_a_run_without_a_tpu_says_nothing_of_tpus(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr
+
+
+LISTS = {
+    "semicolons": ("grids", "3 bins;5 bins", ("3 bins", "5 bins")),
+    "commas": ("grids", "3 bins, 5 bins", ("3 bins", "5 bins")),
+    "one value with a space": ("grids", "3 bins", ("3 bins",)),
+    "as Python writes it": ("grids", "('3 bins', '5 bins')", ("3 bins", "5 bins")),
+    "brackets without quotes": ("grids", "(3 bins, 5 bins)", ("3 bins", "5 bins")),
+    "infinity": ("taus", "0.5;1;inf", (0.5, 1.0, float("inf"))),
+    "a single number": ("taus", "2", (2.0,)),
+    "a list with a comma at its end": ("taus", "(2,)", (2.0,)),
+    "a range": ("seeds", "0..3", (0, 1, 2, 3)),
+    "two numbers": ("scale", "1,5", (1.0, 5.0)),
+    "words": ("agreement", "no,yes", ("no", "yes")),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_are_written_so_that_no_shell_fights_them(name):
+    field, text, values = LISTS[name]
+    overrides = {field: [f"--config.{field}={text}"]}
+    assert getattr(apply_overrides(AblateConfig(), overrides), field) == values
+    again = override_texts(AblateConfig(), overrides)[field]
+    assert getattr(apply_overrides(AblateConfig(), {field: [f"--config.{field}={again}"]}), field) == values
+
+
+def test_a_list_flag_given_again_and_again_collects_its_values():
+    overrides = {"grids": ["--config.grids=3 bins", "--config.grids=5 bins;7 bins"]}
+    assert apply_overrides(AblateConfig(), overrides).grids == ("3 bins", "5 bins", "7 bins")
+    assert override_texts(AblateConfig(), overrides) == {"grids": "3 bins;5 bins;7 bins"}
+
+
+@pytest.mark.parametrize("text", ["1,,2", "0..", "3..1", "a", "1;b", "0..99999999", "'1"])
+def test_lists_of_numbers_that_are_none_are_refused_with_an_example(text):
+    with pytest.raises(InputError, match=r"--config.seeds: .* is not values.*Fix: e.g. --config.seeds=0"):
+        apply_overrides(AblateConfig(), {"seeds": [f"--config.seeds={text}"]})
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\"'", codec="ascii", exclude_categories=["Cc"])), max_size=4))
+def test_items_of_a_list_survive_as_one_text(items):
+    items = [item.strip() for item in items]
+    assert list_items(list_text(items)) == items

@@ -12,8 +12,9 @@ from sklearn.linear_model import Ridge
 import encore_jax as enc
 from encore_jax.data import Comparison, Message, RatedResponse, prompt_key, write_comparisons
 from encore_jax.errors import InputError
-from encore_jax.evaluation.held_out import MODEL, _aligned
+from encore_jax.evaluation.held_out import MODEL
 from encore_jax.recipes.fit import fit, rated_rows
+from encore_jax.report.held_out_page import aligned, cells
 from encore_jax.reward.passport import read_passport
 from tests.experiments import tiny_model
 
@@ -174,7 +175,7 @@ def test_an_evaluation_is_worth_looking_at(model, tmp_path):
     assert "<table>" in html and "violence" in html
     page = found.report(tmp_path).read_text()
     assert page.startswith("<!") and "A reward model beside people" in page
-    widths = {len(line) for line in _aligned(found.cells())}
+    widths = {len(line) for line in aligned(cells(found))}
     assert len(widths) == 1
 
 

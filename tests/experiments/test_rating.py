@@ -12,14 +12,12 @@ import pytest
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.errors import InputError
 from encore_jax.evaluation.probe_model import over_refusal_of
-from encore_jax.judge.asking import CHAT, ERROR_BODY
-from encore_jax.judge.pair_prompts import PAIR_PROMPTS, SAFE_AND_HELPFUL, PairPrompt
+from encore_jax.judge.pairwise import PAIR_PROMPTS, SAFE_AND_HELPFUL, PairPrompt
 from encore_jax.judge.prompts import PROMPTS, YES_NO_IRRELEVANT, Prompt
 from encore_jax.judge.question import conversation_id
 from encore_jax.judge.reading import mostly_other
-from encore_jax.judge.retry_policy import RetryPolicy
-from encore_jax.judge.retrying import RetrySettings
-from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.judge.request import CHAT, ERROR_BODY
+from encore_jax.judge.settings import RetryPolicy, RetrySettings, ServerSettings
 from encore_jax.recipes.config import DataConfig, ModelConfig, validated
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 from encore_jax.recipes.run import run_experiment
@@ -31,7 +29,9 @@ from tests.experiments import tiny_reward_model, tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
 from tests.raw_server import unused_port
 
-LETTERS = Prompt("letters.1", "Say A, B or C.", "Read:", "Is it true? {rule}", ("A", "B", "C"))
+LETTERS = Prompt(
+    name="letters.1", system="Say A, B or C.", head="Read:", question="Is it true? {rule}", answers=("A", "B", "C")
+)
 VARIABLE, SENTINEL = "ENCORE_TEST_JUDGE_KEY", "sk-sentinel-0123456789"
 
 
@@ -277,7 +277,7 @@ def test_verdicts_on_pairs_stand_beside_heuristics(files, tmp_path, capsys):
     assert len(methods) > 1 and "| LLM-as-a-judge |" in capsys.readouterr().out
 
 
-TINY_LETTERS = PairPrompt("tiny_letters.1", "Compare.", "A or B?", answers=("A", "B"))
+TINY_LETTERS = PairPrompt(name="tiny_letters.1", system="Compare.", question="A or B?", answers=("A", "B"))
 
 
 def test_a_local_models_verdicts_are_a_baseline_of_another_run(files, tmp_path, monkeypatch):

@@ -15,8 +15,7 @@ from encore_jax import recipes
 from encore_jax.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-LIBRARY = ("train.settings", "train.gating", "evaluation.methods", "parallel.mesh", "judge.retry_policy",
-           "judge.retrying", "judge.server_settings")  # fmt: skip
+LIBRARY = ("train.settings", "train.gating", "evaluation.methods", "parallel.mesh", "judge.settings")
 """Modules of the library that declare settings; a new one is found because a configuration imports it."""
 
 

@@ -10,7 +10,6 @@ import pytest
 from encore_jax.cli import score
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.evaluation.benchmark_report import benchmark_table
 from encore_jax.evaluation.conventions import Convention, lay
 from encore_jax.judge.model import ModelJudge
 from encore_jax.judge.question import Question
@@ -22,6 +21,7 @@ from encore_jax.recipes.stages.frozen import frozen_features
 from encore_jax.recipes.stages.ingest import ingest
 from encore_jax.recipes.stages.preferences import lay_comparisons
 from encore_jax.recipes.stages.tokenized import tokenized
+from encore_jax.report.benchmark_report import benchmark_table
 from encore_jax.reward.passport import model_digest
 from encore_jax.reward.sequences import fits, prompt_trees, token_sequences
 from encore_jax.rules import Rule

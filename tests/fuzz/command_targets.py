@@ -117,8 +117,8 @@ def _load_bodies(folder: Path):
     import urllib.error
 
     from encore_jax.http_replies import BadBody, unpacked
-    from encore_jax.judge.api_key import ApiKey
     from encore_jax.judge.client import Client
+    from encore_jax.judge.settings import ApiKey
     from encore_jax.reward.rewards_client import RewardsClient, _Busy
 
     class Opener:

@@ -32,7 +32,7 @@ EXCEPTIONS = {
         "encore_jax/cli/export.py::read_run", "encore_jax/evaluation/rule_agreement.py::RuleAgreement.from_json",
         *(f"encore_jax/recipes/stages/{name}" for name in (
             "ablation.py::decide_all", "ablation_report.py::report", "ablation_report.py::show",
-            "ablation_report.py::_accuracies", "probe.py::load_margins", "adapter.py::Adapter.load",
+            "probe.py::load_margins", "adapter.py::Adapter.load",
             "agreement.py::agreement", "agreement.py::report_agreement", "agreement.py::show_agreement",
             "arms.py::Labels.load", "baselines.py::load", "benchmark.py::_load", "benchmark.py::evaluate",
             "benchmark.py::report", "benchmark.py::show", "benchmark_rules.py::_scored_whole",
@@ -53,7 +53,7 @@ EXCEPTIONS = {
     },
     "files of this package or of the machine": {
         "encore_jax/command_line.py::_has_accelerator", "encore_jax/command_line.py::one_line_errors",
-        "encore_jax/data/probes/__init__.py::over_refusal_probe", "encore_jax/evaluation/audit_page.py::render_audit",
+        "encore_jax/data/probes/__init__.py::over_refusal_probe", "encore_jax/report/audit_page.py::render_audit",
         "encore_jax/cli/config.py::_title", "encore_jax/cli/doctor.py::_devices",
     },
     "entered by damaged files only": {

@@ -26,10 +26,10 @@ def _comparisons():
 
 
 def _asking():
-    from encore_jax.judge.asking import ask_with
     from encore_jax.judge.prompts import YES_NO_IRRELEVANT
+    from encore_jax.judge.request import request_format
 
-    return ask_with(YES_NO_IRRELEVANT, "m")
+    return request_format(YES_NO_IRRELEVANT, "m")
 
 
 def _journal(folder: Path) -> None:
@@ -94,9 +94,8 @@ def _change(connection: sqlite3.Connection, rng: random.Random) -> None:
 
 
 def _load_journal(folder: Path):
-    from encore_jax.judge.export import rated_comparisons, rated_responses
+    from encore_jax.judge.export import rated_comparisons, rated_responses, summary, summary_table
     from encore_jax.judge.journal import Journal
-    from encore_jax.judge.journal_summary import summary, summary_table
     from encore_jax.judge.question import rating_questions
 
     comparisons, pool = _comparisons(), _pool()
@@ -131,8 +130,8 @@ def _batch(folder: Path) -> None:
 
 def _load_batch(folder: Path):
     from encore_jax.judge.batch import ingest_results
+    from encore_jax.judge.export import summary
     from encore_jax.judge.journal import Journal
-    from encore_jax.judge.journal_summary import summary
     from encore_jax.judge.question import rating_questions
 
     conversations = {question.key.conversation for question in rating_questions(_comparisons(), _pool())}
@@ -147,8 +146,8 @@ def _replies(folder: Path) -> None:
 
 def _load_reply(folder: Path):
     """As the client gives it to every reader: what is no JSON object never gets there."""
-    from encore_jax.judge.asking import ask_with
     from encore_jax.judge.prompts import PROMPTS
+    from encore_jax.judge.request import request_format
 
     path = folder / "reply.json"
     try:
@@ -157,7 +156,7 @@ def _load_reply(folder: Path):
         return None
     if not isinstance(reply, dict):
         return None
-    return [ask_with(wording, "m").read(reply) for wording in PROMPTS.values()]
+    return [request_format(wording, "m").read(reply) for wording in PROMPTS.values()]
 
 
 def _manifest(folder: Path) -> None:

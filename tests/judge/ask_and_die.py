@@ -3,19 +3,17 @@
 import sys
 
 from encore_jax.data import Comparison, Message
-from encore_jax.judge.ask import ask_all
-from encore_jax.judge.asking import ask_with
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import rating_questions
-from encore_jax.judge.retry_policy import RetryPolicy
-from encore_jax.judge.retrying import RetrySettings
+from encore_jax.judge.request import request_format
+from encore_jax.judge.run import ask_all
 from encore_jax.judge.server import ServerJudge
-from encore_jax.judge.server_settings import ServerSettings
+from encore_jax.judge.settings import RetryPolicy, RetrySettings, ServerSettings
 from encore_jax.rules import RulePool
 
 POOL = RulePool.shipped("safety_10")
-ASKING = ask_with(YES_NO_IRRELEVANT, "m")
+ASKING = request_format(YES_NO_IRRELEVANT, "m")
 CONCURRENCY = 32
 POLICY = RetryPolicy(failed=9, unparsable=9)
 

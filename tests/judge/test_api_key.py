@@ -10,15 +10,13 @@ import pytest
 
 from encore_jax.errors import InputError
 from encore_jax.http_replies import checked_url
-from encore_jax.judge.api_key import ApiKey, check_keyless
-from encore_jax.judge.ask import ask_all
-from encore_jax.judge.asking import ask_with
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT
 from encore_jax.judge.question import rating_questions
-from encore_jax.judge.retry_policy import RetryPolicy
-from encore_jax.judge.retrying import RetrySettings
+from encore_jax.judge.request import request_format
+from encore_jax.judge.run import ask_all
 from encore_jax.judge.server import ServerJudge
+from encore_jax.judge.settings import ApiKey, RetryPolicy, RetrySettings, check_keyless
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
 SENTINEL = "sk-sentinel/0123456789+abcdef"
@@ -52,10 +50,10 @@ def everything_in(folder) -> bytes:
 def test_it_is_sent_and_never_kept_or_shown(prompt, pool, comparisons, settings, tmp_path, monkeypatch, caplog, capfd):
     monkeypatch.setenv(VARIABLE, SENTINEL)
     caplog.set_level(logging.DEBUG)
-    server, asking = Parrot(), ask_with(prompt, "m")
-    with Running(server) as url, Journal(tmp_path / "journal", asking.identity, pool) as journal:
+    server, requests = Parrot(), request_format(prompt, "m")
+    with Running(server) as url, Journal(tmp_path / "journal", requests.identity, pool) as journal:
         retry = RetrySettings(tries=3, first_wait=0.01, longest_wait=0.02)
-        judge = ServerJudge(asking, settings(url, key_variable=VARIABLE, concurrency=4, retry=retry))
+        judge = ServerJudge(requests, settings(url, key_variable=VARIABLE, concurrency=4, retry=retry))
         answers = list(ask_all(judge, lambda: rating_questions(comparisons, pool), journal, RetryPolicy(2, 2)))
         print(judge, vars(judge), [answer for _, answer in answers])
     assert set(server.headers) == {f"Bearer {SENTINEL}"}, "it is sent"
@@ -80,7 +78,7 @@ def test_it_is_in_no_exception(status, pool, comparisons, settings, monkeypatch)
 
     with Running(Closed()) as url, pytest.raises(InputError, match=r"\[API key\]") as caught:
         list(
-            ServerJudge(ask_with(NUMERIC, "m"), settings(url, key_variable=VARIABLE)).answers(
+            ServerJudge(request_format(NUMERIC, "m"), settings(url, key_variable=VARIABLE)).answers(
                 rating_questions(comparisons, pool)
             )
         )
@@ -139,7 +137,7 @@ def test_a_variable_that_is_not_set_is_told_before_anything_is_asked(pool, compa
     server = FaultyServer()
     with Running(server) as url, pytest.raises(InputError, match=f"{VARIABLE}: is not set.*export {VARIABLE}=") as _:
         list(
-            ServerJudge(ask_with(NUMERIC, "m"), settings(url, key_variable=VARIABLE)).answers(
+            ServerJudge(request_format(NUMERIC, "m"), settings(url, key_variable=VARIABLE)).answers(
                 rating_questions(comparisons, pool)
             )
         )

@@ -6,19 +6,19 @@ import random
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.judge.asking import ask_with
 from encore_jax.judge.batch import ingest_results, request_id, write_requests
+from encore_jax.judge.export import summary
 from encore_jax.judge.journal import CONTRADICTS, Journal
-from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import rating_questions
 from encore_jax.judge.reading import mostly_other
 from encore_jax.judge.replies import CALLED_TOOL, FILTERED
-from encore_jax.judge.retry_policy import RetryPolicy
+from encore_jax.judge.request import request_format
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.rules import Rule, RulePool
 from tests.judge.faulty_server import GOOD, chat
 
-ASKING = ask_with(YES_NO_IRRELEVANT, "m")
+ASKING = request_format(YES_NO_IRRELEVANT, "m")
 
 
 @pytest.fixture
@@ -149,11 +149,11 @@ def test_a_reworded_rule_another_prompt_or_other_settings_take_no_old_answers(tm
     reworded = RulePool([Rule("kind", "The response is truly kind."), *pool.rules[1:]])
     renamed = RulePool([Rule("kinder", "The response is kind."), *pool.rules[1:]])
     changed = [
-        ask_with(YES_NO_IRRELEVANT, "n"),
-        ask_with(YES_NO_IRRELEVANT, "m", extra={"seed": 1}),
-        ask_with(YES_NO_IRRELEVANT, "m", revision="2"),
-        ask_with(YES_NO_IRRELEVANT, "m", most_other=0.4),
-        ask_with(YES_NO_IRRELEVANT.in_user_turn(), "m"),
+        request_format(YES_NO_IRRELEVANT, "n"),
+        request_format(YES_NO_IRRELEVANT, "m", extra={"seed": 1}),
+        request_format(YES_NO_IRRELEVANT, "m", revision="2"),
+        request_format(YES_NO_IRRELEVANT, "m", most_other=0.4),
+        request_format(YES_NO_IRRELEVANT.in_user_turn(), "m"),
     ]
     asked = {question.key.conversation for question in questions}
     for i, (asking, rules) in enumerate([(ASKING, reworded), (ASKING, renamed), *((other, pool) for other in changed)]):

@@ -11,18 +11,18 @@ import pytest
 
 from encore_jax.errors import InputError
 from encore_jax.judge import client as client_module
-from encore_jax.judge.asking import ERROR_BODY, ask_with
-from encore_jax.judge.client import NOT_JSON, TOO_LONG
+from encore_jax.judge.client import FATAL, NOT_JSON, TOO_LONG
 from encore_jax.judge.contact import DROPPED, NO_NAME, NO_TLS, NOT_HTTP, REFUSED, TIMED_OUT, connection_problem
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status, rating_questions
 from encore_jax.judge.replies import BAD_LOGPROBS, NO_ANSWER, NO_LOGPROBS
-from encore_jax.judge.retrying import FATAL, RetrySettings
+from encore_jax.judge.request import ERROR_BODY, request_format
 from encore_jax.judge.server import ServerJudge
+from encore_jax.judge.settings import RetrySettings
 from tests.judge.faulty_server import GOOD, chat
 from tests.raw_server import RawServer, forever, reply
 
-ASKING = ask_with(YES_NO_IRRELEVANT, "m")
+ASKING = request_format(YES_NO_IRRELEVANT, "m")
 SOUND = json.dumps(chat(GOOD)).encode()
 VARIABLE = "ENCORE_TEST_JUDGE_KEY"
 SECRET = "sk-sentinel/0123456789+abcdef"

@@ -9,18 +9,18 @@ import time
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.judge import contact, patience
-from encore_jax.judge.asking import ask_with
+from encore_jax.judge import contact
 from encore_jax.judge.client import Client
 from encore_jax.judge.endpoints import Endpoint
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status, rating_questions
-from encore_jax.judge.retrying import RetrySettings
+from encore_jax.judge.request import request_format
 from encore_jax.judge.server import ServerJudge
+from encore_jax.judge.settings import RetrySettings
 from tests.judge.faulty_server import FaultyServer, Running
 from tests.raw_server import unused_port
 
-ASKING = ask_with(YES_NO_IRRELEVANT, "m")
+ASKING = request_format(YES_NO_IRRELEVANT, "m")
 WAIT = 2.0
 
 
@@ -154,8 +154,8 @@ def test_a_server_that_takes_connections_and_never_answers_is_told_and_given_up(
 
 @pytest.mark.parametrize(("throttled", "awaited"), [(1, "the first answer"), (3, "further answers")])
 def test_long_silence_is_told_with_its_cause_and_only_answers_count_as_such(throttled, awaited, ask, told, monkeypatch):
-    monkeypatch.setattr(patience, "LATER", 0.5)
-    monkeypatch.setattr(patience, "FIRST", 0.5)
+    monkeypatch.setattr(contact, "LATER", 0.5)
+    monkeypatch.setattr(contact, "FIRST", 0.5)
     seen = []
 
     class Resting(FaultyServer):
@@ -175,7 +175,7 @@ def test_long_silence_is_told_with_its_cause_and_only_answers_count_as_such(thro
 
 
 def test_a_server_that_dies_is_told_and_asked_again(ask, told, monkeypatch):
-    monkeypatch.setattr(patience, "LATER", 0.4)
+    monkeypatch.setattr(contact, "LATER", 0.4)
 
     class Dying(FaultyServer):
         async def handle(self, request):

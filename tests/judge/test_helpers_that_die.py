@@ -10,14 +10,15 @@ import time
 
 import pytest
 
+from encore_jax import helper_thread
 from encore_jax.errors import InputError
-from encore_jax.judge import client, contact, endpoints, helper_thread, journal_writer, patience, server
-from encore_jax.judge.ask import ask_all
-from encore_jax.judge.asking import ask_with
-from encore_jax.judge.helper_thread import HelperThread
+from encore_jax.helper_thread import HelperThread
+from encore_jax.judge import client, contact, endpoints, journal_file, server
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Answer, Identity, Status, rating_questions
+from encore_jax.judge.request import request_format
+from encore_jax.judge.run import ask_all
 from encore_jax.judge.server import ServerJudge
 from tests.judge.faulty_server import FaultyServer, Running
 
@@ -82,11 +83,11 @@ def causes_of(error):
 @pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: type(cause).__name__)
 def test_a_journal_whose_writer_dies(step, cause, pool, comparisons, tmp_path, monkeypatch):
     questions = list(rating_questions(comparisons, pool))
-    writer = journal_writer.JournalWriter
+    writer = journal_file.JournalWriter
     after = {"second commit": 1, "last answers": 2}.get(step, 0)
     name = {"_connect": "_run", "second commit": "_commit", "last answers": "_arrived"}.get(step, step)
     monkeypatch.setattr(writer, name, raising(cause, after, getattr(writer, name)))
-    monkeypatch.setattr(journal_writer, "MOST", 8)
+    monkeypatch.setattr(journal_file, "MOST", 8)
 
     def work():
         with Journal(tmp_path / "j", IDENTITY, pool) as journal:
@@ -105,14 +106,14 @@ def test_a_journal_whose_writer_dies(step, cause, pool, comparisons, tmp_path, m
 
 
 def test_a_full_queue_of_a_dead_writer_holds_nobody(pool, comparisons, tmp_path, monkeypatch):
-    monkeypatch.setattr(journal_writer, "MOST", 4)
+    monkeypatch.setattr(journal_file, "MOST", 4)
     stuck = threading.Event()
 
     def slowly(self, connection, rows):
         stuck.wait(SOON)
         raise MemoryError("no memory is left")
 
-    monkeypatch.setattr(journal_writer.JournalWriter, "_commit", slowly)
+    monkeypatch.setattr(journal_file.JournalWriter, "_commit", slowly)
     questions = list(rating_questions(comparisons, pool))
 
     def work():
@@ -130,7 +131,7 @@ STEPS = {
     "the client's start": (client.Client, "__aenter__"),
     "the client": (client.Client, "ask"),
     "the first contact": (contact, "_look"),
-    "what says what it waits for": (patience.Patience, "heard"),
+    "what says what it waits for": (contact.Patience, "heard"),
     "choosing an endpoint": (endpoints.Endpoints, "acquire"),
     "giving an endpoint back": (endpoints.Endpoints, "release"),
     "the rate limit": (endpoints.RateLimit, "wait"),
@@ -144,21 +145,21 @@ STEPS = {
 @pytest.mark.parametrize("after", [0, 7])
 @pytest.mark.parametrize("step", STEPS)
 def test_a_server_judge_whose_helper_dies(step, after, pool, comparisons, settings, monkeypatch, tmp_path):
-    asking = ask_with(YES_NO_IRRELEVANT, "m")
+    requests = request_format(YES_NO_IRRELEVANT, "m")
     where, name = STEPS[step]
     once = name in ("__aenter__", "_look", "set_event_loop", "_work")
     first = list(STEPS).index(step) + after
     for cause in (CAUSES[first % 5], CAUSES[(first + 2) % 5]):  # every kind at some step, and two at each
         with monkeypatch.context() as patch, Running(FaultyServer()) as url:
             if where is None:
-                broken = raising(cause, after, getattr(asking, name))
-                judge = ServerJudge(asking.__class__(**(vars(asking) | {name: broken})), settings(url))
+                broken = raising(cause, after, getattr(requests, name))
+                judge = ServerJudge(requests.__class__(**(vars(requests) | {name: broken})), settings(url))
             else:
                 patch.setattr(where, name, raising(cause, 0 if once else after, getattr(where, name)))
-                judge = ServerJudge(asking, settings(url))
+                judge = ServerJudge(requests, settings(url))
 
             def work(judge=judge):
-                with Journal(tmp_path / "j", asking.identity, pool) as journal:
+                with Journal(tmp_path / "j", requests.identity, pool) as journal:
                     for _ in ask_all(judge, lambda: rating_questions(comparisons, pool), journal):
                         pass
 
@@ -171,13 +172,13 @@ def test_a_server_judge_whose_helper_dies(step, after, pool, comparisons, settin
 def test_a_thread_that_ends_without_a_word_is_noticed(pool, comparisons, settings, monkeypatch):
     monkeypatch.setattr(server._Lane, "_run", lambda self: self._loop.close())
     with Running(FaultyServer()) as url:
-        judge = ServerJudge(ask_with(YES_NO_IRRELEVANT, "m"), settings(url))
+        judge = ServerJudge(request_format(YES_NO_IRRELEVANT, "m"), settings(url))
         error = soon(lambda: list(judge.answers(rating_questions(comparisons, pool))))
     assert isinstance(error, InputError) and "server-judge: ended early" in str(error)
 
 
 def test_connections_are_closed_even_where_closing_them_fails_at_first(pool, comparisons, settings, monkeypatch):
-    sessions, calls, close, make = [], itertools.count(), patience.Patience.close, client.aiohttp.ClientSession
+    sessions, calls, close, make = [], itertools.count(), contact.Patience.close, client.aiohttp.ClientSession
 
     def opened(**options):
         sessions.append(make(**options))
@@ -189,9 +190,9 @@ def test_connections_are_closed_even_where_closing_them_fails_at_first(pool, com
         await close(self)
 
     monkeypatch.setattr(client.aiohttp, "ClientSession", opened)
-    monkeypatch.setattr(patience.Patience, "close", closed)
+    monkeypatch.setattr(contact.Patience, "close", closed)
     with Running(FaultyServer()) as url:
-        judge = ServerJudge(ask_with(YES_NO_IRRELEVANT, "m"), settings(url))
+        judge = ServerJudge(request_format(YES_NO_IRRELEVANT, "m"), settings(url))
         assert len(list(judge.answers(itertools.islice(rating_questions(comparisons, pool), 2)))) == 2
     assert [session.closed for session in sessions] == [True] and next(calls) > 1
 
@@ -244,7 +245,7 @@ def test_a_caller_that_is_interrupted_leaves_no_thread(pool, comparisons, settin
         raise KeyboardInterrupt
 
     with Running(Stuck()) as url, Journal(tmp_path / "j", IDENTITY, pool) as journal:
-        judge = ServerJudge(ask_with(YES_NO_IRRELEVANT, "m"), settings(url))
+        judge = ServerJudge(request_format(YES_NO_IRRELEVANT, "m"), settings(url))
         start = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
             list(ask_all(judge, questions, journal))
@@ -261,9 +262,9 @@ def test_every_thread_of_judges_and_commands_is_one_that_is_watched():
     starts = re.compile(
         r"threading\.(Thread|Timer)\(|multiprocessing|ProcessPoolExecutor|ThreadPoolExecutor|os\.fork\("
     )
-    watched = {"encore_jax/judge/helper_thread.py", "encore_jax/cli/score.py"}  # score reads every future's result
+    watched = {"encore_jax/helper_thread.py", "encore_jax/cli/score.py"}  # score reads every future's result
     found = set()
-    for room in ("encore_jax/judge", "experiments"):
+    for room in ("encore_jax/judge", "encore_jax/cli", "experiments"):
         for path in (root / room).rglob("*.py"):
             with contextlib.suppress(OSError):
                 if starts.search(path.read_text()) and "benchmarks" not in path.parts:

@@ -15,12 +15,11 @@ import pytest
 
 from encore_jax.data import iter_comparisons, iter_rated, write_comparisons, write_rated
 from encore_jax.errors import InputError
-from encore_jax.judge.export import rated_comparisons, rated_responses
+from encore_jax.judge.export import rated_comparisons, rated_responses, summary, summary_table
 from encore_jax.judge.journal import CONTRADICTS, KNOWN, Journal
 from encore_jax.judge.journal_file import SCHEMA, VERSION, open_journal
-from encore_jax.judge.journal_summary import summary, summary_table
 from encore_jax.judge.question import Answer, Identity, Key, Status, rating_questions
-from encore_jax.judge.retry_policy import RetryPolicy
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.rules import Rule, RulePool
 
 IDENTITY = Identity("server", "m", "digest", {"top": 20}, scale=(-1.0, 1.0))
@@ -287,7 +286,7 @@ def test_a_full_disk_is_told_and_loses_nothing_committed(tmp_path, questions, po
 
 def test_a_disk_that_is_really_full(tmp_path, questions, pool, monkeypatch):
     """SQLite's own limit of pages stands in for the disk's."""
-    from encore_jax.judge import journal as module
+    from encore_jax.judge import journal_file as module
 
     def small(path):
         connection = open_journal(path)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from encore_jax.judge.ask import ask_all
+from encore_jax.judge.export import summary
 from encore_jax.judge.journal import Journal
-from encore_jax.judge.journal_summary import summary
+from encore_jax.judge.run import ask_all
 from encore_jax.judge.server import LOOKAHEAD
 from tests.judge import ask_and_die
 from tests.judge.faulty_server import FAULTS, FaultyServer, Running

@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 
 from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL, Comparison, Message, member, wheel
-from encore_jax.judge.asking import ask_with
+from encore_jax.judge.load_local import load_local_judge
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status, rating_questions
+from encore_jax.judge.request import request_format
 from encore_jax.judge.server import ServerJudge
-from encore_jax.judge.server_settings import ServerSettings
-from encore_jax.recipes.local_judge import load_local_judge
+from encore_jax.judge.settings import ServerSettings
 from encore_jax.rules import RulePool
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
@@ -113,7 +113,7 @@ def asked():
 
 def test_log_probabilities_agree_within_quantisation(url, weights, asked, capsys):
     settings = ServerSettings(urls=(url,), concurrency=2, timeout=300.0)
-    judge = ServerJudge(ask_with(YES_NO_IRRELEVANT, "smollm2", most_other=1.0), settings)
+    judge = ServerJudge(request_format(YES_NO_IRRELEVANT, "smollm2", most_other=1.0), settings)
     nats, ratings, unlisted = [], [], []
     for question, answer in judge.answers(asked):
         assert answer.status == Status.OK, answer

@@ -13,11 +13,10 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.judge.answer_tokens import answer_tokens
 from encore_jax.judge.local import TOO_LONG, LocalJudge, root_tokens
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT, Prompt
 from encore_jax.judge.question import NOT_ASKED, Key, Question, Status, conversation_id
-from encore_jax.judge.reading import mostly_other
+from encore_jax.judge.reading import answer_tokens, mostly_other
 from encore_jax.model.decoder import Backbone, lm_logits
 from encore_jax.model.params import logical_axes
 from encore_jax.parallel.mesh import BATCH, MeshSettings, activate, make_mesh, sharding
@@ -29,7 +28,9 @@ from tests.reward.conftest import smollm2  # noqa: F401
 CFG = dataclasses.replace(tiny_model.decoder_config(), max_positions=1024)
 PARAMS = tiny_model.draw()
 TOKENIZER = tiny_model.tokenizer()
-PROMPT = Prompt("tiny.1", "Say A, B or C.", "Read:", "Is it true? {rule}", ("A", "B", "C"))
+PROMPT = Prompt(
+    name="tiny.1", system="Say A, B or C.", head="Read:", question="Is it true? {rule}", answers=("A", "B", "C")
+)
 RULES = [
     Rule("kind", "It is kind."),
     Rule("short", "It says little, and says it well."),

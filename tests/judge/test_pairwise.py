@@ -8,17 +8,16 @@ from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
 from encore_jax.evaluation.preference import preference_results
 from encore_jax.evaluation.verdicts import verdict_rewards
-from encore_jax.judge.ask import ask_all
-from encore_jax.judge.asking import ask_with
 from encore_jax.judge.journal import Journal
-from encore_jax.judge.pair_prompts import LETTER, SAFE_AND_HELPFUL
-from encore_jax.judge.pairwise import pair_questions, write_verdicts
+from encore_jax.judge.pairwise import LETTER, SAFE_AND_HELPFUL, pair_questions, write_verdicts
 from encore_jax.judge.question import Status
 from encore_jax.judge.replies import CALLED_TOOL, FILTERED
+from encore_jax.judge.request import request_format
+from encore_jax.judge.run import ask_all
 from encore_jax.judge.server import ServerJudge
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
-ASKING, RULE = ask_with(SAFE_AND_HELPFUL, "m"), SAFE_AND_HELPFUL.rule
+ASKING, RULE = request_format(SAFE_AND_HELPFUL, "m"), SAFE_AND_HELPFUL.rule
 
 
 class Verdicts(FaultyServer):
@@ -157,10 +156,10 @@ def test_letters_are_read_as_the_first_tokens_probabilities(settings, pairs):
             longer = len(first.strip()) > len(second.split("--- end ---")[0].strip())
             return web.json_response(chat({" A": 0.3, "B": 0.2, "b": 0.2} if longer else {"A": 0.1, "B": 0.6}))
 
-    asking = ask_with(LETTER, "m")
+    requests = request_format(LETTER, "m")
     with Running(Letters()) as url:
-        answers = list(ServerJudge(asking, settings(url)).answers(pair_questions(pairs, 0, prompt=LETTER, both=True)))
-    assert len(answers) == 70 and asking.identity.digest != ASKING.identity.digest
+        answers = list(ServerJudge(requests, settings(url)).answers(pair_questions(pairs, 0, prompt=LETTER, both=True)))
+    assert len(answers) == 70 and requests.identity.digest != ASKING.identity.digest
     for question, answer in answers:
         longer = len(question.first) > len(question.second)
         assert answer.rating == 0.0, "b counts for B, and is likelier with it" if longer else "B is likelier"

@@ -11,21 +11,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from encore_jax.judge import replies
-from encore_jax.judge.asking import ERROR_BODY, ask_with
-from encore_jax.judge.pair_prompts import LETTER, SAFE_AND_HELPFUL
+from encore_jax.judge.pairwise import LETTER, SAFE_AND_HELPFUL
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status
-from encore_jax.judge.reasoning import OPEN_REASONING, without_reasoning
-from encore_jax.judge.replies import BAD_LOGPROBS, NO_ANSWER, NO_LOGPROBS, NO_TEXT, ONLY_REASONING
+from encore_jax.judge.replies import (
+    BAD_LOGPROBS,
+    NO_ANSWER,
+    NO_LOGPROBS,
+    NO_TEXT,
+    ONLY_REASONING,
+    OPEN_REASONING,
+    without_reasoning,
+)
+from encore_jax.judge.request import ERROR_BODY, request_format
 
 TOP = (("Yes", -0.25), ("No", -2.0), ("Ir", -3.0))
 KINDS = {
-    "chat": ask_with(YES_NO_IRRELEVANT, "m"),
-    "completions": ask_with(YES_NO_IRRELEVANT, "m", api="completions"),
-    "number": ask_with(NUMERIC, "m"),
-    "number, completions": ask_with(NUMERIC, "m", api="completions"),
-    "verdict": ask_with(SAFE_AND_HELPFUL, "m"),
-    "letter": ask_with(LETTER, "m"),
+    "chat": request_format(YES_NO_IRRELEVANT, "m"),
+    "completions": request_format(YES_NO_IRRELEVANT, "m", api="completions"),
+    "number": request_format(NUMERIC, "m"),
+    "number, completions": request_format(NUMERIC, "m", api="completions"),
+    "verdict": request_format(SAFE_AND_HELPFUL, "m"),
+    "letter": request_format(LETTER, "m"),
 }
 TEXTS = {"number": "0.7", "verdict": "A is careful. [[A]]"}
 FIRST = ("chat", "completions", "letter")
@@ -118,9 +125,9 @@ def test_where_no_reason_is_given_the_tokens_used_tell():
 
 def test_a_limit_by_another_name_and_none_at_all():
     body = reply("number", finish_reason="length")
-    longer = ask_with(NUMERIC, "m", extra={"max_completion_tokens": 4096})
+    longer = request_format(NUMERIC, "m", extra={"max_completion_tokens": 4096})
     assert longer.read(body).problem == "cut off after 4,096 tokens"
-    unlimited = ask_with(NUMERIC, "m", extra={"max_tokens": None})
+    unlimited = request_format(NUMERIC, "m", extra={"max_tokens": None})
     assert unlimited.read(body).problem == "cut off at the server's limit of tokens"
 
 

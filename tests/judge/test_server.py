@@ -9,23 +9,22 @@ import pytest
 
 from encore_jax.data import Message
 from encore_jax.errors import InputError
-from encore_jax.judge.ask import ask_all
-from encore_jax.judge.asking import ask_with
 from encore_jax.judge.client import NOT_JSON
 from encore_jax.judge.contact import DROPPED, TIMED_OUT
+from encore_jax.judge.export import summary
 from encore_jax.judge.journal import Journal
-from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT
 from encore_jax.judge.question import NOT_ASKED, Key, Question, Status, rating_questions
 from encore_jax.judge.reading import NO_OFFERED_ANSWER
 from encore_jax.judge.replies import NO_LOGPROBS
-from encore_jax.judge.retry_policy import RetryPolicy
-from encore_jax.judge.retrying import RetrySettings
+from encore_jax.judge.request import request_format
+from encore_jax.judge.run import ask_all
 from encore_jax.judge.server import LOOKAHEAD, ServerJudge
+from encore_jax.judge.settings import RetryPolicy, RetrySettings
 from encore_jax.rules import Rule
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
-ASKING = ask_with(YES_NO_IRRELEVANT, "some-model")
+ASKING = request_format(YES_NO_IRRELEVANT, "some-model")
 
 
 def test_a_rating_is_what_the_server_said(pool, comparisons, settings):
@@ -253,8 +252,8 @@ def test_numbers_are_read_from_the_text_and_completions_from_their_own_shape(poo
 
     question = next(rating_questions(comparisons, pool))
     with Running(Numeric()) as url:
-        ((_, number),) = ServerJudge(ask_with(NUMERIC, "m"), settings(url)).answers([question])
-        ids = ask_with(YES_NO_IRRELEVANT, "m", api="completions", render=lambda messages: [1, 2, len(messages)])
+        ((_, number),) = ServerJudge(request_format(NUMERIC, "m"), settings(url)).answers([question])
+        ids = request_format(YES_NO_IRRELEVANT, "m", api="completions", render=lambda messages: [1, 2, len(messages)])
         ((_, raw),) = ServerJudge(ids, settings(url)).answers([question])
     assert number.rating == 0.8 and number.relevance is None and raw.rating == pytest.approx(0.7)
     assert seen[0]["temperature"] == 0.0 and "logprobs" not in seen[0]
@@ -263,29 +262,29 @@ def test_numbers_are_read_from_the_text_and_completions_from_their_own_shape(poo
 
 def test_identities_tell_apart_what_changes_answers():
     made = [
-        ask_with(YES_NO_IRRELEVANT, "m"),
-        ask_with(NUMERIC, "m"),
-        ask_with(YES_NO_IRRELEVANT, "n"),
-        ask_with(YES_NO_IRRELEVANT, "m", revision="2"),
-        ask_with(YES_NO_IRRELEVANT, "m", top=5),
-        ask_with(YES_NO_IRRELEVANT, "m", api="completions"),
-        ask_with(YES_NO_IRRELEVANT, "m", extra={"seed": 1}),
-        ask_with(YES_NO_IRRELEVANT, "m", extra={"seed": 2}),
-        ask_with(YES_NO_IRRELEVANT, "m", extra={"max_tokens": None}),
-        ask_with(YES_NO_IRRELEVANT, "m", extra={"max_completion_tokens": 1}),
-        ask_with(YES_NO_IRRELEVANT, "m", most_other=0.9),
-        ask_with(YES_NO_IRRELEVANT.in_user_turn(), "m"),
+        request_format(YES_NO_IRRELEVANT, "m"),
+        request_format(NUMERIC, "m"),
+        request_format(YES_NO_IRRELEVANT, "n"),
+        request_format(YES_NO_IRRELEVANT, "m", revision="2"),
+        request_format(YES_NO_IRRELEVANT, "m", top=5),
+        request_format(YES_NO_IRRELEVANT, "m", api="completions"),
+        request_format(YES_NO_IRRELEVANT, "m", extra={"seed": 1}),
+        request_format(YES_NO_IRRELEVANT, "m", extra={"seed": 2}),
+        request_format(YES_NO_IRRELEVANT, "m", extra={"max_tokens": None}),
+        request_format(YES_NO_IRRELEVANT, "m", extra={"max_completion_tokens": 1}),
+        request_format(YES_NO_IRRELEVANT, "m", most_other=0.9),
+        request_format(YES_NO_IRRELEVANT.in_user_turn(), "m"),
     ]
-    assert len({asking.identity.digest for asking in made}) == len(made)
-    assert made[0].identity.digest == ask_with(YES_NO_IRRELEVANT, "m").identity.digest
-    assert [asking.identity.scale for asking in made[:2]] == [(-1.0, 1.0), (0.0, 1.0)]
+    assert len({requests.identity.digest for requests in made}) == len(made)
+    assert made[0].identity.digest == request_format(YES_NO_IRRELEVANT, "m").identity.digest
+    assert [requests.identity.scale for requests in made[:2]] == [(-1.0, 1.0), (0.0, 1.0)]
 
 
 def test_extra_fields_are_added_left_out_and_renamed():
     question = Question(Key("0" * 32, 0, "kind"), (Message("user", "Hi"),), "Hello", Rule("kind", "It is kind."))
 
     def body(prompt=NUMERIC, **extra):
-        return ask_with(prompt, "m", extra=extra).body(question)
+        return request_format(prompt, "m", extra=extra).body(question)
 
     assert body()["max_tokens"] == 8 and body(seed=3)["seed"] == 3 and body(max_tokens=64)["max_tokens"] == 64
     for name in ("max_completion_tokens", "max_output_tokens", "max_new_tokens"):
@@ -325,7 +324,7 @@ def test_extra_fields_are_added_left_out_and_renamed():
 )
 def test_extra_fields_that_change_what_a_reply_means_are_refused(extra):
     with pytest.raises(InputError, match="extra.*Fix: ") as caught:
-        ask_with(NUMERIC, "m", extra=extra)
+        request_format(NUMERIC, "m", extra=extra)
     assert "sk-secret" not in str(caught.value)
 
 
@@ -341,9 +340,9 @@ def test_a_question_that_cannot_be_put_fails_alone(pool, comparisons, settings):
 
             return web.json_response({"choices": [{"text": "Yes", "logprobs": {"top_logprobs": [{"Yes": -0.2}]}}]})
 
-    asking = ask_with(YES_NO_IRRELEVANT, "m", api="completions", render=render)
+    requests = request_format(YES_NO_IRRELEVANT, "m", api="completions", render=render)
     with Running(Plain()) as url:
-        answers = list(ServerJudge(asking, settings(url)).answers(rating_questions(comparisons, pool)))
+        answers = list(ServerJudge(requests, settings(url)).answers(rating_questions(comparisons, pool)))
     failed = [(question, answer) for question, answer in answers if answer.status is not Status.OK]
     assert len(answers) == 120 and len(failed) == 6
     assert {answer.problem for _, answer in failed} == {NOT_ASKED}

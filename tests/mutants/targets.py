@@ -42,7 +42,7 @@ CHOSEN_TESTS = {
     "encore_jax/reward/export.py": ["reward/test_export_adapter.py", "reward/test_export.py"],
     "encore_jax/judge/endpoints.py": ["judge/test_endpoints.py", "judge/test_client_faults.py", "judge/test_server.py"],
     "encore_jax/judge/followers.py": ["experiments/test_judging_together.py"],
-    "encore_jax/judge/journal_writer.py": ["judge/test_journal.py", "judge/test_kill.py"],
+    "encore_jax/judge/journal_file.py": ["judge/test_journal.py", "judge/test_kill.py"],
     "encore_jax/recipes/chain.py": [
         "experiments/test_stage_inputs.py",
         "experiments/test_manifest.py",

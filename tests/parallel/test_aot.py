@@ -69,9 +69,7 @@ def test_what_the_compiler_accepts_does_not_fit_if_its_parts_are_more_than_the_c
     assert "DOES NOT FIT" in again.table()
 
 
-def test_flops_of_all_chips_are_held_against_arithmetic(report):
-    assert report.compiled_flops == 8 * report.cost.flops
-    assert report.flops_ratio == report.compiled_flops / report.analytic_flops >= 1
+def test_a_steps_time_is_that_of_its_analytic_flops_at_a_stated_share_of_the_peak(report):
     assert report.seconds_at_mfu == pytest.approx(report.analytic_flops / (8 * 197e12 * 0.4))
 
 
@@ -79,14 +77,12 @@ def test_the_dictionary_is_json_and_the_table_says_the_same(report):
     written = json.loads(json.dumps(report.to_dict()))
     assert written["fits"] and written["slice"] == "v5e:2x4" and written["chips"] == 8
     assert written["per_chip_gib"]["hbm"] == round(V5E.hbm_bytes / GIB, 4) and written["refusal"] is None
-    assert written["flops_per_step"]["compiled"] == report.compiled_flops
+    assert written["analytic_flops_per_step"] == report.analytic_flops
     assert set(written["versions"]) == {"jax", "jaxlib", "libtpu"} and written["versions"]["jax"] == jax.__version__
     table = report.table()
     for words in ("v5e:2x4: 8 chips in 1 host,", "parameters", "optimizer state", "temporaries", "peak", "15.75: fits",
-                  f"{report.compiled_flops:.3e}", f"{report.flops_ratio:.3f} of the analytic", "jaxlib"):  # fmt: skip
+                  f"{report.analytic_flops:.3e}", "197 TFLOP/s a chip", "jaxlib"):  # fmt: skip
         assert words in table
-    for collective in report.cost.collectives:
-        assert collective.kind in table
     assert max(map(len, table.splitlines())) <= 120
 
 
@@ -109,7 +105,7 @@ def refuse(message):
 @pytest.mark.parametrize(("message", "overrun"), [(EARLY, 84.25 * GIB), (LATE, 2.27 * 2**20)])
 def test_a_refusal_is_a_report_with_the_overrun(message, overrun):
     report = refuse(message)
-    assert not report.fits and report.cost is None and report.flops_ratio is None
+    assert not report.fits
     assert report.overrun == pytest.approx(overrun, rel=1e-6)
     assert report.memory.peak - report.overrun == 15.75 * GIB == report.memory.hbm
     assert report.memory.temporaries is None

@@ -12,8 +12,8 @@ from encore_jax.model import params as declared
 from encore_jax.model.attention import attend
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
-from encore_jax.parallel.cuda_export import CUDNN_CALLS, described_gpus, export_for_gpus
 from encore_jax.parallel.mesh import BATCH, MeshSettings, sharding
+from tests.parallel.cuda_export import CUDNN_CALLS, described_gpus, export_for_gpus
 
 MESH = MeshSettings(data=2, fsdp=2, tensor=2)
 LENGTH, ROWS = 256, 8

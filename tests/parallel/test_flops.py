@@ -16,7 +16,7 @@ from encore_jax.model.decoder import Backbone
 from encore_jax.model.lora import Lora, declare_lora
 from encore_jax.model.params import count
 from encore_jax.parallel.flops import matrix_entries, step_flops, visible_pairs
-from encore_jax.parallel.hlo_cost import program_cost
+from tests.parallel.hlo.cost import program_cost
 
 CFG = DecoderConfig(vocab_size=64, width=64, layers=3, heads=4, kv_heads=2, head_dim=16, mlp_width=96)
 ROWS, RULES = 2, 5

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import pytest
 
 from encore_jax.model.config import DecoderConfig
-from encore_jax.parallel.cuda_export import CUDNN_CALLS, described_gpus, export_for_gpus
 from encore_jax.parallel.mesh import MeshSettings, make_mesh, replicated
 from encore_jax.train.program import make_program
+from tests.parallel.cuda_export import CUDNN_CALLS, described_gpus, export_for_gpus
 from tests.train import tiny_training as tiny
 
 CFG = DecoderConfig(vocab_size=32, width=32, layers=2, heads=4, kv_heads=2, head_dim=16, mlp_width=32)

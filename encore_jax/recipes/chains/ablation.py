@@ -12,6 +12,7 @@ class AblationChain(Chain):
     """What settings choose from, the decisions of all settings, and which choices matter."""
 
     STAGES = ("prepare", "decide", "report")
+    PUBLISHED = ("results.json", "report.html", "choices.csv")
 
     def plan(self) -> Plan:
         config, at = self.config, self.at

@@ -9,7 +9,7 @@ Expected:  as rate_server.py: runs/rate_model/report.html, and rated data in run
            Rules without a head and conversations longer than the model takes count as failed, and stay masked
 """
 
-from encore_jax.judge.retry_policy import RetryPolicy
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 

@@ -1,7 +1,7 @@
 """LLM-as-a-judge: which of two responses is better, by a model behind a server, in batch files, or on this machine.
 
 Command:   encore run rate_pairs --config.data.path=pairs.jsonl \\
-             --config.judge.model=NAME "--config.judge.server.urls=('http://HOST:8000',)"
+             --config.judge.model=NAME --config.judge.server.urls=http://HOST:8000
            on this machine's devices, by the likelier of two letters: --config.judge.kind=local \\
              --config.judge.prompt=pair_letter.1 --config.model.path=hf://org/name
 Data:      labelled pairs in any format this project reads
@@ -14,7 +14,7 @@ Expected:  agreement with the labels beside rule-free heuristics, with 95 % inte
 """
 
 from encore_jax.judge.local import BUCKETS
-from encore_jax.judge.pair_prompts import SAFE_AND_HELPFUL
+from encore_jax.judge.pairwise import SAFE_AND_HELPFUL
 from encore_jax.recipes.config import DataConfig, ModelConfig
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 

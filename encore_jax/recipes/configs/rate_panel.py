@@ -1,8 +1,8 @@
 """A panel of judges: the same questions asked of two servers, and who of them can be trusted.
 
 Command:   encore run rate_panel --config.data.path=pairs.jsonl \\
-             --config.judges.first.model=NAME "--config.judges.first.server.urls=('http://HOST:8000',)" \\
-             --config.judges.second.model=OTHER "--config.judges.second.server.urls=('http://OTHER_HOST:8000',)"
+             --config.judges.first.model=NAME --config.judges.first.server.urls=http://HOST:8000 \\
+             --config.judges.second.model=OTHER --config.judges.second.server.urls=http://OTHER_HOST:8000
            More judges, or others, in a file of your own: judges=panel_of(ann=PanelJudge(...), people=PanelJudge(
              kind="table", table=TableConfig(path="people.jsonl")), ...); --config.judges.first.prompt=numeric.1
              --config.judges.first.repeats=3 asks a judge three times, at a temperature, each with a seed of its own

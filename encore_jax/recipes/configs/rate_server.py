@@ -1,7 +1,7 @@
 """Ratings of every response on a pool of rules, by a language model behind any OpenAI-compatible endpoint.
 
 Command:   encore run rate_server --config.data.path=pairs.jsonl \\
-             --config.judge.model=NAME "--config.judge.server.urls=('http://HOST:8000',)"
+             --config.judge.model=NAME --config.judge.server.urls=http://HOST:8000
 Data:      comparisons in any format this project reads; the rules are the shipped pool safety_10 unless
            --config.judge.pool names another one. A hosted interface needs its key in an environment variable, and
            --config.judge.server.key_variable=THAT_VARIABLE; the key is written nowhere.

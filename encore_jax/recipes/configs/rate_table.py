@@ -8,7 +8,7 @@ Expected:  651 human ratings of the compared responses; the 5,859 questions that
            table", and stay masked
 """
 
-from encore_jax.judge.retry_policy import RetryPolicy
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 
 

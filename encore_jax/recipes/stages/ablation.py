@@ -51,11 +51,22 @@ def subsets_of(config: AblateConfig, rules: int) -> np.ndarray:
     return all_subsets(rules) if kind == "all" else sampled_subsets(rules, config.sampled, config.seed)
 
 
+def temperatures(config: AblateConfig) -> tuple[float, ...]:
+    """Those of the configuration, and infinity: equal weights are always among the settings."""
+    return config.taus if math.inf in config.taus else (*config.taus, math.inf)
+
+
 def grid_of(config: AblateConfig, subsets: int) -> Grid:
     """All axes, slowest first: draws of the training data, entropies, temperatures, subsets, agreement, replicates."""
     entropies = zip(ENTROPY_AXES, (config.grids, config.estimators, config.normalize, config.bases), strict=True)
     draws = zip(DRAW_AXES, (config.seeds, config.shares), strict=True)
-    axes = [*draws, *entropies, ("tau", config.taus), ("subset", range(subsets)), ("agreement", config.agreement)]
+    axes = [
+        *draws,
+        *entropies,
+        ("tau", temperatures(config)),
+        ("subset", range(subsets)),
+        ("agreement", config.agreement),
+    ]
     return Grid(tuple(Axis(name, values) for name, values in axes) + (Axis("replicate", range(config.replicates + 1)),))
 
 
@@ -187,7 +198,7 @@ class Decider:
 
     def __init__(self, config: AblateConfig, entropy, margin, tolerance, times, subset, prior):
         self._entropy, self._margin, self._tolerance, self._drawn = entropy, margin, tolerance, times.sum(1)
-        self._tau, self._subset = jnp.asarray(config.taus, jnp.float32), jnp.asarray(subset)
+        self._tau, self._subset = jnp.asarray(temperatures(config), jnp.float32), jnp.asarray(subset)
         self._prior = jnp.asarray(prior) if config.agreement != ("no",) else None
         self._times = jnp.asarray(times) if config.replicates else None
         self._mesh, self._tile = settings_mesh(), tile_here()

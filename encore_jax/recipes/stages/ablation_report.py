@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import heapq
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,27 +16,36 @@ import pyarrow.parquet as pq
 from encore_jax.csv_text import csv_text
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluation.ablation_anova import MarginalSums
-from encore_jax.evaluation.ablation_best import best_setting
+from encore_jax.evaluation.ablation_choice import full_set_choice
 from encore_jax.evaluation.ablation_grid import Grid
-from encore_jax.evaluation.ablation_page import render_ablation
-from encore_jax.evaluation.ablation_results import REPLICATE, ablation_results, choices_text, value_text
+from encore_jax.evaluation.ablation_results import (
+    REPLICATE,
+    SUBSET,
+    ablation_results,
+    choices_text,
+    value_text,
+    with_full_set,
+)
 from encore_jax.progress import track
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.manifest import file_sha256, versions
-from encore_jax.recipes.stages.ablation import grid_of
-from encore_jax.recipes.stages.ablation_source import ablation_view
+from encore_jax.recipes.stages.ablation import DRAW_AXES, grid_of
+from encore_jax.recipes.stages.ablation_source import ablation_view, scores_file
 from encore_jax.recipes.stages.report import PUBLISHED, publish
+from encore_jax.report.ablation_page import render_ablation
 
+CHOICES = "choices.csv"
 EXTREMES = 10
 """How many of the highest and of the lowest settings are named."""
 
 
 def report(config: AblateConfig, prepared: Path, decided: Path, folder: Path) -> None:
-    """Writes results.json, report.html and choices.csv, copies the first two up to the work directory, shows them."""
+    """Writes results.json, report.html and choices.csv, copies them up to the work directory, shows what they say."""
     view = ablation_view(config)
     with np.load(prepared / "tables.npz") as stored:
         subset = stored["subset"]
+        tables = {name: stored[name] for name in ("entropy", "margin", "tolerance", "prior")}
     grid = grid_of(config, len(subset))
     sums, extremes = MarginalSums(grid.names, grid.shape), Extremes(grid)
     files = sorted(decided.glob("part-*.parquet"))
@@ -46,6 +55,8 @@ def report(config: AblateConfig, prepared: Path, decided: Path, folder: Path) ->
         digits = grid.digits(index)
         sums.add(digits, accuracy)
         extremes.add(index, accuracy, digits)
+    axes = [axis for axis in grid.axes if axis.name not in (*DRAW_AXES, SUBSET, REPLICATE)]
+    full = full_set_choice(axes, **tables, cluster=view.test.cluster, seed=config.seed)
     results = {
         "name": config.name,
         "label": view.label,
@@ -56,10 +67,10 @@ def report(config: AblateConfig, prepared: Path, decided: Path, folder: Path) ->
         "prompts": len(np.unique(view.test.cluster)),
         "settings": grid.size,
         "decisions": float(grid.size) * len(view.test),
-        "sha256": file_sha256(Path(config.scores)),
-        "found": ablation_results(grid, sums, subset, view.rules),
+        "sha256": file_sha256(scores_file(config)),
+        "found": with_full_set(ablation_results(grid, sums, subset, view.rules), full),
+        "full": {name: value for name, value in full.items() if name not in ("marginals", "heat_map")},
         "extremes": list(extremes.rows(subset, view.rules)),
-        "best": best_setting(grid, extremes.best, subset, functools.partial(_accuracies, files, grid.shape[-1])),
         "config": _finite(to_dict(config)),
         "versions": versions(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
@@ -67,20 +78,12 @@ def report(config: AblateConfig, prepared: Path, decided: Path, folder: Path) ->
     texts = {
         "results.json": json.dumps(results, indent=1, allow_nan=False),
         "report.html": render_ablation(results),
-        "choices.csv": choices_csv(results["found"]),
+        CHOICES: choices_csv(results["found"]),
     }
     for name, text in texts.items():
         with atomic_path(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     show(folder)
-
-
-def _accuracies(files: list[Path], replicates: int, first: list[int]) -> np.ndarray:
-    """Accuracies ``[S, R]`` of S settings, given the numbers of their first replicates."""
-    wanted = [[("index", ">=", index), ("index", "<", index + replicates)] for index in first]
-    table = pq.read_table(files, columns=["index", "accuracy"], filters=wanted)
-    found = dict(zip(table["index"].to_pylist(), table["accuracy"].to_pylist(), strict=True))
-    return np.array([[found[index + r] for r in range(replicates)] for index in first])
 
 
 class Extremes:
@@ -95,11 +98,6 @@ class Extremes:
         for kept, sign in ((self._highest, 1), (self._lowest, -1)):
             order = np.argsort(-sign * accuracy, kind="stable")[:EXTREMES]
             kept[:] = heapq.nsmallest(EXTREMES, [*kept, *((-sign * float(accuracy[i]), int(index[i])) for i in order)])
-
-    @property
-    def best(self) -> int:
-        """Number of the highest setting."""
-        return self._highest[0][1]
 
     def rows(self, subset: np.ndarray, rules: tuple[str, ...]) -> Iterator[dict]:
         """Number, accuracy, values on the axes that vary, and rules of each."""
@@ -143,5 +141,7 @@ def _finite(value):
 def show(folder: Path) -> None:
     """Prints which choices matter and makes sure that the work directory holds the report's copies."""
     publish(folder)
+    with atomic_path(folder.parent / CHOICES) as temporary:
+        shutil.copyfile(folder / CHOICES, temporary)
     print(choices_text(json.loads((folder / PUBLISHED[0]).read_text(encoding="utf-8"))))
-    print(f"\nReport: {folder.parent / PUBLISHED[1]}")
+    print(f"\nReport: {folder.parent / PUBLISHED[1]}\nAll numbers: {folder.parent / CHOICES}")

@@ -22,6 +22,9 @@ from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.manifest import file_sha256
 from encore_jax.recipes.stages.scored_rows import Rows, is_scored, read_scored_rows, rules_of
 
+OF_A_RUN = ("score/view-heads.npz", "rate/comparisons.jsonl")
+"""Where a run's scores or ratings lie in its work directory."""
+
 
 def ablation_view(config: AblateConfig) -> View:
     """The view that the configuration names, or makes of a file of scores or ratings.
@@ -29,12 +32,29 @@ def ablation_view(config: AblateConfig) -> View:
     Raises:
       InputError: the file is missing, of another kind, or holds no comparison that can be decided.
     """
-    path = Path(config.scores)
+    path = scores_file(config)
     if path.suffix == ".npz":
         return View.load(path)
     if config.features and path.is_file():
         raise InputError("belong to a view", where="config.features", fix="give --scores=RUN/score/view-NAME.npz")
     return _view(config, path, read_scored_rows(path, config.pool, config.scale))
+
+
+def scores_file(config: AblateConfig) -> Path:
+    """The file that the configuration names, or that a finished run in the folder which it names has written.
+
+    Raises:
+      InputError: the folder holds no scores.
+    """
+    path = Path(config.scores)
+    if not path.is_dir():
+        return path
+    for name in OF_A_RUN:
+        if (path / name).is_file():
+            return path / name
+    views = ", ".join(sorted(str(found) for found in path.glob("score/view-*.npz")))
+    fix = f"give one of {views}" if views else "give the work directory of a run that has scored, or a file of scores"
+    raise InputError(f"is a folder without {' or '.join(OF_A_RUN)}", where=str(path), fix=fix)
 
 
 def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
@@ -55,8 +75,10 @@ def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
 
 def source_digests(config: AblateConfig) -> dict[str, str]:
     """SHA-256 of the files, and of the rules by which ratings are oriented: what results depend on."""
-    files = {name: file_sha256(Path(path)) for name in ("scores", "features") if (path := getattr(config, name))}
-    path = Path(config.scores)
+    path = scores_file(config)
+    files = {"scores": file_sha256(path)}
+    if config.features:
+        files["features"] = file_sha256(Path(config.features))
     oriented = path.suffix != ".npz" and not is_scored(path)
     return files | ({"pool": rules_of(path, config.pool).digest} if oriented else {})
 

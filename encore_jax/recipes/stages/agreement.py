@@ -12,14 +12,16 @@ import numpy as np
 from encore_jax.composition import Margin
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.heuristics import heuristic_rewards
-from encore_jax.evaluation.preference import curve_figure, preference_results, preference_table
-from encore_jax.evaluation.report_page import render_preference_report
-from encore_jax.evaluation.tables import over_refusal_lines
+from encore_jax.evaluation.preference import preference_results
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.preferences import TrainedPreference, clusters
 from encore_jax.recipes.stages.probe import probe_results
 from encore_jax.recipes.stages.report import Pages, pages_of, publish
+from encore_jax.report.curve_figure import curve_figure
+from encore_jax.report.report_page import render_preference_report
+from encore_jax.report.tables import over_refusal_lines
+from encore_jax.report.text_tables import preference_table
 
 MODEL = "reward model"
 

@@ -12,15 +12,16 @@ import numpy as np
 from encore_jax.composition import margins
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluation.audit import audit_rules, contributions, tolerances, whole_margin
-from encore_jax.evaluation.audit_page import render_audit
+from encore_jax.evaluation.method_names import SINGLE
 from encore_jax.evaluation.methods import margins_by_method
-from encore_jax.evaluation.tables import SINGLE, probe_by_name, probe_words
 from encore_jax.recipes.stages.compose import Composed
 from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.probe import probe_results
 from encore_jax.recipes.stages.score import Scored, scorable
 from encore_jax.recipes.stages.texts import Split, texts_of
 from encore_jax.recipes.stages.train import TrainedHeads
+from encore_jax.report.audit_page import render_audit
+from encore_jax.report.tables import probe_by_name, probe_words
 
 PAGE = "audit.html"
 

@@ -18,7 +18,6 @@ from encore_jax.data.probes import over_refusal_probe
 from encore_jax.errors import InputError
 from encore_jax.evaluation.benchmark import KINDS, benchmark_scores, judge_items, official_files
 from encore_jax.evaluation.benchmark_counts import dropped
-from encore_jax.evaluation.benchmark_report import benchmark_table, render_benchmark
 from encore_jax.evaluation.benchmark_rules import benchmark_advice, method_rows, probe_results
 from encore_jax.evaluation.convention_scores import ConventionScores, score_by_convention
 from encore_jax.evaluation.conventions import PEERS, Convention, why_different
@@ -28,6 +27,7 @@ from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.reward_model_files import RewardModelFiles, RuleWeights
 from encore_jax.recipes.stages.benchmark_data import BenchmarkItems
 from encore_jax.recipes.stages.report import PUBLISHED, Pages, pages_of, publish
+from encore_jax.report.benchmark_report import benchmark_table, render_benchmark
 from encore_jax.reward.reward_model import PASSPORT, RewardModel
 
 OFFICIAL = "official.json"

@@ -13,9 +13,8 @@ from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.data.manifest import FIX
 from encore_jax.evaluation.probe_model import over_refusal_of
 from encore_jax.json_shape import read_json
-from encore_jax.judge.export import rated_comparisons, rated_responses
+from encore_jax.judge.export import rated_comparisons, rated_responses, summary
 from encore_jax.judge.journal import Journal
-from encore_jax.judge.journal_summary import summary
 from encore_jax.judge.question import Judge, critical_questions, rating_questions
 from encore_jax.recipes.outside import AdapterRun
 from encore_jax.recipes.stages.answering import Questions, answered

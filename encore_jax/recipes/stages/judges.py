@@ -1,40 +1,33 @@
-"""The judge that a rating run asks for."""
+"""The judge that a rating run asks: `encore_jax.judge.judges` with its settings."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from encore_jax.data import locate
-from encore_jax.data.comparison import Message, RatedResponse
-from encore_jax.errors import InputError
-from encore_jax.judge.asking import Asking, Render, ask_with
+from encore_jax.data.comparison import RatedResponse
+from encore_jax.judge import how_asked, judges
 from encore_jax.judge.followers import load_everywhere
+from encore_jax.judge.load_local import load_local_judge
 from encore_jax.judge.local import LocalJudge
-from encore_jax.judge.model import ModelJudge
-from encore_jax.judge.pair_prompts import PAIR_PROMPTS
-from encore_jax.judge.prompts import Wording, find_prompt
-from encore_jax.judge.question import Judge, Question
+from encore_jax.judge.prompts import Wording
+from encore_jax.judge.question import Judge
+from encore_jax.judge.request import RequestFormat
 from encore_jax.judge.table import TableJudge
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.config import DataConfig, ModelConfig
-from encore_jax.recipes.local_judge import load_local_judge
 from encore_jax.recipes.outside import ModelFiles, Outside, Probe
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 from encore_jax.recipes.reward_model_files import RewardModelFiles
 from encore_jax.recipes.stages.records import rule_pool
 from encore_jax.reward.reward_model import RewardModel
-from encore_jax.rules import Rule, RulePool
+from encore_jax.rules import RulePool
 from encore_jax.settings import results_depend_on
-from encore_jax.text.chat_template import takes_system_role
-
-OTHER = Rule("other", "~")
-"""Shows what all questions about one conversation share."""
 
 
 class Rules(Outside):
@@ -117,73 +110,43 @@ def make_judge(asked: RunJudge, pool: RulePool, rated: Sequence[RatedResponse]) 
       pool, rated: of kind "table" its ratings, and the rules that they were read with.
     """
     kind = asked.judge.kind
-    if kind == "table":
-        return TableJudge(rated, pool, asked.table, asked.label)
-    makers = {"server": _server, "local": _local, "model": _model}
-    return makers[kind](asked) if kind in makers else None
+    if kind == "server":
+        return judges.server_judge(asking(asked), asked.judge.server)
+    if kind == "local":
+        if jax.process_count() > 1:
+            return load_everywhere(functools.partial(local_judge, asked))
+        return local_judge(asked)
+    if kind == "model":
+        return judges.model(reward_model(asked), Path(asked.model.path).name)
+    return TableJudge(rated, pool, asked.table, asked.label) if kind == "table" else None
 
 
-def asking(asked: RunJudge) -> Asking:
+def asking(asked: RunJudge) -> RequestFormat:
     """How a server or a batch file is asked."""
-    judge, prompt = asked.judge, wording(asked)
-    render = None
-    if judge.api == "completions" and judge.tokenizer:
-        render = _renderer(judge.tokenizer, asked.offline)
-        if not takes_system_role(_tokenizer(judge.tokenizer, asked.offline)):
-            prompt = prompt.in_user_turn()
-    return ask_with(
-        prompt,
+    judge = asked.judge
+    return how_asked.asking(
         judge.model,
+        prompt=judge.prompt,
+        system_role=judge.system_role,
         api=judge.api,
-        render=render,
+        tokenizer=judge.tokenizer,
         top=judge.top,
         extra=judge.extra_fields(),
         revision=judge.revision,
         most_other=judge.most_other,
+        offline=asked.offline,
     )
 
 
-def wording(asked: RunJudge) -> Wording:
+def wording_of(asked: RunJudge) -> Wording:
     """The prompt, of ratings or of verdicts."""
-    name = asked.judge.prompt
-    prompt = PAIR_PROMPTS[name] if name in PAIR_PROMPTS else find_prompt(name)
-    return prompt if asked.judge.system_role else prompt.in_user_turn()
+    return how_asked.wording(asked.judge.prompt, system_role=asked.judge.system_role)
 
 
-def shared_texts(asked: RunJudge, question: Any) -> tuple[str, str]:
-    """What a question shows, and what another one about the same conversation would ("" if there is no such)."""
-    prompt = wording(asked)
-    whole = _text(prompt.ask(question))
-    return whole, _text(prompt.ask(question._replace(rule=OTHER))) if isinstance(question, Question) else ""
-
-
-def _text(messages: Sequence[Message]) -> str:
-    return "\n".join(message.content for message in messages)
-
-
-def token_counter(asked: RunJudge):
+def token_counter_of(asked: RunJudge) -> Callable[[str], int] | None:
     """Counts a text's tokens by the configured tokenizer, of judge "local" the model's; None without one."""
     uri = asked.model.path if asked.judge.kind == "local" else asked.judge.tokenizer
-    if not uri:
-        return None
-    tokenizer = _tokenizer(uri, asked.offline)
-    return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
-
-
-def _server(asked: RunJudge) -> Judge:
-    try:
-        from encore_jax.judge.server import ServerJudge
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"needs {error.name}", where="config.judge.kind server", fix="pip install -e '.[judge]'"
-        ) from None
-    return ServerJudge(asking(asked), asked.judge.server)
-
-
-def _local(asked: RunJudge) -> Judge:
-    if jax.process_count() > 1:
-        return load_everywhere(functools.partial(local_judge, asked))
-    return local_judge(asked)
+    return how_asked.token_counter(uri, offline=asked.offline)
 
 
 def local_judge(asked: RunJudge) -> LocalJudge:
@@ -191,7 +154,7 @@ def local_judge(asked: RunJudge) -> LocalJudge:
     model = asked.model
     return load_local_judge(
         model.path,
-        wording(asked),
+        wording_of(asked),
         mesh=asked.mesh,
         dtype=jnp.dtype(model.dtype),
         offline=asked.offline,
@@ -201,27 +164,7 @@ def local_judge(asked: RunJudge) -> LocalJudge:
     )
 
 
-def _model(asked: RunJudge) -> Judge:
-    return ModelJudge(reward_model(asked), Path(asked.model.path).name)
-
-
 def reward_model(asked: RunJudge) -> RewardModel:
     """The reward model that a judge of kind "model" is."""
     options = {"offline": asked.offline, "fetch_backbone": asked.fetch_backbone}
     return RewardModel.from_pretrained(asked.model.path, **options)
-
-
-def _renderer(uri: str, offline: bool) -> Render:
-    from encore_jax.text.rendering import render
-
-    def ids(messages: Sequence[Message]) -> list[int]:
-        return render(_tokenizer(uri, offline), messages)
-
-    return ids
-
-
-@functools.lru_cache(maxsize=1)
-def _tokenizer(uri: str, offline: bool):
-    from encore_jax.text.tokenizer import load_tokenizer
-
-    return load_tokenizer(locate(uri, offline=offline))

@@ -13,16 +13,17 @@ from encore_jax.data import iter_comparisons, write_comparisons, write_rated
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.manifest import FIX
 from encore_jax.evaluation.panel import panel_reliability
-from encore_jax.evaluation.panel_page import render_panel
-from encore_jax.evaluation.panel_tables import panel_lines, panel_results
+from encore_jax.evaluation.panel_results import panel_results
 from encore_jax.json_shape import read_json
-from encore_jax.judge.journal_summary import summary_rows
+from encore_jax.judge.export import summary_rows
 from encore_jax.judge.panel import Panel, judge_mean, judge_numbers, panel_comparisons, panel_responses, stack_panel
 from encore_jax.judge.question import conversation_id
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.stages.judge import COMPARISONS, POOL, RATED
 from encore_jax.recipes.stages.panel import PanelRatings
 from encore_jax.recipes.stages.report import Pages, pages_of, publish
+from encore_jax.report.panel_page import render_panel
+from encore_jax.report.panel_tables import panel_lines
 from encore_jax.rules import RulePool
 from encore_jax.terminal_text import one_line
 

@@ -17,8 +17,6 @@ from encore_jax.evaluation.advice import advice
 from encore_jax.evaluation.heuristics import heuristic_rewards
 from encore_jax.evaluation.over_refusal import others_warned_of, over_refusal
 from encore_jax.evaluation.ramo import ARM_WORDS, arm_name, arm_results, interval_of_means, label_results
-from encore_jax.evaluation.ramo_page import render_ramo_report
-from encore_jax.evaluation.ramo_tables import ramo_csv, ramo_tables
 from encore_jax.evaluation.results import finite
 from encore_jax.evaluation.selection_metrics import adapter_metrics
 from encore_jax.evaluation.selection_theory import simulate, verdicts
@@ -34,6 +32,8 @@ from encore_jax.recipes.stages.report import Pages, pages_of, publish
 from encore_jax.recipes.stages.reward_arms import RewardModels
 from encore_jax.recipes.stages.reward_runs import Run
 from encore_jax.recipes.stages.rule_ratings import RuleRatings
+from encore_jax.report.ramo_page import render_ramo_report
+from encore_jax.report.ramo_tables import ramo_csv, ramo_tables
 
 
 def evaluate_adapter(

@@ -12,7 +12,7 @@ import numpy as np
 
 from encore_jax.data import PYRIT_HARM_RULES, Comparison, RatedResponse
 from encore_jax.errors import InputError
-from encore_jax.judge.simulated import simulated_ratings
+from encore_jax.evaluation.simulated_judges import simulated_ratings
 from encore_jax.recipes.config import SemiSyntheticConfig
 from encore_jax.recipes.stages.ingest import Ingested
 

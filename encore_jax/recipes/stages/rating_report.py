@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 from encore_jax.data.manifest import FIX
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.methods import CompositionSettings
-from encore_jax.evaluation.rating_results import rating_results, rating_table
-from encore_jax.evaluation.report_page import render_rating_report
-from encore_jax.evaluation.tables import over_refusal_lines
 from encore_jax.json_shape import read_json
-from encore_jax.judge.journal_summary import summary_rows, summary_table
+from encore_jax.judge.export import summary_rows, summary_table
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.rating_config import JudgeConfig
 from encore_jax.recipes.stages.answering import nothing_rated
 from encore_jax.recipes.stages.judge import Rated
 from encore_jax.recipes.stages.report import Pages, pages_of, publish
+from encore_jax.report.report_page import render_rating_report
+from encore_jax.report.tables import over_refusal_lines
+from encore_jax.report.text_tables import rating_table
 from encore_jax.terminal_text import one_line
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from encore_jax.data.atomic import atomic_path
-from encore_jax.evaluation.report_page import render_report
-from encore_jax.evaluation.tables import print_tables, tables_csv
+from encore_jax.report.report_page import render_report
+from encore_jax.report.tables import print_tables, tables_csv
 
 PUBLISHED = ("results.json", "report.html")
 

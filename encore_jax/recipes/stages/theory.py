@@ -13,7 +13,6 @@ from encore_jax.evaluation.theory_claims import CHANCE, Claim
 from encore_jax.evaluation.theory_entropy import entropy_claims
 from encore_jax.evaluation.theory_junk import junk_claims, junk_diagram
 from encore_jax.evaluation.theory_noise import noise_claims
-from encore_jax.evaluation.theory_page import render_theory, theory_text
 from encore_jax.evaluation.theory_phase import phase_claims, phase_diagram
 from encore_jax.evaluation.theory_ratings import trained_weights
 from encore_jax.evaluation.theory_weights import weight_claims
@@ -22,6 +21,7 @@ from encore_jax.progress import track
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.outside import OneFile
 from encore_jax.recipes.stages.report import PUBLISHED, Pages, pages_of, publish
+from encore_jax.report.theory_page import render_theory, theory_text
 
 
 def check_claims(

@@ -13,12 +13,11 @@ import numpy as np
 from encore_jax.data.manifest import FIX
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.heuristics import heuristic_rewards
-from encore_jax.evaluation.preference import preference_results, preference_table
+from encore_jax.evaluation.preference import preference_results
 from encore_jax.evaluation.verdicts import verdict_rewards
 from encore_jax.json_shape import read_json
-from encore_jax.judge.journal_summary import summary, summary_table
-from encore_jax.judge.pair_prompts import PAIR_PROMPTS
-from encore_jax.judge.pairwise import pair_questions, write_verdicts
+from encore_jax.judge.export import summary, summary_table
+from encore_jax.judge.pairwise import PAIR_PROMPTS, pair_questions, write_verdicts
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.rating_config import JudgeConfig
 from encore_jax.recipes.stages.answering import answered, nothing_rated
@@ -26,6 +25,7 @@ from encore_jax.recipes.stages.baselines import JUDGE
 from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.judges import RunJudge, make_judge
 from encore_jax.recipes.stages.report import Pages, pages_of, publish
+from encore_jax.report.text_tables import preference_table
 from encore_jax.terminal_text import one_line
 
 VERDICTS, SUMMARY = "verdicts.jsonl", "summary.json"

@@ -1,0 +1,74 @@
+"""An evaluation on held-out comparisons as text, notebook view, page and figure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from encore_jax.evaluation.held_out import Evaluation
+from encore_jax.formats import fixed, percent, printable
+from encore_jax.report.page import render
+from encore_jax.report.tables import over_refusal_lines
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FILE = "evaluation.html"
+
+
+def text(found: Evaluation) -> str:
+    """The first sentence, the table, and what else there is to say."""
+    first, *others = lines(found)
+    return "\n".join([first, "", *aligned(cells(found)), "", *others])
+
+
+def html(found: Evaluation) -> str:
+    """The same as a notebook shows it."""
+    return render("evaluation_table.html", **_context(found))
+
+
+def page(found: Evaluation) -> str:
+    """The page, the same text for the same results."""
+    return render("evaluation.html", **_context(found))
+
+
+def figure(found: Evaluation) -> Figure:
+    """Accuracy of the composed reward and of every rule, with intervals."""
+    from encore_jax.report.interval_figures import intervals
+
+    rows = [(row.name, 100 * row.accuracy, 100 * row.low, 100 * row.high) for row in found.rows]
+    return intervals(rows, "agrees with people, % of pairs (95 % interval over prompts)", middle=50.0)
+
+
+def lines(found: Evaluation) -> list[str]:
+    """What there is to say besides the table, the most important first."""
+    return found.sentences() + over_refusal_lines({"over_refusal": found.over_refusal} if found.over_refusal else {})
+
+
+def cells(found: Evaluation) -> list[list[str]]:
+    """The table: head, then a line for each of `rows`."""
+    head = ["reward", "weight", "accuracy, %", "95 % interval", "ties"]
+    return [head] + [
+        [
+            printable(row.name),
+            "" if row.weight is None else fixed(row.weight, 3),
+            percent(row.accuracy),
+            f"[{percent(row.low)}, {percent(row.high)}]",
+            str(row.ties),
+        ]
+        for row in found.rows
+    ]
+
+
+def aligned(cells: list[list[str]]) -> list[str]:
+    """Rows of a table as lines: names to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in cells
+    ]
+
+
+def _context(found: Evaluation) -> dict:
+    head, *rows = cells(found)
+    first, *others = lines(found)
+    return {"first": first, "lines": others, "head": head, "rows": rows}

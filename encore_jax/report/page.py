@@ -1,0 +1,82 @@
+"""What all pages share: templates, how numbers stand in them, and the file that a page becomes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+
+from encore_jax import formats
+from encore_jax.data.atomic import atomic_path
+from encore_jax.data.lock import output_lock
+from encore_jax.errors import InputError
+from encore_jax.evaluation.first_line import first_line
+from encore_jax.report.tables import oracle_name
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, **values) -> str:
+    """A page, or a part of one, the same text for the same values."""
+    return page_environment().get_template(template).render(**values)
+
+
+def page_environment() -> jinja2.Environment:
+    """Where pages' templates are rendered: everything escaped, numbers formatted, nothing undefined."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("fixed", "percent", "points", "count", "p_value"):
+        environment.filters[name] = _typeset(getattr(formats, name))
+    environment.filters["bounds"] = _typeset(formats.bounds)
+    environment.filters["point_bounds"] = _typeset(lambda interval: formats.bounds(interval, formats.points))
+    environment.filters["rounded"] = formats.rounded
+    environment.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False)
+    environment.tests["known"] = formats.known
+    environment.filters["first_line"] = first_line
+    environment.filters["oracle_name"] = oracle_name
+    return environment
+
+
+def _typeset(form):
+    return lambda *args, **options: formats.typeset(form(*args, **options))
+
+
+def write_page(path: str | Path, name: str, page: str) -> Path:
+    """Writes the page whole, or not at all.
+
+    Args:
+      path: of the file, which is replaced; or an existing folder, in which it is called `name`.
+      name: of the file in a folder.
+      page: HTML.
+
+    Raises:
+      InputError: it cannot be written there.
+    """
+    path = Path(path)
+    path = path / name if path.is_dir() else path
+    try:
+        with output_lock(path), atomic_path(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except OSError as error:
+        problem = f"cannot be written: {error.strerror or error}"
+        raise InputError(problem, where=str(path), fix="name a file in a folder that exists") from None
+    return path
+
+
+def drawn(draw: Callable[..., Figure], found: object) -> Figure:
+    """A figure in the pages' style, for a notebook or a file."""
+    from encore_jax.report.svg import style
+
+    with style():
+        return draw(found)

@@ -1,0 +1,72 @@
+"""Figures of reliability: loadings of the rules, and how often each is right."""
+
+from __future__ import annotations
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from encore_jax.evaluation.reliability import Reliability
+from encore_jax.evaluation.rule_reliability import RuleReliability
+from encore_jax.formats import fixed
+from encore_jax.report.interval_figures import Row, draw_intervals, height, intervals
+from encore_jax.report.reliability_tables import has_labels
+from encore_jax.report.svg import BLUE, GREY, WIDE, style, to_svg
+
+LOADING = "loading, with 95 % interval over prompts"
+ACCURACY = "agrees with people, % (95 % interval)"
+LOADINGS = (-1.03, 1.03)
+"""The axis of loadings, which are correlations."""
+
+
+def reliability_figures(found: Reliability) -> list[Markup]:
+    """The page's figures as SVG."""
+    with style():
+        figures = [Markup(to_svg(loadings(found), "loadings", "Loading of every rule"))]
+        if found.foretells:
+            figures.append(Markup(to_svg(scatters(found), "accuracy", "Entropy, loading and accuracy of every rule")))
+    return figures
+
+
+def by_loading(found: Reliability) -> list[RuleReliability]:
+    """The rules whose loading is known, the strongest first."""
+    known = [line for line in found.rules if np.isfinite(line.loading)]
+    return sorted(known, key=lambda line: -line.loading)
+
+
+def loading_rows(rules: list[RuleReliability]) -> list[Row]:
+    """Name, loading, low, high."""
+    return [(line.rule, line.loading, line.loading_low, line.loading_high) for line in rules]
+
+
+def loadings(found: Reliability) -> Figure:
+    """Loading of every rule with its interval, the strongest first."""
+    return intervals(loading_rows(by_loading(found)), LOADING, middle=0.0, limits=LOADINGS)
+
+
+def overview(found: Reliability) -> Figure:
+    """Loadings; beside them, where there are labels, how often each rule agrees with people."""
+    rules = by_loading(found)
+    if not has_labels(found):
+        return loadings(found)
+    figure = Figure(figsize=(WIDE, height(len(rules))), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_intervals(left, loading_rows(rules), LOADING, middle=0.0, limits=LOADINGS)
+    right_rows = [(line.rule, 100 * line.accuracy, 100 * line.low, 100 * line.high) for line in rules]
+    draw_intervals(right, right_rows, ACCURACY, middle=50.0, names=False)
+    return figure
+
+
+def scatters(found: Reliability) -> Figure:
+    """Entropy, and beside it loading, against accuracy (ties half)."""
+    figure = Figure(figsize=(WIDE, 3.0), layout="constrained")
+    for axes, what, label in zip(
+        figure.subplots(1, 2), ("entropy", "loading"), ("entropy, nats", "loading"), strict=True
+    ):
+        points = np.array([(getattr(line, what), 100 * line.half) for line in found.rules])
+        axes.axhline(50, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)))
+        axes.plot(points[:, 0], points[:, 1], "o", color=BLUE, markersize=4.5)
+        axes.set_xlabel(label)
+        axes.set_title(f"r = {fixed(found.foretells[what], sign=True)}")
+        axes.set_ylabel("accuracy, %")
+    return figure

@@ -1,0 +1,163 @@
+"""The report: everything in `results.json` as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from markupsafe import Markup
+
+from encore_jax import formats
+from encore_jax.evaluation import wording
+from encore_jax.evaluation.first_line import first_line
+from encore_jax.evaluation.method_names import REFERENCE, SINGLE
+from encore_jax.report.figures import CROWDED, MOST_NAMES, configured_cell, histograms, view_figures
+from encore_jax.report.glossary import COUNT_NAMES, GLOSSARY
+from encore_jax.report.noise_figures import noise_figures
+from encore_jax.report.page import render
+from encore_jax.report.svg import style, to_svg
+from encore_jax.report.tables import (
+    over_refusal_lines,
+    probe_by_name,
+    probe_words,
+    refusals,
+)
+
+MOST_PAIRS = 15
+"""Of any two methods, so many pairs that differ most surely are shown; tables.csv has all."""
+FEW = 20
+"""Accuracy of a subset with fewer comparisons is shown, but greyed."""
+
+
+def render_report(results: dict) -> str:
+    """The page, the same text for the same results.
+
+    Args:
+      results: as written by the evaluate stage; may hold one view or several, and no noise study. Names in it are
+        escaped; numbers that are `None` or NaN show as "n/a".
+    """
+    return render("report.html", **_context(results))
+
+
+def render_preference_report(results: dict, curve: str) -> str:
+    """The page of a reward model trained on preferences.
+
+    Args:
+      results: its results.json.
+      curve: its loss by step, as SVG.
+    """
+    values = {"results": results, "curve": Markup(curve), "probe_lines": over_refusal_lines(results)}
+    return render("preference.html", **values)
+
+
+def render_rating_report(results: dict) -> str:
+    """The page of a judge's ratings, by its results.json."""
+    view = {"rules": results["rules"], "label": results["summary"]["label"]}
+    with style():
+        figure = (
+            to_svg(histograms(view), "ratings", f"Ratings of every rule ({view['label']})") if view["rules"] else ""
+        )
+    lines = over_refusal_lines(results, by_rule=True)
+    values = {"results": results, "histograms": Markup(figure), "probe_lines": lines}
+    return render("ratings.html", **values)
+
+
+def _context(results: dict) -> dict:
+    study = results["noise_study"]
+    return {
+        "results": results,
+        "first_line": first_line(results),
+        "views": [_view_context(view, f"view-{i}", results) for i, view in enumerate(results["views"], 1)],
+        "noise": study
+        and {
+            "figures": _markup(noise_figures(study, "noise")),
+            "summary": wording.noise_summary(study),
+            "words": wording.noise_words(study),
+        },
+        "counts": {stage: list(_count_rows(counts)) for stage, counts in results["counts"].items()},
+        "limits": wording.limits(results),
+        "glossary": GLOSSARY,
+        "noise_models": wording.NOISE_MODELS,
+        "no_real_judge": wording.NO_REAL_JUDGE,
+        "noise_symbols": wording.NOISE_SYMBOLS.format(levels=results["config"]["semi_synthetic"]["levels"]),
+        "few": FEW,
+    }
+
+
+def _view_context(view: dict, slug: str, results: dict) -> dict:
+    synthetic = results["config"]["semi_synthetic"]
+    outside = sum(rule["n"] - sum(rule["histogram"]) for rule in view["rules"])
+    singles = sum(method["name"].startswith(SINGLE) for method in view["methods"])
+    probe = probe_by_name(results) if view is results["views"][0] else {}
+    return view | {
+        "probe": probe,
+        "probe_words": [text for text, _ in probe_words(results)] if view is results["views"][0] else [],
+        "single": SINGLE,
+        "methods": _grouped(view["methods"]),
+        "closest_pairs": sorted(view["pairs"], key=lambda pair: pair["prompt_p"])[:MOST_PAIRS],
+        "slug": slug,
+        "simulated": view["label"] == "semi-synthetic",
+        "noise_model": synthetic["noise"] if view["label"] == "semi-synthetic" else None,
+        "synthetic": synthetic,
+        "figures": _markup(view_figures(view, slug)),
+        "verdict_words": wording.verdict_words(view["premise"]),
+        "gain_words": wording.gain_words(view["premise"]["gain"]),
+        "headline": headline(view),
+        "subsets": list(view["methods"][0]["subsets"]),
+        "ratings_outside": outside,
+        "crowded": len(view["rules"]) > CROWDED,
+        "numbered": len(view["rules"]) > MOST_NAMES,
+        "singles_left_out": singles if singles > MOST_NAMES else 0,
+        "configured": configured_cell(view),
+        "reference": REFERENCE,
+        "refusals": [{"why": why, "names": ", ".join(names)} for why, names in refusals(view)],
+        "weighting": view.get("weighting", "ENCORE"),
+        "agreement": view.get("agreement"),
+        "replicates": results["config"]["evaluate"]["replicates"],
+    }
+
+
+def _grouped(methods: list[dict]) -> list[dict]:
+    """Marks where rules used alone, and then heuristics, begin."""
+    kinds = [(m["name"].startswith(SINGLE), m["sees"] == "text") for m in methods]
+    starts = [False, *(kind != before for before, kind in zip(kinds, kinds[1:], strict=False))]
+    return [method | {"starts_group": start} for method, start in zip(methods, starts, strict=True)]
+
+
+def headline(view: dict) -> list[dict]:
+    """ENCORE, uniform, and the best other method of each kind, each with the `role` it plays.
+
+    The best is found by test accuracy, after the fact, so it is a hard opponent; rules used alone and heuristics stand
+    for themselves in the full table.
+    """
+    methods = {method["name"]: method for method in view["methods"]}
+    chosen = [methods["ENCORE"] | {"role": "entropy weights"}, methods[REFERENCE] | {"role": "equal weights"}]
+    others = [m for m in view["methods"] if m["name"] not in ("ENCORE", REFERENCE) and not m["name"].startswith(SINGLE)]
+    kinds = (
+        ("best other without labels", ("ratings", "scores", "nothing")),
+        ("best of those that saw training labels", ("train labels",)),
+        ("best rule-free heuristic", ("text",)),
+        ("best oracle", ("test labels",)),
+    )
+    for role, sees in kinds:
+        of_kind = [m for m in others if m["sees"] in sees and formats.known(m["accuracy"]["value"])]
+        if of_kind:
+            chosen.append(max(of_kind, key=lambda m: m["accuracy"]["value"]) | {"role": role})
+    return chosen
+
+
+def _markup(figures: dict[str, str]) -> dict[str, Markup]:
+    """Figures need no escaping: their text was escaped when they were drawn."""
+    return {name: Markup(svg) for name, svg in figures.items()}
+
+
+def _count_rows(counts: dict) -> Iterator[tuple[str, str, bool]]:
+    """Name, value, and whether something was lost, of every count."""
+    for key, value in counts.items():
+        name = COUNT_NAMES.get(key, key.replace("_", " "))
+        losing = "dropped" in key or "skipped" in key
+        if not isinstance(value, dict):
+            yield name, str(value), losing and bool(value)
+        elif not value:
+            yield name, "none", False
+        for reason, amount in value.items() if isinstance(value, dict) else ():
+            yield f"{name}: {reason}", str(amount), losing and bool(amount)
