@@ -30,12 +30,12 @@ import numpy as np
 from encore_jax.command_line import Parser, check_number, one_line_errors, start_logging
 from encore_jax.data.lock import output_lock
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_files
+from encore_jax.data.scored_rows import KINDS, Rows, is_scored, read_scored_rows
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
 from encore_jax.evaluation.reliability import Reliability, reliability
 from encore_jax.evaluation.reliability_arguments import MOST_DRAWS
 from encore_jax.evaluation.view import View
-from encore_jax.recipes.stages.scored_rows import KINDS, Rows, is_scored, read_scored_rows
 from encore_jax.report import reliability_page
 from encore_jax.settings import MAX_INT
 

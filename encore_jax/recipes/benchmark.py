@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
-from encore_jax.recipes.config import to_dict
+from encore_jax.recipes.outside import Probe, Record
 from encore_jax.recipes.reward_model_files import RewardModelFiles, RuleWeights
 from encore_jax.recipes.stages.benchmark import evaluate_benchmark, report_benchmark, score_benchmark, show_benchmark
 from encore_jax.recipes.stages.benchmark_data import BenchmarkData, read_benchmark
@@ -19,12 +19,12 @@ def run(config: BenchmarkConfig, stage) -> None:
 
     items = stage("ingest", read_benchmark, data, config.format, config.limit)
     scored = stage(
-        "score", score_benchmark, items, model, weights, config.dtype, config.peer, config.buckets,
+        "score", score_benchmark, items, Probe(), model, weights, config.dtype, config.peer, config.buckets,
         config.tokens_per_batch,
     )  # fmt: skip
     evaluated = stage(
         "evaluate", evaluate_benchmark, items, scored, config.peer, config.tau, config.replicates, config.seed,
-        official_name, config.reported_safety, to_dict(config),
+        official_name, config.reported_safety, Record(config),
     )  # fmt: skip
     report = stage("report", report_benchmark, evaluated)
     stage.always(show_benchmark, report)

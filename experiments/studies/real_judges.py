@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from encore_jax.recipes.config import to_dict
+from encore_jax.recipes.outside import Record
 from experiments.studies.real_judges_config import RealJudgesConfig
 from experiments.studies.real_judges_stages import JudgedSets, measure, report_judges, show_judges
 
@@ -11,7 +11,9 @@ PUBLISHED = ("results.json", "report.html")
 
 def run(config: RealJudgesConfig, stage) -> None:
     """The stages measure and report."""
-    sets = JudgedSets.below(config.data.path)  # refused before anything is written
+    sets = JudgedSets(config.data.path)
+    if config.data.path:
+        _ = sets.folders  # refused before anything is written
     measured = stage("measure", measure, sets, config.tau, config.replicates, config.junk_draws, config.seed)
-    report = stage("report", report_judges, measured, to_dict(config))
+    report = stage("report", report_judges, measured, Record(config))
     stage.always(show_judges, report)

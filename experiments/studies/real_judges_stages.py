@@ -26,20 +26,20 @@ class JudgedSets(Outside):
     """Published ratings by judges.
 
     Args:
-      folders: of every set of `LAYOUT` that there is, by name.
+      path: a folder that holds some sets of `LAYOUT`, or folders of them.
     """
 
-    def __init__(self, folders: Mapping[str, Path]):
-        self.folders = dict(folders)
+    def __init__(self, path: str | Path):
+        self.path = path
 
-    @classmethod
-    def below(cls, path: str | Path) -> JudgedSets:
-        """Those of a folder.
+    @property
+    def folders(self) -> dict[str, Path]:
+        """The folder of every set that there is.
 
         Raises:
           InputError: there is no such folder, or it holds none of them.
         """
-        return cls(judged_folders(path))
+        return judged_folders(self.path)
 
     def key(self) -> dict[str, list[str]]:
         return {name: [file_sha256(at / file) for file in LAYOUT[name]] for name, at in self.folders.items()}
@@ -58,8 +58,8 @@ def measure(data: JudgedSets, tau: float, replicates: int, junk_draws: int, seed
     Raises:
       InputError: a data set is damaged; says which, and what to do.
     """
-    sets = {}  # all of them are read before any is measured
-    for name, at in data.folders.items():
+    sets, folders = {}, data.folders  # all of them are read before any is measured
+    for name, at in folders.items():
         with _told_of(name, at):
             sets[name] = read_judged(name, at)
     six = real_rules(sets["HANNA"]) if "HANNA" in sets else None
@@ -72,7 +72,7 @@ def measure(data: JudgedSets, tau: float, replicates: int, junk_draws: int, seed
     for kind in KINDS if six else ():
         work.append(("HANNA", lambda kind=kind: junk.append(study_junk(six, kind, draws=junk_draws, **common))))
     for name, step in track(work, float(len(work)), "judges"):
-        with _told_of(name, data.folders[name]):
+        with _told_of(name, folders[name]):
             step()
     results = {
         "studies": studies,

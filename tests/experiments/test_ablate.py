@@ -23,6 +23,7 @@ from encore_jax.evaluation.view import Pairs, View
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.stages.ablation_source import AblationSource, Reading
 from encore_jax.settings import fields_of
 from tests.evaluation import views
 from tests.experiments.forked import environment
@@ -113,12 +114,12 @@ def test_equal_weights_are_always_among_the_settings(view_file, tmp_path):
 
 
 def test_a_runs_folder_stands_for_its_scores(view_file, tmp_path):
-    config = AblateConfig(scores=str(tmp_path))
+    source = AblationSource(str(tmp_path))
     with pytest.raises(InputError, match="is a folder without score/view-heads.npz or rate/comparisons.jsonl"):
-        ablation_view(config)
+        source.view(Reading())
     (tmp_path / "score").mkdir()
     shutil.copyfile(view_file, tmp_path / "score" / "view-heads.npz")
-    np.testing.assert_array_equal(ablation_view(config).ratings, View.load(view_file).ratings)
+    np.testing.assert_array_equal(source.view(Reading()).ratings, View.load(view_file).ratings)
 
 
 @pytest.mark.parametrize("name", SHORT)

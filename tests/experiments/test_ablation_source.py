@@ -15,7 +15,7 @@ from encore_jax.errors import InputError
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
-from encore_jax.recipes.stages.ablation_source import ablation_view, read_features
+from encore_jax.recipes.stages.ablation_source import AblationSource, Reading, read_features
 from encore_jax.rules import Rule, RulePool
 
 RULES = ("kind", "harmful")
@@ -25,6 +25,11 @@ POOL = RulePool((Rule("kind", "Is it kind?"), Rule("harmful", "Is it harmful?", 
 def made(path, **settings) -> AblateConfig:
     few = {"grids": ("5 levels",), "estimators": ("plug_in",), "normalize": ("none",), "taus": (math.inf,)}
     return validated(AblateConfig(scores=str(path), **few | settings))
+
+
+def view_of(config: AblateConfig):
+    reading = Reading(config.label, config.scale, config.test_fraction, config.seed)
+    return AblationSource(config.scores, config.features, config.pool).view(reading)
 
 
 def scored_file(path, sizes, preferred, values):
@@ -49,7 +54,7 @@ def test_scores_of_the_batch_scorer_become_pairs_of_the_preferred_and_each_other
     preferred = [1, 0, 0, None] * 20
     scored_file(tmp_path / "scores.parquet", sizes, preferred, values)
     config = made(tmp_path / "scores.parquet")
-    view = ablation_view(config)
+    view = view_of(config)
     starts = np.cumsum(sizes) - sizes
     expected = {(s + 1, s) for s in starts[0::4]} | {(s, s + i) for s in starts[1::4] for i in (1, 2)}
     expected = [(a, b) for a, b in expected if np.isfinite(values[[a, b]]).all()]
@@ -84,9 +89,9 @@ def test_rated_comparisons_are_oriented_by_their_pool_and_split_by_prompt(tmp_pa
     rated = list(comparisons())
     write_comparisons(tmp_path / name, rated, pool=POOL)
     with pytest.raises(InputError, match=r"config\.pool.*pool\.yaml"):
-        ablation_view(made(tmp_path / name))
+        view_of(made(tmp_path / name))
     POOL.to_yaml(tmp_path / "pool.yaml")
-    view = ablation_view(made(tmp_path / name, label="human-rated"))
+    view = view_of(made(tmp_path / name, label="human-rated"))
     assert (view.label, view.rules, len(view.train) + len(view.test)) == ("human-rated", RULES, 54)
     assert not set(view.rating_cluster) & set(view.test.cluster) and len(view.rating_cluster) % 4 == 0
     first = np.concatenate([view.train.first_preferred, view.test.first_preferred])
@@ -114,22 +119,22 @@ def test_another_pool_or_share_is_another_ablation_and_another_place_is_not(tmp_
 
 def test_what_cannot_be_ablated_is_refused_with_what_can(tmp_path):
     with pytest.raises(InputError, match="there is no such file.*encore_jax.cli.score"):
-        ablation_view(made(tmp_path / "none.parquet"))
+        view_of(made(tmp_path / "none.parquet"))
     (tmp_path / "scores.txt").write_text("")
     with pytest.raises(InputError, match="no known kind"):
-        ablation_view(made(tmp_path / "scores.txt"))
+        view_of(made(tmp_path / "scores.txt"))
     (tmp_path / "broken.parquet").write_text("")
     with pytest.raises(InputError, match="not a readable Parquet file"):
-        ablation_view(made(tmp_path / "broken.parquet"))
+        view_of(made(tmp_path / "broken.parquet"))
     POOL.to_yaml(tmp_path / "pool.yaml")
     write_comparisons(tmp_path / "plain.jsonl", [Comparison((Message("user", "Hi"),), ("a", "b"), 0, id="c7")])
     with pytest.raises(InputError, match="comparison c7.*no ratings"):
-        ablation_view(made(tmp_path / "plain.jsonl"))
+        view_of(made(tmp_path / "plain.jsonl"))
     with pytest.raises(InputError, match=r"config\.features: belong to a view"):
-        ablation_view(made(tmp_path / "plain.jsonl", features="features.npz"))
+        view_of(made(tmp_path / "plain.jsonl", features="features.npz"))
     scored_file(tmp_path / "alone.parquet", [1, 1], [None, None], np.ones((2, 2), np.float32))
     with pytest.raises(InputError, match="0 training and 0 test comparisons"):
-        ablation_view(made(tmp_path / "alone.parquet"))
+        view_of(made(tmp_path / "alone.parquet"))
 
 
 SCORES = {"preferred": [0, 1], "score:a": [[0.5, 1.0], [0.0, 0.5]], "score:b": [[1.0, 1.0], [0.5, 0.0]]}
@@ -158,7 +163,7 @@ def test_scores_of_other_types_and_shapes_are_refused(tmp_path, changes, message
     columns = {name: values for name, values in (SCORES | changes).items() if values is not None}
     pq.write_table(pa.table(columns), tmp_path / "scores.parquet")
     with pytest.raises(InputError, match=message):
-        ablation_view(made(tmp_path / "scores.parquet"))
+        view_of(made(tmp_path / "scores.parquet"))
 
 
 @pytest.mark.parametrize(
@@ -182,4 +187,4 @@ def test_a_small_table_that_stands_for_a_gibibyte_is_refused(tmp_path):
     path = tmp_path / "scores.parquet"
     pq.write_table(pa.table({"score:kind": nothing, "preferred": pa.array([0] * 20_000, pa.int32())}), path)
     with pytest.raises(InputError, match="expand to more than 64 MiB"):
-        ablation_view(made(path))
+        view_of(made(path))

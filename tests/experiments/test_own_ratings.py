@@ -17,10 +17,9 @@ from encore_jax.data import iter_rated, write_comparisons, write_rated
 from encore_jax.data.comparison import Comparison, parse_prompt
 from encore_jax.data.rated_comparisons import CONFIGS, prepare
 from encore_jax.errors import InputError
-from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.outside import Sources
-from encore_jax.recipes.stages.ablation_source import ablation_view
+from encore_jax.recipes.stages.ablation_source import AblationSource, Reading
 from encore_jax.recipes.stages.ingest import ingest
 from encore_jax.rules import Rule, RulePool
 from tests.experiments import tiny_model
@@ -126,9 +125,9 @@ def test_without_a_scale_the_error_says_what_can_be_typed(files, tmp_path):
         assert said in caught.value.fix and caught.value.where.startswith(str(files))
     with pytest.raises(InputError, match="--scale LOWEST HIGHEST, e.g. --scale 1 5;"):
         select_pool.read(str(files / "rated 1,5.jsonl"), POOL, (0.0, 1.0))
-    ablate = AblateConfig(scores=str(files / "comparisons 1,5.jsonl"), pool=str(files / "rules.yaml"))
+    ablate = AblationSource(str(files / "comparisons 1,5.jsonl"), pool=str(files / "rules.yaml"))
     with pytest.raises(InputError, match="--config.scale=LOWEST,HIGHEST, e.g. --config.scale=1,5;"):
-        ablation_view(ablate)
+        ablate.view(Reading())
     prepared = subprocess.run(  # a process of its own: its flags have the names of other commands' flags
         [
             sys.executable, "-m", "encore_jax.data.rated_comparisons", f"--path={files / 'comparisons 1,5.jsonl'}",

@@ -185,7 +185,7 @@ def test_a_bad_data_set_is_named_with_what_to_do(name, tmp_path):
     damage, problem = BAD_SETS[name]
     write_llmbar(tmp_path / "data" / "llmbar")
     damage(tmp_path / "data" / "llmbar")
-    sets = JudgedSets.below(tmp_path / "data")
+    sets = JudgedSets(tmp_path / "data")
     with pytest.raises(InputError, match=f"^data set LLMBar in .*llmbar: .*{problem}.*or move the data set") as caught:
         measure(sets, tau=2.0, replicates=20, junk_draws=1, seed=0)
     assert "\n" not in str(caught.value)

@@ -218,10 +218,9 @@ def _scores(folder: Path) -> None:
 
 
 def _load_scores(folder: Path):
-    from encore_jax.recipes.ablation_config import AblateConfig
-    from encore_jax.recipes.stages.ablation_source import ablation_view
+    from encore_jax.recipes.stages.ablation_source import AblationSource, Reading
 
-    return ablation_view(AblateConfig(scores=str(folder / "scores.parquet")))
+    return AblationSource(str(folder / "scores.parquet")).view(Reading())
 
 
 def _verdicts(folder: Path) -> None:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import heapq
-import json
 import math
-import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pyarrow.parquet as pq
 
 from encore_jax.csv_text import csv_text
-from encore_jax.data.atomic import atomic_path
+from encore_jax.data.digest import file_sha256
 from encore_jax.evaluation.ablation_anova import MarginalSums
+from encore_jax.evaluation.ablation_axes import DRAW_AXES, AblationAxes
 from encore_jax.evaluation.ablation_choice import full_set_choice
 from encore_jax.evaluation.ablation_grid import Grid
+from encore_jax.evaluation.ablation_inputs import AblationInputs
 from encore_jax.evaluation.ablation_results import (
     REPLICATE,
     SUBSET,
@@ -27,12 +28,9 @@ from encore_jax.evaluation.ablation_results import (
     with_full_set,
 )
 from encore_jax.progress import track
-from encore_jax.recipes.ablation_config import AblateConfig
-from encore_jax.recipes.config import to_dict
-from encore_jax.recipes.manifest import file_sha256, versions
-from encore_jax.recipes.stages.ablation import DRAW_AXES, grid_of
-from encore_jax.recipes.stages.ablation_source import ablation_view, scores_file
-from encore_jax.recipes.stages.report import PUBLISHED, publish
+from encore_jax.recipes.manifest import versions
+from encore_jax.recipes.stages.ablation_source import AblationSource, Reading
+from encore_jax.recipes.stages.report import PUBLISHED, Pages, pages_of, publish
 from encore_jax.report.ablation_page import render_ablation
 
 CHOICES = "choices.csv"
@@ -40,13 +38,25 @@ EXTREMES = 10
 """How many of the highest and of the lowest settings are named."""
 
 
-def report(config: AblateConfig, prepared: Path, decided: Path, folder: Path) -> None:
-    """Writes results.json, report.html and choices.csv, copies them up to the work directory, shows what they say."""
-    view = ablation_view(config)
-    with np.load(prepared / "tables.npz") as stored:
-        subset = stored["subset"]
-        tables = {name: stored[name] for name in ("entropy", "margin", "tolerance", "prior")}
-    grid = grid_of(config, len(subset))
+def report_ablation(
+    source: AblationSource,
+    reading: Reading,
+    inputs: AblationInputs,
+    decided: Path,
+    axes: AblationAxes,
+    config: Mapping[str, Any],
+) -> Pages:
+    """results.json, report.html and choices.csv.
+
+    Args:
+      source: scores or ratings.
+      reading: how they are read; its seed is that of the resampling of prompts, too.
+      inputs: what settings choose from.
+      decided: folder of part-*.parquet.
+      axes: what settings choose.
+      config: the whole configuration as plain values, for the record.
+    """
+    view, grid = source.view(reading), axes.grid(len(inputs.subset))
     sums, extremes = MarginalSums(grid.names, grid.shape), Extremes(grid)
     files = sorted(decided.glob("part-*.parquet"))
     for path in track(files, float(len(files)), "summing up"):
@@ -55,10 +65,12 @@ def report(config: AblateConfig, prepared: Path, decided: Path, folder: Path) ->
         digits = grid.digits(index)
         sums.add(digits, accuracy)
         extremes.add(index, accuracy, digits)
-    axes = [axis for axis in grid.axes if axis.name not in (*DRAW_AXES, SUBSET, REPLICATE)]
-    full = full_set_choice(axes, **tables, cluster=view.test.cluster, seed=config.seed)
+    of_full_set = [axis for axis in grid.axes if axis.name not in (*DRAW_AXES, SUBSET, REPLICATE)]
+    full = full_set_choice(
+        of_full_set, inputs.entropy, inputs.margin, inputs.tolerance, view.test.cluster, inputs.prior, reading.seed
+    )
     results = {
-        "name": config.name,
+        "name": config["name"],
         "label": view.label,
         "view": view.name,
         "description": view.description,
@@ -67,23 +79,16 @@ def report(config: AblateConfig, prepared: Path, decided: Path, folder: Path) ->
         "prompts": len(np.unique(view.test.cluster)),
         "settings": grid.size,
         "decisions": float(grid.size) * len(view.test),
-        "sha256": file_sha256(scores_file(config)),
-        "found": with_full_set(ablation_results(grid, sums, subset, view.rules), full),
+        "sha256": file_sha256(source.path),
+        "found": with_full_set(ablation_results(grid, sums, inputs.subset, view.rules), full),
         "full": {name: value for name, value in full.items() if name not in ("marginals", "heat_map")},
-        "extremes": list(extremes.rows(subset, view.rules)),
-        "config": _finite(to_dict(config)),
+        "extremes": list(extremes.rows(inputs.subset, view.rules)),
+        "config": _finite(dict(config)),
         "versions": versions(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
-    texts = {
-        "results.json": json.dumps(results, indent=1, allow_nan=False),
-        "report.html": render_ablation(results),
-        CHOICES: choices_csv(results["found"]),
-    }
-    for name, text in texts.items():
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    show(folder)
+    pages = pages_of(results, {PUBLISHED[1]: render_ablation})
+    return Pages(pages.texts | {CHOICES: choices_csv(results["found"])})
 
 
 class Extremes:
@@ -138,10 +143,7 @@ def _finite(value):
     return "inf" if isinstance(value, float) and math.isinf(value) else value
 
 
-def show(folder: Path) -> None:
+def show_ablation(folder: Path) -> None:
     """Prints which choices matter and makes sure that the work directory holds the report's copies."""
-    publish(folder)
-    with atomic_path(folder.parent / CHOICES) as temporary:
-        shutil.copyfile(folder / CHOICES, temporary)
-    print(choices_text(json.loads((folder / PUBLISHED[0]).read_text(encoding="utf-8"))))
+    print(choices_text(publish(folder, (*PUBLISHED, CHOICES))))
     print(f"\nReport: {folder.parent / PUBLISHED[1]}\nAll numbers: {folder.parent / CHOICES}")

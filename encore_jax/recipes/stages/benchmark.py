@@ -24,6 +24,7 @@ from encore_jax.evaluation.conventions import PEERS, Convention, why_different
 from encore_jax.evaluation.rewardbench import SAFETY_COUNTS, explain_safety
 from encore_jax.json_shape import read_json
 from encore_jax.recipes.manifest import versions
+from encore_jax.recipes.outside import Probe
 from encore_jax.recipes.reward_model_files import RewardModelFiles, RuleWeights
 from encore_jax.recipes.stages.benchmark_data import BenchmarkItems
 from encore_jax.recipes.stages.report import PUBLISHED, Pages, pages_of, publish
@@ -68,6 +69,7 @@ class BenchmarkScores(NamedTuple):
 
 def score_benchmark(
     items: BenchmarkItems,
+    probe: Probe,
     model: RewardModelFiles,
     weights: RuleWeights,
     dtype: str,
@@ -80,6 +82,7 @@ def score_benchmark(
 
     Args:
       items: the comparisons.
+      probe: its wording.
       model: the reward model.
       weights: how its heads compose.
       dtype: compute type of a checkpoint; a saved model has its own.

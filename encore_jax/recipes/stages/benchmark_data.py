@@ -53,7 +53,7 @@ class BenchmarkData(Outside):
         return file_sha256(path)
 
     def key(self) -> dict[str, str]:
-        return {"data": self.uri, "revision": self.revision, "sha256": self.sha256}
+        return {"revision": self.revision, "sha256": self.sha256}
 
 
 class BenchmarkItems(NamedTuple):
