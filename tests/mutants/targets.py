@@ -20,7 +20,8 @@ ROOMS = {
     ],
     "pipeline": [
         f"encore_jax/{name}.py"
-        for name in ("recipes/chain", "recipes/manifest", "recipes/pipeline", "recipes/rerun", "recipes/fit",
+        for name in ("recipes/artefact", "recipes/code_version", "recipes/manifest", "recipes/pipeline", "recipes/run",
+                     "recipes/checkpoints_kept", "recipes/fit",
                      "cli/score_parts", "cli/score_rows", "cli/sweep_runs", "cli/grid")
     ],
     "export": [
@@ -43,13 +44,13 @@ CHOSEN_TESTS = {
     "encore_jax/judge/endpoints.py": ["judge/test_endpoints.py", "judge/test_client_faults.py", "judge/test_server.py"],
     "encore_jax/judge/followers.py": ["experiments/test_judging_together.py"],
     "encore_jax/judge/journal_file.py": ["judge/test_journal.py", "judge/test_kill.py"],
-    "encore_jax/recipes/chain.py": [
+    "encore_jax/recipes/pipeline.py": [
         "experiments/test_stage_inputs.py",
         "experiments/test_manifest.py",
         "experiments/test_pipeline.py",
     ],
-    "encore_jax/recipes/pipeline.py": ["experiments/test_run_experiment.py", "experiments/test_pipeline.py"],
-    "encore_jax/recipes/rerun.py": ["experiments/test_pipeline.py"],
+    "encore_jax/recipes/run.py": ["experiments/test_run_experiment.py", "experiments/test_pipeline.py"],
+    "encore_jax/recipes/checkpoints_kept.py": ["experiments/test_pipeline.py"],
     "encore_jax/cli/sweep_runs.py": ["experiments/test_sweep.py"],
 }  # fmt: skip
 """Tests of modules that no test of their own name or room imports, or too many do."""

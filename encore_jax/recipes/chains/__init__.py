@@ -1,1 +1,0 @@
-"""The kinds of runs, each a chain of stages."""
