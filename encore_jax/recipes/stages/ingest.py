@@ -38,7 +38,7 @@ def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True,
         logging.warning(
             "the rules are the prepared data set's own, %s; data.pool=%s is not read", pool.name, config.pool
         )
-    rated, comparisons, rated_skips, comparison_skips = read_records(config, seed, pool, need_rated, need)
+    rated, comparisons, rated_skips, comparison_skips, scale = read_records(config, seed, pool, need_rated, need)
     if not comparisons:
         problem = f"there is no usable comparison: {comparison_skips}"
         raise InputError(problem, where=config.path or config.source, fix="check the file")
@@ -66,7 +66,7 @@ def ingest(config: DataConfig, seed: int, folder: Path, need_rated: bool = True,
         "rated_rows_skipped": rated_skips.reasons,
         "comparison_rows_skipped": comparison_skips.reasons,
         "fields_not_read": rated_skips.unread | comparison_skips.unread,
-        "rating_scale": list(config.scale) or [0.0, 1.0],
+        "rating_scale": list(scale),
         "sources": source_hashes(config, need_rated),
     }
     (folder / "counts.json").write_text(json.dumps(counts, indent=1))
