@@ -21,6 +21,7 @@ ROOMS = {
     "pipeline": [
         f"encore_jax/{name}.py"
         for name in ("recipes/chain", "recipes/manifest", "recipes/pipeline", "recipes/rerun", "recipes/fit",
+                     "recipes/fit_by_gradient", "recipes/fit_weights",
                      "cli/score_parts", "cli/score_rows", "cli/sweep_runs", "cli/grid")
     ],
     "export": [
