@@ -27,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from encore_jax.command_line import Parser, check_number, one_line_errors, start_logging
+from encore_jax.command_line import Parser, check_number, run_command
 from encore_jax.data.lock import output_lock
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_files
 from encore_jax.data.rating_account import account
@@ -167,7 +167,4 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        arguments = parse()
-        start_logging()
-        main(arguments)
+    run_command(parse, main)
