@@ -12,8 +12,11 @@ MUTANTS ?= 10000
 ROUNDING := tests/composition tests/evaluation tests/parallel
 QUICKSTART := -m encore_jax.cli.main quickstart
 
-.PHONY: quickstart test test-slow test-parity test-gpu mutants aot goldens docs lint published clean
+.PHONY: help quickstart test test-slow test-parity test-gpu fuzz mutants aot goldens docs lint published clean
 .PHONY: bench-forward bench-train bench-serving bench-import bench-export bench-judge
+
+help:  ## this list
+	@awk -F ':.*##  *' '/^[a-z-]+:.*##/ { printf "%-16s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 quickstart: $(VENV)/.core  ## ENCORE on real human ratings, with report: runs/quickstart/report.html
 	$(BIN)/python $(QUICKSTART)
@@ -22,7 +25,7 @@ test: $(VENV)/.test  ## the ordinary tests and the doctests
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not parity and not network and not gpu" tests
 	$(PYTEST) -q -n 2 --dist loadfile --doctest-modules encore_jax experiments
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test  ## ruff check and format check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
@@ -109,5 +112,5 @@ $(VENV)/.cuda: setup.py constraints.txt | $(VENV)/bin/python
 	$(INSTALL) -e '.[test,cuda]'
 	touch $@ $(VENV)/.core
 
-clean:
+clean:  ## removes the virtual environment, builds and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

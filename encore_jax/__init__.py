@@ -39,6 +39,7 @@ _HOME = {
     "encore_jax.evaluation.held_out": ("Evaluation", "evaluate"),
     "encore_jax.evaluation.methods": ("CompositionSettings",),
     "encore_jax.evaluation.panel": ("PanelReliability", "panel_reliability"),
+    "encore_jax.evaluation.premise_of_ratings": ("PremiseCheck", "premise"),
     "encore_jax.evaluation.reliability": ("Reliability", "reliability"),
     "encore_jax.reward.passport": ("Passport",),
     "encore_jax.reward.reward_model": ("RewardModel",),
@@ -47,6 +48,8 @@ _HOME = {
     "encore_jax.judge.settings": ("RetryPolicy",),
     "encore_jax.recipes.fit": ("fit",),
     "encore_jax.rules": ("Rule", "RulePool"),
+    "encore_jax.parallel.mesh": ("MeshSettings",),
+    "encore_jax.train.settings": ("TrainSettings",),
 }
 _MODULES = {"judges": "encore_jax.judge.judges"}
 _ROOM = {name: room for room, names in _HOME.items() for name in names}

@@ -14,7 +14,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from encore_jax.errors import InputError
@@ -76,6 +76,17 @@ def one_line_errors() -> Iterator[None]:
         if line is None:
             raise
         _end(line, FAILED)
+
+
+def run_command(
+    parse: Callable[[], argparse.Namespace], main: Callable[[argparse.Namespace], int | None], *, logs: bool = True
+) -> None:
+    """Runs a command as a program: reads its flags, starts the log if it has one, ends with what `main` returns."""
+    with one_line_errors():
+        arguments = parse()
+        if logs:
+            start_logging()
+        sys.exit(main(arguments))
 
 
 def _end(line: str, status: int) -> None:

@@ -3,6 +3,8 @@
 import doctest
 import re
 import shlex
+import shutil
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -30,6 +32,15 @@ def test_commands_exist():
     assert not [where for where in commands if not find_spec(where[1])]
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert not [where for where in everywhere(r"\bmake ([a-z][\w-]+)") if where[1] not in targets]
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_make_alone_and_make_help_list_every_target_with_what_it_does():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for command in (["make"], ["make", "help"]):
+        printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+        assert {line.split(maxsplit=1)[0] for line in printed} == targets
+        assert all(line.split(maxsplit=1)[1:] for line in printed)
 
 
 def test_every_command_and_configuration_is_listed():

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 
 from encore_jax.cli.config_file import find_config, load_config, shipped_files
-from encore_jax.command_line import Parser, one_line_errors
+from encore_jax.command_line import Parser, run_command
 from encore_jax.settings import Settings, words_of
 from encore_jax.terminal_text import escaped
 
@@ -77,5 +77,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(parse())
+    run_command(parse, main, logs=False)

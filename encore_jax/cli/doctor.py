@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from encore_jax import __version__
-from encore_jax.command_line import EXTRAS, Parser, one_line_errors
+from encore_jax.command_line import EXTRAS, Parser, run_command
 from encore_jax.data.wheels import cache_folder
 
 OLDEST = (3, 11)
@@ -135,6 +135,4 @@ def parse() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        parse()
-        sys.exit(main())
+    run_command(parse, lambda _: main(), logs=False)

@@ -24,7 +24,7 @@ from typing import Literal, TypedDict
 import numpy as np
 from absl import logging
 
-from encore_jax.command_line import Parser, check_number, one_line_errors, start_logging
+from encore_jax.command_line import Parser, check_number, run_command
 from encore_jax.composition import rating_entropy
 from encore_jax.data import RatedResponse, SkipCounter, read_openai_rbr
 from encore_jax.data.atomic import atomic_path
@@ -242,7 +242,4 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        flags = parse()
-        start_logging()
-        main(flags)
+    run_command(parse, main)

@@ -27,9 +27,10 @@ from pathlib import Path
 
 import numpy as np
 
-from encore_jax.command_line import Parser, check_number, one_line_errors, start_logging
+from encore_jax.command_line import Parser, check_number, run_command
 from encore_jax.data.lock import output_lock
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_files
+from encore_jax.data.rating_account import account
 from encore_jax.data.scored_rows import KINDS, Rows, is_scored, read_scored_rows
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
@@ -67,7 +68,8 @@ def main(given: argparse.Namespace) -> None:
         )
     scale = _scale(given.scale) if given.scale else None
     if given.out is None:
-        print(measure(given, scale))
+        found, counted = measured(given, scale)
+        print(_text(found, counted))
         return
     out = Path(given.out)
     check_suffix(out, (".html",), "--out", "HTML")
@@ -75,14 +77,23 @@ def main(given: argparse.Namespace) -> None:
     check_outputs(outputs, local_inputs({"FILE": given.file, "--pool": given.pool}))
     with output_lock(out):
         check_new(out, overwrite=given.overwrite, flag="--out")  # before anything is measured
-        found = measure(given, scale)
+        found, counted = measured(given, scale)
         with new_files(outputs, overwrite=given.overwrite) as (file,):
             file.write_text(reliability_page.page(found), encoding="utf-8")
-    print(f"{found}\n\nReport: {out}")
+    print(f"{_text(found, counted)}\n\nReport: {out}")
+
+
+def _text(found: Reliability, counted: str) -> str:
+    return f"{found}\n\n{counted}" if counted else str(found)
 
 
 def measure(given: argparse.Namespace, scale: tuple[float, float] | None = None) -> Reliability:
-    """What the file says.
+    """What the file says; see `measured`."""
+    return measured(given, scale)[0]
+
+
+def measured(given: argparse.Namespace, scale: tuple[float, float] | None = None) -> tuple[Reliability, str]:
+    """What the file says, and where its ratings are.
 
     Raises:
       InputError: see `read_scored_rows` and `reliability`.
@@ -96,7 +107,7 @@ def measure(given: argparse.Namespace, scale: tuple[float, float] | None = None)
         raise error.at(f"--{error.where}") from None
 
 
-def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> Reliability:
+def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> tuple[Reliability, str]:
     options = {name: getattr(given, name) for name in OPTIONS}
     path = Path(given.file)
     if path.suffix == ".npz":
@@ -105,15 +116,17 @@ def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> R
         scores, preferred, prompt = (
             np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "preferred", "cluster")
         )
-        return reliability(scores, preferred, prompt=prompt, rules=view.rules, **options)
+        return reliability(scores, preferred, prompt=prompt, rules=view.rules, **options), ""
     rows = read_scored_rows(path, given.pool, scale, "--")
     options |= {"rules": rows.rules, "ids": rows.ids}
     if len(rows.sizes) and (rows.sizes == 1).all():  # nothing to compare
         where, prompt = np.isfinite(rows.values), group_ids(rows.prompt)
         quality = None if rows.quality is None or np.isnan(rows.quality).all() else rows.quality
-        return reliability(rows.values, quality=quality, where=where, prompt=prompt, **options)
-    values, where = padded(rows)
-    return reliability(values, rows.preferred, where=where, prompt=group_ids(rows.prompt), **options)
+        found = reliability(rows.values, quality=quality, where=where, prompt=prompt, **options)
+    else:
+        values, where = padded(rows)
+        found = reliability(values, rows.preferred, where=where, prompt=group_ids(rows.prompt), **options)
+    return found, account(rows.given, rows.lost, where)
 
 
 def padded(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -154,7 +167,4 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        arguments = parse()
-        start_logging()
-        main(arguments)
+    run_command(parse, main)

@@ -23,7 +23,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from encore_jax.command_line import Parser, check_number, one_line_errors, start_logging
+from encore_jax.command_line import Parser, check_number, run_command
 from encore_jax.composition.dpp import greedy_map, log_det, rating_gram, sample_kdpp
 from encore_jax.data import iter_rated
 from encore_jax.data.lock import output_lock
@@ -135,7 +135,4 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        flags = parse()
-        start_logging()
-        main(flags)
+    run_command(parse, main)

@@ -13,6 +13,9 @@ With --launch runs happen elsewhere, e.g. on TPU slices, one at a time on each:
 The template is split into words as by a shell. {command} is the run's whole command; {arguments}, a word by itself, its
 arguments without --workdir; {cell} the cell's name; {workdir} its folder here, where results.json is looked for.
 
+Cells that differ only in what comes after training (--grid='compose.tau=0.5,1,2') take the finished stages of the first
+one: nothing is trained twice. --reuse=RUN takes those of a finished run as well, by default runs/NAME if it is there.
+
 Exit codes: 0 all done, 1 a run failed, 75 a run was preempted (the same command goes on), 2 bad input.
 """
 
@@ -34,7 +37,9 @@ import encore_jax
 from encore_jax.cli import grid, sweep_table
 from encore_jax.cli.command import define_config, folder_of, read_command
 from encore_jax.cli.idle_settings import TOLD, idle_fields
+from encore_jax.cli.list_values import list_items
 from encore_jax.cli.overrides import apply_overrides
+from encore_jax.cli.sweep_reuse import lend_stages, most_similar
 from encore_jax.cli.sweep_runs import LOG, RESULTS, STATE, Cell, Runner, State, check_launch, command_of, launched
 from encore_jax.command_line import one_line_errors, start_logging
 from encore_jax.data.atomic import atomic_path
@@ -165,6 +170,7 @@ def sweep(
     places: Sequence[str],
     again: bool,
     overwrite: bool = False,
+    reuse: Sequence[Path] | None = None,
 ) -> int:
     """Runs what is not done, writes and prints the table; returns the exit code.
 
@@ -177,6 +183,7 @@ def sweep(
       places: see `Runner`.
       again: run the cells that are done as well.
       overwrite: replace tables in the folder that no sweep has made.
+      reuse: runs beside the cells whose finished stages serve where they fit; None if cells run elsewhere.
     """
     fix = "wait for it, or for the runs that it left behind, or choose another --workdir"
     with folder_lock(folder, fix=fix) as lock:  # runs inherit it, so that theirs counts as well
@@ -196,13 +203,26 @@ def sweep(
             except InputError as error:
                 logging.warning("%s", error)
 
-        code = Runner(folder, lock, state, command, places).run(waiting, table)
+        def before(cell: Cell, home: Path) -> None:
+            if reuse is not None:
+                _lend(folder, cells, state, cell, home, reuse)
+
+        code = Runner(folder, lock, state, command, places, before).run(waiting, table)
         print(write_table(folder, cells, state, columns))
         print(f"Table: {folder / 'table.md'}")
         failed = [cell for cell in waiting if state.status(cell).startswith("failed")]
         for cell in failed:
             logging.error("%s: %s; log: %s", cell.name, state.status(cell), folder / cell.name / LOG)
         return code or int(bool(failed))
+
+
+def _lend(folder: Path, cells: Sequence[Cell], state: State, cell: Cell, home: Path, others: Sequence[Path]) -> None:
+    """Puts finished stages of the most similar cell, or of another run, where the cell's own will be looked for."""
+    done = {other.name: other.overrides for other in cells if other != cell and state.is_done(other)}
+    name = most_similar(cell.overrides, done)
+    for source in ([] if name is None else [folder / name]) + list(others):
+        if source.resolve() != home.resolve() and (stages := lend_stages(source, home)):
+            logging.info("%s: stages of %s are taken where they fit: %s", cell.name, source, ", ".join(stages))
 
 
 def main(argv: Sequence[str]) -> None:
@@ -214,11 +234,14 @@ def main(argv: Sequence[str]) -> None:
         default = str(default_workdir(config)).replace("{cell}", "") + "-sweep"
         folder = Path(default) if given["workdir"] is None else folder_of(config, given["workdir"])
         columns = None if given["columns"] is None else sweep_table.parse_columns(given["columns"])
-        places, launch = given["slices"] or [""], given["launch"]
-        if launch is None and given["slices"]:
+        slices, launch = list_items(given["slices"]), given["launch"]
+        places = slices or [""]
+        if launch is None and slices:
             raise InputError("is given without --launch", where="--slices", fix="say by --launch how to reach a slice")
         if launch is not None:
-            check_launch(launch, given["slices"])
+            if given["reuse"] is not None:
+                raise InputError("has no effect with --launch: runs are elsewhere", where="--reuse", fix="leave it out")
+            check_launch(launch, slices)
         python = given["python"] or ("python" if launch else sys.executable)
 
         def command(cell: Cell, place: str) -> list[str]:
@@ -233,10 +256,18 @@ def main(argv: Sequence[str]) -> None:
                 print(shlex.join(command(cell, places[i % len(places)])))
             return
         options = {"again": given["recheck"], "overwrite": given["overwrite"]}
+        options["reuse"] = None if launch else _reused(given["reuse"], config)
         sys.exit(sweep(folder, path, cells, columns, command, places, **options))
 
 
-FLAGS = ("grid", "workdir", "columns", "dry-run", "recheck", "launch", "slices", "python", "overwrite")
+def _reused(run: str | None, config: RunConfig) -> list[Path]:
+    """The runs whose stages serve: the one that was named, or the one that the configuration would make."""
+    if run is not None and not Path(run).is_dir():
+        raise InputError("there is no such folder", where=f"--reuse={run}", fix="name the work directory of a run")
+    return [Path(run)] if run is not None else [default_workdir(config)]
+
+
+FLAGS = ("grid", "workdir", "columns", "dry-run", "recheck", "launch", "slices", "python", "overwrite", "reuse")
 
 
 def define_flags() -> None:
@@ -251,7 +282,8 @@ def define_flags() -> None:
     flags.DEFINE_bool("dry-run", False, "Print the commands, one per line, and run none.")
     flags.DEFINE_bool("recheck", False, "Start cells that are done as well: what their data outdate runs again.")
     flags.DEFINE_string("launch", None, "Template of the command that runs a cell elsewhere.")
-    flags.DEFINE_list("slices", [], "Where cells run at the same time, one in each place: {slice} in --launch.")
+    flags.DEFINE_string("slices", "", "Where cells run at the same time, one in each place: {slice} in --launch.")
+    flags.DEFINE_string("reuse", None, "Work directory of a run whose finished stages serve where they fit.")
     flags.DEFINE_string("python", None, "Interpreter of the runs; this one, or python with --launch, by default.")
 
 

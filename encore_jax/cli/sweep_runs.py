@@ -160,12 +160,20 @@ class Runner:
       state: updated as runs begin and end.
       command: of a cell in a place.
       places: names of the slices, or one empty name.
+      before: called with a cell that is about to run, and the folder of its run.
     """
 
     def __init__(
-        self, folder: Path, lock: int, state: State, command: Callable[[Cell, str], list[str]], places: Sequence[str]
+        self,
+        folder: Path,
+        lock: int,
+        state: State,
+        command: Callable[[Cell, str], list[str]],
+        places: Sequence[str],
+        before: Callable[[Cell, Path], None] = lambda cell, home: None,
     ):
         self._folder, self._lock, self._state, self._command = folder, lock, state, command
+        self._before = before
         self._places = list(places)
         self._running: dict[str, tuple[Cell, subprocess.Popen, float]] = {}
         self._told: list[int] = []
@@ -201,6 +209,7 @@ class Runner:
     def _start(self, cell: Cell, place: str) -> None:
         home = self._folder / cell.name
         home.mkdir(parents=True, exist_ok=True)
+        self._before(cell, home)
         with open(home / LOG, "a", encoding="utf-8") as log:
             # in a session of its own, so that Ctrl-C reaches it through `_hear` only
             how = dict(stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=(self._lock,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from encore_jax.cli.grid import split_outside
+from encore_jax.cli.list_values import list_items
 from encore_jax.csv_text import csv_text
 from encore_jax.errors import InputError
 from encore_jax.formats import MISSING, bounds, fixed, percent, points, printable
@@ -20,12 +20,12 @@ LEGEND = "Accuracies in %, a tie counts half; differences of them in points; [95
 
 
 def parse_columns(text: str) -> list[str]:
-    """Paths into results.json, separated by commas; quotes keep a comma in a name.
+    """Paths into results.json, separated by commas or semicolons; quotes keep a comma in a name.
 
     >>> parse_columns("views.heads.methods.ENCORE.accuracy, 'views.judges.rules.judge, noise 0.5.accuracy'")
     ['views.heads.methods.ENCORE.accuracy', 'views.judges.rules.judge, noise 0.5.accuracy']
     """
-    return [path.strip("\"'") for path in split_outside(text, ",") if path]
+    return [path for path in list_items(text) if path]
 
 
 def default_columns(results: Mapping) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable
@@ -43,7 +44,12 @@ def parse_cell(raw: object) -> Cell | None:
         return Cell(float(raw), 1.0)
     if isinstance(raw, int | float):
         return None if raw != raw else Cell(_finite(_float(raw), raw))
-    text = str(raw).strip()
+    return _parse_text(str(raw).strip())
+
+
+@functools.lru_cache(maxsize=1 << 12)
+def _parse_text(text: str) -> Cell | None:
+    """Kept for texts that come again, as ratings do."""
     if text.lower() in MISSING:
         return None
     if text.lower() in WORDS:
@@ -52,7 +58,7 @@ def parse_cell(raw: object) -> Cell | None:
         raise InputError(f"{text[:60]!r} is no rating", fix=HOW)
     value, percent, of = found.groups()
     top = 100.0 if percent else _number(of) if of else None
-    return Cell(_finite(_number(value), raw), top)
+    return Cell(_finite(_number(value), text), top)
 
 
 def _float(number: float) -> float:

@@ -6,14 +6,18 @@ reads them from any file and from memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from encore_jax.data.comparison import Comparison, RatedResponse
-from encore_jax.data.orientation import Scale, checked_scale, orient, to_unit
+from encore_jax.data.orientation import Scale, checked_scale, to_unit
+from encore_jax.data.rating_account import AGAIN, BLANK
 from encore_jax.data.rating_cells import Cell, infer_scale, parse_cell
 from encore_jax.data.rating_columns import FORMS, Columns, columns_of, rule_columns, rule_of
 from encore_jax.data.rating_texts import cell_prompt, cell_text, preferred_side, row_labels, usable_rows
@@ -33,6 +37,8 @@ class RatedTable(NamedTuple):
       responses: of one with a response in a row; ``extra["quality"]`` says how good people find it, where they said.
       scale: of the ratings in both, which are oriented.
       notes: in words, what was taken for what, and what was not read.
+      given: ratings in the file.
+      lost: those of them that are in no record, by reason.
     """
 
     rules: tuple[str, ...]
@@ -40,6 +46,8 @@ class RatedTable(NamedTuple):
     responses: tuple[RatedResponse, ...]
     scale: Scale
     notes: tuple[str, ...]
+    given: int = 0
+    lost: Mapping[str, int] = MappingProxyType({})
 
 
 class _Found(NamedTuple):
@@ -85,14 +93,26 @@ def rating_table(
     pool = as_pool(pool)
     names = dict.fromkeys(name for _, row in table for name in row)
     columns = columns_of(list(names), where, () if pool is None else pool.names)
-    table, notes = usable_rows(table, columns, where, SkipCounter() if skips is None else skips)
+    table, blank, notes = usable_rows(table, columns, where, SkipCounter() if skips is None else skips)
     if columns.sides and not rated:
         found = RatedTable((), _comparisons(table, columns), (), (0.0, 1.0), ())
     elif columns.is_long:
         found = _long(table, columns.role, where, pool, scale)
     else:
         found = _wide(table, columns, where, pool, scale)
-    return found._replace(notes=(*notes, *found.notes))
+    lost = dict(found.lost) | {BLANK: sum(_ratings_in(row, columns, found.rules) for _, row in blank)}
+    kept = sum(int(record.mask.sum()) for record in (*found.responses, *found.comparisons) if record.mask is not None)
+    return found._replace(notes=(*notes, *found.notes), lost=lost, given=kept + sum(lost.values()))
+
+
+def _ratings_in(row: Mapping[str, object], columns: Columns, rules: Sequence[str]) -> int:
+    """How many ratings a row holds."""
+    if columns.is_long:
+        names = [columns.role["rating"]]
+    else:
+        places = rule_columns(columns, "", rules) if rules else {}
+        names = [name for own in places.values() for name in own]
+    return sum(_is_rating(row.get(name)) and parse_cell(row.get(name)) is not None for name in names)
 
 
 def _long(table, role, where, pool, scale) -> RatedTable:
@@ -100,7 +120,7 @@ def _long(table, role, where, pool, scale) -> RatedTable:
     at: dict[tuple[str, str], int] = {}
     given: dict[str, dict[int, list[Cell]]] = {}
     first: list[tuple[str, Mapping]] = []
-    several = 0
+    several = again = 0
     for place, row in table:
         key = (str(row.get(role["prompt"])), cell_text(row, role["response"], place))
         i = at.setdefault(key, len(at))
@@ -111,6 +131,7 @@ def _long(table, role, where, pool, scale) -> RatedTable:
         if cell is not None:
             own = given.setdefault(_known(rule, pool, f"{place}, column {role['rule']!r}"), {}).setdefault(i, [])
             several += len(own) == 1
+            again += len(own) > 0
             own.append(cell)
             if len({other.top for other in own if other.top is not None}) > 1:
                 problem = "this response has ratings by this rule that are out of different numbers"
@@ -122,7 +143,7 @@ def _long(table, role, where, pool, scale) -> RatedTable:
     cells = {rule: [_mean(given.get(rule, {}).get(i)) for i in range(len(first))] for rule in rules}
     values, used, told = _values(_Found(cells, [place for place, _ in first]), rules, pool, scale, where)
     responses = _responses(first, role, rules, *values)
-    return RatedTable(rules, (), responses, used, (*notes, told))
+    return RatedTable(rules, (), responses, used, (*notes, told), lost={AGAIN: again})
 
 
 def _known(rule: str, pool: RulePool | None, place: str) -> str:
@@ -151,8 +172,8 @@ def _wide(table, columns: Columns, where, pool, scale) -> RatedTable:
         try:
             cells[rule] = [_cell(row, column, place) for place, row in table for column in own]
         except InputError:
-            if pool is not None:
-                raise  # without a pool, a column with other things in it is none of ratings
+            if pool is not None or _mostly_ratings(table, own):
+                raise  # without a pool, a column of other things is none of ratings
     if pool is None:
         cells = {rule: own for rule, own in cells.items() if any(cell is not None for cell in own)}
     if not cells:
@@ -173,6 +194,20 @@ def _wide(table, columns: Columns, where, pool, scale) -> RatedTable:
     shape = (len(table), len(columns.sides), len(rules))
     pairs = _comparisons(table, columns, rules, ratings.reshape(shape), mask.reshape(shape))
     return RatedTable(rules, pairs, (), used, (*notes, told))
+
+
+def _mostly_ratings(table, columns: Sequence[str]) -> bool:
+    """Whether most cells of a rule's columns are ratings, so that one that is none is a mistake."""
+    cells = [row.get(column) for _, row in table for column in columns]
+    cells = [cell for cell in cells if cell is not None and str(cell).strip()]
+    return 2 * sum(map(_is_rating, cells)) > len(cells)
+
+
+def _is_rating(raw: object) -> bool:
+    with contextlib.suppress(InputError):
+        parse_cell(raw)
+        return True
+    return False
 
 
 def _cell(row: Mapping, column: str, place: str) -> Cell | None:
@@ -200,15 +235,16 @@ def _values(found: _Found, rules, pool, scale, where) -> tuple[tuple[np.ndarray,
     for rule, cells in found.cells.items():
         k, (low, high) = rules.index(rule), own[rule]
         direction = 1 if pool is None else pool[rule].direction
-        for i, cell in enumerate(cells):
-            if cell is None:
-                continue
-            if not low <= cell.value <= high or (cell.top is not None and cell.top != high):
-                out_of = "" if cell.top is None else f" of {cell.top:g}"
-                problem = f"{cell.value:g}{out_of} is not on the scale from {low:g} to {high:g}"
-                raise InputError(problem, where=f"{found.wheres[i]}, rule {rule!r}", fix="give the ratings' scale")
-            value = orient(cell.value, direction, low, high)
-            ratings[i, k], mask[i, k] = value if common == own[rule] else to_unit(value, own[rule]), True
+        value = np.array([math.nan if cell is None else cell.value for cell in cells])
+        top = np.array([math.nan if cell is None or cell.top is None else cell.top for cell in cells])
+        known = ~np.isnan(value)
+        for i in np.flatnonzero(known & ~((low <= value) & (value <= high) & (np.isnan(top) | (top == high))))[:1]:
+            out_of = "" if np.isnan(top[i]) else f" of {top[i]:g}"
+            problem = f"{value[i]:g}{out_of} is not on the scale from {low:g} to {high:g}"
+            raise InputError(problem, where=f"{found.wheres[i]}, rule {rule!r}", fix="give the ratings' scale")
+        value = (np.clip(low + high - value, low, high) if direction < 0 else value).astype(np.float32)
+        mask[:, k] = known
+        ratings[:, k] = np.where(known, value if common == own[rule] else to_unit(value, own[rule]), 0)
     return (ratings, mask), common, told
 
 

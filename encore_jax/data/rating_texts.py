@@ -12,9 +12,11 @@ from encore_jax.data.row_labels import row_id, text_label
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 
+Table = list[tuple[str, Mapping]]
 
-def usable_rows(table, columns: Columns, where, skips: SkipCounter) -> tuple[list[tuple[str, Mapping]], list[str]]:
-    """The rows whose responses are not blank, and in words how many are."""
+
+def usable_rows(table: Table, columns: Columns, where, skips: SkipCounter) -> tuple[Table, Table, list[str]]:
+    """The rows whose responses are not blank, those whose are, and in words how many these are."""
     responses = list(columns.sides.values()) or [columns.role["response"]]
     blank = [place for place, row in table if not all(cell_text(row, name, place).strip() for name in responses)]
     for place in blank:
@@ -24,7 +26,8 @@ def usable_rows(table, columns: Columns, where, skips: SkipCounter) -> tuple[lis
     if not kept:
         problem = f"not one usable row: all {len(blank)} are with a blank response"
         raise InputError(problem, where=str(where), fix="check the file")
-    return kept, [f"{len(blank)} rows with a blank response skipped, first at {blank[0]}"] if blank else []
+    lost = [(place, row) for place, row in table if place in left_out]
+    return kept, lost, [f"{len(blank)} rows with a blank response skipped, first at {blank[0]}"] if blank else []
 
 
 def cell_text(row: Mapping, column: str, place: str) -> str:

@@ -6,8 +6,9 @@ Letters: T responses, K rules.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -19,12 +20,15 @@ from encore_jax.data import Comparison, RatedResponse, iter_comparisons, iter_ra
 from encore_jax.data.orientation import Scale
 from encore_jax.data.parquet_rows import column_names, number_columns, record_batches
 from encore_jax.data.rated_again import best_of, merged, quality_of
+from encore_jax.data.rating_account import AGAIN
 from encore_jax.data.rating_cells import Cell, infer_scale
+from encore_jax.data.rating_columns import columns_of
+from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rows import SUFFIXES, read_rows
 from encore_jax.data.scales import rating_range, scaled
 from encore_jax.data.split import group_ids
-from encore_jax.data.text_tables import is_text_table, read_text_table
+from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 
@@ -32,7 +36,7 @@ SCORE = "score:"
 """What the batch scorer's column of a rule begins with."""
 KINDS = (
     "view-NAME.npz of a run's score stage, a Parquet file of encore_jax.cli.score, rated comparisons or responses, "
-    "or a CSV of ratings"
+    "or a table of ratings (CSV, Parquet, JSON lines)"
 )
 
 
@@ -48,6 +52,8 @@ class Rows(NamedTuple):
       subset: of every row.
       ids: what every row is called; its number from 0 where the file has no names.
       quality: ``[T]``, how good people say that a response is; NaN where nobody said.
+      given: ratings in the file.
+      lost: those that are no values of their own, by reason.
     """
 
     rules: tuple[str, ...]
@@ -58,6 +64,8 @@ class Rows(NamedTuple):
     subset: np.ndarray
     ids: tuple[str, ...] | None = None
     quality: np.ndarray | None = None
+    given: int = 0
+    lost: Mapping[str, int] = MappingProxyType({})
 
 
 def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "--config.") -> Rows:
@@ -84,6 +92,8 @@ def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "
         raise InputError("has no effect: the file holds scores by rule", where=f"{option}pool", fix="leave it out")
     if is_scored(path):
         return _scored(path)
+    if _is_table(path):
+        return _table(path, pool, scale)
     rules = rules_of(path, pool, option)
     if scale is None:
         scale = infer_scale(map(Cell, rating_range(path)))
@@ -98,6 +108,18 @@ def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "
 def is_scored(path: Path) -> bool:
     """Whether it is a file of the batch scorer."""
     return path.suffix == ".parquet" and any(name.startswith(SCORE) for name in column_names(path))
+
+
+def _is_table(path: Path) -> bool:
+    """Whether the first row has columns as a CSV of ratings, and is not in this project's own format."""
+    _, row = next(iter(read_rows(path)), ("", {}))
+    if {"ratings", "responses"} & set(row):
+        return False
+    try:
+        columns = columns_of(list(row), path)
+    except InputError:
+        return False
+    return bool(columns.other) or columns.is_long
 
 
 def _scored(path: Path) -> Rows:
@@ -123,7 +145,9 @@ def _scored(path: Path) -> Rows:
         problem = f"response {chosen[row]} of {sizes[0][row]} is preferred"
         raise InputError(problem, where=f"{path}, row {row + 1}", fix=fix)
     rules = tuple(name.removeprefix(SCORE) for name in names)
-    return Rows(rules, values, sizes[0], chosen, _prompts_of(path, len(chosen)), np.full(len(chosen), ""))
+    prompt, subset = _prompts_of(path, len(chosen)), np.full(len(chosen), "")
+    lost = {"that are null or NaN": int(np.isnan(values).sum())}
+    return Rows(rules, values, sizes[0], chosen, prompt, subset, given=values.size, lost=lost)
 
 
 def _numbers_of(path: Path, lists: pa.Table, sizes: np.ndarray) -> np.ndarray:
@@ -179,15 +203,19 @@ def _scale_flag(option: str) -> str:
 
 
 def _table(path: Path, pool: str, scale: Scale | None) -> Rows:
-    """CSV; rules of which no pool tells the direction are better the higher they are."""
+    """A table in any kind of file; rules of which no pool tells the direction are better the higher they are."""
     beside = path.with_name("pool.yaml")
     rules = rules_of(path, pool) if pool or beside.is_file() else None
-    table = rating_table(read_text_table(path), where=path, pool=rules, scale=scale)
+    table = rating_table(table_rows(path), where=path, pool=rules, scale=scale)
     for note in table.notes:
         logging.info("%s: %s", path.name, note)
     if rules is None:
         logging.info("%s: no pool says otherwise, so higher is better by every rule", path.name)
-    return _rated(table.comparisons, path) if table.comparisons else _responses(table.responses, path)
+    if table.comparisons:
+        return _rated(table.comparisons, path)._replace(given=table.given, lost=table.lost)
+    rows = _responses(table.responses, path)
+    again = rows.lost[AGAIN] + table.lost.get(AGAIN, 0)
+    return rows._replace(given=table.given, lost=dict(table.lost) | {AGAIN: again})
 
 
 def _rated(comparisons: Iterable[Comparison], path: Path) -> Rows:
@@ -207,7 +235,9 @@ def _rated(comparisons: Iterable[Comparison], path: Path) -> Rows:
     if not values:
         raise InputError("holds no comparison", where=str(path), fix="check the file")
     numbers = np.array(sizes), np.array(preferred)
-    return Rows(rules, np.concatenate(values), *numbers, prompt, np.array(subset), tuple(ids))
+    joined = np.concatenate(values)
+    given = int(np.isfinite(joined).sum())
+    return Rows(rules, joined, *numbers, prompt, np.array(subset), tuple(ids), given=given)
 
 
 def _holds_responses(path: Path) -> bool:
@@ -220,8 +250,9 @@ def _responses(rated: Sequence[RatedResponse], path: Path) -> Rows:
     """Rated responses, those of one prompt together."""
     if not rated:
         raise InputError("holds no response", where=str(path), fix="check the file")
-    given = len(rated)
+    given, ratings = len(rated), sum(int(one.mask.sum()) for one in rated)
     rated = merged(rated, str(path))
+    again = ratings - sum(int(one.mask.sum()) for one in rated)
     if len(rated) < given:
         logging.info("%s: %d rows rate a response again; its ratings are averaged", path.name, given - len(rated))
     prompts = [prompt_key(one.prompt) for one in rated]
@@ -240,7 +271,7 @@ def _responses(rated: Sequence[RatedResponse], path: Path) -> Rows:
     rows = order[first]
     return Rows(
         rated[0].rules, values, sizes, np.array(best), [prompts[i] for i in rows],
-        np.array([rated[i].subset for i in rows]), tuple(rated[i].id for i in rows), quality,
+        np.array([rated[i].subset for i in rows]), tuple(rated[i].id for i in rows), quality, ratings, {AGAIN: again},
     )  # fmt: skip
 
 

@@ -74,7 +74,13 @@ class Premise:
 
 
 def check_premise(
-    view: View, settings: CompositionSettings, entropy: np.ndarray, gain: Interval, key: jax.Array, replicates: int
+    view: View,
+    settings: CompositionSettings,
+    entropy: np.ndarray,
+    gain: Interval,
+    key: jax.Array,
+    replicates: int,
+    judged_on: str = "held-out comparisons",
 ) -> Premise:
     """Judges the premise on a view's training ratings and test comparisons.
 
@@ -84,6 +90,7 @@ def check_premise(
       entropy: ``[K]``, by these settings.
       gain: accuracy of ENCORE minus uniform on the test comparisons, paired.
       key, replicates: of the bootstrap.
+      judged_on: what the test comparisons are called.
     """
     counted = rule_accuracy(view.test.scores, view.test.preferred)
     accuracy = np.asarray(counted.ties_half)
@@ -108,7 +115,7 @@ def check_premise(
         gain=gain,
         **_ties(entropy, counted),
     )
-    verdict, reasons = _judge(facts, view)
+    verdict, reasons = _judge(facts, view, judged_on)
     return Premise(verdict=verdict, reasons=tuple(reasons), **facts)
 
 
@@ -185,7 +192,7 @@ def _r(value: float) -> str:
     return "not defined" if math.isnan(value) else f"{value:+.2f}"
 
 
-def _judge(facts: dict, view: View) -> tuple[Verdict, list[str]]:
+def _judge(facts: dict, view: View, judged_on: str) -> tuple[Verdict, list[str]]:
     r, fisher, bootstrap, gain = facts["r"], facts["fisher"], facts["bootstrap"], facts["gain"]
     lowest, highest = min(fisher[0], bootstrap[0]), max(fisher[1], bootstrap[1])
     if math.isnan(r):
@@ -218,7 +225,7 @@ def _judge(facts: dict, view: View) -> tuple[Verdict, list[str]]:
         f"{len(view.rules)} equal rules and move {100 * facts['distance_from_uniform']:.1f} % of the weight."
     )
     reasons.append(
-        f"ENCORE minus uniform on {len(view.test)} held-out comparisons: {100 * gain.value:+.1f} points, 95 % interval "
+        f"ENCORE minus uniform on {len(view.test)} {judged_on}: {100 * gain.value:+.1f} points, 95 % interval "
         f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]."
     )
     constant = [rule for rule, size in facts["grid_sizes"].items() if size == 1]

@@ -71,13 +71,20 @@ def rated_pairs(
     >>> pairs.ratings.shape, pairs.sign.tolist()
     ((3, 2, 4), [0.0, -1.0, -1.0])
     """
+    return pairs_of(*rated_arrays(ratings, preferred, where, prompt, rules))
+
+
+def rated_arrays(
+    ratings: Float[Array, "N n K"] | Iterable[Comparison], preferred=None, where=None, prompt=None, rules=None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Ratings ``[N, n, K]`` (0 where masked), preferred ``[N]``, mask, prompt ``[N]`` and names; see `rated_pairs`."""
     records = _records(ratings)
     if records is not None:
         for name, value in (("preferred", preferred), ("where", where), ("prompt", prompt), ("rules", rules)):
             if value is not None:
                 raise InputError("comparisons carry their own", where=name, fix="leave it out")
         ratings, preferred, where, prompt, rules = _stacked(records)
-    return _pairs(*_checked(rating_array(ratings), preferred, where, prompt, rules))
+    return _checked(rating_array(ratings), preferred, where, prompt, rules)
 
 
 def is_comparisons(ratings) -> bool:
@@ -177,7 +184,7 @@ def _choices(preferred) -> np.ndarray:
     return array
 
 
-def _pairs(ratings, preferred, mask, prompt, names) -> RatedPairs:
+def pairs_of(ratings, preferred, mask, prompt, names) -> RatedPairs:
     """All pairs, those of one comparison one after the other; pairs with a missing response are left out."""
     n, responses, _ = ratings.shape
     if responses == 2:

@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.jsonl import write_comparisons
 from encore_jax.judge.question import Identity
 from encore_jax.rules import RulePool
+from encore_jax.shown import Shown
 from encore_jax.terminal_text import one_line
 
 COMPARISONS, POOL = "comparisons.jsonl", "pool.yaml"
@@ -19,8 +18,8 @@ MOST_PROBLEMS = 8
 """Kinds of missing ratings that are named; the others are counted together."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class JudgedComparisons(Sequence):
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class JudgedComparisons(Shown, Sequence, shown_by="encore_jax.report.judged_page"):
     """Rated comparisons, as a sequence of `Comparison`; what `encore_jax.rate` returns.
 
     Ratings are oriented (higher is better) and on the scale from 0 to 1; `mask` says which exist.
@@ -66,12 +65,8 @@ class JudgedComparisons(Sequence):
         """How many questions have a rating."""
         return self.questions - sum(self.problems.values())
 
-    def __repr__(self) -> str:
-        first, *others = self.lines()
-        return "\n".join([first, "", *("  ".join(row) for row in self.cells()), "", *others])
-
-    def lines(self) -> list[str]:
-        """What there is to say besides the table, the most important first."""
+    def sentences(self) -> list[str]:
+        """How many ratings there are, why others are missing, and where the answers are."""
         responses, rules = len({(c.prompt, r) for c in self for r in c.responses}), len(self.pool)
         lines = [
             f"{self.rated:,} of {self.questions:,} ratings: {responses:,} responses on {rules} "
@@ -86,16 +81,6 @@ class JudgedComparisons(Sequence):
         if rest := named[MOST_PROBLEMS:]:
             lines.append(f"{sum(n for _, n in rest):,} without a rating for {len(rest)} other reasons.")
         return [*lines, f"Answers are kept in {self.journal}; the same call asks only what is missing."]
-
-    def cells(self) -> list[list[str]]:
-        """A line for every rule: how many ratings, how many are missing, their mean and standard deviation."""
-        rows = [["rule", "ratings", "missing", "mean", "standard deviation"]]
-        ratings, mask = (np.concatenate([getattr(c, name) for c in self]) for name in ("ratings", "mask"))
-        for k, name in enumerate(self.pool.names):
-            own = ratings[mask[:, k], k]
-            numbers = [f"{own.mean():.2f}", f"{own.std():.2f}"] if own.size else ["", ""]
-            rows.append([name, f"{own.size:,}", f"{len(ratings) - own.size:,}", *numbers])
-        return rows
 
     def save(self, folder: str | Path) -> Path:
         """Writes comparisons.jsonl and pool.yaml; the folder is made if it is not there.

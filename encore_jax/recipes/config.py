@@ -190,19 +190,29 @@ class ExperimentConfig(RunConfig):
         Raises:
           InputError: naming the field and what it may be.
         """
-        self.data.check()
-        self.model.check()
-        self.train.check()
-        require(
-            "train.length", self.train.length >= max(self.model.buckets), "is at least the longest of model.buckets"
-        )
+        check_parts(self, "data", "model", "train")
+        check_length("train", self.train, self.model)
         if self.train.loss == "bradley_terry":
             require("train.method", self.train.method == "gradient", "is gradient for the loss bradley_terry")
-        check_mesh(self.mesh)
-        self.semi_synthetic.check()
-        self.baselines.check()
-        check_composition(self.compose)
-        self.evaluate.check()
+        check_parts(self, "mesh", "semi_synthetic", "baselines", "compose", "evaluate")
+
+
+def check_parts(config: RunConfig, *names: str) -> None:
+    """Checks parts of a configuration; those whose class is the library's have their check here.
+
+    Raises:
+      InputError: naming the field and what it may be.
+    """
+    library_checks = {"mesh": check_mesh, "compose": check_composition}
+    for name in names:
+        part = getattr(config, name)
+        library_checks[name](part) if name in library_checks else part.check()
+
+
+def check_length(where: str, train: TrainConfig, model: ModelConfig) -> None:
+    """A row must hold the longest text that the model is given."""
+    longest = max(model.buckets)
+    require(f"{where}.length", train.length >= longest, "is at least the longest of model.buckets")
 
 
 def check_mesh(mesh: MeshSettings) -> None:

@@ -25,8 +25,8 @@ class DataConfig(Settings):
       ratings_path, ratings_format: rated responses of source "files"; format "encore" (this project's own), "columns"
         (prompt, response and a column for every rule), "openai_rbr", or "auto" to recognise it. Left out, they are
         those of the comparisons, which then carry ratings of their own.
-      scale: lowest and highest rating of the files' ratings, e.g. 1,5; () is 0,1, or what the format says. Ratings are
-        mapped to 0 to 1, on which heads, entropies and rewards are.
+      scale: lowest and highest rating of the files' ratings, e.g. 1,5; left out, it is inferred from them, and printed.
+        Ratings are mapped to 0 to 1, on which heads, entropies and rewards are.
       most_per_prompt: of source "pyrit", at most so many comparisons of one prompt and rubric; 0 means all. Without
         it, one prompt of 3,644 comparisons supplies 1,211.
       limit: use only so many comparisons, the first by hash; 0 means all.

@@ -1,4 +1,4 @@
-"""A reward model from rated responses in one call: rule heads in closed form on a frozen backbone, composed.
+"""A reward model from rated responses in one call: rule heads on a frozen or a trained backbone, composed.
 
 What a run of `encore fit` does in stages with files, without the held-out half: here everything that is rated is
 trained on, and what is held out is up to the caller.
@@ -20,47 +20,32 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from encore_jax.checkpoints.huggingface import load_backbone
-from encore_jax.composition import entropy_weights
 from encore_jax.data import Comparison, RatedResponse, locate, prompt_key
 from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.split import folds as folds_of
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
 from encore_jax.evaluation.methods import COMPOSED_BY, CompositionSettings
-from encore_jax.evaluation.recommendation import recommendation
-from encore_jax.evaluation.reliability import reliability
+from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.progress import track
 from encore_jax.recipes.config import SMOLLM2
+from encore_jax.recipes.fit_by_gradient import Rows, Tuned, check_settings, tune
+from encore_jax.recipes.fit_weights import composed_weights
+from encore_jax.recipes.rated_rows import RatedRows, rated_rows
 from encore_jax.recipes.stages.tokenized import tokenized
 from encore_jax.reward.passport import DTYPES, Passport, model_digest
 from encore_jax.reward.reward_model import RewardModel
-from encore_jax.reward.sequences import Text, fits
+from encore_jax.reward.sequences import fits
 from encore_jax.rules import RulePool
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.features import extract_features
 from encore_jax.train.ridge import ALPHAS, fit_ridge
+from encore_jax.train.settings import TrainSettings
 
-
-class Rated(NamedTuple):
-    """Rated responses, whatever records they come from.
-
-    Attributes:
-      rules: K names.
-      texts: R conversations.
-      names: what each is called in messages.
-      ratings, mask: ``[R, K]``; 0 where there is no rating.
-      pair: int ``[N, 2]``, rows of the two responses of a comparison.
-    """
-
-    rules: tuple[str, ...]
-    texts: list[Text]
-    names: list[str]
-    ratings: Float[np.ndarray, "R K"]
-    mask: Bool[np.ndarray, "R K"]
-    pair: np.ndarray
+METHODS = ("ridge", "gradient")
 
 
 def fit(
@@ -69,6 +54,11 @@ def fit(
     backbone: str | Path = SMOLLM2,
     pool: RulePool | None = None,
     compose: CompositionSettings | None = None,
+    method: str = "ridge",
+    train: TrainSettings | None = None,
+    held_out: Iterable[Comparison | RatedResponse] | None = None,
+    checkpoints: str | Path | None = None,
+    mesh: MeshSettings | None = None,
     dtype: str = "float32",
     buckets: Sequence[int] = (256, 512),
     tokens_per_batch: int = 4096,
@@ -78,22 +68,28 @@ def fit(
     cache: str | Path | None = None,
     offline: bool = False,
 ) -> RewardModel:
-    """Trains one head per rule on a frozen backbone, and composes them.
+    """Trains one head per rule, on a frozen backbone or together with it, and composes them.
 
     Args:
       rated: comparisons whose responses are rated, or rated responses, or both; all on the same K rules.
       backbone: a Hugging Face folder, a .gguf file, an hf:// or wheel:// uri; SmolLM2-135M if left out.
-      pool: what the rules say; only its digest is kept, in the passport.
+      pool: what the rules say; only its digest is kept, in the passport. That of `rated` if it has one.
       compose: how weights follow from the ratings: ENCORE's entropy weights with τ = 2 if left out. Its `scale` is
-        that of the ratings. Method "agreement" looks at the heads' scores of the rated responses, each by heads that
-        saw no response to the same prompt.
+        that of the ratings. Method "agreement" looks at the heads' scores of the rated responses: with "ridge" each by
+        heads that saw no response to the same prompt, with "gradient" by the trained heads themselves.
+      method: "ridge", heads in closed form on the features of the frozen backbone; or "gradient", by AdamW, where
+        `train` says whether the backbone changes as well.
+      train: of "gradient": `TrainSettings(trainable="lora", lr=1e-4, epochs=2)`; heads alone if left out.
+      held_out: of "gradient": rated records whose loss is told while training; not trained on.
+      checkpoints: of "gradient": a folder; a call that was ended goes on from there. Nothing is kept if left out.
+      mesh: of "gradient": how all devices share the work; the first device alone if left out.
       dtype: of weights and computation; heads are float32.
       buckets: row lengths in tokens; a longer text is left out, and counted.
-      tokens_per_batch: tokens that go through the backbone at once.
-      folds: of the cross-validation that chooses each head's penalty; a prompt is never split.
-      alphas: the penalties to choose from.
-      seed: of the folds.
-      cache: folder for features; a call that was ended goes on from there. A temporary one if left out.
+      tokens_per_batch: of "ridge": tokens that go through the backbone at once.
+      folds: of "ridge": of the cross-validation that chooses each head's penalty; a prompt is never split.
+      alphas: of "ridge": the penalties to choose from.
+      seed: of the folds; of fresh heads and the order of the data.
+      cache: of "ridge": folder for features; a call that was ended goes on from there. A temporary one if left out.
       offline: fetch nothing.
 
     Returns:
@@ -101,10 +97,22 @@ def fit(
 
     Raises:
       InputError: nothing is rated, records of different rules, ratings off their scale, a rule rated on prompts of
-        fewer than two folds, no text that the backbone takes, or weights that the ratings do not justify.
+        fewer than two folds, no text that the backbone takes, settings that cannot be, or weights that the ratings do
+        not justify.
+
+    >>> import encore_jax as enc
+    >>> prompt = (enc.Message("user", "Hi"),)
+    >>> rated = [enc.Comparison(prompt, ("Hello", "Go away"), 0, ("kind",), [[1.0], [0.0]])]
+    >>> enc.fit(rated, backbone="no/such/model")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    encore_jax.errors.InputError: no/such/model: no such file or folder. Fix: ...
     """
     compose = CompositionSettings() if compose is None else compose
-    _check(compose, dtype, buckets, tokens_per_batch, folds)
+    train = TrainSettings() if train is None and method == "gradient" else train
+    _check(compose, dtype, buckets, tokens_per_batch, folds, method)
+    _check_gradient(method, train, held_out, checkpoints, mesh)
+    pool = getattr(rated, "pool", None) if pool is None else pool
     rows = rated_rows(rated)
     if pool is not None and pool.names != rows.rules:
         problem = f"its rules are {', '.join(pool.names[:5])}, and the ratings' {', '.join(rows.rules[:5])}"
@@ -112,8 +120,8 @@ def fit(
     entropy = compose.entropy(rows.ratings, rows.mask, rows.rules)  # a scale that does not fit is told before long work
     path = locate(backbone, offline=offline)
     tokenizer = load_tokenizer(path)
-    sequences, _ = tokenized(tokenizer, rows.texts, "last", lambda i: rows.names[i])
-    left = _that_fit(rows, sequences, max(buckets))
+    longest = max(buckets) if train is None else min(max(buckets), train.length)
+    data = _usable(tokenizer, rows, longest)
     passport = Passport(
         model=Path(str(backbone).split("?")[0]).name,
         model_sha256=model_digest(path),
@@ -125,29 +133,21 @@ def fit(
         max_length=max(buckets),
         rules=rows.rules,
         pool_sha256=hashlib.sha256(json.dumps(rows.rules).encode()).hexdigest() if pool is None else pool.digest,
-        data_revision=_digest(rows),
+        data_revision=rows.digest,
     )
-    cfg, params, _ = load_backbone(path, jnp.dtype(dtype), lm_head=False)
-    with tempfile.TemporaryDirectory(prefix="encore_jax-") as temporary:
-        features, _ = extract_features(
-            cfg,
-            params,
-            rows.texts,
-            sequences,
-            dtype=jnp.dtype(dtype),
-            buckets=tuple(sorted(set(buckets))),
-            tokens_per_batch=tokens_per_batch,
-            cache=Path(temporary if cache is None else cache) / passport.feature_digest[:16],
-            track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
-        )
     keys = [prompt_key(prompt) for prompt, _ in rows.texts]
-    fold = folds_of(keys, folds, seed)
-    _require_folds(rows, left, fold)
-    fitted = fit_ridge(features[left], rows.ratings[left], rows.mask[left], fold[left], tuple(alphas))
-    logging.info("%d heads on %d rated responses, penalties %s", len(rows.rules), left.sum(), fitted.alpha.tolist())
-    held_out = np.full(rows.ratings.shape, np.nan, np.float32)
-    held_out[left] = fitted.held_out_scores
-    weights = _weights(compose, entropy, rows, held_out, group_ids(keys))
+    if method == "gradient":
+        watched = None if held_out is None else _usable(tokenizer, _of_rules(held_out, rows.rules), longest)
+        options = {"mesh": mesh, "dtype": dtype, "seed": seed, "checkpoints": checkpoints, "passport": passport}
+        fitted = tune(path, data, watched, train, **options)
+    else:
+        fold = folds_of(keys, folds, seed)
+        _require_folds(rows, data.usable, fold)
+        work = Features(tuple(sorted(set(buckets))), tokens_per_batch, dtype, cache)
+        fitted = _ridge(path, data, fold, tuple(alphas), work, passport)
+    if fitted.digest:
+        passport = dataclasses.replace(passport, model=f"{passport.model}, fine-tuned", model_sha256=fitted.digest)
+    weights = composed_weights(compose, entropy, rows, fitted.scores, group_ids(keys))
     passport = dataclasses.replace(
         passport,
         entropy=tuple(entropy.tolist()),
@@ -155,63 +155,75 @@ def fit(
         weighting=COMPOSED_BY[compose.method],
     )
     return RewardModel(
-        cfg,
-        params,
+        fitted.cfg,
+        fitted.params,
         tokenizer,
         fitted.kernel,
         fitted.bias,
         passport,
         tuple(sorted(set(buckets))),
-        origin=str(backbone),
+        origin="" if fitted.digest else str(backbone),
+        own_backbone=bool(fitted.digest),
     )
 
 
-def rated_rows(rated: Iterable[Comparison | RatedResponse]) -> Rated:
-    """Every rated response of the records, in their order.
+class Features(NamedTuple):
+    """How features are computed.
 
-    Raises:
-      InputError: there is none, something else is among them, or they are rated on different rules.
-
-    >>> from encore_jax.data import Message
-    >>> prompt = (Message("user", "Hi"),)
-    >>> rows = rated_rows([Comparison(prompt, ("Hello", "Go away"), 0, ("kind",), [[1.0], [0.0]])])
-    >>> rows.rules, rows.ratings.tolist(), rows.pair.tolist()
-    (('kind',), [[1.0], [0.0]], [[0, 1]])
+    Attributes:
+      buckets, tokens_per_batch, dtype: see `fit`.
+      cache: folder that they are kept in, or None.
     """
-    if isinstance(rated, (str, bytes)) or not isinstance(rated, Iterable):
-        problem = f"got a {type(rated).__name__}"
-        raise InputError(problem, where="rated", fix="pass records, as read_comparisons(FILE) gives them")
-    rules: tuple[str, ...] = ()
-    texts, names, ratings, masks, pairs = [], [], [], [], []
-    for i, record in enumerate(rated):
-        name = getattr(record, "id", "") or f"record {i}"
-        if isinstance(record, Comparison):
-            responses, values, mask = record.responses, record.ratings, record.mask
-            if values is None:
-                fix = "rate it (encore rate), or leave it out"
-                raise InputError("its responses are not rated", where=f"comparison {name}", fix=fix)
-        elif isinstance(record, RatedResponse):
-            responses, values, mask = (record.response,), record.ratings[None], record.mask[None]
-        else:
-            problem = f"is a {type(record).__name__}"
-            raise InputError(problem, where=name, fix="pass comparisons with ratings, or rated responses")
-        rules = rules or record.rules
-        if record.rules != rules:
-            problem = f"is rated on {', '.join(record.rules[:5])}, and the first on {', '.join(rules[:5])}"
-            raise InputError(problem, where=name, fix="read all with one rule pool")
-        if len(responses) == 2:
-            pairs.append((len(texts), len(texts) + 1))
-        texts += [(record.prompt, response) for response in responses]
-        names += [name] * len(responses)
-        ratings.append(np.where(mask, values, 0))
-        masks.append(mask)
-    if not texts:
-        raise InputError("there is no rated response", where="rated", fix="pass comparisons with ratings")
-    stacked = np.concatenate(ratings).astype(np.float32), np.concatenate(masks)
-    return Rated(rules, texts, names, *stacked, np.array(pairs, np.int64).reshape(-1, 2))
+
+    buckets: tuple[int, ...]
+    tokens_per_batch: int
+    dtype: str
+    cache: str | Path | None
 
 
-def _that_fit(rows: Rated, sequences: Sequence[np.ndarray | None], longest: int) -> Bool[np.ndarray, " R"]:
+def _ridge(path: Path, data: Rows, fold: np.ndarray, alphas: tuple, work: Features, passport: Passport) -> Tuned:
+    """Heads in closed form on the features of the frozen backbone; scores are by heads that saw no such prompt."""
+    rows, usable = data.rows, data.usable
+    cfg, params, _ = load_backbone(path, jnp.dtype(work.dtype), lm_head=False)
+    with tempfile.TemporaryDirectory(prefix="encore_jax-") as temporary:
+        features, _ = extract_features(
+            cfg,
+            params,
+            rows.texts,
+            data.sequences,
+            dtype=jnp.dtype(work.dtype),
+            buckets=work.buckets,
+            tokens_per_batch=work.tokens_per_batch,
+            cache=Path(temporary if work.cache is None else work.cache) / passport.feature_digest[:16],
+            track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
+        )
+    fitted = fit_ridge(features[usable], rows.ratings[usable], rows.mask[usable], fold[usable], alphas)
+    logging.info("%d heads on %d rated responses, penalties %s", len(rows.rules), usable.sum(), fitted.alpha.tolist())
+    scores = np.full(rows.ratings.shape, np.nan, np.float32)
+    scores[usable] = fitted.held_out_scores
+    return Tuned(cfg, params, fitted.kernel, fitted.bias, scores, "")
+
+
+def _usable(tokenizer, rows: RatedRows, longest: int) -> Rows:
+    """The rows with their token ids; which of them are left out is told in a line."""
+    sequences, _ = tokenized(tokenizer, rows.texts, "last", lambda i: rows.names[i])
+    usable = _that_fit(rows, sequences, longest)
+    for k, name in enumerate(rows.rules):
+        if not (usable & rows.mask[:, k]).any():
+            problem = "no response that the backbone takes is rated on it"
+            raise InputError(problem, where=f"rule {name!r}", fix="rate more responses, or drop the rule")
+    return Rows(rows, sequences, usable)
+
+
+def _of_rules(records: Iterable[Comparison | RatedResponse], rules: tuple[str, ...]) -> RatedRows:
+    rows = rated_rows(records)
+    if rows.rules != rules:
+        problem = f"is rated on {', '.join(rows.rules[:5])}, and training data on {', '.join(rules[:5])}"
+        raise InputError(problem, where="held_out", fix="read all with one rule pool")
+    return rows
+
+
+def _that_fit(rows: RatedRows, sequences: Sequence[np.ndarray | None], longest: int) -> Bool[np.ndarray, " R"]:
     """Which responses the backbone takes; those it does not are told in a line."""
     refused = np.array([sequence is None for sequence in sequences])
     long = np.array([not fits(sequence, longest) for sequence in sequences]) & ~refused
@@ -226,7 +238,7 @@ def _that_fit(rows: Rated, sequences: Sequence[np.ndarray | None], longest: int)
     return left
 
 
-def _require_folds(rows: Rated, left: np.ndarray, fold: np.ndarray) -> None:
+def _require_folds(rows: RatedRows, left: np.ndarray, fold: np.ndarray) -> None:
     for k, name in enumerate(rows.rules):
         mine = left & rows.mask[:, k]
         if len(np.unique(fold[mine])) < 2:
@@ -234,36 +246,23 @@ def _require_folds(rows: Rated, left: np.ndarray, fold: np.ndarray) -> None:
             raise InputError(problem, where=f"rule {name!r}", fix="rate responses to more prompts, or drop the rule")
 
 
-def _weights(compose: CompositionSettings, entropy: np.ndarray, rows: Rated, scores: np.ndarray, prompt: np.ndarray):
-    """``[K]``, by the method asked for."""
-    if compose.method == "uniform":
-        return np.full(len(rows.rules), 1 / len(rows.rules))
-    by_entropy = np.asarray(entropy_weights(entropy, compose.tau))
-    if compose.method == "entropy":
-        return by_entropy
-    known = np.isfinite(scores).all(1)
-    pair = rows.pair[known[rows.pair].all(1)]
-    options = {"rules": rows.rules, "anchor": compose.anchor or None}
-    if len(pair):
-        found = reliability(scores[pair], prompt=prompt[pair[:, 0]], **options)
-    else:
-        found = reliability(scores[known], prompt=prompt[known], **options)
-    if "agreement" not in found.weights:
-        fix = "compose=CompositionSettings(method='entropy'), or name a rule about quality as its anchor"
-        raise InputError(f"is refused: {recommendation(found)}", where=f"method {compose.method!r}", fix=fix)
-    weights = found.weights["agreement"] * (by_entropy if compose.method == "agreement_entropy" else 1)
-    return weights / weights.sum()
+def _check_gradient(method: str, train, held_out, checkpoints, mesh) -> None:
+    """Refuses settings of the other method, and those of training that cannot be."""
+    if method == "gradient":
+        check_settings(train, held_out is not None)
+        return
+    given = {"train": train, "held_out": held_out, "checkpoints": checkpoints, "mesh": mesh}
+    for name, value in given.items():
+        if value is not None:
+            fix = "pass method='gradient', or leave it out"
+            raise InputError(f"method {method!r} does not read it", where=name, fix=fix)
 
 
-def _digest(rows: Rated) -> str:
-    """Tells these ratings from others."""
-    texts = [[[(m.role, m.content) for m in prompt], response] for prompt, response in rows.texts]
-    digest = hashlib.sha256(json.dumps([rows.rules, texts]).encode())
-    digest.update(np.ascontiguousarray(rows.ratings).tobytes() + np.ascontiguousarray(rows.mask).tobytes())
-    return digest.hexdigest()
-
-
-def _check(compose: CompositionSettings, dtype: str, buckets: Sequence[int], tokens: int, folds: int) -> None:
+def _check(
+    compose: CompositionSettings, dtype: str, buckets: Sequence[int], tokens: int, folds: int, method: str
+) -> None:
+    if method not in METHODS:
+        raise InputError(f"{method!r} is unknown", where="method", fix=f"use one of {', '.join(METHODS)}")
     if compose.method not in COMPOSED_BY:
         fix = f"use one of {', '.join(COMPOSED_BY)}"
         raise InputError(f"{compose.method!r} is unknown", where="compose.method", fix=fix)

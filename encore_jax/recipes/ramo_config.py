@@ -14,7 +14,8 @@ from encore_jax.recipes.config import (
     ModelConfig,
     RunConfig,
     TrainConfig,
-    check_mesh,
+    check_length,
+    check_parts,
 )
 from encore_jax.settings import Settings
 from encore_jax.train.ridge import ALPHAS
@@ -62,7 +63,7 @@ class RateConfig(Settings):
         one_of("rate.source", self.source, ("heads", "comparisons"))
         one_of("rate.judged", self.judged, ("model-rated", "human-rated"))
         require("rate.folds", self.folds >= 2, "is at least 2")
-        require("rate.alphas", bool(self.alphas) and min(self.alphas) > 0, "holds at least one value, all positive")
+        _check_some_positive("rate.alphas", self.alphas)
 
 
 @dataclasses.dataclass
@@ -122,8 +123,7 @@ class AdapterTrainConfig(TrainConfig):
         one_of(f"{where}.orders", self.orders, ("random", "both"))
         one_of(f"{where}.keep_best", self.keep_best, ("", "loss", "recall"))
         require(f"{where}.validation", 0 < self.validation < 1, "lies between 0 and 1")
-        positive = bool(self.penalties) and min(self.penalties) > 0
-        require(f"{where}.penalties", positive, "holds at least one value, all positive")
+        _check_some_positive(f"{where}.penalties", self.penalties)
         require(f"{where}.positive_weight", self.positive_weight > 0, "is positive")
         best = {"keep_best": self.keep_best and "loss", "use": self.use if self.method == "gradient" else "last"}
         try:
@@ -166,8 +166,7 @@ class RewardTrainConfig(TrainConfig):
         require("train.rs", all(r > 0 for r in self.rs), "holds positive numbers")
         require("train.sizes", all(n > 0 for n in self.sizes), "holds positive numbers")
         require("train.seeds", self.seeds >= 1, "is at least 1")
-        positive = bool(self.penalties) and min(self.penalties) > 0
-        require("train.penalties", positive, "holds at least one value, all positive")
+        _check_some_positive("train.penalties", self.penalties)
         dataclasses.replace(_plain(self), method="gradient").check()
 
 
@@ -222,7 +221,7 @@ class AdapterConfig(RunConfig):
         _check_common(self)
         self.train.check()
         if self.train.method == "gradient":
-            _check_length("train", self.train, self.model)
+            check_length("train", self.train, self.model)
 
 
 @dataclasses.dataclass
@@ -260,22 +259,17 @@ class RamoConfig(RunConfig):
         require("adapter_fraction", 0 < self.adapter_fraction < 1, "lies between 0 and 1")
         for where, part in (("adapter", self.adapter), ("train", self.train)):
             if part.method == "gradient":
-                _check_length(where, part, self.model)
+                check_length(where, part, self.model)
 
 
 def _check_common(config: AdapterConfig | RamoConfig) -> None:
     one_of("data.source", config.data.source, ("files", "tfds"))
-    config.data.check()
+    check_parts(config, "data")
     if config.rate.source == "heads" and not config.data.ratings_path:
         raise InputError("is empty", where="config.data.ratings_path", fix="give --config.data.ratings_path=FILE")
-    config.model.check()
-    check_mesh(config.mesh)
-    config.rate.check()
-    config.select.check()
+    check_parts(config, "model", "mesh", "rate", "select", "evaluate")
     config.simulate.check(config.select.r)
-    config.evaluate.check()
 
 
-def _check_length(where: str, train: TrainConfig, model: ModelConfig) -> None:
-    longest = train.length >= max(model.buckets)
-    require(f"{where}.length", longest, "is at least the longest of model.buckets")
+def _check_some_positive(where: str, values: tuple[float, ...]) -> None:
+    require(where, bool(values) and min(values) > 0, "holds at least one value, all positive")

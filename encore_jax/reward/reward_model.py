@@ -40,6 +40,7 @@ class RewardModel:
       buckets: row lengths in tokens.
       gate: of a model whose weights depend on the prompt (ArmoRM).
       origin: path or uri of the backbone, if it is known; what `save` refers to.
+      own_backbone: whether the backbone was trained with the heads, so that it lies nowhere yet and `save` writes it.
 
     Raises:
       InputError: heads of another shape, values that are not finite, row lengths that are none, or a passport by which
@@ -55,6 +56,7 @@ class RewardModel:
     buckets: tuple[int, ...] = (256, 512)
     gate: Gate | None = None
     origin: str = ""
+    own_backbone: bool = False
 
     def __post_init__(self):
         where = f"reward model {self.passport.model}"
@@ -146,6 +148,8 @@ class RewardModel:
     def save(self, folder: str | Path, backbone: str | Path = "") -> None:
         """Writes heads, passport and where the backbone is into a folder; the backbone itself stays where it is.
 
+        A backbone that was trained with the heads is written as well: the folder is then what `export` writes.
+
         Args:
           folder: made if it is not there.
           backbone: a path or uri; `origin` if left out.
@@ -156,6 +160,12 @@ class RewardModel:
         if self.gate is not None:
             problem = "weights that depend on the prompt are not saved beside heads"
             raise InputError(problem, where=self.passport.model, fix="use the published checkpoint")
+        if self.own_backbone:
+            if str(backbone):
+                fix = "leave it out: the trained backbone is written into the folder"
+                raise InputError("is not what these heads were trained with", where="backbone", fix=fix)
+            self.export(folder, overwrite=True)
+            return
         backbone = backbone or self.origin
         if not str(backbone):
             problem = "where its backbone lies is not known"

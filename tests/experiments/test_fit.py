@@ -13,7 +13,8 @@ import encore_jax as enc
 from encore_jax.data import Comparison, Message, RatedResponse, prompt_key, write_comparisons
 from encore_jax.errors import InputError
 from encore_jax.evaluation.held_out import MODEL
-from encore_jax.recipes.fit import fit, rated_rows
+from encore_jax.recipes.fit import fit
+from encore_jax.recipes.rated_rows import rated_rows
 from encore_jax.report.held_out_page import aligned, cells
 from encore_jax.reward.passport import read_passport
 from tests.experiments import tiny_model

@@ -113,7 +113,7 @@ def test_a_prepared_data_set_brings_its_scale_along(files, tmp_path):
     np.testing.assert_array_equal(np.sort(found, 0), np.sort(expected, 0))
 
 
-def test_without_a_scale_the_error_says_what_can_be_typed(files, tmp_path):
+def test_where_a_scale_is_not_inferred_the_error_says_what_can_be_typed(files, tmp_path):
     said = "--config.data.scale=LOWEST,HIGHEST, e.g. --config.data.scale=1,5;"
     for data in (
         {"ratings_path": str(files / "rated 1,5.jsonl")},
@@ -121,7 +121,7 @@ def test_without_a_scale_the_error_says_what_can_be_typed(files, tmp_path):
         {"path": str(files / "comparisons 1,5.jsonl")},
     ):
         with pytest.raises(InputError, match="the ratings of this file lie between 1 and 5") as caught:
-            ratings_of(config(files, **data), tmp_path / "x")
+            ratings_of(config(files, **data, scale=(1, 4)), tmp_path / "x")
         assert said in caught.value.fix and caught.value.where.startswith(str(files))
     with pytest.raises(InputError, match="--scale LOWEST HIGHEST, e.g. --scale 1 5;"):
         select_pool.read(str(files / "rated 1,5.jsonl"), POOL, (0.0, 1.0))

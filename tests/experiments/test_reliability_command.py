@@ -1,6 +1,7 @@
 """The command on reliability: every kind of file, a page, and one line for what is wrong."""
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -246,3 +247,57 @@ def test_a_response_that_is_rated_again_is_one_response(tmp_path, caplog):
     once = measured(str(tmp_path / "once.csv"))
     for line, other in zip(found.rules, once.rules, strict=True):  # the last 20 pairs tie at the middle of the scale
         assert line.tie_rate == pytest.approx((60 * other.tie_rate + 20) / 80)
+
+
+# Where all ratings of a file are
+
+
+def ugly(form):
+    """Rows of 300 prompts with all that people's tables have; and how many ratings they hold."""
+    rng = np.random.default_rng(0)
+    rules, rows = ("kind", "true", "safe", "brief"), []
+    for i in range(300):
+        for j in range(1 if i % 7 == 0 else 2):
+            text = " " if i % 11 == 0 and j == 0 else f"Answer {j} to {i}"
+            cells = ["" if rng.random() < 0.1 else str(rng.integers(1, 6)) for _ in rules]
+            rows += [[f"Question {i}", text, *cells]] * (2 if i % 13 == 0 else 1)
+    given = sum(cell != "" for row in rows for cell in row[2:])
+    if form == "long":
+        rows = [[*row[:2], rule, cell] for row in rows for rule, cell in zip(rules, row[2:], strict=True)]
+        return ["prompt", "response", "rule", "rating"], rows, given
+    return ["prompt", "response", *rules], rows, given
+
+
+@pytest.mark.parametrize("form", ["long", "wide", "native"])
+def test_every_rating_is_counted_as_compared_or_by_the_reason_why_not(tmp_path, form, capsys):
+    header, rows, given = ugly(form)
+    path = tmp_path / ("ratings.jsonl" if form == "native" else "ratings.csv")
+    if form == "native":
+        rows = [row for row in rows if row[1].strip()]
+        given = sum(cell != "" for row in rows for cell in row[2:])
+        rated = []
+        for prompt, response, *cells in rows:
+            values = {name: float(cell) if cell else None for name, cell in zip(header[2:], cells, strict=True)}
+            rated.append({"prompt": prompt, "response": response, "ratings": values})
+        path.write_text("".join(json.dumps(row) + "\n" for row in rated))
+        RulePool(tuple(Rule(name, name) for name in header[2:])).to_yaml(tmp_path / "pool.yaml")
+    else:
+        path.write_text("\n".join(",".join(row) for row in (header, *rows)))
+    run(str(path))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Ratings: ")]
+    numbers = [int(number.replace(",", "")) for number in re.findall(r"(?<![\w])[\d,]*\d(?= (?!comp|rules))", line)]
+    total, compared, others, *reasons = numbers
+    assert total == given and compared + others == given and sum(reasons) == others and len(reasons) >= 3, line
+    assert "other reasons" not in line
+    expected = set() if form == "native" else {"rows with a blank response"}
+    for words in expected | {"averaged with another", "alone with their prompt", "rates no other response"}:
+        assert words in line
+
+
+def test_a_column_of_ratings_with_one_wrong_cell_is_refused_and_not_passed_over(tmp_path):
+    rows = [f"Q{i},A{j},{1 + (i + j) % 5},{1 + i % 5},{1 + j},x{i}" for i in range(20) for j in range(2)]
+    rows[7] = "Q3,A1,good,4,2,x3"
+    path = tmp_path / "ratings.csv"
+    path.write_text("\n".join(["prompt,response,kind,true,safe,comment", *rows]))
+    with pytest.raises(InputError, match=r"ratings.csv:9, column 'kind': 'good' is no rating"):
+        run(str(path))

@@ -17,10 +17,12 @@ import pytest
 
 from encore_jax.cli import grid, sweep_table
 from encore_jax.cli.sweep import plan, sweep
+from encore_jax.cli.sweep_reuse import lend_stages, most_similar
 from encore_jax.cli.sweep_runs import Cell, Runner, State, check_launch, command_of, launched
 from encore_jax.data.lock import folder_lock
 from encore_jax.errors import InputError
 from encore_jax.recipes.configs import quickstart, theory
+from encore_jax.recipes.manifest import run_stage
 from tests.experiments import tiny_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -65,7 +67,7 @@ class Sweep:
     def behaves(self, cell: str, code: object) -> None:
         (self.stub / cell).write_text(str(code))
 
-    def run(self, text: str, *, columns=None, launch=None, slices=(), again=False, **fixed: str) -> int:
+    def run(self, text: str, *, columns=None, launch=None, slices=(), again=False, reuse=None, **fixed: str) -> int:
         cells = plan(QUICKSTART, quickstart.get_config(), fixed, grid.parse_grid(text))
 
         def command(cell, place):
@@ -73,7 +75,7 @@ class Sweep:
                 return command_of(cell, self.folder, self.python)
             return launched(launch, cell, self.folder, self.python, place)
 
-        return sweep(self.folder, QUICKSTART, cells, columns, command, slices or [""], again)
+        return sweep(self.folder, QUICKSTART, cells, columns, command, slices or [""], again, reuse=reuse)
 
     def journal(self) -> list[str]:
         file = self.stub / "journal"
@@ -281,6 +283,58 @@ def test_default_columns_have_agreement_and_critical_rules_where_a_run_has_them(
     assert len(sweep_table.row_of({"views": [view]}, None)) == 3
 
 
+# Stages that one run lends another
+
+
+def stage_of(work, name, text, **inputs):
+    """Runs a stage that writes one file and one folder; whether it ran."""
+
+    def body(folder):
+        (folder / "out.txt").write_text(text)
+        (folder / "deep").mkdir(exist_ok=True)
+        (folder / "deep" / "more.txt").write_text(text)
+
+    return run_stage(work / name, inputs, body)[1]
+
+
+def test_lent_stages_are_taken_where_they_fit_and_the_lender_keeps_its_own(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert stage_of(first, "train", "heads", seed=0) and stage_of(first, "compose", "weights", tau=1)
+    (first / "unfinished").mkdir()
+    assert lend_stages(first, second) == ["compose", "train"]
+    assert not stage_of(second, "train", "heads", seed=0), "the same inputs: nothing is trained again"
+    assert (second / "train" / "deep" / "more.txt").read_text() == "heads"
+    assert stage_of(second, "compose", "other weights", tau=2)
+    assert (first / "compose" / "out.txt").read_text() == "weights"
+    assert not stage_of(first, "compose", "weights", tau=1) and not stage_of(first, "train", "heads", seed=0)
+    assert lend_stages(first, second) == [], "what is there stays"
+
+
+def test_nothing_is_lent_by_no_run_or_by_one_that_is_being_written_to(tmp_path):
+    assert lend_stages(tmp_path / "nowhere", tmp_path / "a") == []
+    first = tmp_path / "first"
+    stage_of(first, "train", "heads", seed=0)
+    with folder_lock(first):
+        assert lend_stages(first, tmp_path / "b") == []
+    (first / "train" / "manifest.json").write_text("{")
+    assert lend_stages(first, tmp_path / "c") == [] and not (tmp_path / "c").exists()
+
+
+def test_the_lender_is_the_cell_that_trained_alike():
+    done = {"a": {"seed": "0", "compose.tau": "2"}, "b": {"seed": "1", "compose.tau": "1"}}
+    assert most_similar({"seed": "1", "compose.tau": "2"}, done) == "b"
+    assert most_similar({"seed": "2", "compose.tau": "2"}, done) == "a" and most_similar({}, {}) is None
+
+
+def test_a_cell_finds_the_finished_stages_of_the_cells_before_it(stubs, caplog):
+    (stubs.folder / "compose.tau=1").mkdir(parents=True)
+    stage_of(stubs.folder / "compose.tau=1", "train", "heads", seed=0)
+    with caplog.at_level("INFO", "absl"):
+        assert stubs.run("compose.tau=1,2", reuse=[]) == 0
+    assert (stubs.folder / "compose.tau=2" / "train" / "out.txt").read_text() == "heads"
+    assert "compose.tau=2: stages of " in caplog.text and "are taken where they fit: train" in caplog.text
+
+
 # The processes of a sweep, without a sweep
 
 
@@ -437,6 +491,8 @@ def test_a_real_sweep_from_end_to_end(tmp_path):
         view = results["views"][0]
         encore = next(method for method in view["methods"] if method["name"] == "ENCORE")
         assert row["values"][f"heads ({view['label']}): ENCORE.accuracy"]["value"] == encore["accuracy"]
+    logs = [(folder / row["cell"] / "run.log").read_text() for row in json.loads((folder / "table.json").read_text())]
+    assert "train: done" in logs[0] and "train: done" not in logs[1] and "compose: done" in logs[1]
     before = (folder / "table.md").read_text()
     shutil.rmtree(tmp_path / "files" / "model")  # a finished cell needs nothing any more
     second = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

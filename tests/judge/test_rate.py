@@ -17,6 +17,7 @@ from encore_jax.judge.question import Answer, Identity, Status
 from encore_jax.judge.rate import in_python, outcomes, rate
 from encore_jax.judge.run import _HINTS, hint
 from encore_jax.judge.settings import RetrySettings
+from encore_jax.report.judged_page import cells
 from tests.experiments import tiny_model
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
@@ -95,7 +96,7 @@ def test_it_says_how_many_failed_and_why(comparisons, pool):
     text = repr(rated)
     assert text.startswith("80 of 120 ratings: 40 responses on 3 rules, judge-rated by m.")
     assert "40 without a rating: " in text and "Sure thing" in text
-    assert [row[:3] for row in rated.cells()[1:]] == [["kind", "40", "0"], ["rude", "40", "0"], ["brief", "0", "40"]]
+    assert [row[:3] for row in cells(rated)[1:]] == [["kind", "40", "0"], ["rude", "40", "0"], ["brief", "0", "40"]]
     assert not any(one.mask[:, 2].any() for one in rated)
 
 
@@ -175,6 +176,10 @@ def test_what_it_gives_is_what_the_other_functions_take(comparisons, pool, tmp_p
     rated = rate(comparisons, pool, judge=Fixed())
     assert isinstance(rated, JudgedComparisons) and len(rated) == 20 and rated[0] == list(rated)[0]
     assert len(enc.reliability(rated, draws=10).rules) == 3
+    assert enc.premise(rated, replicates=100).comparisons == 20
+    page = rated.report(tmp_path / "ratings.html").read_text()
+    assert "Ratings by a judge" in page and "<svg" in page and "<table>" in rated._repr_html_()
+    assert rated.plot().axes
     folder = rated.save(tmp_path / "rated")
     read = list(enc.read_comparisons(folder / "comparisons.jsonl", pool=enc.RulePool.load(folder / "pool.yaml")))
     for one, other in zip(read, rated, strict=True):

@@ -22,6 +22,7 @@ ROOMS = {
         f"encore_jax/{name}.py"
         for name in ("recipes/artefact", "recipes/code_version", "recipes/manifest", "recipes/pipeline", "recipes/run",
                      "recipes/checkpoints_kept", "recipes/fit",
+                     "recipes/fit_by_gradient", "recipes/fit_weights",
                      "cli/score_parts", "cli/score_rows", "cli/sweep_runs", "cli/grid")
     ],
     "export": [

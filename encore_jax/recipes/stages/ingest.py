@@ -83,7 +83,7 @@ def ingest(sources: Sources, seed: int, need_rated: bool = True, need: str = LAB
         logging.warning(
             "the rules are the prepared data set's own, %s; data.pool=%s is not read", pool.name, config.pool
         )
-    rated, comparisons, rated_skips, comparison_skips = read_records(config, seed, pool, need_rated, need)
+    rated, comparisons, rated_skips, comparison_skips, scale = read_records(config, seed, pool, need_rated, need)
     if not comparisons:
         problem = f"there is no usable comparison: {comparison_skips}"
         raise InputError(problem, where=config.path or config.source, fix="check the file")
@@ -108,7 +108,7 @@ def ingest(sources: Sources, seed: int, need_rated: bool = True, need: str = LAB
         "rated_rows_skipped": rated_skips.reasons,
         "comparison_rows_skipped": comparison_skips.reasons,
         "fields_not_read": rated_skips.unread | comparison_skips.unread,
-        "rating_scale": list(config.scale) or [0.0, 1.0],
+        "rating_scale": list(scale),
         "sources": sources.hashes,
     }
     return Ingested(pool, rated, comparisons, counts)

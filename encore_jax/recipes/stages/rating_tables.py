@@ -1,4 +1,4 @@
-"""A run's data from CSV: ratings long or wide, and pairs with or without ratings."""
+"""A run's data from tables: ratings long or wide, of any file, and pairs with or without ratings as CSV."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from absl import logging
 
 from encore_jax.data import Comparison, RatedResponse, SkipCounter
+from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_columns import columns_of, rule_columns
+from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import RatedTable, rating_table
 from encore_jax.data.scales import on_unit_scale
 from encore_jax.data.text_tables import read_text_table
@@ -16,11 +18,13 @@ from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 
 
-def rated_responses(path: Path, pool: RulePool, scale: tuple[float, ...], skips: SkipCounter) -> list[RatedResponse]:
-    """The responses of a table of ratings, on the scale from 0 to 1.
+def rated_responses(
+    path: Path, pool: RulePool, scale: tuple[float, ...], skips: SkipCounter
+) -> tuple[list[RatedResponse], Scale]:
+    """The responses of a table of ratings, on the scale from 0 to 1, and the scale that the file has.
 
     Args:
-      path: CSV.
+      path: CSV, Parquet or JSON lines.
       pool: the rules.
       scale: lowest and highest rating; () infers them from the ratings.
       skips: counts what was kept.
@@ -28,17 +32,19 @@ def rated_responses(path: Path, pool: RulePool, scale: tuple[float, ...], skips:
     Raises:
       InputError: naming file, line and column.
     """
-    table = rating_table(read_text_table(path), where=path, pool=pool, scale=scale or None, skips=skips)
+    table = rating_table(table_rows(path), where=path, pool=pool, scale=scale or None, skips=skips)
     found = [*table.responses, *(response for c in table.comparisons for response in responses_of(c))]
     _say(path, table)
     skips.kept += len(found)
-    return [on_unit_scale(record, table.scale) for record in found]
+    return [on_unit_scale(record, table.scale) for record in found], table.scale
 
 
 def table_comparisons(
     path: Path, pool: RulePool, scale: tuple[float, ...], skips: SkipCounter, *, rated: bool
-) -> Iterator[Comparison]:
+) -> tuple[list[Comparison], Scale]:
     """The comparisons of a table with two or more responses in a row, with their ratings if it has columns for them.
+
+    On the scale from 0 to 1; with the scale that the file has.
 
     Args:
       path, pool, scale, skips: as above.
@@ -59,7 +65,7 @@ def table_comparisons(
     table = rating_table(rows, where=path, pool=pool, scale=scale or None, rated=rated, skips=skips)
     _say(path, table)
     skips.kept += len(table.comparisons)
-    return (on_unit_scale(comparison, table.scale) for comparison in table.comparisons)
+    return [on_unit_scale(comparison, table.scale) for comparison in table.comparisons], table.scale
 
 
 def responses_of(comparison: Comparison) -> Iterator[RatedResponse]:

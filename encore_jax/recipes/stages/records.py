@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from absl import logging
 
 from encore_jax.data import (
     PYRIT_WHEEL,
@@ -22,17 +25,21 @@ from encore_jax.data import (
     wheel,
 )
 from encore_jax.data.digest import file_sha256, folder_sha256
+from encore_jax.data.orientation import Scale
 from encore_jax.data.rated_comparisons import RatedComparisons
 from encore_jax.data.rated_comparisons.descriptions import read_metadata
+from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.readers import recognise
 from encore_jax.data.rows import named, read_rows
-from encore_jax.data.scales import UNIT, on_unit_scale, prepared_scale, scaled
+from encore_jax.data.scales import UNIT, on_unit_scale, prepared_scale, rating_range, scaled
 from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.stages.rating_tables import rated_responses, responses_of, table_comparisons
 from encore_jax.rules import RulePool
 
+TABLE = "table"
+"""A format of ratings that only "auto" recognises: what people write, in any kind of file."""
 OPTION = "--config.data.scale=LOWEST,HIGHEST"
 """How a run is told the scale of its files' ratings."""
 LABELLED_PAIRS, PAIRS, ANY = NEEDS = ("labelled pairs", "pairs", "any comparison")
@@ -46,12 +53,14 @@ class Records(NamedTuple):
       rated: rated responses; none if they are not needed.
       comparisons: pairs of which one response is preferred; any comparisons if labels are not needed.
       rated_skips, comparison_skips: rows of the source that are neither, and why.
+      scale: that the ratings have in the source.
     """
 
     rated: list[RatedResponse]
     comparisons: list[Comparison]
     rated_skips: SkipCounter
     comparison_skips: SkipCounter
+    scale: Scale = UNIT
 
 
 def rule_pool(config: DataConfig) -> RulePool:
@@ -103,12 +112,12 @@ def read_records(
         reason = f"pairs beyond data.most_per_prompt={config.most_per_prompt} of one prompt and rubric (0 takes all)"
         skips[1].leave_out(reason, skips[1].kept - len(comparisons), "pyrit")
         return Records(rated, comparisons, *skips)
-    found = list(_comparisons(config, pool, skips[1]))
-    rated = _rated(config, pool, found, skips[0]) if need_rated else []
+    found, scale = _comparisons(config, pool, skips[1])
+    rated, scale = _rated(config, pool, found, skips[0], scale) if need_rated else ([], scale)
     if need == ANY:
-        return Records(rated, found, *skips)
+        return Records(rated, found, *skips, scale)
     own = need_rated and not config.ratings_path
-    return Records(rated, list(_pairs(found, own, need, skips[1])), *skips)
+    return Records(rated, list(_pairs(found, own, need, skips[1])), *skips, scale)
 
 
 def read_ratings(config: DataConfig, pool: RulePool, skips: SkipCounter) -> list[RatedResponse]:
@@ -117,54 +126,75 @@ def read_ratings(config: DataConfig, pool: RulePool, skips: SkipCounter) -> list
     Raises:
       InputError: naming file, line and field.
     """
-    return _rated(config, pool, (), skips)
+    return _rated(config, pool, (), skips, UNIT)[0]
 
 
 def _splits(config: DataConfig) -> list[str]:
     return list(read_metadata(Path(config.path).expanduser())["comparisons"])
 
 
-def _comparisons(config: DataConfig, pool: RulePool, skips: SkipCounter) -> Iterator[Comparison]:
+def _comparisons(config: DataConfig, pool: RulePool, skips: SkipCounter) -> tuple[list[Comparison], Scale]:
+    """The comparisons, their ratings from 0 to 1, and the scale that these have in the source."""
     if config.source == "tfds":
+        found, scale = [], UNIT
         for split in _splits(config):
             data = RatedComparisons(config.path, split)
             skips.kept += len(data)
             scale = prepared_scale(data.metadata)
-            yield from (on_unit_scale(comparison, scale) for comparison in data)
-        return
+            found += [on_unit_scale(comparison, scale) for comparison in data]
+        return found, scale
     path = source_files(config, rated=False)["comparisons"]
     if is_text_table(path):
-        yield from table_comparisons(path, pool, tuple(config.scale), skips, rated=not config.ratings_path)
-        return
+        return table_comparisons(path, pool, tuple(config.scale), skips, rated=not config.ratings_path)
     format = recognise(path) if config.format == "auto" else config.format
     if format != "encore":
-        yield from read_comparisons(path, format, skips=skips)
-        return
-    scale = tuple(config.scale) or UNIT
+        return list(read_comparisons(path, format, skips=skips)), UNIT
+    scale = _scale(config, path)
     comparisons = read_comparisons(path, format, skips=skips, pool=pool, scale=scale)
-    yield from (on_unit_scale(comparison, scale) for comparison in scaled(comparisons, path, OPTION))
+    return [on_unit_scale(comparison, scale) for comparison in scaled(comparisons, path, OPTION)], scale
+
+
+def _scale(config: DataConfig, path: Path, columns: Sequence[str] = ()) -> Scale:
+    """The scale that was given, or the narrowest usual one that holds the file's ratings, which is said."""
+    if config.scale:
+        return tuple(config.scale)
+    low, high = rating_range(path, columns)
+    if low > high or not math.isfinite(high - low):  # no rating at all, or one that its reader refuses
+        return UNIT
+    scale = infer_scale([Cell(low), Cell(high)])
+    logging.info("%s: scale %g to %g, inferred from the ratings (%s)", path.name, *scale, OPTION)
+    return tuple(map(float, scale))
 
 
 def _rated(
-    config: DataConfig, pool: RulePool, comparisons: Sequence[Comparison], skips: SkipCounter
-) -> list[RatedResponse]:
+    config: DataConfig, pool: RulePool, comparisons: Sequence[Comparison], skips: SkipCounter, scale: Scale
+) -> tuple[list[RatedResponse], Scale]:
+    """The rated responses, from 0 to 1, and the scale that their ratings have in the source.
+
+    Args:
+      config, pool, skips: as above.
+      comparisons: whose ratings are taken if there is no file of ratings; `scale` is theirs.
+    """
     if not config.ratings_path:
         rated = [response for comparison in comparisons for response in responses_of(comparison)]
         skips.kept += len(rated)
-        return rated
+        return rated, scale
     path = source_files(config)["ratings"]
     if is_text_table(path):
         return rated_responses(path, pool, tuple(config.scale), skips)
-    scale, format = tuple(config.scale) or UNIT, config.ratings_format
+    format = config.ratings_format
     if format == "auto":
         format = _ratings_format(path, pool)
     if format == "openai_rbr":
-        return list(read_openai_rbr(path, pool=pool, skips=skips))
+        return list(read_openai_rbr(path, pool=pool, skips=skips)), UNIT
+    if format == TABLE:
+        return rated_responses(path, pool, tuple(config.scale), skips)
+    scale = _scale(config, path, pool.names if format == "columns" else ())
     if format == "columns":
         records = scaled(read_attribute_columns(path, pool=pool, scale=scale, skips=skips), path, OPTION, pool.names)
     else:
         records = scaled(iter_rated(path, pool=pool, scale=scale, skips=skips), path, OPTION)
-    return [on_unit_scale(record, scale) for record in records]
+    return [on_unit_scale(record, scale) for record in records], scale
 
 
 def _ratings_format(path: Path, pool: RulePool) -> str:
@@ -178,6 +208,8 @@ def _ratings_format(path: Path, pool: RulePool) -> str:
         raise InputError("the file has no rows", where=str(path), fix="check that it was written to the end")
     if "propositions" in row:
         return "openai_rbr"
+    if "ratings" not in row and _is_table(row, pool):
+        return TABLE
     if "ratings" in row or not {"prompt", "response"} <= row.keys():
         return "encore"  # whose reader says what a row lacks
     if set(pool.names) <= row.keys():
@@ -187,6 +219,13 @@ def _ratings_format(path: Path, pool: RulePool) -> str:
         where=f"{path}, row 1",
         fix='write "ratings": {"RULE": NUMBER, ...}, or a column for every rule of the pool',
     )
+
+
+def _is_table(row: Mapping[str, object], pool: RulePool) -> bool:
+    """Whether a row is of a table with a rating a row, or with ratings in words ("7/10", "yes")."""
+    if {"rule", "rating"} <= {name.strip().lower() for name in row}:
+        return True
+    return any(isinstance(row.get(name), str) for name in pool.names)
 
 
 def _pairs(comparisons: Sequence[Comparison], own_ratings: bool, need: str, skips: SkipCounter) -> Iterator[Comparison]:
