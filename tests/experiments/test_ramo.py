@@ -62,6 +62,29 @@ def test_the_stages_of_both_recipes_are_planned_in_order(files, tmp_path):
     assert [stage for stage in STAGES if stage not in ("label", "train")] == list(plan_of(alone, tmp_path).stages)
 
 
+@pytest.mark.parametrize(
+    ("where", "value", "stages"),
+    [
+        ("adapter_fraction", 0.5, "rate adapter label train evaluate"),
+        ("select.tau", 1.0, "rate adapter label evaluate"),
+        ("train.lr", 0.5, "train evaluate"),
+        ("train.rs", (3,), "label train evaluate"),
+        ("evaluate.replicates", 200, "evaluate"),
+        ("mesh.tensor", 2, "evaluate"),
+    ],
+)
+def test_a_setting_makes_those_stages_run_again_that_read_it(files, tmp_path, where, value, stages):
+    """What is drawn which way round, and so the features of all texts, does not depend on the parts."""
+
+    def keys(config):
+        return {name: call.key() for name, call in plan_of(config, tmp_path).calls.items()}
+
+    config, (*group, field) = ramo(files), where.split(".")
+    setattr(getattr(config, group[0]) if group else config, field, value)
+    before, after = keys(ramo(files)), keys(config)
+    assert " ".join(name for name in before if before[name] != after[name]) == stages
+
+
 def test_the_report_has_every_arm_with_intervals_and_the_floors(finished):
     results = json.loads((finished / "results.json").read_text())
     assert sorted(p.name for p in finished.iterdir() if p.is_dir()) == sorted(STAGES)

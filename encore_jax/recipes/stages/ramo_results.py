@@ -62,11 +62,21 @@ def evaluate_adapter(
       replicates: of the bootstrap over prompts.
       config: the whole configuration, for the record.
     """
-    shown, seed = present(data.comparisons, split), split.seed
-    probed = _probed_rules(ratings, data.pool.names, seed) if from_heads else {}
-    counts = {"ingest": data.counts, "features": features.counts}
-    return finite(_results("adapter", data, ratings, adapter, shown, r, seed, simulation, replicates, probed, counts,
-                           config))  # fmt: skip
+    shown, seed, rules = present(data.comparisons, split), split.seed, data.pool.names
+    results = {
+        "name": config["name"],
+        "kind": "adapter",
+        "rate": ratings.said,
+        "advice": _advice(ratings, shown, rules, seed),
+        "adapter": _adapter(adapter, shown, rules, r, seed, replicates),
+        "over_refusal": _probed_rules(ratings, rules, seed) if from_heads else {},
+        "simulation": _simulation(simulation, r, seed),
+        "counts": {"ingest": data.counts, "features": features.counts},
+        "config": dict(config),
+        "versions": versions(),
+        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    }
+    return finite(results)
 
 
 def evaluate_ramo(
@@ -91,47 +101,17 @@ def evaluate_ramo(
       models: trained on them.
       runs: the reward models that were asked for.
     """
-    shown, seed = present(data.comparisons, split), split.seed
+    shown, seed, rules = present(data.comparisons, split), split.seed, data.pool.names
     trained = [run for run in runs if run.cell.name in labels.of]
-    probed = _probed_arms(ratings, data.pool.names if from_heads else (), models.probe, trained, r, seed)
-    counts = {"ingest": data.counts, "features": features.counts, "label": labels.counts, "train": models.counts}
-    found = _results("ramo", data, ratings, adapter, shown, r, seed, simulation, replicates, probed, counts, config)
-    cells = dict.fromkeys(run.cell for run in trained)
-    found |= {
-        "labels": _labels(labels, list(cells), len(data.pool), adapter, shown, seed, replicates),
+    cells = list(dict.fromkeys(run.cell for run in trained))
+    of_adapter = evaluate_adapter(data, features, ratings, adapter, split, r, False, simulation, replicates, config)
+    return of_adapter | finite({
+        "kind": "ramo",
+        "over_refusal": _probed_arms(ratings, rules if from_heads else (), models.probe, trained, r, seed),
+        "counts": of_adapter["counts"] | {"label": labels.counts, "train": models.counts},
+        "labels": _labels(labels, cells, len(rules), adapter, shown, seed, replicates),
         "arms": _arms(models, trained, shown, seed, replicates),
-    }
-    return finite(found)
-
-
-def _results(
-    kind: str,
-    data: Ingested,
-    ratings: RuleRatings,
-    adapter: Adapter,
-    shown: Presented,
-    r: int,
-    seed: int,
-    simulation: SimulateConfig,
-    replicates: int,
-    probed: dict[str, Any],
-    counts: dict[str, Any],
-    config: Mapping[str, Any],
-) -> dict[str, Any]:
-    """What both reports say."""
-    return {
-        "name": config["name"],
-        "kind": kind,
-        "rate": ratings.said,
-        "advice": _advice(ratings, shown, data.pool.names, seed),
-        "adapter": _adapter(adapter, shown, data.pool.names, r, seed, replicates),
-        "over_refusal": probed,
-        "simulation": _simulation(simulation, r, seed),
-        "counts": counts,
-        "config": dict(config),
-        "versions": versions(),
-        "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-    }
+    })  # fmt: skip
 
 
 def _adapter(adapter: Adapter, shown: Presented, rules: Sequence[str], r: int, seed: int, replicates: int) -> dict:
