@@ -1,4 +1,4 @@
-"""Runs an experiment: the chain of stages that its configuration asks for, e.g. ingest, rate, train, score, compose,
+"""Runs an experiment: the stages that its configuration asks for, e.g. ingest, rate, train, score, compose,
 evaluate, report.
 
     encore run quickstart --config.compose.tau=0.5 --workdir=runs/tau

@@ -21,6 +21,9 @@ PACKAGES = ("encore_jax", "experiments")
 """Whose code counts; versions of other packages are written beside the results."""
 
 
+_known: dict[Place, tuple[tuple, str]] = {}  # of a function: the files that count, as they were, and the hash
+
+
 class Place(NamedTuple):
     """A definition: a module and a name in it; "" is the module itself."""
 
@@ -52,11 +55,16 @@ def code_digest(function: Callable) -> str:
     name, module = getattr(function, "__qualname__", ""), getattr(function, "__module__", "")
     if not name or "." in name:
         raise TypeError(f"{function!r} is no function of a module: a stage must be one, so that its code has a version")
-    places = sorted(used_by(Place(module, name)))
-    if not places:
-        raise TypeError(f"module {module} does not define {name}")
-    texts = (f"{place.module}:{place.name}\n{text_of(place)}" for place in places)
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    start = Place(module, name)
+    files, digest = _known.get(start, ((), ""))
+    if not files or any(_key(module) != key for module, key in files):
+        places = sorted(used_by(start))
+        if not places:
+            raise TypeError(f"module {module} does not define {name}")
+        texts = (f"{place.module}:{place.name}\n{text_of(place)}" for place in places)
+        digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()
+        _known[start] = tuple((module, _key(module)) for module in sorted({place.module for place in places})), digest
+    return digest
 
 
 def used_by(start: Place) -> set[Place]:
