@@ -77,22 +77,22 @@ RECIPES = {
         "weights": "features adapter",
     },
     "rate_server": {
-        "seed": "ingest rate report", "data": "ingest", "judge": "rate", "compose": "report", "model": "", "files":
+        "seed": "ingest rate", "data": "ingest", "judge": "rate", "compose": "report", "model": "", "files":
         "ingest rate",
     },
     "rate_local": {
-        "seed": "ingest rate report", "data": "ingest", "judge": "rate", "compose": "report", "model": "rate", "files":
+        "seed": "ingest rate", "data": "ingest", "judge": "rate", "compose": "report", "model": "rate", "files":
         "ingest rate", "weights": "rate",
     },
-    "rate_model": {"seed": "ingest rate report", "judge": "rate", "compose": "report", "files": "ingest rate"},
+    "rate_model": {"seed": "ingest rate", "judge": "rate", "compose": "report", "files": "ingest rate"},
     "rate_pairs": {
         "seed": "ingest rate report", "data": "ingest report", "judge": "rate report", "name": "report", "files":
         "ingest",
     },
     "rate_panel": {
-        "seed": "ingest rate panel report", "data": "ingest report", "pool": "ingest rate report",
+        "seed": "ingest rate panel report", "data": "ingest report", "pool": "report",
         "judges": "rate report", "min_judges": "panel report", "replicates": "panel report", "tau": "panel report",
-        "mesh": "report", "name": "report", "files": "ingest rate",
+        "mesh": "report", "name": "report", "files": "ingest",
     },
     "rewardbench": {
         "seed": "ingest score evaluate",
@@ -150,7 +150,7 @@ EARLIER = {
 }  # fmt: skip
 """By configuration and stage: whose outputs it reads."""
 
-KEPT = ("method", "source", "kind", "loss", "trainable", "pool", "arms", "views", "scores", "format")
+KEPT = ("extra", "prompt", "method", "source", "kind", "loss", "trainable", "pool", "arms", "views", "scores", "format")
 """Fields that decide which stages there are, or that are read while the stages are listed."""
 
 
