@@ -14,6 +14,7 @@ from encore_jax.data.digest import file_sha256, note, recording
 from encore_jax.data.probes import over_refusal_probe
 from encore_jax.recipes.config import ModelConfig, RunConfig, to_dict
 from encore_jax.recipes.data_config import DataConfig
+from encore_jax.recipes.stages.predicted_rules import prediction_hashes
 from encore_jax.recipes.stages.probe import probe_digest
 from encore_jax.recipes.stages.records import source_hashes
 from encore_jax.reward.passport import model_digest
@@ -137,6 +138,4 @@ class AdapterRun(Outside):
         self.folder = Path(folder)
 
     def key(self) -> dict[str, str]:
-        from encore_jax.recipes.stages.predicted_rules import prediction_hashes
-
         return prediction_hashes(self.folder)
