@@ -90,9 +90,10 @@ def read_run(workdir: Path) -> Finished:
         heads = Heads.load(train / "heads-human.npz")
         kernel, bias, name, folder = heads.kernel, heads.bias, "human", workdir / "compose"
         summary = counts.get("training_human", {})
-        weighting = results["views"][0].get("weighting", "ENCORE")
-        best = next(m for m in results["views"][0]["methods"] if m["name"] == weighting)
-        label = f"held-out comparisons ({results['views'][0]['label']})"
+        view = next(view for view in results["views"] if view["name"] == "heads")
+        weighting = view.get("weighting", "ENCORE")
+        best = next(m for m in view["methods"] if m["name"] == weighting)
+        label = f"held-out comparisons ({view['label']})"
     accuracy, passport = best["accuracy"], read_passport(folder)
     about = _rules(workdir, passport) | {
         "Data": _data(config, _json(workdir / "ingest" / "counts.json")),

@@ -31,6 +31,8 @@ def first_line(results: Mapping) -> str:
     if "views" in results and "claims" not in results:
         told = results["views"][0].get("agreement") if results["views"] else None
         line = told["recommendation"] if told else OLDER
+        if told and results["views"][0].get("name") == "ratings":
+            line = f"Your ratings: {line[0].lower()}{line[1:]}"
     elif "claims" in results:
         line = theory_line(results)
     elif "studies" in results:

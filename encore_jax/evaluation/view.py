@@ -12,7 +12,7 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.data.npz import read_npz
 from encore_jax.errors import InputError
 
-Label = Literal["human-rated", "model-rated", "semi-synthetic"]
+Label = Literal["human-rated", "as-rated", "model-rated", "semi-synthetic"]
 Sees = Literal["ratings", "scores", "nothing", "train labels", "test labels", "text"]
 """What a method was chosen, or fitted, from: "scores" are those of comparisons, without their labels; "test labels"
 marks an oracle."""

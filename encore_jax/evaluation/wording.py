@@ -186,8 +186,13 @@ def limits(results: Mapping) -> list[str]:
     if "model-rated" in labels:
         sentences.append(
             "Model-rated: heads rate the compared responses, trained on the rated responses to other prompts; what the "
-            "rating file says of a compared response itself is not used. Entropies are those of the rating file, so "
+            "data say of a compared response itself is not used by them. Entropies are those of the given ratings, so "
             "entropy and accuracy are measured on different texts."
+        )
+    if "as-rated" in labels:
+        sentences.append(
+            "As-rated: the ratings of the data are composed as they are, by whoever gave them. If whoever rated also "
+            "decided which response is preferred, or saw it, the accuracy says less than it seems."
         )
     if "semi-synthetic" in labels:
         sentences.append(

@@ -49,7 +49,8 @@ GLOSSARY = {
     "design effect": "How many times more comparisons it takes because comparisons share prompts.",
     "oracle": "Chosen from the very labels it is judged by: an upper mark, never an attainable result.",
     "human-rated": "Ratings by people.",
-    "model-rated": "Scores by a model on comparisons that nobody rated.",
+    "as-rated": "Ratings of the compared responses themselves, as the data give them, whoever rated.",
+    "model-rated": "Scores by a model that was trained on ratings.",
     "semi-synthetic": "Real comparisons and human ratings, but simulated judges in between.",
     "passport": "All that a score depends on besides the weights.",
 }

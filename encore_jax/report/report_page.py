@@ -16,6 +16,7 @@ from encore_jax.report.noise_figures import noise_figures
 from encore_jax.report.page import render
 from encore_jax.report.svg import style, to_svg
 from encore_jax.report.tables import (
+    PROBED,
     over_refusal_lines,
     probe_by_name,
     probe_words,
@@ -87,10 +88,10 @@ def _view_context(view: dict, slug: str, results: dict) -> dict:
     synthetic = results["config"]["semi_synthetic"]
     outside = sum(rule["n"] - sum(rule["histogram"]) for rule in view["rules"])
     singles = sum(method["name"].startswith(SINGLE) for method in view["methods"])
-    probe = probe_by_name(results) if view is results["views"][0] else {}
+    probe = probe_by_name(results) if view["name"] == PROBED else {}
     return view | {
         "probe": probe,
-        "probe_words": [text for text, _ in probe_words(results)] if view is results["views"][0] else [],
+        "probe_words": [text for text, _ in probe_words(results)] if view["name"] == PROBED else [],
         "single": SINGLE,
         "methods": _grouped(view["methods"]),
         "closest_pairs": sorted(view["pairs"], key=lambda pair: pair["prompt_p"])[:MOST_PAIRS],

@@ -60,6 +60,8 @@ COLUMNS = (
 """Of the CSV; a row leaves out what it has not. Accuracies are shares of 1, unrounded. In a row of table "pair" the
 method `name` is compared with the method `second`, elsewhere with uniform."""
 PLAIN_WIDTH = 144
+PROBED = "heads"
+"""The view whose model the over-refusal probe is put to."""
 LEGEND = (
     "Accuracy in %, a tie counts half; vs uniform: difference in points; [95 % interval over prompts]; "
     "sd: over random weightings; sees: what the weights were chosen from, scores without labels; (oracle): from the "
@@ -119,13 +121,13 @@ def print_tables(results: dict, file: TextIO | None = None) -> None:
     plain = {} if file.isatty() else {"width": PLAIN_WIDTH, "color_system": None, "force_terminal": False}
     console = Console(file=file, markup=False, highlight=False, emoji=False, **plain)
     console.print(Text(first_line(results), "bold"))
-    for number, view in enumerate(results["views"]):
+    for view in results["views"]:
         for text, style in _introduction(view):
             console.print(Text(text, style))
-        probe = probe_by_name(results) if number == 0 else {}
+        probe = probe_by_name(results) if view["name"] == PROBED else {}
         _print_table(console, _rule_cells(view, probe), ("ratings", "loading", "vs uniform"))
         _print_table(console, _method_cells(view, probe), ("sees", "sd", "p", "subset mean"))
-        if number == 0:
+        if view["name"] == PROBED:
             for text, style in probe_words(results):
                 console.print(Text(text, style))
         for why, names in refusals(view):

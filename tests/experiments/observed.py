@@ -10,7 +10,7 @@ from unittest import mock
 
 from encore_jax.settings import Settings
 
-WRITING = ("asdict", "_asdict_inner", "replace", "_fields", "freeze")
+WRITING = ("asdict", "_asdict_inner", "replace", "_fields", "freeze", "results_depend_on")
 """Functions that turn a whole configuration into plain values, or into another one: they read all and use none."""
 
 

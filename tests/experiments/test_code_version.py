@@ -98,8 +98,8 @@ def test_methods_constants_and_lazy_imports_of_the_package_are_found():
 
     names = {f"{place.module}.{place.name}" for place in used_by(Place(train.__module__, "train"))}
     assert names >= {
-        "encore_jax.train.ridge.fit_ridge", "encore_jax.model.decoder.Decoder", "encore_jax.composition.ties.tied",
-        "encore_jax.train.losses.LOSSES", "encore_jax.checkpoints.gguf_file.read_gguf", "encore_jax.settings.no_result",
+        "encore_jax.train.ridge.fit_ridge", "encore_jax.model.decoder.Backbone", "encore_jax.composition.ties.is_tie",
+        "encore_jax.train.ridge.ALPHAS", "encore_jax.checkpoints.gguf_file.GGUFFile", "encore_jax.settings.no_result",
     }  # fmt: skip
     assert not any(".report" in name or ".judge" in name for name in names)
 

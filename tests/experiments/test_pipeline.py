@@ -94,9 +94,13 @@ def test_the_frozen_backbone_is_loaded_once_and_runs_texts_prompts_and_probe_onc
 # What the results say
 
 
+def view_of(results, name):
+    return next(view for view in results["views"] if view["name"] == name)
+
+
 def test_every_rule_is_told(results):
-    main = results["views"][0]
-    assert main["name"] == "heads" and main["label"] == "model-rated"
+    main = view_of(results, "heads")
+    assert main["label"] == "model-rated"
     assert [rule["name"] for rule in main["rules"]] == list(tiny_run.POOL.names)
     for rule in main["rules"]:
         assert rule["n"] > 0 and rule["bins"] == 5 and 0 < rule["entropy"] <= math.log(5) + 1e-6
@@ -134,9 +138,10 @@ def test_the_correlation_has_both_intervals(results):
 
 def test_semi_synthetic_views_are_labelled_so(results):
     labels = {view["name"]: view["label"] for view in results["views"]}
-    assert labels == {"heads": "model-rated", "judges": "semi-synthetic", "judges-heads": "semi-synthetic"}
-    assert len(results["views"][1]["rules"]) == JUDGES
-    assert "Not a measurement of any real judge" in results["views"][1]["description"]
+    given = {"ratings": "as-rated", "heads": "model-rated"}
+    assert labels == given | {"judges": "semi-synthetic", "judges-heads": "semi-synthetic"}
+    assert len(view_of(results, "judges")["rules"]) == JUDGES
+    assert "Not a measurement of any real judge" in view_of(results, "judges")["description"]
     assert set(results["noise_study"]["noise"]) == {"guess", "gaussian", "shrink", "flip"}
 
 
@@ -146,8 +151,8 @@ def test_what_a_number_depends_on_is_told(results, files, finished):
     assert (passport["pooling"], passport["dtype"], passport["max_length"]) == ("last", "float32", 256)
     assert passport["model"] == "model" and len(passport["model_sha256"]) == len(passport["template_sha256"]) == 64
     assert passport["pad_id"] == 257
-    assert passport["entropy"] == [rule["entropy"] for rule in results["views"][0]["rules"]]
-    assert passport["weights"] == [rule["weight"] for rule in results["views"][0]["rules"]]
+    assert passport["entropy"] == [rule["entropy"] for rule in view_of(results, "heads")["rules"]]
+    assert passport["weights"] == [rule["weight"] for rule in view_of(results, "heads")["rules"]]
     assert results["seeds"] == {"seed": 0} and results["name"] == "tiny"
     for package in ("jax", "flax", "numpy", "transformers", "encore_jax", "python"):
         assert results["versions"][package]
@@ -296,6 +301,42 @@ def test_an_adapter_has_checkpoints_of_its_own(tmp_path):
     assert kept(config, "adapter", tmp_path) == ""
     (tmp_path / "a" / "adapter" / "6").mkdir(parents=True)
     assert kept(config, "adapter", tmp_path) == str(tmp_path / "a")
+
+
+def test_ratings_of_the_compared_responses_are_evaluated_as_they_are_before_heads_trained_on_them(files, tmp_path):
+    """Every response rated on every rule: the composed ratings decide, without a model, what they can decide."""
+    rows = [json.loads(line) for line in (files / "rated.jsonl").read_text().splitlines()]
+    for row in rows:
+        row["ratings"] = {name: 0.5 if value is None else value for name, value in row["ratings"].items()}
+    (tmp_path / "rated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = tiny_run.config(files)
+    config.data.ratings_path = str(tmp_path / "rated.jsonl")
+    run_experiment(validated(config), tmp_path / "run")
+    results = strict_json((tmp_path / "run" / "results.json").read_text())
+    assert [(view["name"], view["label"]) for view in results["views"]] == [
+        ("ratings", "as-rated"), ("heads", "model-rated"),
+    ]  # fmt: skip
+    given = {(row["prompt"], row["response"]): row["ratings"] for row in rows}
+    test = [c for c in iter_comparisons(tmp_path / "run" / "ingest" / "comparisons.jsonl", pool=tiny_run.POOL)
+            if is_test([prompt_key(c.prompt)], config.data.test_fraction, config.seed)[0]]  # fmt: skip
+    scores = np.array([[[given[c.prompt[0].content, text][rule.name] * rule.direction for rule in tiny_run.POOL]
+                        for text in (c.responses[c.preferred], c.responses[1 - c.preferred])] for c in test])  # fmt: skip
+    margin = scores.sum(2)[:, 0] - scores.sum(2)[:, 1]
+    expected = np.where(np.abs(margin) < 1e-9, 0.5, margin > 0).mean()
+    methods = {method["name"]: method for method in results["views"][0]["methods"]}
+    assert methods["uniform"]["accuracy"]["value"] == pytest.approx(expected) and methods["uniform"]["n"] == len(test)
+    assert results["passport"]["weights"] == [rule["weight"] for rule in results["views"][1]["rules"]]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "Your ratings: " in page and "no ratings of their own" not in page
+    assert page.index("composed without any model") < page.index("Rule heads on the frozen backbone")
+
+
+def test_ratings_as_they_are_leave_out_comparisons_that_lack_one_and_say_how_many(results, finished):
+    view = view_of(results, "ratings")
+    used, total = view["comparisons"]["train"] + view["comparisons"]["test"], results["counts"]["ingest"]["comparisons"]
+    assert 0 < used < total
+    assert f"{used} of the {total} comparisons" in view["description"]
+    assert f"the other {total - used} are left out" in view["description"]
 
 
 def test_a_changed_rule_text_changes_the_rule_pool_and_everything(again, files, tmp_path):

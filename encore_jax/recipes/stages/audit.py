@@ -51,7 +51,7 @@ def audit(name: str, data: Ingested, split: Split, trained: TrainedHeads, scored
     """The main view's reward taken apart, comparison by comparison; `name` is the run's."""
     kept, _, test = scorable(data.comparisons, texts_of(data, split), trained.scores["human"])
     chosen = [c for c, held_out in zip(kept, test, strict=True) if held_out]
-    view = scored.views[0]
+    view = scored.main
     composition = composed.views[view.name]
     weights = composition.weights
     pairs = view.test

@@ -37,7 +37,7 @@ def evaluate(
     config: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Everything that the report says; `config` is the whole configuration, for the record."""
-    main, seed = scored.views[0], split.seed
+    main, seed = scored.main, split.seed
     chosen = composed.views[main.name]
     results = {
         "name": config["name"],

@@ -26,10 +26,18 @@ HUMAN = (
     "severity on held-out prompts."
 )
 FILES = (
-    "Rule heads on the frozen backbone, trained on a file of rule ratings, score comparisons that carry no ratings of "
-    "their own: model-rated. Entropies are those of the rating file; accuracy is the heads' agreement with the "
-    "comparisons' human preference."
+    "Rule heads on the frozen backbone, trained on the ratings of the data, score the comparisons: model-rated, "
+    "whether or not these carry ratings of their own. Entropies are those of the given ratings; accuracy is the heads' "
+    "agreement with the comparisons' human preference."
 )
+GIVEN = (
+    "Your ratings themselves, composed without any model: {used:,} of the {all:,} comparisons have a rating on every "
+    "rule for both responses{rest}. Entropies are those of the ratings on training prompts; accuracy is the composed "
+    "ratings' agreement with the comparisons' human preference on held-out prompts. What heads add or lose is their "
+    "doing."
+)
+FEWEST = 5
+"""Prompts on either side of the split without which ratings as they are given are not evaluated."""
 JUDGES = (
     "The same comparisons and the same human severities, seen through {judges} simulated judges that err in a declared "
     "way: noise model '{noise}', noise levels {best:g} to {worst:g}, answers on {levels} levels. The judges' ratings "
@@ -61,11 +69,15 @@ def scorable(comparisons: Sequence[Comparison], texts: Texts, scores: np.ndarray
     return Scorable([comparisons[i] for i in numbers], numbers, texts.test[texts.compared[numbers, 0]])
 
 
+ORDER = ("ratings", "heads", "judges", "judges-heads")
+"""Names of views: ratings as they are given come before what is trained on them."""
+
+
 class Scored(NamedTuple):
     """What is evaluated.
 
     Attributes:
-      views: the main one first.
+      views: in the order of `ORDER`.
       features: for heads fitted in closed form, to fit them anew from: of the views' rated responses ``[R, D]`` and of
         the test comparisons ``[N, 2, D]``; None of others.
     """
@@ -83,8 +95,12 @@ class Scored(NamedTuple):
     @classmethod
     def load(cls, folder: Path) -> Scored:
         """The views that `save` wrote; their features are left on the disk."""
-        order = {"heads": 0, "judges": 1, "judges-heads": 2}
-        return cls(sorted(map(View.load, folder.glob("view-*.npz")), key=lambda view: order[view.name]))
+        return cls(sorted(map(View.load, folder.glob("view-*.npz")), key=lambda view: ORDER.index(view.name)))
+
+    @property
+    def main(self) -> View:
+        """That of the heads, which the reward model has."""
+        return next(view for view in self.views if view.name == "heads")
 
 
 def score(
@@ -119,8 +135,11 @@ def score(
     preferred = np.array([c.preferred for c in kept])
     subset = np.array([c.subset or "all" for c in kept])
 
-    def view(name, label, description, rules, target, mask, scores, others=None):
+    def view(name, label, description, rules, target, mask, scores, others=None, some=None):
+        some = np.ones(len(kept), bool) if some is None else some
+
         def part(chosen):
+            chosen = chosen & some
             cluster = texts.cluster[compared[chosen, 0]]
             return Pairs(scores[chosen], preferred[chosen], cluster, subset[chosen])
 
@@ -134,17 +153,23 @@ def score(
             rating_cluster=texts.cluster[texts.rated[rows]],
             train=part(~test),
             test=part(test),
-            heuristics=heuristics,
+            heuristics={name: rewards[some[test]] for name, rewards in heuristics.items()},
             baselines=others or {},
         )
 
     human_label, human_text = ("human-rated", HUMAN) if by_people else ("model-rated", FILES)
     views = [view("heads", human_label, human_text, pool.names, ratings.human, ratings.rated, scores[compared], others)]
+    row_of_text = np.full(len(texts.texts), -1)
+    row_of_text[texts.rated] = np.arange(len(records))
+    if not by_people:
+        at = row_of_text[compared]
+        whole = (at >= 0).all(1) & ratings.rated[at].all((1, 2))
+        if words := _given(whole, test, texts.cluster[compared[:, 0]]):
+            given = (pool.names, ratings.human, ratings.rated, np.nan_to_num(ratings.human)[at])
+            views.insert(0, view("ratings", "as-rated", words, *given, some=whole))
     if ratings.simulated.shape[1]:
         rules = [f"judge, noise {level:.2f}" for level in strengths(synthetic)]
         answers, known = ratings.targets["judges"]
-        row_of_text = np.full(len(texts.texts), -1)
-        row_of_text[texts.rated] = np.arange(len(records))
         text = JUDGES.format(**vars(synthetic))
         direct, by_heads = answers[row_of_text[compared]], trained.scores["judges"][compared]
         views.append(view("judges", "semi-synthetic", text, rules, answers, known, direct))
@@ -152,3 +177,21 @@ def score(
     if features is None:
         return Scored(views)
     return Scored(views, (features.texts[texts.rated[rows]], features.texts[compared[test]]))
+
+
+def _given(whole: np.ndarray, test: np.ndarray, cluster: np.ndarray) -> str:
+    """What to say of ratings as they are given; "" if too few comparisons have them, which is logged.
+
+    Args:
+      whole: bool ``[N]``, comparisons both responses of which are rated on every rule.
+      test: bool ``[N]``, held out.
+      cluster: int ``[N]``, the prompt.
+    """
+    prompts = [len(np.unique(cluster[whole & side])) for side in (~test, test)]
+    if whole.any() and min(prompts) >= FEWEST:
+        left = len(whole) - int(whole.sum())
+        return GIVEN.format(used=whole.sum(), all=len(whole), rest=f"; the other {left:,} are left out" if left else "")
+    if whole.any():
+        told = "%d comparisons have a rating on every rule for both responses, of %d training and %d held-out prompts"
+        logging.info(told + ": too few to evaluate the ratings themselves", whole.sum(), *prompts)
+    return ""
