@@ -30,13 +30,13 @@ OF_MODULES = {
 EXCEPTIONS = {
     "what another stage of the same run wrote; its manifest holds the file's hash": {
         "encore_jax/cli/export.py::read_run", "encore_jax/evaluation/rule_agreement.py::RuleAgreement.from_json",
+        "encore_jax/evaluation/convention_scores.py::ConventionScores.load",
         *(f"encore_jax/recipes/stages/{name}" for name in (
-            "ablation.py::decide_all", "ablation_report.py::report", "ablation_report.py::show",
-            "probe.py::load_margins", "adapter.py::Adapter.load",
+            "ablation_report.py::report_ablation", "probe.py::load_margins", "adapter.py::Adapter.load",
             "agreement.py::agreement", "agreement.py::report_agreement", "agreement.py::show_agreement",
-            "arms.py::Labels.load", "baselines.py::load", "benchmark.py::_load", "benchmark.py::evaluate",
-            "benchmark.py::report", "benchmark.py::show", "benchmark_rules.py::_scored_whole",
-            "benchmark_rules.py::_passport", "benchmark_rules.py::probe_results",
+            "arms.py::Labels.load", "baselines.py::load", "benchmark.py::BenchmarkScores.load",
+            "benchmark.py::BenchmarkResults.load", "benchmark.py::show_benchmark",
+            "benchmark_data.py::BenchmarkItems.load",
             "probe.py::probe_scores", "compose.py::load", "evaluate.py::evaluate", "extract.py::load",
             "frozen.py::Features.load",
             "heads.py::Heads.load", "panel.py::rate_panel",
@@ -44,7 +44,7 @@ EXCEPTIONS = {
             "rate.py::load", "rating_report.py::rating_report", "rating_report.py::show_ratings", "report.py::publish",
             "report.py::write_pages", "reward_arms.py::RewardModels.load", "rule_ratings.py::RuleRatings.load",
             "score.py::score",
-            "theory.py::report_theory", "theory.py::show_theory", "train.py::load_scores",
+            "train.py::load_scores",
             "verdicts.py::report_verdicts", "verdicts.py::show_verdicts",
         )),
     },
