@@ -69,6 +69,7 @@ setup(
         "bench": ["torch>=2.6", "trl>=0.20"],
         "mutants": [*TEST, "cosmic-ray>=8.4"],
         "serve": SERVE,
+        "browser": ["playwright>=1.50"],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.30"],
     },
 )
