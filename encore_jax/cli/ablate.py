@@ -27,7 +27,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from encore_jax.cli.command import Given, carry_out, check_once, define_config, read_command
+from encore_jax.cli.command import DRY_RUN, Given, carry_out, check_once, define_config, read_command
 from encore_jax.cli.config_file import SHIPPED
 from encore_jax.cli.overrides import apply_overrides, override_texts
 from encore_jax.command_line import one_line_errors
@@ -81,6 +81,7 @@ def define_flags() -> None:
     define_config(str(DEFAULT))
     for name, text in SHORT.items():
         flags.DEFINE_string(name, None, f"{text} Short for --config.{name}.")
+    flags.DEFINE_bool("dry_run", False, DRY_RUN)
     flags.DEFINE_string("rerun", None, "Run this stage again, from nothing: prepare, decide or report.")
 
 
