@@ -5,7 +5,7 @@
 Lists are separated by semicolons or commas. Equal weights (tau inf) are always among the settings. The first sentence
 of the answer: the best tau and grid for all rules, what they cannot be told from, and whether the choice matters.
 
-SCORES is one of
+SCORES is one of these:
 
 - the work directory of a run that has scored: its view of heads, or what its judge rated;
 - view-NAME.npz as a run's score stage writes it. Its arrays (`encore_jax.evaluation.view.View`): rules ``[K]``, ratings
@@ -17,7 +17,7 @@ SCORES is one of
 
 WORKDIR/decide/part-*.parquet (give readers this pattern) hold a row per setting: its number (index), what it chooses on
 every axis, accuracy (ties half), correct, ties; prepare/subsets.parquet names the rules of each subset. WORKDIR gets
-results.json, report.html and choices.csv. Killed and run again, it continues after the last complete part.
+results.json, report.html and choices.csv. A killed run continues after the last complete part.
 """
 
 from __future__ import annotations

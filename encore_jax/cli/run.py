@@ -5,7 +5,7 @@ evaluate, report.
 
 --as=rewardbench (or hf, armorm) is short for --config.peer=rewardbench: a benchmark scored also as that software would.
 
-Every stage leaves its artefacts and a manifest in WORKDIR/STAGE. Run again, finished stages are skipped; killed, a run
+Every stage leaves its artefacts and a manifest in WORKDIR/STAGE. A second run skips finished stages, and a killed run
 continues where it was.
 """
 

@@ -103,7 +103,7 @@ def load(folder: Path) -> Predictions:
 
 
 def adopt_adapter(source: Path, shown: Presented, pool: RulePool, folder: Path) -> None:
-    """Takes over the predictions of a finished adapter run, for these very comparisons.
+    """Takes over the predictions of a finished adapter run, for exactly these comparisons.
 
     Raises:
       InputError: there are none, they are of another rule pool, or a comparison is missing.

@@ -66,7 +66,7 @@ def score(
     compared_with: Path,
     folder: Path,
 ) -> None:
-    """Writes view-NAME.npz for every view; for heads fitted in closed form also features.npz, to fit them anew from:
+    """Writes view-NAME.npz for every view; for heads fitted in closed form also features.npz, to fit them again from:
     of the views' rated responses ``[R, D]`` and test comparisons ``[N, 2, D]``.
 
     `compared_with` is the folder of the baselines stage, `computed` that of the features; None where training changes
