@@ -28,6 +28,7 @@ test: $(VENV)/.test  ## the ordinary tests and the doctests
 lint: $(VENV)/.test  ## ruff check and format check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python tests/plain_english.py
 
 fuzz: $(VENV)/.test  ## 10,000 damaged files for every loader; MUTANTS=NUMBER
 	$(BIN)/python -m tests.fuzz.campaign --mutants=$(MUTANTS)

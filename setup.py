@@ -34,6 +34,9 @@ TEST = [
     *SERVE,
     "crowd-kit>=1.4",
     "hypothesis>=6",
+    "ipykernel>=6.29",
+    "nbclient>=0.10",
+    "pandas>=2.2",
     "pytest>=8",
     "pytest-xdist>=3.6",
     "ruff>=0.12",
@@ -69,6 +72,7 @@ setup(
         "bench": ["torch>=2.6", "trl>=0.20"],
         "mutants": [*TEST, "cosmic-ray>=8.4"],
         "serve": SERVE,
+        "browser": ["playwright>=1.50"],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.30"],
     },
 )

@@ -67,7 +67,7 @@ def one_line_errors() -> Iterator[None]:
     except InputError as error:
         _end(str(error), BAD_INPUT)
     except KeyboardInterrupt:
-        _end("interrupted. Fix: the same command goes on where it was", INTERRUPTED)
+        _end("interrupted. Fix: the same command resumes where it was", INTERRUPTED)
     except BrokenPipeError:  # whoever read the output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
@@ -104,7 +104,7 @@ def _cause(error: BaseException) -> str | None:
         if getattr(each, "errno", None) in _DISK_FULL or _DISK_FULL_WORDS.search(str(each)):
             named = getattr(each, "filename", None)
             where = f"{escaped(named)}: " if named else ""
-            return f"{where}no room is left on the disk. Fix: make room; the same command goes on where it was"
+            return f"{where}no room is left on the disk. Fix: make room; the same command resumes where it was"
     first = chain[0]
     if isinstance(first.__cause__, InputError):
         return str(first.__cause__)

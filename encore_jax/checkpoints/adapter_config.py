@@ -73,7 +73,7 @@ class _Read(TypedDict, total=False):
 
 @dataclasses.dataclass(frozen=True)
 class AdapterConfig:
-    """What an adapter computes, and on what.
+    """What an adapter computes, and for which base model.
 
     Attributes:
       where: the file, for errors.

@@ -5,7 +5,7 @@
 Lists are separated by semicolons or commas. Equal weights (tau inf) are always among the settings. The first sentence
 of the answer: the best tau and grid for all rules, what they cannot be told from, and whether the choice matters.
 
-SCORES is one of
+SCORES is one of these:
 
 - the work directory of a run that has scored: its view of heads, or what its judge rated;
 - view-NAME.npz as a run's score stage writes it. Its arrays (`encore_jax.evaluation.view.View`): rules ``[K]``, ratings
@@ -17,7 +17,7 @@ SCORES is one of
 
 WORKDIR/decide/part-*.parquet (give readers this pattern) hold a row per setting: its number (index), what it chooses on
 every axis, accuracy (ties half), correct, ties; prepare/subsets.parquet names the rules of each subset. WORKDIR gets
-results.json, report.html and choices.csv. Killed and run again, it continues after the last complete part.
+results.json, report.html and choices.csv. A killed run continues after the last complete part.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from encore_jax.cli.command import Given, carry_out, check_once, define_config, read_command
+from encore_jax.cli.command import DRY_RUN, Given, carry_out, check_once, define_config, read_command
 from encore_jax.cli.config_file import SHIPPED
 from encore_jax.cli.overrides import apply_overrides, override_texts
 from encore_jax.command_line import one_line_errors
@@ -81,6 +81,7 @@ def define_flags() -> None:
     define_config(str(DEFAULT))
     for name, text in SHORT.items():
         flags.DEFINE_string(name, None, f"{text} Short for --config.{name}.")
+    flags.DEFINE_bool("dry_run", False, DRY_RUN)
     flags.DEFINE_string("rerun", None, "Run this stage again, from nothing: prepare, decide or report.")
 
 

@@ -14,7 +14,7 @@ from encore_jax.cli.overrides import apply_overrides, override_texts, split_argu
 from encore_jax.command_line import asks_for_help, define_overwrite, parse_flags, start_logging
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import RunConfig, check_field_types, default_workdir, validated
-from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run import run_experiment, stages_of
 from encore_jax.settings import fields_of
 
 CONFIG_HELP = "Python file with get_config(), or the name of a shipped one; --config.FIELD=VALUE changes its fields."
@@ -39,6 +39,9 @@ def define_config(default: str | None = None) -> None:
     flags.DEFINE_string("config", default, CONFIG_HELP)
     flags.DEFINE_string("workdir", None, "Where artefacts go; runs/NAME by default.")
     define_overwrite()
+
+
+DRY_RUN = "Only check the configuration and print its stages and where they go."
 
 
 def read_command(argv: Sequence[str], *kinds: type[RunConfig], required: Sequence[str] = ()) -> Given:
@@ -86,6 +89,9 @@ def carry_out(config: RunConfig, given: Given) -> None:
     config, more = validated(config), flags.FLAGS
     check_effects(config, given)
     folder = folder_of(config, more["workdir"].value)
+    if more["dry_run"].value:
+        print(stages_of(config, folder, rerun=more["rerun"].value))
+        return
     run_experiment(config, folder, rerun=more["rerun"].value, overwrite=more["overwrite"].value)
 
 

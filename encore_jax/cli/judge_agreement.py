@@ -4,7 +4,7 @@
 
 `--data` is a folder with train.jsonl and test.jsonl of openai/safety-rbr-code-and-data (data/rbr_gold_data). The judge
 is SmolLM2-135M-Instruct unless `--model` says otherwise (a Hugging Face folder or GGUF file, or hf://org/name). Every
-answer is written down as it comes; a killed run goes on where it was. Writes answers.jsonl, agreement.json and
+answer is written down as it comes; a killed run resumes where it was. Writes answers.jsonl, agreement.json and
 agreement.md.
 
 Judge's numbers are "judge-rated", people's "human-rated". Per rule: AUC of P(Yes) - P(No) against the human label,

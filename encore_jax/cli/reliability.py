@@ -2,7 +2,7 @@
 
     encore reliability runs/rate_server/rate/comparisons.jsonl --out=reliability.html
 
-FILE is one of:
+FILE is one of these:
 
 - view-NAME.npz as a run's score stage writes it; training and test comparisons are taken together;
 - the Parquet file that `encore score` writes; rows of one prompt are resampled together where you add a

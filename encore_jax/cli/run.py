@@ -5,7 +5,7 @@ evaluate, report.
 
 --as=rewardbench (or hf, armorm) is short for --config.peer=rewardbench: a benchmark scored also as that software would.
 
-Every stage leaves its artefacts and a manifest in WORKDIR/STAGE. Run again, finished stages are skipped; killed, a run
+Every stage leaves its artefacts and a manifest in WORKDIR/STAGE. A second run skips finished stages, and a killed run
 continues where it was.
 """
 
@@ -22,7 +22,7 @@ if any(argument.startswith("-") and argument.lstrip("-").split("=")[0] == "aot" 
 import jax
 from absl import flags, logging
 
-from encore_jax.cli.command import check_effects, check_once, define_config, folder_of, read_command
+from encore_jax.cli.command import DRY_RUN, check_effects, check_once, define_config, folder_of, read_command
 from encore_jax.command_line import one_line_errors, start_logging
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import join, speaks
@@ -48,7 +48,7 @@ _AOT = flags.DEFINE_string(
     "(fit:v5e); exit status 1 if it does not fit. Needs the TPU compiler: pip install -e '.[aot]'.",
 )
 _UNTIL = flags.DEFINE_string("until", None, "Stop after this stage.")
-_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Only check the configuration and print its stages and where they go.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, DRY_RUN)
 _AS = flags.DEFINE_string("as", "", "Of a benchmark: score also as this software would, short for --config.peer.")
 
 

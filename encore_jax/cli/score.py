@@ -4,20 +4,20 @@
 
 The input is anything `encore_jax.data.read_comparisons` knows, or rows {"prompt", "responses"}, {"prompt", "response"}.
 The output has a row per input row, in order: id, rewards of its n responses, best (index of the highest, the first of
-those that tie), first_place (indices of all that tie for it), preferred (if the file says), a list of n scores for
-every rule (column "score:RULE"), tokens, reason: why something is null (a response that is longer than the model takes,
-since nothing is truncated; a conversation that the chat template refuses; a row that holds what no model here is shown,
-e.g. images), and hidden: which messages the chat template does not print, such as reasoning that it cuts; the rest is
-scored. A model whose weights depend on the prompt (ArmoRM) adds "weight:RULE": the weight of every rule for each
-response; the others' weights are in the passport. The passport is in the file's metadata, under "encore_jax". A model
-that its passport does not stand for is refused with the difference; with --allow-mismatch it is used, and the
-difference recorded in that passport. --weights=equal, RULE=WEIGHT,... or a JSON file composes heads that nobody has
-weighed, or weighs them otherwise. With --best=FILE.jsonl every prompt's best response is written there too (best-of-n).
-No output may be an input, and what lies at an output already is left alone unless it holds these very scores, or
---overwrite is given.
+those that tie), first_place (indices of all that tie for it), preferred (if the file says). Column "score:RULE" lists
+the n scores by a rule; tokens, reason and hidden follow. The reason says why something is null: a response that is
+longer than the model takes, since nothing is truncated; a conversation that the chat template refuses; a row that holds
+what no model here is shown, e.g. images. Hidden names the messages that the chat template does not print, such as
+reasoning that it cuts; the rest is scored. A model whose weights depend on the prompt (ArmoRM) adds "weight:RULE": the
+weight of every rule for each response; the others' weights are in the passport. The passport is in the file's metadata,
+under "encore_jax". A model that its passport does not stand for is refused with the difference; with --allow-mismatch
+it is used, and the difference recorded in that passport. --weights=equal, RULE=WEIGHT,... or a JSON file composes heads
+that nobody has weighed, or weighs them otherwise. With --best=FILE.jsonl every prompt's best response is written there
+too (best-of-n). No output may be an input, and what lies at an output already is left alone unless it holds exactly
+these scores, or --overwrite is given.
 
-Responses of one text have one score, in one row, in many rows, and after a restart: each is run once. Killed, the same
-command goes on where it was: finished chunks wait in OUTPUT.parts until they are merged.
+Responses of one text have one score, in one row, in many rows, and after a restart: each is run once. The same
+command resumes a killed run where it was: finished chunks wait in OUTPUT.parts until they are merged.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def score_file(
     Args:
       model: whose heads are weighed.
       source: prompts and responses.
-      output: Parquet file; left as it is if it holds these very scores.
+      output: Parquet file; left as it is if it holds exactly these scores.
       best: JSONL file for the best response to every prompt.
       format: of the source.
       tokens_per_batch: that go through the model at once.

@@ -62,7 +62,7 @@ class Parts:
         raise InputError(problem, where=str(self.output), fix="name another file, or give --overwrite to replace it")
 
     def claim(self) -> None:
-        """Makes the folder, or finds it to be of this very identity.
+        """Makes the folder, or finds it to be of exactly this identity.
 
         Raises:
           InputError: it holds parts of something else.
@@ -84,7 +84,7 @@ class Parts:
             return False
 
     def has(self, number: int, rows: int) -> bool:
-        """Whether this part is written, by this very run, and has so many rows."""
+        """Whether this part is written, by this run, and has so many rows."""
         try:
             found = file_metadata(self._path(number))
         except InputError:

@@ -1,4 +1,4 @@
-"""Texts that stand in several chunks of an input: scored in the first, so that all of them have that very score.
+"""Texts that stand in several chunks of an input: scored in the first, so that all of them have exactly that score.
 
 Within a chunk the scorer runs equal token sequences once. Chunks go through the model one by one, so what a text is
 packed with differs from chunk to chunk, and with it the rounding of its score. The scorer reads its input twice anyway;

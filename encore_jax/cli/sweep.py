@@ -3,8 +3,8 @@
     encore sweep --config=quickstart --grid='compose.tau=0.5,1,2;seed=0..4'
 
 Further ``--config.FIELD=VALUE`` hold for all cells; in them, {cell} stands for the cell's name. Every cell is a run of
-its own, in WORKDIR/CELL, one after another; a failed one is recorded and the sweep goes on. Run again, only what is
-not done is run; sweep.json keeps account. The table is written to WORKDIR/table.md, .csv and .json.
+its own, in WORKDIR/CELL, one after another; a failed one is recorded and the sweep continues. A second run carries out
+only what is not done; sweep.json keeps account. The table is written to WORKDIR/table.md, .csv and .json.
 
 With --launch runs happen elsewhere, e.g. on TPU slices, one at a time on each:
 
@@ -16,7 +16,7 @@ arguments without --workdir; {cell} the cell's name; {workdir} its folder here, 
 Cells that differ only in what comes after training (--grid='compose.tau=0.5,1,2') take the finished stages of the first
 one: nothing is trained twice. --reuse=RUN takes those of a finished run as well, by default runs/NAME if it is there.
 
-Exit codes: 0 all done, 1 a run failed, 75 a run was preempted (the same command goes on), 2 bad input.
+Exit codes: 0 all done, 1 a run failed, 75 a run was preempted (the same command resumes), 2 bad input.
 """
 
 from __future__ import annotations

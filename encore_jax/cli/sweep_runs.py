@@ -96,7 +96,7 @@ class State:
             temporary.write_text(json.dumps({"config": self._config, "cells": self.cells}, indent=1), encoding="utf-8")
 
     def is_done(self, cell: Cell) -> bool:
-        """Whether the cell ran to its end with this very configuration."""
+        """Whether the cell ran to its end with exactly this configuration."""
         known = self.cells.get(cell.name, {})
         return known.get("status") == "done" and known["digest"] == cell.digest
 

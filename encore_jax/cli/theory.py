@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from encore_jax.cli.command import carry_out, check_once, define_config, read_command
+from encore_jax.cli.command import DRY_RUN, carry_out, check_once, define_config, read_command
 from encore_jax.cli.config_file import SHIPPED
 from encore_jax.command_line import one_line_errors
 from encore_jax.recipes.theory_config import TheoryConfig
@@ -36,6 +36,7 @@ def define_flags() -> None:
     """The command line's; not defined on import, because encore_jax.cli.run has flags of the same names."""
     define_config(str(DEFAULT))
     flags.DEFINE_multi_string("view", [], "A view of a run's score stage, short for --config.views.")
+    flags.DEFINE_bool("dry_run", False, DRY_RUN)
     flags.DEFINE_string("rerun", None, "Run this stage again, from nothing: check or report.")
 
 

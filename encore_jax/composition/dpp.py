@@ -180,7 +180,7 @@ def log_det(gram: Float[Array, "M M"], chosen: Int[Array, " K"]) -> Float[Array,
 def _checked(gram, k) -> jax.Array:
     gram = numbers(gram, "gram", finite=False)
     if isinstance(k, bool) or not isinstance(k, int | np.integer):
-        raise InputError(f"is {str(k)[:60]}, no whole number", where="k", fix="use a number of rules")
+        raise InputError(f"is {str(k)[:60]}, no whole number", where="k", fix="say how many rules")
     if gram.ndim != 2 or gram.shape[0] != gram.shape[1]:
         raise InputError(f"a Gram matrix of shape {gram.shape}", where="gram", fix="pass [M, M]")
     if not 1 <= k <= len(gram):

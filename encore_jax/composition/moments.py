@@ -188,7 +188,7 @@ def correlations(moments: Moments) -> tuple[Float[Array, "*draws K K"], Float[Ar
 
 
 def spreads(moments: Moments) -> Float[np.ndarray, "*draws K"]:
-    """Standard deviation ``[..., K]`` of every rule's values; of differences, of one response (hence the root of 2)."""
+    """Standard deviation ``[..., K]`` of every rule's values; of differences, that of one response."""
     count, first, square = (np.diagonal(part, axis1=-2, axis2=-1) for part in moments[:2] + moments[3:])
     count = np.maximum(count, 1)
     return np.sqrt(np.maximum(square / count - (first / count) ** 2, 0))

@@ -208,7 +208,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _is_at(descriptor: int, lock: Path) -> bool:
-    """Whether the path still leads to this very file."""
+    """Whether the path still leads to this file."""
     try:
         there = os.stat(lock, follow_symlinks=False)
     except FileNotFoundError:

@@ -49,7 +49,7 @@ def parse_cell(raw: object) -> Cell | None:
 
 @functools.lru_cache(maxsize=1 << 12)
 def _parse_text(text: str) -> Cell | None:
-    """Kept for texts that come again, as ratings do."""
+    """Remembers texts, because the same few ratings come again."""
     if text.lower() in MISSING:
         return None
     if text.lower() in WORDS:

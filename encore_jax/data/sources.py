@@ -172,7 +172,11 @@ def _parsed(uri: str | Path, revision: str | None) -> _Hub | _Member | Path:
     if not separator:
         return Path(uri)
     if len(rest) > _LONGEST or not rest.isprintable():
-        raise InputError("is very long, or holds control characters", where=repr(str(uri)[:80]), fix="correct it")
+        raise InputError(
+            f"is longer than {_LONGEST} characters, or holds control characters",
+            where=repr(str(uri)[:80]),
+            fix="correct it",
+        )
     if scheme == "hf":
         return _parsed_hub(str(uri), rest, revision)
     if scheme != "wheel":

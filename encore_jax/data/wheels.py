@@ -116,7 +116,7 @@ def member(wheel_path: str | Path, name: str, *, cache: str | Path | None = None
 
     It is kept under ``<cache>/members/<first 16 digits of the wheel's SHA-256>/<name>``. The copy's SHA-256 is
     compared with that of the member in the wheel, once in a process unless either changes; another copy is extracted
-    anew.
+    again.
 
     Raises:
       InputError: no such member, one that unpacks to far more than the wheel, or the wheel is damaged.

@@ -105,7 +105,7 @@ MOST_ENUMERATED = 16
 def sampled_subsets(rules: int, count: int, seed: int) -> np.ndarray:
     """So many different non-empty subsets, bool ``[count, K]``, the full set first; every size is as likely.
 
-    Drawn member by member they would nearly all have K/2 rules, and small and large ones would never be seen.
+    If they were drawn member by member, nearly all would have K/2 rules, and small and large ones would never be seen.
 
     Raises:
       InputError: there are not so many subsets.

@@ -1,6 +1,6 @@
 """Decisions of many weightings over the same comparisons, as one program: the heart of the ablation engine.
 
-A setting chooses entropies, a temperature and a subset of the rules, hence weights w; it decides comparison n by the
+A setting chooses entropies, a temperature and a subset of the rules and so weights w; it decides comparison n by the
 sign of Σ_k w_k Δ_nk. All settings of a range are decided by one matrix product per tile, whose result never leaves the
 cache: it is compared and counted where it stands. Bootstrap replicates reuse the decisions: they cost one product of
 the decisions with how often each comparison was drawn.

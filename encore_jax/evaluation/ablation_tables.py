@@ -1,7 +1,7 @@
 """What the settings of an ablation choose from: entropies under every way of measuring them, and draws of the data.
 
 A *draw* is a set of training prompts: a share of them, chosen by a seed. With features of the texts at hand, rule heads
-are fitted anew on each draw (closed form); without, a draw changes the ratings that entropies come from, and the heads
+are fitted again on each draw (closed form); without, a draw changes the ratings that entropies come from, and the heads
 stay as they are.
 
 Letters: R rated responses, K rules, N comparisons, D features, H draws, L levels.

@@ -85,7 +85,7 @@ def benchmark_scores(
       kind: one of `KINDS`.
       comparisons: N of them, as the benchmark's reader gives them.
       rewards: N arrays ``[n]``.
-      replicates, seed: of the bootstrap, which draws prompts within subsets anew.
+      replicates, seed: of the bootstrap, which draws prompts within subsets again.
 
     Returns:
       subsets: by name n, correct, ties, score (the benchmark's own, a share of 1) with its 95 % interval;

@@ -55,7 +55,7 @@ HIDDEN = "hidden"
 
 
 class Laid(NamedTuple):
-    """Tokens up to the one that is pooled, and in what way they are not simply the template's up to the last.
+    """Tokens up to the one that is pooled, and in what way they are not just the template's up to the last.
 
     `tokens` is None where the convention drops the conversation.
     """

@@ -1,4 +1,4 @@
-"""Does ENCORE's premise hold on *this* data? Asked before any weight is trusted.
+"""Does ENCORE's premise hold on *this* data? The question comes before any weight is trusted.
 
 The premise: rules whose ratings have high entropy predict human preference badly, i.e. r(H_k, accuracy_k) < 0. With K
 rules that is a correlation over K points, so it comes with two intervals: Fisher's (had there been other rules?) and
@@ -120,7 +120,7 @@ def check_premise(
 
 
 def bootstrap_correlation(view: View, settings: CompositionSettings, key: jax.Array, replicates: int) -> np.ndarray:
-    """r(H, accuracy) ``[R]`` with training prompts (for H) and test prompts (for accuracy) drawn anew."""
+    """r(H, accuracy) ``[R]`` with training prompts (for H) and test prompts (for accuracy) drawn again."""
     rating_key, test_key = jax.random.split(key)
     edges = bin_edges(settings.bins, settings.scale) if settings.bins else level_edges(settings.levels, settings.scale)
     edges = jnp.asarray(edges, jnp.float32)

@@ -16,16 +16,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from encore_jax.composition import RatingsWarning, entropy_weights, rule_accuracy
-from encore_jax.composition.checks import MAX_GRID, whole_number
+from encore_jax.composition.checks import whole_number
 from encore_jax.data import Comparison
 from encore_jax.data.left_out import Reason, count_left_out, require_some
 from encore_jax.errors import InputError
 from encore_jax.evaluation.bootstrap import cluster_sums, percentile_interval, resampled_totals
 from encore_jax.evaluation.methods import CompositionSettings, half_credit
+from encore_jax.evaluation.own_grid import own_grid
 from encore_jax.evaluation.premise import Interval, Premise, bootstrap_accuracy, check_premise
 from encore_jax.evaluation.rated_pairs import is_comparisons, pairs_of, rated_arrays
 from encore_jax.evaluation.rating_tables import is_ratings_table, table_arguments
-from encore_jax.evaluation.rule_reliability import LEVELS_OF_CONTINUOUS
 from encore_jax.evaluation.view import Pairs, View
 from encore_jax.evaluation.wording import gain_words, verdict_words
 from encore_jax.rules import RulePool
@@ -122,7 +122,7 @@ def premise(
         raise InputError("is of a table, and this is none", where="pool", fix="turn the ratings, and give rules=")
     values, chosen, mask, prompts, names = rated_arrays(ratings, preferred, where, prompt, rules)
     flat, seen = values.reshape(-1, len(names)), mask.reshape(-1, len(names))
-    settings = _own_grid(flat, seen) if compose is None else compose
+    settings = own_grid(flat, seen) if compose is None else compose
     pairs, left_out = _labelled(values, chosen, mask, prompts, names)
     rated = seen.any(1)
     cluster = np.repeat(prompts, values.shape[1])[rated]
@@ -139,18 +139,6 @@ def premise(
     half = np.asarray(rule_accuracy(pairs.scores, pairs.preferred).ties_half)
     accuracy = tuple(Interval(*map(float, row)) for row in zip(half, low, high, strict=True))
     return PremiseCheck(found, names, entropy, accuracy, weights, settings, len(pairs), left_out)
-
-
-def _own_grid(ratings: np.ndarray, mask: np.ndarray) -> CompositionSettings:
-    """Settings by which entropies count the values that occur, or bins where there are many."""
-    values = np.unique(np.round(ratings[mask].astype(np.float64), 6))
-    low, high = float(values[0]), float(values[-1])
-    if low == high:
-        return CompositionSettings(scale=(low, low + 1), levels=2)
-    steps = (values - low) / np.diff(values).min()
-    if steps[-1] < MAX_GRID and np.allclose(steps, np.round(steps), atol=1e-3):
-        return CompositionSettings(scale=(low, high), levels=int(round(steps[-1])) + 1)
-    return CompositionSettings(scale=(low, high), bins=LEVELS_OF_CONTINUOUS)
 
 
 def _labelled(values, chosen, mask, prompts, names) -> tuple[Pairs, dict[str, int]]:

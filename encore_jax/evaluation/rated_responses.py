@@ -119,8 +119,8 @@ def _labels(quality, n: int) -> np.ndarray:
 def _pairs_of(label: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Both responses of every pair of different labels, every response in one pair at most, in random order.
 
-    Responses are put in order of their labels, drawn at random among equal ones, and each of the lower half is paired
-    with the one half the number further up, so that hardly a pair has equal labels if any other pairing avoids it.
+    Responses are put in order of their labels, drawn at random among equal ones. Each of the lower half is paired with
+    the one half the number further up, so that hardly a pair has equal labels if any other pairing avoids it.
     """
     rng = np.random.default_rng(seed)
     known = np.flatnonzero(np.isfinite(label))

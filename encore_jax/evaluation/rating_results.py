@@ -20,8 +20,8 @@ def rating_results(
     rated: Iterable[RatedResponse], comparisons: Iterable[Comparison], settings: CompositionSettings
 ) -> dict:
     """Per rule, as JSON values: ratings `n`, `mean`, `histogram` over `BINS`, `entropy` (as ENCORE would use it, None
-    without ratings), mean `relevance` (None where the judge gives none), and, on pairs that somebody labelled, the
-    `accuracy` with which the rule alone finds the preferred response (a tie counts half) on `pairs` of them.
+    without ratings), and mean `relevance` (None where the judge gives none). On `pairs` that somebody labelled also the
+    `accuracy` with which the rule alone finds the preferred response; a tie counts half.
 
     Args:
       rated: every different response once, oriented, on the unit scale.

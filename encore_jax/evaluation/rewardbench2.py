@@ -114,7 +114,7 @@ def ties_score(prompts: Sequence[tuple[str, Sequence[float], int]]) -> TiesScore
 def ties_samples(
     prompts: Sequence[tuple[str, Sequence[float], int]], replicates: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The Ties score ``[replicates]`` of bootstraps that draw numbered pairs, ref and tied prompt together, anew."""
+    """The Ties score ``[replicates]`` of bootstraps that draw numbered pairs, ref and tied prompt together, again."""
     pairs = ties_pairs(prompts)
     many = len(pairs.adds)
     return pairs.parts(rng.multinomial(many, np.full(many, 1 / many), replicates)) @ TIES_WEIGHTS

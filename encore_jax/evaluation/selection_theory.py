@@ -2,8 +2,8 @@
 
 Of K rules with discrepancies d_i, a set S of r labels a comparison by the sign of ``Σ_S d_i``. If people's preference
 is the sign of ``Σ_S (d_i + σ ε_i)``, ε standard normal, the label is right with probability ``Φ(|Σ_S d_i| / (σ √r))``,
-and its information grows with that. The argument for the r largest ``|d_i|`` counts ``Σ_S |d_i|`` instead: it holds as
-long as the selected signs agree, and fails as they cancel.
+and its information grows with this sum. The argument for the r largest ``|d_i|`` counts ``Σ_S |d_i|`` instead: it holds
+as long as the selected signs agree, and fails as they cancel.
 
 The simulation draws magnitudes, gives every rule of a comparison the same sign, and flips each rule's sign with
 probability q: q = 0 is where the argument holds.

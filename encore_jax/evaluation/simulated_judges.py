@@ -9,9 +9,9 @@ evenly spaced levels,
     shrink      with probability λ the middle of the scale, otherwise q       (a judge who shuns a verdict)
     flip        with probability λ the opposite, 1 - q                         (a judge who misreads the rule)
 
-How entropy moves is a matter of the kind of noise, not of noise as such: `guess` fills all levels, so entropy rises as
-accuracy falls; clipping piles strong `gaussian` noise up at the ends of the scale, and `shrink` piles answers up in the
-middle, so entropy *falls* as accuracy falls, and ENCORE then prefers the worst judges; `flip` mirrors the ratings'
+How entropy moves is a matter of the kind of noise, not of noise as such. `guess` fills all levels, so entropy rises as
+accuracy falls. Clipping piles strong `gaussian` noise up at the ends of the scale, and `shrink` piles answers up in the
+middle, so entropy *falls* as accuracy falls, and ENCORE then prefers the worst judges. `flip` mirrors the ratings'
 distribution and changes its entropy only as far as it was lopsided.
 """
 

@@ -79,7 +79,7 @@ def error_patterns(strengths: np.ndarray, shared: float) -> tuple[np.ndarray, np
     """Which of K judges err together: patterns ``[2^K, K]`` and their probabilities ``[2^K]``.
 
     With probability `shared` a judge's "do I err?" is decided by one uniform number common to all judges (he errs if it
-    lies below his λ), else by a number of his own.
+    lies below his λ), else by his own.
     """
     patterns = np.array(list(itertools.product((0, 1), repeat=len(strengths))), bool)
     edges = np.concatenate([[0.0], np.sort(strengths), [1.0]])

@@ -60,7 +60,7 @@ def trained_weights(view: View, seed: int, replicates: int, levels: int = 11, l2
 
 
 def _resampled(delta, cluster, seed: int, replicates: int, l2: float):
-    """Weights ``[1 + replicates, K]``: of the data, then of prompts drawn anew.
+    """Weights ``[1 + replicates, K]``: of the data, then of prompts drawn again.
 
     A comparison drawn twice counts twice: its margins stand in the sample as often as its prompt was drawn. Samples are
     filled up to the data's size, or cut, so that one program fits all.

@@ -5,7 +5,7 @@ and the rule with its words, so that nothing is reused after any of them has cha
 `rating`, which says where the question stands, and one wide row in `attempt` per time it was asked, with raw evidence.
 
 What holds after a kill, at any instant: an answer counts as given once its transaction has been committed (synced to
-disk), and what was given is never asked again. Asked twice can only be what was asked and had no committed answer: the
+disk), and what was given is never asked again. Only what was asked and had no committed answer can be asked twice: the
 requests in flight, and the answers that had come in during the commit under way. Answers are committed as fast as the
 disk syncs, all that arrived meanwhile together, so a slow disk costs no answers per second.
 """

@@ -48,7 +48,7 @@ class Panel(NamedTuple):
 
 
 def check_judges(names: Sequence[str], judges: Sequence[str] | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the rows, and of each the judge that it is a draw of.
+    """The names of the rows, and the judge that each row is a draw from.
 
     Args:
       names: of the rows.

@@ -157,7 +157,7 @@ def ask_all(
 ) -> Iterator[tuple[Question, Answer]]:
     """Asks whatever the journal has no final answer to, in passes, until policy says that nothing is left.
 
-    Every answer is with the journal's writer before it is yielded. Killed, and run again, it goes on where it was.
+    Every answer is with the journal's writer before it is yielded. A killed run resumes where it was.
 
     Args:
       judge: whose identity the journal was opened with.

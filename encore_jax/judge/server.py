@@ -101,7 +101,7 @@ class _Lane:
             self._end()
 
     def _end(self) -> None:
-        """Closes the loop once nothing goes on in it; what ends a process may come out of it again and again."""
+        """Closes the loop once nothing runs in it; what ends a process may come out of it again and again."""
         try:
             for _ in range(self._settings.concurrency + 8):
                 with contextlib.suppress(BaseException):

@@ -12,7 +12,7 @@ Only the last token of each branch is wanted, so the last layer computes no more
 
 Exact: the result is that of every path (root, prefix, branch) run alone. Inference only.
 
-Shape letters: C rows, S positions, E ends, Q queries of a piece, P0 tokens of the root, P of the prefix, T = P0 + P
+Letters: C rows, S positions, E ends, Q queries of a piece, P0 tokens of the root, P of the prefix, T = P0 + P
 keys that all of a row may see, U other keys of a piece, D width, L layers, N query heads, K key-value heads, G = N / K,
 R = Q * G, H head dimension.
 """

@@ -1,15 +1,15 @@
 """Flash attention over prefix trees for TPU, forward and backward, as Pallas kernels that skip empty blocks.
 
 The kernels take tree, branch and position ids as arrays, build the mask of a block from them on the chip, and walk only
-the pairs of blocks that hold a visible pair of tokens (``tree_blocks``), so what is hidden costs neither arithmetic nor
+the pairs of blocks that hold a visible pair of tokens (``tree_blocks``). What is hidden costs neither arithmetic nor
 memory traffic, and memory grows with S, not S x S.
 
 Why not splash attention, which jax ships: a mask known only at run time is there an array of S x S for each row, cut
-into blocks, stored once for the forward and again for the backward kernels, and read back by them; its grid is not
+into blocks, stored once for the forward and again for the backward kernels, and read back by them. Its grid is not
 shrunk for such masks, so empty blocks remain as steps; and ``vmap`` over rows turns its call into a loop over them,
 because its lists in scalar memory differ by row.
 
-Shape letters: B rows, S tokens, N query heads, K key-value heads, G = N / K, H head dimension.
+Letters: B rows, S tokens, N query heads, K key-value heads, G = N / K, H head dimension.
 """
 
 from __future__ import annotations

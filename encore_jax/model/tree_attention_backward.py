@@ -1,6 +1,6 @@
 """The backward kernels of attention over prefix trees: one for queries, one for keys and values.
 
-Both make the weights P anew from the log-sum-exp. With dP = dO v^T their cotangent and delta = sum(dO * O) for each
+Both make the weights P again from the log-sum-exp. With dP = dO v^T their cotangent and delta = sum(dO * O) for each
 query, the cotangent of the scores is dS = P * (dP - delta); from it dQ = dS k, dK = dS^T q, and dV = P^T dO.
 
 Shape letters: see tree_kernel.py.

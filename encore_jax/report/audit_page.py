@@ -17,6 +17,8 @@ from encore_jax.data import Comparison
 from encore_jax.evaluation.audit import flips, whole_margin
 from encore_jax.report.page import TEMPLATES, render
 
+SCRIPTS = ("audit.js", "audit_detail.js")
+
 
 def render_audit(
     facts: dict,
@@ -29,17 +31,18 @@ def render_audit(
     """The page.
 
     Args:
-      facts: name, label, description, accuracy, comparisons, of the run.
+      facts: name, label, description, accuracy, comparisons, of the run; and the recommendation that it opens with.
       rules: as from `audit_rules`.
       comparisons: N of them.
       scores: ``[N, 2, K]``, the preferred response first.
       contribution, tolerance: ``[N, K]``, see `encore_jax.evaluation.audit`.
     """
-    script = (TEMPLATES / "audit.js").read_text(encoding="utf-8")
+    script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return render(
         "audit.html",
         facts=facts,
+        recommendation=facts.get("recommendation"),
         rules=rules,
         data=Markup(embedded(page_data(rules, comparisons, scores, contribution, tolerance))),
         script=Markup(script),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -75,8 +77,19 @@ def write_page(path: str | Path, name: str, page: str) -> Path:
 
 
 def drawn(draw: Callable[..., Figure], found: object) -> Figure:
-    """A figure in the pages' style, for a notebook or a file."""
+    """A figure in the pages' style, for a notebook or a file.
+
+    A notebook shows it whether or not pyplot was imported: it belongs to no window of pyplot's.
+    """
     from encore_jax.report.svg import style
 
     with style():
-        return draw(found)
+        figure = draw(found)
+    figure._repr_png_ = functools.partial(_png, figure)
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110, bbox_inches="tight")
+    return stream.getvalue()

@@ -86,7 +86,7 @@ def _check_counts(prompts: Sequence[Any], completions: Sequence[Any]) -> None:
 
 
 def completion_text(completion: Any, where: str = "completion") -> str:
-    """A completion as text: itself, or the content of the one assistant message that it is a list of.
+    """A completion as text: itself, or the content of the one assistant message in its list.
 
     Raises:
       InputError: it is neither.

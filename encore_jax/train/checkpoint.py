@@ -88,7 +88,7 @@ class Checkpoints:
     """Training states in a folder (or a gs:// bucket): the newest `keep` of them, and the best one.
 
     Only step, trainable parameters and optimizer state are stored; the frozen rest is reloaded from its source. The
-    passport is stored too, and must be the same when training goes on.
+    passport is stored too, and must be the same when training resumes.
 
     Use as a context manager: leaving it waits for saves under way.
 
@@ -128,7 +128,7 @@ class Checkpoints:
             self._manager = ocp.CheckpointManager(self._path, options=options)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             problem = f"a checkpoint's _CHECKPOINT_METADATA is damaged: {_first_line(error)}"
-            raise InputError(problem, where=self._folder, fix=f"{AWAY}, or the folder to train anew") from None
+            raise InputError(problem, where=self._folder, fix=f"{AWAY}, or the folder to start again") from None
 
     def __enter__(self) -> Checkpoints:
         return self

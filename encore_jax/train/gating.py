@@ -122,7 +122,7 @@ def _optimizer(lr: float, steps: int, weight_decay: float) -> optax.GradientTran
 
 @functools.partial(jax.jit, static_argnames=("batch", "temperature", "dropout", "optimizer", "steps"))
 def _train(params, state, embedding, prompt, margins, key, *, batch, temperature, dropout, optimizer, steps):
-    """`optimizer` holds the arguments of `_optimizer`: another object of the same would be compiled anew."""
+    """`optimizer` holds the arguments of `_optimizer`: another object of the same would be compiled again."""
     optimizer = _optimizer(*optimizer)
     few_prompts = embedding.shape[0] <= batch
 

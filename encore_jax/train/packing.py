@@ -1,6 +1,6 @@
 """Which trees go into which row of which training step: a grain pipeline of tree numbers.
 
-Global shuffle by seed, anew each epoch; then rows are filled first-fit from a window of waiting trees, the one that
+Global shuffle by seed, again each epoch; then rows are filled first-fit from a window of waiting trees, the one that
 has waited longest first, so a step's rows are nearly full and no tree is put off for long. The plan is a pure function
 of (sizes, settings, seed). Every process computes all of it, lays out all rows and transfers those of its devices.
 """

@@ -167,7 +167,7 @@ def test_hub_errors_become_advice(monkeypatch):
         ("hf://org/name@/abs", "is no revision"),
         ("hf://org/name@" + "x" * 300, "is no revision"),
         ("hf://org/name\n", "control characters"),
-        ("hf://org/" + "x" * 2000, "very long"),
+        ("hf://org/" + "x" * 2000, "is longer than"),
         ("wheel://pyrit==1.0/../x?sha256=" + "0" * 64, "is no file's name"),
         ("wheel://pyrit", "write wheel://"),
     ],

@@ -93,6 +93,14 @@ def test_comparisons_and_their_responses_one_by_one_give_the_same_heads(model, b
     assert other.passport.data_revision == model.passport.data_revision
 
 
+def test_ratings_on_any_scale_have_the_weights_of_the_same_ratings_from_0_to_1(model, backbone):
+    rows = [dataclasses.replace(c, ratings=1 + 9 * c.ratings) for c in records(40)]
+    other = fit(rows, backbone=backbone, buckets=(128, 256))
+    np.testing.assert_allclose(other.weights, model.weights, rtol=1e-5)
+    with pytest.raises(InputError, match="scale"):
+        fit(rows, backbone=backbone, compose=enc.CompositionSettings())
+
+
 def test_what_is_saved_and_loaded_scores_the_same(model, tmp_path):
     model.save(tmp_path / "out")
     again = enc.RewardModel.from_pretrained(tmp_path / "out")
@@ -136,7 +144,7 @@ def bad(**changes):
     ([3], {}, "record 0: is a int"),
     (bad(ratings=None, mask=None, rules=()), {}, "comparison row 0: its responses are not rated"),
     ([*records(2), *records(2, rules=("a", "b", "c"))], {}, "row 0: is rated on a, b, c"),
-    (bad(ratings=[[9.0] * 3, [1.0] * 3]), {}, "scale"),
+    (bad(ratings=[[9.0] * 3, [1.0] * 3]), {"compose": enc.CompositionSettings()}, "scale"),
     (records(2), {}, "rule 'violence': has 4 ratings, on prompts of fewer than two folds"),
     (records(40), {"buckets": (4,)}, "80 are longer than the 4 tokens"),
     (records(4), {"dtype": "float8"}, "dtype: 'float8' is unknown"),

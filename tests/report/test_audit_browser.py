@@ -5,51 +5,30 @@ Needs Chromium (apt-get install chromium); without one the tests say so and are 
 
 import json
 import re
-import shutil
 import subprocess
 
-import jax
 import numpy as np
 import pytest
 
-from encore_jax.data import Comparison, Message
-from encore_jax.evaluation.audit import audit_rules, contributions
-from encore_jax.report.audit_page import render_audit
+from tests.report.audit_pages import made_up
+from tests.report.browser import chromium_path
 
 pytestmark = pytest.mark.slow
-ROW = re.compile(r'class="row(?: open)?"[^>]*data-number="(\d+)"')
-RULES = tuple(f"rule {k}" for k in range(10))
+ROW = re.compile(r'<button class="row"[^>]*data-number="(\d+)"')
 
 
 @pytest.fixture(scope="module")
 def chromium():
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not found:
-        pytest.skip("there is no Chromium here: apt-get install chromium")
-    return found
+    return chromium_path()
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
     """A page of 10,000 made-up comparisons, and their margins."""
-    rng = np.random.default_rng(0)
-    scores = rng.normal(size=(10_000, 2, 10)).astype(np.float32)
-    weights, preferred = np.full(10, 0.1, np.float32), rng.integers(0, 2, 10_000)
-    text = "An answer of some length, as answers are. " * 15
-    comparisons = [
-        Comparison(
-            (Message("user", f"Question {i}?"),), (f"{i} {text}", f"{i} no"), int(p), subset="ab"[i % 2], id=f"c{i}"
-        )
-        for i, p in enumerate(preferred)
-    ]
-    parts = contributions(scores, preferred, weights)
-    rules = audit_rules(RULES, weights, parts, parts * 10, jax.random.key(0))
-    facts = {"name": "large", "label": "semi-synthetic", "description": "Made up.", "method": "equal weights"}
-    facts |= {"comparisons": 10_000, "accuracy": float((parts.sum(1) > 0).mean())}
-    first = np.take_along_axis(scores, np.stack([preferred, 1 - preferred], 1)[..., None], 1)
+    html, margin = made_up(10_000, 10, "An answer of some length, as answers are. " * 15)
     path = tmp_path_factory.mktemp("page") / "audit.html"
-    path.write_text(render_audit(facts, rules, comparisons, first, parts), encoding="utf-8")
-    return path, parts.astype(np.float64).sum(1)
+    path.write_text(html, encoding="utf-8")
+    return path, margin
 
 
 def opened(chromium, path, state, tmp_path):

@@ -1,4 +1,4 @@
-"""What a data set of comparisons is made of. Light: nothing here imports TFDS."""
+"""The settings that a data set of comparisons is made by. Light: nothing here imports TFDS."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ Time:      the client asks at least 1,000 questions a second of a server that an
            server uses as well; the run says before it starts how many requests and tokens there are, and while it runs
            how long is left
 Expected:  runs/rate_server/report.html: what became of every question, and entropy and spread of every rule's ratings.
-           Killed, the same command goes on, and asks nothing again that was answered.
+           Killed, the same command resumes, and asks nothing again that was answered.
            runs/rate_server/rate/ has comparisons.jsonl and rated.jsonl, ready for the training configs: format encore.
 """
 

@@ -142,7 +142,7 @@ def train_adapter(
 
 
 def adopt_adapter(source: AdapterRun, data: Ingested, seed: int) -> Adapter:
-    """Takes over the predictions of a finished adapter run, for these very comparisons.
+    """Takes over the predictions of a finished adapter run, for exactly these comparisons.
 
     Args:
       source: the run.

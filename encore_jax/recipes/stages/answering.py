@@ -26,14 +26,14 @@ __all__ = ["Questions", "TrialDone", "WaitsForResults", "answered", "nothing_rat
 
 
 class WaitsForResults(SystemExit):
-    """Batch files are written, and their results are not there yet: the same command goes on once they are."""
+    """Batch files are written, and their results are not there yet: the same command resumes once they are."""
 
     def __init__(self):
         super().__init__(EXIT_PREEMPTED)
 
 
 class TrialDone(SystemExit):
-    """A trial's questions are answered, and what all will take is told; without the trial the command goes on."""
+    """A trial's questions are answered, and what all will take is told; without the trial the command continues."""
 
     def __init__(self):
         super().__init__(0)
@@ -104,7 +104,7 @@ def _tell_trial(settings: JudgeConfig, journal: Journal, trial: Trial, left: int
         raise nothing_rated(f"{trial.asked:,} questions of the trial", told["problems"], told["words"], settings)
     print(
         f"{trial.asked:,} questions answered, {trial.pace:,.1f} per second; the other {left:,} will take about "
-        f"{clock(left / trial.pace)} at that pace.\nWithout --config.judge.trial the same command goes on; what was "
+        f"{clock(left / trial.pace)} at that pace.\nWithout --config.judge.trial the same command resumes; what was "
         "answered is kept."
     )
 

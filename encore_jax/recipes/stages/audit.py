@@ -72,6 +72,7 @@ def audit(name: str, data: Ingested, split: Split, trained: TrainedHeads, scored
         "name": name,
         "label": view.label,
         "description": view.description,
+        "recommendation": composition.agreement.recommendation,
         "method": composition.chosen,
         "comparisons": len(pairs),
         "accuracy": float(margin.credit.mean()),

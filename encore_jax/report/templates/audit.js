@@ -1,15 +1,18 @@
 "use strict";
-// Sorts, filters and shows the comparisons of the page's JSON. The state is in the address (#sort=margin&down=1&...),
-// so that a view can be linked. Text reaches the page as text only, never as markup.
+// Sorts, filters and shows the comparisons of the page's JSON. The state is in the address (#sort=margin&down=true&...),
+// so that a view can be linked. Text reaches the page as text only, never as markup. Only rows in view are elements: each
+// is a button in a list. Beside the list, or on a narrow screen below its row, stand the details of the open comparison.
 const data = JSON.parse(document.getElementById("data").textContent);
-const HEIGHT = 26, SPARE = 8, WAIT = 120;
+const SPARE = 8, WAIT = 120, NARROW = matchMedia("(max-width: 60rem)"), FEW_RULES = 12, MANY_RULES = 24;
 const count = data.id.length, rules = data.rules.length;
 const sum = values => values.reduce((total, value) => total + value, 0);
 const margin = data.contributions.map(sum);
 const scale = largest(data.contributions);
 const by = id => document.getElementById(id);
 const state = { sort: "number", down: false, search: "", subset: "", outcome: "", flip: "", open: -1 };
-let order = [];
+const filters = ["subset", "outcome", "flip"];
+const boxes = new Map(); // the rows that are elements, by their place in the order
+let order = [], place = 0, detailHeight = 0, detailBox = null;
 
 function largest(rows) {
   let most = 1e-12;
@@ -22,6 +25,8 @@ function outcome(i) { return ["wrong", "tie", "right"][data.outcome[i] + 1]; }
 
 function turns(i, k) { return data.turns[i].includes(k); }
 
+function rowHeight() { return NARROW.matches ? 78 : 27; }
+
 function keyOf(sort) {
   if (sort === "margin") return i => margin[i];
   if (sort === "size") return i => Math.abs(margin[i]);
@@ -31,7 +36,7 @@ function keyOf(sort) {
   return i => i;
 }
 
-function arrange() {
+function arrange(start) {
   const wanted = state.search.toLowerCase(), key = keyOf(state.sort), sign = state.down ? -1 : 1;
   order = [];
   for (let i = 0; i < count; i++) {
@@ -46,10 +51,15 @@ function arrange() {
     const x = keys.get(a), y = keys.get(b);
     return x < y ? -sign : x > y ? sign : a - b;
   });
-  by("space").style.height = `${order.length * HEIGHT}px`;
   by("shown").textContent = `${order.length} of ${count}`;
-  by("list").scrollTop = 0;
+  if (!start || state.open < 0) state.open = order.length ? order[0] : -1;
+  place = Math.max(0, order.indexOf(state.open));
   head();
+  boxes.clear();
+  by("space").replaceChildren();
+  detail();
+  by("list").scrollTop = 0;
+  if (start && place) reveal(place);
   rows();
 }
 
@@ -60,104 +70,185 @@ function element(tag, className, text) {
   return made;
 }
 
-const columns = `4.5rem 9rem 4rem 5.5rem repeat(${rules}, ${rules > 24 ? 14 : 30}px) minmax(16rem, 1fr)`;
+function sortBy(sort, down) {
+  state.sort = sort;
+  state.down = down;
+  changed();
+}
+
+function sortButton(sort, text, className, label) {
+  const chosen = state.sort === sort, button = element("button", className, text + (chosen ? (state.down ? " ↓" : " ↑") : ""));
+  button.type = "button";
+  button.dataset.sort = sort;
+  button.title = label;
+  button.setAttribute("aria-label", `sort by ${label}`);
+  button.setAttribute("aria-pressed", chosen);
+  button.onclick = () => {
+    sortBy(sort, chosen ? !state.down : true);
+    by("head").querySelector(`[data-sort="${sort}"]`).focus();
+  };
+  return button;
+}
 
 function head() {
-  const bar = by("head");
-  bar.style.gridTemplateColumns = columns;
-  bar.replaceChildren();
-  const names = [["number", "#", "number"], ["subset", "subset", ""], ["size", "outcome", ""], ["margin", "margin", "number"]];
-  for (let k = 0; k < rules; k++) names.push([`rule${k}`, String(k + 1), "cell"]);
-  names.push(["prompt", "prompt", ""]);
-  for (const [sort, text, className] of names) {
-    const mark = state.sort === sort ? (state.down ? " ↓" : " ↑") : "";
-    const button = element("button", className, rules > 24 && className === "cell" ? mark || "·" : text + mark);
-    button.dataset.sort = sort;
-    if (sort === "size") button.title = "sorts by the size of the margin";
-    if (className === "cell") button.title = data.rules[Number(sort.slice(4))];
-    button.onclick = () => { state.down = state.sort === sort ? !state.down : true; state.sort = sort; changed(); };
-    bar.append(button);
-  }
+  const strip = element("span", rules > MANY_RULES ? "strip many" : "strip");
+  if (rules > FEW_RULES) strip.append(element("b", "", `rules 1 to ${rules}`));
+  else data.rules.forEach((name, k) => strip.append(sortButton(`rule${k}`, String(k + 1), "", `rule ${k + 1}, ${name}`)));
+  by("head").replaceChildren(
+    sortButton("number", "#", "number", "number"), sortButton("subset", "subset", "", "subset"),
+    sortButton("size", "outcome", "", "outcome and size of the margin"), sortButton("margin", "margin", "number", "margin"),
+    strip, sortButton("prompt", "prompt", "", "prompt"));
+  by("sort").value = state.sort;
+  by("down").textContent = state.down ? "↓" : "↑";
+  by("down").setAttribute("aria-pressed", state.down);
 }
 
 function colour(value) {
   const strength = Math.min(1, Math.sqrt(Math.abs(value) / scale));
-  return value > 0 ? `rgba(10, 90, 140, ${strength})` : `rgba(200, 85, 0, ${strength})`;
+  return value > 0 ? `rgba(20, 110, 165, ${strength})` : `rgba(215, 95, 5, ${strength})`;
 }
 
-function row(i, place) {
-  const line = element("div", i === state.open ? "row open" : "row");
-  line.style.gridTemplateColumns = columns;
-  line.style.transform = `translateY(${place * HEIGHT}px)`;
-  line.dataset.number = i;
-  const kind = outcome(i);
-  line.append(element("span", "number", String(i + 1)), element("span", "", data.subsets[data.subset[i]]));
-  line.append(element("span", kind === "wrong" ? "wrong" : "", kind), element("span", "number", margin[i].toFixed(4)));
+// What every rule contributes: a cell each; of very many rules one drawing, which is as wide.
+function stripOf(i) {
+  const strip = element("span", "strip");
+  if (rules > MANY_RULES) {
+    const stops = data.contributions[i].map((value, k) => `${colour(value)} ${100 * k / rules}% ${100 * (k + 1) / rules}%`);
+    strip.className = "strip many";
+    strip.style.background = `linear-gradient(90deg, ${stops.join(", ")})`;
+    return strip;
+  }
   data.contributions[i].forEach((value, k) => {
     const cell = element("span", "cell");
     cell.style.background = colour(value);
     cell.title = `${data.rules[k]}: ${value.toFixed(4)}`;
-    line.append(cell);
+    strip.append(cell);
   });
-  line.append(element("span", "", data.prompt[i].slice(0, 160)));
-  line.onclick = () => { state.open = i; changed(false); };
-  return line;
+  return strip;
+}
+
+function item(i, at) {
+  const box = element("div", "item"), line = element("button", "row"), kind = outcome(i), strip = stripOf(i);
+  box.setAttribute("role", "listitem");
+  box.setAttribute("aria-setsize", order.length);
+  box.setAttribute("aria-posinset", at + 1);
+  line.type = "button";
+  line.dataset.number = i;
+  line.setAttribute("aria-controls", "detail");
+  strip.setAttribute("aria-hidden", "true");
+  line.append(
+    element("span", "number", String(i + 1)), element("span", "", data.subsets[data.subset[i]]),
+    element("span", kind === "wrong" ? "wrong" : "", kind), element("span", "number", margin[i].toFixed(4)),
+    strip, element("span", "prompt", data.prompt[i].slice(0, 160)));
+  line.onclick = () => { place = at; open(i); };
+  box.append(line);
+  return box;
+}
+
+// The places in view: of the list's own box, or of the window where the list has none.
+function inView() {
+  const top = by("space").getBoundingClientRect().top, box = by("list").getBoundingClientRect(), height = rowHeight();
+  const from = NARROW.matches ? 0 : Math.max(0, box.top), to = NARROW.matches ? innerHeight : box.bottom;
+  const extra = NARROW.matches ? detailHeight : 0;
+  return [Math.max(0, Math.floor((from - top - extra) / height) - SPARE), Math.min(order.length, Math.ceil((to - top) / height) + SPARE)];
 }
 
 function rows() {
-  const list = by("list"), first = Math.max(0, Math.floor(list.scrollTop / HEIGHT) - SPARE);
-  const last = Math.min(order.length, Math.ceil((list.scrollTop + list.clientHeight) / HEIGHT) + SPARE);
-  by("space").replaceChildren(...order.slice(first, last).map((i, n) => row(i, first + n)));
-}
-
-function detail() {
-  const i = state.open, place = by("detail");
-  if (!(i >= 0 && i < count)) return;
-  place.replaceChildren(element("b", "", `${i + 1}. ${data.id[i]}`), element("div", "text", data.prompt[i]));
-  const pair = element("div", "pair");
-  ["preferred", "other"].forEach((which, side) => {
-    const half = element("div");
-    const reward = sum(data.scores[i][side].map((score, k) => score * data.weights[k]));
-    half.append(element("b", "", `${which}: reward ${reward.toFixed(4)}`), element("div", "text", data.texts[i][side]));
-    pair.append(half);
-  });
-  const table = element("table"), top = element("tr");
-  for (const name of ["rule", "weight", "preferred", "other", "contribution", "", "turns"]) top.append(element("th", "", name));
-  table.append(top);
-  const sorted = data.contributions[i].map((value, k) => [value, k]).sort((a, b) => Math.abs(b[0]) - Math.abs(a[0]));
-  const most = Math.max(Math.abs(sorted[0][0]), 1e-12);
-  for (const [value, k] of sorted) {
-    const line = element("tr"), bar = element("span", "bar"), fill = element("i"), cell = element("td");
-    fill.style.background = colour(value > 0 ? scale : -scale);
-    fill.style.width = `${50 * Math.abs(value) / most}%`;
-    fill.style[value > 0 ? "left" : "right"] = "50%";
-    bar.append(fill);
-    cell.append(bar);
-    line.append(element("td", "name", data.rules[k]));
-    for (const number of [data.weights[k], data.scores[i][0][k], data.scores[i][1][k], value]) line.append(element("td", "", number.toFixed(4)));
-    line.append(cell, element("td", "", turns(i, k) ? "yes" : ""));
-    table.append(line);
+  const [first, last] = inView(), opened = order.indexOf(state.open);
+  const wanted = new Set();
+  for (let at = first; at < last; at++) wanted.add(at);
+  if (boxes.has(place) && boxes.get(place).contains(document.activeElement)) wanted.add(place);
+  if (NARROW.matches && opened >= 0) wanted.add(opened);
+  if (order.length && !wanted.has(place)) wanted.add(place); // what Tab goes to
+  for (const [at, box] of boxes) if (!wanted.has(at)) { box.remove(); boxes.delete(at); }
+  let next = null;
+  for (const at of [...wanted].sort((a, b) => b - a)) {
+    if (!boxes.has(at)) boxes.set(at, item(order[at], at));
+    const box = boxes.get(at), line = box.firstChild, isOpen = at === opened;
+    if (box.parentNode !== by("space") || box.nextSibling !== next) by("space").insertBefore(box, next);
+    next = box;
+    box.style.transform = `translateY(${at * rowHeight() + (NARROW.matches && opened >= 0 && at > opened ? detailHeight : 0)}px)`;
+    line.tabIndex = at === place ? 0 : -1;
+    line.setAttribute("aria-expanded", isOpen);
+    if (NARROW.matches && isOpen && detailBox && detailBox.parentNode !== box) box.append(detailBox);
   }
-  const total = element("tr", "strong");
-  total.append(element("td", "name", "margin"), element("td"), element("td"), element("td"), element("td", "", margin[i].toFixed(4)), element("td"), element("td"));
-  table.append(total);
-  place.append(pair, table);
+  by("space").style.height = `${order.length * rowHeight() + (NARROW.matches && opened >= 0 ? detailHeight : 0)}px`;
 }
 
-function changed(again = true) {
+function focusRow() {
+  const line = by("space").querySelector(`[data-number="${order[place]}"]`);
+  if (line) line.focus({ preventScroll: true });
+}
+
+// Scrolls so that the row at this place is seen whole.
+function reveal(at) {
+  const list = by("list"), height = rowHeight();
+  if (NARROW.matches) {
+    const below = state.open >= 0 && at > order.indexOf(state.open) ? detailHeight : 0;
+    const top = by("space").getBoundingClientRect().top + at * height + below;
+    if (top < 0) scrollBy(0, top); else if (top + height > innerHeight) scrollBy(0, top + height - innerHeight);
+  } else if (at * height < list.scrollTop) list.scrollTop = at * height;
+  else if ((at + 1) * height > list.scrollTop + list.clientHeight) list.scrollTop = (at + 1) * height - list.clientHeight;
+}
+
+function move(at) {
+  if (!order.length) return;
+  place = Math.min(order.length - 1, Math.max(0, at));
+  reveal(place);
+  rows();
+  focusRow();
+  document.activeElement.scrollIntoView({ block: "nearest" });
+}
+
+// Opens a comparison, or closes the open one; the focus stays on its row.
+function open(i) {
+  const top = NARROW.matches ? rowTop(i) : 0;
+  state.open = i === state.open && NARROW.matches ? -1 : i;
+  keep();
+  detail();
+  rows();
+  focusRow();
+  if (NARROW.matches) scrollBy(0, rowTop(i) - top); // the row stays where it was tapped
+  announce();
+}
+
+function rowTop(i) {
+  const line = by("space").querySelector(`[data-number="${i}"]`);
+  return line ? line.getBoundingClientRect().top : 0;
+}
+
+function close() {
+  if (state.open < 0) return;
+  place = Math.max(0, order.indexOf(state.open));
+  state.open = -1;
+  keep();
+  detail();
+  reveal(place);
+  rows();
+  focusRow();
+  announce();
+}
+
+function keep() {
   const kept = new URLSearchParams();
   for (const [name, value] of Object.entries(state)) if (value !== "" && value !== false && value !== -1) kept.set(name, value);
   history.replaceState(null, "", `#${kept}`);
-  if (again) arrange(); else rows();
-  detail();
+}
+
+function changed() {
+  arrange(false);
+  keep();
 }
 
 function restore() {
-  const kept = new URLSearchParams(location.hash.slice(1));
-  for (const name of ["sort", "search", "subset", "outcome", "flip"]) if (kept.has(name)) state[name] = kept.get(name);
+  const kept = new URLSearchParams(location.hash.slice(1)), number = Number(kept.get("open"));
+  for (const name of ["search", ...filters]) {
+    if (kept.has(name)) by(name).value = kept.get(name);
+    state[name] = by(name).value;
+  }
+  if (kept.has("sort")) by("sort").value = kept.get("sort");
+  state.sort = by("sort").value || "number";
   state.down = kept.get("down") === "true";
-  state.open = kept.has("open") ? Number(kept.get("open")) : -1;
-  for (const name of ["search", "subset", "outcome", "flip"]) by(name).value = state[name];
+  state.open = kept.has("open") && Number.isInteger(number) && number >= 0 && number < count ? number : -1;
 }
 
 function option(name, value, text) {
@@ -166,21 +257,49 @@ function option(name, value, text) {
   by(name).append(made);
 }
 
+const KEYS = {
+  ArrowDown: () => move(place + 1), ArrowUp: () => move(place - 1), Home: () => move(0), End: () => move(order.length - 1),
+  PageDown: () => move(place + page()), PageUp: () => move(place - page()),
+};
+
+function page() { return Math.max(1, Math.floor((NARROW.matches ? innerHeight : by("list").clientHeight) / rowHeight()) - 1); }
+
+document.querySelector(".panes").onkeydown = event => {
+  if (event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.key === "Escape") { close(); event.preventDefault(); return; }
+  if (event.target.classList.contains("row") && KEYS[event.key]) { KEYS[event.key](); event.preventDefault(); }
+};
+
+for (const [value, text] of [["number", "number"], ["margin", "margin"], ["size", "size of the margin"], ["subset", "subset"], ["prompt", "prompt"]]) option("sort", value, text);
+data.rules.forEach((name, k) => option("sort", `rule${k}`, `rule ${k + 1}, ${name}`));
 data.subsets.forEach((name, s) => option("subset", s, name || "(none)"));
 data.rules.forEach((name, k) => option("flip", k, `${k + 1} ${name}`));
-for (const name of ["subset", "outcome", "flip"]) by(name).onchange = () => { state[name] = by(name).value; changed(); };
+for (const name of filters) by(name).onchange = () => { state[name] = by(name).value; changed(); };
+by("sort").onchange = () => sortBy(by("sort").value, state.down);
+by("down").onclick = () => sortBy(state.sort, !state.down);
 let waiting = 0;
 by("search").oninput = () => {
   clearTimeout(waiting);
   waiting = setTimeout(() => { state.search = by("search").value; changed(); }, WAIT);
 };
 let drawn = false;
-by("list").onscroll = () => {
+function scrolled() {
   if (drawn) return;
   drawn = true;
   requestAnimationFrame(() => { drawn = false; rows(); });
-};
-window.onresize = rows;
+}
+function layOut() {
+  boxes.clear();
+  by("space").replaceChildren();
+  document.documentElement.style.setProperty("--row", `${rowHeight()}px`);
+  document.documentElement.style.setProperty("--strip", `${Math.min(340, Math.max(120, 28 * rules))}px`);
+  detail();
+  rows();
+}
+by("list").onscroll = scrolled;
+addEventListener("scroll", scrolled, { passive: true });
+addEventListener("resize", () => { if (detailBox && NARROW.matches) measure(); scrolled(); });
+NARROW.addEventListener("change", layOut);
 restore();
-arrange();
-detail();
+layOut();
+arrange(true);
