@@ -203,7 +203,8 @@ def test_five_rules_ratings_from_1_to_5_and_500_pairs_run_through_the_command(fi
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    view = results["views"][0]
+    assert results["views"][0]["name"] == "ratings"
+    view = next(view for view in results["views"] if view["name"] == "heads")
     assert [rule["name"] for rule in view["rules"]] == list(POOL.names)
     counts = json.loads((tmp_path / "run" / "ingest" / "counts.json").read_text())
     assert counts["comparisons"] == 500 and counts["rated_responses"] == 1000

@@ -321,9 +321,11 @@ def test_ratings_of_the_compared_responses_are_evaluated_as_they_are_before_head
     given = {(row["prompt"], row["response"]): row["ratings"] for row in rows}
     test = [c for c in iter_comparisons(tmp_path / "run" / "ingest" / "comparisons.jsonl", pool=tiny_run.POOL)
             if is_test([prompt_key(c.prompt)], config.data.test_fraction, config.seed)[0]]  # fmt: skip
-    scores = np.array([[[given[c.prompt[0].content, text][rule.name] * rule.direction for rule in tiny_run.POOL]
-                        for text in (c.responses[c.preferred], c.responses[1 - c.preferred])] for c in test])  # fmt: skip
-    margin = scores.sum(2)[:, 0] - scores.sum(2)[:, 1]
+
+    def reward(comparison, text):
+        return sum(given[comparison.prompt[0].content, text][rule.name] * rule.direction for rule in tiny_run.POOL)
+
+    margin = np.array([reward(c, c.responses[c.preferred]) - reward(c, c.responses[1 - c.preferred]) for c in test])
     expected = np.where(np.abs(margin) < 1e-9, 0.5, margin > 0).mean()
     methods = {method["name"]: method for method in results["views"][0]["methods"]}
     assert methods["uniform"]["accuracy"]["value"] == pytest.approx(expected) and methods["uniform"]["n"] == len(test)

@@ -488,7 +488,7 @@ def test_a_real_sweep_from_end_to_end(tmp_path):
     for tau, row in zip((0.5, 2.0), json.loads((folder / "table.json").read_text()), strict=True):
         results = json.loads((folder / row["cell"] / "results.json").read_text())
         assert results["config"]["compose"]["tau"] == tau
-        view = results["views"][0]
+        view = next(view for view in results["views"] if view["name"] == "heads")
         encore = next(method for method in view["methods"] if method["name"] == "ENCORE")
         assert row["values"][f"heads ({view['label']}): ENCORE.accuracy"]["value"] == encore["accuracy"]
     logs = [(folder / row["cell"] / "run.log").read_text() for row in json.loads((folder / "table.json").read_text())]
