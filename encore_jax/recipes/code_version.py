@@ -2,7 +2,7 @@
 
 It is a hash over the source of the function and of every definition of this package that it uses, directly or through
 others: functions, classes, constants. Comments, docstrings and the order of definitions do not count, and neither does
-what it never uses: better words in a report train nothing anew.
+what it never uses: better words in a report train nothing again.
 """
 
 from __future__ import annotations

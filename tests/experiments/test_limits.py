@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from encore_jax.data import Message, RatedResponse, SkipCounter, severity_comparisons
-from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.outside import Sources
-from encore_jax.recipes.stages import benchmark, records
+from encore_jax.recipes.stages import records
+from encore_jax.recipes.stages.benchmark_data import BenchmarkData, read_benchmark
 from encore_jax.recipes.stages.ingest import ingest
 from tests.experiments import tiny_run
 
@@ -62,10 +62,7 @@ def test_a_limit_on_the_pairs_of_a_prompt_is_counted(monkeypatch):
 def test_a_limit_on_a_benchmark_is_counted(tmp_path, limit):
     rows = [{"prompt": f"Question {i}", "chosen": "Yes.", "rejected": "No."} for i in range(10)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    folder = tmp_path / "ingest"
-    folder.mkdir()
-    benchmark.ingest(BenchmarkConfig(data=str(tmp_path / "pairs.jsonl"), format="pairs", limit=limit), folder)
-    counts = json.loads((folder / "counts.json").read_text())
+    counts = read_benchmark(BenchmarkData(str(tmp_path / "pairs.jsonl"), "", True), "pairs", limit).counts
     assert counts["comparisons"] + sum(counts["skipped"].values()) == 10
     assert all(f"limit={limit}" in reason for reason in counts["skipped"]) and bool(counts["skipped"]) == (limit == 3)
 
