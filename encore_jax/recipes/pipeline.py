@@ -133,11 +133,10 @@ class Pipeline:
         logging.info("%s: %s (%s)", name, "done" if ran else "up to date", clock(manifest["seconds"]))
         return Artefact(name, folder, manifest["outputs"])
 
-    def always(self, function: Callable, *artefacts: Artefact) -> None:
-        """Calls a function on what stages wrote, whether they ran now or before: for copies, and for what is shown."""
-        kinds = list(typing.get_type_hints(function).values())
-        given = [_given(artefact, kind) for artefact, kind in zip(artefacts, kinds, strict=False)]
-        function(*given)
+    def always(self, function: Callable, *args) -> None:
+        """Calls a function whatever is complete: what is refused at once, copies for the user, what is shown."""
+        kinds, given = typing.get_type_hints(function), inspect.signature(function).bind(*args).arguments
+        function(**{name: _given(value, kinds.get(name)) for name, value in given.items()})
 
     def _run(self, name: str, call: Call, files: dict[str, str], folder: Path) -> None:
         """The stage's function; what it reads is checked before and after: it must be what its manifest will say."""
@@ -177,8 +176,8 @@ class Plan:
         self.calls[name] = call_of(function, args, kwargs, aside or {})
         return Artefact(name, self.workdir / name, {"made": f"by {name}"})
 
-    def always(self, function: Callable, *artefacts: Artefact) -> None:
-        """Shows nothing."""
+    def always(self, function: Callable, *args) -> None:
+        """Reads and shows nothing."""
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from encore_jax.data.readers.judged_sets import judged_folders
 from encore_jax.recipes.outside import Record
 from experiments.studies.real_judges_config import RealJudgesConfig
 from experiments.studies.real_judges_stages import JudgedSets, measure, report_judges, show_judges
@@ -13,7 +14,7 @@ def run(config: RealJudgesConfig, stage) -> None:
     """The stages measure and report."""
     sets = JudgedSets(config.data.path)
     if config.data.path:
-        _ = sets.folders  # refused before anything is written
+        stage.always(judged_folders, config.data.path)  # refused before anything is written
     measured = stage("measure", measure, sets, config.tau, config.replicates, config.junk_draws, config.seed)
     report = stage("report", report_judges, measured, Record(config))
     stage.always(show_judges, report)

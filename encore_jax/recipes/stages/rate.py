@@ -62,12 +62,12 @@ def rate(synthetic: SemiSyntheticConfig, data: Ingested, seed: int) -> Ratings:
     Raises:
       InputError: simulated judges have nothing to see.
     """
-    config, rated = synthetic, data.rated
+    rated = data.rated
     human = np.stack([r.ratings for r in rated])
     mask = np.stack([r.mask for r in rated])
     simulated = np.zeros((len(rated), 0), np.float32)
     quality = np.full(len(rated), np.nan, np.float32)
-    if config.judges:
+    if synthetic.judges:
         harm = np.isin(data.pool.names, PYRIT_HARM_RULES)
         if not harm.any():
             raise InputError(
@@ -81,10 +81,10 @@ def rate(synthetic: SemiSyntheticConfig, data: Ingested, seed: int) -> Ratings:
         quality[known] = (human * seen).sum(1)[known] / seen.sum(1)[known]
         answers = simulated_ratings(
             jnp.asarray(np.nan_to_num(quality)),
-            jnp.asarray(strengths(config)),
+            jnp.asarray(strengths(synthetic)),
             jax.random.key(seed),
-            config.noise,
-            config.levels,
+            synthetic.noise,
+            synthetic.levels,
         )
         simulated = np.where(known[:, None], np.asarray(answers), np.nan).astype(np.float32)
     return Ratings(human, mask, quality, simulated)
