@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from encore_jax.formats import fixed, printable
-from encore_jax.judge.judged import JudgedComparisons
+from encore_jax.judge.rate import JudgedComparisons
 from encore_jax.report.held_out_page import aligned
 from encore_jax.report.page import render
 

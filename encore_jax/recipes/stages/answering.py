@@ -9,13 +9,14 @@ from pathlib import Path
 from absl import logging
 
 from encore_jax.errors import InputError
-from encore_jax.judge import answering
-from encore_jax.judge.answering import Questions, Trial, read_batch_results, timed_trial, write_batch_requests
+from encore_jax.judge import run
+from encore_jax.judge.batch import read_batch_results, write_batch_requests
+from encore_jax.judge.estimate import Estimate, Trial, log_estimate, timed_trial
 from encore_jax.judge.export import summary
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.question import Judge
 from encore_jax.judge.request import token_limit
-from encore_jax.judge.run import Estimate
+from encore_jax.judge.run import Questions
 from encore_jax.progress import clock
 from encore_jax.recipes.rating_config import RatingConfig
 from encore_jax.recipes.stages.judges import asking, configured_wording, make_judge, token_counter_of
@@ -76,7 +77,7 @@ def answered(
 
 def _estimate(config: RatingConfig, questions: Questions, journal: Journal) -> Estimate:
     limited = config.judge.kind in ("server", "batch")
-    return answering.estimated(
+    return log_estimate(
         questions,
         journal,
         config.judge.policy,
@@ -92,7 +93,7 @@ def _estimate(config: RatingConfig, questions: Questions, journal: Journal) -> E
 def _asked(config: RatingConfig, judge: Judge, questions: Questions, journal: Journal) -> None:
     told, options = _estimate(config, questions, journal), config.judge
     if not (options.trial and told.requests):
-        answering.ask(judge, questions, journal, options.policy, told.requests, hopeless=options.hopeless)
+        run.ask(judge, questions, journal, options.policy, told.requests, hopeless=options.hopeless)
         return
     limits = {"seed": config.seed, "hopeless": options.hopeless}
     trial = timed_trial(judge, questions, journal, options.policy, options.trial, **limits)
@@ -112,10 +113,10 @@ def _tell_trial(config: RatingConfig, journal: Journal, trial: Trial, left: int)
 
 
 def nothing_rated(what: str, problems: Mapping[str, int], words: Mapping[str, str], config: RatingConfig) -> InputError:
-    """The error of a run in which no question has a rating; see `encore_jax.judge.answering.nothing_rated`."""
+    """The error of a run in which no question has a rating; see `encore_jax.judge.run.nothing_rated`."""
     judge, policy = config.judge, config.judge.policy
     again = f"--config.judge.policy.failed={2 * policy.failed} --config.judge.policy.unparsable={2 * policy.unparsable}"
-    return answering.nothing_rated(what, problems, words, judge.model or judge.kind, judge.kind, again)
+    return run.nothing_rated(what, problems, words, judge.model or judge.kind, judge.kind, again)
 
 
 def _batch(config: RatingConfig, questions: Questions, rules: Sequence[Rule], journal: Journal, folder: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from encore_jax.judge import how_asked, judges
+from encore_jax.judge import judges, request
 from encore_jax.judge.followers import load_everywhere
 from encore_jax.judge.load_local import load_local_judge
 from encore_jax.judge.local import LocalJudge
@@ -48,7 +48,7 @@ def make_judge(config: RatingConfig, ingested: Path) -> Judge:
 def asking(config: RatingConfig) -> RequestFormat:
     """How a server or a batch file is asked."""
     judge = config.judge
-    return how_asked.asking(
+    return request.request_by_name(
         judge.model,
         prompt=judge.prompt,
         system_role=judge.system_role,
@@ -64,13 +64,13 @@ def asking(config: RatingConfig) -> RequestFormat:
 
 def configured_wording(config: RatingConfig) -> Wording:
     """The prompt, of ratings or of verdicts."""
-    return how_asked.wording(config.judge.prompt, system_role=config.judge.system_role)
+    return request.wording(config.judge.prompt, system_role=config.judge.system_role)
 
 
 def token_counter_of(config: RatingConfig) -> Callable[[str], int] | None:
     """Counts a text's tokens by the configured tokenizer, of judge "local" the model's; None without one."""
     uri = config.model.path if config.judge.kind == "local" else config.judge.tokenizer
-    return how_asked.token_counter(uri, offline=config.data.offline)
+    return request.token_counter(uri, offline=config.data.offline)
 
 
 def local_judge(config: RatingConfig) -> LocalJudge:
