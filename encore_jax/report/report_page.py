@@ -10,6 +10,7 @@ from encore_jax import formats
 from encore_jax.evaluation import wording
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.method_names import REFERENCE, SINGLE
+from encore_jax.report.account import account_lines
 from encore_jax.report.figures import CROWDED, MOST_NAMES, configured_cell, histograms, view_figures
 from encore_jax.report.glossary import COUNT_NAMES, GLOSSARY
 from encore_jax.report.noise_figures import noise_figures
@@ -66,6 +67,7 @@ def _context(results: dict) -> dict:
     return {
         "results": results,
         "first_line": first_line(results),
+        "account": account_lines(results),
         "views": [_view_context(view, f"view-{i}", results) for i, view in enumerate(results["views"], 1)],
         "noise": study
         and {
