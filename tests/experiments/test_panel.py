@@ -225,7 +225,8 @@ def test_judges_that_are_the_same_or_rate_nothing_are_refused_by_name(files, tmp
         "judge b: is the same as 'a'": {"a": table(files), "b": table(files)},
         r"judge b.*none of the (\d+) questions has a rating: \1 not in the table": {
             "a": table(files), "b": table(files, "strange.jsonl")},
-        r"--config\.judges\.b\.table\.scale=LOWEST,HIGHEST": {"a": table(files), "b": table(files, "scaled.jsonl")},
+        r"--config\.judges\.b\.table\.scale=LOWEST,HIGHEST": {
+            "a": table(files), "b": table(files, "scaled.jsonl", scale=(0.0, 1.0))},
         "judge b.*no such file|nowhere.jsonl": {"a": table(files), "b": table(files, "nowhere.jsonl")},
     }  # fmt: skip
     for number, (problem, judges) in enumerate(refused.items()):
