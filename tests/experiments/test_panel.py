@@ -24,6 +24,7 @@ from encore_jax.rules import RulePool
 from tests.experiments import tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
 from tests.raw_server import unused_port
+from tests.report.page_checks import check_page
 
 ONCE = RetryPolicy(failed=1)
 COMPARED = ("comparisons.jsonl", "rated.jsonl", "ratings.parquet", "reliability.json")
@@ -152,6 +153,7 @@ def test_two_servers_are_asked_the_same_and_a_death_costs_nothing(files, tmp_pat
     assert results["label"] == "judge-rated" and [m["name"] for m in results["members"]] == ["ann", "bob"]
     assert results["mean_ratings"] == 2 * 30 * 3 and results["left_masked"] == 0
     page = (workdir / "report.html").read_text()
+    check_page(page)
     assert "Loading of every judge" in page and "position plays no part" in page and "bob: server, b" in page
     capsys.readouterr()
     run_experiment(config(files, ann=server(gone, "a"), bob=server(gone, "b")), workdir)
