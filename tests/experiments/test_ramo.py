@@ -71,7 +71,7 @@ def test_the_report_has_every_arm_with_intervals_and_the_floors(finished):
     assert set(results["adapter"]["choosers"]) == {"adapter", "most frequent", "random"}
     page = (finished / "report.html").read_text()
     check_page(page)
-    assert page.count("<svg") == 5 and "model-rated" in page and "Rule Adapter" in page
+    assert page.count("<svg") == 10 and "model-rated" in page and "Rule Adapter" in page
     table = list(csv.DictReader((finished / "report" / "tables.csv").read_text().splitlines()))
     assert {row["table"] for row in table} == {"adapter", "rule", "labels", "arms", "simulation", "probe"}
 
