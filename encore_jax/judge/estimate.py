@@ -106,7 +106,7 @@ def estimate(
     )
 
 
-def estimate_text(told: Estimate) -> str:
+def estimate_text(cost: Estimate) -> str:
     """One line.
 
     >>> print(estimate_text(Estimate(1000, 10, 5e5, 1e4, 6e4, 1000, 1.25, 100.0)).replace("; ", "\\n"))
@@ -117,14 +117,14 @@ def estimate_text(told: Estimate) -> str:
     at least 100 s by the rate limit
     """
     parts = [
-        f"{told.requests:,} requests about {told.conversations:,} conversations",
-        f"{told.prompt_tokens / 1e6:.3f} ± {told.margin / 1e6:.3f} million prompt tokens "
-        f"({told.fresh_tokens / 1e6:.3f} million where shared prefixes are cached)",
-        "no limit on answer tokens" if told.answer_tokens is None else f"at most {told.answer_tokens:,} answer tokens",
+        f"{cost.requests:,} requests about {cost.conversations:,} conversations",
+        f"{cost.prompt_tokens / 1e6:.3f} ± {cost.margin / 1e6:.3f} million prompt tokens "
+        f"({cost.fresh_tokens / 1e6:.3f} million where shared prefixes are cached)",
+        "no limit on answer tokens" if cost.answer_tokens is None else f"at most {cost.answer_tokens:,} answer tokens",
     ]
-    least = "at least " if told.answer_tokens is None else ""
-    parts += [f"price {least}{told.price:,.2f}"] if told.price is not None else []
-    parts += [f"at least {told.seconds:,.0f} s by the rate limit"] if told.seconds is not None else []
+    least = "at least " if cost.answer_tokens is None else ""
+    parts += [f"price {least}{cost.price:,.2f}"] if cost.price is not None else []
+    parts += [f"at least {cost.seconds:,.0f} s by the rate limit"] if cost.seconds is not None else []
     return "; ".join(parts)
 
 

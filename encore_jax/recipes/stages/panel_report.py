@@ -14,8 +14,8 @@ from encore_jax.data.comparison import Comparison
 from encore_jax.evaluation.panel import panel_reliability
 from encore_jax.evaluation.panel_results import panel_results
 from encore_jax.judge.export import summary_rows
-from encore_jax.judge.panel import Panel, judge_mean, judge_numbers, panel_comparisons, panel_responses, stack_panel
-from encore_jax.judge.question import conversation_id
+from encore_jax.judge.panel import Panel, judge_mean, judge_numbers, panel_comparisons, stack_panel
+from encore_jax.judge.question import conversation_id, distinct_responses
 from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.panel_config import PanelConfig
@@ -59,7 +59,7 @@ def measure_panel(config: PanelConfig, rated: Path, folder: Path) -> None:
     pool.to_yaml(folder / "pool.yaml")
     means = panel_comparisons(judged(averaged), list(averaged.values()), label, fewest)
     write_comparisons(folder / "comparisons.jsonl", means, pool=pool)
-    responses = panel_responses(iter_comparisons(folder / "comparisons.jsonl", pool=pool))
+    responses = distinct_responses(iter_comparisons(folder / "comparisons.jsonl", pool=pool))
     write_rated(folder / "rated.jsonl", responses, pool=pool)
     ids = _write_long(folder / LONG, judged(), judges, {name: part["label"] for name, part in told.items()}, pool)
     results = panel_results(found)
