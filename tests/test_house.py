@@ -68,7 +68,7 @@ def test_every_public_name_resolves():
     import encore_jax
 
     for name in encore_jax.__all__:
-        assert getattr(encore_jax, name).__doc__, name
+        assert ">>> " in (getattr(encore_jax, name).__doc__ or ""), f"{name} has no example"
     assert set(encore_jax.__all__) <= set(dir(encore_jax))
 
 

@@ -17,7 +17,16 @@ MAX_GRID = 101
 
 
 class RatingsWarning(UserWarning):
-    """The ratings are valid, and yet an entropy weight made from them would mislead."""
+    """The ratings are valid, and yet an entropy weight made from them would mislead.
+
+    >>> import warnings
+    >>> from encore_jax.composition import rating_entropy
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always", RatingsWarning)
+    ...     _ = rating_entropy(np.array([[0.5, 0.0], [0.5, 1.0]]), names=["constant", "kind"])
+    >>> issubclass(caught[0].category, RatingsWarning)
+    True
+    """
 
 
 def is_traced(*arrays) -> bool:

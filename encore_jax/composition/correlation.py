@@ -73,6 +73,11 @@ def entropy_accuracy_correlation(
 
     The interval treats the rules as the sample. How r moves with the *comparisons* is the bootstrap's business
     (`encore_jax.evaluation.premise`).
+
+    >>> import numpy as np
+    >>> found = entropy_accuracy_correlation(np.array([0.5, 1.0, 1.5, 2.0]), np.array([0.9, 0.7, 0.75, 0.55]))
+    >>> round(found.r, 2), found.n
+    (-0.89, 4)
     """
     entropy = numbers(entropy, "entropy", finite=False)
     accuracy = numbers(accuracy, "accuracy", finite=False)

@@ -148,6 +148,11 @@ def stack_ratings(comparisons: Iterable[Comparison], *, preferred_first: bool = 
 
     Raises:
       InputError: where a comparison is no rated pair, or the rules differ.
+
+    >>> pair = Comparison((Message("user", "Hi"),), ("Go.", "Hello!"), 1, ("kind",), [[0.0], [1.0]])
+    >>> ratings, mask = stack_ratings([pair], preferred_first=True)
+    >>> ratings.tolist(), mask.all()
+    ([[[1.0], [0.0]]], np.True_)
     """
     ratings, masks, rules = [], [], None
     for i, comparison in enumerate(comparisons):

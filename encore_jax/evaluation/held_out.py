@@ -54,6 +54,10 @@ class Row:
 class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
     """A reward model on labelled comparisons.
 
+    >>> found = evaluate(model, held_out)  # doctest: +SKIP
+    >>> found.accuracy, found.rows[1].name, found.left_out  # doctest: +SKIP
+    (0.81, 'kind', {})
+
     Attributes:
       model: the backbone's name.
       rows: the composed reward first, then every rule.
@@ -115,6 +119,11 @@ def evaluate(
 
     Raises:
       InputError: no comparison is labelled, or the model takes none of them; or nobody has said how its heads compose.
+
+    >>> import encore_jax as enc
+    >>> model = enc.RewardModel.from_pretrained("out")  # doctest: +SKIP
+    >>> held_out = enc.read_comparisons("held_out.jsonl")  # doctest: +SKIP
+    >>> enc.evaluate(model, held_out).report("report.html")  # doctest: +SKIP
     """
     if replicates < 100:
         raise InputError(f"is {replicates}", where="replicates", fix="give at least 100")

@@ -37,6 +37,11 @@ CRITICAL = (1, 3, 5)
 class CompositionSettings(Settings):
     """How entropies become weights, and what ENCORE is compared with.
 
+    >>> ratings = np.array([[1.0, 5.0], [1.0, 3.0], [5.0, 1.0], [1.0, 4.0]])
+    >>> settings = CompositionSettings(scale=(1, 5), levels=5)
+    >>> [round(float(h), 2) for h in settings.entropy(ratings, np.ones(ratings.shape, bool))]
+    [0.56, 1.39]
+
     Attributes:
       method: "entropy" (ENCORE), "agreement" (what the rules have in common), "agreement_entropy" (their product) or
         "uniform": the weights of the reward model. All are in the tables.

@@ -41,6 +41,13 @@ Split = Literal["", "judges", "rules"]
 class PanelReliability(Shown, shown_by="encore_jax.report.panel_page"):
     """What is known about which judges to trust.
 
+    >>> rng = np.random.default_rng(0)
+    >>> quality = rng.normal(size=(300, 2, 1))
+    >>> ratings = quality + 0.7 * rng.normal(size=(3, 300, 2, 2))
+    >>> found = panel_reliability(ratings, judges=["a", "b", "c"], rules=["safe", "kind"], draws=20)
+    >>> found.judges[0].judge, found.strays()
+    ('a', ())
+
     Attributes:
       judges: an entry for each of Q judges.
       rules: K names.

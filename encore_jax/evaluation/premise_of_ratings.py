@@ -36,6 +36,12 @@ from encore_jax.shown import Shown
 class PremiseCheck(Shown, shown_by="encore_jax.report.premise_page"):
     """Whether high entropy goes with low accuracy on these ratings, as ENCORE supposes.
 
+    >>> rng = np.random.default_rng(0)
+    >>> ratings = rng.integers(1, 6, (200, 2, 4))
+    >>> found = premise(ratings, rng.integers(0, 2, 200), rules=["a", "b", "c", "d"], replicates=100)
+    >>> found.verdict, found.comparisons
+    ('cannot tell at this size', 200)
+
     Attributes:
       premise: the verdict, the correlation with its intervals, and what else was looked at.
       rules: K names.

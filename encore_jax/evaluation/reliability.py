@@ -47,6 +47,12 @@ Weighting = Literal["agreement", "entropy", "uniform"]
 class Reliability(Shown, shown_by="encore_jax.report.reliability_page"):
     """What is known about which rules to trust.
 
+    >>> rng = np.random.default_rng(0)
+    >>> ratings = rng.normal(size=(200, 2, 1)) + 0.7 * rng.normal(size=(200, 2, 3))
+    >>> found = reliability(ratings, rules=["safe", "honest", "kind"], draws=20)
+    >>> found.recommended, found.label_next[:3].shape, round(float(found.shares("uniform").sum()), 3)
+    ('agreement', (3,), 1.0)
+
     Attributes:
       rules: one entry each, in the pool's order.
       common: what the rules have in common.

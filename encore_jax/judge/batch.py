@@ -13,6 +13,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from absl import logging
+
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
@@ -23,6 +25,8 @@ from encore_jax.judge.journal import CONTRADICTS, KNOWN, Journal
 from encore_jax.judge.question import Answer, Key, Question, Status
 from encore_jax.judge.reading import MOST_RAW
 from encore_jax.judge.request import RequestFormat
+from encore_jax.judge.run import Questions
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.rules import Rule, RulePool
 
 ROWS, BYTES = 50_000, 100_000_000
@@ -209,3 +213,22 @@ def _answer(row: dict, asking: RequestFormat) -> Answer:
 
 def _rule_digest(rule: Rule) -> str:
     return hashlib.sha256(f"{rule.name}\0{rule.text}".encode()).hexdigest()[:12]
+
+
+def read_batch_results(
+    folder: Path, questions: Questions, requests: RequestFormat, journal: Journal, rules: Sequence[Rule]
+) -> bool:
+    """Records the result files that lie in FOLDER/results; says whether there was any line in them."""
+    results = folder / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    asked = {question.key.conversation for question in questions()}
+    skips = ingest_results(sorted(results.glob("*.jsonl")), requests, journal, rules, asked)
+    logging.info("results: %s", skips)
+    return bool(skips.kept or skips.reasons)
+
+
+def write_batch_requests(
+    folder: Path, questions: Questions, requests: RequestFormat, journal: Journal, policy: RetryPolicy
+) -> list[Path]:
+    """Writes FOLDER/requests-*.jsonl with every question that is open; no file where none is."""
+    return write_requests(folder, journal.pending(questions(), policy), requests)

@@ -20,7 +20,7 @@ from encore_jax.errors import InputError
 from encore_jax.json_shape import decode_json
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.journal_file import row_errors
-from encore_jax.judge.question import Key, Status, conversation_id
+from encore_jax.judge.question import Key, Status, conversation_id, distinct_responses
 from encore_jax.rules import RulePool
 from encore_jax.terminal_text import cut, one_line
 
@@ -55,7 +55,7 @@ def rated_comparisons(
     while chunk := list(itertools.islice(comparisons, CHUNK)):
         ids = [[conversation_id(c.prompt, (response,)) for response in c.responses] for c in chunk]
         with row_errors(journal.path):
-            table, place = _looked_up({name for names in ids for name in names}, journal, pool, asked)
+            table, place = _rating_table({name for names in ids for name in names}, journal, pool, asked)
         for comparison, names in zip(chunk, ids, strict=True):
             ratings, relevance = table[[place[name] for name in names]].swapaxes(0, 1)
             yield replace(
@@ -71,21 +71,10 @@ def rated_responses(
     comparisons: Iterable[Comparison], journal: Journal, pool: RulePool, asked: Container[Key] | None = None
 ) -> Iterator[RatedResponse]:
     """Each different response once, with the judge's ratings ``[K]``; those without any rating are left out."""
-    met: set[str] = set()
-    for c in rated_comparisons(comparisons, journal, pool, asked):
-        for i, response in enumerate(c.responses):
-            name = conversation_id(c.prompt, (response,))
-            if name not in met and c.mask[i].any():
-                met.add(name)
-                extra = {"judge": c.extra["judge"]}
-                if "relevance" in c.extra:
-                    extra["relevance"] = {rule: values[i] for rule, values in c.extra["relevance"].items()}
-                yield RatedResponse(
-                    c.prompt, response, pool.names, c.ratings[i], c.mask[i], c.subset, c.source, name, extra
-                )
+    return distinct_responses(rated_comparisons(comparisons, journal, pool, asked))
 
 
-def _looked_up(
+def _rating_table(
     conversations: set[str], journal: Journal, pool: RulePool, asked: Container[Key] | None
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Oriented unit ratings and relevances float64 ``[N, 2, K]``, NaN where there is none, and each one's row."""
@@ -128,15 +117,15 @@ def _relevance(pool: RulePool, relevance: np.ndarray) -> dict:
 
 
 def _judge(journal: Journal) -> dict:
-    told = journal.identity
+    identity = journal.identity
     return {
         "judge": {
-            "kind": told.kind,
-            "model": told.model,
-            "label": told.label,
-            "prompt": told.prompt,
-            "scale": list(told.scale),
-            "digest": told.digest,
+            "kind": identity.kind,
+            "model": identity.model,
+            "label": identity.label,
+            "prompt": identity.prompt,
+            "scale": list(identity.scale),
+            "digest": identity.digest,
         }
     }
 
@@ -227,12 +216,12 @@ def reply_excerpt(evidence: str | Mapping | None, where: str = "evidence") -> st
     return cut(one_line(evidence.get("words", evidence.get("raw", ""))), LONGEST_WORDS)
 
 
-def summary_rows(told: Mapping) -> list[tuple[str, int, str]]:
+def summary_rows(counts: Mapping) -> list[tuple[str, int, str]]:
     """Of the summary's table: what became of questions, how many, and what the judge said the last time."""
-    words = told.get("words", {})
-    rows = [(name, told["questions"][key], "") for name, key in (("rated", "ok"), ("unparsable", "unparsable"))]
-    rows += [("failed", told["questions"]["failed"], "")]
-    for label, kinds in (("without a rating", told["problems"]), ("asked again after", told["faults"])):
+    words = counts.get("words", {})
+    rows = [(name, counts["questions"][key], "") for name, key in (("rated", "ok"), ("unparsable", "unparsable"))]
+    rows += [("failed", counts["questions"]["failed"], "")]
+    for label, kinds in (("without a rating", counts["problems"]), ("asked again after", counts["faults"])):
         named = list(kinds.items())
         rows += [(f"{label}: {kind}", n, words.get(kind, "")) for kind, n in named[:MOST_KINDS]]
         rest = [n for _, n in named[MOST_KINDS:]]
@@ -240,7 +229,7 @@ def summary_rows(told: Mapping) -> list[tuple[str, int, str]]:
     return rows
 
 
-def summary_table(told: Mapping) -> str:
+def summary_table(counts: Mapping) -> str:
     """The summary as a plain-text (Markdown) table.
 
     >>> print(summary_table({"questions": {"ok": 9, "unparsable": 1, "failed": 0}, "problems": {"no number": 1},
@@ -253,7 +242,7 @@ def summary_table(told: Mapping) -> str:
     | without a rating: no number | 1 | Safe! |
     | asked again after: HTTP 429 | 3 |  |
     """
-    rows = [f"| {_cell(name)} | {n} | {_cell(said)} |" for name, n, said in summary_rows(told)]
+    rows = [f"| {_cell(name)} | {n} | {_cell(said)} |" for name, n, said in summary_rows(counts)]
     return "\n".join(["| what became of the questions | n | the last one said |", "|---|---|---|", *rows])
 
 

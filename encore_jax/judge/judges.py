@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.errors import InputError
-from encore_jax.judge.how_asked import asking, wording
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Judge
-from encore_jax.judge.rated_records import read_rated
 from encore_jax.judge.reading import MOST_OTHER
-from encore_jax.judge.request import MOST_TOP, RequestFormat
+from encore_jax.judge.request import MOST_TOP, RequestFormat, request_by_name, wording
 from encore_jax.judge.settings import RetrySettings, ServerSettings
-from encore_jax.judge.table import TableJudge
+from encore_jax.judge.table import TableJudge, read_rated
 from encore_jax.rules import RulePool
 
 if TYPE_CHECKING:
@@ -81,7 +79,7 @@ def server(
     >>> server("http://127.0.0.1:8000", model="qwen", prompt="numeric.1").identity.kind
     'server'
     """
-    how = asking(
+    how = request_by_name(
         model,
         prompt=prompt,
         system_role=system_role,

@@ -17,9 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from encore_jax.data.comparison import Comparison, RatedResponse, prompt_key
+from encore_jax.data.comparison import Comparison, prompt_key
 from encore_jax.errors import InputError
-from encore_jax.judge.question import conversation_id
 
 FEWEST_JUDGES = 2
 """One judge alone has nobody to agree with."""
@@ -178,21 +177,6 @@ def panel_comparisons(
             mask=mask,
             extra=extra | told | ({"relevance": relevance} if relevance else {}),
         )
-
-
-def panel_responses(comparisons: Iterable[Comparison]) -> Iterator[RatedResponse]:
-    """Each different response once, with the ratings that its comparison has; those without any are left out."""
-    met: set[str] = set()
-    for c in comparisons:
-        for i, response in enumerate(c.responses):
-            name = conversation_id(c.prompt, (response,))
-            if name not in met and c.mask[i].any():
-                met.add(name)
-                extra = {"judge": c.extra["judge"]} if "judge" in c.extra else {}
-                if "relevance" in c.extra:
-                    extra["relevance"] = {rule: values[i] for rule, values in c.extra["relevance"].items()}
-                labels = (c.subset, c.source, name)
-                yield RatedResponse(c.prompt, response, c.rules, c.ratings[i], c.mask[i], *labels, extra)
 
 
 def judge_numbers(judges: Sequence[str]) -> Int[np.ndarray, " J"]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from encore_jax.data.comparison import Comparison, Message, prompt_key
+from encore_jax.data.comparison import Comparison, Message, RatedResponse, prompt_key
 from encore_jax.rules import Rule, RulePool
 
 NOT_ASKED = "could not be put to the judge"
@@ -62,7 +62,7 @@ class Question(NamedTuple):
 
 
 def rating_questions(comparisons: Iterable[Comparison], pool: RulePool) -> Iterator[Question]:
-    """Every rule about every response, all rules of one response in a row; a response met before is left out.
+    """Every rule about every response, all rules of one response in a row; a response that came before is left out.
 
     Memory grows by 16 bytes and a set entry per different response, not per question.
 
@@ -70,18 +70,18 @@ def rating_questions(comparisons: Iterable[Comparison], pool: RulePool) -> Itera
     >>> len(list(rating_questions([hi, hi], RulePool([Rule("kind", "It is kind."), Rule("short", "It is short.")]))))
     4
     """
-    met = set()
+    seen = set()
     for comparison in comparisons:
         for response in comparison.responses:
             conversation = conversation_id(comparison.prompt, (response,))
-            if (digest := bytes.fromhex(conversation)) not in met:
-                met.add(digest)
+            if (digest := bytes.fromhex(conversation)) not in seen:
+                seen.add(digest)
                 for rule in pool:
                     yield Question(Key(conversation, 0, rule.name), comparison.prompt, response, rule)
 
 
 def critical_questions(comparisons: Iterable[Comparison], rules: Iterable[Sequence[Rule]]) -> Iterator[Question]:
-    """Each comparison's own rules about its responses; a question met before is left out.
+    """Each comparison's own rules about its responses; a question that came before is left out.
 
     Memory grows by a set entry per different question.
 
@@ -93,15 +93,30 @@ def critical_questions(comparisons: Iterable[Comparison], rules: Iterable[Sequen
     >>> [q.rule.name for q in critical_questions([hi, hi], [[kind], [kind, short]])]
     ['kind', 'kind', 'short', 'short']
     """
-    met = set()
+    seen = set()
     for comparison, wanted in zip(comparisons, rules, strict=True):
         for response in comparison.responses:
             conversation = conversation_id(comparison.prompt, (response,))
             for rule in wanted:
                 key = Key(conversation, 0, rule.name)
-                if key not in met:
-                    met.add(key)
+                if key not in seen:
+                    seen.add(key)
                     yield Question(key, comparison.prompt, response, rule)
+
+
+def distinct_responses(comparisons: Iterable[Comparison]) -> Iterator[RatedResponse]:
+    """Each different response once, with the ratings that its comparison has; those without any are left out."""
+    seen: set[str] = set()
+    for c in comparisons:
+        for i, response in enumerate(c.responses):
+            name = conversation_id(c.prompt, (response,))
+            if name not in seen and c.mask[i].any():
+                seen.add(name)
+                extra = {"judge": c.extra["judge"]} if "judge" in c.extra else {}
+                if "relevance" in c.extra:
+                    extra["relevance"] = {rule: values[i] for rule, values in c.extra["relevance"].items()}
+                labels = (c.subset, c.source, name)
+                yield RatedResponse(c.prompt, response, c.rules, c.ratings[i], c.mask[i], *labels, extra)
 
 
 class Status(enum.StrEnum):

@@ -1,32 +1,28 @@
-"""One run of a judge: what it will ask and cost, the asking, and what to do when answers hold no rating.
+"""One run of a judge: its questions and a journal brought together, and what to do when answers hold no rating.
 
-A judge, its questions and a journal are brought together: asked once each, tried again by policy, nothing lost.
+Questions are asked once each, tried again by policy, and nothing is lost.
 """
 
 from __future__ import annotations
 
 import collections
-import math
-import os
-import random
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from encore_jax.errors import InputError
 from encore_jax.judge.export import reply_excerpt
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.question import Answer, Judge, Question, Status
 from encore_jax.judge.settings import RetryPolicy
+from encore_jax.progress import track
+
+Questions = Callable[[], Iterable[Any]]
+"""Makes the same questions, of ratings or of verdicts, whenever it is called."""
 
 MAX_FAILURES_IN_A_ROW = 100
 """So many answers in a row without a single rating, and a run ends."""
 
-SAMPLE = 256
-"""Questions whose tokens are counted; the rest is extrapolated."""
-
-CHARACTERS_PER_TOKEN = 4.0
-"""Of English text, where there is no tokenizer at hand."""
 
 _NO_THINKING = """--config.judge.extra='{"chat_template_kwargs": {"enable_thinking": false}}'"""
 _LIMIT = re.compile(r"cut off after ([\d,]+) tokens")
@@ -50,101 +46,33 @@ _HINTS = {
 }
 
 
-class Estimate(NamedTuple):
-    """Attributes:
-    requests: exact.
-    conversations: different ones among them, exact where questions about one come in a row.
-    prompt_tokens: with `margin`, half of the 95 % interval of sampling.
-    fresh_tokens: what of them is left where the server caches the prefix that questions about one conversation share.
-    answer_tokens: at most; None where only the server limits them.
-    price: in the unit of the prices per million tokens, without caching and unlimited answers; None without prices.
-    seconds: at the rate limit; None without one.
-    """
-
-    requests: int
-    conversations: int
-    prompt_tokens: float
-    margin: float
-    fresh_tokens: float
-    answer_tokens: int | None
-    price: float | None
-    seconds: float | None
-
-
-def estimate(
-    questions: Iterable[Any],
-    texts: Callable[[Any], tuple[str, str]],
-    tokens: Callable[[str], int] | None,
+def ask(
+    judge: Judge,
+    questions: Questions,
+    journal: Journal,
+    policy: RetryPolicy,
+    total: int,
     *,
-    answer_tokens: int | None,
-    prices: Sequence[float] = (0.0, 0.0),
-    requests_per_second: float = 0.0,
-    seed: int = 0,
-) -> Estimate:
-    """Counts the questions, and the tokens of a random `SAMPLE` of them.
+    hopeless: int = MAX_FAILURES_IN_A_ROW,
+) -> collections.Counter:
+    """Asks whatever has no answer yet, with progress.
 
     Args:
-      questions: that would be asked; streamed.
-      texts: what a question shows, and what another question about the same conversation would show: what both begin
-        with is shared.
-      tokens: counts a text's tokens; by default a guess from its characters.
-      answer_tokens: per answer, at most; None where only the server limits them.
-      prices: per million prompt tokens, per million answer tokens.
-      requests_per_second: the limit; 0 for none.
-      seed: of the sample.
+      judge: who answers.
+      questions, journal, policy: what is asked, what is known, and what is asked again.
+      total: how many questions are open.
+      hopeless: ends after so many answers in a row without a rating; 0 never does. A judge that computes or looks up
+        its ratings may have none for many questions, and goes on whatever this says.
+
+    Returns:
+      How many answers have each problem; under "" how many have a rating.
+
+    Raises:
+      InputError: the judge cannot go on; what was answered is in the journal.
     """
-    count = tokens or (lambda text: math.ceil(len(text) / CHARACTERS_PER_TOKEN))
-    chance, sample, n, conversations, last = random.Random(seed), [], 0, 0, None
-    for n, question in enumerate(questions, start=1):
-        conversations += question.key.conversation != last
-        last = question.key.conversation
-        if len(sample) < SAMPLE:
-            sample.append(question)
-        elif (place := chance.randrange(n)) < SAMPLE:
-            sample[place] = question
-    whole, shared = [], []
-    for question in sample:
-        shown, other = texts(question)
-        whole.append(count(shown))
-        shared.append(min(count(os.path.commonprefix([shown, other])), whole[-1]))
-    mean = sum(whole) / max(len(whole), 1)
-    spread = math.sqrt(sum((w - mean) ** 2 for w in whole) / max(len(whole) - 1, 1))
-    exact = n <= SAMPLE and tokens is not None
-    prompt = mean * n
-    fresh = prompt - sum(shared) / max(len(shared), 1) * (n - conversations)
-    priced = any(prices)
-    return Estimate(
-        requests=n,
-        conversations=conversations,
-        prompt_tokens=prompt,
-        margin=0.0 if exact else 1.96 * spread / math.sqrt(max(len(whole), 1)) * n,
-        fresh_tokens=fresh,
-        answer_tokens=None if answer_tokens is None else answer_tokens * n,
-        price=(prompt * prices[0] + (answer_tokens or 0) * n * prices[1]) / 1e6 if priced else None,
-        seconds=n / requests_per_second if requests_per_second else None,
-    )
-
-
-def estimate_text(told: Estimate) -> str:
-    """One line.
-
-    >>> print(estimate_text(Estimate(1000, 10, 5e5, 1e4, 6e4, 1000, 1.25, 100.0)).replace("; ", "\\n"))
-    1,000 requests about 10 conversations
-    0.500 ± 0.010 million prompt tokens (0.060 million where shared prefixes are cached)
-    at most 1,000 answer tokens
-    price 1.25
-    at least 100 s by the rate limit
-    """
-    parts = [
-        f"{told.requests:,} requests about {told.conversations:,} conversations",
-        f"{told.prompt_tokens / 1e6:.3f} ± {told.margin / 1e6:.3f} million prompt tokens "
-        f"({told.fresh_tokens / 1e6:.3f} million where shared prefixes are cached)",
-        "no limit on answer tokens" if told.answer_tokens is None else f"at most {told.answer_tokens:,} answer tokens",
-    ]
-    least = "at least " if told.answer_tokens is None else ""
-    parts += [f"price {least}{told.price:,.2f}"] if told.price is not None else []
-    parts += [f"at least {told.seconds:,.0f} s by the rate limit"] if told.seconds is not None else []
-    return "; ".join(parts)
+    hopeless = 0 if judge.identity.kind in ("model", "table") else hopeless
+    answers = ask_all(judge, questions, journal, policy, hopeless=hopeless)
+    return collections.Counter(answer.problem for _, answer in track(answers, max(total, 1), "answers"))
 
 
 def ask_all(
@@ -213,6 +141,28 @@ def kinds(counts: collections.Counter) -> str:
     shown = [f"{n} {problem}" for problem, n in counts.most_common(5)]
     more = len(counts) - len(shown)
     return ", ".join(shown) + (f", and {more} other kinds" if more > 0 else "")
+
+
+def nothing_rated(
+    what: str, problems: Mapping[str, int], words: Mapping[str, str], judge: str, kind: str, again: str
+) -> InputError:
+    """The error where no question has a rating.
+
+    Args:
+      what: was asked, e.g. "12 questions".
+      problems: how many, by kind.
+      words: what the judge said the last time, by kind.
+      judge, kind: its name, and what kind it is.
+      again: the setting under which such questions are asked again.
+    """
+    commonest = max(problems, key=problems.get, default="")
+    said = words.get(commonest, "")
+    why = kinds(collections.Counter(problems)) or "no answer"
+    return InputError(
+        f"none of the {what} has a rating: {why}{last_words(said)}",
+        where=f"judge {judge}",
+        fix=f"{hint(commonest, said, kind)}; under the same settings questions are asked again only with {again}",
+    )
 
 
 def hint(problem: str, words: str = "", kind: str = "server") -> str:

@@ -84,6 +84,9 @@ class RetryPolicy(Settings):
     """Attributes:
     failed: how often a question is asked at most while it fails (each with the client's own tries).
     unparsable: how often at most while its answer cannot be read; a deterministic judge answers the same again.
+
+    >>> RetryPolicy(failed=5).failed, RetryPolicy().unparsable
+    (5, 1)
     """
 
     failed: int = 3

@@ -1,17 +1,27 @@
-"""Ratings from a file as a judge: what people, or somebody else's judge, said already."""
+"""Ratings that exist already as a judge: what people, or somebody else's judge, said; in files, tables and records."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from encore_jax.data.comparison import RatedResponse
+from encore_jax.data.comparison import Comparison, RatedResponse
+from encore_jax.data.jsonl import iter_comparisons, iter_rated
+from encore_jax.data.memory_rows import MemoryRows, is_path, row_source
 from encore_jax.data.orientation import unorient_named
+from encore_jax.data.rating_cells import Cell, infer_scale
+from encore_jax.data.rating_source import table_rows
+from encore_jax.data.rating_table import rating_table
+from encore_jax.data.scales import on_unit_scale, rating_range
 from encore_jax.errors import InputError
 from encore_jax.judge.question import Answer, Identity, Question, Status, conversation_id
 from encore_jax.rules import RulePool
 
 MISSING = "not in the table"
+
+Records = list[Comparison | RatedResponse]
 
 
 class TableJudge:
@@ -54,3 +64,57 @@ class TableJudge:
                 yield question, Answer(Status.FAILED, problem=MISSING)
             else:
                 yield question, Answer(Status.OK, rating=rating)
+
+
+def read_rated(source: object, pool: RulePool, scale: tuple[float, float] | None = None) -> list[RatedResponse]:
+    """The rated responses of a source, oriented, on the scale from 0 to 1.
+
+    Args:
+      source: rated records; or a file, a DataFrame or a list of dictionaries, in this project's own format or as a
+        table (`encore_jax.data.rating_table`).
+      pool: the rules and their directions.
+      scale: lowest and highest rating; inferred and logged if left out.
+
+    Raises:
+      InputError: naming the row, or that nothing is rated.
+
+    >>> pool = RulePool.from_sentences({"kind": "It is kind."})
+    >>> rows = [{"prompt": "Hi", "response": "Hello!", "kind": 5}, {"prompt": "Hi", "response": "Go.", "kind": 2}]
+    >>> [one.ratings.tolist() for one in read_rated(rows, pool)]
+    [[1.0], [0.25]]
+    """
+    if isinstance(source, list | tuple) and source and isinstance(source[0], Comparison | RatedResponse):
+        return list(_responses(list(source)))
+    source = Path(source) if is_path(source) else row_source(source)
+    rows = list(table_rows(source))
+    if any("ratings" in row and {"response", "responses"} & row.keys() for _, row in rows[:1]):
+        records, scale = _own_format(source, "responses" in rows[0][1], pool, scale)
+    else:
+        found = rating_table(rows, where=str(source), pool=pool, scale=scale)
+        records, scale = [*found.comparisons, *found.responses], found.scale
+    return [on_unit_scale(one, scale) for one in _responses(records)]
+
+
+def _own_format(
+    source: Path | MemoryRows, compared: bool, pool: RulePool, scale: tuple[float, float] | None
+) -> tuple[Records, tuple[float, float]]:
+    """Records of this project's own format, and the scale of their ratings."""
+    if scale is None:
+        low, high = rating_range(source)
+        scale = infer_scale([Cell(low), Cell(high)] if low <= high else [])
+        logging.getLogger(__name__).info("%s: scale %g to %g, inferred from the ratings", source, *scale)
+    read = iter_comparisons if compared else iter_rated
+    return list(read(source, pool=pool, scale=scale)), scale
+
+
+def _responses(records: Records) -> Iterator[RatedResponse]:
+    """Every rated response of the records."""
+    for i, one in enumerate(records):
+        if isinstance(one, RatedResponse):
+            yield one
+            continue
+        if one.ratings is None:
+            fix = "give a table with ratings, or rated records"
+            raise InputError("its responses are not rated", where=f"comparison {one.id or i}", fix=fix)
+        for response, ratings, mask in zip(one.responses, one.ratings, one.mask, strict=True):
+            yield RatedResponse(one.prompt, response, one.rules, ratings, mask, one.subset, one.source, one.id)

@@ -48,6 +48,9 @@ LOGICAL_RULES = (
 class MeshSettings(Settings):
     """How many devices along each mesh axis; one of them may be -1, "all the rest".
 
+    >>> mesh_shape(MeshSettings(data=2), 8)  # two replicas of the model, each split over four devices
+    (2, 4, 1)
+
     Attributes:
       data: replicas of the model.
       fsdp: shards of parameters, gradients, optimizer state and batch.

@@ -2,74 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from encore_jax.formats import bounds, fixed, known, percent, points, shortened
-from encore_jax.report.svg import BARS, BLUE, GREY, HALF, INK, PALE, SIMULATED, VERMILION, WIDE, style, to_svg
+from encore_jax.report.sheet import PAGE, Sheet
+from encore_jax.report.svg import BARS, BLUE, GREY, INK, ON_DARK, ON_LIGHT, PALE, SIMULATED, VERMILION, drawn
 
 SHOWN = 12
 """Most rows of the figure of shares."""
 
 
 def ablation_figures(results: dict) -> dict[str, object]:
-    """Figures as SVG by name; "marginals" and "heat_maps" are lists of them."""
-    label = results["label"]
-    with style():
-        made: dict[str, object] = {"shares": _svg(shares(results["found"], label), "shares", "Which choices matter")}
-        made["marginals"] = [
-            _svg(marginal(name, rows, label), f"marginal-{name}", f"Accuracy by {name}")
-            for name, rows in results["found"]["marginals"].items()
-        ]
-        made["heat_maps"] = [
-            _svg(heat_map(table, label), f"heat-{i}", f"Accuracy by {' and '.join(table['axes'])}")
-            for i, table in enumerate(results["found"]["heat_maps"])
-        ]
-        if results["found"]["sizes"]:
-            made["sizes"] = _svg(sizes(results["found"]["sizes"], label), "sizes", "Accuracy by number of rules")
-        if results["found"]["rules"]:
-            made["rules"] = _svg(rules(results["found"]["rules"], label), "rules", "What including a rule is worth")
-    return made
+    """Figures by name; "marginals" and "heat_maps" are lists of them, "sizes" and "rules" may be None."""
+    label, found = results["label"], results["found"]
 
+    def made(draw: Callable[..., Figure], given: object, name: str, title: str) -> Markup:
+        return drawn(lambda sheet: draw(given, label, sheet), f"ablation-{name}", title)
 
-def _svg(figure: Figure, name: str, title: str) -> str:
-    return to_svg(figure, f"ablation-{name}", title)
+    return {
+        "shares": made(shares, found, "shares", "Which choices matter"),
+        "marginals": [
+            drawn(lambda sheet, n=n, r=r: marginal(n, r, label, sheet), f"ablation-marginal-{n}", f"Accuracy by {n}")
+            for n, r in found["marginals"].items()
+        ],
+        "heat_maps": [
+            made(heat_map, table, f"heat-{i}", f"Accuracy by {' and '.join(table['axes'])}")
+            for i, table in enumerate(found["heat_maps"])
+        ],
+        "sizes": made(sizes, found["sizes"], "sizes", "Accuracy by number of rules") if found["sizes"] else None,
+        "rules": made(rules, found["rules"], "rules", "What including a rule is worth") if found["rules"] else None,
+    }
 
 
 def _tag(figure: Figure, label: str) -> None:
     made_up = label == "semi-synthetic"
     look = {"fontweight": "bold", "color": VERMILION} if made_up else {"color": GREY}
-    figure.text(0.995, 0.995, SIMULATED if made_up else label, ha="right", va="top", fontsize=6.5, **look)
+    figure.text(0.995, 0.995, SIMULATED if made_up else label, ha="right", va="top", fontsize=7, **look)
 
 
-def shares(found: dict, label: str) -> Figure:
+def shares(found: dict, label: str, sheet: Sheet = PAGE) -> Figure:
     """Share of the variance by choice (filled) and by pair of choices (hatched), largest first."""
     rows = [(row, False) for row in found["main"]] + [(row, True) for row in found["pairs"]]
     rows = sorted(rows, key=lambda row: -row[0]["share"])[:SHOWN]
-    figure = Figure(figsize=(WIDE, 0.7 + 0.22 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(sheet.wide, 0.7 + 0.22 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     for y, (row, pair) in enumerate(rows):
         look = {"color": "white", "hatch": "////"} if pair else {"color": BARS}
         axes.barh(y, 100 * row["share"], height=0.66, edgecolor=BLUE, linewidth=0.5, **look)
         axes.annotate(percent(row["share"]), (100 * row["share"], y), (4, 0), textcoords="offset points", va="center")
-    _names(axes, [row["choice"] for row, _ in rows])
+    _names(axes, [row["choice"] for row, _ in rows], sheet)
     axes.set_xlim(0, 1.12 * max(100 * rows[0][0]["share"], 1) if rows else 1)
-    axes.set_xlabel("share of the variance of accuracy over all settings, %")
+    axes.set_xlabel(sheet.label("share of the variance of accuracy over all settings, %"))
     axes.set_title(" ", fontsize=6)
     _tag(figure, label)
     return figure
 
 
-def _names(axes: Axes, names: list[str]) -> None:
+def _names(axes: Axes, names: list[str], sheet: Sheet) -> None:
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_yticks(range(len(names)), [shortened(name, 36) for name in names])
+    axes.set_yticks(range(len(names)), [sheet.name(name, 36) for name in names])
     axes.tick_params(axis="y", length=0)
 
 
-def marginal(name: str, rows: list[dict], label: str) -> Figure:
+def marginal(name: str, rows: list[dict], label: str, sheet: Sheet = PAGE) -> Figure:
     """Mean accuracy by value, its interval, and how much the other choices spread it."""
-    figure = Figure(figsize=(HALF, 2.5), layout="constrained")
+    figure = Figure(figsize=(sheet.half, 2.5), layout="constrained")
     axes = figure.add_subplot()
     _curve(axes, [row["value"] for row in rows], rows)
     axes.set_xlabel(name)
@@ -77,9 +79,9 @@ def marginal(name: str, rows: list[dict], label: str) -> Figure:
     return figure
 
 
-def sizes(rows: list[dict], label: str) -> Figure:
+def sizes(rows: list[dict], label: str, sheet: Sheet = PAGE) -> Figure:
     """The same by the number of rules in the subset."""
-    figure = Figure(figsize=(HALF, 2.5), layout="constrained")
+    figure = Figure(figsize=(sheet.half, 2.5), layout="constrained")
     axes = figure.add_subplot()
     _curve(axes, [str(row["size"]) for row in rows], rows)
     axes.set_xlabel("number of rules")
@@ -104,36 +106,36 @@ def _curve(axes: Axes, names: list[str], rows: list[dict]) -> None:
     axes.set_title(" ", fontsize=6)
 
 
-def rules(rows: list[dict], label: str) -> Figure:
+def rules(rows: list[dict], label: str, sheet: Sheet = PAGE) -> Figure:
     """What including each rule is worth, in points."""
-    figure = Figure(figsize=(WIDE, 0.7 + 0.19 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(sheet.wide, 0.7 + 0.19 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     for y, row in enumerate(rows):
         effect = row["effect"]
         if known(effect["low"]):
             axes.hlines(y, 100 * effect["low"], 100 * effect["high"], color=INK, linewidth=1)
         axes.plot(100 * effect["value"], y, "o", color=BLUE, markersize=5, zorder=3)
-        text = f"{points(effect['value'])} {bounds(effect, points) if known(effect['low']) else ''}"
+        text = f"{points(effect['value'])} {bounds(effect, points) if known(effect['low']) and not sheet.phone else ''}"
         axes.annotate(text, (1.02, y), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
     axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
-    _names(axes, [row["name"] for row in rows])
-    axes.set_xlabel("accuracy of subsets with the rule minus subsets without, points")
+    _names(axes, [row["name"] for row in rows], sheet)
+    axes.set_xlabel(sheet.label("accuracy of subsets with the rule minus subsets without, points"))
     axes.set_title(" ", fontsize=6)
     _tag(figure, label)
     return figure
 
 
-def heat_map(table: dict, label: str) -> Figure:
+def heat_map(table: dict, label: str, sheet: Sheet = PAGE) -> Figure:
     """Mean accuracy at each pair of values."""
     values = 100 * np.array(table["accuracy"])
-    figure = Figure(figsize=(HALF, 1.0 + 0.26 * len(values)), layout="constrained")
+    figure = Figure(figsize=(sheet.half, 1.0 + 0.26 * len(values)), layout="constrained")
     axes = figure.add_subplot()
     middle, span = values.mean(), max(np.ptp(values), 2.0)
     low, high = middle - 0.75 * span, middle + 0.75 * span
     axes.pcolormesh(values, cmap="Blues", vmin=low, vmax=high, edgecolors="white", linewidth=1)
     if values.shape[1] <= 9:
         for (row, column), value in np.ndenumerate(values):
-            color = "white" if value > low + 0.62 * (high - low) else INK
+            color = ON_DARK if value > low + 0.62 * (high - low) else ON_LIGHT
             place = {"ha": "center", "va": "center", "fontsize": 7}
             axes.text(column + 0.5, row + 0.5, fixed(value, 1), color=color, **place)
     for set_ticks, names in ((axes.set_yticks, table["values"][0]), (axes.set_xticks, table["values"][1])):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -12,7 +14,8 @@ from matplotlib.patches import Rectangle
 from encore_jax.evaluation.method_names import REFERENCE, SINGLE
 from encore_jax.formats import bounds, fixed, known, number, percent, shortened
 from encore_jax.report.point_labels import place_labels
-from encore_jax.report.svg import BARS, BLUE, GREY, HALF, INK, PALE, SIMULATED, VERMILION, WIDE, style, to_svg
+from encore_jax.report.sheet import PAGE, Sheet
+from encore_jax.report.svg import BARS, BLUE, GREY, INK, ON_DARK, ON_LIGHT, PALE, SIMULATED, VERMILION, drawn
 from encore_jax.report.tables import oracle_name
 
 MOST_NAMES = 30
@@ -22,35 +25,37 @@ CROWDED = 12
 _MARKERS = {"ratings": "o", "scores": "v", "nothing": "s", "train labels": "^", "test labels": "D", "text": "x"}
 
 
-def view_figures(view: dict, prefix: str) -> dict[str, str]:
+def view_figures(view: dict, prefix: str) -> dict[str, Markup]:
     """All figures of a view as SVG, by name."""
-    with style():
-        return {
-            name: to_svg(draw(view), f"{prefix}-{name}", f"{title}, view {view['name']} ({view['label']})")
-            for name, title, draw in (
-                ("scatter", "Entropy and accuracy of every rule", scatter),
-                ("weights", f"Weights by {view.get('weighting', 'ENCORE')}", weights),
-                ("variants", "Correlation under other measures of entropy", variants),
-                ("forest", "Accuracy of every method", forest),
-                ("sensitivity", "Accuracy by temperature and levels", sensitivity),
-                ("histograms", "Ratings of every rule", histograms),
-            )
-        }
+    drawings = (
+        ("scatter", "Entropy and accuracy of every rule", scatter),
+        ("weights", f"Weights by {view.get('weighting', 'ENCORE')}", weights),
+        ("variants", "Correlation under other measures of entropy", variants),
+        ("forest", "Accuracy of every method", forest),
+        ("sensitivity", "Accuracy by temperature and levels", sensitivity),
+        ("histograms", "Ratings of every rule", histograms),
+    )
+    seen = f"view {view['name']} ({view['label']})"
+    return {
+        name: drawn(functools.partial(draw, view), f"{prefix}-{name}", f"{title}, {seen}")
+        for name, title, draw in drawings
+    }
 
 
 def _tag(figure: Figure, view: dict) -> None:
     """Says in the figure itself where its ratings come from, should it be cut out of the page."""
     if view["label"] == "semi-synthetic":
-        figure.text(0.995, 0.995, SIMULATED, ha="right", va="top", fontsize=6.5, fontweight="bold", color=VERMILION)
+        figure.text(0.995, 0.995, SIMULATED, ha="right", va="top", fontsize=7, fontweight="bold", color=VERMILION)
     else:
-        figure.text(0.995, 0.995, shortened(view["label"]), ha="right", va="top", fontsize=6.5, color=GREY)
+        figure.text(0.995, 0.995, shortened(view["label"]), ha="right", va="top", fontsize=7, color=GREY)
 
 
-def scatter(view: dict) -> Figure:
+def scatter(view: dict, sheet: Sheet = PAGE) -> Figure:
     """Entropy against accuracy (ties half) with the accuracies' intervals; every point named."""
     crowded = len(view["rules"]) > CROWDED
-    figure = Figure(figsize=(WIDE, 5) if crowded else (HALF, 3.4))
-    axes = figure.add_axes((0.065, 0.09, 0.925, 0.86) if crowded else (0.13, 0.135, 0.85, 0.79))
+    figure = Figure(figsize=(sheet.wide, 5) if crowded else (sheet.half, 3.4))
+    small = (0.13, 0.1, 0.85, 0.84) if crowded else (0.13, 0.135, 0.85, 0.79)
+    axes = figure.add_axes((0.065, 0.09, 0.925, 0.86) if crowded and not sheet.phone else small)
     rules = [(i, r) for i, r in enumerate(view["rules"]) if known(r["entropy"]) and known(r["accuracy"]["value"])]
     axes.set_xlabel("entropy of the ratings, H")
     axes.set_ylabel("accuracy, %")
@@ -62,7 +67,7 @@ def scatter(view: dict) -> Figure:
         axes.plot(line[:, 0], line[:, 1], color=BLUE, linewidth=0.9, linestyle=(0, (5, 3)), alpha=0.6, zorder=1)
         axes.vlines(x, y[:, 1], y[:, 2], color=GREY, linewidth=0.9, zorder=2)
         axes.plot(x, y[:, 0], "o", color=BLUE, markersize=5, markeredgecolor="white", markeredgewidth=0.6, zorder=3)
-        names = [shortened(r["name"], 24) if len(rules) <= MOST_NAMES else str(i + 1) for i, r in rules]
+        names = [sheet.name(r["name"], 24) if len(rules) <= MOST_NAMES else str(i + 1) for i, r in rules]
         place_labels(axes, names, x, y, line)
     axes.axhline(50, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
@@ -87,11 +92,11 @@ def _trend(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.stack([along, y.mean() + slope * (along - x.mean())], 1)
 
 
-def weights(view: dict) -> Figure:
+def weights(view: dict, sheet: Sheet = PAGE) -> Figure:
     """The composed reward's weights as bars, heaviest first, beside the line of equal weights."""
     rules = sorted(view["rules"], key=lambda rule: -rule["weight"] if known(rule["weight"]) else math.inf)
     crowded = len(rules) > CROWDED
-    size = (WIDE, 0.65 + 0.17 * len(rules)) if crowded else (HALF, max(1.5, 0.65 + 0.275 * len(rules)))
+    size = (sheet.wide, 0.65 + 0.17 * len(rules)) if crowded else (sheet.half, max(1.5, 0.65 + 0.275 * len(rules)))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     values = np.array([100 * r["weight"] if known(r["weight"]) else 0.0 for r in rules])
@@ -105,18 +110,18 @@ def weights(view: dict) -> Figure:
     axes.axvline(uniform, color=INK, linewidth=1, linestyle=(0, (4, 2)))
     axes.set_xlim(0, 1.12 * max(values.max(), uniform))
     axes.set_ylim(len(rules) - 0.5, -0.6)
-    axes.set_yticks(rows, [shortened(r["name"]) for r in rules])
+    axes.set_yticks(rows, [sheet.name(r["name"]) for r in rules])
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(f"weight, %; dashed: equal weights, {fixed(uniform, 1)}")
+    axes.set_xlabel(sheet.label(f"weight, %; dashed: equal weights, {fixed(uniform, 1)}"))
     axes.set_title(" ", fontsize=6)  # room for the tag
     _tag(figure, view)
     return figure
 
 
-def variants(view: dict) -> Figure:
+def variants(view: dict, sheet: Sheet = PAGE) -> Figure:
     """r with its interval over rules, entropy being measured in several ways."""
     table = view["premise"]["variants"]
-    figure = Figure(figsize=(HALF, 0.7 + 0.22 * len(table)), layout="constrained")
+    figure = Figure(figsize=(sheet.half, 0.7 + 0.22 * len(table)), layout="constrained")
     axes = figure.add_subplot()
     for row, (r, low, high) in enumerate(table.values()):
         if known(low) and known(high):
@@ -126,7 +131,7 @@ def variants(view: dict) -> Figure:
     axes.axvline(0, color=GREY, linewidth=0.8, zorder=1)
     axes.set_xlim(-1.03, 1.03)
     axes.set_ylim(len(table) - 0.4, -0.6)
-    axes.set_yticks(range(len(table)), [shortened(name, 36) for name in table])
+    axes.set_yticks(range(len(table)), [sheet.name(name, 36) for name in table])
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("r; ENCORE needs it below 0")
     axes.set_title(" ", fontsize=6)
@@ -134,18 +139,19 @@ def variants(view: dict) -> Figure:
     return figure
 
 
-def forest(view: dict) -> Figure:
+def forest(view: dict, sheet: Sheet = PAGE) -> Figure:
     """Accuracy of every method with its interval; the line is uniform's."""
     methods = view["methods"]
     singles = [m for m in methods if m["name"].startswith(SINGLE)]
     if len(singles) > MOST_NAMES:
         methods = [m for m in methods if m not in singles]
     rows = np.arange(len(methods))
-    figure = Figure(figsize=(WIDE, 0.9 + 0.19 * len(methods)))
+    figure = Figure(figsize=(sheet.wide, 0.9 + 0.19 * len(methods)))
     height = figure.get_figheight()
-    axes = figure.add_axes((0.24, 0.42 / height, 0.58, 1 - 0.72 / height))
+    left, width, below = (0.43, 0.44, 0.58) if sheet.phone else (0.24, 0.58, 0.42)
+    axes = figure.add_axes((left, below / height, width, 1 - (below + 0.3) / height))
     for row, method in zip(rows, methods, strict=True):
-        _forest_row(axes, row, method)
+        _forest_row(axes, row, method, sheet)
     for row in rows[1:]:
         if methods[row]["name"].startswith(SINGLE) != methods[row - 1]["name"].startswith(SINGLE):
             axes.axhline(row - 0.5, color=PALE, linewidth=0.8)
@@ -155,16 +161,16 @@ def forest(view: dict) -> Figure:
         place = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "center"}
         axes.annotate(REFERENCE, (reference, 1), (0, 2), **place)
     axes.set_ylim(len(methods) - 0.4, -0.6)
-    axes.set_yticks(rows, [shortened(oracle_name(m), 34) for m in methods])
+    axes.set_yticks(rows, [sheet.name(oracle_name(m), 34) for m in methods])
     for tick, method in zip(axes.get_yticklabels(), methods, strict=True):
         tick.set_fontweight("bold" if method["name"] in ("ENCORE", REFERENCE) else "normal")
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("accuracy on held-out comparisons, %; 95 % interval over prompts")
+    axes.set_xlabel(sheet.label("accuracy on held-out comparisons, %; 95 % interval over prompts"))
     _tag(figure, view)
     return figure
 
 
-def _forest_row(axes: Axes, row: int, method: dict) -> None:
+def _forest_row(axes: Axes, row: int, method: dict, sheet: Sheet) -> None:
     interval = method["accuracy"]
     color = BLUE if method["name"] == "ENCORE" else VERMILION if method["oracle"] else INK
     filled = method["name"] == "ENCORE"
@@ -174,15 +180,15 @@ def _forest_row(axes: Axes, row: int, method: dict) -> None:
         marker = _MARKERS.get(method["sees"], "o")
         face = color if filled else "white"
         axes.plot(100 * interval["value"], row, marker, color=color, markerfacecolor=face, markersize=5.5, zorder=3)
-    text = f"{percent(interval['value'])} {bounds(interval)}"
+    text = percent(interval["value"]) if sheet.phone else f"{percent(interval['value'])} {bounds(interval)}"
     axes.annotate(text, (1.02, row), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
 
 
-def sensitivity(view: dict) -> Figure:
+def sensitivity(view: dict, sheet: Sheet = PAGE) -> Figure:
     """Accuracy by temperature and number of levels, the configured setting framed."""
     table, settings = view["sensitivity"], view["settings"]
     values = 100 * np.array([[number(accuracy) for accuracy in row] for row in table["accuracy"]])
-    figure = Figure(figsize=(WIDE, 0.95 + 0.24 * len(values)), layout="constrained")
+    figure = Figure(figsize=(sheet.wide, 0.95 + 0.24 * len(values)), layout="constrained")
     axes = figure.add_subplot()
     finite = values[np.isfinite(values)]
     middle, span = (finite.mean(), max(np.ptp(finite), 6.0)) if finite.size else (50.0, 6.0)
@@ -191,7 +197,8 @@ def sensitivity(view: dict) -> Figure:
     for (row, column), value in np.ndenumerate(values):
         dark = known(value) and value > low + 0.62 * (high - low)
         text = fixed(value, 1)
-        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color="white" if dark else INK)
+        look = {"color": ON_DARK if dark else ON_LIGHT, "fontsize": 7.5 if sheet.phone else 8.5}
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", **look)
     cell = configured_cell(view)
     if cell:
         axes.add_patch(Rectangle(cell[::-1], 1, 1, fill=False, edgecolor=VERMILION, linewidth=2.2, zorder=4))
@@ -199,7 +206,8 @@ def sensitivity(view: dict) -> Figure:
     axes.set_yticks(np.arange(len(table["levels"])) + 0.5, [f"{levels:g}" for levels in table["levels"]])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("temperature τ" + ("" if cell else f" (configured: τ = {settings['tau']:g}, not in this grid)"))
+    beside = "" if cell else f" (configured: τ = {settings['tau']:g}, not in this grid)"
+    axes.set_xlabel(sheet.label(f"temperature τ{beside}"))
     axes.set_ylabel("levels")
     axes.set_title(" ")
     _tag(figure, view)
@@ -214,12 +222,12 @@ def configured_cell(view: dict) -> tuple[int, int] | None:
     return table["levels"].index(settings["levels"]), table["tau"].index(settings["tau"])
 
 
-def histograms(view: dict) -> Figure:
+def histograms(view: dict, sheet: Sheet = PAGE) -> Figure:
     """How the ratings of each rule are spread: shares in eleven bins around 0, 0.1, …, 1."""
     rules = view["rules"]
-    columns = 5
+    columns = 2 if sheet.phone else 5
     rows = math.ceil(len(rules) / columns)
-    figure = Figure(figsize=(WIDE, 0.4 + 1.3 * rows), layout="constrained")
+    figure = Figure(figsize=(sheet.wide, 0.4 + 1.3 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axes, rule in zip(grid.flat, rules, strict=False):
         counts = np.array(rule["histogram"], float)

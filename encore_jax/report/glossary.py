@@ -58,6 +58,8 @@ GLOSSARY = {
 COUNT_NAMES = {
     "rated_responses": "rated responses",
     "comparisons": "comparisons",
+    "rated_rows_read": "rated responses read",
+    "comparison_rows_read": "comparisons read",
     "rated_rows": "rows of ratings",
     "comparison_rows": "rows of comparisons",
     "rated_rows_skipped": "rows of ratings skipped",

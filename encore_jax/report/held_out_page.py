@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from encore_jax.evaluation.held_out import Evaluation
 from encore_jax.formats import fixed, percent, printable
 from encore_jax.report.page import render
+from encore_jax.report.sheet import PAGE, Sheet
 from encore_jax.report.tables import over_refusal_lines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FILE = "evaluation.html"
+TITLE = "A reward model beside people"
+NOTE = (
+    "Accuracy: how often the preferred response gets the higher reward, a tie counting half; intervals resample "
+    "prompts."
+)
 
 
 def text(found: Evaluation) -> str:
@@ -28,15 +35,18 @@ def html(found: Evaluation) -> str:
 
 def page(found: Evaluation) -> str:
     """The page, the same text for the same results."""
-    return render("evaluation.html", **_context(found))
+    from encore_jax.report.svg import drawn
+
+    figures = [drawn(functools.partial(figure, found), "accuracy", "Agreement with people of every reward")]
+    return render("result.html", **_context(found), title=TITLE, note=NOTE, figures=figures)
 
 
-def figure(found: Evaluation) -> Figure:
+def figure(found: Evaluation, sheet: Sheet = PAGE) -> Figure:
     """Accuracy of the composed reward and of every rule, with intervals."""
     from encore_jax.report.interval_figures import intervals
 
     rows = [(row.name, 100 * row.accuracy, 100 * row.low, 100 * row.high) for row in found.rows]
-    return intervals(rows, "agrees with people, % of pairs (95 % interval over prompts)", middle=50.0)
+    return intervals(rows, "agrees with people, % of pairs (95 % interval over prompts)", middle=50.0, sheet=sheet)
 
 
 def lines(found: Evaluation) -> list[str]:

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from encore_jax.formats import shortened
-from encore_jax.report.svg import BLUE, GREY, HALF, WIDE
+from encore_jax.report.sheet import PAGE, Sheet
+from encore_jax.report.svg import BLUE, GREY
 
 MOST_NAMES = 60
 """With more rows a figure goes without names."""
@@ -22,7 +22,14 @@ def height(rows: int) -> float:
     return 0.7 + (0.17 if rows <= MOST_NAMES else 0.06) * rows
 
 
-def intervals(rows: Sequence[Row], label: str, *, middle: float, limits: tuple[float, float] | None = None) -> Figure:
+def intervals(
+    rows: Sequence[Row],
+    label: str,
+    *,
+    middle: float,
+    limits: tuple[float, float] | None = None,
+    sheet: Sheet = PAGE,
+) -> Figure:
     """A figure of one column of values, in the order of the rows.
 
     Args:
@@ -30,10 +37,11 @@ def intervals(rows: Sequence[Row], label: str, *, middle: float, limits: tuple[f
       label: of the axis.
       middle: where a dotted line stands: chance, or no relation.
       limits: of the axis; what the intervals need if left out.
+      sheet: what it is drawn for.
     """
-    size = (WIDE if len(rows) <= MOST_NAMES else HALF, height(len(rows)))
+    size = (sheet.wide if len(rows) <= MOST_NAMES else sheet.half, height(len(rows)))
     figure = Figure(figsize=size, layout="constrained")
-    draw_intervals(figure.add_subplot(), rows, label, middle=middle, limits=limits)
+    draw_intervals(figure.add_subplot(), rows, label, middle=middle, limits=limits, sheet=sheet)
     return figure
 
 
@@ -45,6 +53,7 @@ def draw_intervals(
     middle: float,
     limits: tuple[float, float] | None = None,
     names: bool = True,
+    sheet: Sheet = PAGE,
 ) -> None:
     """The same on given axes; `names` says whether the rows are named here, or beside the axes on the left."""
     few = len(rows) <= MOST_NAMES
@@ -57,6 +66,6 @@ def draw_intervals(
         axes.set_xlim(limits)
     axes.set_ylim(max(len(rows), 1) - 0.4, -0.6)
     named = few and names
-    axes.set_yticks(places if named else [], [shortened(row[0]) for row in rows] if named else [])
+    axes.set_yticks(places if named else [], [sheet.name(row[0]) for row in rows] if named else [])
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(label)
+    axes.set_xlabel(sheet.label(label))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from encore_jax.formats import fixed, printable
-from encore_jax.judge.judged import JudgedComparisons
+from encore_jax.judge.rate import JudgedComparisons
 from encore_jax.report.held_out_page import aligned
 from encore_jax.report.page import render
+from encore_jax.report.sheet import PAGE, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
 
 FILE = "ratings.html"
 TITLE = "Ratings by a judge"
@@ -32,21 +35,18 @@ def html(found: JudgedComparisons) -> str:
 
 def page(found: JudgedComparisons) -> str:
     """The page, the same text for the same ratings."""
-    from markupsafe import Markup
+    from encore_jax.report.svg import drawn
 
-    from encore_jax.report.svg import style, to_svg
-
-    with style():
-        drawn = Markup(to_svg(figure(found), "ratings", "Ratings by every rule"))
-    return render("result.html", **_context(found), title=TITLE, note=NOTE, figures=[drawn])
+    figures = [drawn(functools.partial(figure, found), "ratings", "Ratings by every rule")]
+    return render("result.html", **_context(found), title=TITLE, note=NOTE, figures=figures)
 
 
-def figure(found: JudgedComparisons) -> Figure:
+def figure(found: JudgedComparisons, sheet: Sheet = PAGE) -> Figure:
     """Mean rating of every rule, with the middle half of its ratings."""
     from encore_jax.report.interval_figures import intervals
 
     rows = [(name, own.mean(), *np.percentile(own, [25, 75])) for name, own in ratings_by_rule(found) if own.size]
-    return intervals(rows, "rating: mean, and the middle half", middle=0.5, limits=(-0.03, 1.03))
+    return intervals(rows, "rating: mean, and the middle half", middle=0.5, limits=(-0.03, 1.03), sheet=sheet)
 
 
 def ratings_by_rule(found: JudgedComparisons) -> list[tuple[str, np.ndarray]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from encore_jax.formats import number, shortened
-from encore_jax.report.svg import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SIMULATED, VERMILION, WIDE, style, to_svg
+from encore_jax.report.sheet import PAGE, Sheet
+from encore_jax.report.svg import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, SIMULATED, VERMILION, drawn
 
 _LINES = (
     (BLUE, "o", "-"),
@@ -19,38 +23,43 @@ _LINES = (
 )
 
 
-def noise_figures(study: dict, prefix: str) -> dict[str, str]:
+def noise_figures(study: dict, prefix: str) -> dict[str, Markup]:
     """Both figures as SVG, by name."""
-    with style():
-        return {
-            "correlation": to_svg(correlation(study), f"{prefix}-correlation", "Correlation by noise, semi-synthetic"),
-            "gain": to_svg(gain(study), f"{prefix}-gain", "Gain of ENCORE and agreement by noise, semi-synthetic"),
-        }
+    drawings = (
+        ("correlation", "Correlation by noise, semi-synthetic", correlation),
+        ("gain", "Gain of ENCORE and agreement by noise, semi-synthetic", gain),
+    )
+    return {name: drawn(functools.partial(draw, study), f"{prefix}-{name}", title) for name, title, draw in drawings}
 
 
-def correlation(study: dict) -> Figure:
+def correlation(study: dict, sheet: Sheet = PAGE) -> Figure:
     """r(entropy, accuracy) against the worst judge's noise level, a line per noise model; mean and sd of juries."""
-    figure = Figure(figsize=(WIDE, 2.7), layout="constrained")
+    figure = Figure(figsize=(sheet.wide, 3.6 if sheet.phone else 2.7), layout="constrained")
     axes = figure.add_subplot()
     for i, (name, outcome) in enumerate(study["noise"].items()):
         _line(axes, study["worst"], outcome["correlation"], i, len(study["noise"]), name)
     axes.set_ylim(-1.06, 1.06)
     axes.set_ylabel("r(entropy, accuracy)")
     _finish(axes, study)
-    axes.legend(title="noise model", loc="center left", bbox_to_anchor=(1.01, 0.5))
+    if sheet.phone:
+        figure.legend(title="noise model", loc="outside lower center", ncol=2)
+    else:
+        axes.legend(title="noise model", loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.suptitle(" ", fontsize=6)
     _tag(figure)
     return figure
 
 
-def gain(study: dict) -> Figure:
+def gain(study: dict, sheet: Sheet = PAGE) -> Figure:
     """ENCORE minus uniform against the worst judge's noise level: a panel per noise model, a line per temperature.
 
     And a line for agreement minus uniform.
     """
     names = list(study["noise"])
-    figure = Figure(figsize=(WIDE, 2.5), layout="constrained")
-    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    size = (sheet.wide, 1.0 + 2.1 * len(names)) if sheet.phone else (sheet.wide, 2.5)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = (len(names), 1) if sheet.phone else (1, len(names))
+    panels = figure.subplots(*grid, sharey=True, squeeze=False).ravel()
     for axes, name in zip(panels, names, strict=True):
         for i, (tau, outcome) in enumerate(zip(study["tau"], study["noise"][name]["gain"], strict=True)):
             _line(axes, study["worst"], outcome, i, len(study["tau"]) + 1, f"ENCORE, τ = {tau:g}", scale=100)
@@ -60,7 +69,10 @@ def gain(study: dict) -> Figure:
         axes.set_title(shortened(name))
         _finish(axes, study)
     panels[0].set_ylabel("minus uniform, points")
-    panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if sheet.phone:
+        figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncol=2)
+    else:
+        panels[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.suptitle(" ", fontsize=6)
     _tag(figure)
     return figure
@@ -92,4 +104,4 @@ def _finish(axes: Axes, study: dict) -> None:
 
 
 def _tag(figure: Figure) -> None:
-    figure.text(0.995, 0.995, SIMULATED, ha="right", va="top", fontsize=6.5, fontweight="bold", color=VERMILION)
+    figure.text(0.995, 0.995, SIMULATED, ha="right", va="top", fontsize=7, fontweight="bold", color=VERMILION)

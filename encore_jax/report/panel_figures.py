@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from encore_jax.evaluation.panel import PanelReliability
 from encore_jax.formats import fixed, shortened
 from encore_jax.report.interval_figures import draw_intervals
-from encore_jax.report.svg import GREY, INK, WIDE
+from encore_jax.report.sheet import PAGE
+from encore_jax.report.svg import GREY, ON_DARK, ON_LIGHT
 
 REST = "correlation with the mean of the others (95 % interval)"
 ACCURACY = "agrees with people, % (95 % interval)"
@@ -20,7 +21,7 @@ MOST_NUMBERS = 12
 def panel_figure(found: PanelReliability) -> Figure:
     """Loadings, a row for each judge and a column for each rule; beside them every judge's correlation with the rest,
     or its accuracy where people chose."""
-    figure = Figure(figsize=(WIDE, 1.6 + 0.3 * len(found.judges)), layout="constrained")
+    figure = Figure(figsize=(PAGE.wide, 1.6 + 0.3 * len(found.judges)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _heat_map(left, found)
     if any(line.labels for line in found.judges):
@@ -37,7 +38,7 @@ def _heat_map(axes: Axes, found: PanelReliability) -> None:
     axes.imshow(found.loading, cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     if len(found.rules) <= MOST_NUMBERS:
         for (row, column), value in np.ndenumerate(found.loading):
-            color = GREY if np.isnan(value) else "white" if abs(value) > 0.6 else INK
+            color = GREY if np.isnan(value) else ON_DARK if abs(value) > 0.6 else ON_LIGHT
             axes.text(column, row, fixed(value, sign=True), ha="center", va="center", fontsize=7, color=color)
     axes.set_yticks(range(len(found.judges)), [shortened(line.judge) for line in found.judges])
     turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}

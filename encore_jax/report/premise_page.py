@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from encore_jax.evaluation.premise_of_ratings import PremiseCheck
 from encore_jax.formats import fixed, percent, printable
 from encore_jax.report.held_out_page import aligned
 from encore_jax.report.page import render
+from encore_jax.report.sheet import PAGE, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
 
 FILE = "premise.html"
 TITLE = "Does ENCORE's premise hold on these ratings?"
@@ -33,22 +36,19 @@ def html(found: PremiseCheck) -> str:
 
 def page(found: PremiseCheck) -> str:
     """The page, the same text for the same ratings."""
-    from markupsafe import Markup
+    from encore_jax.report.svg import drawn
 
-    from encore_jax.report.svg import style, to_svg
-
-    with style():
-        drawn = Markup(to_svg(figure(found), "scatter", "Entropy and accuracy of every rule"))
-    return render("result.html", **_context(found), title=TITLE, note=NOTE, figures=[drawn])
+    figures = [drawn(functools.partial(figure, found), "scatter", "Entropy and accuracy of every rule")]
+    return render("result.html", **_context(found), title=TITLE, note=NOTE, figures=figures)
 
 
-def figure(found: PremiseCheck) -> Figure:
+def figure(found: PremiseCheck, sheet: Sheet = PAGE) -> Figure:
     """Entropy against accuracy, every rule named."""
     from encore_jax.report.figures import scatter
 
     rows = zip(found.rules, found.entropy.tolist(), found.accuracy, strict=True)
     rules = [{"name": name, "entropy": h, "accuracy": accuracy._asdict()} for name, h, accuracy in rows]
-    return scatter({"name": "ratings", "label": f"{found.comparisons} labelled pairs", "rules": rules})
+    return scatter({"name": "ratings", "label": f"{found.comparisons} labelled pairs", "rules": rules}, sheet)
 
 
 def cells(found: PremiseCheck) -> list[list[str]]:

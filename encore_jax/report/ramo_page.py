@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from markupsafe import Markup
-
 from encore_jax.formats import typeset
 from encore_jax.report import ramo_tables as tables
 from encore_jax.report.page import render
@@ -22,7 +20,7 @@ def render_ramo_report(results: dict) -> str:
     shown = {
         "results": results,
         "adapter": results["adapter"],
-        "figures": {name: Markup(svg) for name, svg in ramo_figures(results).items()},
+        "figures": ramo_figures(results),
         "choosers": _table(tables.CHOOSER_HEAD, tables.chooser_cells(results["adapter"])),
         "labels": _table(tables.LABEL_HEAD, tables.label_cells(results["labels"])) if ramo else None,
         "arms": _table(tables.ARM_HEAD, tables.arm_cells(results["arms"]["rows"], probe)) if ramo else None,

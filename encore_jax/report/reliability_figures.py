@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -11,7 +13,8 @@ from encore_jax.evaluation.rule_reliability import RuleReliability
 from encore_jax.formats import fixed
 from encore_jax.report.interval_figures import Row, draw_intervals, height, intervals
 from encore_jax.report.reliability_tables import has_labels
-from encore_jax.report.svg import BLUE, GREY, WIDE, style, to_svg
+from encore_jax.report.sheet import PAGE, Sheet
+from encore_jax.report.svg import BLUE, GREY, drawn
 
 LOADING = "loading, with 95 % interval over prompts"
 ACCURACY = "agrees with people, % (95 % interval)"
@@ -21,10 +24,10 @@ LOADINGS = (-1.03, 1.03)
 
 def reliability_figures(found: Reliability) -> list[Markup]:
     """The page's figures as SVG."""
-    with style():
-        figures = [Markup(to_svg(loadings(found), "loadings", "Loading of every rule"))]
-        if found.foretells:
-            figures.append(Markup(to_svg(scatters(found), "accuracy", "Entropy, loading and accuracy of every rule")))
+    figures = [drawn(functools.partial(loadings, found), "loadings", "Loading of every rule")]
+    if found.foretells:
+        title = "Entropy, loading and accuracy of every rule"
+        figures.append(drawn(functools.partial(scatters, found), "accuracy", title))
     return figures
 
 
@@ -39,9 +42,9 @@ def loading_rows(rules: list[RuleReliability]) -> list[Row]:
     return [(line.rule, line.loading, line.loading_low, line.loading_high) for line in rules]
 
 
-def loadings(found: Reliability) -> Figure:
+def loadings(found: Reliability, sheet: Sheet = PAGE) -> Figure:
     """Loading of every rule with its interval, the strongest first."""
-    return intervals(loading_rows(by_loading(found)), LOADING, middle=0.0, limits=LOADINGS)
+    return intervals(loading_rows(by_loading(found)), LOADING, middle=0.0, limits=LOADINGS, sheet=sheet)
 
 
 def overview(found: Reliability) -> Figure:
@@ -49,7 +52,7 @@ def overview(found: Reliability) -> Figure:
     rules = by_loading(found)
     if not has_labels(found):
         return loadings(found)
-    figure = Figure(figsize=(WIDE, height(len(rules))), layout="constrained")
+    figure = Figure(figsize=(PAGE.wide, height(len(rules))), layout="constrained")
     left, right = figure.subplots(1, 2)
     draw_intervals(left, loading_rows(rules), LOADING, middle=0.0, limits=LOADINGS)
     right_rows = [(line.rule, 100 * line.accuracy, 100 * line.low, 100 * line.high) for line in rules]
@@ -57,11 +60,12 @@ def overview(found: Reliability) -> Figure:
     return figure
 
 
-def scatters(found: Reliability) -> Figure:
+def scatters(found: Reliability, sheet: Sheet = PAGE) -> Figure:
     """Entropy, and beside it loading, against accuracy (ties half)."""
-    figure = Figure(figsize=(WIDE, 3.0), layout="constrained")
+    figure = Figure(figsize=(sheet.wide, 5.6 if sheet.phone else 3.0), layout="constrained")
+    grid = (2, 1) if sheet.phone else (1, 2)
     for axes, what, label in zip(
-        figure.subplots(1, 2), ("entropy", "loading"), ("entropy, nats", "loading"), strict=True
+        figure.subplots(*grid), ("entropy", "loading"), ("entropy, nats", "loading"), strict=True
     ):
         points = np.array([(getattr(line, what), 100 * line.half) for line in found.rules])
         axes.axhline(50, color=GREY, linewidth=0.8, linestyle=(0, (1, 2)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 from markupsafe import Markup
@@ -10,11 +11,12 @@ from encore_jax import formats
 from encore_jax.evaluation import wording
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.method_names import REFERENCE, SINGLE
+from encore_jax.report.account import account_lines
 from encore_jax.report.figures import CROWDED, MOST_NAMES, configured_cell, histograms, view_figures
 from encore_jax.report.glossary import COUNT_NAMES, GLOSSARY
 from encore_jax.report.noise_figures import noise_figures
 from encore_jax.report.page import render
-from encore_jax.report.svg import style, to_svg
+from encore_jax.report.svg import drawn
 from encore_jax.report.tables import (
     PROBED,
     over_refusal_lines,
@@ -39,26 +41,24 @@ def render_report(results: dict) -> str:
     return render("report.html", **_context(results))
 
 
-def render_preference_report(results: dict, curve: str) -> str:
+def render_preference_report(results: dict, curve: Markup) -> str:
     """The page of a reward model trained on preferences.
 
     Args:
       results: its results.json.
-      curve: its loss by step, as SVG.
+      curve: its loss by step, see `encore_jax.report.curve_figure`.
     """
-    values = {"results": results, "curve": Markup(curve), "probe_lines": over_refusal_lines(results)}
+    values = {"results": results, "curve": curve, "probe_lines": over_refusal_lines(results)}
     return render("preference.html", **values)
 
 
 def render_rating_report(results: dict) -> str:
     """The page of a judge's ratings, by its results.json."""
     view = {"rules": results["rules"], "label": results["summary"]["label"]}
-    with style():
-        figure = (
-            to_svg(histograms(view), "ratings", f"Ratings of every rule ({view['label']})") if view["rules"] else ""
-        )
+    title = f"Ratings of every rule ({view['label']})"
+    figure = drawn(functools.partial(histograms, view), "ratings", title) if view["rules"] else ""
     lines = over_refusal_lines(results, by_rule=True)
-    values = {"results": results, "histograms": Markup(figure), "probe_lines": lines}
+    values = {"results": results, "histograms": figure, "probe_lines": lines}
     return render("ratings.html", **values)
 
 
@@ -67,10 +67,11 @@ def _context(results: dict) -> dict:
     return {
         "results": results,
         "first_line": first_line(results),
+        "account": account_lines(results),
         "views": [_view_context(view, f"view-{i}", results) for i, view in enumerate(results["views"], 1)],
         "noise": study
         and {
-            "figures": _markup(noise_figures(study, "noise")),
+            "figures": noise_figures(study, "noise"),
             "summary": wording.noise_summary(study),
             "words": wording.noise_words(study),
         },
@@ -99,7 +100,7 @@ def _view_context(view: dict, slug: str, results: dict) -> dict:
         "simulated": view["label"] == "semi-synthetic",
         "noise_model": synthetic["noise"] if view["label"] == "semi-synthetic" else None,
         "synthetic": synthetic,
-        "figures": _markup(view_figures(view, slug)),
+        "figures": view_figures(view, slug),
         "verdict_words": wording.verdict_words(view["premise"]),
         "gain_words": wording.gain_words(view["premise"]["gain"]),
         "headline": headline(view),
@@ -144,11 +145,6 @@ def headline(view: dict) -> list[dict]:
         if of_kind:
             chosen.append(max(of_kind, key=lambda m: m["accuracy"]["value"]) | {"role": role})
     return chosen
-
-
-def _markup(figures: dict[str, str]) -> dict[str, Markup]:
-    """Figures need no escaping: their text was escaped when they were drawn."""
-    return {name: Markup(svg) for name, svg in figures.items()}
 
 
 def _count_rows(counts: dict) -> Iterator[tuple[str, str, bool]]:

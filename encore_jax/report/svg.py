@@ -6,20 +6,28 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import matplotlib
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from encore_jax.formats import printable
+from encore_jax.report.sheet import PAGE, PHONE, Sheet
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 """Okabe and Ito's colours, told apart under colour blindness; figures never rely on colour alone."""
 INK, GREY, PALE = "#222222", "#777777", "#d9d9d9"
 BARS = "#9ecae1"
-WIDE, HALF = 8.6, 4.2
-"""Widths of figures in inches, for the page's width and for half of it; the page stretches them a little."""
+ON_DARK, ON_LIGHT = "#fefefe", "#1c1c1c"
+"""Of text on coloured cells, which stay as they are in dark mode."""
+THEME = {
+    INK: "ink", GREY: "grey", PALE: "pale", BLUE: "blue", VERMILION: "vermilion", GREEN: "green", PURPLE: "purple",
+    ORANGE: "orange", BARS: "bars", "#ffffff": "paper",
+}  # fmt: skip
+"""Colours that the page's style may change (``--figure-NAME``), as it does in dark mode."""
 STRETCH = 1.25
+_NAMES = {color.lower(): name for color, name in THEME.items()}
 SIMULATED = "SEMI-SYNTHETIC: no real judge"
 """Stands in every figure of simulated judges, should it be cut out of the page."""
 _STYLE = {
@@ -55,13 +63,25 @@ def style() -> Iterator[None]:
         yield
 
 
+def drawn(draw: Callable[[Sheet], Figure], prefix: str, title: str) -> Markup:
+    """A figure twice, for the page and for a phone: the page's style shows the one that fits. No text is shrunk.
+
+    Args:
+      draw: the figure for a sheet.
+      prefix: of every id, so that several figures can share a page; letters, digits, hyphens.
+      title: what the figure shows, for those who hear the page.
+    """
+    with style():
+        wide, narrow = to_svg(draw(PAGE), prefix, title), to_svg(draw(PHONE), f"{prefix}-phone", title)
+    return Markup(f'<div class="on-page">{wide}</div>\n<div class="on-phone">{narrow}</div>')
+
+
 def to_svg(figure: Figure, prefix: str, title: str) -> str:
-    """The figure as an <svg> element without prolog, metadata, or any address.
+    """The figure as an <svg> element without prolog, metadata, or any address; its colours follow the page's style.
 
     Args:
       figure: made under `style`, and passed here under it.
-      prefix: of every id, so that several figures can share a page; letters, digits, hyphens.
-      title: what the figure shows, for those who hear the page.
+      prefix, title: as of `drawn`.
     """
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
@@ -72,10 +92,16 @@ def to_svg(figure: Figure, prefix: str, title: str) -> str:
     svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
     svg = re.sub(r"url\(#", f"url(#{prefix}-", svg)
     svg = re.sub(r'\bxlink:href="#', f'href="#{prefix}-', svg)
+    svg = re.sub(r"(fill|stroke): (#[0-9a-f]{6})", _themed, svg)
     head, body = svg.split(">", 1)
     box = re.search(r'viewBox="[^"]*"', head).group()
     width = 96 * STRETCH * figure.get_figwidth()
     return f'<svg {box} role="img" aria-label="{_attribute(title)}" style="max-width:{width:.0f}px">{body}'
+
+
+def _themed(match: re.Match) -> str:
+    kind, color = match.groups()
+    return f"{kind}: var(--figure-{_NAMES[color]}, {color})" if color in _NAMES else match.group()
 
 
 def _attribute(text: str) -> str:

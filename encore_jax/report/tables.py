@@ -11,6 +11,7 @@ from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.method_names import REFERENCE, SINGLE
 from encore_jax.evaluation.over_refusal import HALVES
 from encore_jax.formats import MISSING, bounds, count, fixed, p_value, percent, points, printable
+from encore_jax.report.account import account_lines
 
 PROBE = "refuse/help"
 """Column of the over-refusal probe."""
@@ -132,6 +133,8 @@ def print_tables(results: dict, file: TextIO | None = None) -> None:
                 console.print(Text(text, style))
         for why, names in refusals(view):
             console.print(Text(f"Refused: {printable(', '.join(names))}: {printable(why)}."))
+    for line in account_lines(results):
+        console.print(Text(line))
     console.print(Text(LEGEND))
 
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.theory_junk import METHODS, NOISES, RULES, SHARED, SHARES
 from encore_jax.formats import fixed, printable, shortened
 from encore_jax.report.page import render
-from encore_jax.report.svg import BLUE, GREY, HALF, INK, SIMULATED, VERMILION, WIDE, style, to_svg
+from encore_jax.report.sheet import PAGE, Sheet
+from encore_jax.report.svg import BLUE, GREY, ON_DARK, ON_LIGHT, SIMULATED, VERMILION, drawn
 
 
 def render_theory(results: dict) -> str:
     """The page, the same text for the same results."""
-    with style():
-        figures = {"phase": Markup(to_svg(phase(results["phase"]), "phase", "Gain of ENCORE by noise and base rate"))}
-        figures["views"] = [
-            Markup(to_svg(scatter(view), f"weights-{i}", f"Entropy and trained weight, view {view['view']}"))
-            for i, view in enumerate(results["views"])
-        ]
+    title = "Gain of ENCORE by noise and base rate"
+    figures: dict = {"phase": drawn(functools.partial(phase, results["phase"]), "phase", title)}
+    figures["views"] = [
+        drawn(functools.partial(scatter, view), f"weights-{i}", f"Entropy and trained weight, view {view['view']}")
+        for i, view in enumerate(results["views"])
+    ]
     head, rows = junk_table(results["junk"])
     values = {"results": results, "figures": figures, "junk_head": head, "junk_rows": rows, "junk_methods": METHODS}
     return render("theory.html", **values)
@@ -45,12 +46,12 @@ def theory_text(results: dict) -> str:
     return "\n".join(lines)
 
 
-def phase(cells: list[dict]) -> Figure:
+def phase(cells: list[dict], sheet: Sheet = PAGE) -> Figure:
     """Measured gain in points, a panel per kind of noise and share of common errors."""
     panels = list(dict.fromkeys((cell["noise"], cell["shared"]) for cell in cells))
-    columns = 3
+    columns = 1 if sheet.phone else 3
     rows = -(-len(panels) // columns)
-    figure = Figure(figsize=(WIDE, 0.3 + 2.1 * rows), layout="constrained")
+    figure = Figure(figsize=(sheet.wide, 0.3 + 2.1 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     span = 100 * max(abs(cell["measured"]) for cell in cells)
     for axes, (noise, shared) in zip(grid.flat, panels, strict=False):
@@ -64,7 +65,7 @@ def phase(cells: list[dict]) -> Figure:
         )
         axes.pcolormesh(100 * gain, cmap="RdBu", vmin=-span, vmax=span, edgecolors="white", linewidth=1)
         for (row, column), value in np.ndenumerate(100 * gain):
-            color = "white" if abs(value) > 0.6 * span else INK
+            color = ON_DARK if abs(value) > 0.6 * span else ON_LIGHT
             axes.text(
                 column + 0.5, row + 0.5, fixed(value, 1, sign=True), ha="center", va="center", fontsize=7, color=color
             )
@@ -78,20 +79,20 @@ def phase(cells: list[dict]) -> Figure:
     figure.supxlabel("worst judge's noise level λ", fontsize=8.5)
     figure.supylabel("good responses, %", fontsize=8.5)
     figure.suptitle(" ", fontsize=6)
-    figure.text(0.995, 0.995, SIMULATED, ha="right", va="top", fontsize=6.5, fontweight="bold", color=VERMILION)
+    figure.text(0.995, 0.995, SIMULATED, ha="right", va="top", fontsize=7, fontweight="bold", color=VERMILION)
     return figure
 
 
-def scatter(view: dict) -> Figure:
+def scatter(view: dict, sheet: Sheet = PAGE) -> Figure:
     """Entropy against trained weight with its interval."""
-    figure = Figure(figsize=(HALF, 3.0), layout="constrained")
+    figure = Figure(figsize=(sheet.half, 3.0), layout="constrained")
     axes = figure.add_subplot()
     for rule in view["rules"]:
         weight = rule["weight"]
         axes.vlines(rule["entropy"], weight["low"], weight["high"], color=GREY, linewidth=0.9)
         axes.plot(rule["entropy"], weight["value"], "o", color=BLUE, markersize=5)
         if len(view["rules"]) <= 12:
-            place = {"textcoords": "offset points", "fontsize": 6.5}
+            place = {"textcoords": "offset points", "fontsize": 7}
             axes.annotate(shortened(rule["name"], 18), (rule["entropy"], weight["value"]), (4, 3), **place)
     axes.axhline(0, color=GREY, linewidth=0.8, zorder=1)
     axes.set_xlabel("entropy of the ratings, nats")
@@ -99,7 +100,7 @@ def scatter(view: dict) -> Figure:
     axes.set_title(" ", fontsize=6)
     made_up = view["label"] == "semi-synthetic"
     figure.text(
-        0.995, 0.995, SIMULATED if made_up else view["label"], ha="right", va="top", fontsize=6.5,
+        0.995, 0.995, SIMULATED if made_up else view["label"], ha="right", va="top", fontsize=7,
         color=VERMILION if made_up else GREY,
     )  # fmt: skip
     return figure

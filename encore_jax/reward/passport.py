@@ -29,6 +29,10 @@ PER_RULE = ("entropy", "weights", "loading", "agreement")
 class Passport:
     """What must match for two scores to be comparable; stored with features, heads and results.
 
+    >>> import dataclasses
+    >>> [field.name for field in dataclasses.fields(Passport)][:3]
+    ['model', 'model_sha256', 'template_sha256']
+
     Attributes:
       model: name or path of the backbone, as given.
       model_sha256: of the weight file(s).

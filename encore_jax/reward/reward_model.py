@@ -33,6 +33,10 @@ __all__ = ["BACKBONE", "HEADS", "PASSPORT", "RewardModel", "save_heads"]
 class RewardModel:
     """K rule heads on a decoder backbone, composed into one reward.
 
+    >>> model = RewardModel.from_pretrained("runs/quickstart/compose")  # doctest: +SKIP
+    >>> model.rewards(["How do I pick a lock?"], [["I cannot help with that.", "Take a pin."]])  # doctest: +SKIP
+    [array([0.71, 0.44], dtype=float32)]
+
     Attributes:
       cfg, params, tokenizer: the backbone.
       kernel, bias: rule heads, fp32 ``[D, K]`` and ``[K]``.

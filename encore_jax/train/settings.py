@@ -99,6 +99,10 @@ class TuneSettings(Settings):
 class TrainSettings(OptimizerSettings, LossSettings, BatchSettings, TuneSettings):
     """Everything about a training run.
 
+    >>> settings = TrainSettings(trainable="lora", lr=1e-4, epochs=2)
+    >>> settings.loss, settings.lora_rank
+    ('regression', 16)
+
     Attributes:
       epochs: passes over the data.
       max_steps: stop after so many optimizer steps; 0 does not.

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from encore_jax.formats import fixed, number, shortened, typeset
 from encore_jax.report.page import render
-from encore_jax.report.svg import BLUE, GREY, WIDE, style, to_svg
+from encore_jax.report.sheet import PAGE, Sheet
+from encore_jax.report.svg import BLUE, GREY, drawn
 from experiments.studies import real_judges_tables as tables
 
 
 def render_judges(results: Mapping) -> str:
     """The page, the same text for the same results."""
-    with style():
-        title = "Entropy and accuracy, and loading and accuracy, of every rule"
-        figure = Markup(to_svg(scatters(results["studies"]), "judges", title))
+    title = "Entropy and accuracy, and loading and accuracy, of every rule"
+    figure = drawn(functools.partial(scatters, results["studies"]), "judges", title)
     studies = results["studies"]
     return render(
         "real_judges.html",
@@ -48,10 +48,15 @@ def _table(head: Sequence[str], rows) -> dict:
     return {"head": head, "rows": [[typeset(cell) if i else cell for i, cell in enumerate(row)] for row in rows]}
 
 
-def scatters(studies: Sequence[Mapping]) -> Figure:
+def scatters(studies: Sequence[Mapping], sheet: Sheet = PAGE) -> Figure:
     """Above entropy against accuracy, below loading against accuracy (ties half): a panel per data set."""
-    figure = Figure(figsize=(WIDE, 4.6), layout="constrained")
-    grid = figure.subplots(2, len(studies), squeeze=False)
+    size = (sheet.wide, 1.9 * len(studies)) if sheet.phone else (sheet.wide, 4.6)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = (
+        figure.subplots(len(studies), 2, squeeze=False).T
+        if sheet.phone
+        else figure.subplots(2, len(studies), squeeze=False)
+    )
     for column, found in enumerate(studies):
         accuracy = [100 * number(rule["half"]["value"]) for rule in found["rules"]]
         for row, (what, label) in enumerate((("entropy", "entropy, nats"), ("loading", "loading"))):

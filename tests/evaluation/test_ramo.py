@@ -14,6 +14,7 @@ from encore_jax.evaluation.selection_theory import simulate, verdicts
 from encore_jax.report.ramo_page import render_ramo_report
 from encore_jax.report.ramo_tables import ramo_csv, ramo_rows, ramo_tables
 from tests.evaluation.test_bootstrap import draws
+from tests.report.page_checks import check_page
 
 RNG = np.random.default_rng(0)
 N = 40
@@ -138,9 +139,10 @@ def results() -> dict:
 def test_tables_and_page_hold_every_row_and_escape_names():
     made = results()
     text, page = ramo_tables(made), render_ramo_report(made)
+    check_page(page)
     for words in ("floor: random rules", "floor: most frequent rules", "untouched initial reward model", "model-rated"):
         assert words in text and words in page
-    assert "<u>" not in page and "Ratings &lt;of&gt; a test." in page and page.count("<svg") == 5
+    assert "<u>" not in page and "Ratings &lt;of&gt; a test." in page and page.count("<svg") == 10
     table = list(csv.DictReader(io.StringIO(ramo_csv(made))))
     assert len(table) == len(list(ramo_rows(made)))
     row = next(r for r in table if r["table"] == "arms" and r["arm"] == "human" and r["metric"] == "accuracy")
@@ -152,5 +154,5 @@ def test_an_adapter_alone_has_a_page_without_arms():
     made.pop("labels")
     made.pop("arms")
     page = render_ramo_report(made)
-    assert page.count("<svg") == 3 and "Reward models" not in page
+    assert page.count("<svg") == 6 and "Reward models" not in page
     assert "Labels" not in ramo_tables(made)

@@ -28,6 +28,7 @@ from encore_jax.settings import fields_of
 from tests.evaluation import views
 from tests.experiments.forked import environment
 from tests.experiments.test_config import changed
+from tests.report.page_checks import check_page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -96,6 +97,7 @@ def test_the_report_shares_out_all_of_the_variance(finished):
         assert row["gain"]["value"] == pytest.approx(mean - uniform, abs=1e-6)
     assert results["extremes"][0]["accuracy"] == pytest.approx(rows["accuracy"][own].max())
     page = (finished / "report.html").read_text()
+    check_page(page)
     assert "human-rated" in page and "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
 
 

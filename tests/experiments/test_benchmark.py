@@ -20,6 +20,7 @@ from encore_jax.reward.reward_model import PASSPORT, RewardModel, save_heads
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
 from tests.experiments import tiny_model
 from tests.goldens import armorm
+from tests.report.page_checks import check_page
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,7 @@ def test_every_weighting_stands_beside_the_models_own(finished):
     right = sum(entry["correct"] + entry["ties"] / 2 for entry in subsets)
     assert rows["the model"]["accuracy"]["value"] == pytest.approx(right / results["n"])
     page = (workdir / "report.html").read_text()
+    check_page(page)
     assert "Ways of weighting the rules" in page and "critical rules, r = 1" in page
 
 

@@ -72,8 +72,8 @@ def works(tmp_path, model, monkeypatch):
     ratings = out.parent / "ratings.npz"
     ratings.write_bytes(b"")
     asked = reliability.parse([str(ratings), f"--out={out}", "--overwrite"])
-    monkeypatch.setattr(reliability, "measure", lambda *given: "Use equal weights.")
-    monkeypatch.setattr(reliability, "render_reliability", lambda found: "page" * 1000)
+    monkeypatch.setattr(reliability, "measured", lambda *given: ("Use equal weights.", ""))
+    monkeypatch.setattr(reliability.reliability_page, "page", lambda found: "page" * 1000)
     for name, made in {"study": {"name": "x" * 3000}, "render_judges": "page" * 100, "judges_text": "said"}.items():
         monkeypatch.setattr(real_judges, name, lambda *given, made=made, **options: made)
     write_llmbar(tmp_path / "judges")

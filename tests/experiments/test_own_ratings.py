@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,7 @@ def write_one(path, comparison):
 def test_five_rules_ratings_from_1_to_5_and_500_pairs_run_through_the_command(files, tmp_path):
     """encore_hh as it is shipped, with a tiny model and short baselines: every stage, and a report."""
     pairs, rated = rows(500, (1, 5), seed=1)
+    rated[7]["response"] = "a long word " * 30  # too long for a row
     write(tmp_path / "pairs.jsonl", pairs), write(tmp_path / "rated.jsonl", rated)
     command = [
         sys.executable, "-m", "experiments.run", "--config=encore_hh",
@@ -210,4 +212,9 @@ def test_five_rules_ratings_from_1_to_5_and_500_pairs_run_through_the_command(fi
     assert counts["comparisons"] == 500 and counts["rated_responses"] == 1000
     uniform = next(method for method in view["methods"] if method["name"] == "uniform")
     assert uniform["accuracy"]["value"] > 0.6, uniform["accuracy"]
-    assert (tmp_path / "run" / "report.html").is_file()
+    assert "not trained on" in (tmp_path / "run" / "report.html").read_text()
+    for what, read in (("Rated responses: ", 1000), ("Comparisons: ", 500)):
+        (line,) = re.findall(rf"{what}[\d,]+ read.*?\.", " ".join(done.stdout.split()))
+        counts = [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d(?= [a-z])", line)]
+        assert counts[0] == read == sum(counts[1:]), line
+        assert "other reasons" not in line

@@ -25,6 +25,7 @@ from encore_jax.rules import RulePool
 from tests.experiments import tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
 from tests.raw_server import unused_port
+from tests.report.page_checks import check_page
 
 ONCE = RetryPolicy(failed=1)
 COMPARED = ("comparisons.jsonl", "rated.jsonl", "ratings.parquet", "reliability.json")
@@ -153,6 +154,7 @@ def test_two_servers_are_asked_the_same_and_a_death_costs_nothing(files, tmp_pat
     assert results["label"] == "judge-rated" and [m["name"] for m in results["members"]] == ["ann", "bob"]
     assert results["mean_ratings"] == 2 * 30 * 3 and results["left_masked"] == 0
     page = (workdir / "report.html").read_text()
+    check_page(page)
     assert "Loading of every judge" in page and "position plays no part" in page and "bob: server, b" in page
     capsys.readouterr()
     run_experiment(config(files, ann=server(gone, "a"), bob=server(gone, "b")), workdir)
@@ -226,7 +228,8 @@ def test_judges_that_are_the_same_or_rate_nothing_are_refused_by_name(files, tmp
         "judge b: is the same as 'a'": {"a": table(files), "b": table(files)},
         r"judge b.*none of the (\d+) questions has a rating: \1 not in the table": {
             "a": table(files), "b": table(files, "strange.jsonl")},
-        r"--config\.judges\.b\.table\.scale=LOWEST,HIGHEST": {"a": table(files), "b": table(files, "scaled.jsonl")},
+        r"--config\.judges\.b\.table\.scale=LOWEST,HIGHEST": {
+            "a": table(files), "b": table(files, "scaled.jsonl", scale=(0.0, 1.0))},
         "judge b.*no such file|nowhere.jsonl": {"a": table(files), "b": table(files, "nowhere.jsonl")},
     }  # fmt: skip
     for number, (problem, judges) in enumerate(refused.items()):

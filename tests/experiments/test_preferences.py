@@ -12,6 +12,7 @@ from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.stages.preferences import lay_comparisons, preference_targets
 from encore_jax.report.curve_figure import curve_figure
 from tests.experiments import tiny_run
+from tests.report.page_checks import check_page
 
 
 def tiny(files, **train):
@@ -57,6 +58,7 @@ def test_it_learns_and_says_how_well(finished):
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
     assert sorted(p.name for p in finished.iterdir() if p.is_dir()) == ["evaluate", "ingest", "report", "train"]
     page = (finished / "report.html").read_text()
+    check_page(page)
     assert "held-out" in page and "<svg" in page and f"{model['n']}" in page
 
 

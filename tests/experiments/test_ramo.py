@@ -38,6 +38,7 @@ from encore_jax.rules import RulePool
 from tests.experiments import tiny_run
 from tests.experiments.tiny_ramo import ramo, shared
 from tests.judge.faulty_server import FaultyServer, Running
+from tests.report.page_checks import check_page
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,8 @@ def test_the_report_has_every_arm_with_intervals_and_the_floors(finished):
     assert {row["judge_calls"] for row in results["labels"] if row["arm"] == "adapter"} == {1, 2}
     assert set(results["adapter"]["choosers"]) == {"adapter", "most frequent", "random"}
     page = (finished / "report.html").read_text()
-    assert page.count("<svg") == 5 and "model-rated" in page and "Rule Adapter" in page
+    check_page(page)
+    assert page.count("<svg") == 10 and "model-rated" in page and "Rule Adapter" in page
     table = list(csv.DictReader((finished / "report" / "tables.csv").read_text().splitlines()))
     assert {row["table"] for row in table} == {"adapter", "rule", "labels", "arms", "simulation", "probe"}
 

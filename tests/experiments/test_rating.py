@@ -28,6 +28,7 @@ from encore_jax.rules import RulePool
 from tests.experiments import tiny_reward_model, tiny_run
 from tests.judge.faulty_server import FaultyServer, Running, chat
 from tests.raw_server import unused_port
+from tests.report.page_checks import check_page
 
 LETTERS = Prompt(
     name="letters.1", system="Say A, B or C.", head="Read:", question="Is it true? {rule}", answers=("A", "B", "C")
@@ -103,6 +104,7 @@ def test_a_server_rates_and_a_dead_one_costs_nothing_that_was_answered(files, tm
     assert any("constant" in warning for warning in results["warnings"])
     assert "| rated |" in capsys.readouterr().out
     assert "<svg" in (workdir / "report.html").read_text()
+    check_page((workdir / "report.html").read_text())
     for c in iter_comparisons(workdir / "rate" / "comparisons.jsonl", pool=pool):
         expected = np.where(pool.directions > 0, (0.375 + 1) / 2, 1 - (0.375 + 1) / 2)
         np.testing.assert_allclose(c.ratings, np.broadcast_to(expected, c.ratings.shape), rtol=1e-6)

@@ -17,6 +17,7 @@ from experiments.studies.real_judges_config import JudgedDataConfig, RealJudgesC
 from experiments.studies.real_judges_stages import JudgedSets, measure
 from experiments.studies.resampled import accuracies, draw_units, entropies, pair_weights
 from tests.data.judged_files import write_all, write_hanna, write_llmbar
+from tests.report.page_checks import check_page
 
 
 def made(units=40, rules=4, levels=5, seed=0, missing=0.0):
@@ -54,6 +55,7 @@ def test_every_method_has_its_accuracy_under_every_policy_with_an_interval(finis
             assert method["wrong"]["value"] <= method["half"]["value"] + 1e-9
     assert [row["kind"] for row in results["junk"]] == list(KINDS.values())
     page = (finished / "report.html").read_text()
+    check_page(page)
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert "LLM-Rubric, synthetic" in page and "1 of 30 pairs lack a rating" in page
 

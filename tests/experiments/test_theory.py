@@ -16,6 +16,7 @@ from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.theory_config import TheoryConfig
 from tests.evaluation import views
+from tests.report.page_checks import check_page
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def test_every_claim_has_its_four_parts_and_is_confirmed(finished):
 @pytest.mark.slow
 def test_the_page_says_what_is_made_up_and_needs_nothing_else(finished):
     page = (finished / "report.html").read_text()
+    check_page(page)
     assert "semi-synthetic" in page and "human-rated" in page and "refused" in page
     assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
 

@@ -56,6 +56,7 @@ EXCEPTIONS = {
         "encore_jax/data/probes/__init__.py::over_refusal_probe", "encore_jax/report/audit_page.py::render_audit",
         "encore_jax/cli/config.py::_title", "encore_jax/cli/doctor.py::_devices",
     },
+    "flags in this project's own messages": {"encore_jax/judge/rate.py::_argument"},
     "entered by damaged files only": {
         "encore_jax/text/tokenizer_files.py::diagnose",
     },

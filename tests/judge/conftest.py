@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from encore_jax.data import Comparison, Message
+from encore_jax.judge.question import rating_questions
 from encore_jax.judge.settings import RetrySettings, ServerSettings
 from encore_jax.rules import Rule, RulePool
 
@@ -60,3 +61,9 @@ def settings():
         return ServerSettings(urls=urls, **({"concurrency": 16, "timeout": 5.0, "retry": retry} | changes))
 
     return make
+
+
+@pytest.fixture
+def questions(comparisons, pool):
+    """All rules about all responses."""
+    return list(rating_questions(comparisons, pool))

@@ -22,11 +22,6 @@ ASKING = request_format(YES_NO_IRRELEVANT, "m")
 
 
 @pytest.fixture
-def questions(comparisons, pool):
-    return list(rating_questions(comparisons, pool))
-
-
-@pytest.fixture
 def journal(tmp_path, pool):
     with Journal(tmp_path / "journal", ASKING.identity, pool) as journal:
         yield journal

@@ -7,7 +7,8 @@ import pytest
 
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
-from encore_jax.judge.panel import panel_comparisons, panel_responses, stack_panel
+from encore_jax.judge.panel import panel_comparisons, stack_panel
+from encore_jax.judge.question import distinct_responses
 
 RULES = ("kind", "brief")
 
@@ -63,7 +64,7 @@ def test_the_mean_is_over_judges_whose_draws_are_averaged_and_where_all_of_them_
     fewer = list(panel_comparisons(judged, ["a", "a", "b"], "judge-rated", fewest=1))
     assert fewer[1].mask.all()
     np.testing.assert_allclose(fewer[1].ratings[1, 1], (one[1].ratings + two[1].ratings)[1, 1] / 2, atol=1e-6)
-    responses = list(panel_responses(means))
+    responses = list(distinct_responses(means))
     assert len(responses) == len({(c.prompt, r) for c in means for r in c.responses})
     assert responses[0].extra["judge"]["kind"] == "panel" and isinstance(responses[0].extra["relevance"]["kind"], float)
 
@@ -112,6 +113,6 @@ def test_judges_that_were_not_asked_the_same_are_refused(name):
 
 def test_a_response_that_is_rated_on_some_rules_is_kept_and_one_on_none_is_not():
     whole, some, none = rated("a", n=3, missing=[(1, 0, 1), (2, 0)])
-    found = list(panel_responses([whole, some, none]))
+    found = list(distinct_responses([whole, some, none]))
     assert [r.response for r in found] == [*whole.responses, *some.responses, none.responses[1]]
     assert found[len(whole.responses)].mask.tolist() == [True, False]

@@ -44,7 +44,7 @@ CHOSEN_TESTS = {
     "encore_jax/reward/export.py": ["reward/test_export_adapter.py", "reward/test_export.py"],
     "encore_jax/judge/endpoints.py": ["judge/test_endpoints.py", "judge/test_client_faults.py", "judge/test_server.py"],
     "encore_jax/judge/followers.py": ["experiments/test_judging_together.py"],
-    "encore_jax/judge/journal_file.py": ["judge/test_journal.py", "judge/test_kill.py"],
+    "encore_jax/judge/journal_file.py": ["judge/test_journal_file.py", "judge/test_journal.py", "judge/test_kill.py"],
     "encore_jax/recipes/pipeline.py": [
         "experiments/test_stage_inputs.py",
         "experiments/test_manifest.py",
@@ -52,7 +52,7 @@ CHOSEN_TESTS = {
     ],
     "encore_jax/recipes/run.py": ["experiments/test_run_experiment.py", "experiments/test_pipeline.py"],
     "encore_jax/recipes/checkpoints_kept.py": ["experiments/test_pipeline.py"],
-    "encore_jax/cli/sweep_runs.py": ["experiments/test_sweep.py"],
+    "encore_jax/cli/sweep_runs.py": ["experiments/test_sweep_runs.py", "experiments/test_sweep.py"],
 }  # fmt: skip
 """Tests of modules that no test of their own name or room imports, or too many do."""
 

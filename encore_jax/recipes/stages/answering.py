@@ -9,13 +9,14 @@ from pathlib import Path
 from absl import logging
 
 from encore_jax.errors import InputError
-from encore_jax.judge import answering
-from encore_jax.judge.answering import Questions, Trial, read_batch_results, timed_trial, write_batch_requests
+from encore_jax.judge import run
+from encore_jax.judge.batch import read_batch_results, write_batch_requests
+from encore_jax.judge.estimate import Estimate, Trial, log_estimate, timed_trial
 from encore_jax.judge.export import summary
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.question import Judge
 from encore_jax.judge.request import token_limit
-from encore_jax.judge.run import Estimate
+from encore_jax.judge.run import Questions
 from encore_jax.progress import clock
 from encore_jax.recipes.rating_config import JudgeConfig
 from encore_jax.recipes.stages.judges import RunJudge, asking, token_counter_of, wording_of
@@ -74,7 +75,7 @@ def answered(
 
 def _estimate(asked: RunJudge, questions: Questions, journal: Journal, seed: int) -> Estimate:
     judge = asked.judge
-    return answering.estimated(
+    return log_estimate(
         questions,
         journal,
         judge.policy,
@@ -90,7 +91,7 @@ def _estimate(asked: RunJudge, questions: Questions, journal: Journal, seed: int
 def _asked(asked: RunJudge, judge: Judge, questions: Questions, journal: Journal, seed: int) -> None:
     told, options = _estimate(asked, questions, journal, seed), asked.judge
     if not (options.trial and told.requests):
-        answering.ask(judge, questions, journal, options.policy, told.requests, hopeless=options.hopeless)
+        run.ask(judge, questions, journal, options.policy, told.requests, hopeless=options.hopeless)
         return
     limits = {"seed": seed, "hopeless": options.hopeless}
     trial = timed_trial(judge, questions, journal, options.policy, options.trial, **limits)
@@ -110,10 +111,10 @@ def _tell_trial(settings: JudgeConfig, journal: Journal, trial: Trial, left: int
 
 
 def nothing_rated(what: str, problems: Mapping[str, int], words: Mapping[str, str], judge: JudgeConfig) -> InputError:
-    """The error of a run in which no question has a rating; see `encore_jax.judge.answering.nothing_rated`."""
+    """The error of a run in which no question has a rating; see `encore_jax.judge.run.nothing_rated`."""
     policy = judge.policy
     again = f"--config.judge.policy.failed={2 * policy.failed} --config.judge.policy.unparsable={2 * policy.unparsable}"
-    return answering.nothing_rated(what, problems, words, judge.model or judge.kind, judge.kind, again)
+    return run.nothing_rated(what, problems, words, judge.model or judge.kind, judge.kind, again)
 
 
 def _batch(

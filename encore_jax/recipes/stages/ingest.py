@@ -103,6 +103,8 @@ def ingest(sources: Sources, seed: int, need_rated: bool = True, need: str = LAB
     counts = {
         "rated_responses": len(rated),
         "comparisons": len(comparisons),
+        "rated_rows_read": rated_skips.kept + rated_skips.skipped,
+        "comparison_rows_read": comparison_skips.kept + comparison_skips.skipped,
         "rated_rows": str(rated_skips),
         "comparison_rows": str(comparison_skips),
         "rated_rows_skipped": rated_skips.reasons,

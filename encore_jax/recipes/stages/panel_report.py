@@ -16,8 +16,8 @@ from encore_jax.evaluation.panel import panel_reliability
 from encore_jax.evaluation.panel_results import panel_results
 from encore_jax.json_shape import read_json
 from encore_jax.judge.export import summary_rows
-from encore_jax.judge.panel import Panel, judge_mean, judge_numbers, panel_comparisons, panel_responses, stack_panel
-from encore_jax.judge.question import conversation_id
+from encore_jax.judge.panel import Panel, judge_mean, judge_numbers, panel_comparisons, stack_panel
+from encore_jax.judge.question import conversation_id, distinct_responses
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.stages.judge import COMPARISONS, POOL, RATED
 from encore_jax.recipes.stages.panel import PanelRatings
@@ -50,7 +50,7 @@ class MeasuredPanel(NamedTuple):
         """Writes pool.yaml, comparisons.jsonl and rated.jsonl (means), ratings.parquet (all), and reliability.json."""
         self.pool.to_yaml(folder / POOL)
         write_comparisons(folder / COMPARISONS, self.means, pool=self.pool)
-        responses = panel_responses(iter_comparisons(folder / COMPARISONS, pool=self.pool))
+        responses = distinct_responses(iter_comparisons(folder / COMPARISONS, pool=self.pool))
         write_rated(folder / RATED, responses, pool=self.pool)
         _write_long(folder / LONG, self.rows)
         (folder / FOUND).write_text(json.dumps(self.found, indent=1, allow_nan=False))
