@@ -9,10 +9,10 @@ import pytest
 from encore_jax.cli import score
 from encore_jax.data import Comparison, Message
 from encore_jax.data.prefix_tree import make_trees
+from encore_jax.evaluation.convention_scores import ConventionScores
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
-from encore_jax.recipes.stages import benchmark
 from encore_jax.recipes.stages.heads import Heads
 from encore_jax.recipes.stages.preferences import lay_comparisons, preference_targets
 from encore_jax.reward.reward_model import RewardModel
@@ -78,14 +78,13 @@ def test_rewards_that_tie_but_for_rounding_share_the_first_place(folder, model, 
     assert (item["best"], item["first_place"]) == (1, [1, 2]) and len(item["decided_by"]) == 3
 
 
-def test_a_benchmark_stage_reads_rewards_that_tie_as_equal(tmp_path):
+def test_a_benchmarks_rewards_that_tie_are_read_as_equal(tmp_path):
     rewards, slack = np.array([0.5, 0.5 + 3e-8, 0.5, 0.4999], np.float32), np.full(4, 1e-7, np.float32)
-    np.savez(
-        tmp_path / "scores-ours.npz", rewards=rewards, tolerances=slack, notes=np.array(["[]"] * 4), dtype="float32"
-    )  # fmt: skip
+    ConventionScores(rewards[:, None], rewards, slack, [[]] * 4, "float32").save(tmp_path / "scores.npz")
     pairs = [Comparison((Message("user", "?"),), ("a", "b"), 0, id=str(i)) for i in range(2)]
-    found, _, _ = benchmark._load(tmp_path, "ours", pairs)
+    found, notes = ConventionScores.load(tmp_path / "scores.npz").by_comparison(pairs)
     assert rewards[0] != rewards[1] and found[0][0] == found[0][1] and found[1][0] > found[1][1]
+    assert notes == [[], []]
 
 
 @pytest.mark.parametrize("killed_after", [None, 1, 3])
