@@ -30,7 +30,7 @@ from encore_jax.train.ridge import ALPHAS, fit_ridge
 
 
 class Features(NamedTuple):
-    """Of the texts of a view, from which heads are fitted anew on every draw.
+    """Of the texts of a view, from which heads are fitted again on every draw.
 
     Attributes:
       rated: ``[T, D]``, of the rated responses.
@@ -99,7 +99,7 @@ def ablation_inputs(
       draws: of the training prompts.
       entropies: how they are measured.
       subset: of the rules, bool ``[M, K]``.
-      features: heads are fitted anew from them on every draw; without, the view's scores stay as they are.
+      features: heads are fitted again from them on every draw; without, the view's scores stay as they are.
       agreement: for each of "no" and "yes", whether weights are multiplied by agreement's.
       replicates: bootstrap replicates of the comparisons, by prompt.
       scale: lowest and highest possible rating.

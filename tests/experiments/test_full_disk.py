@@ -20,7 +20,7 @@ from experiments.studies import real_judges_stages as real_judges
 from experiments.studies.real_judges_config import JudgedDataConfig, RealJudgesConfig
 from tests.data.judged_files import write_llmbar
 from tests.experiments import tiny_reward_model
-from tests.experiments.test_workdir import CopyChain
+from tests.experiments.test_workdir import CopyRun
 
 ROWS = "".join(f'{{"id": "{i}", "prompt": "Q {i}?", "responses": ["A {i}.", "No."]}}\n' for i in range(40))
 
@@ -82,7 +82,7 @@ def works(tmp_path, model, monkeypatch):
         "reliability": (lambda: reliability.main(asked), out.parent, lambda: out.read_text() == "page" * 1000),
         "real_judges": (lambda: run_experiment(judges, tmp_path / "j"), tmp_path / "j",
                         lambda: (tmp_path / "j" / "report.html").read_text() == "page" * 100),
-        "run": (lambda: CopyChain(tmp_path / "source.txt", tmp_path / "w").run(), tmp_path / "w",
+        "run": (lambda: CopyRun(tmp_path / "source.txt", tmp_path / "w").run(), tmp_path / "w",
                 lambda: (tmp_path / "w" / "report" / "report.txt").read_bytes() == b"mine" * 1000),
         "score": (lambda: score.score_file(model, tmp_path / "rows.jsonl", output, best=best), tmp_path / "s",
                   lambda: pq.read_table(output).num_rows == 40 == len(best.read_text().splitlines())),

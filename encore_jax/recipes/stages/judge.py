@@ -65,7 +65,7 @@ class Rated(NamedTuple):
 
 
 class Stored:
-    """Records of a file, which is read anew by everybody who iterates over them.
+    """Records of a file, which is read again by everybody who iterates over them.
 
     Args:
       reader: of the file, by path and pool.
