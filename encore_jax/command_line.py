@@ -79,13 +79,22 @@ def one_line_errors() -> Iterator[None]:
 
 
 def run_command(
-    parse: Callable[[], argparse.Namespace], main: Callable[[argparse.Namespace], int | None], *, logs: bool = True
+    parse: Callable[[], argparse.Namespace],
+    main: Callable[[argparse.Namespace], int | None],
+    *,
+    logs: bool = True,
+    times: bool = False,
 ) -> None:
-    """Runs a command as a program: reads its flags, starts the log if it has one, ends with what `main` returns."""
+    """Runs a command as a program: reads its flags, starts the log if it has one, ends with what `main` returns.
+
+    Args:
+      parse, main: of the command.
+      logs, times: whether it has a log, and whether the log's lines begin with the time.
+    """
     with one_line_errors():
         arguments = parse()
         if logs:
-            start_logging()
+            start_logging(times=times)
         sys.exit(main(arguments))
 
 
@@ -250,8 +259,14 @@ def parse_flags(argv: Sequence[str], required: Sequence[str] = (), more: Iterabl
             raise InputError(problem, where=f"--{name}", fix=f"give --{name}=...: {flag.help}")
 
 
-def start_logging() -> None:
-    """Logs to the terminal through absl: control characters escaped, and without what nobody asked for."""
+def start_logging(*, times: bool = True) -> None:
+    """Logs to the terminal through absl: control characters escaped, and without what nobody asked for.
+
+    Args:
+      times: whether every line begins with the time and its place in the sources; a command of seconds needs neither.
+    """
+    import logging as standard
+
     from absl import flags, logging
 
     if not flags.FLAGS.is_parsed():  # a command without flags of absl's, which would warn of that
@@ -259,6 +274,7 @@ def start_logging() -> None:
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()
+    handler.setFormatter(logging.PythonFormatter() if times else standard.Formatter("%(message)s"))
     if not any(isinstance(one, _Filter) for one in handler.filters):
         handler.addFilter(_Filter())
 

@@ -75,7 +75,7 @@ def carried_out(command: str) -> tuple[str, list[str]] | None:
         if len(words) == 1 or words[1] not in COMMANDS:
             return "encore_jax.cli.main", words[1:] or ["--help"]
         module, arguments = COMMANDS[words[1]].module, expanded(COMMANDS[words[1]], words[2:])
-        bare = len(words) == 2 and not COMMANDS[words[1]].config and words[1] not in ("doctor", "theory")
+        bare = len(words) == 2 and words[1] not in ("quickstart", "doctor", "theory")
     elif words[:2] == ["python", "-m"] and words[2] != "venv":
         module, arguments, bare = words[2], words[3:], len(words) == 3
     else:

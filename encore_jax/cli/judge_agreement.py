@@ -242,4 +242,4 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    run_command(parse, main)
+    run_command(parse, main, times=True)

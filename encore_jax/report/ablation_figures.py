@@ -49,7 +49,7 @@ def shares(found: dict, label: str, sheet: Sheet = PAGE) -> Figure:
     """Share of the variance by choice (filled) and by pair of choices (hatched), largest first."""
     rows = [(row, False) for row in found["main"]] + [(row, True) for row in found["pairs"]]
     rows = sorted(rows, key=lambda row: -row[0]["share"])[:SHOWN]
-    figure = Figure(figsize=(sheet.wide, 0.7 + 0.22 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(sheet.wide, sheet.below + 0.22 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     for y, (row, pair) in enumerate(rows):
         look = {"color": "white", "hatch": "////"} if pair else {"color": BARS}
@@ -108,7 +108,7 @@ def _curve(axes: Axes, names: list[str], rows: list[dict]) -> None:
 
 def rules(rows: list[dict], label: str, sheet: Sheet = PAGE) -> Figure:
     """What including each rule is worth, in points."""
-    figure = Figure(figsize=(sheet.wide, 0.7 + 0.19 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(sheet.wide, sheet.below + 0.19 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     for y, row in enumerate(rows):
         effect = row["effect"]

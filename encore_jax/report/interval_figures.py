@@ -17,9 +17,9 @@ Row = tuple[str, float, float, float]
 """Name, value, low, high."""
 
 
-def height(rows: int) -> float:
+def height(rows: int, sheet: Sheet = PAGE) -> float:
     """Of a figure with so many rows, in inches."""
-    return 0.7 + (0.17 if rows <= MOST_NAMES else 0.06) * rows
+    return sheet.below + (0.17 if rows <= MOST_NAMES else 0.06) * rows
 
 
 def intervals(
@@ -39,7 +39,7 @@ def intervals(
       limits: of the axis; what the intervals need if left out.
       sheet: what it is drawn for.
     """
-    size = (sheet.wide if len(rows) <= MOST_NAMES else sheet.half, height(len(rows)))
+    size = (sheet.wide if len(rows) <= MOST_NAMES else sheet.half, height(len(rows), sheet))
     figure = Figure(figsize=size, layout="constrained")
     draw_intervals(figure.add_subplot(), rows, label, middle=middle, limits=limits, sheet=sheet)
     return figure

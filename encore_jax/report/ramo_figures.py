@@ -10,7 +10,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from encore_jax.evaluation.ramo import ARM_WORDS
-from encore_jax.formats import number, shortened
+from encore_jax.formats import number
 from encore_jax.report.sheet import PAGE, Sheet
 from encore_jax.report.svg import BLUE, GREEN, GREY, INK, ORANGE, VERMILION, drawn
 
@@ -51,7 +51,7 @@ def _information(labels: Sequence[Mapping], sheet: Sheet = PAGE) -> Figure:
     y = np.arange(len(rows))[::-1]
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.errorbar(1000 * value, y, xerr=1000 * error, fmt="o", color=BLUE, markersize=4, linewidth=1)
-    axes.set_yticks(y, [shortened(name, 28 if sheet.phone else 56) for name in names])
+    axes.set_yticks(y, [sheet.name(name, 56) for name in names])
     axes.set_xlabel(sheet.label("I(label; people's preference), thousandths of a nat"))
     return figure
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from encore_jax.evaluation.recommendation import recommendation
 from encore_jax.evaluation.reliability import Reliability
+from encore_jax.evaluation.reliability_notes import notes
 from encore_jax.formats import typeset
 from encore_jax.report.page import render
-from encore_jax.report.reliability_tables import cells, foretelling, has_labels, head, notes, reliability_text
+from encore_jax.report.reliability_tables import cells, foretelling, has_labels, head, reliability_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,6 +17,7 @@ class Sheet:
       half: of one of two side by side.
       letters: of a name, at most.
       line: letters of a line below an axis; the rest goes on in the next.
+      below: room for the axis and what stands below it, in inches.
       phone: whether it is narrow, so that what stands side by side on a page stands below each other.
     """
 
@@ -24,6 +25,7 @@ class Sheet:
     half: float
     letters: int
     line: int
+    below: float
     phone: bool = False
 
     def name(self, text: object, most: int = 30) -> str:
@@ -42,5 +44,5 @@ class Sheet:
         return textwrap.fill(text, self.line)
 
 
-PAGE = Sheet(wide=8.6, half=4.2, letters=60, line=90)
-PHONE = Sheet(wide=3.6, half=3.6, letters=24, line=30, phone=True)
+PAGE = Sheet(wide=8.6, half=4.2, letters=60, line=90, below=0.7)
+PHONE = Sheet(wide=3.6, half=3.6, letters=24, line=30, below=1.05, phone=True)

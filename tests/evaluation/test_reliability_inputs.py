@@ -7,7 +7,7 @@ import encore_jax as enc
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
 from encore_jax.evaluation.rated_pairs import rated_pairs
-from encore_jax.report.reliability_tables import notes
+from encore_jax.evaluation.reliability_notes import notes
 
 RNG = np.random.default_rng(0)
 QUALITY = RNG.normal(size=(150, 3, 1))
