@@ -96,6 +96,7 @@ def carried_out(command: str) -> tuple[str, list[str]] | None:
 
 def write_files(folder: Path) -> None:
     """What the commands name: comparisons, ratings, rules, a finished run's scores."""
+    from encore_jax.data.digest import file_sha256
     from tests.evaluation import views
 
     grades = [[5, 1, 4], [2, 3, 5], [4, 4, 1], [1, 2, 2]]
@@ -112,9 +113,15 @@ def write_files(folder: Path) -> None:
         (folder / name).write_text(json.dumps({"name": "mine", "rules": rules}))  # YAML as well
     names = [rule["name"] for rule in rules]
     rated = [{"prompt": f"Question {i}", "responses": ["A", f"B {i}"], "preferred": i % 2,
-              "ratings": {name: [grades[i % 4][k], grades[(i + k) % 4][k]] for k, name in enumerate(names)}}
+              "ratings": {name: [grades[i % 4][k] / 5, grades[(i + k) % 4][k] / 5] for k, name in enumerate(names)}}
              for i in range(30)]  # fmt: skip
     (folder / "runs/rate_server/rate/comparisons.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rated))
+    responses = [{"prompt": row["prompt"], "response": text, "ratings": {n: row["ratings"][n][j] for n in names}}
+                 for row in rated for j, text in enumerate(row["responses"])]  # fmt: skip
+    (folder / "runs/rate_server/rate/rated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in responses))
+    outputs = {path.name: file_sha256(path) for path in (folder / "runs/rate_server/rate").iterdir()}
+    manifest = {"inputs": {}, "outputs": outputs, "seconds": 0.0, "versions": {}}
+    (folder / "runs/rate_server/rate/manifest.json").write_text(json.dumps(manifest))
     (folder / "runs/quickstart/score").mkdir(parents=True)
     views.view(train=20, test=20).save(folder / "runs/quickstart/score/view-heads.npz")
     (folder / "experiments").symlink_to(ROOT / "experiments")

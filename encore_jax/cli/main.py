@@ -8,6 +8,7 @@ encore COMMAND --help                    a command's example and flags
 from __future__ import annotations
 
 import importlib.util
+import os
 import runpy
 import sys
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ COMMANDS = {
     "rate": Command(RUN, "let a judge rate: encore rate PAIRS", ("--config.data.path",), "rate_server"),
     "fit": Command(
         RUN,
-        "a reward model of your own rules: encore fit PAIRS RATINGS",
+        "a reward model of your own rules: encore fit PAIRS RATINGS, or encore fit RUN (what `encore rate` made)",
         ("--config.data.path", "--config.data.ratings_path"),
         "encore_hh",
     ),
@@ -119,6 +120,8 @@ def expanded(command: Command, words: Sequence[str]) -> list[str]:
         fix = "write --config.FIELD=VALUE; see --help"
         raise InputError(f"unexpected arguments: {' '.join(rest)}", fix=fix)
     before = [f"{flag}={word}" for flag, word in zip(command.words, leading, strict=False)]
+    if command.words[1:2] == ("--config.data.ratings_path",) and len(leading) == 1 and os.path.isdir(leading[0]):
+        before = [f"--from={leading[0]}"]
     if command.config and not any(word.split("=")[0].lstrip("-") == "config" for word in rest):
         before = [f"--config={command.config}", *before]
     if command.module in UNDERSCORED:

@@ -1,8 +1,8 @@
 """Which rules can be trusted, with and without labels, and which weighting to use: of a file of ratings or scores.
 
-    encore reliability runs/rate_server/rate/comparisons.jsonl --out=reliability.html
+    encore reliability runs/rate_server --out=reliability.html
 
-FILE is one of these:
+FILE is one of these, or the work directory of a rating run, whose comparisons are meant:
 
 - view-NAME.npz as a run's score stage writes it; training and test comparisons are taken together;
 - the Parquet file that `encore score` writes; rows of one prompt are resampled together where you add a
@@ -31,6 +31,7 @@ from encore_jax.command_line import Parser, check_number, run_command
 from encore_jax.data.lock import output_lock
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_files
 from encore_jax.data.rating_account import account
+from encore_jax.data.rating_run import rating_run
 from encore_jax.data.scored_rows import KINDS, Rows, is_scored, read_scored_rows
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
@@ -54,6 +55,8 @@ def main(given: argparse.Namespace) -> None:
         check_number(f"--{flag}", getattr(given, flag), least, most)
     if not given.tau > 0:
         raise InputError(f"is {given.tau}", where="--tau", fix="give a positive temperature")
+    if Path(given.file).is_dir():
+        given.file = str(rating_run(given.file).comparisons)  # with its pool beside it
     path = Path(given.file)
     if not path.is_file():
         raise InputError("there is no such file", where=str(path), fix=f"give {KINDS}")
@@ -153,7 +156,7 @@ def _scale(text: str) -> tuple[float, float]:
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", metavar="FILE", help="ratings or scores of comparisons")
+    parser.add_argument("file", metavar="FILE", help="ratings or scores of comparisons, or a rating run's folder")
     parser.add_argument("--pool", default="", help="YAML file or shipped name of the rules; pool.yaml beside FILE")
     parser.add_argument("--scale", help="lowest and highest possible rating, e.g. 1,5; inferred if left out")
     parser.add_argument("--anchor", help="a rule that is known to be about quality, should the pool split")

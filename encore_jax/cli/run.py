@@ -23,6 +23,7 @@ import jax
 from absl import flags, logging
 
 from encore_jax.cli.command import DRY_RUN, check_effects, check_once, define_config, folder_of, read_command
+from encore_jax.cli.from_run import take_from
 from encore_jax.command_line import one_line_errors, start_logging
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import join, speaks
@@ -49,6 +50,9 @@ _AOT = flags.DEFINE_string(
 )
 _UNTIL = flags.DEFINE_string("until", None, "Stop after this stage.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, DRY_RUN)
+_FROM = flags.DEFINE_string(
+    "from", "", "Read what a finished rating run in this work directory has made: rules, comparisons and ratings."
+)
 _AS = flags.DEFINE_string("as", "", "Of a benchmark: score also as this software would, short for --config.peer.")
 
 
@@ -63,6 +67,8 @@ def main(argv: Sequence[str]) -> None:
                 raise InputError("is for benchmarks", where="--as", fix="leave it out, or give a benchmark's --config")
             check_once(given, "--as", "peer")
             config.peer = _AS.value
+        if _FROM.value:
+            take_from(config, given, _FROM.value)
         workdir = folder_of(config, flags.FLAGS["workdir"].value)
         if hasattr(config, "train"):
             shared = str(workdir / "checkpoints") if jax.process_count() > 1 else ""
