@@ -20,6 +20,8 @@ def composed_weights(
 ) -> np.ndarray:
     """Weights ``[K]`` by the method that the settings name.
 
+    Labels count for one thing: where what the rules have in common splits into parts, they say which one is meant.
+
     Args:
       compose: the settings.
       entropy: ``[K]``, of the ratings.
@@ -36,10 +38,11 @@ def composed_weights(
     if compose.method == "entropy":
         return by_entropy
     known = np.isfinite(scores).all(1)
-    pair = rows.pair[known[rows.pair].all(1)]
+    both = known[rows.pair].all(1)
+    pair = rows.pair[both]
     options = {"rules": rows.rules, "anchor": compose.anchor or None}
     if len(pair):
-        found = reliability(scores[pair], prompt=prompt[pair[:, 0]], **options)
+        found = reliability(scores[pair], rows.preferred[both], prompt=prompt[pair[:, 0]], **options)
     else:
         found = reliability(scores[known], prompt=prompt[known], **options)
     if "agreement" not in found.weights:

@@ -27,6 +27,7 @@ class RatedRows(NamedTuple):
       names: what each is called in messages.
       ratings, mask: ``[R, K]``; 0 where there is no rating.
       pair: int ``[N, 2]``, rows of the two responses of a comparison.
+      preferred: int ``[N]``, 0 or 1 by people, -1 where nobody chose.
     """
 
     rules: tuple[str, ...]
@@ -35,6 +36,7 @@ class RatedRows(NamedTuple):
     ratings: Float[np.ndarray, "R K"]
     mask: Bool[np.ndarray, "R K"]
     pair: np.ndarray
+    preferred: np.ndarray
 
     @property
     def digest(self) -> str:
@@ -61,7 +63,7 @@ def rated_rows(rated: Iterable[Comparison | RatedResponse]) -> RatedRows:
         problem = f"got a {type(rated).__name__}"
         raise InputError(problem, where="rated", fix="pass records, as read_comparisons(FILE) gives them")
     rules: tuple[str, ...] = ()
-    texts, names, ratings, masks, pairs = [], [], [], [], []
+    texts, names, ratings, masks, pairs, preferred = [], [], [], [], [], []
     for i, record in enumerate(rated):
         name = getattr(record, "id", "") or f"record {i}"
         if isinstance(record, Comparison):
@@ -80,6 +82,7 @@ def rated_rows(rated: Iterable[Comparison | RatedResponse]) -> RatedRows:
             raise InputError(problem, where=name, fix="read all with one rule pool")
         if len(responses) == 2:
             pairs.append((len(texts), len(texts) + 1))
+            preferred.append(-1 if record.preferred is None else record.preferred)
         texts += [(record.prompt, response) for response in responses]
         names += [name] * len(responses)
         ratings.append(np.where(mask, values, 0))
@@ -87,4 +90,6 @@ def rated_rows(rated: Iterable[Comparison | RatedResponse]) -> RatedRows:
     if not texts:
         raise InputError("there is no rated response", where="rated", fix="pass comparisons with ratings")
     stacked = np.concatenate(ratings).astype(np.float32), np.concatenate(masks)
-    return RatedRows(rules, texts, names, *stacked, np.array(pairs, np.int64).reshape(-1, 2))
+    return RatedRows(
+        rules, texts, names, *stacked, np.array(pairs, np.int64).reshape(-1, 2), np.array(preferred, np.int64)
+    )

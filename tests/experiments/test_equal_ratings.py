@@ -12,7 +12,8 @@ import pytest
 
 from encore_jax.cli.reliability import measure, parse
 from encore_jax.recipes.config import DataConfig
-from encore_jax.recipes.stages.ingest import ingest, load
+from encore_jax.recipes.outside import Sources
+from encore_jax.recipes.stages.ingest import ingest
 from encore_jax.rules import Rule, RulePool
 
 RULES = ("kind", "true", "harm")
@@ -104,8 +105,9 @@ def own_format(folder, steps, scale=(0, 1)):
 def ratings(data, folder):
     """Rated responses by their texts, and who is preferred, as a run's first stage keeps them; and its counts."""
     folder.mkdir()
-    ingest(data, 0, folder)
-    _, rated, comparisons = load(folder)
+    made = ingest(Sources(data), 0)
+    made.save(folder)
+    _, rated, comparisons, *_ = type(made).load(folder)
     by_text = {(r.prompt, r.response): np.where(r.mask, r.ratings, np.nan).round(6).tolist() for r in rated}
     chosen = {c.prompt: c.responses[c.preferred] for c in comparisons}
     return by_text, chosen, json.loads((folder / "counts.json").read_text())

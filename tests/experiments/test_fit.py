@@ -14,7 +14,8 @@ from encore_jax.data import Comparison, Message, RatedResponse, prompt_key, writ
 from encore_jax.errors import InputError
 from encore_jax.evaluation.held_out import MODEL
 from encore_jax.recipes.fit import fit
-from encore_jax.recipes.rated_rows import rated_rows
+from encore_jax.recipes.fit_weights import composed_weights
+from encore_jax.recipes.rated_rows import RatedRows, rated_rows
 from encore_jax.report.held_out_page import aligned, cells
 from encore_jax.reward.passport import read_passport
 from tests.experiments import tiny_model
@@ -99,6 +100,23 @@ def test_ratings_on_any_scale_have_the_weights_of_the_same_ratings_from_0_to_1(m
     np.testing.assert_allclose(other.weights, model.weights, rtol=1e-5)
     with pytest.raises(InputError, match="scale"):
         fit(rows, backbone=backbone, compose=enc.CompositionSettings())
+
+
+def test_labels_say_which_part_of_a_pool_that_splits_agreement_follows():
+    rng = np.random.default_rng(0)
+    seen = rng.normal(size=(300, 2, 2)).repeat(3, 2)  # three rules follow one thing, three another
+    scores = (seen + 0.5 * rng.normal(size=seen.shape)).reshape(600, 6).astype(np.float32)
+    pair, rules = np.arange(600).reshape(300, 2), tuple("abcdef")
+    settings = enc.CompositionSettings(method="agreement")
+
+    def weights(preferred):
+        rows = RatedRows(rules, [], [], scores, np.isfinite(scores), pair, preferred)
+        return composed_weights(settings, np.ones(6), rows, scores, np.arange(600) // 2)
+
+    with pytest.raises(InputError, match="pool splits"):
+        weights(np.full(300, -1))
+    by_second = weights(seen[..., 5].argmax(1))
+    assert by_second[:3].sum() == pytest.approx(0, abs=1e-6) and by_second[3:].sum() == pytest.approx(1)
 
 
 def test_what_is_saved_and_loaded_scores_the_same(model, tmp_path):
