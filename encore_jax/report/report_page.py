@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 
-from encore_jax import formats
 from encore_jax.evaluation import wording
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.method_names import REFERENCE, SINGLE
 from encore_jax.report.account import account_lines
 from encore_jax.report.figures import CROWDED, MOST_NAMES, configured_cell, histograms, view_figures
 from encore_jax.report.glossary import COUNT_NAMES, GLOSSARY
+from encore_jax.report.headline import headline
 from encore_jax.report.noise_figures import noise_figures
 from encore_jax.report.page import render
 from encore_jax.report.svg import drawn
@@ -123,28 +123,6 @@ def _grouped(methods: list[dict]) -> list[dict]:
     kinds = [(m["name"].startswith(SINGLE), m["sees"] == "text") for m in methods]
     starts = [False, *(kind != before for before, kind in zip(kinds, kinds[1:], strict=False))]
     return [method | {"starts_group": start} for method, start in zip(methods, starts, strict=True)]
-
-
-def headline(view: dict) -> list[dict]:
-    """ENCORE, uniform, and the best other method of each kind, each with the `role` it plays.
-
-    The best is found by test accuracy, after the fact, so it is a hard opponent; rules used alone and heuristics stand
-    for themselves in the full table.
-    """
-    methods = {method["name"]: method for method in view["methods"]}
-    chosen = [methods["ENCORE"] | {"role": "entropy weights"}, methods[REFERENCE] | {"role": "equal weights"}]
-    others = [m for m in view["methods"] if m["name"] not in ("ENCORE", REFERENCE) and not m["name"].startswith(SINGLE)]
-    kinds = (
-        ("best other without labels", ("ratings", "scores", "nothing")),
-        ("best of those that saw training labels", ("train labels",)),
-        ("best rule-free heuristic", ("text",)),
-        ("best oracle", ("test labels",)),
-    )
-    for role, sees in kinds:
-        of_kind = [m for m in others if m["sees"] in sees and formats.known(m["accuracy"]["value"])]
-        if of_kind:
-            chosen.append(max(of_kind, key=lambda m: m["accuracy"]["value"]) | {"role": role})
-    return chosen
 
 
 def _count_rows(counts: dict) -> Iterator[tuple[str, str, bool]]:

@@ -126,8 +126,8 @@ def print_tables(results: dict, file: TextIO | None = None) -> None:
         for text, style in _introduction(view):
             console.print(Text(text, style))
         probe = probe_by_name(results) if view["name"] == PROBED else {}
-        _print_table(console, _rule_cells(view, probe), ("ratings", "loading", "vs uniform"))
-        _print_table(console, _method_cells(view, probe), ("sees", "sd", "p", "subset mean"))
+        print_table(console, _rule_cells(view, probe), ("ratings", "loading", "vs uniform"))
+        print_table(console, _method_cells(view, probe), ("sees", "sd", "p", "subset mean"))
         if view["name"] == PROBED:
             for text, style in probe_words(results):
                 console.print(Text(text, style))
@@ -267,7 +267,7 @@ def oracle_name(method: dict) -> str:
     return f"{name} (oracle)" if method["oracle"] and "(oracle)" not in name else name
 
 
-def _print_table(console, cells: Iterator[dict[str, str]], unless_narrow: tuple[str, ...]) -> None:
+def print_table(console, cells: Iterator[dict[str, str]], unless_narrow: tuple[str, ...]) -> None:
     """A table of the cells; a narrow terminal goes without some columns."""
     from rich import box
     from rich.table import Table

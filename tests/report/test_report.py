@@ -13,8 +13,9 @@ from encore_jax.evaluation.noise_study import NOISES
 from encore_jax.evaluation.wording import NO_REAL_JUDGE, NOISE_MODELS, gain_words, noise_summary, verdict_words
 from encore_jax.report import report_page
 from encore_jax.report.figures import configured_cell, view_figures
+from encore_jax.report.headline import headline
 from encore_jax.report.noise_figures import noise_figures
-from encore_jax.report.report_page import headline, render_report
+from encore_jax.report.report_page import render_report
 from tests.evaluation.hand_made import as_before_agreement, hand_made_results, hand_made_study, hand_made_view, interval
 
 VOID = {"meta", "br", "link", "img", "hr", "input"}

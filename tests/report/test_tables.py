@@ -7,8 +7,10 @@ import re
 
 import pytest
 
+from encore_jax.evaluation.first_line import first_line
 from encore_jax.recipes.stages.report import report, show
 from encore_jax.report.report_page import render_report
+from encore_jax.report.summary import print_summary
 from encore_jax.report.tables import COLUMNS, print_tables, rows, tables_csv
 from tests.evaluation.hand_made import as_before_agreement, hand_made_results, hand_made_view
 
@@ -101,12 +103,12 @@ def test_missing_numbers(results, missing):
 
 
 def test_stage_writes_and_publishes(results, tmp_path, capsys):
-    evaluated, folder = tmp_path / "evaluate", tmp_path / "report"
-    evaluated.mkdir()
+    folder = tmp_path / "report"
     folder.mkdir()
-    (evaluated / "results.json").write_text(json.dumps(results))
-    report(evaluated, folder)
+    report(results).save(folder)
     assert sorted(p.name for p in folder.iterdir()) == ["report.html", "results.json", "tables.csv"]
+    assert json.loads((folder / "results.json").read_text()) == results
+    show(folder)
     assert (tmp_path / "report.html").read_text(encoding="utf-8") == render_report(results)
     assert json.loads((tmp_path / "results.json").read_text()) == results
     printed = capsys.readouterr().out
@@ -115,3 +117,27 @@ def test_stage_writes_and_publishes(results, tmp_path, capsys):
     show(folder)
     assert (tmp_path / "report.html").read_bytes() == (folder / "report.html").read_bytes()
     assert capsys.readouterr().out == printed
+
+
+def test_the_terminal_shows_one_screen(results):
+    stream = io.StringIO()
+    print_summary(results, stream)
+    text = stream.getvalue()
+    assert text.startswith(first_line(results)) and len(text.splitlines()) <= 50
+    tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert len(tables) == sum(view["name"] != "judges-heads" for view in results["views"])
+    assert all(len(table.splitlines()) - 2 <= 8 for table in tables)
+    for view in results["views"]:
+        if view["name"] != "judges-heads":
+            assert f"{view['name']} ({view['label']}): {view['comparisons']['test']} held-out comparisons" in text
+            assert f"Premise of ENCORE: {view['premise']['verdict']}" in text
+    assert "report/tables.csv" in text and "Reliability: " in text
+
+
+def test_the_summary_takes_names_that_would_steer_a_terminal_and_results_of_before(results):
+    results["views"][0] = hand_made_view(rules=(EVIL, "[bold]b[/bold] :smile:", "c"))
+    stream = io.StringIO()
+    print_summary(results, stream)
+    assert "\x1b" not in stream.getvalue()
+    as_before_agreement(results)
+    print_summary(results, io.StringIO())

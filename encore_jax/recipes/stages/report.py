@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from encore_jax.data.atomic import atomic_path
 from encore_jax.report.report_page import render_report
-from encore_jax.report.tables import print_tables, tables_csv
+from encore_jax.report.summary import print_summary
+from encore_jax.report.tables import tables_csv
 
 PUBLISHED = ("results.json", "report.html")
 
@@ -52,6 +53,6 @@ def publish(folder: Path, names: tuple[str, ...] = PUBLISHED) -> dict[str, Any]:
 
 
 def show(folder: Path) -> None:
-    """Prints the tables of a finished report and makes sure that the work directory holds its copies."""
-    print_tables(publish(folder))
+    """Prints the summary of a finished report and makes sure that the work directory holds its copies."""
+    print_summary(publish(folder))
     print(f"\nReport: {folder.parent / 'report.html'}\nEvery comparison: {folder.parent / 'audit.html'}")
