@@ -39,7 +39,8 @@ def account_lines(results: Mapping) -> list[str]:
     others = {"of held-out prompts": held_out, "that rate a response again": again} | lost | dict(skipped)
     rated = f"Rated responses: {ingest['rated_rows_read']:,} read, {used:,} train the heads; "
     rated += _listed("not trained on", others)
-    compared = results["views"][0]["comparisons"]
+    views = results["views"]  # that of ratings as they are given has only the comparisons whose responses are rated
+    compared = next((view for view in views if view.get("name") == "heads"), views[0])["comparisons"]
     lost = {
         long: train["comparisons_dropped_too_long"],
         refused: train.get("comparisons_refused_by_template", 0),
