@@ -65,7 +65,7 @@ class Sources(Outside):
         return source_hashes(self.data, self.rated)
 
     def key(self) -> dict[str, Any]:
-        return {"settings": results_depend_on(self.data), "sources": self.hashes}
+        return {"settings": results_depend_on(self.data)} | self.hashes
 
 
 class ModelFiles(Outside):

@@ -244,6 +244,5 @@ def _same_key_everywhere(name: str, call: Call) -> dict[str, Any]:
         with contextlib.suppress(InputError):  # the others are told; here the cause says more
             all_same_everywhere(what, None, fix)
         raise
-    earlier = {artefact.stage for artefact in call.artefacts}
-    all_same_everywhere(what, {part: value for part, value in key.items() if part not in earlier}, fix)
+    all_same_everywhere(what, {"function": key["function"], "code": key["code"]} | key["arguments"], fix)
     return key

@@ -217,7 +217,7 @@ YES, NO, WHO_KNOWS = "holds", "does not hold", "cannot tell at this size"
 )
 def test_a_verdict_needs_both_intervals_or_a_sure_loss(fisher, bootstrap, gain, verdict, premise):
     facts = vars(premise) | {"fisher": fisher, "bootstrap": bootstrap, "gain": Interval(0.0, *gain)}
-    assert _judge(facts, VIEW)[0] == verdict
+    assert _judge(facts, VIEW, "held-out prompts")[0] == verdict
 
 
 @pytest.fixture(scope="module")
