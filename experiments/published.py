@@ -34,8 +34,8 @@ from encore_jax.report.ramo_tables import (
     label_cells,
     theory_words,
 )
+from encore_jax.report.summary import print_summary
 from encore_jax.report.svg import style
-from encore_jax.report.tables import print_tables
 from encore_jax.report.text_tables import markdown, preference_table
 from experiments.studies.real_judges_page import scatters
 from experiments.studies.real_judges_tables import footnotes, main_tables
@@ -56,9 +56,9 @@ DOCS = Path("docs")
 
 
 def run_section(results: dict, images: Path) -> str:
-    """Markdown: where the numbers come from, the tables of every view, and entropy against accuracy as figures."""
+    """Markdown: where the numbers come from, what the terminal shows, and entropy against accuracy as figures."""
     page = io.StringIO()
-    print_tables(results, page)
+    print_summary(results, page)
     figures = []
     for view in results["views"][:2]:
         with style():
