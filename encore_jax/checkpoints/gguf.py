@@ -31,7 +31,8 @@ def load_gguf(
     """Loads a GGUF file into the backbone's parameters.
 
     Args:
-      path: the file; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K or Q6_K tensors.
+      path: the file; its tensors are F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K,
+        IQ4_NL or IQ4_XS.
       dtype: of the parameters.
       shardings: a pytree of shardings like the parameters; None: the default device.
       lm_head: whether to load an untied LM head at all.

@@ -20,7 +20,11 @@ from encore_jax.errors import InputError
 from encore_jax.files import open_file
 
 MAGIC = b"GGUF"
-SUPPORTED = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q4_K", "Q6_K")
+# What `llama-quantize` makes of a plain choice (Q2_K to Q8_0); rows that fill no block of 256 are Q5_0, Q5_1 or IQ4_NL.
+SUPPORTED = (
+    "F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1",
+    "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS",
+)  # fmt: skip
 
 # GGUF value type -> struct code; 8 is a string, 9 an array.
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -80,7 +84,8 @@ class GGUFFile:
             return raw.view("<f4" if info.kind == "F32" else "<f2").reshape(info.shape)
         kind = gguf.GGMLQuantizationType[info.kind]
         rows = raw.reshape(*info.shape[:-1], -1)
-        return gguf.quants.dequantize(rows, kind).reshape(info.shape)
+        with np.errstate(invalid="ignore", over="ignore"):  # a scale that is no number: its reader checks the weights
+            return gguf.quants.dequantize(rows, kind).reshape(info.shape)
 
     @property
     def arch(self) -> str:

@@ -13,6 +13,7 @@ from tests.fuzz.mutate_json import mutate_json, mutate_text
 from tests.fuzz.target import Target, each
 from tests.goldens import armorm, tiny_gguf
 from tests.reward import tiny_reward
+from tests.reward.gguf_blocks import FORMATS, random_rows
 
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "No."}]
 TOKENIZER = {"tokenizer.json": mutate_json, "tokenizer_config.json": mutate_json, "chat_template.jinja": mutate_text}
@@ -71,6 +72,27 @@ def _gguf(folder: Path) -> None:
     writer.close()
     del reader
     path.unlink()
+
+
+def _blocks(folder: Path) -> None:
+    """A tensor of every format of quantised blocks."""
+    import gguf
+
+    writer = gguf.GGUFWriter(folder / "model.gguf", "llama")
+    for kind in FORMATS:
+        writer.add_tensor(kind, random_rows(kind, rows=2, blocks=1), raw_dtype=gguf.GGMLQuantizationType[kind])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _load_blocks(folder: Path):
+    from encore_jax.checkpoints.finite import check_weights
+    from encore_jax.checkpoints.gguf_file import GGUFFile
+
+    file = GGUFFile(folder / "model.gguf")
+    return each(*(lambda name=name: check_weights(file.read(name), name) for name in file.tensors))
 
 
 def _load_gguf(folder: Path):
@@ -155,6 +177,7 @@ MODEL_TARGETS = {
         _load_backbone,
     ),
     "GGUF": Target(_gguf, {"model.gguf": mutate_gguf}, _load_gguf, 3),
+    "GGUF blocks": Target(_blocks, {"model.gguf": mutate_gguf}, _load_blocks),
     "tokenizer": Target(_tokenizer, TOKENIZER, _tokenize, 3),
     "passport": Target(_saved, {"model/passport.json": mutate_json}, _load_saved),
     "backbone.json": Target(_saved, {"model/backbone.json": mutate_json}, _load_saved),

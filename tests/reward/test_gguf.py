@@ -1,6 +1,7 @@
 """GGUF files: layout, every listed block format, and errors that name the tensor."""
 
 import struct
+from pathlib import Path
 
 import gguf
 import jax
@@ -8,12 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from encore_jax.checkpoints.finite import check_weights
+from encore_jax.checkpoints.gguf import load_gguf
 from encore_jax.checkpoints.gguf_file import SUPPORTED, GGUFFile
 from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.rope import inverse_frequencies
 from tests.goldens import tiny, tiny_gguf
+from tests.reward.gguf_blocks import FORMATS, random_rows
 
 
 @pytest.mark.parametrize("family", ["llama2", "llama32", "qwen2", "qwen3"])
@@ -37,7 +41,7 @@ def test_llama3_rope_comes_as_divisors(tmp_path):
     np.testing.assert_allclose(inverse_frequencies(cfg), inverse_frequencies(full), rtol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])
+@pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"])
 def test_quantised_tensors_come_back_within_half_a_step(kind, tmp_path):
     path = tiny_gguf.save(tmp_path / "m.gguf", "llama2", ffn_up=kind)
     _, params, _ = load_backbone(path)
@@ -48,58 +52,50 @@ def test_quantised_tensors_come_back_within_half_a_step(kind, tmp_path):
     biggest = np.abs(blocks).max(axis=1)
     step = {
         "F16": biggest * 2**-10, "BF16": biggest * 2**-7, "Q8_0": biggest / 127,
-        "Q4_0": 2 * biggest / 8, "Q4_1": span / 15,  # Q4_0 clips the end without a code
+        "Q4_0": 2 * biggest / 8, "Q4_1": span / 15,  # Q4_0 clips the end without a code, and Q5_0
+        "Q5_0": 2 * biggest / 16, "Q5_1": span / 31,
     }[kind]  # fmt: skip
     assert (error.max(axis=1) <= 0.51 * step + 2e-3 * biggest).all() and error.max() > 0
 
 
-def scalar_q4_k(block: bytes) -> list[float]:
-    """256 values from 144 bytes, as ggml's reference reads them, one at a time."""
-    d, dmin = struct.unpack("<2e", block[:4])
-    scales, quants, out = block[4:16], block[16:], []
-    for j in range(8):
-        if j < 4:
-            scale, low = scales[j] & 63, scales[j + 4] & 63
-        else:
-            scale = (scales[j + 4] & 15) | ((scales[j - 4] >> 6) << 4)
-            low = (scales[j + 4] >> 4) | ((scales[j] >> 6) << 4)
-        for i in range(32):
-            byte = quants[(j // 2) * 32 + i]
-            out.append(d * scale * (byte >> 4 if j % 2 else byte & 15) - dmin * low)
-    return out
-
-
-def scalar_q6_k(block: bytes) -> list[float]:
-    """256 values from 210 bytes: 4 low bits, 2 high bits, 16 signed scales, one fp16."""
-    low, high, scales = block[:128], block[128:192], struct.unpack("<16b", block[192:208])
-    (d,) = struct.unpack("<e", block[208:])
-    out = []
-    for i in range(256):
-        half, within = divmod(i, 128)
-        quarter, place = divmod(within, 32)
-        nibble = low[half * 64 + place + 32 * (quarter % 2)]
-        nibble = nibble >> 4 if quarter >= 2 else nibble & 15
-        top = (high[half * 32 + place] >> (2 * quarter)) & 3
-        out.append(d * scales[i // 16] * ((nibble | top << 4) - 32))
-    return out
-
-
-@pytest.mark.parametrize(("kind", "size", "scalar"), [("Q4_K", 144, scalar_q4_k), ("Q6_K", 210, scalar_q6_k)])
-def test_k_quants_equal_a_scalar_dequantisation(kind, size, scalar, tmp_path):
-    rng = np.random.RandomState(0)
-    raw = rng.randint(0, 256, (3, 2 * size)).astype(np.uint8)
-    for block in raw.reshape(-1, size):  # random bits, but finite scales
-        at = slice(0, 4) if kind == "Q4_K" else slice(208, 210)
-        block[at] = rng.uniform(-1, 1, (at.stop - at.start) // 2).astype("<f2").view(np.uint8)
-    path = tmp_path / "k.gguf"
+def saved_rows(path, rows: dict[str, np.ndarray]):
+    """A file with one tensor of raw blocks for each format, of the format's name."""
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_tensor("a.weight", raw, raw_dtype=gguf.GGMLQuantizationType[kind])
+    for kind, raw in rows.items():
+        writer.add_tensor(kind, raw, raw_dtype=gguf.GGMLQuantizationType[kind])
     writer.write_header_to_file(), writer.write_kv_data_to_file(), writer.write_tensors_to_file()
     writer.close()
-    expected = [scalar(bytes(block)) for block in raw.reshape(-1, size)]
-    got = GGUFFile(path).read("a.weight")
-    assert got.shape == (3, 512)
-    np.testing.assert_allclose(got.reshape(-1, 256), expected, rtol=1e-5, atol=1e-6)
+    return path
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_bit_equals_a_scalar_reading_and_the_gguf_packages(kind, tmp_path):
+    _, _, scalar = FORMATS[kind]
+    raw = random_rows(kind, rows=3, blocks=2)
+    got = GGUFFile(saved_rows(tmp_path / "k.gguf", {kind: raw})).read(kind)
+    number = gguf.GGMLQuantizationType[kind]
+    block, size = gguf.GGML_QUANT_SIZES[number]
+    assert got.shape == (3, 2 * block) and got.dtype == np.float32
+    np.testing.assert_array_equal(got.reshape(-1, block), [scalar(bytes(one)) for one in raw.reshape(-1, size)])
+    np.testing.assert_array_equal(got, gguf.quants.dequantize(raw, number))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_scale_that_is_no_number_is_refused_by_its_tensor(kind, tmp_path):
+    size, halves, _ = FORMATS[kind]
+    for bits in (0x7C00, 0x7E00):  # infinite, NaN
+        raw = random_rows(kind, rows=3, blocks=2)
+        raw[1, size + halves[0] : size + halves[0] + 2] = np.frombuffer(struct.pack("<H", bits), np.uint8)
+        file = GGUFFile(saved_rows(tmp_path / "k.gguf", {kind: raw}))
+        with pytest.raises(InputError, match="values are NaN or infinite"):
+            check_weights(file.read(kind), kind)
+
+
+def test_a_format_is_listed_where_it_is_read():
+    plain = {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"}
+    assert set(SUPPORTED) == plain | set(FORMATS)
+    for page in (Path("docs/export.md").read_text(encoding="utf-8"), load_gguf.__doc__):
+        assert all(kind in page for kind in SUPPORTED)
 
 
 def test_metadata_equal_the_gguf_packages_reader(tmp_path):
@@ -174,9 +170,9 @@ def test_other_files_and_types_are_refused(tmp_path):
         GGUFFile(other)
     with pytest.raises(InputError, match="none.gguf: is missing"):
         GGUFFile(tmp_path / "none.gguf")
-    assert "Q5_1" not in SUPPORTED
-    path = tiny_gguf.save(tmp_path / "m.gguf", "llama2", ffn_up="Q5_1")
-    with pytest.raises(InputError, match=r"blk\.0\.ffn_up\.weight'.*Q5_1 is not read here"):
+    assert "MXFP4" not in SUPPORTED
+    path = tiny_gguf.save(tmp_path / "m.gguf", "llama2", ffn_up="MXFP4")
+    with pytest.raises(InputError, match=r"blk\.0\.ffn_up\.weight'.*MXFP4 is not read here"):
         load_backbone(path)
 
 

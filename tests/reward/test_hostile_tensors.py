@@ -227,7 +227,7 @@ ARRAY = struct.pack("<IQ", 9, 1)
         (tensor(dims=(2**40,)) + bytes(64), 1, 0, ("tensor 't'", "truncated")),
         (tensor(dims=()) + bytes(64), 1, 0, ("tensor 't'", "0 dimensions")),
         (tensor(dims=(1,) * 5) + bytes(64), 1, 0, ("tensor 't'", "5 dimensions")),
-        (tensor(kind=10, dims=(256,)) + bytes(600), 1, 0, ("tensor 't'", "type Q2_K is not read here", "Q4_K")),
+        (tensor(kind=39, dims=(256,)) + bytes(600), 1, 0, ("tensor 't'", "type MXFP4 is not read here", "Q4_K")),
         (tensor(kind=999) + bytes(64), 1, 0, ("tensor 't'", "type number 999")),
         (tensor(kind=8, dims=(30,)) + bytes(64), 1, 0, ("tensor 't'", "rows of 30 do not fill blocks of 32")),
         (tensor() * 2 + bytes(128), 2, 0, ("tensor 't'", "there twice")),
