@@ -6,6 +6,7 @@ python -m experiments.published runs/ramo_smollm2         the main arms of a RAM
 python -m experiments.published runs/judge_agreement      a judge beside people, rule by rule
 python -m experiments.published runs/real_judges          which rules of real judges can be trusted
 python -m experiments.published runs/aot                  the table of `make aot`
+python -m experiments.published runs/hardware             the smallest slices, of `python -m experiments.aot_hardware`
 make bench-forward | python -m experiments.published -    the lines of a benchmark (bench-train, bench-judge as well)
 
 A page has a place for each: the lines between <!-- NAME: begin --> and <!-- NAME: end -->.
@@ -47,6 +48,7 @@ PAGES = {
     "ramo run": "results-ramo.md",
     "judge agreement": "results-judge.md",
     "aot": "training.md",
+    "hardware": "training.md",
     "train throughput": "benchmarks.md",
     "judge throughput": "benchmarks.md",
     "forward throughput": "benchmarks.md",
@@ -174,7 +176,7 @@ def _lines(text: str) -> tuple[str, str]:
 
 def _section(folder: Path) -> tuple[str, str]:
     """Name and content of the section that a run's folder belongs to."""
-    for file, name in (("table.md", "aot"), ("agreement.md", "judge agreement")):
+    for file, name in (("table.md", "aot"), ("hardware.md", "hardware"), ("agreement.md", "judge agreement")):
         if (folder / file).exists():
             return name, read_bytes(folder / file, fix=FIX).decode().strip()
     path = folder / "results.json"

@@ -19,8 +19,18 @@ ASSUMED_STATE=NONE
 state=$(queue_state)
 case $state in
   NONE)
+    gcloud=(gcloud)
     [[ -z $SPOT ]] || SLICE_FLAGS+=(--spot)
-    run gcloud compute tpus queued-resources create "$NAME" --node-id="$NAME" "${where[@]}" \
+    [[ -z $RESERVED ]] || SLICE_FLAGS+=(--reserved)
+    if [[ $RESERVATION ]]; then
+      gcloud+=(alpha) # a reservation by name is known to this track alone
+      SLICE_FLAGS+=(--reservation="$RESERVATION")
+    fi
+    [[ -z $NETWORK ]] || SLICE_FLAGS+=(--network="$NETWORK")
+    [[ -z $SUBNETWORK ]] || SLICE_FLAGS+=(--subnetwork="$SUBNETWORK")
+    [[ -z $SERVICE_ACCOUNT ]] || SLICE_FLAGS+=(--service-account="$SERVICE_ACCOUNT")
+    [[ -z $VALID_UNTIL ]] || SLICE_FLAGS+=(--valid-until-duration="$VALID_UNTIL")
+    run "${gcloud[@]}" compute tpus queued-resources create "$NAME" --node-id="$NAME" "${where[@]}" \
       "${SLICE_FLAGS[@]}" --runtime-version="$RUNTIME" "${create_flags[@]}"
     ;;
   FAILED | SUSPENDED | SUSPENDING | DELETING)

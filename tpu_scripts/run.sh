@@ -21,8 +21,12 @@ VALUED+=(GRACE_SECONDS LOGS)
 SWITCHES+=(ATTACH DETACH)
 TAKES_RUN_ARGUMENTS=1
 parse "$@"
-need PROJECT ZONE NAME
-[[ $ATTACH ]] || need_config
+if [[ $ATTACH ]]; then
+  need PROJECT ZONE NAME
+else
+  need PROJECT ZONE NAME --config
+  need_config
+fi
 GRACE_SECONDS=${GRACE_SECONDS:-180}
 LOGS=${LOGS:-$LOCAL/logs}
 export "${VALUED[@]}" "${SWITCHES[@]}" # for logs.sh

@@ -12,8 +12,9 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 SCRIPTS=$ROOT/tpu_scripts
 # Settings may come from flags, a file, or the environment. Every script knows the flags in VALUED and SWITCHES and adds
 # its own: settings of OTHER_SETTINGS, and options that are flags only.
-VALUED=(PROJECT ZONE NAME ACCELERATOR RUNTIME BUCKET RUN CREATE_FLAGS SSH_FLAGS POLL_SECONDS)
-SWITCHES=(SPOT DRY_RUN)
+VALUED=(PROJECT ZONE NAME ACCELERATOR RUNTIME BUCKET RUN NETWORK SUBNETWORK SERVICE_ACCOUNT RESERVATION VALID_UNTIL
+  CREATE_FLAGS SSH_FLAGS POLL_SECONDS)
+SWITCHES=(SPOT RESERVED DRY_RUN)
 OTHER_SETTINGS=(HF_TOKEN_FILE GRACE_SECONDS ATTEMPTS BACKOFF_SECONDS KEEP)
 readonly SETTINGS=("${VALUED[@]}" "${SWITCHES[@]}" "${OTHER_SETTINGS[@]}")
 RUN_ARGUMENTS=() # of python -m experiments.run
@@ -28,9 +29,15 @@ Settings, from flags, else from the file that --settings=FILE names (lines KEY=V
   --accelerator   ACCELERATOR   v5e:8x8 (or v5e:64), v6e:4x4, v5p:2x2x4, v4:16; or v5litepod-64, v6e-16, v5p-32, v4-32
   --runtime       RUNTIME       software on the workers; by default what Cloud TPU recommends for JAX
   --spot          SPOT=1        cheaper, and may be taken away at any time
+  --reserved      RESERVED=1    from any reservation of the project that matches
+  --reservation   RESERVATION   from this one: its name, or projects/OWNER/reservations/NAME
+  --valid-until   VALID_UNTIL   how long the request may wait for chips, e.g. 12h; for ever by default
+  --network       NETWORK       VPC network of the workers; default by default
+  --subnetwork    SUBNETWORK    of that network
+  --service-account  SERVICE_ACCOUNT  of the workers; it writes to the bucket; by default Compute Engine's
   --bucket        BUCKET        gs://BUCKET[/FOLDER] for checkpoints and logs
   --run           RUN           names the run's folders; NAME by default
-  --create-flags  CREATE_FLAGS  more flags of queued-resources create, split at spaces: '--network=mine --reserved'
+  --create-flags  CREATE_FLAGS  more flags of queued-resources create, split at spaces: '--internal-ips --tags=tpu'
   --ssh-flags     SSH_FLAGS     more flags of tpu-vm ssh and scp, split at spaces: '--internal-ip'
   --poll-seconds  POLL_SECONDS  between two looks at the slice; 30 by default
   --dry-run       DRY_RUN=1     print the commands, one per line, and run none
@@ -168,6 +175,9 @@ check_settings() {
     [[ -z ${!name:-} ]] || printf -v "$name" '%s' "${!name#"$ROOT/"}"
   done
   [[ -z $ACCELERATOR ]] || resolve_accelerator
+  [[ -z $SPOT || -z $RESERVED$RESERVATION ]] ||
+    usage_error "--spot and --reserved or --reservation exclude each other: leave one out"
+  [[ $VALID_UNTIL =~ ^([0-9]+[smhd])*$ ]] || usage_error "--valid-until: write e.g. 12h, not $(quote "$VALID_UNTIL")"
   LOCAL=runs/$RUN/tpu # what comes back from the workers
   where=(--project="$PROJECT" --zone="$ZONE")
   read -ra create_flags <<<"$CREATE_FLAGS"
@@ -175,66 +185,83 @@ check_settings() {
   cd "$ROOT" || exit
 }
 
-# Sets SLICE_FLAGS for gcloud, CHIPS, and RUNTIME unless given.
+# Shapes of the generations' slices, as encore_jax/parallel/slices.py has them (a test compares the two).
+FLAT_SHAPES=(1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16)
+CUBE_SHAPES=(2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8 8x8x16 8x16x16 16x16x16)
+
+# Sets GENERATION (v4, v5e, v5p, v6e), TOPOLOGY and CHIPS, SLICE_FLAGS for gcloud, and RUNTIME unless given.
 resolve_accelerator() {
-  local shape=${ACCELERATOR#*[-:]} default
-  case $ACCELERATOR in
-    v5litepod[-:]* | v5e[-:]*) default=v2-alpha-tpuv5-lite ;;
-    v6e[-:]*) default=v2-alpha-tpuv6e ;;
-    v5p[-:]*) default=v2-alpha-tpuv5 ;;
-    v4[-:]*) default=tpu-ubuntu2204-base ;;
-    *) usage_error "--accelerator: $(quote "$ACCELERATOR") is not of v4, v5litepod (v5e), v5p or v6e" ;;
+  local default cores=1 type shape chips size=${ACCELERATOR#*[-:]} shapes=("${FLAT_SHAPES[@]}")
+  GENERATION=${ACCELERATOR%%[-:]*}
+  [[ $GENERATION != v5litepod ]] || GENERATION=v5e
+  type=$GENERATION
+  case $GENERATION${ACCELERATOR//[^-:]/} in
+    v5e[-:]) default=v2-alpha-tpuv5-lite type=v5litepod ;;
+    v6e[-:]) default=v2-alpha-tpuv6e ;;
+    v5p[-:]) default=v2-alpha-tpuv5 cores=2 shapes=("${CUBE_SHAPES[@]}") ;;
+    v4[-:]) default=tpu-ubuntu2204-base cores=2 shapes=("${CUBE_SHAPES[@]}") ;;
+    *)
+      usage_error "--accelerator: $(quote "$ACCELERATOR") is not of v4, v5litepod (v5e), v5p or v6e; write e.g. v5e:8x8"
+      ;;
   esac
   RUNTIME=${RUNTIME:-$default}
-  local number='[1-9][0-9]{0,5}' flat='(v5litepod|v5e|v6e)' cube='(v4|v5p)'
-  if [[ $ACCELERATOR =~ ^${flat}[-:]($number)$ ]]; then
-    CHIPS=${BASH_REMATCH[2]}
-    flat_slice "${BASH_REMATCH[1]}"
-  elif [[ $ACCELERATOR =~ ^${flat}[-:]${number}x$number$ ]]; then
-    CHIPS=$((${shape//x/*}))
-    flat_slice "${BASH_REMATCH[1]}"
-  elif [[ $ACCELERATOR =~ ^$cube-($number)$ && $((BASH_REMATCH[2] % 2)) == 0 ]]; then # counts cores, two per chip
-    CHIPS=$((BASH_REMATCH[2] / 2)) SLICE_FLAGS=(--accelerator-type="$ACCELERATOR")
-  elif [[ $ACCELERATOR =~ ^$cube:($number)$ ]]; then
-    CHIPS=${BASH_REMATCH[2]} SLICE_FLAGS=(--accelerator-type="${BASH_REMATCH[1]}-$((BASH_REMATCH[2] * 2))")
-  elif [[ $ACCELERATOR =~ ^${cube}[-:]${number}x${number}x$number$ ]]; then
-    CHIPS=$((${shape//x/*})) SLICE_FLAGS=(--type="${BASH_REMATCH[1]}" --topology="$shape")
-  else
-    usage_error "--accelerator: $(quote "$ACCELERATOR") is no size; use e.g. v5e:8x8, v5e:64, v6e:4x4, v5p:2x2x4," \
-      "v4:16, or the cloud's v5litepod-64, v6e-16, v5p-32, v4-32"
-  fi
-}
-
-# flat_slice GENERATION: sets SLICE_FLAGS for CHIPS of a generation whose sizes count chips.
-flat_slice() {
-  local type=v5litepod
-  [[ $1 != v6e ]] || type=v6e
-  SLICE_FLAGS=(--accelerator-type="$type-$CHIPS")
-}
-
-# need SETTING...: stops unless all are set.
-need() {
-  local name
-  for name in "$@"; do
-    [[ ${!name} ]] ||
-      usage_error "$name is missing: give $(flag_of "$name")=... (or set $name in the --settings file or environment)"
+  local counted=1 # by -, the cloud's own sizes count cores
+  [[ $ACCELERATOR == *:* ]] || counted=$cores
+  for shape in "${shapes[@]}"; do
+    chips=$((${shape//x/*}))
+    [[ $size == "$shape" || $size == $((chips * counted)) ]] || continue
+    TOPOLOGY=$shape CHIPS=$chips SLICE_FLAGS=(--accelerator-type="$type-$((chips * cores))")
+    [[ $size != *x*x* ]] || SLICE_FLAGS=(--type="$type" --topology="$shape")
+    return
   done
+  usage_error "--accelerator: $(quote "$ACCELERATOR") is no size of a slice; write $GENERATION:SHAPE or" \
+    "$GENERATION:CHIPS, with one of the shapes ${shapes[*]}"
+}
+
+# need SETTING...: stops unless all are set, and names all that are missing. --FLAG is one of the run's arguments.
+need() {
+  local name missing=() flags=()
+  for name in "$@"; do
+    if [[ $name == --* ]]; then
+      given "$name" || missing+=("$name") flags+=("$name=FILE")
+    elif [[ -z ${!name} ]]; then
+      missing+=("$name") flags+=("$(flag_of "$name")=...")
+    fi
+  done
+  ((${#missing[@]})) || return 0
+  name=${missing[-1]}
+  if ((${#missing[@]} == 1)); then
+    [[ $name != --* ]] || usage_error "$name is missing: give ${flags[*]}"
+    usage_error "$name is missing: give ${flags[*]} (or set $name in the --settings file or environment)"
+  fi
+  unset 'missing[-1]'
+  local IFS=,
+  local list="${missing[*]} and $name" IFS=' '
+  usage_error "${list//,/, } are missing: give ${flags[*]} (or set the names in capitals in the --settings file" \
+    "or environment)"
 }
 
 # given FLAG: whether it is among the arguments of the run; sets REPLY to its value, of several the last.
 given() {
-  local argument missing=1
+  local argument absent=1
   for argument in "${RUN_ARGUMENTS[@]}"; do
     [[ ${argument%%=*} == "$1" ]] || continue
-    REPLY=${argument#*=} missing=0
+    REPLY=${argument#*=} absent=0
   done
-  return "$missing"
+  return "$absent"
 }
 
+# Checks that the run's configuration and data go to the workers; the configuration is a file or a shipped name.
 need_config() {
   given --config || usage_error "--config is missing: give --config=FILE"
-  [[ $REPLY != /* && -f ${REPLY%%:*} ]] ||
-    usage_error "--config: no file $(quote "${REPLY%%:*}") in the checkout; give its path from there"
+  local file=${REPLY%%:*} place
+  if [[ $file =~ ^[A-Za-z0-9_]+$ ]]; then
+    for place in experiments/configs encore_jax/recipes/configs; do
+      [[ ! -f $place/$file.py ]] || file=$place/$file.py
+    done
+  fi
+  [[ $file != /* && -f $file ]] ||
+    usage_error "--config: no file $(quote "$file") in the checkout; give its path from there, or a shipped name"
   local flag
   for flag in --config.data.{path,ratings_path} --config.model.path --config.baselines.verdicts; do
     # what begins so is there already, or is fetched

@@ -1,32 +1,36 @@
 """Compiles a config's training step for a TPU slice, on a machine without one: does it fit, and what does it cost?
 
-python -m experiments.run --config=experiments/configs/encore_llama31_8b.py --aot=v5e:8x8
-python -m experiments.run --config=experiments/configs/encore_llama31_8b.py --aot=fit:v5e
+| --aot= | what |
+|---|---|
+| v5e:8x8 | that slice |
+| fit:v5e | the smallest slice of a generation |
+| fit | the smallest slice of every generation |
+| fit:v5e:4x4 | the most rows on a chip of that slice |
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from absl import logging
 
+from encore_jax.cli.aot_search import HEAD, arithmetic, conclusion, line, most_rows, smallest, smallest_fit
 from encore_jax.data import locate
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.lock import folder_lock
 from encore_jax.data.outputs import check_new
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_json
-from encore_jax.model.decoder import REMAT
-from encore_jax.parallel.aot import GIB, AotReport, bytes_per_device, compile_report
+from encore_jax.parallel.aot import AotReport, bytes_per_device, compile_report
 from encore_jax.parallel.flops import step_flops
-from encore_jax.parallel.mesh import batch_shards, make_mesh
-from encore_jax.parallel.slices import TpuSlice, parse_slice, standard_slices, topology
+from encore_jax.parallel.mesh import make_mesh
+from encore_jax.parallel.slices import GENERATIONS, TpuSlice, parse_slice, standard_slices, topology
 from encore_jax.recipes.config import ExperimentConfig, RunConfig
 from encore_jax.recipes.stages.gradient import backbone_config
 from encore_jax.recipes.stages.ingest import rule_pool
@@ -35,9 +39,7 @@ from encore_jax.train.settings import TrainSettings
 
 STEPS = 1000
 """Length of the learning-rate schedule that is compiled; it changes no shape."""
-ROWS_PER_SHARD = (1, 2, 4, 8)
-"""Rows per device that a search tries."""
-FIT = "fit:"
+FIT = "fit"
 OUTPUT = "aot.json"
 NO_DATA = "none, only compiled"
 
@@ -50,7 +52,9 @@ def name_data(config: RunConfig) -> None:
 
 
 def run_aot(config: ExperimentConfig, request: str, workdir: Path, overwrite: bool = False) -> bool:
-    """Compiles for "GENERATION:TOPOLOGY", or searches for "fit:GENERATION"; prints, and writes aot.json.
+    """Compiles for "GENERATION:TOPOLOGY", or searches: "fit", "fit:GENERATION", "fit:GENERATION:TOPOLOGY".
+
+    Prints what it finds as it finds it, and writes aot.json.
 
     Returns:
       Whether the step fits the slice (or any slice of the generation).
@@ -83,21 +87,53 @@ def _is_ours(path: Path) -> bool:
 
 
 def _run(config: ExperimentConfig, request: str, workdir: Path) -> bool:
-    if request.startswith(FIT):
-        rows = list(search(config, standard_slices(request.removeprefix(FIT)), compile_for))
-        best = smallest_fit(rows)
-        result = {"searched": request, "smallest": best and best["slice"], "tried": rows}
-        text = search_table(rows)
-        fits = best is not None
-        text += f"\nsmallest slice that fits: {best['slice']}" if fits else "\nno slice fits"
+    kind, _, rest = request.partition(":")
+    if kind == FIT:
+        result, fits = _search(config, rest)
+        result = {"searched": request} | result
     else:
         report = compile_for(config, config.train, parse_slice(request))
-        result, text, fits = report.to_dict(), report.table(), report.fits
+        result, fits = report.to_dict(), report.fits
+        print(report.table())
     with atomic_path(workdir / OUTPUT) as temporary:
         temporary.write_text(json.dumps(result, indent=1))
-    print(text)
     print(f"written: {workdir / OUTPUT}")
     return fits
+
+
+def _search(config: ExperimentConfig, rest: str) -> tuple[dict[str, Any], bool]:
+    """Searches "" (all generations), "GENERATION", or the rows of a "GENERATION:TOPOLOGY"; prints what it tries."""
+    if re.search("[-:]", rest):
+        tpu = parse_slice(rest)
+        rows = shown(most_rows(config, tpu, compile_for))
+        best = max((row for row in rows if row["fits"]), key=lambda row: row["rows_per_device"], default=None)
+        print(f"most rows on a chip of {tpu.name}: {best['rows_per_device']}" if best else "not one row fits a chip")
+        return {"tried": rows}, best is not None
+    found = [(name, smallest_of(config, standard_slices(name))) for name in ([rest] if rest else GENERATIONS)]
+    best = {name: smallest_fit(rows) for name, rows in found}
+    if not rest:
+        print("\n".join(f"{name}: {row['slice'] if row else 'no slice fits'}" for name, row in best.items()))
+    (first, *others), tried = best.values(), [row for _, rows in found for row in rows]
+    names = {name: row and row["slice"] for name, row in best.items()}
+    return {"smallest": names if others else first and first["slice"], "tried": tried}, any(best.values())
+
+
+def smallest_of(config: ExperimentConfig, slices: Sequence[TpuSlice]) -> list[dict[str, Any]]:
+    """Searches the smallest of the slices that the config fits; prints what it tries, and why it stops."""
+    needs = lambda *step: arithmetic(slice_program(*step))  # noqa: E731
+    rows = shown(smallest(config, slices, compile_for, needs))
+    print(conclusion(config, rows), flush=True)
+    return rows
+
+
+def shown(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Prints a search's attempts as they come."""
+    print(HEAD, flush=True)
+    seen = []
+    for row in rows:
+        seen.append(row)
+        print(line(row), flush=True)
+    return seen
 
 
 def slice_program(config: ExperimentConfig, settings: TrainSettings, tpu: TpuSlice) -> Program:
@@ -135,89 +171,3 @@ def analytic_flops(program: Program) -> int:
         trainable=settings.trainable,
         adapters=sum(math.prod(x.shape) for x in jax.tree.leaves(program.abstract_params.get("lora", {}))),
     )
-
-
-Compile = Callable[[ExperimentConfig, TrainSettings, TpuSlice], AotReport]
-
-
-def search(config: ExperimentConfig, slices: Iterable[TpuSlice], compile: Compile) -> Iterable[dict[str, Any]]:
-    """Tries slices from the smallest on; on the first that fits, more rows per device and every remat policy.
-
-    A slice whose parameters and optimizer state alone exceed the HBM, or that the config's mesh does not fit, is not
-    compiled for.
-
-    Yields:
-      One row per attempt: slice, rows per device, remat, peak and HBM in GiB, fits, why not.
-    """
-    for tpu in slices:
-        try:
-            shards = batch_shards(make_mesh(config.mesh, topology(tpu).devices))
-            settings = _settings(config, shards, "full")
-            state = slice_program(config, settings, tpu).abstract_state
-        except InputError as error:
-            if error.where != "mesh":
-                raise
-            yield _row(tpu, 0, "", None, f"mesh: {error.problem}")
-            continue
-        needed = bytes_per_device(state)
-        if needed > tpu.hbm_bytes:
-            yield _row(
-                tpu, 1, "full", None, f"parameters and optimizer state alone need {needed / GIB:.2f} GiB", needed
-            )
-            continue
-        first = compile(config, settings, tpu)
-        yield _row(tpu, 1, "full", first)
-        if not first.fits:
-            continue
-        for remat in sorted(REMAT, key=lambda name: name != "full"):
-            for rows in ROWS_PER_SHARD:
-                if (remat, rows) == ("full", 1):
-                    continue
-                report = compile(config, _settings(config, rows * shards, remat), tpu)
-                yield _row(tpu, rows, remat, report)
-                if not report.fits:
-                    break
-        return
-
-
-def _settings(config: ExperimentConfig, rows: int, remat: str) -> TrainSettings:
-    return dataclasses.replace(config.train, rows=rows * config.train.accumulate, remat=remat)
-
-
-def _row(tpu: TpuSlice, rows: int, remat: str, report: AotReport | None, why: str = "", needed: int = 0) -> dict:
-    row = {
-        "slice": tpu.name,
-        "rows_per_device": rows,
-        "remat": remat,
-        "peak_gib": round((report.memory.peak if report else needed) / GIB, 2),
-        "hbm_gib": round(tpu.hbm_bytes / GIB, 2),
-        "fits": bool(report and report.fits),
-        "compile_seconds": report and round(report.compile_seconds, 1),
-        "why_not": why or (f"{report.overrun / GIB:.2f} GiB too many" if report and not report.fits else ""),
-    }
-    logging.info("%s", {name: value for name, value in row.items() if value not in ("", None)})
-    return row
-
-
-def smallest_fit(rows: Iterable[dict]) -> dict | None:
-    """The first attempt that fits: slices were tried from the smallest on."""
-    return next((row for row in rows if row["fits"]), None)
-
-
-def search_table(rows: Iterable[dict]) -> str:
-    """The attempts as text.
-
-    >>> row = {"slice": "v5e:2x2", "rows_per_device": 1, "remat": "full", "peak_gib": 32.5, "hbm_gib": 15.75,
-    ...        "fits": False, "why_not": "16.75 GiB too many"}
-    >>> print(search_table([row]))
-    slice       rows/device  remat               peak GiB  of HBM  fits
-    v5e:2x2               1  full                   32.50   15.75  no: 16.75 GiB too many
-    """
-    lines = [f"{'slice':<12}{'rows/device':>11}  {'remat':<18}{'peak GiB':>10}{'of HBM':>8}  fits"]
-    for row in rows:
-        verdict = "yes" if row["fits"] else f"no: {row['why_not']}"
-        lines.append(
-            f"{row['slice']:<12}{row['rows_per_device']:>11}  {row['remat']:<18}{row['peak_gib']:>10.2f}"
-            f"{row['hbm_gib']:>8.2f}  {verdict}"
-        )
-    return "\n".join(lines)

@@ -46,7 +46,8 @@ _AOT = flags.DEFINE_string(
     "aot",
     "",
     "Train nothing: compile the training step for a TPU slice (v5e:8x8, v5p:16, ...) or search the smallest that fits "
-    "(fit:v5e); exit status 1 if it does not fit. Needs the TPU compiler: pip install -e '.[aot]'.",
+    "(fit:v5e; fit: of every generation; fit:v5e:4x4: the most rows on a chip there); "
+    "exit status 1 if it does not fit. Needs the TPU compiler: pip install -e '.[aot]'.",
 )
 _UNTIL = flags.DEFINE_string("until", None, "Stop after this stage.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, DRY_RUN)

@@ -4,7 +4,7 @@ Command:   python -m experiments.run --config=experiments/configs/bt_llama31_8b.
              --config.data.path=pairs.jsonl --config.train.checkpoints=gs://BUCKET/bt
 Check:     python -m experiments.run --config=experiments/configs/bt_llama31_8b.py --aot=v5e:8x8   (on any laptop)
 Data:      comparisons with human preferences, in any format that README.md lists
-Hardware:  TPU v5e:8x8, v6e:4x4, v5p or v4 with 16 chips
+Hardware:  the smallest slices are in docs/training.md, from `--aot=fit:v5e`; larger ones are faster
 Memory:    as `encore_llama31_8b`: one head instead of ten makes no difference
 """
 

@@ -4,7 +4,7 @@ Command:   python -m experiments.run --config=experiments/configs/encore_llama31
              --config.data.path=pairs.jsonl --config.data.ratings_path=rated.jsonl --config.train.checkpoints=gs://BUCKET/70b
 Check:     python -m experiments.run --config=experiments/configs/encore_llama31_70b.py --aot=v5p:32   (on any laptop)
 Data:      as `encore_llama31_8b`
-Hardware:  TPU v5p with 32 chips
+Hardware:  the smallest slices are in docs/training.md, from `--aot=fit:v5e`; larger ones are faster
 Memory:    141 GB of frozen weights split over all chips, plus what one row of activations per chip needs
 """
 

@@ -5,7 +5,7 @@ Command:   python -m experiments.run --config=experiments/configs/encore_llama31
 Check:     python -m experiments.run --config=experiments/configs/encore_llama31_8b.py --aot=v5e:8x8   (on any laptop)
 Data:      your rated responses on the ten rules of the pool safety_10, in this project's JSONL, and human-labelled
            comparisons to evaluate on
-Hardware:  TPU v5e:8x8, v6e:4x4, v5p or v4 with 16 chips: `make aot` compiles for all four
+Hardware:  the smallest slices are in docs/training.md, from `--aot=fit:v5e`; larger ones are faster
 Memory:    see "Will it fit?" in README.md: what the TPU compiler says of this very step
 Expected:  the paper's learning rate and single epoch; its batch size, rule texts, ratings and split are not public, so
            none of its numbers are claimed

@@ -6,7 +6,7 @@ Command:   python -m experiments.run --config=experiments/configs/ramo_llama31_8
 Check:     python -m experiments.run --config=experiments/configs/ramo_llama31_8b.py --aot=v5e:8x8
 Data:      comparisons in this project's JSONL, among those of the adapter's run, rated at least on the rules that it
            selects; the held-out ones need people's labels. A label by a rule that is not rated is refused
-Hardware:  TPU v5e:8x8 (64 chips), v6e:4x4
+Hardware:  the smallest slices are in docs/training.md, from `--aot=fit:v5e`; larger ones are faster
 Memory:    as `bt_llama31_8b`
 Trains:    backbone and reward head, from the head of the checkpoint; one arm after the other. With
            --config.train.arms="('adapter','oracle','all','human')" the table has more rows, at the price of a training

@@ -5,7 +5,7 @@ Command:   python -m experiments.run --config=experiments/configs/rule_adapter_l
 Check:     python -m experiments.run --config=experiments/configs/rule_adapter_llama32_3b.py --aot=v5e:4x4
 Data:      comparisons in this project's JSONL, rated on the 100 rules of the pool safety_100 with values from 0 to 1.
            Comparisons without ratings are new ones: the adapter predicts for them, and learns nothing from them
-Hardware:  TPU v5e:4x4 (16 chips) or larger
+Hardware:  the smallest slices are in docs/training.md, from `--aot=fit:v5e`; larger ones are faster
 Memory:    see "Will it fit?" in README.md: what the TPU compiler says of this very step
 Trains:    backbone and logits, binary cross-entropy; the best checkpoint by recall@5 on validation prompts is used
 """

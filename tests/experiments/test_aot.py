@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import jax
 import pytest
 
-from encore_jax.cli import aot
+from encore_jax.cli import aot, aot_search
 from encore_jax.errors import InputError
 from encore_jax.parallel.aot import GIB
 from encore_jax.parallel.slices import parse_slice, standard_slices
@@ -44,50 +44,141 @@ def libtpu_or_skip():
     pytest.importorskip("libtpu", reason="the TPU compiler (libtpu) is not installed: pip install -e '.[aot]'")
 
 
-def compiler(gib_per_row: float, tried: list):
-    """A stand-in for the compiler: rows on a chip cost so much, "none" twice as much, on top of 1 GiB."""
+def step(state: float, gradients: float, fixed: float, row: float, guess: float = 1.0):
+    """Stand-ins for arithmetic and the compiler: GiB of state and gradients over all chips, on each chip, and a row's.
+
+    Returns:
+      What arithmetic says (its guess is so many times the truth), what the compiler says, and what it was asked.
+    """
+    asked: list[tuple[str, int, str]] = []
+
+    def rows_of(settings, tpu):
+        return settings.rows // (tpu.chips * settings.accumulate)
+
+    def needs(config, settings, tpu):
+        held, graded = int(state * GIB / tpu.chips), int(gradients * GIB / tpu.chips)
+        total = held + graded + (fixed + rows_of(settings, tpu) * row) * GIB
+        return aot_search.Arithmetic(held, graded, int(guess * total))
 
     def compile(config, settings, tpu):
-        rows = settings.rows // (tpu.chips * settings.accumulate)
-        peak = int((1 + rows * gib_per_row * (2 if settings.remat == "none" else 1)) * GIB)
-        tried.append((tpu.name, rows, settings.remat))
-        fits = peak <= tpu.hbm_bytes
-        memory, overrun = SimpleNamespace(peak=peak), max(0, peak - tpu.hbm_bytes)
-        return SimpleNamespace(memory=memory, fits=fits, overrun=overrun, compile_seconds=1.0)
+        rows = rows_of(settings, tpu)
+        asked.append((tpu.name, rows, settings.remat))
+        kept = rows * row * (1 if settings.remat == "full" else 2)
+        peak = int((state + gradients) * GIB / tpu.chips + (fixed + kept) * GIB)
+        fits, overrun = peak <= tpu.hbm_bytes, max(0, peak - tpu.hbm_bytes)
+        return SimpleNamespace(memory=SimpleNamespace(peak=peak), fits=fits, overrun=overrun, compile_seconds=1.0)
 
-    return compile
+    return needs, compile, asked
 
 
-@pytest.mark.aot
-def test_the_search_skips_what_cannot_fit_and_explores_the_first_slice_that_does():
-    libtpu_or_skip()
-    tried: list = []
-    rows = list(aot.search(large(), standard_slices("v5e"), compiler(4.0, tried)))
-    # 8B parameters with two moments are 90 GB: too much for 1, 4 and 8... chips of 15.75 GiB without compiling
-    refused = [row["slice"] for row in rows if "alone need" in row["why_not"]]
-    assert refused == ["v5e:1x1", "v5e:2x2"]
-    best = aot.smallest_fit(rows)
-    assert best["slice"] == "v5e:2x4" and best["rows_per_device"] == 1 and best["remat"] == "full"
-    assert {name for name, _, _ in tried} == {"v5e:2x4"}
-    assert max(n for _, n, remat in tried if remat == "full") == 4  # 1 + 4 * 4 GiB is too much, 1 + 2 * 4 is not
-    assert [row["fits"] for row in rows if row["remat"] == "none"] == [True, False]
-    table = aot.search_table(rows)
-    assert len(table.splitlines()) == len(rows) + 1 and "1.25 GiB too many" in table
+def first_that_fits(slices, compile):
+    """The answer by compiling for every slice."""
+    config = large()
+    fits = [
+        tpu.name for tpu in slices if compile(config, aot_search.settings_for(config, tpu.chips, 1, "full"), tpu).fits
+    ]
+    return fits[0] if fits else None
+
+
+@pytest.mark.parametrize("generation", ["v5e", "v5p"])
+@pytest.mark.parametrize("guess", [0.3, 0.9, 1.0, 1.1, 3.0])
+@pytest.mark.parametrize("size", [(1, 0.1), (84, 28), (400, 130), (900, 10), (5000, 1700), (9e5, 1e5)])
+def test_the_search_answers_as_compiling_for_every_slice_does(generation, guess, size):
+    """Wherever it starts; a wrong guess costs compilations, never the answer."""
+    slices = standard_slices(generation)
+    needs, compile, asked = step(*size, fixed=1.5, row=2.0, guess=guess)
+    expected = first_that_fits(slices, compile)
+    asked.clear()
+    rows = list(aot_search.smallest(large(), slices, compile, needs))
+    best = aot_search.smallest_fit(rows)
+    assert (best and best["slice"]) == expected
+    assert sum(row["compile_seconds"] is not None for row in rows) == len(asked) <= (1 if guess == 1.0 else 4)
+    assert len({row["slice"] for row in rows}) == len(rows), "a slice is looked at once"
+    assert all(row["why_not"] for row in rows if not row["fits"])
+
+
+def test_the_search_compiles_once_where_arithmetic_is_right_and_says_why_it_stops(capsys):
+    needs, compile, asked = step(84, 28, fixed=1.5, row=2.0)
+    rows = aot.shown(aot_search.smallest(large(), standard_slices("v5e"), compile, needs))
+    assert asked == [("v5e:4x4", 1, "full")]
+    assert [row["slice"] for row in rows] == ["v5e:1x1", "v5e:2x2", "v5e:4x4", "v5e:2x4"]
+    shown = capsys.readouterr().out.splitlines()
+    assert len(shown) == len(rows) + 1 and "no need" in shown[1] and "alone need 84.00 GiB" in shown[1]
+    assert "the rest no less than on v5e:4x4" in shown[-1]
+    text = aot_search.conclusion(large(), rows)
+    assert "smallest slice that fits: v5e:4x4, 16 chips (every smaller slice is ruled out above; 1 program" in text
+    assert "--config.train.accumulate=4" in text and "rows" not in text.splitlines()[1].partition("once:")[2]
+
+
+def test_what_a_refused_program_took_rules_out_slices_that_have_less_in_all():
+    needs, compile, asked = step(200, 2000, fixed=1.5, row=2.0, guess=0.01)
+    rows = list(aot_search.smallest(large(), standard_slices("v5e"), compile, needs))
+    by_total = [row for row in rows if "together needed more than these have" in row["why_not"]]
+    assert by_total and all(row["compile_seconds"] is None for row in by_total)
+
+
+def test_the_steps_own_rows_are_kept_where_they_divide():
+    settings = aot_search.settings_for(large(), 16, 1, "full")
+    assert (settings.rows, settings.accumulate) == (64, 4)
+    settings = aot_search.settings_for(large(), 128, 1, "full")
+    assert (settings.rows, settings.accumulate) == (128, 1)
+
+
+def test_the_most_rows_on_a_chip_are_bisected():
+    _, compile, asked = step(84, 28, fixed=1.0, row=1.5)
+    rows = list(aot_search.most_rows(large(), parse_slice("v5e:4x4"), compile))
+    fits = {remat: max(row["rows_per_device"] for row in rows if row["fits"] and row["remat"] == remat)
+            for remat in ("full", "none")}  # fmt: skip
+    assert fits == {"full": 4, "none": 2} and len(asked) == len(rows) <= 2 * 5 + 1
+    _, compile, asked = step(84, 28, fixed=20, row=1)
+    rows = list(aot_search.most_rows(large(), parse_slice("v5e:4x4"), compile))
+    assert {remat for _, _, remat in asked} == {"full"} and not any(row["fits"] for row in rows)
 
 
 @pytest.mark.aot
 def test_slices_that_a_mesh_does_not_fit_are_told_not_compiled():
     """Sixteen chips are more than small slices have, and do not divide the eight key-value heads on large ones."""
     libtpu_or_skip()
-    config, tried = encore_llama31_8b.get_config(), []
+    config = encore_llama31_8b.get_config()
     aot.name_data(config)
     config.mesh.tensor = 16
-    rows = list(aot.search(validated(config), standard_slices("v5e"), compiler(1.0, tried)))
-    assert not tried and len(rows) == len(standard_slices("v5e")) and aot.smallest_fit(rows) is None
+    _, compile, asked = step(1, 1, fixed=1.0, row=1.0)
+    needs = lambda *of: aot_search.arithmetic(aot.slice_program(*of))  # noqa: E731
+    rows = list(aot_search.smallest(validated(config), standard_slices("v5e"), compile, needs))
+    assert not asked and len(rows) == len(standard_slices("v5e")) and aot_search.smallest_fit(rows) is None
     assert all(row["why_not"].startswith("mesh: ") for row in rows)
     assert "does not fit 1 devices" in rows[0]["why_not"]
     assert "layers/k, of size 8, does not divide over 16 devices of tensor" in rows[-1]["why_not"]
-    assert len(aot.search_table(rows).splitlines()) == len(rows) + 1
+    assert "no slice fits" in aot_search.conclusion(config, rows)
+
+
+@pytest.mark.aot
+def test_arithmetic_knows_state_and_gradients_of_the_8b_step():
+    libtpu_or_skip()
+    config = large()
+    tpu = parse_slice("v5e:4x4")
+    needs = aot_search.arithmetic(aot.slice_program(config, aot_search.settings_for(config, 16, 1, "full"), tpu))
+    parameters = 7.5e9  # Llama-3.1-8B without its output matrix
+    assert needs.gradients * 16 == pytest.approx(4 * parameters, rel=0.01)
+    assert needs.state * 16 == pytest.approx(12 * parameters, rel=0.01)
+    assert needs.guess == pytest.approx(13.93 * GIB, rel=0.3)  # what the compiler says of this step
+
+
+@pytest.mark.aot
+def test_fit_searches_one_generation_all_of_them_or_the_rows_of_a_slice(tmp_path, monkeypatch, capsys):
+    libtpu_or_skip()
+    _, compile, asked = step(84, 28, fixed=1.5, row=2.0)
+    monkeypatch.setattr(aot, "compile_for", compile)
+    assert aot.run_aot(large(), "fit:v5e", tmp_path)
+    report = json.loads((tmp_path / "aot.json").read_text())
+    assert report["smallest"] == "v5e:4x4" and report["tried"][0]["slice"] == "v5e:1x1"
+    assert aot.run_aot(large(), "fit", tmp_path)
+    smallest = json.loads((tmp_path / "aot.json").read_text())["smallest"]
+    assert smallest == {"v4": "v4:2x2x2", "v5e": "v5e:4x4", "v5p": "v5p:2x2x1", "v6e": "v6e:2x4"}
+    assert aot.run_aot(large(), "fit:v5litepod-16", tmp_path)
+    assert "most rows on a chip of v5e:4x4: 2" in capsys.readouterr().out
+    with pytest.raises(InputError, match="v9"):
+        aot.run_aot(large(), "fit:v9", tmp_path)
 
 
 @pytest.mark.aot

@@ -61,7 +61,8 @@ EXCEPTIONS = {
         "encore_jax/text/tokenizer_files.py::diagnose",
     },
     "tools of this project's developers": {
-        "experiments/aot_matrix.py::compile_case", "experiments/benchmarks/easydel_side.py::_rows",
+        "experiments/aot_hardware.py::_write_table", "experiments/aot_matrix.py::compile_case",
+        "experiments/benchmarks/easydel_side.py::_rows",
         "experiments/benchmarks/export_memory.py::_memory", "experiments/benchmarks/import_memory.py::_peak_bytes",
         "experiments/benchmarks/import_memory.py::_read", "experiments/benchmarks/import_memory.py::_write",
         "experiments/benchmarks/import_memory.py::main",

@@ -1,7 +1,14 @@
 """Where settings come from, and what is said about those that are missing or make no sense."""
 
+import re
+import subprocess
+
 import pytest
 
+from encore_jax.errors import InputError
+from encore_jax.parallel.slices import _CUBES as CUBES
+from encore_jax.parallel.slices import _FLAT as FLAT
+from encore_jax.parallel.slices import GENERATIONS, parse_slice
 from tests.tpu_scripts.fake_cloud import CONFIG, SLICE
 
 SCRIPTS = ("create", "setup", "run", "status", "logs", "delete", "train_with_resume")
@@ -39,6 +46,25 @@ def test_a_missing_setting_is_named_with_its_flag(cloud, script, name):
     arguments = [f"--config={CONFIG}"] if script in ("run", "train_with_resume") else []
     line = refusal(cloud, script, *arguments, **settings)
     assert line.startswith(f"error: {name} is missing: give --{name.lower()}=")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_all_missing_settings_are_named_at_once(cloud, script):
+    line = refusal(cloud, script)
+    assert all(name in line and f"--{name.lower()}=..." in line for name in NEEDED[script]), line
+    assert ("--config=FILE" in line) == (script in ("run", "train_with_resume"))
+    line = refusal(cloud, script, ZONE="z", ACCELERATOR="v5e:8", BUCKET="b")
+    assert "PROJECT" in line and "NAME" in line and "ZONE" not in line and "BUCKET" not in line
+
+
+@pytest.mark.parametrize("script", ["run", "train_with_resume"])
+def test_a_shipped_configuration_goes_by_its_name(cloud, script):
+    shipped = cloud.checkout / "encore_jax" / "recipes" / "configs" / "rate_local.py"
+    shipped.parent.mkdir(parents=True)
+    shipped.touch()
+    done = cloud.run(f"{script}.sh", "--dry-run", "--config=rate_local", **ALL)
+    assert done.returncode == 0 and "--config=rate_local" in done.stdout, done.stderr
+    assert "no file other in the checkout" in refusal(cloud, script, "--config=other", **ALL)
 
 
 @pytest.mark.parametrize("script", ["run", "train_with_resume"])
@@ -94,6 +120,11 @@ def test_data_that_would_not_go_to_the_workers_is_refused_before_a_slice_is_paid
         (["--accelerator=v6e:x4"], "v6e:x4 is no size"),
         (["--accelerator=v4:4x4"], "v4:4x4 is no size"),
         (["--accelerator=v5p-0"], "v5p-0 is no size"),
+        (["--accelerator=v5e:3x3"], "v5e:3x3 is no size of a slice; write v5e:SHAPE or v5e:CHIPS, with one of"),
+        (["--accelerator=v6e-12"], "v6e-12 is no size"),
+        (["--spot", "--reserved"], "--spot and --reserved or --reservation exclude each other"),
+        (["--spot", "--reservation=r"], "--spot and --reserved or --reservation exclude each other"),
+        (["--valid-until=soon"], "--valid-until: write e.g. 12h, not soon"),
         (["--settings=nowhere"], "--settings: cannot read nowhere"),
     ],
 )
@@ -103,6 +134,44 @@ def test_senseless_arguments_are_named(cloud, arguments, said):
 
 def test_a_switch_in_the_environment_is_1_or_0(cloud):
     assert refusal(cloud, "create", **SLICE, SPOT="maybe") == "error: SPOT=maybe is neither 1 nor 0"
+
+
+ODD = ("3x3", "8x4", "2x2x3", "x", "", "08", "2x2x", "4-4", "4:4", "0", "1", "2", "5", "12", "17", "99999999")
+SIZES = (*FLAT, *CUBES, 4, 8, 16, 32, 64, 128, 256, 8192, *ODD)
+SPELLINGS = [f"{name}{sign}{size}" for name in (*GENERATIONS, "v5litepod") for sign in ":-" for size in SIZES]
+SPELLINGS += ["v3:2x2", "v3-8", ":2x2", "v5e2x2", "v5e::8", "v5e--8", "v5e", "", "-", "v7x:2x2x2", "V5E:2x2"]
+
+
+def test_slices_are_spelt_in_the_scripts_as_in_aot(cloud):
+    """Both accept the same names and mean the same chips and topology by them."""
+    code = 'source "$1"; shift; for ACCELERATOR in "$@"; do (RUNTIME=; resolve_accelerator 2>/dev/null && ' \
+        'echo "$GENERATION:$TOPOLOGY $CHIPS") || echo refused; done'  # fmt: skip
+    command = ["bash", "-c", code, "-", cloud.checkout / "tpu_scripts" / "settings.sh", *SPELLINGS]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name, line in zip(SPELLINGS, lines, strict=True):
+        try:
+            tpu = parse_slice(name)
+            assert line == f"{tpu.name} {tpu.chips}", name
+        except InputError:
+            assert line == "refused", name
+    assert len([line for line in lines if line != "refused"]) > 80
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags"),
+    [
+        ({"SPOT": "1"}, {"--spot"}),
+        ({"RESERVED": "1"}, {"--reserved"}),
+        ({"NETWORK": "n", "SUBNETWORK": "s"}, {"--network=n", "--subnetwork=s"}),
+        ({"SERVICE_ACCOUNT": "a@p.iam.gserviceaccount.com"}, {"--service-account=a@p.iam.gserviceaccount.com"}),
+        ({"VALID_UNTIL": "12h"}, {"--valid-until-duration=12h"}),
+        ({"RESERVATION": "projects/o/reservations/r"}, {"alpha", "--reservation=projects/o/reservations/r"}),
+    ],
+)
+def test_capacity_network_and_account_become_flags_of_the_request(cloud, settings, flags):
+    done = cloud.run("create.sh", "--dry-run", **SLICE | settings)
+    (line,) = [line for line in done.stdout.splitlines() if " create " in line]
+    assert flags <= set(line.split()) and ("alpha" in line.split()) == ("RESERVATION" in settings)
 
 
 def created(done):
@@ -162,6 +231,20 @@ def test_a_bad_line_of_the_file_is_named(cloud, tmp_path, line, said):
 def test_the_example_file_is_understood(cloud):
     done = cloud.run("create.sh", "--settings=check out/tpu_scripts/settings.example", "--dry-run")
     assert done.returncode == 0 and "--spot" in created(done), done.stderr
+
+
+def test_every_line_of_the_example_is_a_setting(cloud, tmp_path):
+    """What is commented out there works when it is not, each by itself."""
+    example = (cloud.checkout / "tpu_scripts" / "settings.example").read_text()
+    lines = re.findall(r"^# ([A-Z_]+=.+)$", example, re.MULTILINE)
+    names = {line.split("=")[0] for line in lines}
+    assert {"RESERVED", "RESERVATION", "VALID_UNTIL", "NETWORK", "SUBNETWORK", "SERVICE_ACCOUNT"} <= names
+    (tmp_path / "my token").touch()
+    for line in lines:
+        spot = "" if line.startswith("RESERV") else "SPOT=1\n"
+        (tmp_path / "my.env").write_text(example.replace("SPOT=1\n", spot) + line + "\n")
+        done = cloud.run("create.sh", "--dry-run", "--settings=my.env")
+        assert done.returncode == 0, done.stderr
 
 
 def test_an_option_that_is_no_setting_is_not_taken_from_the_environment(cloud):
