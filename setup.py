@@ -35,6 +35,7 @@ TEST = [
     "crowd-kit>=1.4",
     "hypothesis>=6",
     "ipykernel>=6.29",
+    "jsonschema>=4.23",
     "nbclient>=0.10",
     "pandas>=2.2",
     "pytest>=8",

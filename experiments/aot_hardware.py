@@ -79,12 +79,11 @@ def main() -> int:
                 continue
             search(config, generation)
             _write_table()
-        _write_table()
-    print((FOLDER / "hardware.md").read_text(), end="")
+        print(_write_table(), end="")
     return 0 if all(result_of(*one).exists() for one in SEARCHES) else 1
 
 
-def _write_table() -> None:
+def _write_table() -> str:
     lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
     for config, generation in SEARCHES:
         path = result_of(config, generation)
@@ -92,6 +91,7 @@ def _write_table() -> None:
             lines.append(row(config, generation, read_json(path, dict[str, object])))
     with atomic_path(FOLDER / "hardware.md") as temporary:
         temporary.write_text("\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
