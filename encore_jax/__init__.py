@@ -17,6 +17,8 @@ The critical rule of each comparison, and the label by it (RuleAdapter, RAMO):
 
 import importlib
 
+from encore_jax.lazy import on_first_use
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -37,7 +39,7 @@ _HOME = {
     "encore_jax.data": ("Comparison", "Message", "RatedResponse", "read_comparisons", "stack_ratings"),
     "encore_jax.errors": ("InputError",),
     "encore_jax.evaluation.held_out": ("Evaluation", "evaluate"),
-    "encore_jax.evaluation.methods": ("CompositionSettings",),
+    "encore_jax.composition.settings": ("CompositionSettings",),
     "encore_jax.evaluation.panel": ("PanelReliability", "panel_reliability"),
     "encore_jax.evaluation.premise_of_ratings": ("PremiseCheck", "premise"),
     "encore_jax.evaluation.reliability": ("Reliability", "reliability"),
@@ -51,19 +53,15 @@ _HOME = {
     "encore_jax.train.settings": ("TrainSettings",),
 }
 _MODULES = {"judges": "encore_jax.judge.judges"}
-_ROOM = {name: room for room, names in _HOME.items() for name in names}
 
-__all__ = sorted([*_ROOM, *_MODULES])
+_names, _from_home, _dir = on_first_use(__name__, _HOME)
+__all__ = sorted([*_names, *_MODULES])
 
 
 def __getattr__(name: str):
     """Imports a public name from its room when it is first used, so that importing the package stays light."""
-    if name in _MODULES:
-        return importlib.import_module(_MODULES[name])
-    if name not in _ROOM:
-        raise AttributeError(f"module 'encore_jax' has no attribute {name!r}")
-    return getattr(importlib.import_module(_ROOM[name]), name)
+    return importlib.import_module(_MODULES[name]) if name in _MODULES else _from_home(name)
 
 
 def __dir__():
-    return [*globals(), *__all__]
+    return sorted({*_dir(), *__all__})

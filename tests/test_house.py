@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 ROOMS = [
     "experiments",
@@ -62,6 +64,32 @@ def test_importing_the_package_is_light():
     code = f"import sys, encore_jax; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def loaded_by(module: str) -> set[str]:
+    """Files of this package that importing a module loads."""
+    code = f"import sys, {module}; print(*(m for m in sys.modules if m.split('.')[0] == 'encore_jax'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("module", "most"),
+    [("encore_jax.cli.main", 10), ("experiments.run", 15), ("encore_jax.recipes.config", 40)],
+)
+def test_a_command_line_is_read_before_a_recipe_is_loaded(module, most):
+    assert len(loaded_by(module)) <= most
+
+
+def test_a_run_on_frozen_features_loads_neither_training_by_gradient_nor_formats_nor_kernels():
+    loaded = loaded_by("encore_jax.recipes.encore")
+    unused = {
+        "train.fine_tune", "train.checkpoint", "train.loop", "train.packing", "model.tree_attention",
+        "checkpoints.gguf", "data.rated_comparisons", "data.readers.arena", "data.readers.pku_saferlhf",
+        "evaluation.rating_tables", "judge.client", "judge.local",
+    }  # fmt: skip
+    assert not {f"encore_jax.{name}" for name in unused} & loaded
+    assert len(loaded) <= 200
 
 
 def test_every_public_name_resolves():

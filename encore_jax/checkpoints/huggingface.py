@@ -8,8 +8,6 @@ from typing import Any
 import jax.numpy as jnp
 
 from encore_jax.checkpoints.assemble import Extras, Progress
-from encore_jax.checkpoints.gguf import config_of, load_gguf
-from encore_jax.checkpoints.gguf_file import GGUFFile
 from encore_jax.checkpoints.hf_folder import load_folder, read_config
 from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
@@ -41,6 +39,8 @@ def load_backbone(
     if path.is_dir():
         return load_folder(path, dtype, shardings, lm_head=lm_head, progress=progress)
     if path.suffix == ".gguf":
+        from encore_jax.checkpoints.gguf import load_gguf
+
         return load_gguf(path, dtype, shardings, lm_head=lm_head, progress=progress)
     raise _neither(path)
 
@@ -55,6 +55,9 @@ def load_config(path: str | Path) -> DecoderConfig:
     if path.is_dir():
         return read_config(path)[0]
     if path.suffix == ".gguf":
+        from encore_jax.checkpoints.gguf import config_of
+        from encore_jax.checkpoints.gguf_file import GGUFFile
+
         return config_of(GGUFFile(path))
     raise _neither(path)
 

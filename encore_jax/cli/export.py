@@ -29,6 +29,7 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.over_refusal import over_refusal_card
 from encore_jax.json_shape import read_json
 from encore_jax.model.config import DecoderConfig
+from encore_jax.model.heads import init_heads
 from encore_jax.model.lora import Lora, declare_lora
 from encore_jax.model.params import abstract
 from encore_jax.parallel.mesh import MeshSettings, make_mesh
@@ -46,7 +47,6 @@ from encore_jax.rules import RulePool
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
 from encore_jax.train.checkpoint import Checkpoints
 from encore_jax.train.sharded import param_shardings, with_shardings
-from encore_jax.train.state import init_heads
 
 
 class Finished(NamedTuple):

@@ -1,56 +1,50 @@
 """Data: where it comes from, what a record is, and how each published schema becomes records."""
 
-from encore_jax.data.comparison import (
-    Comparison,
-    Message,
-    RatedResponse,
-    parse_prompt,
-    prompt_key,
-    stack_ratings,
-)
-from encore_jax.data.jsonl import iter_comparisons, iter_rated, write_comparisons, write_rated
-from encore_jax.data.readers import FORMATS, read_comparisons
-from encore_jax.data.readers.attributes import read_attribute_columns, read_ultrafeedback
-from encore_jax.data.readers.openai_rbr import read_openai_rbr
-from encore_jax.data.readers.pyrit import (
-    PYRIT_HARM_RULES,
-    PYRIT_RULES,
-    read_pyrit,
-)
-from encore_jax.data.readers.rewardbench import SAFETY_COUNTS, check_safety_counts
-from encore_jax.data.readers.severity import severity_comparisons
-from encore_jax.data.skips import SkipCounter
-from encore_jax.data.sources import PYRIT_WHEEL, SMOLLM2_GGUF, SMOLLM2_WHEEL, locate
-from encore_jax.data.wheels import cache_folder, member, wheel
+from encore_jax.lazy import on_first_use
 
-__all__ = [
-    "FORMATS",
-    "PYRIT_HARM_RULES",
-    "PYRIT_RULES",
-    "PYRIT_WHEEL",
-    "SAFETY_COUNTS",
-    "SMOLLM2_GGUF",
-    "SMOLLM2_WHEEL",
-    "Comparison",
-    "Message",
-    "RatedResponse",
-    "SkipCounter",
-    "cache_folder",
-    "check_safety_counts",
-    "iter_comparisons",
-    "iter_rated",
-    "locate",
-    "member",
-    "parse_prompt",
-    "prompt_key",
-    "read_attribute_columns",
-    "read_comparisons",
-    "read_openai_rbr",
-    "read_pyrit",
-    "read_ultrafeedback",
-    "severity_comparisons",
-    "stack_ratings",
-    "wheel",
-    "write_comparisons",
-    "write_rated",
-]
+_HOME = {
+    "encore_jax.data.comparison": (
+        "Comparison",
+        "Message",
+        "RatedResponse",
+        "parse_prompt",
+        "prompt_key",
+        "stack_ratings",
+    ),
+    "encore_jax.data.formats": ("FORMATS",),
+    "encore_jax.data.jsonl": (
+        "iter_comparisons",
+        "iter_rated",
+        "write_comparisons",
+        "write_rated",
+    ),
+    "encore_jax.data.readers": ("read_comparisons",),
+    "encore_jax.data.readers.attributes": (
+        "read_attribute_columns",
+        "read_ultrafeedback",
+    ),
+    "encore_jax.data.readers.openai_rbr": ("read_openai_rbr",),
+    "encore_jax.data.readers.pyrit": (
+        "PYRIT_HARM_RULES",
+        "PYRIT_RULES",
+        "read_pyrit",
+    ),
+    "encore_jax.data.readers.rewardbench": (
+        "SAFETY_COUNTS",
+        "check_safety_counts",
+    ),
+    "encore_jax.data.readers.severity": ("severity_comparisons",),
+    "encore_jax.data.skips": ("SkipCounter",),
+    "encore_jax.data.sources": (
+        "PYRIT_WHEEL",
+        "SMOLLM2_GGUF",
+        "SMOLLM2_WHEEL",
+        "locate",
+    ),
+    "encore_jax.data.wheels": (
+        "cache_folder",
+        "member",
+        "wheel",
+    ),
+}
+__all__, __getattr__, __dir__ = on_first_use(__name__, _HOME)

@@ -14,15 +14,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from encore_jax.composition import Margin, entropy_weights
+from encore_jax.composition.settings import ENCORE, UNIFORM
 from encore_jax.evaluation.bootstrap import percentile_interval
-from encore_jax.evaluation.methods import (
-    ENCORE,
-    UNIFORM,
-    Method,
-    agreement_methods,
-    critical_methods,
-    half_credit,
-)
+from encore_jax.evaluation.methods import Method, agreement_methods, critical_methods, half_credit
 from encore_jax.evaluation.rule_agreement import rule_agreement
 from encore_jax.evaluation.view import Pairs
 

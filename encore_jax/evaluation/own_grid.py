@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from encore_jax.composition.checks import MAX_GRID
-from encore_jax.evaluation.methods import CompositionSettings
+from encore_jax.composition.settings import CompositionSettings
 from encore_jax.evaluation.rule_reliability import LEVELS_OF_CONTINUOUS
 
 

@@ -28,9 +28,9 @@ from encore_jax.composition import (
 )
 from encore_jax.composition.checks import MAX_GRID, RatingsWarning, observed_grids
 from encore_jax.composition.entropy import bin_edges, level_edges
+from encore_jax.composition.settings import CompositionSettings
 from encore_jax.composition.ties import credit
 from encore_jax.evaluation.bootstrap import cluster_sums, percentile_interval, resampled_totals
-from encore_jax.evaluation.methods import CompositionSettings
 from encore_jax.evaluation.view import Pairs, View
 
 FEW_TIES = 0.005

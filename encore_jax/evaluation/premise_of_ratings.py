@@ -17,11 +17,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from encore_jax.composition import RatingsWarning, entropy_weights, rule_accuracy
 from encore_jax.composition.checks import whole_number
+from encore_jax.composition.settings import CompositionSettings
 from encore_jax.data import Comparison
 from encore_jax.data.left_out import Reason, count_left_out, require_some
 from encore_jax.errors import InputError
 from encore_jax.evaluation.bootstrap import cluster_sums, percentile_interval, resampled_totals
-from encore_jax.evaluation.methods import CompositionSettings, half_credit
+from encore_jax.evaluation.methods import half_credit
 from encore_jax.evaluation.own_grid import own_grid
 from encore_jax.evaluation.premise import Interval, Premise, bootstrap_accuracy, check_premise
 from encore_jax.evaluation.rated_pairs import is_comparisons, pairs_of, rated_arrays

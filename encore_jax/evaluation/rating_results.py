@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from encore_jax.composition.settings import CompositionSettings
 from encore_jax.composition.ties import credit
 from encore_jax.data.comparison import Comparison, RatedResponse, prompt_key
 from encore_jax.evaluation.advice import advice
-from encore_jax.evaluation.methods import CompositionSettings
 
 BINS = 11
 """Of the histograms: around 0, 0.1, ..., 1."""

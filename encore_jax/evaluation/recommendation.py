@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from encore_jax.composition.camps import LEAST_LOADING
 from encore_jax.evaluation.few_labels import CHOSEN
-from encore_jax.evaluation.reliability import Reliability
+
+if TYPE_CHECKING:
+    from encore_jax.evaluation.reliability import Reliability
 
 MOST_NAMES = 6
 """Rules of a camp that are named before the rest is counted."""

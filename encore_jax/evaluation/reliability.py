@@ -9,7 +9,7 @@ Letters: N comparisons, K rules.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +28,6 @@ from encore_jax.evaluation.few_labels import CHOSEN, preferred_side, which_label
 from encore_jax.evaluation.followed import follow
 from encore_jax.evaluation.rated_pairs import is_comparisons, rated_pairs
 from encore_jax.evaluation.rated_responses import RatedResponses, response_reliabilities, single_responses
-from encore_jax.evaluation.rating_tables import is_ratings_table, table_arguments
 from encore_jax.evaluation.reliability_arguments import check_anchor, check_numbers, check_room, checked_ids, record_ids
 from encore_jax.evaluation.rule_reliability import RuleReliability, rule_reliabilities
 from encore_jax.rules import RulePool
@@ -181,9 +180,8 @@ def reliability(
     """
     check_numbers(labels, draws, seed, tau)
     check_anchor(anchor)
-    if is_ratings_table(ratings):
-        given = {"preferred": preferred, "quality": quality, "where": where, "prompt": prompt, "rules": rules}
-        own = table_arguments(ratings, pool, given | {"ids": ids})
+    given = {"preferred": preferred, "quality": quality, "where": where, "prompt": prompt, "rules": rules, "ids": ids}
+    if (own := _of_a_table(ratings, pool, given)) is not None:
         return reliability(**own, anchor=anchor, tau=tau, entropy=entropy, labels=labels, draws=draws, seed=seed)
     if pool is not None:
         raise InputError("is of a table, and this is none", where="pool", fix="turn the ratings, and give rules=")
@@ -259,6 +257,15 @@ def reliability(
         prompts=len(np.unique(rows.prompt)),
         single=alone is not None,
     )
+
+
+def _of_a_table(ratings: object, pool: object, given: Mapping[str, object]) -> Mapping[str, object] | None:
+    """The arguments that a file, or a table whose columns have names, stands for; None for an array."""
+    if hasattr(ratings, "dtype"):
+        return None
+    from encore_jax.evaluation.rating_tables import is_ratings_table, table_arguments
+
+    return table_arguments(ratings, pool, given) if is_ratings_table(ratings) else None
 
 
 def _given_entropy(entropy, rules: int) -> Float[np.ndarray, " K"]:

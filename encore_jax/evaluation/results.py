@@ -11,9 +11,10 @@ import numpy as np
 
 from encore_jax.composition import Margin, RatingsWarning, rule_accuracy
 from encore_jax.composition.checks import observed_grids
+from encore_jax.composition.settings import COMPOSED_BY, CompositionSettings
 from encore_jax.evaluation.bootstrap import cluster_sums, percentile_interval, resampled_totals
 from encore_jax.evaluation.method_names import REFERENCE, SINGLE
-from encore_jax.evaluation.methods import COMPOSED_BY, CompositionSettings, Method, half_credit, weightings
+from encore_jax.evaluation.methods import Method, half_credit, weightings
 from encore_jax.evaluation.paired import against_reference, pairwise
 from encore_jax.evaluation.premise import Interval, bootstrap_accuracy, check_premise
 from encore_jax.evaluation.rule_agreement import RuleAgreement, rule_agreement

@@ -10,8 +10,9 @@ import numpy as np
 
 from encore_jax.composition import RatingsWarning, entropy_weights
 from encore_jax.composition.agreement import agreement_loadings, agreement_weights
+from encore_jax.composition.settings import CompositionSettings
 from encore_jax.errors import InputError
-from encore_jax.evaluation.methods import CompositionSettings, accuracy_under
+from encore_jax.evaluation.methods import accuracy_under
 from encore_jax.evaluation.view import View
 
 TAUS = (0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 20.0)

@@ -13,17 +13,12 @@ from jaxtyping import Array, Float, Int
 from encore_jax.errors import InputError
 from encore_jax.model.block_attention import Rows, block_attention
 from encore_jax.model.device_split import HEADS, ROWS, on_each_device, split_of
-from encore_jax.model.tree_attention import DTYPES as KERNEL_DTYPES
-from encore_jax.model.tree_attention import tree_attention
-from encore_jax.model.tree_blocks import BLOCKS
 from encore_jax.model.visibility import visible
 
 IMPLEMENTATIONS = ("xla", "pallas", "pallas_interpret", "cudnn", "auto")
 """``xla`` runs anywhere, ``pallas`` on TPU (``tree_attention``), ``pallas_interpret`` is the same anywhere, slowly, and
 ``cudnn`` runs on NVIDIA GPUs; ``auto`` is the fastest that the devices traced for, the type and the shape allow."""
 CUDNN_DTYPES, CUDNN_HEAD_DIM = (jnp.bfloat16, jnp.float16), 128
-CUDNN_FORWARD = "dot_product_attention_fwd_wrapper"
-"""jax's primitive for cuDNN's forward pass: its outputs are the attention and its log-sum-exp."""
 
 
 def attend(
@@ -41,7 +36,7 @@ def attend(
     """Scaled dot-product attention over prefix trees; the mask is that of ``visibility.visible``.
 
     What the implementations put out for padding differs, but is finite. Remat policies keep the output under the name
-    "attention", see ``saves``; the backward pass then does not run attention again.
+    "attention", see ``remat.saves``; the backward pass then does not run attention again.
 
     Args:
       q_BSNH, k_BTKH, v_BTKH: rotated queries and keys, and values; query head n uses key-value
@@ -73,6 +68,8 @@ def attend(
         return block_attention(*arrays[:3], Rows(*arrays[3:]), cap)
     if implementation == "cudnn":
         return _cudnn(*arrays)
+    from encore_jax.model.tree_attention import tree_attention
+
     return tree_attention(*arrays, interpret=implementation == "pallas_interpret")
 
 
@@ -95,19 +92,13 @@ def fastest(on: str, shape: tuple[int, int, int, int], dtype) -> str:
     ('pallas', 'xla')
     """
     _, s, _, h = shape
-    if on == "tpu" and dtype in KERNEL_DTYPES and s % BLOCKS[-1] == 0:
-        return "pallas"
+    if on == "tpu":
+        from encore_jax.model.tree_attention import takes
+
+        return "pallas" if takes(s, dtype) else "xla"
     if on == "gpu" and dtype in CUDNN_DTYPES and s % 2 == 0 and h % 8 == 0 and h <= CUDNN_HEAD_DIM:
         return "cudnn"
     return "xla"
-
-
-def saves(*names: str):
-    """A remat policy: keeps what is named so and, with "attention" among them, what cuDNN's kernel, which cannot be
-    named, puts out."""
-    named = jax.checkpoint_policies.save_only_these_names(*names)
-    kernels = (CUDNN_FORWARD,) if "attention" in names else ()
-    return lambda primitive, *avals, **params: primitive.name in kernels or named(primitive, *avals, **params)
 
 
 def _cudnn(q_BSNH, k_BTKH, v_BTKH, tree, branch, position, window):

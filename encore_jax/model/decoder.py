@@ -14,23 +14,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from encore_jax.errors import InputError
-from encore_jax.model.attention import attend, saves
+from encore_jax.model.attention import attend
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.dense import product, project
 from encore_jax.model.lora import INPUT_AXES, Lora, declare_lora
 from encore_jax.model.norm import rms_norm
 from encore_jax.model.params import Param, declare
+from encore_jax.model.remat import REMAT
 from encore_jax.model.rope import rotate, rotation
-
-REMAT = {
-    "none": None,
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "attention": saves("attention"),
-    "dots": saves("projection"),
-    "dots_and_attention": saves("projection", "attention"),
-}
-"""What the backward pass keeps of each layer: everything, only the layer's input, or besides that
-input the outputs of attention (and what spares running its kernel again), of the seven projections, or of both."""
 
 
 class Backbone(nn.Module):

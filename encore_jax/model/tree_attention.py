@@ -35,6 +35,15 @@ IDS = ((ROWS, None), (ROWS, None), (ROWS, None), (None,))
 """How the axes of x_BSNH, of lse_BKGS and of the ids and the window are split over devices."""
 
 
+def takes(length: int, dtype: Any) -> bool:
+    """Whether the kernels can run rows of so many tokens of this type.
+
+    >>> takes(2048, jnp.bfloat16), takes(100, jnp.bfloat16)
+    (True, False)
+    """
+    return dtype in DTYPES and length % BLOCKS[-1] == 0
+
+
 class _Static(NamedTuple):
     """What is fixed when the program is traced."""
 

@@ -5,8 +5,7 @@ from dataclasses import field
 
 from encore_jax.recipes.checks import require
 from encore_jax.settings import Settings
-from encore_jax.train.gating import GateSettings
-from encore_jax.train.preference_head import PENALTIES
+from encore_jax.train.settings import PENALTIES, GateSettings
 
 
 @dataclasses.dataclass

@@ -127,7 +127,7 @@ def _source(module: str, key: tuple[str, int, int]) -> Source:
     imported: dict[str, Place] = {}
     package = module if os.path.basename(key[0]) == "__init__.py" else module.rpartition(".")[0]
     for statement in _top_level(tree.body):
-        imported |= _imports(statement, package)
+        imported |= _imports(statement, package) | _on_first_use(statement)
         for name in _defines(statement):
             defined.setdefault(name, []).append(statement)
     return Source(defined, imported)
@@ -179,9 +179,18 @@ def _imports(statement: ast.AST, package: str) -> dict[str, Place]:
     return {alias.asname or alias.name: Place(base, alias.name) for alias in statement.names}
 
 
+def _on_first_use(statement: ast.stmt) -> dict[str, Place]:
+    """The names of a package's table ``_HOME``, see `encore_jax.lazy`."""
+    if not isinstance(statement, ast.Assign) or "_HOME" not in _defines(statement):
+        return {}
+    home = ast.literal_eval(statement.value)
+    return {name: Place(module, name) for module, names in home.items() for name in names}
+
+
 @functools.lru_cache(maxsize=8192)
 def _uses(place: Place, key: tuple[str, int, int]) -> tuple[Place, ...]:
-    """What one definition mentions: names of its module, imported ones, and attributes of imported modules."""
+    """What one definition mentions: names of its module, imported ones, attributes of imported modules, and definitions
+    by their dotted paths as text, as in tables of what is loaded when it is used."""
     source, package = _source(place.module, key), place.module.rpartition(".")[0]
     package = place.module if os.path.basename(key[0]) == "__init__.py" else package
     found = set()
@@ -192,6 +201,8 @@ def _uses(place: Place, key: tuple[str, int, int]) -> tuple[Place, ...]:
         for node in ast.walk(statement):
             if isinstance(node, ast.Name):
                 found.add(names.get(node.id, Place(place.module, node.id)))
+            elif isinstance(node, ast.Constant) and _is_path(node.value):
+                found.add(Place(*node.value.rsplit(".", 1)))
             elif isinstance(node, ast.Attribute) and (chain := _chain(node)) and chain[0] in names:
                 found |= set(_along(names[chain[0]], chain[1:]))
     return tuple(sorted(found))
@@ -217,6 +228,10 @@ def _along(place: Place, names: list[str]) -> Iterator[Place]:
 @functools.lru_cache(maxsize=8192)
 def _text(place: Place, key: tuple[str, int, int]) -> str:
     return "\n".join(ast.unparse(statement) for statement in _source(place.module, key).defined[place.name])
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(tuple(f"{name}." for name in PACKAGES)) and value.isascii()
 
 
 def _is_text(statement: ast.stmt) -> bool:

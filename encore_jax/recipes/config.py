@@ -7,18 +7,17 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from encore_jax.composition.settings import COMPOSED_BY, CompositionSettings
 from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL
 from encore_jax.errors import InputError
-from encore_jax.evaluation.methods import COMPOSED_BY, CompositionSettings
 from encore_jax.model.architectures import ARCHITECTURES
-from encore_jax.model.decoder import REMAT
+from encore_jax.model.remat import REMAT
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.baseline_config import BaselineConfig
 from encore_jax.recipes.checks import ANY_TEMPERATURE, OUT_OF_RANGE, check_name, one_of, require
 from encore_jax.recipes.data_config import DataConfig
 from encore_jax.settings import Settings, check_types, fields_of, no_result, types_of, words_of
-from encore_jax.train.ridge import ALPHAS
-from encore_jax.train.settings import LOSSES, TRAINABLE, TrainSettings
+from encore_jax.train.settings import ALPHAS, LOSSES, TRAINABLE, TrainSettings
 
 POSITIVE = ("lr", "rows", "length", "accumulate", "tokens_per_end", "epochs", "save_every", "keep", "lora_rank")
 """Fields of training that are above 0."""

@@ -23,12 +23,12 @@ from absl import logging
 from jaxtyping import Bool
 
 from encore_jax.checkpoints.huggingface import load_backbone
+from encore_jax.composition.settings import COMPOSED_BY, CompositionSettings
 from encore_jax.data import Comparison, RatedResponse, locate, prompt_key
 from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.split import folds as folds_of
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
-from encore_jax.evaluation.methods import COMPOSED_BY, CompositionSettings
 from encore_jax.evaluation.own_grid import own_grid
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.progress import track

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from encore_jax.composition import entropy_weights
+from encore_jax.composition.settings import CompositionSettings
 from encore_jax.errors import InputError
-from encore_jax.evaluation.methods import CompositionSettings
 from encore_jax.evaluation.recommendation import recommendation
 from encore_jax.evaluation.reliability import reliability
 from encore_jax.recipes.rated_rows import RatedRows

@@ -18,7 +18,7 @@ from encore_jax.recipes.config import (
     check_parts,
 )
 from encore_jax.settings import Settings
-from encore_jax.train.ridge import ALPHAS
+from encore_jax.train.settings import ALPHAS
 
 ARMS = (
     "initial",

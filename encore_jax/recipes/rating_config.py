@@ -4,8 +4,8 @@ import dataclasses
 from dataclasses import field
 from pathlib import Path
 
+from encore_jax.composition.settings import CompositionSettings
 from encore_jax.errors import InputError
-from encore_jax.evaluation.methods import CompositionSettings
 from encore_jax.json_shape import decode_json
 from encore_jax.judge.pairwise import PAIR_PROMPTS
 from encore_jax.judge.prompts import PROMPTS

@@ -1,5 +1,11 @@
 """Rules: the safety criteria in words, their pools, and the pools shipped as YAML."""
 
-from encore_jax.rules.rule import Rule, RulePool
+from encore_jax.lazy import on_first_use
 
-__all__ = ["Rule", "RulePool"]
+_HOME = {
+    "encore_jax.rules.rule": (
+        "Rule",
+        "RulePool",
+    ),
+}
+__all__, __getattr__, __dir__ = on_first_use(__name__, _HOME)

@@ -20,7 +20,6 @@ from encore_jax.text.chat_template import (
     asks_for_date,
     render_texts,
 )
-from encore_jax.text.gguf_tokenizer import tokenizer_from_gguf
 from encore_jax.text.pinned_clock import DATE_STRING, PINNED
 from encore_jax.text.tokenizer_files import check_files, diagnose, embedding_rows, is_byte, template_place
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATE_STRING", "TemplateRefusal", "check_vocabulary", "load_tokenizer", "template_digest", "token_ids",
-    "tokenizer_from_gguf",
 ]  # fmt: skip
 
 
@@ -49,6 +47,7 @@ def load_tokenizer(path: str | Path, *, rows: int | None = None) -> PreTrainedTo
     path = Path(path)
     if path.suffix == ".gguf":
         from encore_jax.checkpoints.gguf_file import GGUFFile
+        from encore_jax.text.gguf_tokenizer import tokenizer_from_gguf
 
         place = f"{path}, key 'tokenizer.chat_template'"
         tokenizer = tokenizer_from_gguf(GGUFFile(path).metadata, where=str(path))

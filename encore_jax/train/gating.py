@@ -16,7 +16,6 @@ this.
 Letters: P prompts, D features, N comparisons, K rules.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -29,36 +28,10 @@ from jaxtyping import Array, Float, Int
 
 from encore_jax.composition.weights import softmax_over
 from encore_jax.errors import InputError
-from encore_jax.settings import Settings
+from encore_jax.train.settings import GateSettings
 
 STEPS_AT_ONCE = 100
 """Optimizer steps in one call; progress shows in between."""
-
-
-@dataclasses.dataclass
-class GateSettings(Settings):
-    """The published recipe.
-
-    Attributes:
-      layers, width: hidden layers and their width.
-      dropout: after every hidden layer, in training.
-      temperature: of the softmax.
-      scale: where the learnable scale begins.
-      lr: at the start of the cosine schedule, which ends at 0.
-      weight_decay: of AdamW.
-      batch: comparisons a step, drawn with replacement.
-      steps: optimizer steps; 0 fits no gate.
-    """
-
-    layers: int = 3
-    width: int = 1024
-    dropout: float = 0.2
-    temperature: float = 10.0
-    scale: float = 1.0
-    lr: float = 1e-3
-    weight_decay: float = 0.0
-    batch: int = 1024
-    steps: int = 2000
 
 
 def init_gate(key: Array, features: int, rules: int, settings: GateSettings) -> dict[str, Any]:

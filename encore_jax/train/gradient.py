@@ -22,7 +22,7 @@ from encore_jax.composition.ties import rule_tolerance, weighted_margin
 from encore_jax.data.prefix_tree import TreeBatch
 from encore_jax.errors import InputError
 from encore_jax.model.decoder import Backbone
-from encore_jax.model.heads import rule_scores
+from encore_jax.model.heads import RuleHeads
 from encore_jax.model.pooling import pool_ends
 from encore_jax.train.losses import Sum, binary_cross_entropy, bradley_terry, masked_sum, rating_regression
 from encore_jax.train.settings import LOSSES, LossSettings
@@ -75,7 +75,7 @@ def batch_scores(backbone: Backbone, params: dict[str, Any], trees: TreeBatch) -
     variables = {"params": params["backbone"] | {"layers": layers}}
     hidden = backbone.apply(variables, trees.tokens, trees.tree, trees.branch, trees.position)
     pooled = pool_ends(hidden, trees.end_row, trees.end_index)
-    return rule_scores(pooled, params["heads"]["kernel"], params["heads"]["bias"])
+    return RuleHeads(params["heads"]["bias"].shape[0]).apply({"params": params["heads"]}, pooled)
 
 
 def batch_totals(

@@ -7,9 +7,7 @@ from jaxtyping import Float, Int
 
 from encore_jax.train.bradley_terry import bradley_terry_weights
 from encore_jax.train.linear import best_penalty, held_out_margins
-
-PENALTIES = (0.001, 0.01, 0.1, 1.0)
-"""Default grid of λ, for feature differences scaled to unit variance."""
+from encore_jax.train.settings import PENALTIES
 
 
 def fit_preference_head(

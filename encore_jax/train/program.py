@@ -21,6 +21,7 @@ from encore_jax.errors import InputError
 from encore_jax.model import params as declared
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
+from encore_jax.model.heads import init_heads
 from encore_jax.model.lora import Lora, declare_lora, init_lora
 from encore_jax.parallel.mesh import activate, batch_shards, platform_of, replicated
 from encore_jax.train.gradient import Totals, TrainBatch, batch_scores, batch_totals, step_function
@@ -35,7 +36,7 @@ from encore_jax.train.sharded import (
     state_shardings,
     with_shardings,
 )
-from encore_jax.train.state import TrainState, init_heads, make_state
+from encore_jax.train.state import TrainState, make_state
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -25,9 +25,7 @@ from jaxtyping import Bool, Float, Int
 
 from encore_jax.errors import InputError
 from encore_jax.train.feature_scale import feature_scale
-
-ALPHAS = tuple(10.0**e for e in range(7))
-"""Default grid, for features scaled to unit variance."""
+from encore_jax.train.settings import ALPHAS
 
 SINGULAR = 1e-13
 """A pivot below this share of the largest entry, times the number of rows, is rounding: no fit."""

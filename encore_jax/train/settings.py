@@ -14,6 +14,10 @@ LOWEST, HIGHEST = ("loss",), ("accuracy", "recall")
 """Held-out metrics of which the lowest, or the highest, is best."""
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 """Weight matrices of a layer, those that LoRA can adapt."""
+ALPHAS = tuple(10.0**e for e in range(7))
+"""Default grid of ridge penalties, for features scaled to unit variance."""
+PENALTIES = (0.001, 0.01, 0.1, 1.0)
+"""Default grid of a preference head's λ, for feature differences scaled to unit variance."""
 
 
 @dataclasses.dataclass
@@ -121,3 +125,29 @@ class TrainSettings(OptimizerSettings, LossSettings, BatchSettings, TuneSettings
     keep_best: str = "loss"
     watch: int = 64
     use: str = "last"
+
+
+@dataclasses.dataclass
+class GateSettings(Settings):
+    """ArmoRM's gate: the published recipe, see `encore_jax.train.gating`.
+
+    Attributes:
+      layers, width: hidden layers and their width.
+      dropout: after every hidden layer, in training.
+      temperature: of the softmax.
+      scale: where the learnable scale begins.
+      lr: at the start of the cosine schedule, which ends at 0.
+      weight_decay: of AdamW.
+      batch: comparisons a step, drawn with replacement.
+      steps: optimizer steps; 0 fits no gate.
+    """
+
+    layers: int = 3
+    width: int = 1024
+    dropout: float = 0.2
+    temperature: float = 10.0
+    scale: float = 1.0
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    batch: int = 1024
+    steps: int = 2000

@@ -12,18 +12,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from encore_jax.data.prefix_tree import TreeBatch
 from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
+from encore_jax.model.heads import declare_heads
 from encore_jax.model.lora import Lora, declare_lora
 from encore_jax.model.params import logical_axes
 from encore_jax.parallel.mesh import BATCH, replicated, sharding
 from encore_jax.train.gradient import TrainBatch
 from encore_jax.train.state import TrainState
 
-HEAD_AXES = {"kernel": PartitionSpec("embed", "rules"), "bias": PartitionSpec("rules")}
-
 
 def param_shardings(cfg: DecoderConfig, mesh: Mesh, lora: Lora | None = None) -> dict[str, Any]:
     """Shardings of {"backbone", "heads", "lora"}, the parameters of a reward model."""
-    logical: dict[str, Any] = {"backbone": logical_axes(cfg), "heads": HEAD_AXES}
+    heads = {name: PartitionSpec(*p.axes) for name, p in declare_heads(cfg.width, 1).items()}
+    logical: dict[str, Any] = {"backbone": logical_axes(cfg), "heads": heads}
     if lora:
         logical["lora"] = {name: PartitionSpec(*p.axes) for name, p in declare_lora(cfg, lora).items()}
     return jax.tree.map(lambda axes: sharding(mesh, axes), logical)

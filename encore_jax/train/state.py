@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array
@@ -28,11 +27,6 @@ class TrainState(NamedTuple):
     def params(self) -> dict[str, Any]:
         """All parameters again."""
         return self.trainable | self.frozen
-
-
-def init_heads(key: Array, width: int, rules: int) -> dict[str, Array]:
-    """Fresh fp32 rule heads: small random kernel ``[D, K]``, zero bias ``[K]``."""
-    return {"kernel": jax.random.normal(key, (width, rules)) * width**-0.5, "bias": jnp.zeros(rules)}
 
 
 def split(params: dict[str, Any], trainable: str) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -8,9 +8,9 @@ import pytest
 import scipy.stats
 
 from encore_jax.composition import RatingsWarning
+from encore_jax.composition.settings import CompositionSettings
 from encore_jax.errors import InputError
 from encore_jax.evaluation.methods import (
-    CompositionSettings,
     Method,
     accuracy_under,
     accuracy_weights,

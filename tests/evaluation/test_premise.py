@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from encore_jax.composition.settings import CompositionSettings
 from encore_jax.evaluation.bootstrap import percentile_interval
-from encore_jax.evaluation.methods import CompositionSettings
 from encore_jax.evaluation.premise import Interval, _judge, bootstrap_accuracy, bootstrap_correlation, check_premise
 from encore_jax.evaluation.view import Pairs
 from tests.evaluation import views

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from encore_jax.evaluation.methods import CompositionSettings
+from encore_jax.composition.settings import CompositionSettings
 from encore_jax.evaluation.results import compose_view, evaluate_view
 from encore_jax.evaluation.view import Baseline
 from tests.evaluation import views
@@ -219,7 +219,7 @@ def test_a_refused_method_has_a_row_that_says_why_and_no_number():
 def test_the_composed_weights_are_those_of_the_method(composition, method):
     import dataclasses
 
-    from encore_jax.evaluation.methods import COMPOSED_BY
+    from encore_jax.composition.settings import COMPOSED_BY
 
     chosen = dataclasses.replace(composition, chosen=COMPOSED_BY[method])
     row = next(m for m in composition.methods if m.name == COMPOSED_BY[method])

@@ -6,15 +6,9 @@ import numpy as np
 import pytest
 
 from encore_jax.composition.agreement import agreement_loadings, agreement_weights
+from encore_jax.composition.settings import AGREEMENT, PRODUCT
 from encore_jax.errors import InputError
-from encore_jax.evaluation.methods import (
-    AGREEMENT,
-    PRODUCT,
-    agreement_methods,
-    critical_margins,
-    critical_methods,
-    reward_margins,
-)
+from encore_jax.evaluation.methods import agreement_methods, critical_margins, critical_methods, reward_margins
 from encore_jax.evaluation.rule_agreement import rule_agreement
 from encore_jax.evaluation.view import Pairs
 

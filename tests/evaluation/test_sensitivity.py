@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from encore_jax.composition.agreement import agreement_loadings, agreement_weights
-from encore_jax.evaluation.methods import CompositionSettings, accuracy_under
+from encore_jax.composition.settings import CompositionSettings
+from encore_jax.evaluation.methods import accuracy_under
 from encore_jax.evaluation.sensitivity import AGREEMENT_WEIGHTS, LEVELS, TAUS, agreement_sensitivity, sensitivity
 from tests.evaluation import views
 

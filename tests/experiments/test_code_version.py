@@ -5,12 +5,14 @@ import sys
 
 import pytest
 
+from encore_jax.data import FORMATS
 from encore_jax.recipes.code_version import Place, code_digest, used_by
 
 TOP = '''
 """A module."""
 from {name}.helper import helped, FACTOR as factor
 from {name} import other
+from {name}.room import on_demand
 import {name}.third as third
 
 LEVELS = {{"one": 1}}
@@ -26,7 +28,7 @@ def used(x):
 def stage(x) -> Made:
     """Makes it."""
     from {name}.late import lately
-    return used(x) + other.told(x) + third.third(x) + lately(x)
+    return used(x) + other.told(x) + third.third(x) + lately(x) + on_demand(x)
 
 def unused(x):
     return 7
@@ -37,6 +39,10 @@ FILES = {
     "helper": "FACTOR = 2\ndef helped(x):\n    return deeper(x)\ndef deeper(x):\n    return x\n"
     "def beside(x):\n    return x\n",
     "other": "from {name}.helper import beside\ndef told(x):\n    return beside(x)\ndef silent(x):\n    return 1\n",
+    "room": "from encore_jax.lazy import on_first_use\n"
+    "_HOME = {{'{name}.shelf': ('on_demand', 'untouched')}}\n"
+    "__all__, __getattr__, __dir__ = on_first_use(__name__, _HOME)\n",
+    "shelf": "def on_demand(x):\n    return 6\ndef untouched(x):\n    return 1\n",
     "third": "def third(x):\n    return 3\n",
     "late": "try:\n    def lately(x):\n        return 4\nexcept ImportError:\n    pass\n",
 }
@@ -50,6 +56,7 @@ CHANGED = {
     "an attribute of a module": ("other", "return beside(x)", "return -beside(x)"),
     "what that uses": ("helper", "def beside(x):\n    return x", "def beside(x):\n    return -x"),
     "a module under another name": ("third", "return 3", "return 33"),
+    "a function that its package imports when it is first used": ("shelf", "return 6", "return 66"),
     "a function imported when it is called, under try": ("late", "return 4", "return 5"),
 }
 SAME = {
@@ -57,6 +64,7 @@ SAME = {
     "a module's docstring": ("top", '"""A module."""', '"""Another one."""'),
     "a comment": ("top", "# twice", "# two times"),
     "a function that it does not use": ("top", "return 7", "return 8"),
+    "one that a package would import": ("shelf", "return 1", "return 2"),
     "one of another module": ("other", "return 1", "return 2"),
 }
 
@@ -99,9 +107,15 @@ def test_methods_constants_and_lazy_imports_of_the_package_are_found():
     names = {f"{place.module}.{place.name}" for place in used_by(Place(train.__module__, "train"))}
     assert names >= {
         "encore_jax.train.ridge.fit_ridge", "encore_jax.model.decoder.Backbone", "encore_jax.composition.ties.is_tie",
-        "encore_jax.train.ridge.ALPHAS", "encore_jax.checkpoints.gguf_file.GGUFFile", "encore_jax.settings.no_result",
+        "encore_jax.train.settings.ALPHAS", "encore_jax.checkpoints.gguf_file.GGUFFile",
+        "encore_jax.settings.no_result",
     }  # fmt: skip
     assert not any(".report" in name or ".judge" in name for name in names)
+
+
+def test_readers_that_are_loaded_by_the_name_of_their_format_are_found():
+    found = used_by(Place("encore_jax.recipes.stages.ingest", "ingest"))
+    assert {Place(*path.rsplit(".", 1)) for path in FORMATS.values()} <= found
 
 
 @pytest.mark.parametrize("function", [lambda x: x, str.upper, 3], ids=["lambda", "method", "number"])

@@ -9,8 +9,9 @@ import regex
 
 from encore_jax.checkpoints.gguf_file import GGUFFile
 from encore_jax.errors import InputError
+from encore_jax.text.gguf_tokenizer import tokenizer_from_gguf
 from encore_jax.text.rendering import render, render_prompts
-from encore_jax.text.tokenizer import DATE_STRING, load_tokenizer, template_digest, tokenizer_from_gguf
+from encore_jax.text.tokenizer import DATE_STRING, load_tokenizer, template_digest
 
 TEXTS = [
     "Hello world", "  two  spaces\n\n\ttab ", "It's 12345, isn't it? I'LL", "naïve café Привет 世界 🙂🙃",

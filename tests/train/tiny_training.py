@@ -9,12 +9,12 @@ import numpy as np
 from encore_jax.data.prefix_tree import make_trees
 from encore_jax.model import params as declared
 from encore_jax.model.config import DecoderConfig
+from encore_jax.model.heads import init_heads
 from encore_jax.parallel.mesh import MeshSettings, make_mesh
 from encore_jax.train.batches import Targets, training_batches
 from encore_jax.train.packing import step_shape
 from encore_jax.train.program import make_program
 from encore_jax.train.settings import TrainSettings
-from encore_jax.train.state import init_heads
 
 CFG = DecoderConfig(vocab_size=32, width=16, layers=2, heads=4, kv_heads=2, head_dim=8, mlp_width=32)
 RULES, PROMPTS, LENGTH = 3, 12, 48

@@ -4,42 +4,18 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from encore_jax.data.comparison import Comparison
-from encore_jax.data.jsonl import iter_comparisons
+from encore_jax.data.formats import FORMATS, TABLE, reader_of
 from encore_jax.data.memory_rows import MemoryRows, row_source
-from encore_jax.data.readers.arena import read_arena
-from encore_jax.data.readers.helpsteer_pairs import read_helpsteer_pairs
-from encore_jax.data.readers.hh_rlhf import read_hh_rlhf
-from encore_jax.data.readers.pairs import read_pairs
-from encore_jax.data.readers.pku_saferlhf import read_pku_saferlhf
 from encore_jax.data.readers.recognition import recognise
-from encore_jax.data.readers.rewardbench import read_rewardbench
-from encore_jax.data.readers.rewardbench2 import read_rewardbench2
-from encore_jax.data.readers.rm_bench import read_rm_bench
 from encore_jax.data.readers.several_files import file_labels, from_file, options_by_reader, several_paths
-from encore_jax.data.readers.table import is_table_of_pairs, rates_pairs, read_table_of_pairs
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 
-__all__ = ["FORMATS", "read_comparisons", "recognise"]
-
-FORMATS: Mapping[str, Callable[..., Iterator[Comparison]]] = {
-    "arena": read_arena,
-    "encore": iter_comparisons,
-    "helpsteer_pairs": read_helpsteer_pairs,
-    "hh_rlhf": read_hh_rlhf,
-    "pairs": read_pairs,
-    "pku_saferlhf": read_pku_saferlhf,
-    "rewardbench": read_rewardbench,
-    "rewardbench2": read_rewardbench2,
-    "rm_bench": read_rm_bench,
-}
-"""The formats of `read_comparisons` and their readers."""
-TABLE = "table"
-"""Stands for tables of two responses in a row, which have no format of their own."""
+__all__ = ["read_comparisons", "recognise"]
 
 
 def read_comparisons(
@@ -76,7 +52,7 @@ def read_comparisons(
         source = row_source(path)
         return _of_one(source, _known(source, format, options.get("pool")), skips, options)
     formats = [_known(source, format, options.get("pool")) for source in paths]
-    each = options_by_reader(list(map(_reader, formats)), options)
+    each = options_by_reader(list(map(reader_of, formats)), options)
     parts = [_of_one(*args) for args in zip(paths, formats, itertools.repeat(skips), each)]
     labels = file_labels(paths)
     return (from_file(comparison, label) for label, part in zip(labels, parts, strict=True) for comparison in part)
@@ -91,8 +67,10 @@ def _known(source: Path | MemoryRows, format: str, pool: object = None) -> str:
     if format == "auto":
         try:
             format = recognise(source)
-            return TABLE if format == "pairs" and pool is not None and rates_pairs(source, pool) else format
+            return TABLE if format == "pairs" and pool is not None and _rates_pairs(source, pool) else format
         except InputError:
+            from encore_jax.data.readers.table import is_table_of_pairs
+
             if not is_table_of_pairs(source):
                 raise
             return TABLE
@@ -101,15 +79,17 @@ def _known(source: Path | MemoryRows, format: str, pool: object = None) -> str:
     return format
 
 
-def _reader(format: str) -> Callable[..., Iterator[Comparison]]:
-    return read_table_of_pairs if format == TABLE else FORMATS[format]
+def _rates_pairs(source: Path | MemoryRows, pool: object) -> bool:
+    from encore_jax.data.readers.table import rates_pairs
+
+    return rates_pairs(source, pool)
 
 
 def _of_one(
     source: Path | MemoryRows, format: str, skips: SkipCounter | None, options: Mapping
 ) -> Iterator[Comparison]:
     counter = SkipCounter() if skips is None else skips
-    comparisons = _reader(format)(source, skips=counter, **options)
+    comparisons = reader_of(format)(source, skips=counter, **options)
     return _watched(comparisons, source, counter, report=skips is None)
 
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from encore_jax.composition.settings import CompositionSettings
 from encore_jax.errors import InputError
-from encore_jax.evaluation.methods import CompositionSettings, Method
+from encore_jax.evaluation.methods import Method
 from encore_jax.evaluation.results import Composition, agreement_facts, compose_view, finite
 from encore_jax.evaluation.rule_agreement import RuleAgreement
 from encore_jax.evaluation.view import View

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from encore_jax.evaluation.methods import CompositionSettings, margins_by_method
+from encore_jax.composition.settings import CompositionSettings
+from encore_jax.evaluation.methods import margins_by_method
 from encore_jax.evaluation.noise_study import noise_study
 from encore_jax.evaluation.results import evaluate_view, finite
 from encore_jax.recipes.config import EvaluateConfig, SemiSyntheticConfig

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -47,6 +47,22 @@ class Heads(NamedTuple):
         scores = self.plain_scores(features)
         scores[self.texts] = self.held_out_scores
         return scores
+
+
+class Fit(NamedTuple):
+    """Heads, and what they score.
+
+    Attributes:
+      heads: as trained on some ratings.
+      features: ``[T, D]`` of every text, by the backbone that the heads belong to.
+      probe: ``[2 Q, D]`` of the over-refusal probe's texts; None where it was not run.
+      counts: of texts and training.
+    """
+
+    heads: Heads
+    features: np.ndarray
+    probe: np.ndarray | None
+    counts: dict[str, Any]
 
 
 def ridge_heads(

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from encore_jax.composition.settings import CompositionSettings
 from encore_jax.data.manifest import FIX
 from encore_jax.evaluation.first_line import first_line
-from encore_jax.evaluation.methods import CompositionSettings
 from encore_jax.evaluation.rating_results import rating_results
 from encore_jax.json_shape import read_json
 from encore_jax.judge.export import summary_rows, summary_table

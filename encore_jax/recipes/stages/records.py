@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from absl import logging
 
@@ -26,8 +26,6 @@ from encore_jax.data import (
 )
 from encore_jax.data.digest import file_sha256, folder_sha256
 from encore_jax.data.orientation import Scale
-from encore_jax.data.rated_comparisons import RatedComparisons
-from encore_jax.data.rated_comparisons.descriptions import read_metadata
 from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.readers import recognise
 from encore_jax.data.rows import named, read_rows
@@ -37,6 +35,9 @@ from encore_jax.errors import InputError
 from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.stages.rating_tables import rated_responses, responses_of, table_comparisons
 from encore_jax.rules import RulePool
+
+if TYPE_CHECKING:
+    from encore_jax.data.rated_comparisons import RatedComparisons
 
 TABLE = "table"
 """A format of ratings that only "auto" recognises: what people write, in any kind of file."""
@@ -65,7 +66,7 @@ class Records(NamedTuple):
 
 def rule_pool(config: DataConfig) -> RulePool:
     """The configured pool: a prepared data set's own, else a YAML file if the name ends so, else a shipped one."""
-    if config.source == "tfds" and (own := RatedComparisons(config.path, _splits(config)[0]).pool):
+    if config.source == "tfds" and (own := _prepared(config)[0].pool):
         return own
     if not config.pool.endswith((".yaml", ".yml")):
         return RulePool.shipped(config.pool)
@@ -129,16 +130,20 @@ def read_ratings(config: DataConfig, pool: RulePool, skips: SkipCounter) -> list
     return _rated(config, pool, (), skips, UNIT)[0]
 
 
-def _splits(config: DataConfig) -> list[str]:
-    return list(read_metadata(Path(config.path).expanduser())["comparisons"])
+def _prepared(config: DataConfig) -> list[RatedComparisons]:
+    """Every split of a prepared data set."""
+    from encore_jax.data.rated_comparisons import RatedComparisons
+    from encore_jax.data.rated_comparisons.descriptions import read_metadata
+
+    splits = read_metadata(Path(config.path).expanduser())["comparisons"]
+    return [RatedComparisons(config.path, split) for split in splits]
 
 
 def _comparisons(config: DataConfig, pool: RulePool, skips: SkipCounter) -> tuple[list[Comparison], Scale]:
     """The comparisons, their ratings from 0 to 1, and the scale that these have in the source."""
     if config.source == "tfds":
         found, scale = [], UNIT
-        for split in _splits(config):
-            data = RatedComparisons(config.path, split)
+        for data in _prepared(config):
             skips.kept += len(data)
             scale = prepared_scale(data.metadata)
             found += [on_unit_scale(comparison, scale) for comparison in data]

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 
-from encore_jax.parallel.mesh import MeshSettings, activate, batch_shards, replicated
-from encore_jax.recipes.config import ModelConfig, TrainConfig
+from encore_jax.parallel.mesh import MeshSettings
+from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.outside import ModelFiles, Probe
-from encore_jax.recipes.stages.extract import Extracted, Part, Readable, features_of
+from encore_jax.recipes.stages.extract import Extracted, Readable
 from encore_jax.recipes.stages.extract import readable as readable_of
-from encore_jax.recipes.stages.gradient import train_by_gradient
-from encore_jax.recipes.stages.heads import Heads, ridge_heads, without_held_out
+from encore_jax.recipes.stages.heads import Fit, Heads, ridge_heads
 from encore_jax.recipes.stages.ingest import RATED, Ingested
 from encore_jax.recipes.stages.probe import load_probe, probe_sequences, probe_texts, save_probe
 from encore_jax.recipes.stages.rate import Ratings
@@ -25,27 +23,8 @@ from encore_jax.recipes.stages.texts import Split, Texts, texts_of
 from encore_jax.recipes.stages.tokenized import record_name, tokenized
 from encore_jax.recipes.stages.usable import require_usable
 from encore_jax.reward.passport import PASSPORT, Passport, read_passport
-from encore_jax.reward.sequences import prompt_trees
 from encore_jax.rules import RulePool
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
-from encore_jax.train.batches import Targets
-from encore_jax.train.fine_tune import Task, Trained
-
-
-class Fit(NamedTuple):
-    """Heads, and what they score.
-
-    Attributes:
-      heads: as trained on some ratings.
-      features: ``[T, D]`` of every text, by the backbone that the heads belong to.
-      probe: ``[2 Q, D]`` of the over-refusal probe's texts; None where it was not run.
-      counts: of texts and training.
-    """
-
-    heads: Heads
-    features: np.ndarray
-    probe: np.ndarray | None
-    counts: dict[str, Any]
 
 
 class TrainedHeads(NamedTuple):
@@ -130,11 +109,14 @@ def train(
     if features is not None:
         fit = functools.partial(_by_ridge, settings.alphas, features, texts, rows)
     else:
+        from encore_jax.recipes.stages.gradient import train_by_gradient
+        from encore_jax.recipes.stages.gradient_heads import heads_by_gradient
+
         asked = probe_texts(), probe_sequences(tokenizer, model.model.pooling)
         held_out = np.flatnonzero((readable.fits & texts.test)[texts.rated])
         run = functools.partial(train_by_gradient, model, train=settings, mesh=mesh, seed=split.seed, folder=folder)
         fit = functools.partial(
-            _by_gradient, model.model, settings, run, passport, texts, sequences, asked, rows, held_out, folder
+            heads_by_gradient, model.model, settings, run, passport, texts, sequences, asked, rows, held_out, folder
         )
     fits = {name: fit(name, target, mask) for name, (target, mask) in ratings.targets.items()}
     for fitted in fits.values():
@@ -155,38 +137,6 @@ def _by_ridge(alphas, features: Extracted, texts: Texts, rows, name, target, mas
     """Heads in closed form, on features that are the same for all ratings."""
     heads = ridge_heads(alphas, features.texts, target[rows], mask[rows], texts.rated[rows], texts.fold)
     return Fit(heads, features.texts, features.probe, {})
-
-
-def _by_gradient(
-    model: ModelConfig,
-    settings: TrainConfig,
-    run: Callable[..., Trained],
-    passport: Passport,
-    texts: Texts,
-    sequences: list[np.ndarray | None],
-    asked: Part,
-    rows: np.ndarray,
-    held_out: np.ndarray,
-    folder: Path,
-    name: str,
-    target: np.ndarray,
-    mask: np.ndarray,
-) -> Fit:
-    """Heads and what the settings train of the backbone; the trained backbone then runs every text."""
-
-    def trees_of(chosen):
-        numbers = texts.rated[chosen]
-        return prompt_trees([texts.texts[i] for i in numbers], [sequences[i] for i in numbers], settings.length)
-
-    task = _regression(settings.watch, trees_of, target, mask, rows, held_out)
-    trained = run(task, passport=passport.to_dict() | {"ratings": name}, name=name)
-    program = trained.program
-    with activate(program.mesh):
-        cache = folder / "batches" / f"trained-{name}-{trained.summary['used_step']}"
-        layout = dict(sharding=replicated(program.mesh), multiple=batch_shards(program.mesh))
-        parts = [(texts.texts, sequences), asked if name == "human" else ((), ())]
-        (features, probe), counts = features_of(program.cfg, trained.backbone, model, parts, cache, **layout)
-    return Fit(without_held_out(*trained.heads), features, probe, counts | {f"training_{name}": trained.summary})
 
 
 def _passport(model: ModelFiles, tokenizer, pool: RulePool, data: str) -> Passport:
@@ -219,17 +169,3 @@ def _counts(texts: Texts, readable: Readable, rows: np.ndarray) -> dict[str, int
             "comparisons_refused_by_template": int(refused.sum()),
         }
     return counts
-
-
-def _regression(watch: int, trees_of, target, mask, rows, held_out) -> Task:
-    """Multi-output regression on ratings; keys of trees are positions in `rows` (or in `held_out`)."""
-    watched = trees_of(held_out)[:watch] if watch else []
-    k = target.shape[1]
-    return Task(
-        trees=trees_of(rows),
-        targets=Targets(target[rows], mask[rows], names=[f"rated response {row}" for row in rows]),
-        watched=watched,
-        watched_targets=Targets(target[held_out], mask[held_out]),
-        weights=np.full(k, 1 / k, np.float32),
-        bias=(target * mask)[rows].sum(0) / mask[rows].sum(0),
-    )
