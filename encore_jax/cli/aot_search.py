@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from encore_jax.errors import InputError
-from encore_jax.model.decoder import REMAT
+from encore_jax.model.remat import REMAT
 from encore_jax.parallel.aot import GIB, AotReport, bytes_per_device
 from encore_jax.parallel.flops import matrix_entries
 from encore_jax.parallel.mesh import batch_shards, mesh_shape

@@ -9,12 +9,10 @@ from typing import NamedTuple
 from absl import flags, logging
 
 from encore_jax.cli.config_file import find_config, load_config, shipped_files
-from encore_jax.cli.idle_settings import idle_in_file, refuse_idle, told_of
 from encore_jax.cli.overrides import apply_overrides, override_texts, split_arguments, switches_of
 from encore_jax.command_line import asks_for_help, define_overwrite, parse_flags, start_logging
 from encore_jax.errors import InputError
-from encore_jax.recipes.config import RunConfig, check_field_types, default_workdir, validated
-from encore_jax.recipes.run import run_experiment, stages_of
+from encore_jax.recipes.run_config import RunConfig, check_field_types, default_workdir, validated
 from encore_jax.settings import fields_of
 
 CONFIG_HELP = "Python file with get_config(), or the name of a shipped one; --config.FIELD=VALUE changes its fields."
@@ -86,6 +84,8 @@ def check_once(given: Given, flag: str, field: str) -> None:
 def carry_out(config: RunConfig, given: Given) -> None:
     """Checks a configuration, as a command line and other flags have made it, and runs its stages."""
     start_logging()
+    from encore_jax.recipes.run import run_experiment, stages_of
+
     config, more = validated(config), flags.FLAGS
     check_effects(config, given)
     folder = folder_of(config, more["workdir"].value)
@@ -105,6 +105,8 @@ def check_effects(config: RunConfig, given: Given) -> None:
     Raises:
       InputError: naming the field, and the choice under which nothing reads it.
     """
+    from encore_jax.cli.idle_settings import idle_in_file, refuse_idle, told_of
+
     refuse_idle(config, given.overrides)
     for line in told_of(config, given.overrides):
         logging.warning("%s", line)

@@ -18,7 +18,7 @@ from encore_jax.command_line import did_you_mean
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_bytes
 from encore_jax.recipes import configs
-from encore_jax.recipes.config import RunConfig
+from encore_jax.recipes.run_config import RunConfig
 from encore_jax.settings import Settings
 
 SHIPPED = Path(configs.__file__).parent

@@ -34,9 +34,10 @@ from encore_jax.model.lora import Lora, declare_lora
 from encore_jax.model.params import abstract
 from encore_jax.parallel.mesh import MeshSettings, make_mesh
 from encore_jax.progress import Pace
-from encore_jax.recipes.config import ExperimentConfig, check_field_types, from_dict, to_dict
+from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.manifest import file_sha256
 from encore_jax.recipes.run import plan_of
+from encore_jax.recipes.run_config import check_field_types, from_dict, to_dict
 from encore_jax.recipes.stages.gradient import backbone_config, checkpoint_folder
 from encore_jax.recipes.stages.heads import Heads
 from encore_jax.reward.export import MARKS, export, export_adapter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from encore_jax.cli.command import Given, check_once
 from encore_jax.data.rating_run import rating_run
 from encore_jax.errors import InputError
-from encore_jax.recipes.config import RunConfig
+from encore_jax.recipes.run_config import RunConfig
 
 FIELDS = ("source", "pool", "path", "format", "ratings_path", "ratings_format", "scale")
 """Of `config.data`; they follow from the run."""

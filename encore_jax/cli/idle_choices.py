@@ -10,10 +10,11 @@ from encore_jax.judge.prompts import PROMPTS
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.baseline_config import BaselineConfig
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
-from encore_jax.recipes.config import DataConfig, ExperimentConfig, RunConfig, TrainConfig
+from encore_jax.recipes.config import DataConfig, ExperimentConfig, TrainConfig
 from encore_jax.recipes.panel_config import PanelConfig, PanelJudge
 from encore_jax.recipes.ramo_config import WITHOUT_R, AdapterConfig, RamoConfig
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
+from encore_jax.recipes.run_config import RunConfig
 from encore_jax.recipes.theory_config import TheoryConfig
 from encore_jax.settings import fields_of
 

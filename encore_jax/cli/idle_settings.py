@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from encore_jax.cli.idle_choices import choices
 from encore_jax.errors import InputError
-from encore_jax.recipes.config import RunConfig
+from encore_jax.recipes.run_config import RunConfig
 from encore_jax.settings import Settings, fields_of
 
 TOLD = ("model.buckets", "judge.pool")

@@ -13,7 +13,7 @@ from ml_collections import config_flags
 from encore_jax.cli.grid import check_fields
 from encore_jax.cli.list_values import list_items, list_text, parse_list
 from encore_jax.errors import InputError
-from encore_jax.recipes.config import RunConfig
+from encore_jax.recipes.run_config import RunConfig
 from encore_jax.settings import fields_of, types_of, words_of
 from encore_jax.terminal_text import cut
 

@@ -23,12 +23,10 @@ import jax
 from absl import flags, logging
 
 from encore_jax.cli.command import DRY_RUN, check_effects, check_once, define_config, folder_of, read_command
-from encore_jax.cli.from_run import take_from
 from encore_jax.command_line import one_line_errors, start_logging
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import join, speaks
-from encore_jax.recipes.config import validated
-from encore_jax.recipes.run import run_experiment, stages_of
+from encore_jax.recipes.run_config import validated
 
 _RERUN = flags.DEFINE_string(
     "rerun", None, "Run this stage again, from nothing; later ones follow if its outputs change."
@@ -69,6 +67,8 @@ def main(argv: Sequence[str]) -> None:
             check_once(given, "--as", "peer")
             config.peer = _AS.value
         if _FROM.value:
+            from encore_jax.cli.from_run import take_from
+
             take_from(config, given, _FROM.value)
         workdir = folder_of(config, flags.FLAGS["workdir"].value)
         if hasattr(config, "train"):
@@ -79,6 +79,8 @@ def main(argv: Sequence[str]) -> None:
 
             name_data(config)
             sys.exit(0 if run_aot(validated(config), _AOT.value, workdir, flags.FLAGS["overwrite"].value) else 1)
+        from encore_jax.recipes.run import run_experiment, stages_of
+
         config = validated(config)
         check_effects(config, given)
         if _DRY_RUN.value:

@@ -47,7 +47,7 @@ from encore_jax.data.lock import folder_lock
 from encore_jax.data.outputs import in_the_way
 from encore_jax.errors import InputError
 from encore_jax.json_shape import check_shape, read_json
-from encore_jax.recipes.config import RunConfig, default_workdir, to_dict, validated
+from encore_jax.recipes.run_config import RunConfig, default_workdir, to_dict, validated
 
 MAX_RESULTS = 256 << 20
 """Bytes of a results.json that is read."""

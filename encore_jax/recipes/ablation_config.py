@@ -8,7 +8,7 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.ablation_tables import parse_rating_grid
 from encore_jax.evaluation.view import Label
 from encore_jax.recipes.checks import one_of, require
-from encore_jax.recipes.config import RECIPES, RunConfig
+from encore_jax.recipes.run_config import RECIPES, RunConfig
 from encore_jax.train.settings import ALPHAS
 
 

@@ -6,7 +6,7 @@ from encore_jax.data import FORMATS
 from encore_jax.errors import InputError
 from encore_jax.evaluation.conventions import PEERS
 from encore_jax.recipes.checks import one_of, require
-from encore_jax.recipes.config import RECIPES, RunConfig
+from encore_jax.recipes.run_config import RECIPES, RunConfig
 
 
 @dataclasses.dataclass

@@ -16,9 +16,9 @@ import jax
 from encore_jax.errors import InputError
 from encore_jax.judge.followers import follow, send_finish
 from encore_jax.parallel.processes import speaks
-from encore_jax.recipes.config import RunConfig
 from encore_jax.recipes.panel_config import PanelConfig
 from encore_jax.recipes.rating_config import RatingConfig
+from encore_jax.recipes.run_config import RunConfig
 from encore_jax.recipes.stages.judges import judge_of, local_judge
 from encore_jax.terminal_text import cut, one_line
 

@@ -11,9 +11,10 @@ from encore_jax.judge.panel import FEWEST_JUDGES
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.checks import check_name, one_of, require
-from encore_jax.recipes.config import RECIPES, DataConfig, ModelConfig, RunConfig, check_mesh
+from encore_jax.recipes.config import DataConfig, ModelConfig, check_mesh
 from encore_jax.recipes.data_config import RATINGS_FORMATS
 from encore_jax.recipes.rating_config import JudgeConfig
+from encore_jax.recipes.run_config import RECIPES, RunConfig
 from encore_jax.settings import Settings
 
 ASKED_BY_TEMPERATURE = tuple(name for name, prompt in PROMPTS.items() if not prompt.answers)

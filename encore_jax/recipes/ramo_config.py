@@ -7,16 +7,8 @@ from encore_jax.composition.rule_labels import TIES
 from encore_jax.errors import InputError
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.checks import one_of, require
-from encore_jax.recipes.config import (
-    RECIPES,
-    DataConfig,
-    EvaluateConfig,
-    ModelConfig,
-    RunConfig,
-    TrainConfig,
-    check_length,
-    check_parts,
-)
+from encore_jax.recipes.config import DataConfig, EvaluateConfig, ModelConfig, TrainConfig, check_length, check_parts
+from encore_jax.recipes.run_config import RECIPES, RunConfig
 from encore_jax.settings import Settings
 from encore_jax.train.settings import ALPHAS
 

@@ -15,7 +15,8 @@ from encore_jax.judge.run import MAX_FAILURES_IN_A_ROW
 from encore_jax.judge.settings import RetryPolicy, ServerSettings, check_keyless
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.checks import one_of, require
-from encore_jax.recipes.config import RECIPES, DataConfig, ModelConfig, RunConfig, check_composition, check_mesh
+from encore_jax.recipes.config import DataConfig, ModelConfig, check_composition, check_mesh
+from encore_jax.recipes.run_config import RECIPES, RunConfig
 from encore_jax.settings import Settings, no_result
 
 KINDS = ("server", "batch", "local", "model", "table")

@@ -12,9 +12,9 @@ import jax
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import all_same_everywhere
 from encore_jax.recipes.checkpoints_kept import check_rerun
-from encore_jax.recipes.config import RunConfig, to_dict
 from encore_jax.recipes.judging_together import Role, judging_together
 from encore_jax.recipes.pipeline import LastStage, Pipeline, Plan
+from encore_jax.recipes.run_config import RunConfig, to_dict
 from encore_jax.recipes.workdir import kept_for
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from encore_jax.recipes.checks import require
-from encore_jax.recipes.config import RECIPES, RunConfig
+from encore_jax.recipes.run_config import RECIPES, RunConfig
 
 
 @dataclasses.dataclass

@@ -15,8 +15,9 @@ from encore_jax.data.outputs import check_outputs, in_the_way, local_inputs
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_json
 from encore_jax.parallel.processes import on_every_process, speaks
-from encore_jax.recipes.config import RunConfig, TrainConfig, to_dict
+from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.pipeline import Plan
+from encore_jax.recipes.run_config import RunConfig, to_dict
 from encore_jax.settings import fields_of
 
 CONFIG, MARK = "config.json", ".encore_jax.json"

@@ -5,7 +5,7 @@ from dataclasses import field
 
 from encore_jax.errors import InputError
 from encore_jax.recipes.checks import require
-from encore_jax.recipes.config import RunConfig
+from encore_jax.recipes.run_config import RunConfig
 from encore_jax.settings import Settings
 
 

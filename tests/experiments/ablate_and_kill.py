@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from encore_jax.recipes.ablation_config import AblateConfig
-from encore_jax.recipes.config import validated
+from encore_jax.recipes.run_config import validated
 from tests.experiments.forked import start
 
 

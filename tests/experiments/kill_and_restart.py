@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from encore_jax.recipes.config import RunConfig, validated
+from encore_jax.recipes.run_config import RunConfig, validated
 from tests.experiments import tiny_run
 from tests.experiments.forked import killed, start
 from tests.experiments.tiny_ramo import ramo

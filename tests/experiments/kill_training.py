@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from encore_jax.parallel.mesh import MeshSettings
-from encore_jax.recipes.config import TrainConfig, validated
+from encore_jax.recipes.config import TrainConfig
+from encore_jax.recipes.run_config import validated
 from tests.experiments import tiny_run
 from tests.experiments.forked import killed, start
 

@@ -21,8 +21,8 @@ from encore_jax.evaluation.methods import half_credit
 from encore_jax.evaluation.rule_agreement import rule_agreement
 from encore_jax.evaluation.view import Pairs, View
 from encore_jax.recipes.ablation_config import AblateConfig
-from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.ablation_source import AblationSource, Reading
 from encore_jax.settings import fields_of
 from tests.evaluation import views

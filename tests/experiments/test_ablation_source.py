@@ -13,8 +13,8 @@ from encore_jax.composition import rating_entropy
 from encore_jax.data import Comparison, Message, write_comparisons
 from encore_jax.errors import InputError
 from encore_jax.recipes.ablation_config import AblateConfig
-from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.ablation_source import AblationSource, Reading, read_features
 from encore_jax.rules import Rule, RulePool
 

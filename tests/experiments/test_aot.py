@@ -12,8 +12,9 @@ from encore_jax.cli import aot, aot_search
 from encore_jax.errors import InputError
 from encore_jax.parallel.aot import GIB
 from encore_jax.parallel.slices import parse_slice, standard_slices
-from encore_jax.recipes.config import TrainConfig, validated
+from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.configs import rate_table
+from encore_jax.recipes.run_config import validated
 from experiments.configs import encore_llama31_8b
 from tests.experiments import tiny_run
 from tests.parallel.hlo.cost import program_cost

@@ -8,8 +8,8 @@ import pytest
 from encore_jax.data import iter_comparisons
 from encore_jax.errors import InputError
 from encore_jax.evaluation.view import View
-from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages import baselines
 from encore_jax.train.gating import GateSettings
 from tests.experiments import tiny_run

@@ -13,8 +13,8 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.benchmark import benchmark_scores
 from encore_jax.evaluation.conventions import PEERS, Convention, lay
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
-from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import plan_of, run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.reward.passport import Passport, model_digest
 from encore_jax.reward.reward_model import PASSPORT, RewardModel, save_heads
 from encore_jax.text.tokenizer import load_tokenizer, template_digest

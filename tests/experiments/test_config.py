@@ -13,10 +13,11 @@ from encore_jax.cli.config_file import find_config, load_config, shipped_names
 from encore_jax.errors import InputError
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
-from encore_jax.recipes.config import SMOLLM2, DataConfig, ExperimentConfig, default_workdir, to_dict, validated
+from encore_jax.recipes.config import SMOLLM2, DataConfig, ExperimentConfig
 from encore_jax.recipes.configs import ramo_smollm2
 from encore_jax.recipes.panel_config import PanelConfig
 from encore_jax.recipes.rating_config import RatingConfig
+from encore_jax.recipes.run_config import default_workdir, to_dict, validated
 from encore_jax.settings import Settings
 from experiments.studies.real_judges_config import RealJudgesConfig
 

@@ -4,7 +4,7 @@ import pytest
 
 from encore_jax.cli.config_file import load_config, shipped_names
 from encore_jax.errors import InputError
-from encore_jax.recipes.config import checked, validated
+from encore_jax.recipes.run_config import checked, validated
 from encore_jax.settings import fields_of, types_of
 
 NAN, INFINITY = float("nan"), float("inf")

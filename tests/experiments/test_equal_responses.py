@@ -11,8 +11,8 @@ from encore_jax.data import Comparison, Message
 from encore_jax.data.prefix_tree import make_trees
 from encore_jax.evaluation.convention_scores import ConventionScores
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
-from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.heads import Heads
 from encore_jax.recipes.stages.preferences import lay_comparisons, preference_targets
 from encore_jax.reward.reward_model import RewardModel

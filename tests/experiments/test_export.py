@@ -11,8 +11,9 @@ from encore_jax.cli.export import main as export_main
 from encore_jax.data.lock import folder_lock, output_lock
 from encore_jax.errors import InputError
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
-from encore_jax.recipes.config import ExperimentConfig, TrainConfig, from_dict, to_dict, validated
+from encore_jax.recipes.config import ExperimentConfig, TrainConfig
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import from_dict, to_dict, validated
 from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.preferences import held_out
 from encore_jax.recipes.stages.texts import Split, texts_of

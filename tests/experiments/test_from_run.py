@@ -14,10 +14,11 @@ from encore_jax.cli.main import COMMANDS, expanded
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.data.rating_run import rating_run
 from encore_jax.errors import InputError
-from encore_jax.recipes.config import DataConfig, validated
+from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.outside import Sources
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.ingest import ingest
 from encore_jax.rules import RulePool
 from tests.experiments import tiny_run

@@ -12,8 +12,8 @@ import pytest
 from encore_jax.cli import reliability, score
 from encore_jax.command_line import FAILED, INTERRUPTED, one_line_errors
 from encore_jax.data.atomic import atomic_path
-from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.scorer import Scorer
 from experiments.studies import real_judges_stages as real_judges

@@ -15,7 +15,8 @@ from encore_jax.cli.overrides import apply_overrides
 from encore_jax.cli.sweep import plan
 from encore_jax.errors import InputError
 from encore_jax.recipes.ablation_config import AblateConfig
-from encore_jax.recipes.config import ExperimentConfig, validated
+from encore_jax.recipes.config import ExperimentConfig
+from encore_jax.recipes.run_config import validated
 from encore_jax.settings import fields_of
 
 if "config" not in flags.FLAGS:

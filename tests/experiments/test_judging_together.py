@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from encore_jax.judge.prompts import PROMPTS
-from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from tests.experiments import tiny_run
 from tests.experiments.test_rating import LETTERS
 from tests.processes import finish, launch

@@ -8,8 +8,9 @@ import pytest
 
 from encore_jax.data.left_out import Reason, count_left_out, require_some
 from encore_jax.errors import InputError
-from encore_jax.recipes.config import TrainConfig, validated
+from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.arms import Cell
 from encore_jax.recipes.stages.reward_runs import Run, require_labels, require_parts
 from tests.experiments import tiny_ramo, tiny_run

@@ -17,9 +17,10 @@ from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.errors import InputError
 from encore_jax.judge.settings import RetryPolicy, RetrySettings, ServerSettings
 from encore_jax.recipes import judging_together
-from encore_jax.recipes.config import DataConfig, validated
+from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.panel_config import PanelConfig, PanelJudge, TableConfig, panel_of
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.answering import WaitsForResults
 from encore_jax.rules import RulePool
 from tests.experiments import tiny_run

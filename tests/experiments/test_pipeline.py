@@ -16,9 +16,9 @@ from encore_jax.data.split import is_test
 from encore_jax.errors import InputError
 from encore_jax.evaluation.view import View
 from encore_jax.recipes.checkpoints_kept import kept_checkpoints
-from encore_jax.recipes.config import validated
 from encore_jax.recipes.configs import ramo_smollm2
 from encore_jax.recipes.run import plan_of, run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.probe import load_probe, probe_results
 from encore_jax.recipes.stages.rate import Ratings
 from encore_jax.reward.reward_model import RewardModel

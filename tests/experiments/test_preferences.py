@@ -7,8 +7,9 @@ import pytest
 
 from encore_jax.errors import InputError
 from encore_jax.evaluation.preference import preference_results
-from encore_jax.recipes.config import TrainConfig, validated
+from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.preferences import lay_comparisons, preference_targets
 from encore_jax.report.curve_figure import curve_figure
 from tests.experiments import tiny_run

@@ -16,7 +16,7 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.ramo import arm_name
 from encore_jax.evaluation.rule_agreement import loading_scale
 from encore_jax.judge.settings import ServerSettings
-from encore_jax.recipes.config import DataConfig, validated
+from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.ramo_config import (
     AdapterConfig,
     AdapterTrainConfig,
@@ -27,6 +27,7 @@ from encore_jax.recipes.ramo_config import (
 )
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 from encore_jax.recipes.run import plan_of, run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.adapter import Adapter
 from encore_jax.recipes.stages.arms import Cell, Labels, rules_of
 from encore_jax.recipes.stages.ingest import Ingested

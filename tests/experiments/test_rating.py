@@ -18,9 +18,10 @@ from encore_jax.judge.question import conversation_id
 from encore_jax.judge.reading import mostly_other
 from encore_jax.judge.request import CHAT, ERROR_BODY
 from encore_jax.judge.settings import RetryPolicy, RetrySettings, ServerSettings
-from encore_jax.recipes.config import DataConfig, ModelConfig, validated
+from encore_jax.recipes.config import DataConfig, ModelConfig
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages import baselines
 from encore_jax.recipes.stages.answering import TrialDone, WaitsForResults
 from encore_jax.reward.reward_model import RewardModel

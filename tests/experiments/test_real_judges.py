@@ -8,8 +8,8 @@ import pytest
 from encore_jax.data.judged import JudgedResponses
 from encore_jax.data.readers.judged_sets import judged_folders, read_judged
 from encore_jax.errors import InputError
-from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from experiments.studies.decisions import complete_pairs, critical_hits, rule_hits, weighting_hits
 from experiments.studies.judges import study
 from experiments.studies.junk import JUNK_RULES, KINDS, junk_ratings, real_rules, study_junk, with_junk

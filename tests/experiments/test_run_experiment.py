@@ -10,8 +10,8 @@ from encore_jax import recipes
 from encore_jax.cli.config_file import load_config
 from encore_jax.errors import InputError
 from encore_jax.recipes import run
-from encore_jax.recipes.config import to_dict
 from encore_jax.recipes.judging_together import Role
+from encore_jax.recipes.run_config import to_dict
 
 RECIPES = {
     "quickstart": "encore", "encore_hh": "encore", "bt_smollm2": "bradley_terry", "ramo_smollm2": "ramo",

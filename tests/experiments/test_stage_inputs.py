@@ -12,10 +12,11 @@ import pytest
 from encore_jax.cli.config_file import load_config
 from encore_jax.errors import InputError
 from encore_jax.recipes import outside
-from encore_jax.recipes.config import ModelConfig, to_dict
+from encore_jax.recipes.config import ModelConfig
 from encore_jax.recipes.outside import ModelFiles, Outside, Probe, Record
 from encore_jax.recipes.rating_config import RatingConfig
 from encore_jax.recipes.run import check_stages, plan_of, recipe_of
+from encore_jax.recipes.run_config import to_dict
 from encore_jax.settings import Settings, results_depend_on
 
 RECIPES = {

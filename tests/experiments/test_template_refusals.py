@@ -14,9 +14,10 @@ from encore_jax.evaluation.conventions import Convention, lay
 from encore_jax.judge.model import ModelJudge
 from encore_jax.judge.question import Question
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
-from encore_jax.recipes.config import TrainConfig, validated
+from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.outside import ModelFiles, Sources
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.frozen import frozen_features
 from encore_jax.recipes.stages.ingest import ingest
 from encore_jax.recipes.stages.preferences import lay_comparisons

@@ -9,8 +9,8 @@ import pytest
 
 from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.errors import InputError
-from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import plan_of, run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.extract import Extracted
 from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.probe import probe_texts

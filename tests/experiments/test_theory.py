@@ -12,8 +12,8 @@ from encore_jax.evaluation import theory_agreement, theory_closed
 from encore_jax.evaluation.theory_noise import measured_judges
 from encore_jax.evaluation.theory_ratings import trained_weights
 from encore_jax.evaluation.theory_weights import zero_weight
-from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.theory_config import TheoryConfig
 from tests.evaluation import views
 from tests.report.page_checks import check_page

@@ -38,8 +38,8 @@ def _load_command(folder: Path):
     from encore_jax.cli.config_file import load_config
     from encore_jax.cli.overrides import apply_overrides, override_texts, split_arguments, switches_of
     from encore_jax.json_shape import read_json
-    from encore_jax.recipes.config import check_field_types, validated
     from encore_jax.recipes.rating_config import JudgeConfig
+    from encore_jax.recipes.run_config import check_field_types, validated
 
     extra = JudgeConfig(extra=(_content(folder / "extra.json") or b"").decode(errors="replace")).extra_fields()
     arguments = read_json(folder / "arguments.json", list[str])  # the shell gives texts, and nothing else

@@ -238,7 +238,8 @@ def _load_wheel(folder: Path):
 
 def _work_folder(folder: Path) -> None:
     from encore_jax.cli.aot import OUTPUT
-    from encore_jax.recipes.config import ExperimentConfig, to_dict
+    from encore_jax.recipes.config import ExperimentConfig
+    from encore_jax.recipes.run_config import to_dict
     from encore_jax.recipes.workdir import CONFIG, MARK
 
     (folder / MARK).write_text(json.dumps({"kind": "train"}))
