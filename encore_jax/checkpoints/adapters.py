@@ -14,6 +14,7 @@ from encore_jax.checkpoints.adapter_config import CONFIG, read_adapter_config
 from encore_jax.checkpoints.hf_folder import BASE, SCORE
 from encore_jax.checkpoints.safetensors import HuggingFaceFolder, SafetensorsFile
 from encore_jax.checkpoints.safetensors_writer import Stored, stored_params, whole, write_file
+from encore_jax.checkpoints.text_part import text_name
 from encore_jax.data.sources import local_folder, locate_named
 from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
@@ -66,15 +67,16 @@ class AdaptedFolder(HuggingFaceFolder):
                 fix=f"set task_type to SEQ_CLS in {CONFIG} if it is the adapter's",
             )
         if present:
-            self._file_of[SCORE] = _Renamed(self._adapter, key)
+            self._place[SCORE] = self._adapter, key
 
     def _take_updates(self) -> None:
         """Finds out what every other tensor of the adapter is for."""
         entries, unknown, wrong, untargeted = self._adapter.entries, [], [], []
         for key in entries.keys() - {PREFIX + SCORE}:
             module = key.removeprefix(PREFIX).removesuffix(".lora_A.weight").removesuffix(".lora_B.weight")
-            target = next((name for name in (f"{module}.weight", f"{module}.weight".removeprefix(BASE))
-                           if name in self._base_shapes), None)  # fmt: skip
+            weight = f"{module}.weight"
+            spellings = (weight, weight.removeprefix(BASE), text_name(weight))
+            target = next((name for name in spellings if name in self._base_shapes), None)
             stem = f"{PREFIX}{module}.lora_"
             if target is None or key not in (f"{stem}A.weight", f"{stem}B.weight"):
                 unknown.append(key)
@@ -123,20 +125,6 @@ class AdaptedFolder(HuggingFaceFolder):
             return tensor
         a, b = (self._adapter.read(f"{stem}{part}.weight").astype(np.float32) for part in "AB")
         return tensor.astype(np.float32) + np.float32(self.config.scale(a.shape[0])) * (b @ a)
-
-
-class _Renamed:
-    """One tensor of a file under another name."""
-
-    def __init__(self, file: SafetensorsFile, key: str):
-        self._file, self._key, self.where = file, key, file.where
-        self.entries = {SCORE: file.entries[key]}
-
-    def read(self, name: str) -> np.ndarray:
-        return self._file.read(self._key)
-
-    def release(self, name: str) -> None:
-        self._file.release(self._key)
 
 
 def base_folder(folder: Path, *, offline: bool = False, fetch: bool = False) -> Path:

@@ -46,7 +46,7 @@ def load_gguf(
     """
     file = GGUFFile(Path(path))
     cfg = config_of(file)
-    source = _HalfSplit(file, cfg)
+    source = _AsInFolders(file, cfg)
     declared, head = declare(cfg), declare_lm_head(cfg)
     leaves = [declared["embed"], declared["final_norm"], *declared["layers"].values()]
     if not cfg.tie_embeddings:
@@ -80,13 +80,18 @@ def config_of(file: GGUFFile) -> DecoderConfig:
         raise InputError(error.problem, where=f"{file.where}, {error.where}", fix=error.fix) from None
 
 
-class _HalfSplit:
-    """A GGUF file with query and key rows put back into Hugging Face's rotary order."""
+class _AsInFolders:
+    """A GGUF file with its tensors as Hugging Face stores them.
+
+    Query and key rows are put back into its rotary order, and norms' scales are again what they differ from 1 by, in
+    models that store them so (Gemma).
+    """
 
     def __init__(self, file: GGUFFile, cfg: DecoderConfig):
         self.file, self.where = file, file.where
         counts = {"attn_q": cfg.heads, "attn_k": cfg.kv_heads}
         self.heads = counts if file.arch in INTERLEAVED else {}
+        self.norm_offset = np.float32(cfg.norm_offset)
 
     def shapes(self):
         return self.file.shapes()
@@ -95,8 +100,10 @@ class _HalfSplit:
         """Nothing to give back: quantised tensors are small, and dequantised into arrays of their own."""
 
     def read(self, name: str) -> np.ndarray:
-        tensor = self.file.read(name)
-        heads = self.heads.get(name.split(".")[-2])
+        tensor, kind = self.file.read(name), name.split(".")[-2]
+        if kind.endswith("norm"):
+            return tensor - self.norm_offset if self.norm_offset else tensor
+        heads = self.heads.get(kind)
         if heads is None:
             return tensor
         pairs = tensor.reshape(heads, tensor.shape[0] // heads // 2, 2, -1)

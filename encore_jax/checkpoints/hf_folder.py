@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from encore_jax.checkpoints.safetensors import HuggingFaceFolder, read_json
 from encore_jax.errors import InputError
 from encore_jax.json_shape import check_shape
 from encore_jax.model.config import DecoderConfig
+from encore_jax.model.config_files import MULTIMODAL
 from encore_jax.model.config_shape import Classifier
 from encore_jax.model.params import Param, declare, declare_lm_head
 
@@ -37,6 +39,11 @@ def read_config(folder: Path) -> tuple[DecoderConfig, dict[str, Any]]:
     except InputError as error:
         where = f"{folder}/{error.where}" if error.where.startswith("config.json") else f"{path}, {error.where}"
         raise InputError(error.problem, where=where, fix=error.fix) from None
+
+
+def reads_pictures(path: Path) -> bool:
+    """Whether this is the folder of a model of which only a part reads text."""
+    return (path / "config.json").is_file() and read_json(path / "config.json").get("model_type") in MULTIMODAL
 
 
 def architecture(config: Mapping[str, Any]) -> str:
@@ -91,6 +98,10 @@ def load_tensors(
 ) -> tuple[DecoderConfig, dict[str, Any], Extras]:
     """`load_folder` from tensors that have their names, wherever they are."""
     found = source.shapes()
+    if source.left_out:
+        logging.getLogger(__name__).warning(
+            "%s: tensors that take no part in reading text are left out: %s", source.where, source.left_out
+        )
     base = BASE if any(name.startswith(BASE) for name in found) else ""
     declared, head = declare(cfg), declare_lm_head(cfg)
 

@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Meta
 
 from encore_jax import json_shape
+from encore_jax.checkpoints.text_part import is_multimodal, left_out, text_name
 from encore_jax.errors import InputError
 from encore_jax.files import open_file
 
@@ -129,13 +130,18 @@ def _short(name: str) -> str:
 class HuggingFaceFolder:
     """The tensors of a folder: ``model.safetensors``, or an index and its shards.
 
+    Of a model that reads pictures too, the tensors of its text part, under their names in a model of text alone.
+
+    Attributes:
+      left_out: what is not of the text part, counted (`text_part.left_out`).
+
     Raises:
       InputError: no safetensors weights (pickles are refused), a missing shard, a damaged file.
     """
 
     def __init__(self, folder: Path):
         self.where = str(folder)
-        self._file_of: dict[str, SafetensorsFile] = {}
+        file_of: dict[str, SafetensorsFile] = {}
         files = []
         for path, names in _shards(folder):
             files.append(file := SafetensorsFile(path))
@@ -143,29 +149,48 @@ class HuggingFaceFolder:
                 if name not in file.entries:
                     raise InputError(f"the index places {_short(name)} here and it is not",
                                      where=str(path), fix="download the folder again")  # fmt: skip
-                self._file_of[name] = file
+                file_of[name] = file
         for file in files:
-            unplaced = sorted(file.entries.keys() - self._file_of.keys())
+            unplaced = sorted(file.entries.keys() - file_of.keys())
             if unplaced:
                 raise InputError(f"{len(unplaced)} tensors are in no index: {_some(map(_short, unplaced))}",
                                  where=file.where, fix="download the folder again")  # fmt: skip
+        self.left_out = left_out(file_of) if is_multimodal(file_of) else ""
+        self._place = self._named(file_of)
+
+    def _named(self, file_of: dict[str, SafetensorsFile]) -> dict[str, tuple[SafetensorsFile, str]]:
+        """Of each tensor its file, and its name there."""
+        if not is_multimodal(file_of):
+            return {name: (file, name) for name, file in file_of.items()}
+        place: dict[str, tuple[SafetensorsFile, str]] = {}
+        for stored, file in file_of.items():
+            name = text_name(stored)
+            if name in place:
+                raise InputError(f"{_short(stored)} and {_short(place[name][1])} are the same tensor of the text part",
+                                 where=self.where, fix="remove one of them")  # fmt: skip
+            if name is not None:
+                place[name] = file, stored
+        return place
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every tensor in every shard."""
-        return {n: tuple(f.entries[n]["shape"]) for n, f in self._file_of.items()}
+        return {name: tuple(file.entries[stored]["shape"]) for name, (file, stored) in self._place.items()}
 
     def size(self, name: str) -> int:
         """Bytes of one tensor in its file."""
-        first, last = self._file_of[name].entries[name]["data_offsets"]
+        file, stored = self._place[name]
+        first, last = file.entries[stored]["data_offsets"]
         return last - first
 
     def read(self, name: str) -> np.ndarray:
         """A read-only view of one tensor."""
-        return self._file_of[name].read(name)
+        file, stored = self._place[name]
+        return file.read(stored)
 
     def release(self, name: str) -> None:
         """Gives back the memory of a tensor's pages."""
-        self._file_of[name].release(name)
+        file, stored = self._place[name]
+        file.release(stored)
 
 
 def _shards(folder: Path) -> list[tuple[Path, list[str] | None]]:

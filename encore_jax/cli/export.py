@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from encore_jax.checkpoints.hf_folder import reads_pictures
 from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.checkpoints.safetensors_writer import updated
 from encore_jax.command_line import Parser, one_line_errors, start_logging
@@ -248,6 +249,8 @@ def export_run(
         base = config.model.path.removeprefix("hf://") if config.model.path.startswith("hf://") else None
         if base is None and path.is_dir():
             base = str(path.resolve())
+        if reads_pictures(path):  # a classifier of that class has other names; its text part goes with the adapter
+            base = None
         return export_adapter(model, lora, trained["lora"], base, out, **options)
     if lora:
         layers = updated(params["layers"], trained["lora"], lora.scale)

@@ -1,7 +1,7 @@
 """Architectures by name: what can be compiled and sized without a checkpoint at hand.
 
 Sources: the ``config.json`` of each model's release (meta-llama/Llama-3.1-8B-Instruct and -70B-Instruct,
-meta-llama/Llama-3.2-3B-Instruct, HuggingFaceTB/SmolLM2-135M-Instruct).
+meta-llama/Llama-3.2-3B-Instruct, HuggingFaceTB/SmolLM2-135M-Instruct, google/gemma-3-1b-it to -27b-it).
 """
 
 from __future__ import annotations
@@ -23,6 +23,31 @@ def _llama3(factor: float, **sizes) -> DecoderConfig:
     )
 
 
+def _gemma3(width: int, layers: int, heads: int, kv_heads: int, mlp_width: int, **changes) -> DecoderConfig:
+    """A text part: every sixth layer sees everything, the others 1,024 tokens back (the smallest model 512)."""
+    fields = {
+        "vocab_size": 262208,
+        "head_dim": 256,
+        "norm_eps": 1e-6,
+        "rope_theta": 1_000_000.0,
+        "rope": RopeScaling("linear", 8.0),
+        "local_rope_theta": 10_000.0,
+        "qk_norm": True,
+        "tie_embeddings": True,
+        "activation": "gelu_tanh",
+        "norm_offset": 1.0,
+        "post_norms": True,
+        "embed_scale": width**0.5,
+        "query_scale": 256.0,
+        "max_positions": 131072,
+        "family": "gemma3_text",
+    } | changes
+    window = fields.pop("window", 1024)
+    fields["windows"] = tuple(window * ((i + 1) % 6 != 0) for i in range(layers))
+    sizes = {"width": width, "layers": layers, "heads": heads, "kv_heads": kv_heads, "mlp_width": mlp_width}
+    return DecoderConfig(**sizes, **fields)
+
+
 ARCHITECTURES = {
     "smollm2-135m": DecoderConfig(
         vocab_size=49152,
@@ -39,6 +64,10 @@ ARCHITECTURES = {
     "llama-3.2-3b": _llama3(32.0, width=3072, layers=28, heads=24, mlp_width=8192, tie_embeddings=True),
     "llama-3.1-8b": _llama3(8.0, width=4096, layers=32, heads=32, mlp_width=14336),
     "llama-3.1-70b": _llama3(8.0, width=8192, layers=80, heads=64, mlp_width=28672),
+    "gemma-3-1b": _gemma3(1152, 26, 4, 1, 6912, vocab_size=262144, window=512, rope=RopeScaling(), max_positions=32768),
+    "gemma-3-4b": _gemma3(2560, 34, 8, 4, 10240),
+    "gemma-3-12b": _gemma3(3840, 48, 16, 8, 15360),
+    "gemma-3-27b": _gemma3(5376, 62, 32, 16, 21504, head_dim=128, query_scale=168.0),
 }
 
 

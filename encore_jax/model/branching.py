@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int
 
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import after_attention, apply_matrix, embedded, layer_norm, rotated_heads
-from encore_jax.model.rope import rotation
+from encore_jax.model.rope import of_layer, rotations
 
 HIDDEN = jnp.finfo(jnp.float32).min
 FAR = jnp.iinfo(jnp.int32).max
@@ -68,13 +68,13 @@ def run_root(cfg: DecoderConfig, params: Any, tokens: Int[Array, " P0"], dtype: 
     if not len(tokens):
         return Root(*(jnp.zeros((cfg.layers, 0, cfg.kv_heads, cfg.head_dim), dtype) for _ in "kv"))
     position = jnp.arange(len(tokens), dtype=jnp.int32)[None]
-    cos, sin = rotation(position, cfg)
+    turns = rotations(position, cfg)
 
     def layer(x, one):
         weights, window = one
         apply = partial(apply_matrix, weights, 0.0)
         y = layer_norm(cfg, weights, "attn_norm", x)
-        q, k, v = rotated_heads(cfg, weights, apply, y, cos, sin)
+        q, k, v = rotated_heads(cfg, weights, apply, y, *of_layer(turns, window))
         out = _attend(cfg, q, k, v, position, position, window)
         return after_attention(cfg, weights, apply, x, out), (k[0], v[0])
 
@@ -104,7 +104,7 @@ def run_branches(
         ],
         axis=1,
     )
-    cos, sin = rotation(rows.position, cfg)
+    turns = rotations(rows.position, cfg)
 
     def heads(index, x):
         """This layer's weights and queries, the keys and values of what a row shares, and those of the row."""
@@ -112,7 +112,7 @@ def run_branches(
         weights = jax.tree.map(take, params["layers"])
         apply = partial(apply_matrix, weights, 0.0)
         y = layer_norm(cfg, weights, "attn_norm", x)
-        q, *kv = rotated_heads(cfg, weights, apply, y, cos, sin)
+        q, *kv = rotated_heads(cfg, weights, apply, y, *of_layer(turns, windows[index]))
         before = (jnp.broadcast_to(take(a)[None], (len(x), *a.shape[1:])) for a in root)
         common = [jnp.concatenate([a, b[:, :prefix]], axis=1) for a, b in zip(before, kv, strict=True)]
         return weights, apply, q, common, kv, windows[index]

@@ -28,13 +28,14 @@ class DecoderConfig:
       norm_eps: added to the mean square in every RMS norm.
       rope_theta: base of the rotary wavelengths.
       rope: how they are stretched.
+      local_rope_theta: the base of layers that have a window, never stretched (Gemma 3); 0: that of all.
       qkv_bias: query, key and value projections have a bias (Qwen2).
-      qk_norm: queries and keys are RMS-normed per head before the rotation (Qwen3).
+      qk_norm: queries and keys are RMS-normed per head before the rotation (Qwen3, Gemma 3).
       tie_embeddings: the LM head is the embedding.
-      activation: of the MLP's gate: ``silu``, or ``gelu_tanh`` (Gemma 2).
-      norm_offset: what RMS norms add to their stored scale: 0, or 1 (Gemma 2).
-      post_norms: attention and MLP have a norm on what they put out, too (Gemma 2).
-      embed_scale: factor of the embeddings (Gemma 2: the square root of D).
+      activation: of the MLP's gate: ``silu``, or ``gelu_tanh`` (Gemma).
+      norm_offset: what RMS norms add to their stored scale: 0, or 1 (Gemma).
+      post_norms: attention and MLP have a norm on what they put out, too (Gemma).
+      embed_scale: factor of the embeddings (Gemma: the square root of D).
       query_scale: attention scores are ``q k / sqrt(query_scale)``; 0 stands for H.
       attention_cap: attention scores s become ``c tanh(s / c)``; 0: they stay as they are.
       logit_cap: the same for the LM head's logits.
@@ -62,6 +63,7 @@ class DecoderConfig:
     norm_eps: float = 1e-5
     rope_theta: float = 10_000.0
     rope: RopeScaling = RopeScaling()
+    local_rope_theta: float = 0.0
     qkv_bias: bool = False
     qk_norm: bool = False
     tie_embeddings: bool = False
@@ -126,7 +128,7 @@ class DecoderConfig:
         """Reads a Hugging Face ``config.json`` (transformers 4 and 5 spellings).
 
         Args:
-          config_json: the parsed file; ``model_type`` llama, mistral, qwen2, qwen3 or gemma2.
+          config_json: the parsed file; ``model_type`` one of ``config_files.FAMILIES``, or gemma3 (its text part).
 
         Raises:
           InputError: another model type, or a field value this decoder does not compute.
@@ -144,7 +146,7 @@ class DecoderConfig:
         """Reads the metadata of a GGUF file.
 
         Args:
-          metadata: GGUF key -> value; ``general.architecture`` llama, mistral, qwen2 or qwen3.
+          metadata: GGUF key -> value; ``general.architecture`` one of ``config_gguf.FAMILIES``.
           tie_embeddings: whether the file lacks ``output.weight``; the metadata do not say.
           rope_factors: the tensor ``rope_freqs.weight`` where the file has it.
 

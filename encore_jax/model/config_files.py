@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from encore_jax.json_shape import check_shape
-from encore_jax.model.config_shape import Backbone, Rope, needed, unsupported
-from encore_jax.model.rope_scaling import KINDS, RopeScaling, rope_scaling
+from encore_jax.model.config_rope import rope_fields
+from encore_jax.model.config_shape import Backbone, Multimodal, needed, unsupported
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text")
+GEMMA = ("gemma2", "gemma3_text")
+MULTIMODAL = {"gemma3": "gemma3_text"}
+"""Models that read pictures too, and the family of the part that reads text, which is what is computed here."""
 
 # What transformers' own configuration classes assume where config.json is silent.
 _HF_DEFAULTS = {
@@ -26,6 +29,12 @@ _HF_DEFAULTS = {
         "max_position_embeddings": 8192, "sliding_window": 4096, "head_dim": 256, "tie_word_embeddings": True,
         "query_pre_attn_scalar": 256, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0,
     },
+    "gemma3_text": {
+        "vocab_size": 262_208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
+        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "max_position_embeddings": 131_072,
+        "sliding_window": 4096, "sliding_window_pattern": 6, "tie_word_embeddings": True,
+        "query_pre_attn_scalar": 256,
+    },
 }  # fmt: skip
 
 # Fields that change the computation, with the only values computed here.
@@ -39,23 +48,26 @@ _HF_REQUIRED = {
     "use_bidirectional_attention": (False, None),
     "is_causal": (True, None),
 }
-_HF_ACTIVATION = {family: {"hidden_act": ("silu",)} for family in FAMILIES[:4]} | {
-    "gemma2": {"hidden_activation": ("gelu_pytorch_tanh", None)}
-}  # its `hidden_act` is read by nobody
+# Gemma's `hidden_act` is read by nobody, and neither is Gemma 3's soft cap of attention.
+_HF_OF_FAMILY = {family: {"hidden_act": ("silu",)} for family in FAMILIES if family not in GEMMA} | {
+    "gemma2": {"hidden_activation": ("gelu_pytorch_tanh", None)},
+    "gemma3_text": {"hidden_activation": ("gelu_pytorch_tanh", None), "attn_logit_softcapping": (None,)},
+}
 
 
 def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments of ``DecoderConfig`` from a parsed ``config.json``."""
-    check_shape(dict(config), Backbone, where="config.json", fix="use the model's own config.json")
+    config = text_fields(config)
+    check_shape(config, Backbone, where="config.json", fix="use the model's own config.json")
     family = config.get("model_type")
     if family not in FAMILIES:
-        raise unsupported("config.json, field 'model_type'", family, FAMILIES)
-    for name, allowed in (_HF_REQUIRED | _HF_ACTIVATION[family]).items():
+        raise unsupported("config.json, field 'model_type'", family, (*FAMILIES, *MULTIMODAL))
+    for name, allowed in (_HF_REQUIRED | _HF_OF_FAMILY[family]).items():
         if config.get(name, allowed[0]) not in allowed:
             raise unsupported(f"config.json, field {name!r}", config[name], allowed)
 
     known = {**_HF_DEFAULTS[family], **config}  # an explicit null wins over the default
-    gemma = family == "gemma2"
+    gemma = family in GEMMA
 
     def get(name, otherwise=None):
         return otherwise if known.get(name) is None else known[name]
@@ -65,7 +77,6 @@ def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 
     heads, layers = need("num_attention_heads"), need("num_hidden_layers")
     width, max_positions = need("hidden_size"), need("max_position_embeddings")
-    theta, rope = _hf_rope(config, max_positions)
     return {
         "vocab_size": need("vocab_size"),
         "width": width,
@@ -75,10 +86,9 @@ def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
         "head_dim": need("head_dim", width // heads),
         "mlp_width": need("intermediate_size"),
         "norm_eps": float(get("rms_norm_eps", 1e-6)),
-        "rope_theta": theta,
-        "rope": rope,
+        **rope_fields(config, family, max_positions),
         "qkv_bias": family == "qwen2",
-        "qk_norm": family == "qwen3",
+        "qk_norm": family in ("qwen3", "gemma3_text"),
         "tie_embeddings": bool(get("tie_word_embeddings", False)),
         "activation": "gelu_tanh" if gemma else "silu",
         "norm_offset": 1.0 if gemma else 0.0,
@@ -94,43 +104,44 @@ def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def text_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the part that reads text: all of them, or a multimodal model's ``text_config`` where it has one.
+
+    >>> text_fields({"model_type": "gemma3", "text_config": {"hidden_size": 8}})
+    {'hidden_size': 8, 'model_type': 'gemma3_text'}
+    """
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or kind not in MULTIMODAL:
+        return dict(config)
+    fix = "use the model's own config.json"
+    text = check_shape(dict(config), Multimodal, where="config.json", fix=fix).get("text_config") or {}
+    if text.get("model_type", MULTIMODAL[kind]) != MULTIMODAL[kind]:
+        raise unsupported("config.json, field 'text_config', 'model_type'", text["model_type"], (MULTIMODAL[kind],))
+    outer = {name: config[name] for name in ("tie_word_embeddings", *_HF_REQUIRED) if config.get(name) is not None}
+    return outer | text | {"model_type": MULTIMODAL[kind]}
+
+
 def _hf_windows(family: str, get, layers: int) -> tuple[int, ...]:
     """Each layer's window; the rules are those of transformers' configuration classes."""
     window = get("sliding_window")
-    if family == "llama" or not window:
+    if family == "llama" or (not window and family != "gemma3_text"):
         return ()
     if family == "mistral":
         return (int(window),) * layers
     if family == "gemma2":
         slides = [i % 2 == 0 for i in range(layers)]
+    elif family == "gemma3_text":
+        period = needed(get("sliding_window_pattern"), "config.json, field 'sliding_window_pattern'")
+        slides = [(i + 1) % period != 0 for i in range(layers)]
     elif get("use_sliding_window", False):
         slides = [i >= get("max_window_layers") for i in range(layers)]
     else:
         return ()
     types = get("layer_types") or ["sliding_attention" if slide else "full_attention" for slide in slides]
-    known = {"sliding_attention": int(window), "full_attention": 0}
+    known = {"sliding_attention": int(window or 0), "full_attention": 0}
     for kind in types:
         if kind not in known:
             raise unsupported("config.json, field 'layer_types'", kind, tuple(known))
+    if "sliding_attention" in types:
+        needed(window or None, "config.json, field 'sliding_window'")
     return tuple(known[kind] for kind in types)
-
-
-def _hf_rope(config: Mapping[str, Any], max_positions: int) -> tuple[float, RopeScaling]:
-    """``(theta, scaling)`` from ``rope_parameters`` or the older pair of fields."""
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    field = "rope_parameters" if config.get("rope_parameters") else "rope_scaling"
-    where = f"config.json, field {field!r}"
-    for name, value in given.items():
-        if isinstance(value, Mapping):
-            raise unsupported(where, f"separate rope for {name[:40]}", ("one rope for all layers",))
-    check_shape(dict(given), Rope, where=where)
-    theta = float(given.get("rope_theta") or config.get("rope_theta") or 10_000.0)
-    kind = given.get("rope_type") or given.get("type") or "default"
-    if given.get("partial_rotary_factor") not in (1.0, None):
-        raise unsupported(where, given["partial_rotary_factor"], (1.0,))
-    if kind not in KINDS:
-        raise unsupported(where, kind, KINDS)
-    for name in given.keys() - Rope.__annotations__.keys():
-        if given[name]:
-            raise unsupported(f"{where}, {name[:40]!r}", given[name], (None,))
-    return theta, rope_scaling(kind, given, max_positions, where)

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from encore_jax.json_shape import check_shape
 from encore_jax.model.config_shape import Layers, Length, Positive, Size, needed, unsupported
 from encore_jax.model.rope_scaling import RopeScaling, rope_scaling
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma3")
+_GEMMA3_PERIOD, _GEMMA3_LARGEST, _LOCAL_BASE = 6, 62, 10_000.0
+"""What llama.cpp knows of Gemma 3 and files need not say: every sixth layer has no window; the model of 62 layers
+divides its scores by another number; the base of layers with a window."""
 
 # Keys, behind the architecture's name, that change the computation, with the only values computed here.
 _REQUIRED = {
@@ -36,6 +41,7 @@ _TYPES = {
     "attention.layer_norm_rms_epsilon": Positive,
     "rope.dimension_count": Size,
     "rope.freq_base": Positive,
+    "rope.freq_base_swa": Positive,
     "rope.scaling.type": str,
     "rope.scaling.factor": float,
     "rope.scaling.original_context_length": Length,
@@ -89,6 +95,32 @@ def fields_from_gguf(
         "windows": (window,) * layers if window else (),
         "max_positions": max_positions,
         "family": arch,
+    } | (_gemma3(metadata, get, width, layers, heads, head_dim, window) if arch == "gemma3" else {})
+
+
+def _gemma3(metadata, get, width: int, layers: int, heads: int, head_dim: int, window: int) -> dict[str, Any]:
+    """What is Gemma 3's own."""
+    where = "GGUF key 'gemma3.attention.sliding_window_pattern'"
+    pattern = metadata.get("gemma3.attention.sliding_window_pattern", _GEMMA3_PERIOD)
+    if isinstance(pattern, int) and not isinstance(pattern, bool):
+        slides = [(i + 1) % check_shape(pattern, Layers, where=where) != 0 for i in range(layers)]
+    else:  # whether each layer has a window
+        slides = [bool(slide) for slide in pattern] if isinstance(pattern, list | np.ndarray) else []
+        if len(slides) != layers:
+            raise unsupported(where, pattern, (_GEMMA3_PERIOD, f"{layers} truth values"))
+    if any(slides):
+        needed(window or None, "GGUF key 'gemma3.attention.sliding_window'")
+    return {
+        "qk_norm": True,
+        "activation": "gelu_tanh",
+        "norm_offset": 1.0,
+        "post_norms": True,
+        "embed_scale": width**0.5,
+        "query_scale": float(width // heads if layers == _GEMMA3_LARGEST else head_dim),
+        "windows": tuple(window * slide for slide in slides),
+        "rope_theta": float(get("rope.freq_base", 1_000_000.0)),
+        "local_rope_theta": float(get("rope.freq_base_swa", _LOCAL_BASE)),
+        "family": "gemma3_text",
     }
 
 

@@ -6,10 +6,29 @@ from typing import Any
 
 from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
+from encore_jax.model.config_files import GEMMA
 from encore_jax.model.rope_scaling import RopeScaling
 
-CLASSES = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3", "gemma2": "Gemma2"}
+CLASSES = {
+    "llama": "Llama",
+    "mistral": "Mistral",
+    "qwen2": "Qwen2",
+    "qwen3": "Qwen3",
+    "gemma2": "Gemma2",
+    "gemma3_text": "Gemma3Text",
+}
 """What transformers calls the families."""
+_OTHERWISE = {"Gemma3TextForCausalLM": "Gemma3ForCausalLM"}
+
+
+def class_name(family: str, kind: str) -> str:
+    """The class of transformers: `kind` is "Model", "ForCausalLM" or "ForSequenceClassification".
+
+    >>> class_name("gemma3_text", "ForCausalLM"), class_name("gemma3_text", "Model")
+    ('Gemma3ForCausalLM', 'Gemma3TextModel')
+    """
+    name = CLASSES[family] + kind
+    return _OTHERWISE.get(name, name)
 
 
 def hf_config(cfg: DecoderConfig) -> dict[str, Any]:
@@ -24,7 +43,7 @@ def hf_config(cfg: DecoderConfig) -> dict[str, Any]:
     >>> DecoderConfig.from_hf(hf_config(cfg)) == cfg
     True
     """
-    gemma = cfg.family == "gemma2"
+    gemma = cfg.family in GEMMA
     fields = {
         "model_type": cfg.family,
         "vocab_size": cfg.vocab_size,
@@ -43,7 +62,7 @@ def hf_config(cfg: DecoderConfig) -> dict[str, Any]:
         "hidden_activation" if gemma else "hidden_act": "gelu_pytorch_tanh" if gemma else "silu",
         **_windows(cfg),
     }
-    if cfg.family in ("llama", "qwen3", "gemma2"):
+    if cfg.family in ("llama", "qwen3", *GEMMA):
         fields["attention_bias"] = False
     if cfg.family == "llama":
         fields["mlp_bias"] = False
@@ -51,6 +70,8 @@ def hf_config(cfg: DecoderConfig) -> dict[str, Any]:
         fields["query_pre_attn_scalar"] = int(cfg.query_scale) if cfg.query_scale.is_integer() else cfg.query_scale
         fields["attn_logit_softcapping"] = cfg.attention_cap or None
         fields["final_logit_softcapping"] = cfg.logit_cap or None
+    if cfg.local_rope_theta:
+        fields["rope_local_base_freq"] = cfg.local_rope_theta
     found = DecoderConfig.from_hf(fields)
     if found != cfg:
         differ = [name for name in vars(cfg) if getattr(cfg, name) != getattr(found, name)]
@@ -96,7 +117,7 @@ def _windows(cfg: DecoderConfig) -> dict[str, Any]:
     fields = {"sliding_window": window or None}
     if cfg.windows:
         fields["layer_types"] = types
-    if cfg.family == "gemma2":
+    if cfg.family in GEMMA:
         return fields
     first = next((i for i, found in enumerate(cfg.windows) if found), cfg.layers)
     return fields | {"use_sliding_window": bool(window), "max_window_layers": first}

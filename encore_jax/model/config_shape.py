@@ -15,7 +15,8 @@ Length = Annotated[int, Meta(ge=1, lt=2**31)]
 """In tokens: positions are int32."""
 Positive = Annotated[float, Meta(gt=0, le=1e30)]
 """Neither NaN nor infinite."""
-
+Base = Annotated[float, Meta(gt=1, le=1e30)]
+"""Of rotary wavelengths."""
 
 _Number = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
 """As the key of an object."""
@@ -35,17 +36,25 @@ class Backbone(TypedDict, total=False):
     max_position_embeddings: Length | None
     rms_norm_eps: Annotated[float, Meta(ge=0, le=1)] | None
     initializer_range: Annotated[float, Meta(ge=0, le=1e30)] | None
-    rope_theta: Annotated[float, Meta(gt=1, le=1e30)] | None
+    rope_theta: Base | None
+    rope_local_base_freq: Base | None
     rope_parameters: dict[str, object] | None
     rope_scaling: dict[str, object] | None
     tie_word_embeddings: bool | None
     sliding_window: Annotated[int, Meta(ge=0, lt=2**31)] | None
     use_sliding_window: bool | None
     max_window_layers: Annotated[int, Meta(ge=0, lt=2**31)] | None
+    sliding_window_pattern: Annotated[int, Meta(ge=1, le=4096)] | None
     layer_types: Annotated[list[str], Meta(max_length=4096)] | None
     query_pre_attn_scalar: Positive | None
     attn_logit_softcapping: Positive | None
     final_logit_softcapping: Positive | None
+
+
+class Multimodal(TypedDict, total=False):
+    """A model of several parts, one of which is a decoder."""
+
+    text_config: dict[str, object] | None
 
 
 class Rope(TypedDict, total=False):
@@ -53,7 +62,7 @@ class Rope(TypedDict, total=False):
 
     rope_type: str | None
     type: str | None
-    rope_theta: Annotated[float, Meta(gt=1, le=1e30)] | None
+    rope_theta: Base | None
     partial_rotary_factor: float | None
     factor: Positive | None
     low_freq_factor: Positive | None

@@ -21,7 +21,7 @@ from encore_jax.model.lora import INPUT_AXES, Lora, declare_lora
 from encore_jax.model.norm import rms_norm
 from encore_jax.model.params import Param, declare
 from encore_jax.model.remat import REMAT
-from encore_jax.model.rope import rotate, rotation
+from encore_jax.model.rope import of_layer, rotate, rotations
 
 
 class Backbone(nn.Module):
@@ -73,7 +73,7 @@ class Backbone(nn.Module):
         x_BSD = embedded(cfg, {"embed": embed_VD}, tokens, self.dtype)
         x_BSD = nn.with_logical_constraint(x_BSD, ("lookup_batch", "seq", "embed"))
         x_BSD = nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
-        rows = (tree, branch, position, *rotation(position, cfg))
+        rows = (tree, branch, position, *rotations(position, cfg))
         windows = jnp.asarray(cfg.windows, jnp.int32) if cfg.windows else None
         layers = nn.scan(
             _rematerialised(Layer, self.remat),
@@ -110,12 +110,13 @@ def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla", lora_s
     Args:
       params: the parameters of one layer, named as in ``declare(cfg)["layers"]``.
       x_BSD: residual stream, in the compute type.
-      rows: ``(tree, branch, position, cos, sin)`` of the batch.
+      rows: ``(tree, branch, position, *rope.rotations(position, cfg))`` of the batch.
       window: this layer's sliding window, if any.
       attention: implementation name.
       lora_scale: factor of low-rank updates that are among the parameters.
     """
-    tree, branch, position, cos, sin = rows
+    tree, branch, position, *turns = rows
+    cos, sin = of_layer(tuple(turns), window)
     apply = partial(apply_matrix, params, lora_scale)
     y_BSD = layer_norm(cfg, params, "attn_norm", x_BSD)
     q_BSNH, k_BSKH, v_BSKH = rotated_heads(cfg, params, apply, y_BSD, cos, sin)

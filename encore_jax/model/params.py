@@ -118,7 +118,7 @@ def declare(cfg: DecoderConfig) -> dict[str, Any]:
     if cfg.qk_norm:
         for name in ("q", "k"):
             layers[f"{name}_norm"] = layer(
-                f"self_attn.{name}_norm.weight", f"attn_{name}_norm.weight", (h,), ("norm",), ones
+                f"self_attn.{name}_norm.weight", f"attn_{name}_norm.weight", (h,), ("norm",), unit
             )
     vocab = (cfg.vocab_size, d), ("vocab", "embed"), kernel
     return {

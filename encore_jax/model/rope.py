@@ -15,15 +15,16 @@ from encore_jax.model.config import DecoderConfig
 from encore_jax.model.rope_scaling import RopeScaling
 
 
-def inverse_frequencies(cfg: DecoderConfig) -> np.ndarray:
+def inverse_frequencies(cfg: DecoderConfig, *, local: bool = False) -> np.ndarray:
     """Radians per token for each of the H/2 rotary pairs, float64.
 
-    Pair i turns by ``theta^(-2i/H)``, changed as ``cfg.rope`` says.
+    Pair i turns by ``theta^(-2i/H)``, changed as ``cfg.rope`` says; in layers with a base of their own (`local`) by
+    ``local_theta^(-2i/H)``, unchanged.
     """
     pairs = np.arange(0, cfg.head_dim, 2, dtype=np.float64)
-    plain = cfg.rope_theta ** (-pairs / cfg.head_dim)
+    plain = (cfg.local_rope_theta if local else cfg.rope_theta) ** (-pairs / cfg.head_dim)
     rope = cfg.rope
-    if rope.kind == "none":
+    if rope.kind == "none" or local:
         return plain
     if rope.kind == "linear":
         return plain / rope.factor
@@ -63,13 +64,34 @@ def _yarn(plain: np.ndarray, rope: RopeScaling, theta: float) -> np.ndarray:
 
 
 def rotation(
-    position: Int[Array, "B S"], cfg: DecoderConfig
+    position: Int[Array, "B S"], cfg: DecoderConfig, *, local: bool = False
 ) -> tuple[Float[Array, "B S H/2"], Float[Array, "B S H/2"]]:
-    """Cosine and sine of every position's angle for every rotary pair, fp32."""
-    per_token = jnp.asarray(inverse_frequencies(cfg), jnp.float32)
+    """Cosine and sine of every position's angle for every rotary pair, fp32; `local` as in `inverse_frequencies`."""
+    per_token = jnp.asarray(inverse_frequencies(cfg, local=local), jnp.float32)
     angle = position.astype(jnp.float32)[..., None] * per_token[None, None, :]
-    grow = cfg.rope.attention_factor
+    grow = 1.0 if local else cfg.rope.attention_factor
     return jnp.cos(angle) * grow, jnp.sin(angle) * grow
+
+
+def rotations(position: Int[Array, "B S"], cfg: DecoderConfig) -> tuple[Float[Array, "B S H/2"], ...]:
+    """What all layers need: cosine and sine, and once more for layers with a window if those have a base of their own.
+
+    `of_layer` picks a layer's pair.
+    """
+    everywhere = rotation(position, cfg)
+    return (*everywhere, *rotation(position, cfg, local=True)) if cfg.local_rope_theta else everywhere
+
+
+def of_layer(turns: tuple[Float[Array, "B S H/2"], ...], window: Int[Array, ""] | int | None):
+    """Cosine and sine of a layer, from `rotations` and the layer's window (0 or None: full attention).
+
+    >>> of_layer((1, 2), 7), [int(x) for x in of_layer((1, 2, 3, 4), 7)], [int(x) for x in of_layer((1, 2, 3, 4), 0)]
+    ((1, 2), [3, 4], [1, 2])
+    """
+    everywhere, local = turns[:2], turns[2:]
+    if not local or window is None:
+        return everywhere
+    return tuple(jnp.where(jnp.asarray(window) > 0, a, b) for a, b in zip(local, everywhere, strict=True))
 
 
 def rotate(

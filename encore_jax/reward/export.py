@@ -27,7 +27,7 @@ from encore_jax.checkpoints.safetensors_writer import SHARD_BYTES, stored_params
 from encore_jax.data.outputs import new_folder
 from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
-from encore_jax.model.config_json import CLASSES, hf_config
+from encore_jax.model.config_json import class_name, hf_config
 from encore_jax.model.lora import Lora
 from encore_jax.model.params import declare
 from encore_jax.reward.model_card import model_card
@@ -167,7 +167,7 @@ def write_backbone(
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = _config(cfg, tokenizer, jnp.dtype(dtype)) | dict(more or {})
-    config["architectures"] = [CLASSES[cfg.family] + ("ForCausalLM" if cfg.tie_embeddings else "Model")]
+    config["architectures"] = [class_name(cfg.family, "ForCausalLM" if cfg.tie_embeddings else "Model")]
     (folder / "config.json").write_text(json.dumps(config, indent=1))
     write_tensors(folder, stored_params(declare(cfg), params, dtype), progress=progress)
     tokenizer.save_pretrained(folder)
@@ -175,7 +175,7 @@ def write_backbone(
 
 def _config(cfg: DecoderConfig, tokenizer, dtype: np.dtype) -> dict[str, Any]:
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
-    return {"architectures": [CLASSES[cfg.family] + CLASSIFIER]} | hf_config(cfg) | ids | {"torch_dtype": dtype.name}
+    return {"architectures": [class_name(cfg.family, CLASSIFIER)]} | hf_config(cfg) | ids | {"torch_dtype": dtype.name}
 
 
 def _labels(model: RewardModel) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from encore_jax.checkpoints.safetensors import read_json
 from encore_jax.errors import InputError
 from encore_jax.json_shape import check_shape
 from encore_jax.model.config import DecoderConfig
+from encore_jax.model.config_files import GEMMA, text_fields
 from encore_jax.model.gating import Gate
 from encore_jax.reward.passport import PASSPORT, Passport, model_digest, read_passport
 from encore_jax.reward.saved_model import Buckets
@@ -200,7 +201,8 @@ def _tokenizer(folder: Path, base: Path, config: Mapping[str, Any], rows: int):
 
 def _padding(config: Mapping[str, Any], rows: int, folder: Path) -> int | None:
     """The padding token's number in a configuration; -1 stands for none, as in early Llama checkpoints."""
-    pad = config.get("pad_token_id", 0 if config["model_type"] == "gemma2" else None)
+    fields = text_fields(config)
+    pad = fields.get("pad_token_id", 0 if fields["model_type"] in GEMMA else None)
     if pad is None or (type(pad) is int and pad == -1):
         return None
     if type(pad) is not int or not 0 <= pad < rows:

@@ -121,7 +121,9 @@ def template_place(folder: Path) -> str:
 def embedding_rows(folder: Path) -> int | None:
     """Rows of the embedding of the model in this folder; None where no ``config.json`` says it."""
     path = folder / "config.json"
-    rows = read_json(path, dict[str, Any]).get("vocab_size") if path.is_file() else None
+    config = read_json(path, dict[str, Any]) if path.is_file() else {}
+    text = config.get("text_config")  # of a model that reads pictures, too
+    rows = (text if isinstance(text, dict) else config).get("vocab_size")
     return rows if isinstance(rows, int) and not isinstance(rows, bool) else None
 
 

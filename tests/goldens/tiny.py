@@ -10,9 +10,9 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 FAMILIES = tuple(sorted(p.stem for p in (FOLDER / "configs").glob("*.json")))
-SEEDS = ("llama2", "llama31", "llama32", "llama_linear", "mistral", "qwen2", "qwen3", "qwen3_yarn", "gemma2")
+SEEDS = ("llama2", "llama31", "llama32", "llama_linear", "mistral", "qwen2", "qwen3", "qwen3_yarn", "gemma2", "gemma3")
 """The order in which families came to be: a family's place seeds its weights."""
-CLASSIFIED = ("llama31", "mistral", "qwen2", "qwen3", "gemma2")
+CLASSIFIED = ("llama31", "mistral", "qwen2", "qwen3", "gemma2", "gemma3")
 """One of every architecture, for the goldens of classification scores."""
 LENGTH, ROWS, LABELS = 24, 2, 3
 POOL_ROWS = [[5, 6, 2, 7, 8, 2], [5, 6, 2, 7, 8], [9, 2, 2], [2, 2], [4]]
@@ -36,7 +36,7 @@ def weights(family: str, labels: int = 0) -> dict[str, np.ndarray]:
     for name, shape in shapes(fields, labels):
         array = rng.standard_normal(shape)
         if name.endswith("norm.weight"):
-            array = 0.2 * array + (fields["model_type"] != "gemma2")  # Gemma's code adds the 1
+            array = 0.2 * array + ("gemma" not in fields["model_type"])  # Gemma's code adds the 1
         elif name.endswith(".bias"):
             array = 0.3 * array
         elif "embed" not in name:
@@ -57,11 +57,11 @@ def shapes(c: dict, labels: int) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield f"{layer}self_attn.{name}_proj.weight", (count * h, d)
             if c["model_type"] == "qwen2":
                 yield f"{layer}self_attn.{name}_proj.bias", (count * h,)
-            if c["model_type"] == "qwen3" and name != "v":
+            if c["model_type"] in ("qwen3", "gemma3_text") and name != "v":
                 yield f"{layer}self_attn.{name}_norm.weight", (h,)
         yield layer + "self_attn.o_proj.weight", (d, heads * h)
         yield layer + "post_attention_layernorm.weight", (d,)
-        if c["model_type"] == "gemma2":
+        if "gemma" in c["model_type"]:
             yield layer + "pre_feedforward_layernorm.weight", (d,)
             yield layer + "post_feedforward_layernorm.weight", (d,)
         yield layer + "mlp.gate_proj.weight", (f, d)

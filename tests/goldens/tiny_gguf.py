@@ -17,12 +17,17 @@ _NAMES = {
     "mlp.down_proj": "ffn_down", "embed_tokens": "token_embd", "norm": "output_norm",
     "lm_head": "output",
 }  # fmt: skip
+_GEMMA = {
+    "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}  # fmt: skip
+_ARCH = {"gemma3_text": "gemma3"}
 
 
 def save(path: Path, family: str, rope_factors=None, **quantised: str) -> Path:
     """Writes a family's weights; ``quantised`` maps a tensor name's part to a GGUF type."""
     c = tiny.config(family)
-    arch = c["model_type"]
+    arch = _ARCH.get(c["model_type"], c["model_type"])
     writer = gguf.GGUFWriter(path, arch)
     writer.add_block_count(c["num_hidden_layers"])
     writer.add_context_length(c["max_position_embeddings"])
@@ -36,11 +41,16 @@ def save(path: Path, family: str, rope_factors=None, **quantised: str) -> Path:
     if "head_dim" in c:
         writer.add_key_length(c["head_dim"])
         writer.add_rope_dimension_count(c["head_dim"])
+    if arch == "gemma3":
+        writer.add_sliding_window(c["sliding_window"])
+        writer.add_sliding_window_pattern(c["sliding_window_pattern"])
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(c["rope_scaling"]["factor"])
     if rope_factors is not None:
         writer.add_tensor("rope_freqs.weight", np.asarray(rope_factors, np.float32))
     for name, array in tiny.weights(family).items():
         array = _to_llama_cpp(name, array, c)
-        stored = _stored_name(name)
+        stored = _stored_name(name, c)
         kind = next((k for part, k in quantised.items() if part in stored), None)
         if kind is None:
             writer.add_tensor(stored, array)
@@ -54,15 +64,18 @@ def save(path: Path, family: str, rope_factors=None, **quantised: str) -> Path:
     return path
 
 
-def _stored_name(name: str) -> str:
+def _stored_name(name: str, c: dict) -> str:
     *rest, leaf = name.removeprefix("model.").split(".")
     if rest[0] != "layers":
         return f"{_NAMES['.'.join(rest)]}.{leaf}"
-    return f"blk.{rest[1]}.{_NAMES['.'.join(rest[2:])]}.{leaf}"
+    names = _NAMES | (_GEMMA if "gemma" in c["model_type"] else {})
+    return f"blk.{rest[1]}.{names['.'.join(rest[2:])]}.{leaf}"
 
 
 def _to_llama_cpp(name: str, array: np.ndarray, c: dict) -> np.ndarray:
-    """llama.cpp stores a rotary pair's two rows side by side, for the llama family."""
+    """llama.cpp stores a rotary pair's two rows side by side, for the llama family, and Gemma's norms whole."""
+    if "gemma" in c["model_type"] and name.endswith("norm.weight"):
+        return array + np.float32(1)
     if c["model_type"] != "llama" or not ("q_proj" in name or "k_proj" in name):
         return array
     heads = c["num_attention_heads"]

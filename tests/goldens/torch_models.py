@@ -13,7 +13,7 @@ def model(family: str, labels: int = 0, **changes):
     """A transformers model with the tiny weights: base, or sequence classification."""
     fields = {**tiny.config(family), **changes}
     config = transformers.AutoConfig.for_model(fields.pop("model_type"), **fields)
-    if config.model_type == "gemma2":
+    if "gemma" in config.model_type:
         config._attn_implementation = "eager"  # others may leave its soft cap out
     state = {name: torch.from_numpy(w) for name, w in tiny.weights(family, labels).items()}
     if labels:

@@ -15,7 +15,7 @@ from tests.goldens import tiny
 
 PLAIN = DecoderConfig(vocab_size=64, width=16, layers=3, heads=4, kv_heads=2, head_dim=8, mlp_width=32)
 WINDOWED = dataclasses.replace(PLAIN, windows=(0, 5, 3))
-QWEN3, QWEN2, GEMMA2 = (DecoderConfig.from_hf(tiny.config(name)) for name in ("qwen3", "qwen2", "gemma2"))
+FAMILIES = ("qwen3", "qwen2", "gemma2", "gemma3")
 ROOT, PREFIX, TOTAL, LONGEST, ENDS = 6, 24, 40, 9, 5
 PARTS = ((4, 11, (3, 9, 1, 7)), (6, 24, (8, 8, 8, 8, 8)), (0, 5, (2,)), (6, 0, (4, 4)))
 """Of each row: how much of the root it begins with, tokens of its prefix, tokens of its branches."""
@@ -65,13 +65,14 @@ def alone(cfg, drawn, paths):
     return {place: np.asarray(hidden[i, len(path) - 1]) for i, (place, path) in enumerate(paths)}
 
 
-CFGS = {"plain": PLAIN, "windowed": WINDOWED, "qwen2": QWEN2, "qwen3": QWEN3, "gemma2": GEMMA2}
+CFGS = {"plain": PLAIN, "windowed": WINDOWED}
+CFGS |= {name: DecoderConfig.from_hf(tiny.config(name)) for name in FAMILIES}
 
 
 @pytest.mark.parametrize(
     ("name", "queries"),
     [
-        *(("plain", 7), ("windowed", 128), ("gemma2", 128)),
+        *(("plain", 7), ("windowed", 128), ("gemma2", 128), ("gemma3", 128)),
         *(pytest.param(*case, marks=pytest.mark.slow) for case in (("gemma2", 7), ("qwen2", 128), ("qwen3", 128))),
     ],
 )

@@ -123,6 +123,42 @@ GEMMA = (
     "{% endif %}{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}"
 )
+GEMMA3 = """{{ bos_token }}
+{%- if messages[0]['role'] == 'system' -%}
+    {%- if messages[0]['content'] is string -%}
+        {%- set before = messages[0]['content'] + '\n\n' -%}
+    {%- else -%}
+        {%- set before = messages[0]['content'][0]['text'] + '\n\n' -%}
+    {%- endif -%}
+    {%- set turns = messages[1:] -%}
+{%- else -%}
+    {%- set before = '' -%}
+    {%- set turns = messages -%}
+{%- endif -%}
+{%- for message in turns -%}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) -%}
+        {{ raise_exception('user and assistant must take turns') }}
+    {%- endif -%}
+    {{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\n' }}
+    {{- before if loop.first else '' -}}
+    {%- if message['content'] is string -%}
+        {{ message['content'] | trim }}
+    {%- else -%}
+        {%- for part in message['content'] -%}
+            {{ '<start_of_image>' if part['type'] == 'image' else part['text'] | trim }}
+        {%- endfor -%}
+    {%- endif -%}
+    {{ '<end_of_turn>\n' }}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{ '<start_of_turn>model\n' }}{%- endif -%}
+"""
+"""As Gemma 3's works: the system message is the beginning of the first turn."""
+OLMOE = (
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] in ('system', 'user') %}"
+    "{{ '<|' + message['role'] + '|>\n' + message['content'] + '\n' }}{% else %}"
+    "{{ '<|assistant|>\n' + message['content'] + eos_token + ('' if loop.last else '\n') }}{% endif %}"
+    "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}{% endfor %}"
+)
 QWEN = """{%- if tools %}
     {{- '<|im_start|>system\\n' }}
     {%- for tool in tools %}
@@ -213,5 +249,5 @@ MACROS = """{%- macro turn(message, first=false) -%}
 """
 KINDS = {
     "chatml": CHATML, "llama2": LLAMA2, "llama3": LLAMA3, "mistral": MISTRAL, "mistral small": MISTRAL_SMALL,
-    "gemma": GEMMA, "qwen": QWEN, "phi": PHI, "r1": R1, "macros": MACROS,
+    "gemma": GEMMA, "gemma3": GEMMA3, "olmoe": OLMOE, "qwen": QWEN, "phi": PHI, "r1": R1, "macros": MACROS,
 }  # fmt: skip

@@ -154,7 +154,16 @@ def test_the_pinned_time_is_in_the_digest_of_templates_that_ask_for_it_alone():
 
 @pytest.mark.parametrize(
     ("kind", "takes"),
-    [("chatml", True), ("llama2", True), ("llama3", True), ("mistral", True), ("gemma", False), ("phi", True)],
+    [
+        ("chatml", True),
+        ("llama2", True),
+        ("llama3", True),
+        ("mistral", True),
+        ("gemma", False),
+        ("phi", True),
+        ("gemma3", True),
+        ("olmoe", True),
+    ],
 )
 def test_whether_a_template_takes_a_system_role(kind, takes):
     assert takes_system_role(tokenizer_with(KINDS[kind])) is takes

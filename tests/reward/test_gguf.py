@@ -1,5 +1,6 @@
 """GGUF files: layout, every listed block format, and errors that name the tensor."""
 
+import dataclasses
 import struct
 from pathlib import Path
 
@@ -30,6 +31,40 @@ def test_the_same_model_from_gguf_and_from_a_folder(family, tmp_path):
     if extras.lm_head is not None:
         np.testing.assert_array_equal(extras.lm_head, from_folder.lm_head)
     assert extras.config["general.architecture"] == cfg.family
+
+
+def test_gemma_3_from_gguf(tmp_path):
+    """Its norms are stored whole there, which costs a rounding; what the files need not say is as llama.cpp has it."""
+    changes = {"query_pre_attn_scalar": 24}  # that of every size but the largest
+    cfg, params, _ = load_backbone(tiny_gguf.save(tmp_path / "m.gguf", "gemma3"))
+    expected_cfg, expected, _ = load_backbone(tiny.save(tmp_path / "hf", "gemma3", **changes))
+    assert cfg == dataclasses.replace(expected_cfg, norm_eps=cfg.norm_eps)  # stored in fp32
+    for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1.2e-7)
+
+
+GEMMA3 = {
+    "general.architecture": "gemma3", "gemma3.block_count": 12, "gemma3.context_length": 64,
+    "gemma3.embedding_length": 32, "gemma3.feed_forward_length": 48, "gemma3.vocab_size": 100,
+    "gemma3.attention.head_count": 4, "gemma3.attention.head_count_kv": 2, "gemma3.attention.key_length": 8,
+    "gemma3.attention.layer_norm_rms_epsilon": 1e-6, "gemma3.attention.sliding_window": 16,
+}  # fmt: skip
+
+
+def test_gemma_3s_windows_and_bases_in_gguf():
+    def read(**changes):
+        return DecoderConfig.from_gguf(GEMMA3 | {f"gemma3.{k}": v for k, v in changes.items()}, tie_embeddings=True)
+
+    cfg = read()
+    assert cfg.windows == ((16,) * 5 + (0,)) * 2 and (cfg.rope_theta, cfg.local_rope_theta) == (1e6, 1e4)
+    assert cfg.query_scale == 8 and read(block_count=62).query_scale == 32 / 4
+    by_layer = np.array([True] * 11 + [False])
+    assert read(**{"attention.sliding_window_pattern": by_layer}).windows == (16,) * 11 + (0,)
+    for bad in (0, -1, "6", 2.5, by_layer[:5], None, True):
+        with pytest.raises(InputError, match=r"sliding_window_pattern"):
+            read(**{"attention.sliding_window_pattern": bad})
+    with pytest.raises(InputError, match=r"sliding_window"):
+        read(**{"attention.sliding_window": 0})
 
 
 def test_llama3_rope_comes_as_divisors(tmp_path):

@@ -12,6 +12,7 @@ from encore_jax.checkpoints.adapters import AdaptedFolder
 from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.checkpoints.safetensors import HuggingFaceFolder
 from encore_jax.errors import InputError
+from encore_jax.model.config_json import class_name
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.heads import rule_scores
 from encore_jax.model.pooling import hf_pool_index
@@ -22,14 +23,12 @@ from tests.experiments import tiny_model
 from tests.goldens import armorm, tiny
 from tests.reward import tiny_reward
 
-CLASSES = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3", "gemma2": "Gemma2"}
-
 
 def classifier(folder, family="llama31", labels=1, **changes):
     """A ...ForSequenceClassification folder with a tokenizer, as Skywork-Reward and FsfairX are published."""
-    kind = CLASSES[tiny.config(family)["model_type"]]
+    kind = class_name(tiny.config(family)["model_type"], "ForSequenceClassification")
     named = {"id2label": {str(i): f"LABEL_{i}" for i in range(labels)}, "pad_token_id": 0, "torch_dtype": "bfloat16"}
-    named |= {"architectures": [f"{kind}ForSequenceClassification"], "vocab_size": tiny_model.VOCAB}
+    named |= {"architectures": [kind], "vocab_size": tiny_model.VOCAB}
     config = tiny.config(family) | named | changes
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))

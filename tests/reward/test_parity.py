@@ -43,8 +43,13 @@ def test_rotary_frequencies_equal_transformers(family, tmp_path):
 
     cfg, _, _ = load_backbone(tiny.save(tmp_path, family))
     rotary = torch_models.model(family).model.rotary_emb
-    np.testing.assert_allclose(inverse_frequencies(cfg), rotary.inv_freq.numpy(), rtol=2e-6)
-    assert rotary.attention_scaling == pytest.approx(cfg.rope.attention_factor)
+    prefix = "full_attention_" if cfg.local_rope_theta else ""
+    frequencies = getattr(rotary, f"{prefix}inv_freq").numpy()
+    np.testing.assert_allclose(inverse_frequencies(cfg), frequencies, rtol=2e-6)
+    assert getattr(rotary, f"{prefix}attention_scaling") == pytest.approx(cfg.rope.attention_factor)
+    if cfg.local_rope_theta:
+        local = rotary.sliding_attention_inv_freq.numpy()
+        np.testing.assert_allclose(inverse_frequencies(cfg, local=True), local, rtol=2e-6)
 
 
 def test_a_folder_saved_by_transformers_loads(tmp_path):

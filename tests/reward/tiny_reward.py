@@ -43,7 +43,7 @@ def draw(config: dict, labels: int = 0, seed: int = 3) -> dict[str, np.ndarray]:
     for name, shape in tiny.shapes(config, labels):
         noise = rng.standard_normal(shape)
         if name.endswith("norm.weight"):
-            noise = 0.2 * noise + (config["model_type"] != "gemma2")
+            noise = 0.2 * noise + ("gemma" not in config["model_type"])
         elif "embed" not in name:
             noise = noise / np.sqrt(shape[-1])
         drawn[name] = noise.astype(np.float32)
