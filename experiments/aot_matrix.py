@@ -1,5 +1,7 @@
 """The proof that the 8B configs will fit, in one table: compiled for real slices, and refused where they must be.
 
+Training, and the programs that run the finished model: features, scores, a local judge.
+
     python -m experiments.aot_matrix            (or: make aot)
 
 Exit status 1 if any line is not as expected.
@@ -8,6 +10,7 @@ Exit status 1 if any line is not as expected.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -21,13 +24,24 @@ from encore_jax.progress import clock
 
 
 class Case(NamedTuple):
-    """A config and a slice, and whether it must fit."""
+    """A config and a slice, and whether it must fit.
+
+    Attributes:
+      config: of `experiments/configs`, or a shipped one.
+      overrides: of its fields.
+      program: what of the config is compiled, in words.
+    """
 
     config: str
     slice: str
     fits: bool
     overrides: tuple[str, ...] = ()
+    program: str = "train"
 
+
+SHARED = ("--config.mesh.fsdp=1", "--config.mesh.tensor=8")
+"""Eight chips share every layer, as `--mesh=fsdp=1,tensor=8` says it."""
+SCORED = ("--config.architecture=llama-3.1-8b", "--config.dtype=bfloat16", "--config.tokens_per_batch=16384")
 
 CASES = (
     Case("encore_llama31_8b", "v5e:8x8", True),
@@ -39,15 +53,21 @@ CASES = (
     Case("encore_llama31_70b", "v5p:32", True),
     Case("rule_adapter_llama32_3b", "v5e:4x4", True),
     Case("ramo_llama31_8b", "v5e:8x8", True),
+    Case("encore_llama31_8b", "2xv5e:8x8", True, ("--config.mesh.data=2", "--config.train.rows=128")),
+    Case("rewardbench", "v5e:2x4", True, (*SCORED, *SHARED), "score"),
+    Case("rewardbench", "v5e:2x4", False, SCORED, "score, whole on each chip"),
+    Case("encore_llama31_8b", "v5e:2x4", True, ("--config.train.method=ridge", *SHARED), "features"),
+    Case("rate_local", "v5e:2x4", True, ("--config.model.architecture=llama-3.1-8b", *SHARED), "judge"),
 )
 
 
 def compile_case(case: Case, folder: Path) -> tuple[dict, str]:
     """Compiles in a process of its own; returns what aot.json says, and what went wrong, if anything."""
-    workdir = folder / f"{case.config}-{case.slice.replace(':', '-')}"
+    workdir = folder / re.sub(r"[^\w.-]+", "-", f"{case.config}-{case.slice}-{case.program}")
     make_folder(workdir)
     (workdir / "aot.json").unlink(missing_ok=True)
-    command = [sys.executable, "-m", "experiments.run", f"--config=experiments/configs/{case.config}.py",
+    own = Path(f"experiments/configs/{case.config}.py")
+    command = [sys.executable, "-m", "experiments.run", f"--config={own if own.exists() else case.config}",
                *case.overrides, f"--aot={case.slice}", f"--workdir={workdir}"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"})
     if not (workdir / "aot.json").exists():
@@ -63,14 +83,12 @@ def compile_case(case: Case, folder: Path) -> tuple[dict, str]:
 def row(case: Case, report: dict, problem: str) -> str:
     """One line of the Markdown table."""
     if not report:
-        return f"| {case.config} | {case.slice} | | | | {problem} |"
+        return f"| {case.config} | {case.program} | {case.slice} | | | | {problem} |"
     memory = report["per_chip_gib"]
     verdict = problem.upper() or ("fits" if report["fits"] else f"refused, {report['overrun_gib']:.1f} GiB too many")
     state = memory["parameters"] + memory["optimizer"]
-    return (
-        f"| {case.config} | {report['slice']} | {report['chips']} | {state:.2f} | {memory['peak']:.2f} of "
-        f"{memory['hbm']:.2f} | {verdict} |"
-    )
+    what = f"| {case.config} | {case.program} | {report['slice']} | {report['chips']}"
+    return f"{what} | {state:.2f} | {memory['peak']:.2f} of {memory['hbm']:.2f} | {verdict} |"
 
 
 def main() -> int:
@@ -83,8 +101,8 @@ def main() -> int:
 
 def _compiled(folder: Path) -> int:
     lines = [
-        "| config | slice | chips | state, GiB per chip | peak, GiB per chip | verdict |",
-        "|---|---|---|---|---|---|",
+        "| config | program | slice | chips | state, GiB per chip | peak, GiB per chip | verdict |",
+        "|---|---|---|---|---|---|---|",
     ]
     print("\n".join(lines), flush=True)
     failed, seconds = 0, 0.0

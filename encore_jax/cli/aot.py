@@ -1,4 +1,6 @@
-"""Compiles a config's training step for a TPU slice, on a machine without one: does it fit, and what does it cost?
+"""Compiles a config's step for a TPU slice, on a machine without one: does it fit, and what does it cost?
+
+The step is that of training, or what `encore_jax.cli.aot_inference` names: features, scores, a local judge.
 
 | --aot= | what |
 |---|---|
@@ -20,6 +22,7 @@ from typing import Any
 import jax
 from absl import logging
 
+from encore_jax.cli.aot_inference import compile_inference
 from encore_jax.cli.aot_search import HEAD, arithmetic, conclusion, line, most_rows, smallest, smallest_fit
 from encore_jax.data import locate
 from encore_jax.data.atomic import atomic_path
@@ -47,9 +50,11 @@ NO_DATA = "none, only compiled"
 
 def name_data(config: RunConfig) -> None:
     """Fills in the files that a config leaves to the command line: compiling reads none of them."""
-    if hasattr(config, "train") and config.data.source == "files":
+    if hasattr(config, "data") and getattr(config.data, "source", "") == "files":
         config.data.path = config.data.path or NO_DATA
         config.data.ratings_path = config.data.ratings_path or NO_DATA
+    if getattr(config, "architecture", ""):  # a benchmark, whose model need not be there
+        config.model, config.data = config.model or NO_DATA, config.data or NO_DATA
 
 
 def run_aot(config: ExperimentConfig, request: str, workdir: Path, overwrite: bool = False) -> bool:
@@ -61,19 +66,9 @@ def run_aot(config: ExperimentConfig, request: str, workdir: Path, overwrite: bo
       Whether the step fits the slice (or any slice of the generation).
 
     Raises:
-      InputError: an unknown slice, no TPU compiler, a config that trains nothing by gradient, or an aot.json in the
-        work directory that is somebody else's (unless `overwrite`).
+      InputError: an unknown slice, no TPU compiler, a config that puts no model on devices, a search for one that
+        trains nothing by gradient, or an aot.json in the work directory that is somebody else's (unless `overwrite`).
     """
-    if not hasattr(config, "train"):
-        raise InputError(
-            f"{type(config).__name__} trains nothing, so there is no step to compile", where="--aot",
-            fix="use a config that trains, such as encore_llama31_8b.py",
-        )  # fmt: skip
-    if config.train.method != "gradient":
-        raise InputError(
-            f"method {config.train.method!r} compiles no training step", where="config.train.method",
-            fix="use --config.train.method=gradient",
-        )  # fmt: skip
     with folder_lock(workdir, fix="wait until it ends, or choose another --workdir"):
         check_new(workdir / OUTPUT, overwrite=overwrite, made=_is_ours(workdir / OUTPUT))
         return _run(config, request, workdir)
@@ -89,11 +84,16 @@ def _is_ours(path: Path) -> bool:
 
 def _run(config: ExperimentConfig, request: str, workdir: Path) -> bool:
     kind, _, rest = request.partition(":")
+    trained = hasattr(config, "train") and config.train.method == "gradient"
+    if kind == FIT and not trained:
+        fix = "name a slice, e.g. --aot=v5e:2x4; or train by gradient: --config.train.method=gradient"
+        raise InputError("searches for training steps, and this config has none", where=f"--aot={request}", fix=fix)
     if kind == FIT:
         result, fits = _search(config, rest)
         result = {"searched": request} | result
     else:
-        report = compile_for(config, config.train, parse_slice(request))
+        tpu = parse_slice(request)
+        report = compile_for(config, config.train, tpu) if trained else compile_inference(config, tpu)
         result, fits = report.to_dict(), report.fits
         print(report.table())
     with atomic_path(workdir / OUTPUT) as temporary:

@@ -60,7 +60,6 @@ def _experiment(config: ExperimentConfig) -> Idle:
             yield f"model.{name}", "train.loss is 'bradley_terry': rows have train.length tokens"
     if train.method == "ridge":
         yield from _all_but("train", train, ("method", *OF_RIDGE), "train.method is 'ridge'")
-        yield "mesh", "train.method is 'ridge'"
         yield "model.architecture", "train.method is 'ridge'"
     else:
         for name in OF_RIDGE:
@@ -143,7 +142,8 @@ def _rating(config: RatingConfig) -> Idle:
     if judge.kind != "local":
         used = ("path",) if judge.kind == "model" else ()
         yield from _all_but("model", config.model, used, kind)
-        yield "mesh", kind
+        if judge.kind != "model":
+            yield "mesh", kind
     else:
         for name in ASKED_ONLY:
             yield f"model.{name}", kind
@@ -184,8 +184,8 @@ def _panel(config: PanelConfig) -> Idle:
     own = any(judge.kind == "table" and not judge.table.path for judge in judges.values())
     unrated = "" if own else "no judge is a table without a file of its own"
     yield from _data(config.data, unrated, unsplit="this run rates, and holds nothing out")
-    if not any(judge.kind == "local" for judge in judges.values()):
-        yield "mesh", "no judge is 'local'"
+    if not any(judge.kind in ("local", "model") for judge in judges.values()):
+        yield "mesh", "no judge is 'local' or 'model'"
     for name, judge in judges.items():
         yield from _panel_judge(f"judges.{name}", judge)
 
@@ -216,7 +216,6 @@ def _adapter(config: AdapterConfig) -> Idle:
     yield from _adapter_training("train", config.train)
     by_gradient = config.train.method == "gradient"
     if not by_gradient:
-        yield "mesh", "train.method is 'heads'"
         yield "model.architecture", "train.method is 'heads'"
     if by_gradient and config.rate.source == "comparisons":
         yield "model.tokens_per_batch", "train.method is 'gradient' and rate.source is 'comparisons'"
@@ -241,7 +240,6 @@ def _ramo(config: RamoConfig) -> Idle:
             yield f"train.{name}", "train.method is 'gradient'"
         yield from _gradient("train", train)
     if not by_gradient:
-        yield "mesh", "nothing is trained by gradient"
         yield "model.architecture", "nothing is trained by gradient"
     if not any(
         (
@@ -293,6 +291,7 @@ def _ablation(config: AblateConfig) -> Idle:
 
 
 def _benchmark(config: BenchmarkConfig) -> Idle:
+    yield "architecture", "this run reads the model; only --aot compiles without it"
     if not config.data.startswith("hf://"):
         yield "revision", "data is not on the hub"
 

@@ -4,6 +4,7 @@ evaluate, report.
     encore run quickstart --config.compose.tau=0.5 --workdir=runs/tau
 
 --as=rewardbench (or hf, armorm) is short for --config.peer=rewardbench: a benchmark scored also as that software would.
+--mesh=tensor=8 is short for --config.mesh.tensor=8: how devices share the model.
 
 Every stage leaves its artefacts and a manifest in WORKDIR/STAGE. A second run skips finished stages, and a killed run
 continues where it was.
@@ -23,6 +24,7 @@ import jax
 from absl import flags, logging
 
 from encore_jax.cli.command import DRY_RUN, check_effects, check_once, define_config, folder_of, read_command
+from encore_jax.cli.device_flags import define_devices
 from encore_jax.command_line import one_line_errors, start_logging
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import join, speaks
@@ -31,9 +33,7 @@ from encore_jax.recipes.run_config import validated
 _RERUN = flags.DEFINE_string(
     "rerun", None, "Run this stage again, from nothing; later ones follow if its outputs change."
 )
-_MULTIHOST = flags.DEFINE_string(
-    "multihost", "", "Join the processes of a pod: auto, or HOST:PORT,PROCESSES,INDEX; each runs this same command."
-)
+define_devices()
 _CHECKPOINTS = flags.DEFINE_string(
     "checkpoints",
     "",
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
         given = read_command(argv)
         config = given.config
         start_logging()
-        join(_MULTIHOST.value)
+        join(flags.FLAGS["multihost"].value)
         if _AS.value:
             if not hasattr(config, "peer"):
                 raise InputError("is for benchmarks", where="--as", fix="leave it out, or give a benchmark's --config")
@@ -70,6 +70,10 @@ def main(argv: Sequence[str]) -> None:
             from encore_jax.cli.from_run import take_from
 
             take_from(config, given, _FROM.value)
+        if mesh := flags.FLAGS["mesh"].value:
+            from encore_jax.cli.mesh_flag import take_mesh
+
+            take_mesh(config, given, mesh)
         workdir = folder_of(config, flags.FLAGS["workdir"].value)
         if hasattr(config, "train"):
             shared = str(workdir / "checkpoints") if jax.process_count() > 1 else ""

@@ -28,30 +28,36 @@ import hashlib
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from absl import flags, logging
 
+from encore_jax.cli.device_flags import define_devices
+from encore_jax.cli.score_best import write_best
 from encore_jax.cli.score_parts import PARTS, Parts
-from encore_jax.cli.score_repeats import Repeats
 from encore_jax.cli.score_rows import PLAIN, Item, read_items
 from encore_jax.cli.score_summary import summary
 from encore_jax.cli.score_table import kinds_of, schema_of, score_items
+from encore_jax.cli.score_together import fill_together
+from encore_jax.cli.score_totals import Totals, characters_of, count
 from encore_jax.command_line import define_overwrite, one_line_errors, parse_flags, start_logging
 from encore_jax.data import FORMATS, locate
 from encore_jax.data.lock import output_lock
-from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_file
-from encore_jax.data.parquet_rows import record_batches
+from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
+from encore_jax.parallel.mesh import parse_mesh, spans_processes
+from encore_jax.parallel.processes import all_or_none, all_same_everywhere, end_at_once, join, of_first, speaks
 from encore_jax.progress import track
 from encore_jax.recipes.manifest import file_sha256, versions
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.scorer import Scorer
 from encore_jax.reward.weighting import HELP
+from encore_jax.terminal_text import cut, one_line
 
 CHUNK = 1024
 """Input rows of a chunk: what a kill can cost, and how far packing looks."""
@@ -67,15 +73,7 @@ _FETCH = flags.DEFINE_bool("fetch", False, "Fetch the backbone that the model's 
 define_overwrite()
 _WEIGHTS = flags.DEFINE_string("weights", "", HELP)
 _TOKENS = flags.DEFINE_integer("tokens_per_batch", 4096, "Tokens that go through the model at once.", lower_bound=1)
-
-
-class Totals(NamedTuple):
-    """What a whole input holds: items, characters of all responses and prompts, what was skipped, and what repeats."""
-
-    items: int
-    characters: int
-    skips: SkipCounter
-    repeats: Repeats
+define_devices()
 
 
 class Chunk(NamedTuple):
@@ -123,83 +121,89 @@ def score_file(
     """
     if model.gate is None:
         _ = model.weights
+    identity = all_or_none(lambda: _identity(model, source, format))
+    if jax.process_count() > 1:
+        all_same_everywhere("what is scored", identity, "give every host the same files and versions")
+    parts = Parts(output, identity, schema_of(model.rules, model.gate is not None))
+    outputs = {"--output": output} | ({"--best": best} if best else {})
     with contextlib.ExitStack() as stack:
-        outputs = {"--output": output} | ({"--best": best} if best else {})
-        check_outputs(outputs | {"parts of --output": output.with_name(output.name + PARTS)}, {"--input": source})
-        for path in outputs.values():
-            stack.enter_context(output_lock(path, fix="wait until it ends, or name another output"))
-        identity = _identity(model, source, format)
-        parts = Parts(output, identity, schema_of(model.rules, model.gate is not None))
-        complete = parts.is_complete(overwrite)
-        if best:
-            check_new(best, overwrite=overwrite, flag="--best", made=complete)
-        totals = _count(source, format)
+
+        def begin() -> bool:
+            check_outputs(outputs | {"parts of --output": output.with_name(output.name + PARTS)}, {"--input": source})
+            for path in outputs.values():
+                stack.enter_context(output_lock(path, fix="wait until it ends, or name another output"))
+            complete = parts.is_complete(overwrite)
+            if best:
+                check_new(best, overwrite=overwrite, flag="--best", made=complete)
+            return complete
+
+        complete = bool(of_first(begin))
+        totals = all_or_none(lambda: count(source, format, CHUNK))
         if not complete:
-            _fill(parts, model, source, format, tokens_per_batch, totals)
-            if file_sha256(source) != identity["input_sha256"]:
-                parts.remove()
-                raise InputError("changed while it was scored", where=str(source), fix="run the same command again")
-            parts.merge(_sizes(totals.items))
-        parts.remove()
-        logging.info("%s: %s", source, totals.skips)
-        counts = summary(output, totals.items)
-        if best:
-            write_best(source, format, output, best, overwrite)
+            of_first(parts.claim)
+            all_or_none(lambda: _fill(parts, model, source, format, tokens_per_batch, totals))
+            of_first(lambda: _merge(parts, source, identity, totals))
+        counts: dict = {}
+
+        def end() -> None:
+            parts.remove()
+            logging.info("%s: %s", source, totals.skips)
+            counts.update(summary(output, totals.items))
+            if best:
+                write_best(source, format, output, best, overwrite)
+
+        of_first(end)
         return counts
 
 
+def _merge(parts: Parts, source: Path, identity: dict, totals: Totals) -> None:
+    """Puts the parts together, if they are all of this input."""
+    if file_sha256(source) != identity["input_sha256"]:
+        parts.remove()
+        raise InputError("changed while it was scored", where=str(source), fix="run the same command again")
+    parts.merge(_sizes(totals.items))
+
+
 def _fill(parts: Parts, model: RewardModel, source: Path, format: str, tokens_per_batch: int, totals: Totals) -> None:
-    """Scores what is not in the parts yet."""
-    parts.claim()
-    scorer = Scorer(model, tokens_per_batch=tokens_per_batch)
-    chunks = _tokenized(scorer, _chunks(source, format), parts)
-    for chunk in track(chunks, float(totals.characters), "score", lambda chunk: sum(map(_characters, chunk.items))):
-        if chunk.sequences is not None:
-            parts.write(chunk.number, score_items(scorer, chunk.items, *chunk[2:], totals.repeats))
-        else:
-            kinds = kinds_of(model.gate is not None)
-            totals.repeats.keep_part(chunk.items, parts.read(chunk.number), kinds, model.rules)
+    """Scores what is not in the parts yet.
+
+    Over several processes each scores chunks of its own, or, where only all devices together hold the model, process 0
+    does it and the others lend it their devices.
+    """
+    several = jax.process_count() > 1
+    led = several and model.mesh is not None and spans_processes(model.mesh)
+    scorer = Scorer(model, tokens_per_batch=tokens_per_batch, led=led)
+    if several and not led:
+        sizes = _sizes(totals.items)
+
+        def tokenized(wanted):
+            return _shown(_tokenized(scorer, _chunks(source, format), lambda number, items: wanted(number)), totals)
+
+        fill_together(scorer, tokenized, sizes, parts, totals.repeats)
+        return
+    if not speaks():
+        scorer.follow()
+        return
+    try:
+        chunks = _tokenized(scorer, _chunks(source, format), lambda number, items: not parts.has(number, len(items)))
+        for chunk in _shown(chunks, totals):
+            if chunk.sequences is not None:
+                parts.write(chunk.number, score_items(scorer, chunk.items, *chunk[2:], totals.repeats))
+            else:
+                kinds = kinds_of(model.gate is not None)
+                totals.repeats.keep_part(chunk.items, parts.read(chunk.number), kinds, model.rules)
+    finally:
+        scorer.finish()
+
+
+def _shown(chunks: Iterator[Chunk], totals: Totals) -> Iterator[Chunk]:
+    """The same, with progress."""
+    return track(chunks, float(totals.characters), "score", lambda chunk: sum(map(characters_of, chunk.items)))
 
 
 def _sizes(items: int) -> list[int]:
     """Rows of every part."""
     return [min(CHUNK, items - start) for start in range(0, items, CHUNK)]
-
-
-def write_best(source: Path, format: str, output: Path, target: Path, overwrite: bool = False) -> None:
-    """Writes {id, prompt, response, reward, first_place} of every prompt's best response, the first of those that tie.
-
-    Rows without one are left out.
-
-    Raises:
-      InputError: a file is there that holds something else, and must not be overwritten.
-    """
-    columns = ["rewards", "best", "first_place"]
-    rewards = (row for batch in record_batches(output, columns) for row in batch.to_pylist())
-    made = new_file(target, overwrite=overwrite, flag="--best")
-    with made as temporary, open(temporary, "w", encoding="utf-8") as file:
-        for item, row in zip(read_items(source, format, SkipCounter()), rewards, strict=True):
-            if row["best"] is not None:
-                prompt = [{"role": turn.role, "content": turn.content} for turn in item.prompt]
-                best = {"response": item.responses[row["best"]], "reward": row["rewards"][row["best"]]}
-                best["first_place"] = row["first_place"]
-                file.write(json.dumps({"id": item.id, "prompt": prompt, **best}, ensure_ascii=False) + "\n")
-
-
-def _count(source: Path, format: str) -> Totals:
-    items, characters, skips, repeats = 0, 0, SkipCounter(), Repeats()
-    for item in read_items(source, format, skips):
-        repeats.see(item, items // CHUNK)
-        items += 1
-        characters += _characters(item)
-    if not items:
-        raise InputError("there is nothing to score", where=str(source), fix="check the file")
-    repeats.find()
-    return Totals(items, characters, skips, repeats)
-
-
-def _characters(item: Item) -> int:
-    return sum(len(turn.content) for turn in item.prompt) + sum(map(len, item.responses))
 
 
 def _identity(model: RewardModel, source: Path, format: str) -> dict:
@@ -220,14 +224,16 @@ def _chunks(source: Path, format: str) -> Iterator[list[Item]]:
         yield chunk
 
 
-def _tokenized(scorer: Scorer, chunks: Iterator[list[Item]], parts: Parts) -> Iterator[Chunk]:
-    """Chunks with token ids, except those that are done; each is tokenised while the one before is scored."""
+def _tokenized(
+    scorer: Scorer, chunks: Iterator[list[Item]], wanted: Callable[[int, list[Item]], bool]
+) -> Iterator[Chunk]:
+    """Chunks, with token ids where they are wanted; each is tokenised while the one before is scored."""
 
     def tokenize(number: int, items: list[Item]) -> Chunk:
         texts = [(item.prompt, response) for item in items for response in item.responses]
         refused: dict[int, str] = {}
         hidden: dict[int, str] = {}
-        sequences = None if parts.has(number, len(items)) else scorer.tokenize(texts, refused, hidden)
+        sequences = scorer.tokenize(texts, refused, hidden) if wanted(number, items) else None
         return Chunk(number, items, sequences, refused, hidden)
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -245,25 +251,49 @@ def main(argv: Sequence[str]) -> None:
     with one_line_errors():
         parse_flags(argv, required=("model", "input", "output"))
         start_logging()
-        output, best = Path(_OUTPUT.value), Path(_BEST.value) if _BEST.value else None
-        check_suffix(output, (".parquet", ".pq"), "--output", "Parquet")
-        if best:
-            check_suffix(best, (".jsonl",), "--best", "JSON Lines")
-        given = {f"--{flag.name}": flag.value for flag in (_MODEL, _INPUT, _WEIGHTS)}
-        check_outputs({"--output": output} | ({"--best": best} if best else {}), local_inputs(given))
-        source = locate(_INPUT.value)
-        model = RewardModel.from_pretrained(_MODEL.value, allow_mismatch=_ALLOW.value, fetch_backbone=_FETCH.value)
-        if _WEIGHTS.value:
-            model = model.weighted(_WEIGHTS.value)
-        for line in model.passport.mismatch:
-            logging.warning("the model is not what its passport stands for: %s", line)
-        options = {
-            "format": _FORMAT.value,
-            "tokens_per_batch": _TOKENS.value,
-            "overwrite": flags.FLAGS["overwrite"].value,
-        }
-        counts = score_file(model, source, output, best=best, **options)
+        join(flags.FLAGS["multihost"].value)
+        if not speaks():
+            logging.set_verbosity(logging.ERROR)
+        try:
+            _run()
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1:
+                raise
+            said = cut(one_line(error), 300)
+            fix = "see the logs of all processes, and run the same command again on each; what was scored is kept"
+            end_at_once(f"a step failed, here or on another process: {said}", fix)
+
+
+def _run() -> None:
+    """The command, once its flags are read and all processes have met."""
+    output, best = Path(_OUTPUT.value), Path(_BEST.value) if _BEST.value else None
+    source, model = all_or_none(lambda: _inputs(output, best))
+    options = {"format": _FORMAT.value, "tokens_per_batch": _TOKENS.value}
+    options["overwrite"] = flags.FLAGS["overwrite"].value
+    counts = score_file(model, source, output, best=best, **options)
+    if speaks():
         print(json.dumps(counts | ({"mismatch": model.passport.mismatch} if model.passport.mismatch else {})))
+
+
+def _inputs(output: Path, best: Path | None) -> tuple[Path, RewardModel]:
+    """The file and the model that the flags name, once the outputs are seen to be something else."""
+    check_suffix(output, (".parquet", ".pq"), "--output", "Parquet")
+    if best:
+        check_suffix(best, (".jsonl",), "--best", "JSON Lines")
+    given = {f"--{flag.name}": flag.value for flag in (_MODEL, _INPUT, _WEIGHTS)}
+    check_outputs({"--output": output} | ({"--best": best} if best else {}), local_inputs(given))
+    source, mesh = locate(_INPUT.value), flags.FLAGS["mesh"].value
+    model = RewardModel.from_pretrained(
+        _MODEL.value,
+        allow_mismatch=_ALLOW.value,
+        fetch_backbone=_FETCH.value,
+        mesh=parse_mesh(mesh) if mesh else None,
+    )
+    if _WEIGHTS.value:
+        model = model.weighted(_WEIGHTS.value)
+    for line in model.passport.mismatch:
+        logging.warning("the model is not what its passport stands for: %s", line)
+    return source, model
 
 
 if __name__ == "__main__":

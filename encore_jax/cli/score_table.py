@@ -31,13 +31,24 @@ def score_items(
       hidden: what the chat template does not print of a conversation, by the response's place.
       repeats: texts that other chunks hold too.
     """
-    counts = [len(item.responses) for item in items]
     repeats = Repeats() if repeats is None else repeats
-    values = _values(scorer, np.repeat(np.arange(len(items)), counts), sequences, repeats.known(items))
+    values = values_of(scorer, items, sequences, repeats.known(items))
     repeats.keep(items, values)
+    return table_of(scorer, items, values, lengths_of(sequences), refused, hidden)
+
+
+def table_of(
+    scorer: Scorer,
+    items: Sequence[Item],
+    values: np.ndarray,
+    lengths: np.ndarray,
+    refused: Mapping[int, str],
+    hidden: Mapping[int, str],
+) -> pa.Table:
+    """The rows of items whose N responses have these values ``[N, C]`` and lengths ``[N]`` in tokens."""
+    counts = [len(item.responses) for item in items]
     scored = scorer.scored(values)
-    lengths = np.array([-1 if sequence is None else len(sequence) for sequence in sequences], int)
-    why, lost = (np.array([of.get(i, "") for i in range(len(sequences))], object) for of in (refused, hidden))
+    why, lost = (np.array([of.get(i, "") for i in range(len(lengths))], object) for of in (refused, hidden))
     rules = scorer.model.rules
     schema = schema_of(scorer.model.rules, scorer.model.gate is not None)
     columns: dict[str, list] = {name: [] for name in schema.names}
@@ -66,8 +77,19 @@ def score_items(
     return pa.table(columns, schema)
 
 
-def _values(scorer: Scorer, owner: np.ndarray, sequences: Sequence[np.ndarray], known: dict) -> np.ndarray:
-    """Values ``[N, C]`` of N responses of items `owner` ``[N]``; those that are `known`, by their number, stay so."""
+def lengths_of(sequences: Sequence[np.ndarray | None]) -> np.ndarray:
+    """Tokens of every sequence, -1 where there is none."""
+    return np.array([-1 if sequence is None else len(sequence) for sequence in sequences], int)
+
+
+def values_of(
+    scorer: Scorer,
+    items: Sequence[Item],
+    sequences: Sequence[np.ndarray | None],
+    known: Mapping[int, np.ndarray] = {},
+) -> np.ndarray:
+    """Values ``[N, C]`` of the items' N responses; those that are `known`, by their number, stay so."""
+    owner = np.repeat(np.arange(len(items)), [len(item.responses) for item in items])
     values = np.full((len(sequences), scorer.columns), np.nan, np.float32)
     for i, row in known.items():
         values[i] = row

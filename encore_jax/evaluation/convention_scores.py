@@ -112,7 +112,7 @@ def score_by_convention(
         return extract_features(
             model.cfg, model.params, [texts[i] for i in kept], sequences, dtype=jnp.dtype(dtype), buckets=buckets,
             tokens_per_batch=tokens_per_batch, cache=None if cache is None else cache / f"batches-{name}",
-            track=functools.partial(track, label=name, size=lambda batch: batch.tokens.size),
+            track=functools.partial(track, label=name, size=lambda batch: batch.tokens.size), mesh=model.mesh,
         )[0]  # fmt: skip
 
     scores = np.full((len(texts), len(model.rules)), np.nan, np.float32)

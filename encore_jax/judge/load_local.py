@@ -16,9 +16,9 @@ from encore_jax.errors import InputError
 from encore_jax.judge.local import LocalJudge
 from encore_jax.judge.prompts import Prompt
 from encore_jax.parallel.mesh import BATCH, MeshSettings, activate, make_mesh
+from encore_jax.parallel.placement import backbone_shardings
 from encore_jax.parallel.processes import same_everywhere
 from encore_jax.text.tokenizer import load_tokenizer
-from encore_jax.train.sharded import param_shardings
 
 
 def load_local_judge(
@@ -54,7 +54,7 @@ def load_local_judge(
     shardings = None
     if mesh is not None:
         devices = make_mesh(mesh)
-        shardings = param_shardings(load_config(path), devices)["backbone"]
+        shardings = backbone_shardings(load_config(path), devices)
         options |= {"rows": NamedSharding(devices, PartitionSpec(BATCH)), "within": lambda: activate(devices)}
     cfg, params, extras = load_backbone(path, dtype, shardings)
     tokenizer = load_tokenizer(path)

@@ -120,7 +120,7 @@ class LocalJudge:
         self._answers = answer_tokens(tokenizer, prompt.answers)
         self._rows, self._within, self._most_other = rows, within, most_other
         self._followed = rows is not None and not rows.is_fully_addressable
-        self._compute = _program(cfg, dtype, rows)
+        self._compute = judge_program(cfg, dtype, rows)
         self._head = params["embed"] if lm_head is None and cfg.tie_embeddings else lm_head
         if self._head is None:
             raise InputError("the model has no LM head", where="local judge", fix="load it with lm_head=True")
@@ -204,7 +204,7 @@ class LocalJudge:
         if self._rows is not None:
             axes = self._rows.spec[0]
             devices = int(np.prod([self._rows.mesh.shape[a] for a in ((axes,) if isinstance(axes, str) else axes)]))
-        return max(1, self._budget // shape.tokens // devices) * devices
+        return rows_per_step(self._budget, shape, devices)
 
     def _run(self, steps: Steps, asked: _Asked) -> Iterator[tuple[Question, Answer]]:
         """Runs steps, each one dispatched before the previous one's answers are read."""
@@ -240,6 +240,11 @@ class LocalJudge:
         return read_answer(logprobs, self._answers, self._prompt.answers, self._prompt.rate, self._most_other)
 
 
+def rows_per_step(tokens_per_step: int, shape: Shape, devices: int) -> int:
+    """C, rows of a step: as many as the tokens allow, evenly over the devices that share rows."""
+    return max(1, tokens_per_step // shape.tokens // devices) * devices
+
+
 def root_tokens(tokenizer, prompt: Wording) -> np.ndarray:
     """What questions begin with whatever the conversation is: the instructions. May be empty."""
     firsts = (("user", "a"), ("system", "b"), ("assistant", "."), ("user", "(1"))
@@ -249,7 +254,7 @@ def root_tokens(tokenizer, prompt: Wording) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _program(cfg: DecoderConfig, dtype: Any, rows: NamedSharding | None) -> Callable:
+def judge_program(cfg: DecoderConfig, dtype: Any, rows: NamedSharding | None) -> Callable:
     """Parameters, LM head, root, rows and token ids ``[T]`` to log-probabilities ``[C, E, T]``, fp32."""
 
     def compute(params, head, root: Root, rows: BranchRows, ids, prefix: int, longest: int):

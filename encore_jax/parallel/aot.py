@@ -219,7 +219,7 @@ _WORDS = {
 def _lines(report: AotReport):
     """The table, line by line."""
     memory, tpu = report.memory, report.slice
-    hosts = f"{tpu.hosts} host{'s' * (tpu.hosts > 1)}"
+    hosts = f"{tpu.hosts} host{'s' * (tpu.hosts > 1)}" + (f" of {tpu.slices} slices" if tpu.slices > 1 else "")
     yield f"{tpu.name}: {tpu.chips} chips in {hosts}, {memory.hbm / GIB:.2f} GiB of HBM for programs each"
     yield _row("per chip", "GiB")
     for name, size in _sizes(memory).items():

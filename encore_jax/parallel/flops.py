@@ -15,6 +15,7 @@ need gradients, and one more where one operand is frozen:
 | "all" | 3 | - | 3 | 3 |
 | "lora" | 2 | 3 | 3 | 3 |
 | "heads" | 1 | - | 1 | 2 |
+| "none" (scoring) | 1 | - | 1 | 1 |
 
 times the forward count. The embedding is looked up, not multiplied. Norms, rotations, softmax, biases and the optimizer
 are not counted, and neither is rematerialisation: it is the compiled program's choice, and the ratio shows its price.
@@ -28,7 +29,7 @@ from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.params import Param, declare
 
-_PASSES = {"all": (3, 0, 3, 3), "lora": (2, 3, 3, 3), "heads": (1, 0, 1, 2)}
+_PASSES = {"all": (3, 0, 3, 3), "lora": (2, 3, 3, 3), "heads": (1, 0, 1, 2), "none": (1, 0, 1, 1)}
 """How often (P, A, attention, heads) are paid, in units of their forward count."""
 
 
@@ -42,7 +43,7 @@ def step_flops(
       rows, length: of the batch, all accumulation steps together.
       ends: M, branch ends that are scored.
       rules: K, heads.
-      trainable: "all", "lora" or "heads".
+      trainable: "all", "lora", "heads" or, where nothing is trained, "none".
       adapters: entries of all LoRA matrices.
 
     Raises:

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 
 import flax.linen as nn
 import jax
+import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from encore_jax.errors import InputError
+from encore_jax.parallel.mesh_text import AXES, axis_sizes, with_sizes
 from encore_jax.settings import Settings
 
-AXES = ("data", "fsdp", "tensor")
 BATCH = ("data", "fsdp")
 """Mesh axes over which rows are split."""
 
@@ -62,6 +63,27 @@ class MeshSettings(Settings):
     tensor: int = 1
 
 
+def replicas() -> MeshSettings:
+    """What scoring takes where nothing else is said: the whole model on each device, and rows split over all of them.
+
+    >>> mesh_shape(replicas(), 8)
+    (8, 1, 1)
+    """
+    return MeshSettings(data=-1, fsdp=1)
+
+
+def parse_mesh(text: str, usual: MeshSettings | None = None) -> MeshSettings:
+    """The mesh that ``--mesh`` says; axes that it does not name are as usual (`replicas`).
+
+    Raises:
+      InputError: see `encore_jax.parallel.mesh_text.axis_sizes`.
+
+    >>> mesh_shape(parse_mesh("tensor=4"), 8), mesh_shape(parse_mesh("fsdp=-1"), 8)
+    ((2, 1, 4), (1, 8, 1))
+    """
+    return MeshSettings(**with_sizes(dataclasses.asdict(usual or replicas()), axis_sizes(text)))
+
+
 def mesh_shape(settings: MeshSettings, devices: int) -> tuple[int, int, int]:
     """Sizes of (data, fsdp, tensor) for so many devices.
 
@@ -80,17 +102,67 @@ def mesh_shape(settings: MeshSettings, devices: int) -> tuple[int, int, int]:
         raise InputError(
             f"{dict(zip(AXES, sizes, strict=True))} does not fit {devices} devices",
             where="mesh",
-            fix="sizes must multiply to the number of devices",
+            fix=f"sizes must multiply to the number of devices, {devices}; one of them may be -1, all the rest",
         )
     return shape
 
 
+def slice_of(device: jax.Device) -> int:
+    """Which slice a device belongs to; a slice's chips are joined by fast links, slices by the data-centre network."""
+    return getattr(device, "slice_index", 0) if device.platform == "tpu" else 0
+
+
 def make_mesh(settings: MeshSettings, devices: Sequence | None = None) -> Mesh:
-    """The mesh over all devices, or over the given ones (of a topology that is only described, for instance)."""
+    """The mesh over all devices, or over the given ones (of a topology that is only described, for instance).
+
+    Over several slices axis "data" is the only one that crosses from one to another: what goes over the data-centre
+    network is one sum of gradients a step, while "fsdp" and "tensor" stay within a slice.
+
+    Raises:
+      InputError: sizes that do not multiply to the number of devices, or replicas that cannot be shared out to slices.
+    """
     devices = jax.devices() if devices is None else devices
+    data, fsdp, tensor = shape = mesh_shape(settings, len(devices))
+    groups: dict[int, list] = {}
+    for device in devices:
+        groups.setdefault(slice_of(device), []).append(device)
+    slices = len(groups)
+    if data % slices or len({len(group) for group in groups.values()}) > 1:
+        raise InputError(
+            f"{dict(zip(AXES, shape, strict=True))} does not fit {slices} slices: only data may cross between them",
+            where="mesh",
+            fix=f"make data a multiple of {slices}, e.g. --config.mesh.data={slices}",
+        )
     # Neighbours of the torus next to each other, in whatever way the axes split it; the same for described devices.
-    grid = mesh_utils.create_device_mesh(mesh_shape(settings, len(devices)), devices, allow_split_physical_axes=True)
+    within = (data // slices, fsdp, tensor)
+    grids = [
+        mesh_utils.create_device_mesh(within, groups[number], allow_split_physical_axes=True)
+        for number in sorted(groups)
+    ]
+    grid = np.concatenate(grids)
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))  # jax would default to Explicit
+
+
+def scoring_mesh(settings: MeshSettings) -> Mesh:
+    """The mesh on which this process scores.
+
+    Every process has one of its own, over its own devices, where these hold whole copies of the model (fsdp × tensor
+    devices each): processes then share out texts, and wait for each other only to put their results together. A model
+    that is split over more devices than one process has gets one mesh over all devices, on which they compute together.
+
+    Raises:
+      InputError: sizes that do not multiply to the number of devices, of all processes together.
+    """
+    data, fsdp, tensor = mesh_shape(settings, jax.device_count())
+    own, copy = jax.local_device_count(), fsdp * tensor
+    if jax.process_count() == 1 or own % copy:
+        return make_mesh(MeshSettings(data=data, fsdp=fsdp, tensor=tensor))
+    return make_mesh(MeshSettings(data=own // copy, fsdp=fsdp, tensor=tensor), jax.local_devices())
+
+
+def spans_processes(mesh: Mesh) -> bool:
+    """Whether a mesh has devices of other processes, so that all of them have to start each of its programs."""
+    return len({device.process_index for device in mesh.devices.flat}) > 1
 
 
 def batch_shards(mesh: Mesh | AbstractMesh) -> int:

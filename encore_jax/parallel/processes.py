@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -13,6 +15,8 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from encore_jax.errors import InputError
+
+Value = TypeVar("Value")
 
 
 def join(where: str) -> None:
@@ -109,6 +113,56 @@ def _digest(text: str) -> bytes:
 
 def _named(bad: np.ndarray) -> str:
     return f"process {', '.join(map(str, np.flatnonzero(bad)))}"
+
+
+def all_or_none(function: Callable[[], Value]) -> Value:
+    """What each process makes of a step that may fail; every process has to call it.
+
+    Raises:
+      InputError: another process has failed; its own log says why.
+      Exception: what the function raises here.
+    """
+    if jax.process_count() == 1:
+        return function()
+    value, problem = None, None
+    try:
+        value = function()
+    except Exception as error:  # a process that stopped here would be waited for
+        problem = error
+    failed = on_every_process(problem is not None)
+    if problem is not None:
+        raise problem
+    if failed.any():
+        raise InputError("could not do its part", where=_named(failed), fix="see that process's log")
+    return value
+
+
+def of_first(function: Callable[[], int | None]) -> int:
+    """A number that process 0 finds, on every process, each of which has to call it; the others do nothing.
+
+    A function that finds none is only carried out.
+
+    Raises:
+      InputError: process 0 has failed.
+    """
+    number = all_or_none(lambda: function() if speaks() else 0) or 0
+    return int(multihost_utils.broadcast_one_to_all(np.int32(number))) if jax.process_count() > 1 else number
+
+
+def gather_bytes(content: bytes) -> list[bytes]:
+    """What each process has, by its number; every process has to call it."""
+    lengths = multihost_utils.process_allgather(np.int32(len(content))).reshape(-1)
+    padded = np.zeros(max(1, lengths.max()), np.uint8)
+    padded[: len(content)] = np.frombuffer(content, np.uint8)
+    rows = multihost_utils.process_allgather(padded).reshape(len(lengths), -1)
+    return [row[:length].tobytes() for row, length in zip(rows, lengths, strict=True)]
+
+
+def end_at_once(problem: str, fix: str) -> NoReturn:
+    """Ends this process: an orderly end would wait for processes that wait for this one."""
+    print(f"error: {problem}. Fix: {fix}", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(1)
 
 
 def speaks() -> bool:

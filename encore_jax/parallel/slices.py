@@ -60,36 +60,43 @@ _QUIET = {
 
 @dataclasses.dataclass(frozen=True)
 class TpuSlice:
-    """A slice that can be rented.
+    """A slice that can be rented, or several equal ones, which the data-centre network joins (multislice).
 
     Attributes:
       generation: "v4", "v5e", "v5p" or "v6e".
       topology: chips along each axis, e.g. "8x8".
       hbm_bytes: per chip, as a program may use it.
       peak_flops: bf16 FLOP/s per chip.
+      slices: how many there are.
 
     >>> parse_slice("v5p:16")
-    TpuSlice(generation='v5p', topology='2x2x4', hbm_bytes=102803439616, peak_flops=459000000000000.0)
+    TpuSlice(generation='v5p', topology='2x2x4', hbm_bytes=102803439616, peak_flops=459000000000000.0, slices=1)
     """
 
     generation: str
     topology: str
     hbm_bytes: int
     peak_flops: float
+    slices: int = 1
 
     @property
     def name(self) -> str:
         """As `parse_slice` reads it.
 
-        >>> parse_slice("v6e:16").name
-        'v6e:4x4'
+        >>> parse_slice("v6e:16").name, parse_slice("2xv5e:64").name
+        ('v6e:4x4', '2xv5e:8x8')
         """
+        return self.one_name if self.slices == 1 else f"{self.slices}x{self.one_name}"
+
+    @property
+    def one_name(self) -> str:
+        """The name of one of them."""
         return f"{self.generation}:{self.topology}"
 
     @property
     def chips(self) -> int:
-        """Chips in the slice, one JAX device each."""
-        return math.prod(map(int, self.topology.split("x")))
+        """Chips in all slices, one JAX device each."""
+        return self.slices * math.prod(map(int, self.topology.split("x")))
 
     @property
     def host_bounds(self) -> tuple[int, int, int]:
@@ -110,7 +117,7 @@ class TpuSlice:
 
     @property
     def hosts(self) -> int:
-        """Processes that the slice runs."""
+        """Processes that the slices run."""
         return self.chips // self.chips_per_host
 
 
@@ -131,7 +138,7 @@ def standard_slices(generation: str) -> tuple[TpuSlice, ...]:
 
 
 def parse_slice(name: str) -> TpuSlice:
-    """Reads "generation:topology", "generation:chips", or the cloud's own "type-size".
+    """Reads "generation:topology", "generation:chips", or the cloud's own "type-size"; with "2x" before it two slices.
 
     Chips are chips: what a cloud sells as v4-32 and v5p-32 (TensorCores, two per chip) is "v4:16" and "v5p:16".
 
@@ -142,7 +149,11 @@ def parse_slice(name: str) -> TpuSlice:
     (64, True)
     >>> parse_slice("v5litepod-64") == parse_slice("v5e:64")
     True
+    >>> parse_slice("2xv5e:8x8").chips
+    128
     """
+    if several := re.fullmatch(r"([1-9]\d{0,3})x([a-z].*)", name):
+        return dataclasses.replace(parse_slice(several[2]), slices=int(several[1]))
     sold = re.fullmatch(r"(\w+)-(\w*)", name)
     generation, size = sold.groups() if sold else name.partition(":")[::2]
     known = standard_slices(generation)
@@ -170,11 +181,11 @@ def topology(tpu: TpuSlice) -> topologies.TopologyDescription:
     for variable, value in _QUIET.items():
         os.environ.setdefault(variable, value)
     jax.config.update("jax_enable_compilation_cache", False)
-    options = {"chips_per_host_bounds": tpu.host_bounds}
+    options = {"chips_per_host_bounds": tpu.host_bounds} | ({"num_slices": tpu.slices} if tpu.slices > 1 else {})
     if tpu.generation in ("v4", "v5p"):
         options["chip_config_name"] = "megacore"  # the two cores of a chip are one device
     try:
-        return topologies.get_topology_desc(platform="tpu", topology_name=tpu.name, **options)
+        return topologies.get_topology_desc(platform="tpu", topology_name=tpu.one_name, **options)
     except jax.errors.JaxRuntimeError as error:
         if "lockfile" not in str(error):
             raise

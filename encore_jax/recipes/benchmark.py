@@ -20,7 +20,7 @@ def run(config: BenchmarkConfig, stage) -> None:
     items = stage("ingest", read_benchmark, data, config.format, config.limit)
     scored = stage(
         "score", score_benchmark, items, Probe(), model, weights, config.dtype, config.peer, config.buckets,
-        config.tokens_per_batch,
+        config.tokens_per_batch, aside={"mesh": config.mesh},
     )  # fmt: skip
     evaluated = stage(
         "evaluate", evaluate_benchmark, items, scored, config.peer, config.tau, config.replicates, config.seed,

@@ -1,11 +1,15 @@
 """The configuration of a benchmark run: which reward model, on which data, and by whose conventions besides ours."""
 
 import dataclasses
+from dataclasses import field
 
 from encore_jax.data import FORMATS
 from encore_jax.errors import InputError
 from encore_jax.evaluation.conventions import PEERS
+from encore_jax.model.architectures import ARCHITECTURES
+from encore_jax.parallel.mesh import MeshSettings, replicas
 from encore_jax.recipes.checks import one_of, require
+from encore_jax.recipes.config import check_mesh
 from encore_jax.recipes.run_config import RECIPES, RunConfig
 
 
@@ -16,6 +20,7 @@ class BenchmarkConfig(RunConfig):
     Attributes:
       model: folder of a saved reward model, e.g. runs/quickstart/compose; or a folder or hf:// uri of a
         ...ForSequenceClassification or ArmoRM checkpoint or a PEFT adapter, which is scored as it is.
+      architecture: its name among `encore_jax.model.architectures`, for compiling (--aot) without the model.
       dtype: "float32" or "bfloat16", of such a checkpoint; a saved model has its own.
       weights: "equal", "agreement" (what its rules have in common, by its passport), "RULE=WEIGHT,..." or a JSON file
         of them: how its heads compose, instead of its own weights; "" keeps those.
@@ -29,6 +34,7 @@ class BenchmarkConfig(RunConfig):
       reported_safety: a Safety score in percent that somebody reports for this model, to be traced; 0 for none.
       buckets: row lengths in tokens; by default those of the saved model. Longer texts are dropped.
       tokens_per_batch: tokens that go through the model at once.
+      mesh: how the devices share the model; by default each has all of it, and they share the rows of a batch.
       replicates: bootstrap replicates over prompts.
       tau: temperature of the entropy weights among the methods that are compared.
       limit: only the first so many comparisons; 0 means all.
@@ -38,6 +44,7 @@ class BenchmarkConfig(RunConfig):
 
     name: str = "benchmark"
     model: str = ""
+    architecture: str = ""
     dtype: str = "float32"
     weights: str = ""
     data: str = ""
@@ -48,6 +55,7 @@ class BenchmarkConfig(RunConfig):
     reported_safety: float = 0.0
     buckets: tuple[int, ...] = ()
     tokens_per_batch: int = 4096
+    mesh: MeshSettings = field(default_factory=replicas)
     replicates: int = 2000
     tau: float = 2.0
     limit: int = 0
@@ -64,9 +72,11 @@ class BenchmarkConfig(RunConfig):
             if not getattr(self, name):
                 raise InputError("is empty", where=f"config.{name}", fix=f"give --config.{name}=...")
         one_of("format", self.format, ("auto", *FORMATS))
+        one_of("architecture", self.architecture, ("", *ARCHITECTURES))
         one_of("dtype", self.dtype, ("float32", "bfloat16"))
         one_of("peer", self.peer, ("", *PEERS))
         require("buckets", all(length > 0 for length in self.buckets), "holds positive row lengths, or nothing")
+        check_mesh(self.mesh)
         require("tokens_per_batch", self.tokens_per_batch > 0, "is positive")
         require("tau", self.tau > 0, "is positive")
         require("replicates", self.replicates >= 100, "is at least 100")

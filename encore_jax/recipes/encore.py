@@ -41,8 +41,8 @@ def run(config: ExperimentConfig, stage) -> None:
     ratings = stage("rate", rate, synthetic, data, seed)
     features = None
     if ridge:
-        worth_it = {"ratings": ratings, "split": split}
-        features = stage("features", text_features, model, data, probe, aside=worth_it)
+        aside = {"ratings": ratings, "split": split, "mesh": config.mesh}
+        features = stage("features", text_features, model, data, probe, aside=aside)
     trained = stage(
         "train", train, model, config.train, data=data, ratings=ratings, split=split, features=features, probe=probe,
         aside={"mesh": config.mesh},

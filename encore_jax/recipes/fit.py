@@ -20,9 +20,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jax.sharding import Mesh
 from jaxtyping import Bool
 
-from encore_jax.checkpoints.huggingface import load_backbone
+from encore_jax.checkpoints.huggingface import load_backbone, load_config
 from encore_jax.composition.settings import COMPOSED_BY, CompositionSettings
 from encore_jax.data import Comparison, RatedResponse, locate, prompt_key
 from encore_jax.data.left_out import Reason, require_some
@@ -30,7 +31,8 @@ from encore_jax.data.split import folds as folds_of
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
 from encore_jax.evaluation.own_grid import own_grid
-from encore_jax.parallel.mesh import MeshSettings
+from encore_jax.parallel.mesh import MeshSettings, make_mesh
+from encore_jax.parallel.placement import backbone_shardings
 from encore_jax.progress import track
 from encore_jax.recipes.config import SMOLLM2
 from encore_jax.recipes.fit_by_gradient import Rows, Tuned, check_settings, tune
@@ -84,7 +86,7 @@ def fit(
       train: of "gradient": `TrainSettings(trainable="lora", lr=1e-4, epochs=2)`; heads alone if left out.
       held_out: of "gradient": rated records whose loss is told while training; not trained on.
       checkpoints: of "gradient": a folder; a call that was ended goes on from there. Nothing is kept if left out.
-      mesh: of "gradient": how all devices share the work; the first device alone if left out.
+      mesh: how all devices share model and work; the first device alone if left out.
       dtype: of weights and computation; heads are float32.
       buckets: row lengths in tokens; a longer text is left out, and counted.
       tokens_per_batch: of "ridge": tokens that go through the backbone at once.
@@ -113,7 +115,7 @@ def fit(
     own_scale, compose = compose is None, compose or CompositionSettings()
     train = TrainSettings() if train is None and method == "gradient" else train
     _check(compose, dtype, buckets, tokens_per_batch, folds, method)
-    _check_gradient(method, train, held_out, checkpoints, mesh)
+    _check_gradient(method, train, held_out, checkpoints)
     pool = getattr(rated, "pool", None) if pool is None else pool
     rows = rated_rows(rated)
     if pool is not None and pool.names != rows.rules:
@@ -148,7 +150,7 @@ def fit(
     else:
         fold = folds_of(keys, folds, seed)
         _require_folds(rows, data.usable, fold)
-        work = Features(tuple(sorted(set(buckets))), tokens_per_batch, dtype, cache)
+        work = Features(tuple(sorted(set(buckets))), tokens_per_batch, dtype, cache, mesh and make_mesh(mesh))
         fitted = _ridge(path, data, fold, tuple(alphas), work, passport)
     if fitted.digest:
         passport = dataclasses.replace(passport, model=f"{passport.model}, fine-tuned", model_sha256=fitted.digest)
@@ -169,6 +171,7 @@ def fit(
         tuple(sorted(set(buckets))),
         origin="" if fitted.digest else str(backbone),
         own_backbone=bool(fitted.digest),
+        mesh=make_mesh(mesh) if mesh is not None and method == "ridge" else None,
     )
 
 
@@ -178,18 +181,21 @@ class Features(NamedTuple):
     Attributes:
       buckets, tokens_per_batch, dtype: see `fit`.
       cache: folder that they are kept in, or None.
+      mesh: of devices that share the backbone, or None.
     """
 
     buckets: tuple[int, ...]
     tokens_per_batch: int
     dtype: str
     cache: str | Path | None
+    mesh: Mesh | None
 
 
 def _ridge(path: Path, data: Rows, fold: np.ndarray, alphas: tuple, work: Features, passport: Passport) -> Tuned:
     """Heads in closed form on the features of the frozen backbone; scores are by heads that saw no such prompt."""
     rows, usable = data.rows, data.usable
-    cfg, params, _ = load_backbone(path, jnp.dtype(work.dtype), lm_head=False)
+    shardings = None if work.mesh is None else backbone_shardings(load_config(path), work.mesh)
+    cfg, params, _ = load_backbone(path, jnp.dtype(work.dtype), shardings, lm_head=False)
     with tempfile.TemporaryDirectory(prefix="encore_jax-") as temporary:
         features, _ = extract_features(
             cfg,
@@ -201,6 +207,7 @@ def _ridge(path: Path, data: Rows, fold: np.ndarray, alphas: tuple, work: Featur
             tokens_per_batch=work.tokens_per_batch,
             cache=Path(temporary if work.cache is None else work.cache) / passport.feature_digest[:16],
             track=functools.partial(track, label="features", size=lambda batch: batch.tokens.size),
+            mesh=work.mesh,
         )
     fitted = fit_ridge(features[usable], rows.ratings[usable], rows.mask[usable], fold[usable], alphas)
     logging.info("%d heads on %d rated responses, penalties %s", len(rows.rules), usable.sum(), fitted.alpha.tolist())
@@ -256,12 +263,12 @@ def _require_folds(rows: RatedRows, left: np.ndarray, fold: np.ndarray) -> None:
             raise InputError(problem, where=f"rule {name!r}", fix="rate responses to more prompts, or drop the rule")
 
 
-def _check_gradient(method: str, train, held_out, checkpoints, mesh) -> None:
+def _check_gradient(method: str, train, held_out, checkpoints) -> None:
     """Refuses settings of the other method, and those of training that cannot be."""
     if method == "gradient":
         check_settings(train, held_out is not None)
         return
-    given = {"train": train, "held_out": held_out, "checkpoints": checkpoints, "mesh": mesh}
+    given = {"train": train, "held_out": held_out, "checkpoints": checkpoints}
     for name, value in given.items():
         if value is not None:
             fix = "pass method='gradient', or leave it out"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
-import os
-import sys
 import traceback
 from collections.abc import Iterator
 from typing import NoReturn
@@ -15,7 +13,7 @@ import jax
 
 from encore_jax.errors import InputError
 from encore_jax.judge.followers import follow, send_finish
-from encore_jax.parallel.processes import speaks
+from encore_jax.parallel.processes import end_at_once, speaks
 from encore_jax.recipes.panel_config import PanelConfig
 from encore_jax.recipes.rating_config import RatingConfig
 from encore_jax.recipes.run_config import RunConfig
@@ -72,8 +70,5 @@ def judging_together(config: RunConfig) -> Iterator[Role]:
 
 
 def _end(problem: str) -> NoReturn:
-    """Ends this process at once: an orderly end would wait for processes that wait for this one."""
     fix = "see the logs of all processes, and run the same command again on each; what was answered is kept"
-    print(f"error: {problem}. Fix: {fix}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    os._exit(1)
+    end_at_once(problem, fix)

@@ -136,7 +136,7 @@ class PanelConfig(RunConfig):
         how severe the missing judges are.
       mean_of: judges whose ratings are averaged, if the report says that some are better left out; () means all.
       anchor: a judge and a rule whose ratings are known to be about quality, should the panel split; () for none.
-      mesh: of judges "local": how this machine's devices share a model and its rows.
+      mesh: of judges "local" and "model": how this machine's devices share a model and its rows.
       replicates: bootstrap draws over prompts.
       tau: temperature of the entropy weights that the panel's reward is compared with.
     """

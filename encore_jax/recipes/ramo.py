@@ -37,7 +37,7 @@ def run(config: RamoConfig, stage) -> None:
     features = stage(
         "features", frozen_features, model, data, Probe() if by_heads or on_features else None,
         response=by_heads or on_features, pair=config.adapter.method == "heads" and not adopted, rated=by_heads,
-        seed=seed,
+        seed=seed, aside={"mesh": config.mesh},
     )  # fmt: skip
     ratings = stage("rate", rate_rules, data, features, config.rate, select, split)
     if adopted:

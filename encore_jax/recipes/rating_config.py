@@ -131,7 +131,7 @@ class RatingConfig(RunConfig):
       data: what is rated.
       model: of judge "local": its path and dtype; buckets are of conversations, without instructions and rules. Of
         judge "model" the path alone.
-      mesh: of judge "local": how this machine's devices share the model and its rows.
+      mesh: of judges "local" and "model": how the devices share the model and its rows.
       judge: who rates.
       compose: how rules' entropies are computed.
       fetch_backbone: of judge "model": fetch the backbone that the model's own files name, wherever it is.

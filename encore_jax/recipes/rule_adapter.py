@@ -29,6 +29,7 @@ def run(config: AdapterConfig, stage) -> None:
     features = stage(
         "features", frozen_features, model, data, Probe() if by_heads else None, response=by_heads,
         pair=config.train.method == "heads", rated=by_heads, seed=seed,
+        aside={"mesh": config.mesh},
     )  # fmt: skip
     ratings = stage("rate", rate_rules, data, features, config.rate, select, split)
     adapter = stage(

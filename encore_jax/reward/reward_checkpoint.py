@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from msgspec import Meta
 
 from encore_jax.checkpoints import armorm
@@ -22,6 +23,7 @@ from encore_jax.json_shape import check_shape
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.config_files import GEMMA, text_fields
 from encore_jax.model.gating import Gate
+from encore_jax.parallel.placement import backbone_shardings
 from encore_jax.reward.passport import PASSPORT, Passport, model_digest, read_passport
 from encore_jax.reward.saved_model import Buckets
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
@@ -52,6 +54,7 @@ class Loaded(NamedTuple):
     passport: Passport
     buckets: tuple[int, ...]
     gate: Gate | None
+    mesh: Mesh | None
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -69,6 +72,7 @@ def load_checkpoint(
     offline: bool = False,
     allow_mismatch: bool = False,
     fetch: bool = False,
+    mesh: Mesh | None = None,
 ) -> Loaded:
     """Loads a checkpoint's backbone, heads and tokenizer.
 
@@ -78,6 +82,7 @@ def load_checkpoint(
       offline: fetch no base model.
       allow_mismatch: see `Passport.checked`.
       fetch: fetch an adapter's base model, wherever it is.
+      mesh: of devices that share the backbone; this process reads only what its own devices hold.
 
     Raises:
       InputError: no heads, missing, unknown or damaged tensors, or something that the passport contradicts.
@@ -87,11 +92,12 @@ def load_checkpoint(
     cfg, config = read_config(base)
     dtype = dtype or (passport.dtype if passport else _own_dtype(config))
     ours = _ours(folder, base, config, needed=passport is not None)
+    shardings = None if mesh is None else backbone_shardings(cfg, mesh)
     if base is folder:
-        _, params, extras = load_folder(folder, jnp.dtype(dtype), lm_head=False)
+        _, params, extras = load_folder(folder, jnp.dtype(dtype), shardings, lm_head=False)
     else:
-        source = AdaptedFolder(folder, base)
-        _, params, extras = load_tensors(source, cfg, _without_labels(config), jnp.dtype(dtype), lm_head=False)
+        source, plain = AdaptedFolder(folder, base), _without_labels(config)
+        _, params, extras = load_tensors(source, cfg, plain, jnp.dtype(dtype), shardings, lm_head=False)
     kernel, gate = _heads(extras, config, folder)
     count = kernel.shape[1]
     labelled = gate is None and (count > 1 or (base is folder and OURS in config))
@@ -119,7 +125,7 @@ def load_checkpoint(
             where=str(folder),
             fix="heads and passport must belong together",
         )
-    return Loaded(cfg, params, tokenizer, kernel, bias, passport, buckets, gate)
+    return Loaded(cfg, params, tokenizer, kernel, bias, passport, buckets, gate, mesh)
 
 
 def base_of(folder: Path, *, offline: bool = False, fetch: bool = False) -> Path:

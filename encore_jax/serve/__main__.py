@@ -65,7 +65,18 @@ def serve(given: argparse.Namespace) -> None:
     if missing:
         fix = "pip install -e '.[serve]'"
         raise InputError(f"the server needs {', '.join(missing)}, not installed here", fix=fix)
-    sockets = listen(given.host, given.port)
+    if given.multihost:
+        from encore_jax.parallel.processes import all_or_none, join, speaks
+
+        join(given.multihost)
+        sockets = all_or_none(lambda: listen(given.host, given.port) if speaks() else None)
+        if sockets is None:
+            from encore_jax.serve.loading import lend_devices
+
+            _LOG.info("process 0 listens, and this one lends it its devices")
+            return lend_devices(given)
+    else:
+        sockets = listen(given.host, given.port)
     address = url(given.host, sockets)
     _LOG.info("listening on %s; /health says 'starting' until the model is loaded and compiled", address)
     try:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
 from encore_jax.errors import InputError
+from encore_jax.parallel.mesh_text import HELP as MESH_HELP
+from encore_jax.parallel.mesh_text import MULTIHOST, axis_sizes
 from encore_jax.reward.weighting import HELP
 from encore_jax.serve.listening import is_loopback
 
@@ -57,6 +59,12 @@ def parse(arguments: Sequence[str] | None, description: str) -> argparse.Namespa
     add("--allow-mismatch", action="store_true",
         help="serve a model that its passport does not stand for; /v1/models says so")  # fmt: skip
     add("--weights", default="", help=HELP)
+    add("--mesh", default="", type=_mesh, help=f"{MESH_HELP} Without it each device holds the whole model.")
+    add(
+        "--multihost",
+        default="",
+        help=f"{MULTIHOST} The first listens, the others lend it their devices; --mesh says how all share the model.",
+    )
     add("--tokens_per_batch", type=_whole(1), default=4096, help="that go through the model at once")
     add("--max_waiting_tokens", type=_whole(0), default=0, help=f"beyond which 429; {QUEUE} batches by default")
     add("--max_body_mib", type=_number(2**-20, 1024), default=4.0, help="beyond which 413")
@@ -73,6 +81,11 @@ def parse(arguments: Sequence[str] | None, description: str) -> argparse.Namespa
     add("--remember", type=_whole(0), default=1 << 16,
         help="texts whose scores are kept, so that the same text has the same score again")  # fmt: skip
     given = parser.parse_args(arguments)
+    if given.multihost and not given.mesh:
+        fix = (
+            "say how the devices of all processes share the model, e.g. --mesh=tensor=8; or leave --multihost out and "
+        )
+        raise InputError("is given without --mesh", where="--multihost", fix=fix + "start a server on each host")
     given.token, given.name = _token(given.host), given.name or default_name(given.model)
     _check_name(given.name)
     return given
@@ -124,6 +137,15 @@ def _number(low: float, high: float) -> Callable[[str], float]:
         return value
 
     return read
+
+
+def _mesh(text: str) -> str:
+    if text:
+        try:
+            axis_sizes(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(f"{error.problem}; {error.fix}") from None
+    return text
 
 
 def _hosts(text: str) -> tuple[str, ...]:

@@ -108,6 +108,7 @@ class Service:
     def close(self, timeout: float | None = None) -> None:
         """Finishes what was accepted; does not wait for a tokenizer that nobody waits for any more."""
         self.batcher.close(timeout)
+        self._scorer.finish()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _tokens_of(self, texts: Sequence[Conversation], start: int) -> list[tuple[np.ndarray, str]]:

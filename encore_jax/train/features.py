@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -9,14 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.distinct import distinct
 from encore_jax.data.prefix_tree import TreeBatch, tree_batches
 from encore_jax.files import open_file
 from encore_jax.model.config import DecoderConfig
+from encore_jax.parallel.mesh import activate, batch_shards, replicated, spans_processes
 from encore_jax.parallel.processes import on_every_process
 from encore_jax.reward.sequences import Text, check_finite, feature_function, fits, prompt_trees
 
@@ -32,8 +34,7 @@ def extract_features(
     tokens_per_batch: int,
     cache: Path | None = None,
     track: Callable[[Iterable[TreeBatch], float], Iterable[TreeBatch]] = lambda batches, total: batches,
-    sharding: jax.sharding.Sharding | None = None,
-    multiple: int = 1,
+    mesh: Mesh | None = None,
 ) -> tuple[np.ndarray, dict[str, int]]:
     """Features ``[N, D]`` of N texts; rows of texts that are too long for the longest bucket are NaN.
 
@@ -48,8 +49,7 @@ def extract_features(
       cache: folder of finished batches; a killed run continues from there. Its files are trusted only if they are of
         the very same tokens, and undamaged. Without it nothing is kept.
       track: wraps the batches to show progress, given the total number of tokens; by default it is not shown.
-      sharding: for parameters on a mesh: that of the features, which every process must hold whole.
-      multiple: for parameters on a mesh: over how many devices rows are split.
+      mesh: on which the parameters lie; its devices share the rows of a batch, and every process has all features.
 
     Returns:
       The features, and counts: texts, dropped (too long), tokens (processed), useful (not padding), separate (what
@@ -62,16 +62,19 @@ def extract_features(
         cache.mkdir(parents=True, exist_ok=True)
     first, place = distinct(sequences)
     trees = prompt_trees(texts, sequences, max(buckets), first.tolist())
-    batches = list(tree_batches(trees, buckets, tokens_per_batch, multiple))
-    compute = feature_function(cfg, dtype, sharding)
+    batches = list(tree_batches(trees, buckets, tokens_per_batch, 1 if mesh is None else batch_shards(mesh)))
+    compute = feature_function(cfg, dtype, None if mesh is None else replicated(mesh))
     result = np.full((len(texts), cfg.width), np.nan, np.float32)
     for i, batch in enumerate(track(batches, float(sum(b.tokens.size for b in batches)))):
         path, real = None if cache is None else cache / f"{i:05d}-{_batch_digest(batch)}.f32", batch.key >= 0
         features = None if path is None else _load(path, (len(batch.key), cfg.width))
         # On a mesh a batch is computed by all processes, or by none.
-        known = features is not None if sharding is None else on_every_process(features is not None).all()
+        known = features is not None
+        if mesh is not None and spans_processes(mesh):
+            known = on_every_process(known).all()
         if not known:
-            features = np.asarray(compute(params, batch))
+            with contextlib.nullcontext() if mesh is None else activate(mesh):
+                features = np.asarray(compute(params, batch))
             check_finite(features[real], batch.key[real], "features")
             if path is not None:
                 _save(path, features)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import jax
@@ -10,14 +9,23 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from encore_jax.data.prefix_tree import TreeBatch
-from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.heads import declare_heads
 from encore_jax.model.lora import Lora, declare_lora
 from encore_jax.model.params import logical_axes
 from encore_jax.parallel.mesh import BATCH, replicated, sharding
+from encore_jax.parallel.placement import check_divides, placed, with_shardings
 from encore_jax.train.gradient import TrainBatch
 from encore_jax.train.state import TrainState
+
+__all__ = [
+    "batch_shardings",
+    "check_divides",
+    "param_shardings",
+    "place",
+    "state_shardings",
+    "with_shardings",
+]
 
 
 def param_shardings(cfg: DecoderConfig, mesh: Mesh, lora: Lora | None = None) -> dict[str, Any]:
@@ -27,25 +35,6 @@ def param_shardings(cfg: DecoderConfig, mesh: Mesh, lora: Lora | None = None) ->
     if lora:
         logical["lora"] = {name: PartitionSpec(*p.axes) for name, p in declare_lora(cfg, lora).items()}
     return jax.tree.map(lambda axes: sharding(mesh, axes), logical)
-
-
-def check_divides(abstract: Any, shardings: Any) -> None:
-    """Makes sure that the devices divide every parameter.
-
-    Raises:
-      InputError: naming the first one that they do not, its axis and the mesh axes.
-    """
-    for (path, x), where in zip(jax.tree.leaves_with_path(abstract), jax.tree.leaves(shardings), strict=True):
-        for axis, names in enumerate(where.spec):
-            names = (names,) if isinstance(names, str) else names or ()
-            devices = math.prod(where.mesh.shape[name] for name in names)
-            if x.shape[axis] % devices:
-                raise InputError(
-                    f"axis {axis} of parameter {jax.tree_util.keystr(path, simple=True, separator='/')}, of size "
-                    f"{x.shape[axis]}, does not divide over {devices} devices of {', '.join(names)}",
-                    where="mesh",
-                    fix=f"use fewer devices on axis {names[-1]}, and more on another one",
-                )
 
 
 def state_shardings(
@@ -85,11 +74,4 @@ def batch_shardings(mesh: Mesh, stacked: bool = True) -> TrainBatch:
 
 def place(batch: TrainBatch, shardings: TrainBatch) -> TrainBatch:
     """A host batch on the devices; every process transfers only what its own devices hold."""
-    return jax.tree.map(
-        lambda x, where: jax.make_array_from_callback(x.shape, where, lambda at: x[at]), batch, shardings
-    )
-
-
-def with_shardings(abstract: Any, shardings: Any) -> Any:
-    """`jax.ShapeDtypeStruct`s that say where their arrays lie."""
-    return jax.tree.map(lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), abstract, shardings)
+    return jax.tree.map(placed, batch, shardings)

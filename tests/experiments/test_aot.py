@@ -228,10 +228,12 @@ def test_full_rematerialisation_costs_less_than_two_fifths_of_the_steps_arithmet
     assert 1.0 < flops / aot.analytic_flops(program) < 1.4
 
 
-def test_what_trains_nothing_by_gradient_is_refused(tmp_path):
-    with pytest.raises(InputError, match="compiles no training step"):
-        aot.run_aot(large(method="ridge"), "v5e:2x2", tmp_path)
-    with pytest.raises(InputError, match="RatingConfig trains nothing"):
+@pytest.mark.aot
+def test_what_has_no_program_is_refused(tmp_path):
+    with pytest.raises(InputError, match="--aot=fit:v5e: searches for training steps, and this config has none"):
+        aot.run_aot(large(method="ridge"), "fit:v5e", tmp_path)
+    libtpu_or_skip()
+    with pytest.raises(InputError, match="RatingConfig puts no model on this machine's devices"):
         aot.run_aot(validated(rate_table.get_config()), "v5e:2x2", tmp_path)
 
 

@@ -13,6 +13,7 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.conventions import Convention, lay
 from encore_jax.judge.model import ModelJudge
 from encore_jax.judge.question import Question
+from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.outside import ModelFiles, Sources
@@ -153,6 +154,6 @@ def test_frozen_features_count_what_is_refused(files, tmp_path):
     config = tiny_run.config(files)
     data, model = ingest(Sources(config.data), 0), ModelFiles(config.model, offline=True)
     needed = {"response": True, "pair": False, "rated": True}
-    counts = frozen_features(model, data, None, **needed, seed=0, folder=tmp_path).counts
+    counts = frozen_features(model, data, None, **needed, seed=0, mesh=MeshSettings(), folder=tmp_path).counts
     assert (counts["comparisons_refused_by_template"], counts["rated_responses_refused_by_template"]) == (1, 1)
     assert (counts["comparisons_dropped_too_long"], counts["rated_responses_dropped_too_long"]) == (0, 0)

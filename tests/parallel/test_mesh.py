@@ -1,12 +1,14 @@
 """Mesh sizes are checked, and logical names land on the mesh axes they should."""
 
 import jax
+import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.params import logical_axes
+from encore_jax.parallel import mesh as module
 from encore_jax.parallel.mesh import AXES, LOGICAL_RULES, MeshSettings, make_mesh, mesh_shape, sharding
 
 
@@ -33,6 +35,27 @@ def test_mesh_covers_all_devices(settings, shape):
 def test_impossible_meshes_are_refused(settings):
     with pytest.raises(InputError, match="mesh"):
         mesh_shape(settings, 8)
+
+
+@pytest.mark.parametrize("settings", [MeshSettings(data=2), MeshSettings(data=4, tensor=2), MeshSettings(-1, 1, 2)])
+def test_over_two_slices_only_the_data_axis_crosses(settings, monkeypatch):
+    monkeypatch.setattr(module, "slice_of", lambda device: device.id % 2)
+    mesh = make_mesh(settings)
+    assert tuple(mesh.shape.values()) == mesh_shape(settings, 8) and set(mesh.devices.flat) == set(jax.devices())
+    slices = np.vectorize(lambda device: device.id % 2)(mesh.devices)
+    assert (slices == slices[:, :1, :1]).all(), "fsdp and tensor stay within a slice"
+    first = len(slices) // 2
+    assert (slices[:first] == 0).all() and (slices[first:] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "slice_of"),
+    [(MeshSettings(), lambda d: d.id % 2), (MeshSettings(data=3), int), (MeshSettings(data=2), lambda d: d.id > 2)],
+)
+def test_what_does_not_fit_the_slices_is_refused(settings, slice_of, monkeypatch):
+    monkeypatch.setattr(module, "slice_of", slice_of)
+    with pytest.raises(InputError, match="make data a multiple of 2|multiply to the number of devices"):
+        make_mesh(settings)
 
 
 def test_every_logical_axis_of_every_parameter_has_a_rule():

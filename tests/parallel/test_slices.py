@@ -27,6 +27,8 @@ from encore_jax.parallel.slices import GENERATIONS, parse_slice, standard_slices
         ("v5p-32", "2x2x4", 16, 4),
         ("v4-32", "2x2x4", 16, 4),
         ("v5p-2x2x4", "2x2x4", 16, 4),
+        ("2xv5e:8x8", "8x8", 128, 32),
+        ("3xv5p-32", "2x2x4", 48, 12),
     ],
 )
 def test_a_slice_is_named_by_topology_or_by_chips(name, shape, chips, hosts):
@@ -42,7 +44,7 @@ def test_slices_ascend_and_are_distinct(generation):
     assert all(tpu.hosts * tpu.chips_per_host == tpu.chips for tpu in standard_slices(generation))
 
 
-@pytest.mark.parametrize("name", ["v5e:3x3", "v5e:2x2x4", "v5e", "v5p:17", "v4:", "v5p-17", "v4-", "v4-2x2"])
+@pytest.mark.parametrize("name", ["v5e:3x3", "v5e:2x2x4", "v5e", "v5p:17", "v4:", "v5p-17", "v4-", "2xv5e:3x3"])
 def test_an_unknown_slice_lists_the_known_ones(name):
     with pytest.raises(InputError, match=r"(2x4 \(8\), 4x4 \(16\)|2x2x4 \(16\), 2x4x4 \(32\))"):
         parse_slice(name)

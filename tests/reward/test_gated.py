@@ -73,10 +73,10 @@ def test_however_texts_are_packed_the_gate_reads_their_own_prompt(model, devices
 def test_nothing_is_compiled_after_warming_up(model):
     scorer = Scorer(model, tokens_per_batch=256, devices=jax.devices()[:1])
     scorer.warm_up()
-    compiled = scorer._values._cache_size()
+    compiled = scorer._program.values._cache_size()
     assert compiled >= len(scorer.shapes)
     scorer.run_texts([((Message("user", "Hi"),), "No.")])
-    assert scorer._values._cache_size() == compiled
+    assert scorer._program.values._cache_size() == compiled
 
 
 def test_the_batch_scorer_writes_rewards_scores_and_weights(model, golden, tmp_path):

@@ -71,11 +71,11 @@ def test_too_long_is_nan_and_harms_nobody(scorer, scores):
 def test_nothing_is_compiled_after_warming_up(model):
     scorer = Scorer(model, tokens_per_batch=256, devices=jax.devices()[:1])
     scorer.warm_up()
-    compiled = scorer._values._cache_size()
+    compiled = scorer._program.values._cache_size()
     assert compiled >= len(scorer.shapes)
     for count in (1, 2, 7, len(TEXTS)):
         scorer.run_texts(TEXTS[:count])
-    assert scorer._values._cache_size() == compiled
+    assert scorer._program.values._cache_size() == compiled
 
 
 def test_scores_that_are_not_finite_are_refused(model):

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from encore_jax.parallel import mesh as module
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.parallel.processes import join
 from encore_jax.train.checkpoint import Checkpoints
@@ -19,10 +20,10 @@ from tests.train import tiny_training as tiny
 EPOCHS = 16
 
 
-def main(folder: Path, run: str, slow: bool) -> None:
+def main(folder: Path, run: str, slow: bool, mesh: MeshSettings) -> None:
     config = tiny.settings(rows=4, save_every=5)
     steps = count_steps(packed_steps(tiny.trees(), step_shape(config), 0, EPOCHS))[0]
-    program = tiny.program(config, MeshSettings(fsdp=2, tensor=2), 4, steps)
+    program = tiny.program(config, mesh, 4, steps)
     log = MetricsLog(folder)
 
     def report(number, metrics):
@@ -58,4 +59,9 @@ if __name__ == "__main__":
             cannot_read(option.split("=")[1])
     join(sys.argv[2])
     runs = [option.split("=")[1] for option in sys.argv[3:] if option.startswith("--run=")]
-    main(Path(sys.argv[1]), *(runs or ["tiny"]), "--slow" in sys.argv)
+    mesh = MeshSettings(fsdp=2, tensor=2)
+    if "--data" in sys.argv:
+        mesh = MeshSettings(data=2, fsdp=1, tensor=2)
+    if "--slices" in sys.argv:  # every process stands for a slice, which devices of a CPU know nothing of
+        module.slice_of = lambda device: device.process_index
+    main(Path(sys.argv[1]), *(runs or ["tiny"]), "--slow" in sys.argv, mesh)

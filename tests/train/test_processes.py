@@ -53,6 +53,25 @@ def test_two_processes_equal_one(one_process, two_processes):
     assert_is(two_processes, one_process)
 
 
+def test_two_slices_train_as_one_and_a_slice_alone_goes_on_from_their_checkpoint(tmp_path):
+    finish(run(tmp_path / "slices", 2, "--data", "--slices"))
+    finish(run(tmp_path / "one", 1, "--data"))
+    expected = final(tmp_path / "one")
+    assert_is(tmp_path / "slices", expected)
+    shutil.copytree(tmp_path / "slices" / "checkpoints", tmp_path / "resumed" / "checkpoints")
+    checkpoints = tmp_path / "resumed" / "checkpoints"
+    shutil.rmtree(max((p for p in checkpoints.iterdir() if p.name.isdigit()), key=lambda p: int(p.name)))
+    finish(run(tmp_path / "resumed", 1, "--data"))  # from the one before the last, on one slice's worth of processes
+    for name, value in final(tmp_path / "resumed").items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def test_slices_that_share_the_parameters_are_refused(tmp_path):
+    for said in finish(run(tmp_path, 2, "--slices"), code=1):
+        assert "does not fit 2 slices: only data may cross between them" in said
+        assert "make data a multiple of 2, e.g. --config.mesh.data=2" in said
+
+
 def test_what_one_process_cannot_read_none_of_them_uses(one_process, two_processes, tmp_path):
     """Process 0 can read the newest checkpoint; were it to go on from there, the two would wait for each other."""
     shutil.copytree(two_processes, tmp_path, dirs_exist_ok=True)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from absl import logging
+from jax.sharding import Mesh
 
 from encore_jax.data import Comparison
 from encore_jax.data.atomic import atomic_path
@@ -23,6 +24,7 @@ from encore_jax.evaluation.convention_scores import ConventionScores, score_by_c
 from encore_jax.evaluation.conventions import PEERS, Convention, why_different
 from encore_jax.evaluation.rewardbench import SAFETY_COUNTS, explain_safety
 from encore_jax.json_shape import read_json
+from encore_jax.parallel.mesh import MeshSettings, make_mesh
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.outside import Probe
 from encore_jax.recipes.reward_model_files import RewardModelFiles, RuleWeights
@@ -76,6 +78,7 @@ def score_benchmark(
     peer: str,
     buckets: Sequence[int],
     tokens_per_batch: int,
+    mesh: MeshSettings,
     folder: Path,
 ) -> BenchmarkScores:
     """Scores every response and the over-refusal probe's.
@@ -89,9 +92,10 @@ def score_benchmark(
       peer: one of `PEERS`, by whose convention responses are scored, too; or "".
       buckets: row lengths in tokens; by default the saved model's, or `CHECKPOINT_BUCKETS`.
       tokens_per_batch: tokens that go through the model at once.
+      mesh: how the devices, of all processes together, share the model.
       folder: keeps finished batches for a run that is killed.
     """
-    loaded = _model(model, weights.weights, dtype, buckets)
+    loaded = _model(model, weights.weights, dtype, buckets, make_mesh(mesh))
     options = {"buckets": buckets, "tokens_per_batch": tokens_per_batch, "cache": folder}
     own = Convention(loaded.passport.pooling)
 
@@ -103,12 +107,13 @@ def score_benchmark(
     return BenchmarkScores(loaded.passport.to_dict(), ours, scored("probe", own, over_refusal_probe()), theirs)
 
 
-def _model(files: RewardModelFiles, weights: str, dtype: str, buckets: Sequence[int]) -> RewardModel:
+def _model(files: RewardModelFiles, weights: str, dtype: str, buckets: Sequence[int], mesh: Mesh) -> RewardModel:
     """The model; a checkpoint without passport in this type and with these row lengths."""
     folder = files.path
     saved = (folder / PASSPORT).is_file()
     own_type = None if saved else dtype
-    model = RewardModel.from_pretrained(folder, dtype=own_type, offline=files.offline, fetch_backbone=files.fetch)
+    fetched = {"offline": files.offline, "fetch_backbone": files.fetch}
+    model = RewardModel.from_pretrained(folder, dtype=own_type, mesh=mesh, **fetched)
     if weights:
         model = model.weighted(weights)
     if model.gate is None:

@@ -17,10 +17,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from encore_jax.checkpoints.huggingface import load_backbone
+from encore_jax.checkpoints.huggingface import load_backbone, load_config
 from encore_jax.data import Message, locate
 from encore_jax.model.config import DecoderConfig
+from encore_jax.parallel.mesh import MeshSettings, make_mesh
+from encore_jax.parallel.placement import backbone_shardings
 from encore_jax.progress import track
 from encore_jax.recipes.config import ModelConfig
 from encore_jax.recipes.stages.probe import probe_sequences, probe_texts
@@ -98,6 +101,7 @@ def extract(
     prompts: Sequence[tuple[Message, ...]] = (),
     probe: bool = True,
     check: Callable[[Readable], None] = lambda readable: None,
+    mesh: MeshSettings | None = None,
 ) -> Extracted:
     """Loads the model and runs every text once.
 
@@ -109,9 +113,10 @@ def extract(
       prompts: those whose own features are wanted.
       probe: whether the over-refusal probe is run, too.
       check: called before the model is loaded; raises where there is no use in that.
+      mesh: how the devices, of all processes together, share the model; without one the default device has it whole.
 
     Raises:
-      InputError: the template refuses every text, or a feature is not finite.
+      InputError: the template refuses every text, a feature is not finite, or the mesh fits neither devices nor model.
     """
     path, dtype = locate(model.path, offline=True), jnp.dtype(model.dtype)
     tokenizer = load_tokenizer(path)
@@ -124,14 +129,22 @@ def extract(
         (probe_texts(), probe_sequences(tokenizer, model.pooling)) if probe else ((), ()),
     ]
     # XLA's CPU products are quicker from fp32 weights, cast layer by layer; elsewhere they would only cost memory.
-    cfg, params, extras = load_backbone(path, jnp.float32 if jax.default_backend() == "cpu" else dtype)
-    features, counts = features_of(cfg, params, model, parts, cache)
+    stored = jnp.float32 if jax.default_backend() == "cpu" else dtype
+    devices = None if mesh is None else make_mesh(mesh)
+    shardings = None if devices is None else backbone_shardings(load_config(path), devices)
+    cfg, params, extras = load_backbone(path, stored, shardings, lm_head=False)
+    features, counts = features_of(cfg, params, model, parts, cache, devices)
     head = np.zeros((cfg.width, 0)) if extras.score is None else extras.score
     return Extracted(*features, found, np.asarray(head, np.float32), counts | refusals)
 
 
 def features_of(
-    cfg: DecoderConfig, params: Any, model: ModelConfig, parts: Sequence[Part], cache: Path, **layout
+    cfg: DecoderConfig,
+    params: Any,
+    model: ModelConfig,
+    parts: Sequence[Part],
+    cache: Path,
+    mesh: Mesh | None = None,
 ) -> tuple[list[np.ndarray], dict[str, int]]:
     """Features of several lists of texts, each in batches of its own, so that no list changes another's rounding.
 
@@ -140,7 +153,7 @@ def features_of(
       model: what decides on compute type and batches.
       parts: the lists.
       cache: folder of finished batches.
-      **layout: of parameters on a mesh, see `extract_features`.
+      mesh: on which the parameters lie, if they do not lie whole on one device.
 
     Returns:
       Features ``[N, D]`` of each list; and counts of the first: texts, how many are dropped as too long, tokens.
@@ -158,7 +171,7 @@ def features_of(
             tokens_per_batch=model.tokens_per_batch,
             cache=cache,
             track=functools.partial(track, label=label, size=lambda batch: batch.tokens.size),
-            **layout,
+            mesh=mesh,
         )
         features.append(found)
         counts.append(counted)

@@ -15,6 +15,7 @@ from absl import logging
 
 from encore_jax.data.manifest import FIX
 from encore_jax.json_shape import read_json
+from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.outside import ModelFiles, Probe
 from encore_jax.recipes.stages.extract import extract
 from encore_jax.recipes.stages.ingest import Ingested
@@ -61,7 +62,7 @@ class Features(NamedTuple):
 
 def frozen_features(
     model: ModelFiles, data: Ingested, probe: Probe | None, response: bool, pair: bool, rated: bool, seed: int,
-    folder: Path,
+    mesh: MeshSettings, folder: Path,
 ) -> Features:  # fmt: skip
     """Runs the texts that are needed through the frozen backbone once.
 
@@ -71,6 +72,7 @@ def frozen_features(
       probe: the over-refusal probe; None leaves it out.
       response, pair, rated: whether these fields of `Features` are needed.
       seed: of the draw which response is A.
+      mesh: how devices share the model.
       folder: of finished batches, from which a killed run goes on.
     """
     first = first_responses(data.comparisons, seed)
@@ -95,6 +97,7 @@ def frozen_features(
             lambda i: record_name(distinct[i], data.rated, data.comparisons),
             folder / "batches",
             probe=probe is not None,
+            mesh=mesh,
         )
         found, of_probe = extracted.texts, extracted.probe
         refused, counts = extracted.readable.refused, extracted.counts

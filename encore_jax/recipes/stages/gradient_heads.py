@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from encore_jax.parallel.mesh import activate, batch_shards, replicated
 from encore_jax.recipes.config import ModelConfig, TrainConfig
 from encore_jax.recipes.stages.extract import Part, features_of
 from encore_jax.recipes.stages.heads import Fit, without_held_out
@@ -42,11 +41,9 @@ def heads_by_gradient(
     task = _regression(settings.watch, trees_of, target, mask, rows, held_out)
     trained = run(task, passport=passport.to_dict() | {"ratings": name}, name=name)
     program = trained.program
-    with activate(program.mesh):
-        cache = folder / "batches" / f"trained-{name}-{trained.summary['used_step']}"
-        layout = dict(sharding=replicated(program.mesh), multiple=batch_shards(program.mesh))
-        parts = [(texts.texts, sequences), asked if name == "human" else ((), ())]
-        (features, probe), counts = features_of(program.cfg, trained.backbone, model, parts, cache, **layout)
+    cache = folder / "batches" / f"trained-{name}-{trained.summary['used_step']}"
+    parts = [(texts.texts, sequences), asked if name == "human" else ((), ())]
+    (features, probe), counts = features_of(program.cfg, trained.backbone, model, parts, cache, program.mesh)
     return Fit(without_held_out(*trained.heads), features, probe, counts | {f"training_{name}": trained.summary})
 
 

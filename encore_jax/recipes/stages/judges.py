@@ -56,7 +56,7 @@ class RunJudge:
     Args:
       judge: how it is asked.
       model: of kind "local" the backbone; of kind "model" its path is the reward model's folder.
-      mesh: of kind "local", how devices share the model.
+      mesh: of kinds "local" and "model", how devices share the model.
       table: of kind "table", what the table is called.
       label: of kind "table", what its ratings are called.
       offline: fetch nothing.
@@ -166,5 +166,5 @@ def local_judge(asked: RunJudge) -> LocalJudge:
 
 def reward_model(asked: RunJudge) -> RewardModel:
     """The reward model that a judge of kind "model" is."""
-    options = {"offline": asked.offline, "fetch_backbone": asked.fetch_backbone}
+    options = {"offline": asked.offline, "fetch_backbone": asked.fetch_backbone, "mesh": asked.mesh}
     return RewardModel.from_pretrained(asked.model.path, **options)
