@@ -212,6 +212,22 @@ def own_flags() -> list[str]:
     return [name for name, module in defined_in.items() if module.startswith(homes)]
 
 
+MESH = (
+    "How devices share the model, e.g. tensor=8 or fsdp=2,tensor=4: data repeats it, fsdp splits its parameters and "
+    "the batch, tensor splits heads and MLP. The sizes multiply to the number of devices; one may be -1, the rest."
+)
+MULTIHOST = "Join the processes of a pod: auto, or HOST:PORT,PROCESSES,INDEX; each runs this same command."
+
+
+def define_devices() -> None:
+    """Defines ``--mesh`` and ``--multihost``, which runs and the batch scorer share."""
+    from absl import flags
+
+    if "mesh" not in flags.FLAGS:
+        flags.DEFINE_string("mesh", "", MESH)
+        flags.DEFINE_string("multihost", "", MULTIHOST)
+
+
 def define_overwrite() -> None:
     """Defines ``--overwrite``, which commands with outputs share."""
     from absl import flags

@@ -24,8 +24,7 @@ import jax
 from absl import flags, logging
 
 from encore_jax.cli.command import DRY_RUN, check_effects, check_once, define_config, folder_of, read_command
-from encore_jax.cli.device_flags import define_devices
-from encore_jax.command_line import one_line_errors, start_logging
+from encore_jax.command_line import define_devices, one_line_errors, start_logging
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import join, speaks
 from encore_jax.recipes.run_config import validated

@@ -36,7 +36,6 @@ import jax
 import numpy as np
 from absl import flags, logging
 
-from encore_jax.cli.device_flags import define_devices
 from encore_jax.cli.score_best import write_best
 from encore_jax.cli.score_parts import PARTS, Parts
 from encore_jax.cli.score_rows import PLAIN, Item, read_items
@@ -44,7 +43,7 @@ from encore_jax.cli.score_summary import summary
 from encore_jax.cli.score_table import kinds_of, schema_of, score_items
 from encore_jax.cli.score_together import fill_together
 from encore_jax.cli.score_totals import Totals, characters_of, count
-from encore_jax.command_line import define_overwrite, one_line_errors, parse_flags, start_logging
+from encore_jax.command_line import define_devices, define_overwrite, one_line_errors, parse_flags, start_logging
 from encore_jax.data import FORMATS, locate
 from encore_jax.data.lock import output_lock
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs

@@ -16,9 +16,9 @@ from jax.experimental import mesh_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from encore_jax.errors import InputError
-from encore_jax.parallel.mesh_text import AXES, axis_sizes, with_sizes
 from encore_jax.settings import Settings
 
+AXES = ("data", "fsdp", "tensor")
 BATCH = ("data", "fsdp")
 """Mesh axes over which rows are split."""
 
@@ -81,6 +81,8 @@ def parse_mesh(text: str, usual: MeshSettings | None = None) -> MeshSettings:
     >>> mesh_shape(parse_mesh("tensor=4"), 8), mesh_shape(parse_mesh("fsdp=-1"), 8)
     ((2, 1, 4), (1, 8, 1))
     """
+    from encore_jax.parallel.mesh_text import axis_sizes, with_sizes
+
     return MeshSettings(**with_sizes(dataclasses.asdict(usual or replicas()), axis_sizes(text)))
 
 

@@ -1,4 +1,4 @@
-"""What flags say of devices: --mesh=fsdp=1,tensor=8 and --multihost. Imports nothing that takes time."""
+"""A mesh as a flag says it: --mesh=fsdp=1,tensor=8. Imports nothing that takes time."""
 
 from __future__ import annotations
 
@@ -7,11 +7,6 @@ from encore_jax.errors import InputError
 AXES = ("data", "fsdp", "tensor")
 REST = -1
 """Size of the axis that takes all devices that the others leave."""
-HELP = (
-    "How devices share the model, e.g. tensor=8 or fsdp=2,tensor=4: data repeats it, fsdp splits its parameters and "
-    "the batch, tensor splits heads and MLP. The sizes multiply to the number of devices; one may be -1, the rest."
-)
-MULTIHOST = "Join the processes of a pod: auto, or HOST:PORT,PROCESSES,INDEX; each runs this same command."
 
 
 def axis_sizes(text: str) -> dict[str, int]:

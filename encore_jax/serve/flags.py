@@ -10,9 +10,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 
+from encore_jax.command_line import MESH, MULTIHOST
 from encore_jax.errors import InputError
-from encore_jax.parallel.mesh_text import HELP as MESH_HELP
-from encore_jax.parallel.mesh_text import MULTIHOST, axis_sizes
+from encore_jax.parallel.mesh_text import axis_sizes
 from encore_jax.reward.weighting import HELP
 from encore_jax.serve.listening import is_loopback
 
@@ -59,7 +59,7 @@ def parse(arguments: Sequence[str] | None, description: str) -> argparse.Namespa
     add("--allow-mismatch", action="store_true",
         help="serve a model that its passport does not stand for; /v1/models says so")  # fmt: skip
     add("--weights", default="", help=HELP)
-    add("--mesh", default="", type=_mesh, help=f"{MESH_HELP} Without it each device holds the whole model.")
+    add("--mesh", default="", type=_mesh, help=f"{MESH} Without it each device holds the whole model.")
     add(
         "--multihost",
         default="",

@@ -23,7 +23,6 @@ from encore_jax.checkpoints.huggingface import load_backbone, load_config
 from encore_jax.data import Message, locate
 from encore_jax.model.config import DecoderConfig
 from encore_jax.parallel.mesh import MeshSettings, make_mesh
-from encore_jax.parallel.placement import backbone_shardings
 from encore_jax.progress import track
 from encore_jax.recipes.config import ModelConfig
 from encore_jax.recipes.stages.probe import probe_sequences, probe_texts
@@ -128,6 +127,8 @@ def extract(
         ([(prompt, "") for prompt in prompts], [_prompt_end(tokenizer, prompt) for prompt in prompts]),
         (probe_texts(), probe_sequences(tokenizer, model.pooling)) if probe else ((), ()),
     ]
+    from encore_jax.parallel.placement import backbone_shardings
+
     # XLA's CPU products are quicker from fp32 weights, cast layer by layer; elsewhere they would only cost memory.
     stored = jnp.float32 if jax.default_backend() == "cpu" else dtype
     devices = None if mesh is None else make_mesh(mesh)
