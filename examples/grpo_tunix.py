@@ -1,10 +1,12 @@
-"""GRPO with Tunix on a JAX policy, rewarded by an encore_jax model in the same process.
+"""GRPO with Tunix on a JAX policy, with a reward for each rule of an encore_jax model in the same process.
 
     python examples/grpo_tunix.py --model=runs/quickstart/compose
 
 Needs Tunix, in an environment of its own: ``pip install google-tunix`` pins older versions of some libraries. The
 policy here is a small Llama with random weights and the reward model's tokenizer, so that the example needs no download
-and ends within a minute or two; put your own Tunix model in its place. Prints the mean reward of every step as JSON.
+and ends within a minute or two; put your own Tunix model in its place. Prints, as JSON, the mean reward of every step
+and each rule's. Tunix adds the functions' rewards up, so they are weighted (their sum is the composed reward), and
+normalises the sum: this is GRPO. For GDPO (`encore_jax.group_advantages`) its learner would have to see each rule.
 """
 
 from __future__ import annotations
@@ -23,8 +25,7 @@ from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
 from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
 from tunix.rl.rollout.base_rollout import RolloutConfig
 
-from encore_jax import Message, RewardModel
-from encore_jax.reward.rl import reward_function
+from encore_jax import Message, RewardModel, reward_functions
 from encore_jax.text.rendering import render
 
 PROMPTS = (
@@ -35,17 +36,17 @@ PROMPTS = (
 )
 
 
-def train(model: RewardModel, steps: int, generations: int = 4, length: int = 16) -> list[float]:
-    """A few steps of GRPO; the mean reward of each."""
+def train(model: RewardModel, steps: int, generations: int = 4, length: int = 16) -> dict:
+    """A few steps of GRPO; the mean reward of each, and each rule's mean score."""
     tokenizer, seen = model.tokenizer, []
     # The policy reads prompts in its chat template; the reward model has its own and wants what the user said.
     questions = {tokenizer.decode(render(tokenizer, [Message("user", text)])): text for text in PROMPTS}
-    reward = reward_function(model, too_long=0.0, read_prompt=questions.__getitem__)
+    functions = reward_functions(model, weighted=True, too_long=0.0, read_prompt=questions.__getitem__)
 
     def logged(prompts, completions, **columns):
-        rewards = reward(prompts, completions, **columns)
-        seen.append(float(np.mean(rewards)))
-        return rewards
+        scored = functions.scored(prompts, completions)  # which the other functions look up
+        seen.append((float(np.nanmean(scored.rewards)), np.nanmean(scored.scores, 0).tolist()))
+        return functions[0](prompts, completions, **columns)
 
     mesh = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("fsdp", "tp"), axis_types=(AxisType.Auto,) * 2)
     cluster = RLCluster(
@@ -66,11 +67,14 @@ def train(model: RewardModel, steps: int, generations: int = 4, length: int = 16
         ),
     )
     learner = GRPOLearner(
-        rl_cluster=cluster, reward_fns=logged, algo_config=GRPOConfig(num_generations=generations, beta=0.0)
+        rl_cluster=cluster,
+        reward_fns=[logged, *functions[1:]],
+        algo_config=GRPOConfig(num_generations=generations, beta=0.0),
     )
     rows = list(questions) * (1 + steps // len(questions))
     learner.train(grain.MapDataset.source([{"prompts": row} for row in rows]).batch(1))
-    return seen
+    rules = dict(zip(model.rules, np.transpose([scores for _, scores in seen]).tolist(), strict=True))
+    return {"rewards": [reward for reward, _ in seen], "rules": rules, "batches": functions.batches}
 
 
 def _policy(vocab_size: int) -> Llama3:
@@ -86,7 +90,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder of a saved reward model")
     parser.add_argument("--steps", type=int, default=4)
     given = parser.parse_args()
-    print(json.dumps({"rewards": train(RewardModel.from_pretrained(given.model), given.steps)}))
+    print(json.dumps(train(RewardModel.from_pretrained(given.model), given.steps)))
 
 
 if __name__ == "__main__":

@@ -113,6 +113,12 @@ BY_OTHERS = {
     "enc.judges.local(": "tests/examples/test_python_page.py::test_the_judges_of_the_page_are_judges",
     "enc.fit(enc.read_comparisons": "tests/experiments/test_fit.py::test_the_readmes_lines_run",
     "AutoModelForSequenceClassification": "tests/reward/test_export_parity.py",
+    'remote_reward_functions("http': (
+        "tests/reward/test_rule_rewards.py::test_a_servers_rules_and_weights_come_with_one_request_a_batch"
+    ),
+    "RuleRewards(EnvironmentInterface)": (
+        "tests/reward/test_rule_rewards.py::test_nemo_rl_gets_rules_and_weights_in_its_own_order"
+    ),
     'metadata("scores.parquet")': "tests/experiments/test_score.py::test_the_passport_travels_with_the_scores",
 }
 """Blocks that need minutes, torch or a scored file, by a part of them: what carries them out."""

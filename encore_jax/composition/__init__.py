@@ -22,6 +22,13 @@ _HOME = {
         "rating_counts",
         "rating_entropy",
     ),
+    "encore_jax.composition.group_advantages": (
+        "CONVENTIONS",
+        "Convention",
+        "group_advantages",
+        "shortfalls",
+        "updated_multipliers",
+    ),
     "encore_jax.composition.information": (
         "channel_information",
         "preference_information",

@@ -12,7 +12,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from encore_jax.errors import InputError
 from encore_jax.http_replies import BadBody, checked_url, error_words, unpacked, wait_asked
@@ -32,9 +34,30 @@ _BODY, _BODY_PER_REWARD = 1 << 20, 64
 _SERVER = "ask a server of this project, encore serve"
 
 
+_BODY_PER_SCORE = 2 * 32
+T = TypeVar("T")
+
+
 @dataclasses.dataclass(frozen=True)
 class _Rewards:
     rewards: list[float | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class _RuleRewards:
+    scores: dict[str, list[float | None]]
+    weights: dict[str, list[float | None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    rules: list[str]
+    weights: dict[str, float] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Models:
+    data: list[_Model]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +88,7 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 
 
 class RewardsClient:
-    """Posts prompts and completions to ``URL/rewards``.
+    """Posts prompts and completions to ``URL/rewards``, and asks ``URL/v1/models`` for the rules.
 
     Args:
       url: of the server, e.g. "http://127.0.0.1:8000".
@@ -76,7 +99,8 @@ class RewardsClient:
     """
 
     def __init__(self, url: str, token: str = ""):
-        self._url = f"{checked_url(url)}/rewards"
+        self._server = checked_url(url)
+        self._url = f"{self._server}/rewards"
         if not (token.isascii() and token.isprintable()):
             raise InputError("holds what no token can hold (not repeated here)", where="token", fix="give it as it is")
         self._token = token
@@ -90,57 +114,95 @@ class RewardsClient:
           InputError: the server refuses the request, or answers with something else than these rewards.
           ConnectionError: it stays busy or away for long.
         """
-        try:
-            body = json.dumps({"prompts": list(prompts), "completions": list(completions)}).encode()
-        except (TypeError, ValueError, RecursionError) as error:
-            problem = f"prompts or completions are no JSON: {cut(one_line(error), 100)}"
-            raise InputError(problem, where="reward function", fix="give texts or messages") from None
-        answer = self._posted(body, _BODY + _BODY_PER_REWARD * len(prompts))
-        if len(answer) != len(prompts):
-            raise InputError(f"{len(answer)} rewards for {len(prompts)} completions", where=self._url, fix=_SERVER)
-        if not all(value is None or math.isfinite(value) for value in answer):
-            raise InputError("a reward is not finite", where=self._url, fix=_SERVER)
+        answer = self._posted(_body(prompts, completions), _BODY + _BODY_PER_REWARD * len(prompts), _Rewards).rewards
+        self._check(answer, len(prompts), "rewards")
         return answer
 
-    def _posted(self, body: bytes, most: int) -> list[float | None]:
+    def rules(self) -> tuple[tuple[str, ...], list[float] | None]:
+        """The K rules of the server's model and their weights; None for weights that depend on the text.
+
+        Raises:
+          InputError, ConnectionError: as `rewards`.
+        """
+        where = f"{self._server}/v1/models"
+        models = self._posted(None, _BODY * 16, _Models, where).data
+        if not models or not models[0].rules or len(set(models[0].rules)) < len(models[0].rules):
+            raise InputError("it names no model with rules", where=where, fix=_SERVER)
+        rules, weights = tuple(models[0].rules), models[0].weights
+        if weights is None:
+            return rules, None
+        if weights.keys() != set(rules) or not all(math.isfinite(weight) for weight in weights.values()):
+            raise InputError("it does not give every rule a weight", where=where, fix=_SERVER)
+        return rules, [weights[rule] for rule in rules]
+
+    def scored(
+        self, prompts: Sequence[Any], completions: Sequence[Any], rules: Sequence[str]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and weights of every rule, fp32 ``[N, K]``; NaN where a completion is too long.
+
+        Raises:
+          InputError, ConnectionError: as `rewards`; or the server's model has other rules by now.
+        """
+        most = _BODY + _BODY_PER_SCORE * (len(prompts) + 8) * len(rules)
+        answer = self._posted(_body(prompts, completions, rules=True), most, _RuleRewards)
+        tables = []
+        for what, values in (("scores", answer.scores), ("weights", answer.weights)):
+            if values.keys() != set(rules):
+                fix = "make the reward functions again: the server's model is another one"
+                raise InputError(f"{what} are of other rules than {', '.join(rules)[:200]}", where=self._url, fix=fix)
+            for rule in rules:
+                self._check(values[rule], len(prompts), f"{what} of {rule}")
+            tables.append(np.array([values[rule] for rule in rules], np.float32).T.reshape(len(prompts), len(rules)))
+        return tables[0], tables[1]
+
+    def _check(self, answer: list[float | None], count: int, what: str) -> None:
+        if len(answer) != count:
+            raise InputError(f"{len(answer)} {what} for {count} completions", where=self._url, fix=_SERVER)
+        if not all(value is None or math.isfinite(value) for value in answer):
+            which = "a reward" if what == "rewards" else f"one of the {what}"
+            raise InputError(f"{which} is not finite", where=self._url, fix=_SERVER)
+
+    def _posted(self, body: bytes | None, most: int, shape: type[T], url: str = "") -> T:
+        """The reply, of a declared shape and at most so many bytes; without a body it is a GET."""
+        url = url or self._url
         for attempt in range(RETRIES):
             try:
-                return self._once(body, most)
+                return self._once(body, most, shape, url)
             except _Busy as busy:
                 wait = min(busy.wait if busy.wait is not None else 2.0**attempt, LONGEST_WAIT)
                 why = str(busy)
             if attempt + 1 < RETRIES:
                 say = logging.getLogger(__name__).warning
-                say("%s: %s; try %d of %d in %.0f s", self._url, why, attempt + 2, RETRIES, wait)
+                say("%s: %s; try %d of %d in %.0f s", url, why, attempt + 2, RETRIES, wait)
                 time.sleep(wait)
-        raise ConnectionError(f"{self._url} did not answer {RETRIES} times; the last time: {why}")
+        raise ConnectionError(f"{url} did not answer {RETRIES} times; the last time: {why}")
 
-    def _once(self, body: bytes, most: int) -> list[float | None]:
-        request = urllib.request.Request(self._url, body, self._headers)
+    def _once(self, body: bytes | None, most: int, shape: type[T], url: str) -> T:
+        request = urllib.request.Request(url, body, self._headers)
         try:
             with self._opener.open(request, timeout=TIMEOUT) as response:
                 raw = _read(response, most)
                 raw = unpacked(raw, response.headers.get("Content-Encoding", ""), most)
         except BadBody as error:
-            raise InputError(str(error), where=self._url, fix=_SERVER) from None
+            raise InputError(str(error), where=url, fix=_SERVER) from None
         except urllib.error.HTTPError as error:
             with error:
-                raise self._refusal(error) from None
+                raise self._refusal(error, url) from None
         except urllib.error.URLError as error:
             if isinstance(error.reason, ssl.SSLError):
-                raise InputError(_words(error.reason), where=self._url, fix="correct the address") from None
+                raise InputError(_words(error.reason), where=url, fix="correct the address") from None
             raise _Busy(_words(error.reason)) from None
         except (OSError, http.client.HTTPException) as error:
             raise _Busy(_words(error)) from None
         if not raw.strip():
             raise _Busy("an empty reply")
         try:
-            return decode_json(raw, _Rewards, where=self._url, fix=_SERVER).rewards
+            return decode_json(raw, shape, where=url, fix=_SERVER)
         except InputError as error:
             said = error_words(raw, self._hidden, 100)
-            raise InputError(f"{error.problem}; it says '{said}'", where=self._url, fix=_SERVER) from None
+            raise InputError(f"{error.problem}; it says '{said}'", where=url, fix=_SERVER) from None
 
-    def _refusal(self, error: urllib.error.HTTPError) -> Exception:
+    def _refusal(self, error: urllib.error.HTTPError, url: str) -> Exception:
         """What an HTTP error means, as an exception."""
         try:
             raw = _read(error, _BODY)
@@ -150,15 +212,23 @@ class RewardsClient:
         if error.code in BUSY:
             return _Busy(f"HTTP {error.code}{said and f': {said}'}", wait_asked(error.headers))
         try:
-            refusal = decode_json(raw, _Refused, where=self._url).error
+            refusal = decode_json(raw, _Refused, where=url).error
         except InputError:
             fix = "give the server's token" if error.code in (401, 403) else _SERVER
-            return InputError(f"HTTP {error.code}{said and f': {said}'}", where=self._url, fix=fix)
+            return InputError(f"HTTP {error.code}{said and f': {said}'}", where=url, fix=fix)
         message, where, fix = (self._hidden(text) for text in dataclasses.astuple(refusal))
-        return InputError(message, where=where or self._url, fix=fix)
+        return InputError(message, where=where or url, fix=fix)
 
     def _hidden(self, text: str) -> str:
         return text.replace(self._token, "[token]") if self._token else text
+
+
+def _body(prompts: Sequence[Any], completions: Sequence[Any], **more: Any) -> bytes:
+    try:
+        return json.dumps({"prompts": list(prompts), "completions": list(completions), **more}).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = f"prompts or completions are no JSON: {cut(one_line(error), 100)}"
+        raise InputError(problem, where="reward function", fix="give texts or messages") from None
 
 
 def _read(response: Any, most: int) -> bytes:

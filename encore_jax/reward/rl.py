@@ -1,6 +1,7 @@
 """Reward functions for reinforcement learning: TRL's ``reward_funcs`` and Tunix' ``reward_fns``.
 
-Both trainers call ``function(prompts=[...], completions=[...], **columns)`` and want one float per completion. In JAX
+Both trainers call ``function(prompts=[...], completions=[...], **columns)`` and want one float per completion: the
+composed reward here, each rule's own in `encore_jax.reward.rule_rewards`. In JAX
 (Tunix) the model runs in the trainer's own process: `reward_function`. A torch trainer (TRL, OpenRLHF) may do that too,
 or leave the accelerator to itself and ask a server: `remote_reward_function`.
 
@@ -45,12 +46,8 @@ def reward_function(
     """
 
     def encore_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        _check_counts(prompts, completions)
-        texts = [
-            (_messages(read_prompt(prompt)), completion_text(completion))
-            for prompt, completion in zip(prompts, completions, strict=True)
-        ]
-        scored = model.scorer.scored(model.scorer.run_texts(texts))
+        check_counts(prompts, completions)
+        scored = model.scorer.scored(model.scorer.run_texts(texts_of(prompts, completions, read_prompt)))
         if "log_metric" in columns and np.isfinite(scored.scores).any():
             for rule, mean in zip(model.rules, np.nanmean(scored.scores, axis=0), strict=True):
                 columns["log_metric"](f"rule/{rule}", float(mean))
@@ -74,15 +71,30 @@ def remote_reward_function(url: str, *, token: str = "", too_long: float | None 
     client = RewardsClient(url, token)
 
     def encore_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        _check_counts(prompts, completions)
+        check_counts(prompts, completions)
         return [too_long if value is None else value for value in client.rewards(prompts, completions)]
 
     return encore_reward
 
 
-def _check_counts(prompts: Sequence[Any], completions: Sequence[Any]) -> None:
+def check_counts(prompts: Sequence[Any], completions: Sequence[Any]) -> None:
+    """Raises InputError unless there is a completion for each prompt."""
     if len(prompts) != len(completions):
         raise InputError(f"{len(completions)} completions for {len(prompts)} prompts", where="reward function")
+
+
+def texts_of(
+    prompts: Sequence[Any], completions: Sequence[Any], read_prompt: Callable[[Any], Prompt]
+) -> list[tuple[tuple[Message, ...], str]]:
+    """Conversations as the scorer takes them.
+
+    Raises:
+      InputError: a prompt or a completion is neither text nor messages.
+    """
+    return [
+        (_messages(read_prompt(prompt)), completion_text(completion))
+        for prompt, completion in zip(prompts, completions, strict=True)
+    ]
 
 
 def completion_text(completion: Any, where: str = "completion") -> str:

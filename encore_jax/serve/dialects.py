@@ -211,6 +211,8 @@ def _envelope(kind: str, body, served: Served, data: list[dict], lengths) -> dic
 def get_reward(body: Mapping[str, Any], served: Served, plain: bool = False) -> Ask:
     """OpenRLHF's ``--remote_rm_url``: ``{"query", "prompts", "labels"}`` in, ``{"rewards", "scores"}`` out.
 
+    Each rule's scores are in the answer as well, ``{"extra_logs": {"rule/NAME": [...]}}``, which OpenRLHF logs by name.
+
     Args:
       body: every query is prompt and response in one text, rendered in the reward model's own chat template.
       served: the model.
@@ -230,22 +232,35 @@ def get_reward(body: Mapping[str, Any], served: Served, plain: bool = False) -> 
 
     def answer(scored, lengths):
         rewards = _numbers(scored.rewards)
-        return {"rewards": rewards, "scores": rewards, "extra_logs": {}}
+        logs = {f"rule/{rule}": _numbers(column) for rule, column in zip(served.rules, scored.scores.T, strict=True)}
+        return {"rewards": rewards, "scores": rewards, "extra_logs": logs}
 
     return Ask(texts, False, answer)
 
 
 def rewards(body: Mapping[str, Any], served: Served) -> Ask:
-    """What a TRL or Tunix reward function is given, ``{"prompts", "completions"}``; null where one is too long."""
-    check_fields(body, ("model", "prompts", "completions"))
+    """What a TRL or Tunix reward function is given, ``{"prompts", "completions"}``; null where one is too long.
+
+    With ``"rules": true`` the answer holds ``scores`` and ``weights`` of each rule as well, a number for each text.
+    """
+    check_fields(body, ("model", "prompts", "completions", "rules"))
     read_model(body, served.name)
+    by_rule = read_flag(body, "rules")
     prompts, completions = read_list(body, "prompts"), read_list(body, "completions")
     check_same_number(prompts, completions, "completions")
     texts = [
         (read_prompt(prompt, f"prompts[{i}]"), read_completion(completion, f"completions[{i}]"))
         for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
     ]
-    return Ask(texts, True, lambda scored, lengths: {"rewards": _numbers(scored.rewards)})
+
+    def answer(scored, lengths):
+        result: dict[str, Any] = {"rewards": _numbers(scored.rewards)}
+        if by_rule:
+            result |= {name: served.by_rule([_numbers(column) for column in values.T])
+                       for name, values in (("scores", scored.scores), ("weights", scored.weights))}  # fmt: skip
+        return result
+
+    return Ask(texts, True, answer)
 
 
 DIALECTS: dict[str, Callable[..., Ask]] = {

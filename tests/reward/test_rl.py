@@ -68,19 +68,29 @@ def test_what_is_no_completion_is_refused(model):
         reward_function(model)(prompts=["a", "b"], completions=["c"])
 
 
+def environment():
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    return os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1", "PYTHONPATH": path}
+
+
 def run_example(name, *arguments):
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
     command = [sys.executable, str(ROOT / "examples" / name), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
-    rewards = json.loads(done.stdout.splitlines()[-1])["rewards"]
+    result = json.loads(done.stdout.splitlines()[-1])
+    rewards = result["rewards"]
     assert len(rewards) >= 2 and np.isfinite(rewards).all() and np.ptp(rewards) > 0
+    curves = result["rules"]
+    assert list(curves) == list(tiny_reward_model.RULES) and {len(curve) for curve in curves.values()} == {len(rewards)}
+    composed = np.array(list(curves.values())).T @ np.array(tiny_reward_model.WEIGHTS)
+    assert composed == pytest.approx(rewards, abs=1e-4)
+    assert result["batches"] == len(rewards)  # one forward a step, whatever the number of functions
 
 
 @pytest.mark.parity
 @pytest.mark.skipif(not find_spec("trl"), reason="needs trl (the `bench` extra)")
-def test_grpo_with_trl(tmp_path):
+@pytest.mark.parametrize("method", ["grpo", "gdpo"])
+def test_rule_rewards_with_trl(tmp_path, method):
     import torch
     import transformers
 
@@ -90,10 +100,21 @@ def test_grpo_with_trl(tmp_path):
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "policy")
     tiny_reward_model.in_memory().tokenizer.save_pretrained(tmp_path / "policy")
     arguments = ["--policy", str(tmp_path / "policy"), "--steps=2", "--output", str(tmp_path / "grpo")]
-    run_example("grpo_trl.py", "--model", str(folder), *arguments)
+    run_example("grpo_trl.py", "--model", str(folder), "--method", method, *arguments)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not find_spec("tunix"), reason="needs Tunix: pip install google-tunix")
-def test_grpo_with_tunix(tmp_path):
+def test_rule_rewards_with_tunix(tmp_path):
     run_example("grpo_tunix.py", "--model", str(tiny_reward_model.write(tmp_path)), "--steps=2")
+
+
+def test_the_toy_policy_loses_a_rule_on_the_sum_that_gdpo_keeps():
+    command = [sys.executable, str(ROOT / "examples" / "gdpo_toy.py"), "--seeds=16"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    conflict = found["format costs correctness"]
+    assert conflict["grpo"]["lost_format"] > 0.9 and conflict["gdpo"]["lost_format"] == 0
+    assert conflict["gdpo"]["final"]["correct"][0] < conflict["grpo"]["final"]["correct"][0]  # what it costs is printed
+    assert found["independent"]["grpo"]["lost_format"] == 0

@@ -97,7 +97,7 @@ def test_vllm_classify_and_pooling(serve, model, expected, rewards):
 
 @pytest.mark.parametrize("end", ["", "<|im_end|>", "<|im_end|>\n", "<|im_end|><|im_end|>"])
 @pytest.mark.parametrize("padding", ["", "<|im_end|><|im_end|>"])
-def test_openrlhf_queries_in_whatever_state_they_come(serve, rewards, end, padding):
+def test_openrlhf_queries_in_whatever_state_they_come(serve, model, expected, rewards, end, padding):
     pairs = [(prompt, answer) for prompt in PROMPTS[:2] for answer in ANSWERS]
     body = {
         "query": [padding + rendered(*pair, end) for pair in pairs],
@@ -106,6 +106,9 @@ def test_openrlhf_queries_in_whatever_state_they_come(serve, rewards, end, paddi
     }
     answer = good(serve(), "/get_reward", body)
     assert answer["rewards"] == answer["scores"] == pytest.approx([rewards[pair] for pair in pairs], **CLOSE)
+    for k, rule in enumerate(model.rules):  # what OpenRLHF logs, by name
+        right = [expected[pair][k] for pair in pairs]
+        assert answer["extra_logs"][f"rule/{rule}"] == pytest.approx(right, **CLOSE)
 
 
 def test_openrlhf_without_a_chat_template(serve, rewards):
@@ -117,11 +120,18 @@ def test_openrlhf_without_a_chat_template(serve, rewards):
     assert answer["rewards"] == pytest.approx([rewards[pair] for pair in pairs], **CLOSE)
 
 
-def test_the_signature_of_reward_functions(serve, rewards):
+def test_the_signature_of_reward_functions_and_each_rules_scores(serve, model, expected, rewards):
     as_messages = [{"role": "user", "content": PROMPTS[0]}], [{"role": "assistant", "content": ANSWERS[0]}]
     body = {"prompts": [PROMPTS[1], as_messages[0]], "completions": [ANSWERS[1], as_messages[1]]}
     right = [rewards[PROMPTS[1], ANSWERS[1]], rewards[PROMPTS[0], ANSWERS[0]]]
-    assert good(serve(), "/rewards", body)["rewards"] == pytest.approx(right, **CLOSE)
+    app = serve()
+    assert good(app, "/rewards", body) == {"rewards": pytest.approx(right, **CLOSE)}
+    body["completions"][1] = "y" * 300
+    answer = good(app, "/rewards", body | {"rules": True})
+    for k, rule in enumerate(model.rules):
+        one = expected[PROMPTS[1], ANSWERS[1]][k]
+        assert answer["scores"][rule] == [pytest.approx(one, **CLOSE), None]
+        assert answer["weights"][rule] == pytest.approx([model.weights[k]] * 2)
 
 
 CASES = {
