@@ -52,6 +52,7 @@ _HOME = {
     "encore_jax.judge.settings": ("RetryPolicy",),
     "encore_jax.recipes.fit": ("fit",),
     "encore_jax.rules": ("Rule", "RulePool"),
+    "encore_jax.rules.graph": ("Prerequisite", "RuleGraph", "Veto"),
     "encore_jax.parallel.mesh": ("MeshSettings",),
     "encore_jax.train.settings": ("TrainSettings",),
 }

@@ -123,7 +123,7 @@ def score_file(
     identity = all_or_none(lambda: _identity(model, source, format))
     if jax.process_count() > 1:
         all_same_everywhere("what is scored", identity, "give every host the same files and versions")
-    parts = Parts(output, identity, schema_of(model.rules, model.gate is not None))
+    parts = Parts(output, identity, schema_of(model.rules, model.gate is not None, bool(model.passport.graph)))
     outputs = {"--output": output} | ({"--best": best} if best else {})
     with contextlib.ExitStack() as stack:
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from encore_jax.cli.score_repeats import Repeats
 from encore_jax.cli.score_rows import Item
+from encore_jax.composition.rule_graph import NOBODY
 from encore_jax.composition.ties import first_place
 from encore_jax.reward.scorer import Scorer
 
@@ -50,12 +51,13 @@ def table_of(
     scored = scorer.scored(values)
     why, lost = (np.array([of.get(i, "") for i in range(len(lengths))], object) for of in (refused, hidden))
     rules = scorer.model.rules
-    schema = schema_of(scorer.model.rules, scorer.model.gate is not None)
+    schema = schema_of(scorer.model.rules, scorer.model.gate is not None, scorer.graph is not None)
     columns: dict[str, list] = {name: [] for name in schema.names}
     splits = np.cumsum(counts)[:-1]
-    each = scored.rewards, scored.tolerances, scored.scores, scored.weights, lengths, why, lost
+    vetoed = np.full(len(sequences), NOBODY) if scorer.graph is None else scored.decision.decided_by
+    each = scored.rewards, scored.tolerances, scored.scores, scored.weights, lengths, why, lost, vetoed
     parts = (np.split(values, splits) for values in each)
-    for item, reward, slack, score, weight, length, problem, missing in zip(items, *parts, strict=True):
+    for item, reward, slack, score, weight, length, problem, missing, by in zip(items, *parts, strict=True):
         long, no_ids = np.flatnonzero(length > scorer.longest), np.flatnonzero(length < 0)
         columns["id"].append(item.id)
         columns["rewards"].append(_nullable(reward))
@@ -68,6 +70,8 @@ def table_of(
             columns[f"score:{rule}"].append(_nullable(score[:, k]))
             if scorer.model.gate is not None:
                 columns[f"weight:{rule}"].append(_nullable(weight[:, k]))
+        if scorer.graph is not None:
+            columns["vetoed_by"].append([None if k == NOBODY else rules[k] for k in by.tolist()])
         columns["tokens"].append([None if n < 0 else n for n in length.tolist()])
         refusals = (f"response {i}: {problem[i]}" for i in no_ids[:5])
         reasons = item.problem, _too_long(long, length, scorer.longest), *refusals
@@ -98,13 +102,17 @@ def values_of(
     return values
 
 
-def schema_of(rules: Sequence[str], gated: bool) -> pa.Schema:
-    """Columns of a scored file: of every rule its scores, and of a gated model its weights as well."""
+def schema_of(rules: Sequence[str], gated: bool, graph: bool = False) -> pa.Schema:
+    """Columns of a scored file: of every rule its scores, and of a gated model its weights as well.
+
+    Under a rule graph also which rule's veto set each reward.
+    """
     numbers = pa.list_(pa.float32())
     return pa.schema([
         ("id", pa.string()), ("rewards", numbers), ("best", pa.int32()),
         ("first_place", pa.list_(pa.int32())), ("preferred", pa.int32()),
         *((f"{kind}:{rule}", numbers) for kind in kinds_of(gated) for rule in rules),
+        *((("vetoed_by", pa.list_(pa.string())),) if graph else ()),
         ("tokens", pa.list_(pa.int32())), ("reason", pa.string()), ("hidden", pa.string()),
     ])  # fmt: skip
 

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from encore_jax.composition import Margin, margin_tolerances, margins
+from encore_jax.composition.rule_graph import CompiledGraph, decide
 from encore_jax.composition.ties import credit, rule_tolerance
 from encore_jax.errors import InputError
 
@@ -59,6 +60,56 @@ def contributions(scores: Float[Array, "N 2 K"], preferred: Array, weights: Floa
 def tolerances(scores: Float[Array, "N 2 K"], weights: Float[Array, " K"]) -> np.ndarray:
     """By how much rounding may move each contribution to a sum of them: fp32 ``[N, K]``."""
     return np.asarray(margin_tolerances(scores)) * np.abs(np.asarray(weights, np.float32))[None]
+
+
+class GraphParts(NamedTuple):
+    """A reward under a rule graph, as terms that add up to it: C = K, or K + 1 with vetoes.
+
+    Attributes:
+      scores: ``[N, 2, C]``, the preferred response first; a rule that does not count has the lowest score, and the last
+        column is what a veto takes away.
+      contribution, tolerance: ``[N, C]``, as those of a weighted sum.
+      decided_by: ``[N, 2]``: the rule whose veto set the reward, -1 where none did.
+      not_counted: bool ``[N, 2, K]``.
+      plain: the margins ``[N]`` of the weighted sum alone.
+    """
+
+    scores: np.ndarray
+    contribution: np.ndarray
+    tolerance: np.ndarray
+    decided_by: np.ndarray
+    not_counted: np.ndarray
+    plain: Margin
+
+
+def graph_parts(
+    scores: Float[np.ndarray, "N 2 K"], weights: Float[np.ndarray, " K"], graph: CompiledGraph
+) -> GraphParts:
+    """What rules and vetoes contribute to the margins of pairs.
+
+    Args:
+      scores: the preferred response first.
+      weights, graph: of the model.
+    """
+    scores = np.asarray(scores, np.float32)
+    first = np.zeros(len(scores), np.int64)
+    plain = whole_margin(contributions(scores, first, weights), tolerances(scores, weights))
+    decision = decide(scores.reshape(-1, scores.shape[2]), weights, graph)
+    terms, prices = decision.counted, np.asarray(weights, np.float32)
+    if len(graph.cap):
+        terms = np.concatenate([terms, (decision.rewards - decision.before)[:, None]], 1)
+        prices = np.append(prices, np.float32(1))
+    terms = terms.reshape(*scores.shape[:2], -1)
+    slack = tolerances(terms, prices)
+    slack[:, : scores.shape[2]] = tolerances(scores, weights)
+    return GraphParts(
+        terms,
+        contributions(terms, first, prices),
+        slack,
+        decision.decided_by.reshape(-1, 2),
+        decision.not_counted.reshape(*scores.shape),
+        plain,
+    )
 
 
 def whole_margin(contribution: Float[np.ndarray, "N K"], tolerance: Float[np.ndarray, "N K"] | None = None) -> Margin:

@@ -25,7 +25,7 @@ from encore_jax.model.gating import gate_weights
 from encore_jax.progress import track
 from encore_jax.reward.gate_position import gate_position, generation_prompt
 from encore_jax.reward.reward_model import RewardModel
-from encore_jax.reward.scorer import Scored
+from encore_jax.reward.scorer import Scored, compiled_graph
 from encore_jax.train.features import extract_features
 
 
@@ -124,7 +124,8 @@ def score_by_convention(
         weights[kept] = on_distinct_rows(lambda rows: np.asarray(gate_weights(jnp.asarray(rows), model.gate)), asked)
     else:
         weights = np.broadcast_to(model.weights, scores.shape)
-    rewards, tolerances = Scored(scores, weights).rewards, Scored(scores, weights).tolerances
+    scored = Scored(scores, weights, compiled_graph(model.passport))
+    rewards, tolerances = scored.rewards, scored.tolerances
     if way.dtype:  # the peer's head and reward are of its compute type; its rounding is what ties
         rewards = np.asarray(jnp.asarray(rewards).astype(way.dtype).astype(jnp.float32))
         tolerances = np.zeros_like(rewards)

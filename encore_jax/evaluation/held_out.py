@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from encore_jax.composition import Margin, composed_margins
+from encore_jax.composition.rule_graph import NOBODY
 from encore_jax.data import Comparison, prompt_key
 from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.probes import over_refusal_probe
@@ -66,6 +67,9 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
       prompts: how many those have; intervals rest on them.
       left_out: comparisons that are not judged, by reason.
       over_refusal: of the shipped probe, see `encore_jax.evaluation.over_refusal`; empty if it was not scored.
+      without_graph: of a model with a rule graph, the weighted sum alone; `difference` is what the graph adds to its
+        accuracy, with a 95 % interval over prompts.
+      vetoes: responses of these pairs whose reward a veto set, by the rule that vetoed.
     """
 
     model: str
@@ -75,6 +79,9 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
     prompts: int
     left_out: dict[str, int]
     over_refusal: dict
+    without_graph: Row | None = None
+    difference: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    vetoes: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def accuracy(self) -> float:
@@ -91,6 +98,14 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
         best = max(self.rows[1:], key=lambda row: row.low, default=None)
         if best is not None and best.low > whole.high:
             said.append(f"One rule alone does better: {printable(best.name)}, {percent(best.accuracy)} %.")
+        if self.without_graph is not None:
+            value, low, high = (percent(part) for part in self.difference)
+            said.append(
+                f"Without its rule graph it agrees in {percent(self.without_graph.accuracy)} %: the graph adds {value} "
+                f"points [{low}, {high}]."
+            )
+            each = (f"{printable(rule)} {count}" for rule, count in self.vetoes.items())
+            said.append(f"Responses under a veto: {', '.join(each) or 'none'}.")
         if whole.low <= 0.5 <= whole.high:
             said.append("That is not told from chance.")
         said += [f"{count} comparisons left out: they {reason}." for reason, count in self.left_out.items()]
@@ -162,6 +177,9 @@ def evaluate(
     credit = np.concatenate([np.asarray(margin.credit)[:, None], np.asarray(alone.credit)], 1)
     ties = np.concatenate([np.asarray(margin.tied)[:, None], np.asarray(alone.tied)], 1).sum(0)
     low, high = _intervals(credit, cluster, replicates, seed)
+    ablated = {}
+    if scored.plain is not None:
+        ablated = _ablated(scored, (better, worse), credit[:, 0], cluster, replicates, seed, model.rules)
     names = (MODEL, *model.rules)
     weights = (None, *([None] * len(model.rules) if model.gate is not None else model.weights.tolist()))
     rows = zip(names, weights, credit.mean(0).tolist(), low, high, ties.tolist(), strict=True)
@@ -181,6 +199,7 @@ def evaluate(
         prompts=len(np.unique(cluster)),
         left_out=left_out,
         over_refusal=probed(model, seed) if probe else {},
+        **ablated,
     )
 
 
@@ -202,6 +221,9 @@ class _Scores(NamedTuple):
     rewards: Float[np.ndarray, " T"]
     refused: np.ndarray
     long: np.ndarray
+    tolerances: Float[np.ndarray, " T"]
+    plain: Float[np.ndarray, " T"] | None = None
+    decided_by: np.ndarray | None = None
 
 
 def _scored(model: RewardModel, texts: Sequence[Text]) -> _Scores:
@@ -211,14 +233,38 @@ def _scored(model: RewardModel, texts: Sequence[Text]) -> _Scores:
     scored = model.scorer.scored(values)
     none = np.array([sequence is None for sequence in sequences], bool)
     long = np.array([not fits(sequence, model.scorer.longest) for sequence in sequences], bool) & ~none
-    return _Scores(np.asarray(scored.scores), np.asarray(scored.rewards), none, long)
+    known = np.asarray(scored.scores), np.asarray(scored.rewards), none, long, np.asarray(scored.tolerances)
+    if scored.graph is None:
+        return _Scores(*known)
+    return _Scores(*known, scored.plain_rewards, scored.decision.decided_by)
 
 
 def _margin(model: RewardModel, scored: _Scores, better: np.ndarray, worse: np.ndarray) -> Margin:
     """Of the composed reward; a gate's rewards tie where they are equal."""
+    if scored.plain is not None:
+        return _difference(scored, scored.rewards, better, worse)
     if model.gate is not None:
         return Margin(np.nan_to_num(scored.rewards)[better] - np.nan_to_num(scored.rewards)[worse])
     return composed_margins(np.stack([scored.scores[better], scored.scores[worse]], 1), model.weights)
+
+
+def _difference(scored: _Scores, rewards: np.ndarray, better: np.ndarray, worse: np.ndarray) -> Margin:
+    values, slack = np.nan_to_num(rewards), np.nan_to_num(scored.tolerances)
+    return Margin(values[better] - values[worse], slack[better] + slack[worse])
+
+
+def _ablated(scored: _Scores, pairs, credit: np.ndarray, cluster, replicates: int, seed: int, rules) -> dict:
+    """What `Evaluation` says of the weighted sum alone, pair by pair beside the reward under the graph."""
+    margin = _difference(scored, scored.plain, *pairs)
+    plain = np.asarray(margin.credit)
+    columns = np.stack([plain, credit - plain], 1)
+    (low, least), (high, most) = _intervals(columns, cluster, replicates, seed)
+    by, counts = np.unique(scored.decided_by[np.unique(np.concatenate(pairs))], return_counts=True)
+    return {
+        "without_graph": Row("without the rule graph", None, float(plain.mean()), low, high, int(margin.tied.sum())),
+        "difference": (float((credit - plain).mean()), least, most),
+        "vetoes": {rules[k]: int(count) for k, count in zip(by, counts, strict=True) if k != NOBODY},
+    }
 
 
 def _intervals(credit: np.ndarray, cluster: np.ndarray, replicates: int, seed: int) -> tuple[list, list]:

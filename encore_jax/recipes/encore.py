@@ -6,7 +6,7 @@ from pathlib import Path
 
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.outside import ModelFiles, OneFile, Probe, Record, Sources
-from encore_jax.recipes.stages.audit import PAGE, audit
+from encore_jax.recipes.stages.audit import PAGE, TABLE, audit
 from encore_jax.recipes.stages.baselines import baselines
 from encore_jax.recipes.stages.compose import compose
 from encore_jax.recipes.stages.evaluate import evaluate
@@ -64,4 +64,4 @@ def run(config: ExperimentConfig, stage) -> None:
 
 def publish_audit(audited: Path) -> None:
     """A copy of the audit beside the stages' folders."""
-    publish(audited, (PAGE,))
+    publish(audited, (PAGE, TABLE))

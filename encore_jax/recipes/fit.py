@@ -124,6 +124,9 @@ def fit(
     if own_scale and rows.mask.any() and not _on_unit_scale(rows):
         compose = own_grid(rows.ratings, rows.mask)
         logging.info("ratings from %g to %g, as they are", *compose.scale)
+    graph = None if pool is None else pool.oriented_graph
+    if graph is not None:
+        graph.check_scale(compose.scale)
     entropy = compose.entropy(rows.ratings, rows.mask, rows.rules)  # a scale that does not fit is told before long work
     path = locate(backbone, offline=offline)
     tokenizer = load_tokenizer(path)
@@ -141,6 +144,7 @@ def fit(
         rules=rows.rules,
         pool_sha256=hashlib.sha256(json.dumps(rows.rules).encode()).hexdigest() if pool is None else pool.digest,
         data_revision=rows.digest,
+        graph=graph,
     )
     keys = [prompt_key(prompt) for prompt, _ in rows.texts]
     if method == "gradient":

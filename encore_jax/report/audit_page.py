@@ -27,6 +27,7 @@ def render_audit(
     scores: np.ndarray,
     contribution: np.ndarray,
     tolerance: np.ndarray | None = None,
+    notes: Sequence[Sequence[str]] | None = None,
 ) -> str:
     """The page.
 
@@ -36,6 +37,7 @@ def render_audit(
       comparisons: N of them.
       scores: ``[N, 2, K]``, the preferred response first.
       contribution, tolerance: ``[N, K]``, see `encore_jax.evaluation.audit`.
+      notes: for each comparison what a rule graph decided of both responses, in words.
     """
     script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -44,13 +46,15 @@ def render_audit(
         facts=facts,
         recommendation=facts.get("recommendation"),
         rules=rules,
-        data=Markup(embedded(page_data(rules, comparisons, scores, contribution, tolerance))),
+        data=Markup(embedded(page_data(rules, comparisons, scores, contribution, tolerance, notes))),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
     )
 
 
-def page_data(rules: Sequence[dict], comparisons: Sequence[Comparison], scores, contribution, tolerance=None) -> dict:
+def page_data(
+    rules: Sequence[dict], comparisons: Sequence[Comparison], scores, contribution, tolerance=None, notes=None
+) -> dict:
     """What the script reads: lists in the order of the comparisons.
 
     Who wins, and which rules turn that when they are left out, is decided here: the page's numbers have six digits.
@@ -69,6 +73,7 @@ def page_data(rules: Sequence[dict], comparisons: Sequence[Comparison], scores, 
         "scores": _short(scores),
         "contributions": _short(contribution),
         "outcome": whole_margin(contribution, tolerance).sign.astype(int).tolist(),
+        "notes": [list(both) for both in notes] if notes is not None else [],
         "turns": [np.flatnonzero(row).tolist() for row in lost | gained],
     }
 

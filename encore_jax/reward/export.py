@@ -42,8 +42,15 @@ def fold(model: RewardModel) -> RewardModel:
     """The model with its heads composed into one, which gives its rewards.
 
     Raises:
-      InputError: its weights depend on the prompt, or are not known.
+      InputError: its weights depend on the prompt, or are not known; or it has a rule graph.
     """
+    if model.passport.graph:
+        fix = (
+            "export(folder) without folded=True writes the K heads, which encore serve --model=FOLDER composes under "
+            "the graph; model.with_graph(None).export(folder, folded=True) leaves the graph out"
+        )
+        problem = f"one linear head cannot say its rule graph ({model.passport.graph})"
+        raise InputError(problem, where=model.passport.model, fix=fix)
     weights = model.weights.astype(np.float64)
     passport = dataclasses.replace(
         model.passport, rules=(REWARD,), entropy=(), weights=(1.0,), loading=(), agreement=()
@@ -97,6 +104,8 @@ def export(
     if folded:
         names = ("rules", "entropy", "weights")
         ours["folded"] = {name: model.passport.to_dict()[name] for name in names}
+    if out.passport.graph:
+        ours["graph"] = out.passport.to_dict()["graph"]
     stored = jnp.dtype(out.passport.dtype if dtype is None else dtype)
     with new_folder(Path(folder), overwrite=overwrite, marks=MARKS) as made:
         config = _config(out.cfg, tokenizer, stored) | _labels(out) | {OURS: ours}

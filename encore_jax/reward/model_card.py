@@ -72,7 +72,7 @@ def _rules(model: RewardModel) -> str:
     rows = zip(model.rules, *(values or ("",) * len(model.rules) for values in columns.values()), strict=True)
     lines = [f"| {rule} | {' | '.join(map(_number, values))} |" for rule, *values in rows]
     table = "\n".join([f"| rule | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|", *lines])
-    return "\n\n".join(filter(None, [table, _weighting(passport)]))
+    return "\n\n".join(filter(None, [table, _weighting(passport), _graph(passport)]))
 
 
 HOW_WEIGHED = {
@@ -94,6 +94,17 @@ def _weighting(passport: Passport) -> str:
         kind = "Agreement of the rules" if passport.agreement else "Agreement weights are refused"
         told += f" {kind}: {passport.agreement_note}."
     return told
+
+
+def _graph(passport: Passport) -> str:
+    """What the logits do not say: vetoes and prerequisites."""
+    if not passport.graph:
+        return ""
+    return (
+        f"**The reward is not the weighted sum of these scores alone**: {passport.graph}. The logits are the rules' "
+        "own scores. `encore serve --model=FOLDER` and `encore_jax.RewardModel` compose them under these conditions "
+        "(in `passport.json`, field `graph`); other software that adds the logits up leaves them out."
+    )
 
 
 def _number(value: float | str) -> str:

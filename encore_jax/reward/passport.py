@@ -15,6 +15,7 @@ from encore_jax.data.digest import file_sha256
 from encore_jax.data.sources import NOT_READ
 from encore_jax.errors import InputError
 from encore_jax.json_shape import check_shape, decode_json, read_bytes
+from encore_jax.rules.graph import RuleGraph
 
 Pooling = Literal["last", "hf"]
 DTYPES = ("float32", "bfloat16", "float16")
@@ -50,6 +51,7 @@ class Passport:
       loading: per rule, how strongly its scores follow what the rules have in common, once known; 0 where unknown.
       agreement: weights that agreement gives these rules; empty if it gives none, or nobody asked.
       agreement_note: what the rules have in common, or why agreement gives no weights.
+      graph: vetoes and prerequisites between the rules, thresholds oriented; None if there are none.
       mismatch: how the model that is in use differs from the one this passport was made for, where that was allowed.
     """
 
@@ -71,6 +73,7 @@ class Passport:
     agreement: tuple[float, ...] = ()
     agreement_note: str = ""
     mismatch: tuple[str, ...] = ()
+    graph: RuleGraph | None = None
 
     FEATURE_FIELDS: ClassVar[tuple[str, ...]] = (
         "model_sha256",
@@ -138,6 +141,8 @@ class Passport:
                 if not abs(value) <= LARGEST:  # NaN is not, either
                     raise InputError(f"is {value}, no number of fp32", where=f"{where}, {name} of rule {rule!r}",
                                      fix=_AGAIN)  # fmt: skip
+        if self.graph is not None:
+            self.graph.check(self.rules, [1] * len(self.rules), f"{where}, graph")
 
     @property
     def feature_digest(self) -> str:

@@ -27,6 +27,8 @@ from encore_jax.reward.saved_model import BACKBONE, HEADS, LONGEST_ROW, check_he
 from encore_jax.reward.scorer import Scorer
 from encore_jax.reward.sequences import Text
 from encore_jax.reward.weighting import AGREEMENT, EQUAL, agreement_of, named_weights
+from encore_jax.rules import RulePool
+from encore_jax.rules.graph import RuleGraph
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
 
 __all__ = ["BACKBONE", "HEADS", "PASSPORT", "RewardModel", "save_heads"]
@@ -115,6 +117,20 @@ class RewardModel:
         made = dataclasses.replace(self.passport, weights=values, weighting=by, entropy=())
         return dataclasses.replace(self, passport=made, gate=None)
 
+    def with_graph(self, graph: RulePool | RuleGraph | None) -> RewardModel:
+        """The same model under other vetoes and prerequisites, which its passport holds from then on.
+
+        Args:
+          graph: a pool that has them; a graph whose thresholds are oriented (of a rule, higher is better); or None for
+            the weighted sum alone.
+
+        Raises:
+          InputError: it names rules that the model has not.
+        """
+        if isinstance(graph, RulePool):
+            graph = graph.oriented_graph
+        return dataclasses.replace(self, passport=dataclasses.replace(self.passport, graph=graph or None))
+
     @functools.cached_property
     def scorer(self) -> Scorer:
         """The model compiled for a few shapes of batches, each when it first comes; on its mesh, or without one on all
@@ -136,7 +152,7 @@ class RewardModel:
         return _by_prompt(self.scorer.scores(values), responses)
 
     def rewards(self, prompts: Sequence, responses: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        """Composed rewards ``Σ_k w_k s_k``: for each prompt an fp32 array ``[n]``.
+        """Composed rewards ``Σ_k w_k s_k``, under the model's rule graph if it has one: for each prompt fp32 ``[n]``.
 
         Raises:
           InputError: as `scores`; or the model has several heads and nobody has said how they compose.

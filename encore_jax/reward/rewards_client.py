@@ -16,9 +16,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from encore_jax.composition.rule_graph import CompiledGraph, compile_graph
 from encore_jax.errors import InputError
 from encore_jax.http_replies import BadBody, checked_url, error_words, unpacked, wait_asked
 from encore_jax.json_shape import decode_json
+from encore_jax.rules.graph import RuleGraph
 from encore_jax.terminal_text import cut, one_line
 
 RETRIES, LONGEST_WAIT = 8, 60.0
@@ -50,9 +52,15 @@ class _RuleRewards:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Passport:
+    graph: RuleGraph | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class _Model:
     rules: list[str]
     weights: dict[str, float] | None
+    passport: _Passport = _Passport()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +126,8 @@ class RewardsClient:
         self._check(answer, len(prompts), "rewards")
         return answer
 
-    def rules(self) -> tuple[tuple[str, ...], list[float] | None]:
-        """The K rules of the server's model and their weights; None for weights that depend on the text.
+    def rules(self) -> tuple[tuple[str, ...], list[float] | None, CompiledGraph | None]:
+        """The K rules of the server's model, their weights (None: they depend on the text), and its rule graph.
 
         Raises:
           InputError, ConnectionError: as `rewards`.
@@ -128,12 +136,15 @@ class RewardsClient:
         models = self._posted(None, _BODY * 16, _Models, where).data
         if not models or not models[0].rules or len(set(models[0].rules)) < len(models[0].rules):
             raise InputError("it names no model with rules", where=where, fix=_SERVER)
-        rules, weights = tuple(models[0].rules), models[0].weights
+        rules, weights, graph = tuple(models[0].rules), models[0].weights, models[0].passport.graph
+        if graph is not None:
+            graph.check(rules, [1] * len(rules), f"{where}, graph")
+        compiled = compile_graph(graph, rules) if graph else None
         if weights is None:
-            return rules, None
+            return rules, None, compiled
         if weights.keys() != set(rules) or not all(math.isfinite(weight) for weight in weights.values()):
             raise InputError("it does not give every rule a weight", where=where, fix=_SERVER)
-        return rules, [weights[rule] for rule in rules]
+        return rules, [weights[rule] for rule in rules], compiled
 
     def scored(
         self, prompts: Sequence[Any], completions: Sequence[Any], rules: Sequence[str]

@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from encore_jax.composition.rule_graph import CompiledGraph
 from encore_jax.errors import InputError
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.rewards_client import RewardsClient
 from encore_jax.reward.rl import Prompt, RewardFunction, check_counts, texts_of
-from encore_jax.reward.scorer import Scored
+from encore_jax.reward.scorer import VETO, Scored, compiled_graph
 
 REMEMBERED = 4
 """So many batches are kept, for functions that are called in turn, and by several threads."""
@@ -30,7 +31,9 @@ REMEMBERED = 4
 class RewardFunctions(collections.abc.Sequence):
     """K functions ``(prompts, completions, **columns)``, each of them one rule's rewards; a list, as trainers take it.
 
-    The first function that is called with a batch has it scored; the others look its scores up.
+    The first function that is called with a batch has it scored; the others look its scores up. Under a rule graph a
+    rule that does not count has the lowest score, and one more function, "veto" of weight 1, is what a veto takes away:
+    the weighted sum is the composed reward here as well.
 
     Args:
       rules: K names; also the functions' names.
@@ -63,6 +66,9 @@ class RewardFunctions(collections.abc.Sequence):
         too_long: float | None = None,
     ):
         self.rules, self.weighted, self.too_long = tuple(rules), weighted, too_long
+        if len(set(self.rules)) < len(self.rules):
+            problem = "a rule has the name under which vetoes are handed over, or one is there twice"
+            raise InputError(problem, where="reward functions", fix="rename it in the pool")
         self.weights = tuple(float(weight) for weight in weights)
         self.batches = 0
         self._score, self._lock = score, threading.Lock()
@@ -106,14 +112,24 @@ class RewardFunctions(collections.abc.Sequence):
         values = self._values(self.scored(prompts, completions))
         return {rule: _numbers(column) for rule, column in zip(self.rules, values.T, strict=True)}
 
+    def composed(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[float | None]:
+        """The composed rewards, which the functions' rewards times their weights add up to."""
+        scores, weights = self._terms(self.scored(prompts, completions))
+        return _numbers((scores * weights).sum(1))
+
     def _values(self, scored: Scored) -> np.ndarray:
         """What the functions return, ``[N, K]``; NaN where there is nothing to return."""
-        scores, weights = np.asarray(scored.scores), np.asarray(scored.weights)
-        if self.too_long is not None:
-            missing = np.isnan(scores).any(1, keepdims=True)
-            scores = np.where(missing, self.too_long, scores)
-            weights = np.where(np.isnan(weights), 1 / len(self.rules), weights)
+        scores, weights = self._terms(scored)
         return scores * weights if self.weighted else scores
+
+    def _terms(self, scored: Scored) -> tuple[np.ndarray, np.ndarray]:
+        scores, weights = (np.array(values) for values in scored.terms)
+        if self.too_long is not None:
+            count = np.asarray(scored.scores).shape[1]
+            missing = np.isnan(scores).any(1)
+            scores[missing, :count], scores[missing, count:] = self.too_long, 0.0
+            weights = np.where(np.isnan(weights), 1 / count, weights)
+        return scores, weights
 
     def _function(self, k: int, rule: str) -> RewardFunction:
         def reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
@@ -152,12 +168,14 @@ def reward_functions(
     """
     if model.gate is not None and not weighted:
         raise _no_weights(model.passport.model)
-    weights = [1.0] * len(model.rules) if weighted else model.weights.tolist()
+    graph = compiled_graph(model.passport)
+    names = _names(model.rules, graph)
+    weights = [1.0] * len(names) if weighted else [*model.weights.tolist(), 1.0][: len(names)]
 
     def score(prompts: Sequence[Any], completions: Sequence[Any]) -> Scored:
         return model.scorer.scored(model.scorer.run_texts(texts_of(prompts, completions, read_prompt)))
 
-    return RewardFunctions(model.rules, weights, score, weighted=weighted, too_long=too_long)
+    return RewardFunctions(names, weights, score, weighted=weighted, too_long=too_long)
 
 
 def remote_reward_functions(
@@ -176,15 +194,21 @@ def remote_reward_functions(
     >>> functions = remote_reward_functions("http://127.0.0.1:8000")  # doctest: +SKIP
     """
     client = RewardsClient(url, token)
-    rules, weights = client.rules()
+    rules, weights, graph = client.rules()
     if weights is None and not weighted:
         raise _no_weights(url)
 
     def score(prompts: Sequence[Any], completions: Sequence[Any]) -> Scored:
-        return Scored(*client.scored(prompts, completions, rules))
+        return Scored(*client.scored(prompts, completions, rules), graph)
 
-    given = [1.0] * len(rules) if weighted else weights
-    return RewardFunctions(rules, given, score, weighted=weighted, too_long=too_long)
+    names = _names(rules, graph)
+    given = [1.0] * len(names) if weighted else [*weights, 1.0][: len(names)]
+    return RewardFunctions(names, given, score, weighted=weighted, too_long=too_long)
+
+
+def _names(rules: Sequence[str], graph: CompiledGraph | None) -> tuple[str, ...]:
+    """The rules, and behind them what vetoes take away: a function of its own, of weight 1."""
+    return (*rules, VETO) if graph is not None and len(graph.cap) else tuple(rules)
 
 
 def _no_weights(model: str) -> InputError:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
+from encore_jax.composition.rule_graph import CompiledGraph, Decision, compile_graph, decide
 from encore_jax.composition.ties import reward_tolerance
 from encore_jax.data.comparison import prompt_key
 from encore_jax.data.distinct import distinct
@@ -29,9 +30,14 @@ from encore_jax.reward.sequences import Text, check_finite, fits, token_sequence
 from encore_jax.reward.token_values import program_of
 
 if TYPE_CHECKING:
+    from encore_jax.reward.passport import Passport
     from encore_jax.reward.reward_model import RewardModel
 
 Rows = Sequence[Sequence[PrefixTree]]
+
+
+VETO = "veto"
+"""In place of a rule's name: what a veto takes away from a reward."""
 
 
 class Shape(NamedTuple):
@@ -62,20 +68,58 @@ def batch_shapes(buckets: Sequence[int], tokens_per_batch: int, devices: int) ->
 
 
 class Scored(NamedTuple):
-    """Scores and weights ``[N, K]`` of N texts, fp32; NaN scores where there are none."""
+    """Scores and weights ``[N, K]`` of N texts, fp32; NaN scores where there are none.
+
+    Attributes:
+      scores, weights: as above.
+      graph: vetoes and prerequisites under which they are composed, if the model has any.
+    """
 
     scores: np.ndarray
     weights: np.ndarray
+    graph: CompiledGraph | None = None
 
     @property
     def rewards(self) -> np.ndarray:
-        """Composed rewards ``φ = Σ_k w_k ψ_k``, ``[N]``; each depends on its own row alone, to the last bit."""
+        """Composed rewards ``[N]``: ``φ = Σ_k w_k ψ_k``, or what a rule graph makes of it.
+
+        Each depends on its own row alone, to the last bit.
+        """
+        return self.plain_rewards if self.graph is None else self.decision.rewards
+
+    @property
+    def plain_rewards(self) -> np.ndarray:
+        """``Σ_k w_k ψ_k``, ``[N]``, whatever a rule graph says."""
         return (self.scores * self.weights).sum(1)
+
+    @property
+    def decision(self) -> Decision | None:
+        """What the rule graph made of the rewards, and which veto decided; None without a graph."""
+        return None if self.graph is None else decide(self.scores, self.weights, self.graph)
+
+    @property
+    def terms(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and weights that add up to `rewards`: ``[N, K]``, or with vetoes ``[N, K + 1]``.
+
+        Of a rule that does not count the score is the lowest. The last column, of weight 1, is what a veto takes away.
+        """
+        decision = self.decision
+        if decision is None:
+            return self.scores, np.asarray(self.weights)
+        if not len(self.graph.cap):
+            return decision.counted, np.asarray(self.weights)
+        taken = (decision.rewards - decision.before)[:, None]
+        return np.concatenate([decision.counted, taken], 1), np.concatenate([self.weights, np.ones_like(taken)], 1)
 
     @property
     def tolerances(self) -> np.ndarray:
         """By how much rounding may have moved each reward, ``[N]``; see `encore_jax.composition.ties`."""
         return reward_tolerance(self.scores, self.weights)
+
+
+def compiled_graph(passport: Passport) -> CompiledGraph | None:
+    """The rule graph of a passport as arrays, None without one."""
+    return compile_graph(passport.graph, passport.rules) if passport.graph else None
 
 
 class Pending(NamedTuple):
@@ -117,6 +161,7 @@ class Scorer:
       shapes: of the batches that it takes, the smallest first.
       longest: text, in tokens, that can be scored.
       columns: C.
+      graph: the model's vetoes and prerequisites, if it has any.
 
     Raises:
       InputError: the gate's place cannot be found in conversations of this chat template.
@@ -131,6 +176,7 @@ class Scorer:
         self.shapes = batch_shapes(model.buckets, tokens_per_batch, self._program.shards)
         self.longest = max(model.buckets)
         self.columns = len(model.rules) * (1 if model.gate is None else 2)
+        self.graph = compiled_graph(model.passport)
         self._pattern = () if model.gate is None else generation_prompt(model.tokenizer)
 
     def dispatch(self, rows: Rows, shape: Shape) -> Pending:
@@ -251,8 +297,8 @@ class Scorer:
         """
         scores = self.scores(values)
         if self.model.gate is not None:
-            return Scored(scores, values[:, scores.shape[1] :])
-        return Scored(scores, np.broadcast_to(self.model.weights, scores.shape))
+            return Scored(scores, values[:, scores.shape[1] :], self.graph)
+        return Scored(scores, np.broadcast_to(self.model.weights, scores.shape), self.graph)
 
 
 def _keep(values: np.ndarray, pending: Pending) -> None:

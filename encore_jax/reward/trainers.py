@@ -57,13 +57,11 @@ def verl_compute_score(
 
     def scores_of(answers: Sequence[str], extra_infos: Sequence[Any]) -> list[dict[str, float]]:
         prompts = [read_prompt(info) for info in extra_infos]
-        rules = functions.by_rule(prompts, answers)
-        weights = np.asarray(functions.scored(prompts, answers).weights)
-        values = np.array([rules[rule] for rule in functions.rules]).T
-        shares = 1.0 if functions.weighted else np.where(np.isnan(weights), 1 / len(rules), weights)
-        totals = (values * shares).sum(1)
-        named = [dict(zip((PREFIX + rule for rule in rules), row, strict=True)) for row in values.tolist()]
-        return [{"score": float(total)} | row for total, row in zip(totals, named, strict=True)]
+        rules, totals = functions.by_rule(prompts, answers), functions.composed(prompts, answers)
+        return [
+            {"score": total} | {PREFIX + rule: values[i] for rule, values in rules.items()}
+            for i, total in enumerate(totals)
+        ]
 
     def compute_score(
         data_source: Any = None,

@@ -7,13 +7,16 @@ from a tag. The tree, unlike `yaml.safe_load`, keeps line numbers and shows keys
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import yaml
 
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_bytes
+from encore_jax.rules.graph import Prerequisite, RuleGraph, Veto
 
 MAX_BYTES = 512 << 10
 """Largest file of a pool; a hundred rules of two lines have 20 KB."""
@@ -30,6 +33,7 @@ HEADER = """\
 #     direction  -1 where a higher rating is worse; left out where it is better (+1)
 #     text       the statement that a judge rates a response on
 """
+"""At the head of each file that is written. A pool may also have a `graph`: docs/rule-graphs.md."""
 _TAG = "tag:yaml.org,2002:"
 _KINDS = {
     "null": "nothing",
@@ -42,19 +46,32 @@ _KINDS = {
 }
 
 
-def read_pool_file(path: str | Path) -> tuple[str, list[tuple[int, dict[str, str | int]]]]:
+class PoolFile(NamedTuple):
+    """What a pool file holds.
+
+    Attributes:
+      name: "" if it has none.
+      rules: line and fields of each rule, in order.
+      graph: None if there is none.
+      graph_line: where it stands.
+    """
+
+    name: str
+    rules: list[tuple[int, dict[str, str | int]]]
+    graph: RuleGraph | None = None
+    graph_line: int = 0
+
+
+def read_pool_file(path: str | Path) -> PoolFile:
     """Reads a pool file.
 
     White space around a text is dropped, so that YAML's block styles (``text: >``) can be used.
-
-    Returns:
-      The pool's name ("" if it has none) and, for each rule in order, its line and its fields.
 
     Raises:
       InputError: the file is missing, is not UTF-8 or not YAML, or does not follow `HEADER`.
     """
     root = _compose(path)
-    top = _fields(root, path, "the file", required=("rules",), optional=("name",))
+    top = _fields(root, path, "the file", required=("rules",), optional=("name", "graph"))
     name = _text(top["name"], path, "field 'name'") if "name" in top else ""
     listing = top["rules"]
     if not (isinstance(listing, yaml.SequenceNode) and listing.tag == f"{_TAG}seq"):
@@ -63,12 +80,20 @@ def read_pool_file(path: str | Path) -> tuple[str, list[tuple[int, dict[str, str
             where=_at(path, listing),
             fix="make it a list: one '- name: ...' for each rule",
         )
-    return name, [(_line(node), _rule(node, path)) for node in listing.value]
+    rules = [(_line(node), _rule(node, path)) for node in listing.value]
+    if "graph" not in top:
+        return PoolFile(name, rules)
+    return PoolFile(name, rules, _graph(top["graph"], path), _line(top["graph"]))
 
 
-def write_pool_file(path: str | Path, name: str, rules: Iterable[Mapping[str, str | int]]) -> None:
+def write_pool_file(
+    path: str | Path, name: str, rules: Sequence[Mapping[str, str | int]], graph: RuleGraph | None = None
+) -> None:
     """Writes a pool file that `read_pool_file` reads back unchanged, replacing what is there."""
-    content = ({"name": name} if name else {}) | {"rules": [dict(rule) for rule in rules]}
+    content: dict[str, Any] = ({"name": name} if name else {}) | {"rules": [dict(rule) for rule in rules]}
+    if graph:
+        falling = {rule["name"] for rule in rules if rule.get("direction") == -1}
+        content["graph"] = _graph_fields(graph, falling)
     body = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=88)
     Path(path).write_text(HEADER + body, encoding="utf-8", newline="\n")
 
@@ -115,6 +140,83 @@ def _rule(node: yaml.Node, path: str | Path) -> dict[str, str | int]:
     }
     if "direction" in found:
         fields["direction"] = _direction(found["direction"], path, label)
+    return fields
+
+
+def _graph(node: yaml.Node, path: str | Path) -> RuleGraph:
+    """Vetoes and prerequisites; what they mean together is `RuleGraph.check`'s."""
+    top = _fields(node, path, "the graph", required=(), optional=("scale", "vetoes", "prerequisites"))
+    scale = (0.0, 1.0)
+    if "scale" in top:
+        ends = _items(top["scale"], path, "the graph's field 'scale'")
+        if len(ends) != 2:
+            raise InputError(
+                f"the scale has {len(ends)} ends", where=_at(path, top["scale"]), fix="write scale: [1, 5]"
+            )
+        scale = tuple(_number(end, path, "an end of the scale") for end in ends)
+    vetoes, prerequisites = [], []
+    for entry in _items(top["vetoes"], path, "field 'vetoes'") if "vetoes" in top else []:
+        found = _fields(entry, path, "a veto", required=("rule",), optional=("below", "above", "reward"))
+        reward = _number(found["reward"], path, "a veto's field 'reward'") if "reward" in found else None
+        rule = _text(found["rule"], path, "a veto's field 'rule'")
+        vetoes.append((rule, *_threshold(found, ("below", "above"), entry, path, f"the veto by {rule!r}"), reward))
+    for entry in _items(top["prerequisites"], path, "field 'prerequisites'") if "prerequisites" in top else []:
+        bounds = ("at_least", "at_most")
+        found = _fields(entry, path, "a prerequisite", required=("rule", "needs"), optional=bounds)
+        rule, needs = (_text(found[key], path, f"a prerequisite's field {key!r}") for key in ("rule", "needs"))
+        prerequisites.append((rule, needs, *_threshold(found, bounds, entry, path, f"the prerequisite of {rule!r}")))
+    return RuleGraph(
+        [Veto(rule, threshold, reward, word == "above") for rule, word, threshold, reward in vetoes],
+        [Prerequisite(rule, needs, threshold, word == "at_most") for rule, needs, word, threshold in prerequisites],
+        scale,
+    )
+
+
+def _threshold(
+    found: Mapping[str, yaml.Node], words: tuple[str, str], node: yaml.Node, path: str | Path, what: str
+) -> tuple[str, float]:
+    """Which of the two words stands there, and its number."""
+    there = [word for word in words if word in found]
+    if len(there) != 1:
+        problem = f"{what} has {'both' if there else 'neither'} of {words[0]} and {words[1]}"
+        fix = f"write {words[0]}: NUMBER; {words[1]} for a rule of direction -1"
+        raise InputError(problem, where=_at(path, node), fix=fix)
+    return there[0], _number(found[there[0]], path, f"{what}, field {there[0]!r}")
+
+
+def _items(node: yaml.Node, path: str | Path, what: str) -> list[yaml.Node]:
+    if not (isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq"):
+        raise InputError(f"{what} holds {_kind(node)}", where=_at(path, node), fix="make it a list")
+    return node.value
+
+
+def _number(node: yaml.Node, path: str | Path, what: str) -> float:
+    try:
+        if node.tag not in (f"{_TAG}int", f"{_TAG}float"):
+            raise ValueError
+        value = float(node.value.replace("_", ""))
+        if not math.isfinite(value):
+            raise ValueError
+        return value
+    except ValueError:  # also numbers in YAML's other bases, infinity and NaN
+        problem = f"{what} must be a finite decimal number, not {_kind(node)}"
+        raise InputError(problem, where=_at(path, node), fix="write a decimal number, such as 0.5") from None
+
+
+def _graph_fields(graph: RuleGraph, falling: Collection[str]) -> dict[str, Any]:
+    """A graph as it is written to a file."""
+    fields: dict[str, Any] = {} if graph.scale == (0.0, 1.0) else {"scale": list(graph.scale)}
+    if graph.vetoes:
+        fields["vetoes"] = [
+            {"rule": veto.rule, "above" if veto.rule in falling else "below": veto.threshold}
+            | ({} if veto.reward is None else {"reward": veto.reward})
+            for veto in graph.vetoes
+        ]
+    if graph.prerequisites:
+        fields["prerequisites"] = [
+            {"rule": one.rule, "needs": one.needs, "at_most" if one.needs in falling else "at_least": one.threshold}
+            for one in graph.prerequisites
+        ]
     return fields
 
 

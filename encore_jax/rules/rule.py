@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from encore_jax.errors import InputError
+from encore_jax.rules.graph import RuleGraph
 from encore_jax.rules.pool_file import read_pool_file, write_pool_file
 from encore_jax.rules.sentences import named_sentences
 
@@ -79,9 +80,11 @@ class RulePool:
     Args:
       rules: one or more rules with distinct names; any sequence, kept as a tuple.
       name: what the pool is called; "" if it has no name.
+      graph: vetoes and prerequisites between the rules, if there are any.
 
     Raises:
-      InputError: there is no rule, something is not a rule, or two rules share a name.
+      InputError: there is no rule, something is not a rule, two rules share a name, or the graph contradicts itself
+        (`RuleGraph.check`).
 
     >>> pool = RulePool.shipped("safety_10")
     >>> len(pool), pool[0].name, pool["factual_accuracy"].direction
@@ -92,6 +95,7 @@ class RulePool:
 
     rules: tuple[Rule, ...]
     name: str = ""
+    graph: RuleGraph | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "rules", tuple(self.rules))
@@ -113,6 +117,11 @@ class RulePool:
                     fix="rename or remove one of them",
                 )
             first[rule.name] = k
+        if self.graph is not None:
+            if not isinstance(self.graph, RuleGraph):
+                problem = f"the graph is a {type(self.graph).__name__}"
+                raise InputError(problem, where=self._where, fix="give a RuleGraph")
+            self.graph.check(self.names, [rule.direction for rule in self.rules], f"{self._where}, graph")
 
     def __len__(self) -> int:
         return len(self.rules)
@@ -146,10 +155,17 @@ class RulePool:
         """SHA-256 (64 hex digits) over the names, texts and directions in their order.
 
         It says whether two pools give ratings of the same meaning in the same order, so the
-        categories and the pool's own name are left out.
+        categories, the pool's own name and its graph are left out.
         """
         fields = [[rule.name, rule.text, rule.direction] for rule in self.rules]
         return hashlib.sha256(json.dumps(fields, separators=(",", ":")).encode()).hexdigest()
+
+    @property
+    def oriented_graph(self) -> RuleGraph | None:
+        """The graph for scores of which a higher one is better; None if there is none."""
+        if not self.graph:
+            return None
+        return self.graph.oriented(dict(zip(self.names, self.directions.tolist(), strict=True)))
 
     def index(self, name: str) -> int:
         """The position of the rule called `name`; InputError lists the nearest names.
@@ -164,7 +180,7 @@ class RulePool:
         raise InputError(f"there is no rule {name!r}", where=self._where, fix=_nearest(name, self.names))
 
     def subset(self, names: Iterable[str]) -> RulePool:
-        """An unnamed pool of the rules called `names`, in the order of `names`."""
+        """An unnamed pool of the rules called `names`, in the order of `names`; without a graph."""
         if isinstance(names, (str, set, frozenset)):
             raise InputError(
                 f"a subset is taken by names in an order, not by a {type(names).__name__}",
@@ -180,7 +196,7 @@ class RulePool:
         Raises:
           InputError: naming the file and, where there is one, the line of the bad rule.
         """
-        name, entries = read_pool_file(path)
+        name, entries, graph, graph_line = read_pool_file(path)
         rules: list[Rule] = []
         lines: dict[str, int] = {}
         for line, fields in entries:
@@ -199,7 +215,11 @@ class RulePool:
             rules.append(rule)
         if not rules:
             raise InputError("the list 'rules' is empty", where=str(path), fix="add a rule")
-        return cls(tuple(rules), name)
+        if graph is not None:
+            graph.check(
+                [rule.name for rule in rules], [rule.direction for rule in rules], f"{path}:{graph_line}, graph"
+            )
+        return cls(tuple(rules), name, graph)
 
     @classmethod
     def load(cls, path: str | Path) -> RulePool:
@@ -233,7 +253,7 @@ class RulePool:
 
     def to_yaml(self, path: str | Path) -> None:
         """Writes the pool to a YAML file that `from_yaml` reads back as an equal pool."""
-        write_pool_file(path, self.name, [_entry(rule) for rule in self.rules])
+        write_pool_file(path, self.name, [_entry(rule) for rule in self.rules], self.graph)
 
     @classmethod
     def shipped(cls, name: str) -> RulePool:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from encore_jax.composition.rule_graph import NOBODY
 from encore_jax.composition.ties import first_place
 from encore_jax.errors import InputError
-from encore_jax.reward.scorer import Scored
+from encore_jax.reward.scorer import VETO, Scored
 from encore_jax.reward.sequences import Text
 from encore_jax.serve.fields import check_fields
 from encore_jax.serve.reading import (
@@ -89,11 +90,11 @@ def score(body: Mapping[str, Any], served: Served) -> Ask:
         groups.append(len(responses))
 
     def answer(scored, lengths):
-        pieces = (np.split(values, np.cumsum(groups)[:-1]) for values in scored)
+        pieces = (np.split(values, np.cumsum(groups)[:-1]) for values in scored[:2])
         return {
             "model": served.name,
             "weights": None if served.weights is None else served.by_rule(_numbers(served.weights)),
-            "items": [_scored(Scored(*piece), served, explain) for piece in zip(*pieces, strict=True)],
+            "items": [_scored(Scored(*piece, scored.graph), served, explain) for piece in zip(*pieces, strict=True)],
             "usage": _usage(lengths),
         }
 
@@ -114,18 +115,30 @@ def _scored(scored: Scored, served: Served, explain: bool) -> dict:
     }
     if served.weights is None:
         result["weights"] = served.by_rule([_numbers(column) for column in scored.weights.T])
+    if scored.graph is not None:
+        result |= _decisions(scored, served)
     if not complete:
         result["problem"] = "a response is longer than the model takes"
     if explain:
-        adds = scored.scores * scored.weights
-        each = zip(scored.weights, scored.scores, adds, strict=True)
-        result["explanations"] = [_contributions(*response, served.rules) for response in each]
+        scores, weights = scored.terms
+        names, adds = (*served.rules, VETO)[: scores.shape[1]], scores * weights
+        each = zip(weights, scores, adds, strict=True)
+        result["explanations"] = [_contributions(*response, names) for response in each]
         if complete and len(rewards) > 1:
             first = places[0]
             second = max((i for i in range(len(rewards)) if i != first), key=lambda i: rewards[i])
-            lead = [values[first] - values[second] for values in (scored.scores, adds)]
-            result["decided_by"] = _contributions(scored.weights[first], *lead, served.rules)
+            lead = [values[first] - values[second] for values in (scores, adds)]
+            result["decided_by"] = _contributions(weights[first], *lead, names)
     return result
+
+
+def _decisions(scored: Scored, served: Served) -> dict:
+    """Of each response, the rule whose veto set its reward (or null), and the rules that did not count."""
+    decision = scored.decision
+    return {
+        "vetoed_by": [None if k == NOBODY else served.rules[k] for k in decision.decided_by.tolist()],
+        "not_counted": [[served.rules[k] for k in np.flatnonzero(row)] for row in decision.not_counted],
+    }
 
 
 def _contributions(weights_K, scores_K, adds_K, rules: Sequence[str]) -> list[dict] | None:
@@ -233,6 +246,8 @@ def get_reward(body: Mapping[str, Any], served: Served, plain: bool = False) -> 
     def answer(scored, lengths):
         rewards = _numbers(scored.rewards)
         logs = {f"rule/{rule}": _numbers(column) for rule, column in zip(served.rules, scored.scores.T, strict=True)}
+        if scored.graph is not None:
+            logs[VETO] = (scored.decision.decided_by != NOBODY).astype(float).tolist()
         return {"rewards": rewards, "scores": rewards, "extra_logs": logs}
 
     return Ask(texts, False, answer)
@@ -258,6 +273,8 @@ def rewards(body: Mapping[str, Any], served: Served) -> Ask:
         if by_rule:
             result |= {name: served.by_rule([_numbers(column) for column in values.T])
                        for name, values in (("scores", scored.scores), ("weights", scored.weights))}  # fmt: skip
+            if scored.graph is not None:
+                result |= _decisions(scored, served)
         return result
 
     return Ask(texts, True, answer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,10 +11,19 @@ import jax
 import numpy as np
 
 from encore_jax.composition import margins
+from encore_jax.csv_text import csv_text
 from encore_jax.data.atomic import atomic_path
-from encore_jax.evaluation.audit import audit_rules, contributions, tolerances, whole_margin
+from encore_jax.evaluation.audit import (
+    GraphParts,
+    audit_rules,
+    contributions,
+    graph_parts,
+    tolerances,
+    whole_margin,
+)
 from encore_jax.evaluation.method_names import SINGLE
 from encore_jax.evaluation.methods import margins_by_method
+from encore_jax.formats import percent
 from encore_jax.recipes.stages.compose import Composed
 from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.probe import probe_results
@@ -22,8 +32,9 @@ from encore_jax.recipes.stages.texts import Split, texts_of
 from encore_jax.recipes.stages.train import TrainedHeads
 from encore_jax.report.audit_page import render_audit
 from encore_jax.report.tables import probe_by_name, probe_words
+from encore_jax.reward.scorer import VETO, compiled_graph
 
-PAGE = "audit.html"
+PAGE, TABLE = "audit.html", "audit.csv"
 
 
 class Audit(NamedTuple):
@@ -33,18 +44,22 @@ class Audit(NamedTuple):
       facts: of the comparisons, and of every rule.
       page: HTML.
       contributions: arrays: ids of the comparisons, margins, which are tied, contributions ``[N, K]``, names of rules.
+      table: the same as CSV, and under a rule graph what it decided of both responses.
     """
 
     facts: dict[str, Any]
     page: str
     contributions: dict[str, np.ndarray]
+    table: str
 
     def save(self, folder: Path) -> None:
-        """Writes audit.html, audit.json and contributions.npz."""
+        """Writes audit.html, audit.csv, audit.json and contributions.npz."""
         np.savez(folder / "contributions.npz", **self.contributions)
         (folder / "audit.json").write_text(json.dumps(self.facts, indent=1))
         with atomic_path(folder / PAGE) as temporary:
             temporary.write_text(self.page, encoding="utf-8")
+        with atomic_path(folder / TABLE) as temporary:
+            temporary.write_text(self.table, encoding="utf-8")
 
 
 def audit(name: str, data: Ingested, split: Split, trained: TrainedHeads, scored: Scored, composed: Composed) -> Audit:
@@ -56,9 +71,16 @@ def audit(name: str, data: Ingested, split: Split, trained: TrainedHeads, scored
     weights = composition.weights
     pairs = view.test
     parts, slack = contributions(pairs.scores, pairs.preferred, weights), tolerances(pairs.scores, weights)
+    shown, names, delta = pairs.first_preferred, view.rules, np.asarray(margins(pairs.scores, pairs.preferred))
+    graph, decided = compiled_graph(composed.passport), None
+    if graph is not None:
+        decided = graph_parts(shown, weights, graph)
+        shown, parts, slack = decided.scores, decided.contribution, decided.tolerance
+        if shown.shape[2] > len(names):
+            names, weights = (*names, VETO), np.append(weights, 1.0)
+            delta = np.concatenate([delta, parts[:, -1:]], 1)
     margin = whole_margin(parts, slack)
-    delta = np.asarray(margins(pairs.scores, pairs.preferred))
-    rules = audit_rules(view.rules, weights, parts, delta, jax.random.key(split.seed), slack)
+    rules = audit_rules(names, weights, parts, delta, jax.random.key(split.seed), slack)
     probe = probe_results(
         trained.probe,
         view.rules,
@@ -80,12 +102,42 @@ def audit(name: str, data: Ingested, split: Split, trained: TrainedHeads, scored
         "probe": halves.get(composition.chosen, ""),
         "probe_words": [text for text, _ in probe_words({"over_refusal": probe})],
     }
-    page = render_audit(facts, rules, chosen, pairs.first_preferred, parts, slack)
+    notes, rows = None, {}
+    if decided is not None:
+        notes, rows = graph_notes(decided, view.rules)
+        gain = percent(facts["accuracy"] - float(decided.plain.credit.mean()))
+        facts["graph"] = (
+            f"Rule graph: {composed.passport.graph}. The weighted sum alone is right in "
+            f"{percent(float(decided.plain.credit.mean()))} %: the graph adds {gain} points. Vetoes set the reward of "
+            f"{int((decided.decided_by >= 0).sum())} of {decided.decided_by.size} responses."
+        )
+        facts["accuracy_without_graph"] = float(decided.plain.credit.mean())
+    page = render_audit(facts, rules, chosen, shown, parts, slack, notes)
     arrays = {
         "id": np.array([c.id for c in chosen], dtype=str),
         "margin": parts.sum(1),
         "tied": margin.tied,
         "contribution": parts,
-        "rules": np.array(view.rules),
+        "rules": np.array(names),
     }
-    return Audit(facts | {"rules": rules}, page, arrays)
+    rows |= {f"adds:{name}": parts[:, k].tolist() for k, name in enumerate(names)}
+    rows = {"id": arrays["id"].tolist(), "margin": arrays["margin"].tolist(), "tied": margin.tied.tolist()} | rows
+    table = csv_text(list(rows), zip(*rows.values(), strict=True))
+    return Audit(facts | {"rules": rules}, page, arrays, table)
+
+
+def graph_notes(decided: GraphParts, rules: Sequence[str]) -> tuple[list[list[str]], dict[str, list[str]]]:
+    """What a rule graph decided of both responses of each comparison: in words, and as columns of a table."""
+    vetoed = [["" if k < 0 else rules[k] for k in row] for row in decided.decided_by.tolist()]
+    uncounted = [[[rules[k] for k in np.flatnonzero(side)] for side in both] for both in decided.not_counted]
+    notes = [
+        ["; ".join(filter(None, (veto and f"{veto} vetoes: its reward is capped",
+                                 lost and f"does not count: {', '.join(lost)}")))
+         for veto, lost in zip(*both, strict=True)]
+        for both in zip(vetoed, uncounted, strict=True)
+    ]  # fmt: skip
+    columns = {}
+    for side, name in enumerate(("preferred", "other")):
+        columns[f"vetoed_by:{name}"] = [row[side] for row in vetoed]
+        columns[f"not_counted:{name}"] = [" ".join(row[side]) for row in uncounted]
+    return notes, columns

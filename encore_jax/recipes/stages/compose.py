@@ -78,6 +78,8 @@ def compose(
     Raises:
       InputError: that method is refused for the main view, or the anchor is unknown.
     """
+    if trained.passport.graph is not None:
+        trained.passport.graph.check_scale(settings.scale)
     made = {view.name: compose_view(view, settings, seed) for view in scored.views}
     _require_weights(made["heads"])
     readable = {view.name: _readable(view, made[view.name]) for view in scored.views}

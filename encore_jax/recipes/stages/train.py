@@ -152,6 +152,7 @@ def _passport(model: ModelFiles, tokenizer, pool: RulePool, data: str) -> Passpo
         rules=pool.names,
         pool_sha256=pool.digest,
         data_revision=data,
+        graph=pool.oriented_graph,
     )
 
 

@@ -51,6 +51,7 @@ function detail() {
     ["preferred", "other"].forEach((which, side) => {
       const half = element("div"), reward = sum(data.scores[i][side].map((score, k) => score * data.weights[k]));
       half.append(element("b", "", `${which}: reward ${reward.toFixed(4)}`), textBox(data.texts[i][side], `${which} response`));
+      if (data.notes.length && data.notes[i][side]) half.append(element("p", "note", data.notes[i][side]));
       pair.append(half);
     });
     box.append(element("h3", "", `${i + 1}. ${data.id[i]}`), textBox(data.prompt[i], "prompt"), pair, detailTable(i));
