@@ -54,7 +54,7 @@ def table_of(
     schema = schema_of(scorer.model.rules, scorer.model.gate is not None, scorer.graph is not None)
     columns: dict[str, list] = {name: [] for name in schema.names}
     splits = np.cumsum(counts)[:-1]
-    vetoed = np.full(len(sequences), NOBODY) if scorer.graph is None else scored.decision.decided_by
+    vetoed = np.full(len(lengths), NOBODY) if scorer.graph is None else scored.decision.decided_by
     each = scored.rewards, scored.tolerances, scored.scores, scored.weights, lengths, why, lost, vetoed
     parts = (np.split(values, splits) for values in each)
     for item, reward, slack, score, weight, length, problem, missing, by in zip(items, *parts, strict=True):

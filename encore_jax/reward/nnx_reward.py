@@ -31,13 +31,18 @@ class NnxReward(nnx.Module):
       remat: what the backward pass keeps, for a critic that is trained; see `encore_jax.model.decoder.REMAT`.
 
     Raises:
-      InputError: the weights depend on the prompt (a gate), or nobody has said how several heads compose.
+      InputError: the weights depend on the prompt (a gate), nobody has said how several heads compose, or the model has
+        a rule graph.
     """
 
     def __init__(self, model: RewardModel, *, remat: str = "none"):
         if model.gate is not None:
             fix = "call model.weighted(...) for fixed weights, or use encore_jax.reward.rl.reward_function"
             raise InputError("the weights depend on the prompt", where=model.passport.model, fix=fix)
+        if model.passport.graph:
+            problem = f"it composes by a weighted sum, and the model has a rule graph ({model.passport.graph})"
+            fix = "use encore_jax.reward_functions(model), or leave the graph out: model.with_graph(None)"
+            raise InputError(problem, where=model.passport.model, fix=fix)
         self.backbone = NnxBackbone(model.cfg, model.params, dtype=jnp.dtype(model.passport.dtype), remat=remat)
         self.kernel = nnx.Param(jnp.asarray(model.kernel, jnp.float32))
         self.bias = nnx.Param(jnp.asarray(model.bias, jnp.float32))

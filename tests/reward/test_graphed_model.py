@@ -11,6 +11,7 @@ from encore_jax.data.comparison import Comparison, Message
 from encore_jax.errors import InputError
 from encore_jax.evaluation.audit import graph_parts, whole_margin
 from encore_jax.evaluation.held_out import evaluate
+from encore_jax.reward.nnx_reward import NnxReward
 from encore_jax.reward.passport import Passport
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.rule_rewards import remote_reward_functions, reward_functions
@@ -96,6 +97,8 @@ def test_a_folded_export_is_refused_with_what_to_type_and_the_card_says_what_log
     assert "not the weighted sum of these scores alone" in (folder / "README.md").read_text()
     assert RewardModel.from_pretrained(folder).passport.graph == model.passport.graph
     assert model.with_graph(None).export(tmp_path / "folded", folded=True).is_dir()
+    with pytest.raises(InputError, match=r"the model has a rule graph .*with_graph\(None\)"):
+        NnxReward(model)
 
 
 def served(model, right, scores, body, dialect):
