@@ -1,5 +1,7 @@
 """Packaging of encore_jax; pins that must be reproducible are in constraints.txt."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 CORE = [
@@ -50,10 +52,18 @@ setup(
     name="encore_jax",
     version="0.1.0",
     description="Multi-head safety reward models in JAX, from a laptop to a TPU pod.",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     packages=find_packages(include=["encore_jax*"]),
     package_data={
         "encore_jax.rules": ["pools/*.yaml"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -17,10 +18,11 @@ def open_file(path: str | Path, *, fix: str = "") -> BinaryIO:
       InputError: it is missing, not readable, or no regular file (a folder, a pipe, a device).
     """
     try:
-        file = open(path, "rb", opener=_without_waiting)
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return file
-        file.close()
+        with contextlib.ExitStack() as opened:
+            file = opened.enter_context(open(path, "rb", opener=_without_waiting))
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                opened.pop_all()
+                return file
         problem = "it is no regular file"
     except FileNotFoundError:
         raise InputError("is missing", where=str(path), fix=fix) from None

@@ -21,11 +21,12 @@ from pathlib import Path
 import jax
 import pytest
 
-from tests import no_lapack
+from tests import no_lapack, unclosed
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 no_lapack.forbid()
+unclosed.watch()
 # Whoever is started under nohup, or in the background of a shell, ignores these, and so do the processes it starts.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)

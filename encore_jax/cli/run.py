@@ -12,6 +12,7 @@ continues where it was.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -89,12 +90,14 @@ def main(argv: Sequence[str]) -> None:
         if _DRY_RUN.value:
             print(stages_of(config, workdir, until=_UNTIL.value, rerun=_RERUN.value))
             return
-        if not speaks():
-            logging.set_verbosity(logging.ERROR)
-            sys.stdout = open(os.devnull, "w")
-            workdir = workdir / f".process-{jax.process_index()}"  # every process keeps its own (equal) artefacts
-        overwrite = flags.FLAGS["overwrite"].value
-        run_experiment(config, workdir, rerun=_RERUN.value, until=_UNTIL.value, overwrite=overwrite)
+        with contextlib.ExitStack() as silenced:
+            if not speaks():
+                logging.set_verbosity(logging.ERROR)
+                nowhere = silenced.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                silenced.enter_context(contextlib.redirect_stdout(nowhere))
+                workdir = workdir / f".process-{jax.process_index()}"  # every process keeps its own (equal) artefacts
+            overwrite = flags.FLAGS["overwrite"].value
+            run_experiment(config, workdir, rerun=_RERUN.value, until=_UNTIL.value, overwrite=overwrite)
 
 
 if __name__ == "__main__":

@@ -143,7 +143,9 @@ class Journal:
           InputError: the file is damaged or locked.
         """
         with sqlite_errors(self.path):
-            yield from self.connection.execute(statement, values)
+            # `yield from` would close the cursor again where rows are dropped after the journal was closed: an error.
+            for row in self.connection.execute(statement, values):  # noqa: UP028
+                yield row
 
     def rows(self, conversations: Iterable[str], columns: str) -> Iterator[tuple]:
         """(conversation, response, rule, and these columns of `rating`) of this judge, in no order."""

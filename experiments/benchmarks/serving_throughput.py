@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import http.client
 import itertools
 import json
@@ -162,16 +163,15 @@ class _Server:
         answers, latencies, todo = [[]] * len(items), [0.0] * len(items), iter(range(len(items)))
 
         def client() -> None:
-            connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)
-            for i in todo:
-                start = time.perf_counter()
-                connection.request("POST", "/v1/score", bodies[i])
-                response = connection.getresponse()
-                content = json.load(response)
-                if response.status != 200:
-                    raise RuntimeError(f"status {response.status}: {content}")
-                answers[i], latencies[i] = content["items"][0]["rewards"], time.perf_counter() - start
-            connection.close()
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=600)) as connection:
+                for i in todo:
+                    start = time.perf_counter()
+                    connection.request("POST", "/v1/score", bodies[i])
+                    response = connection.getresponse()
+                    content = json.load(response)
+                    if response.status != 200:
+                        raise RuntimeError(f"status {response.status}: {content}")
+                    answers[i], latencies[i] = content["items"][0]["rewards"], time.perf_counter() - start
 
         with concurrent.futures.ThreadPoolExecutor(clients) as pool:
             for done in [pool.submit(client) for _ in range(clients)]:

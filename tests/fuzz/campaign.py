@@ -240,16 +240,16 @@ def main() -> None:
     given = parser.parse_args()
     weights = {name: TARGETS[name].weight for name in given.target or TARGETS}
     start, done = time.monotonic(), itertools.count(1)
-    report = open(given.report or os.devnull, "w", buffering=1)
+    with open(given.report or os.devnull, "w", buffering=1) as report:
 
-    def told(result: dict) -> None:
-        report.write(json.dumps(result) + "\n")
-        number = next(done)
-        if result["outcome"] in BAD or number % 500 == 0:
-            print(f"{number} {result['target']} {result['number']}: {result['outcome']}", file=sys.stderr, flush=True)
+        def told(result: dict) -> None:
+            report.write(json.dumps(result) + "\n")
+            number = next(done)
+            if result["outcome"] in BAD or number % 500 == 0:
+                line = f"{number} {result['target']} {result['number']}: {result['outcome']}"
+                print(line, file=sys.stderr, flush=True)
 
-    results = campaign(list(mutants(weights, given.mutants, given.first)), given.workers, told)
-    report.close()
+        results = campaign(list(mutants(weights, given.mutants, given.first)), given.workers, told)
     bad = failures(results)
     print(table(results), *bad, sep="\n")
     number, seconds = sum(result["outcome"] in BAD for result in results), time.monotonic() - start

@@ -74,6 +74,16 @@ def test_policy_decides_what_is_asked_again(tmp_path, questions, pool):
     assert told["attempts"] == 6 and told["asked_again"] == 2
 
 
+def test_rows_that_are_dropped_after_the_journal_was_closed_harm_nothing(tmp_path, questions, pool):
+    with Journal(tmp_path / "j", IDENTITY, pool) as journal:
+        for question in questions:
+            journal.record(question.key, OK)
+        journal.flush()
+        rows = journal.select("SELECT rating FROM rating")
+        assert next(rows) == (0.25,)
+    rows.close()
+
+
 def test_failed_answers_keep_their_raw_text(tmp_path, questions, pool):
     with Journal(tmp_path / "j", IDENTITY, pool) as journal:
         journal.record(questions[0].key, UNREAD)
