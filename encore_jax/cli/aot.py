@@ -13,13 +13,11 @@ The step is that of training, or what `encore_jax.cli.aot_inference` names: feat
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from absl import logging
 
 from encore_jax.cli.aot_inference import compile_inference
@@ -31,7 +29,6 @@ from encore_jax.data.outputs import check_new
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_json
 from encore_jax.parallel.aot import AotReport, bytes_per_device, compile_report
-from encore_jax.parallel.flops import step_flops
 from encore_jax.parallel.mesh import make_mesh
 from encore_jax.parallel.slices import GENERATIONS, TpuSlice, parse_slice, standard_slices, topology
 from encore_jax.recipes.config import ExperimentConfig
@@ -156,19 +153,5 @@ def compile_for(config: ExperimentConfig, settings: TrainSettings, tpu: TpuSlice
         slice=tpu,
         parameters_bytes=bytes_per_device(program.abstract_state.params),
         optimizer_bytes=bytes_per_device(program.abstract_state.optimizer),
-        analytic_flops=analytic_flops(program),
-    )
-
-
-def analytic_flops(program: Program) -> int:
-    """Of one step on all devices, by arithmetic."""
-    settings, shape = program.settings, program.shape
-    return step_flops(
-        program.cfg,
-        rows=settings.rows,
-        length=settings.length,
-        ends=shape.ends * shape.micro_batches,
-        rules=program.rules,
-        trainable=settings.trainable,
-        adapters=sum(math.prod(x.shape) for x in jax.tree.leaves(program.abstract_params.get("lora", {}))),
+        analytic_flops=program.flops,
     )

@@ -14,7 +14,9 @@ from encore_jax.recipes.checks import one_of, require
 from encore_jax.recipes.data_config import DataConfig
 from encore_jax.recipes.run_config import RECIPES, RunConfig
 from encore_jax.settings import Settings, no_result
+from encore_jax.train.profile import traced_steps
 from encore_jax.train.settings import ALPHAS, LOSSES, TRAINABLE, TrainSettings
+from encore_jax.train.trackers import TRACKERS
 
 POSITIVE = ("lr", "rows", "length", "accumulate", "tokens_per_end", "epochs", "save_every", "keep", "lora_rank")
 """Fields of training that are above 0."""
@@ -96,6 +98,9 @@ class TrainConfig(TrainSettings):
         for name in ("weight_decay", "clip", "centering", "max_steps", "watch", "positive_weight"):
             require(f"train.{name}", getattr(self, name) >= 0, "is not negative")
         require("train.rows", self.rows % self.accumulate == 0, "is a multiple of train.accumulate")
+        traced_steps(self.profile)
+        for name in self.trackers:
+            one_of("train.trackers", name, tuple(TRACKERS))
 
 
 @dataclasses.dataclass

@@ -6,6 +6,7 @@ Heads alone, with low-rank updates, or the whole backbone; ratings, preferences 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,16 +25,21 @@ from encore_jax.data.prefix_tree import PrefixTree, without_repeats
 from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.lora import merged
+from encore_jax.parallel.chips import peak_flops
 from encore_jax.parallel.mesh import activate
+from encore_jax.parallel.processes import speaks
 from encore_jax.progress import Pace, track
 from encore_jax.train.batches import Targets, held_out_batches, training_batches
 from encore_jax.train.checkpoint import Checkpoints
 from encore_jax.train.loop import fit
-from encore_jax.train.metrics import HELD_OUT, MetricsLog
+from encore_jax.train.metrics import HELD_OUT, MetricsLog, first_start, read_metrics
 from encore_jax.train.packing import count_steps, packed_steps, step_shape
+from encore_jax.train.profile import Trace, traced_steps
 from encore_jax.train.program import Program, make_program
 from encore_jax.train.settings import TrainSettings
 from encore_jax.train.state import TrainState
+from encore_jax.train.step_time import Chips, StepClock, steps_summary
+from encore_jax.train.trackers import check_trackers
 
 
 class Task(NamedTuple):
@@ -140,10 +146,12 @@ def fine_tune(
     def frozen() -> dict[str, Any]:
         return {"backbone": _load(program, model)[0]} if "backbone" in program.abstract_state.frozen else {}
 
-    started, logged = time.monotonic(), []
+    check_trackers(settings.trackers)
+    started, logged, first = time.monotonic(), [], first_start(metrics) if speaks() else time.time()
+    trace = Trace(traced_steps(settings.profile), metrics / "profile")
     best_by = settings.keep_best if task.watched else ""
     with Checkpoints(checkpoints, dict(identity) | {"steps": steps}, settings.keep, best_by) as kept:
-        log, pace = MetricsLog(metrics), Pace(steps, "training")
+        log, pace = MetricsLog(metrics, settings.trackers), Pace(steps, "training")
 
         def report(step: int, said: Mapping[str, float]) -> None:
             log(step, said)
@@ -159,13 +167,16 @@ def fine_tune(
             logging.info("held out after step %d: %s", int(state.step), _readable(found))
             return found
 
-        state = fit(
-            program, start, frozen,
-            training_batches(task.trees, task.targets, shape, seed, settings.epochs),
-            weights, kept,
-            steps=steps, report=report, evaluate=watch if task.watched else None, name=task.targets.named,
-        )  # fmt: skip
-        log.close()
+        kind = mesh.devices.flat[0].device_kind
+        chips = Chips(mesh.size, program.flops, peak_flops(kind))
+        with contextlib.closing(log), contextlib.closing(trace):
+            state = fit(
+                program, start, frozen,
+                training_batches(task.trees, task.targets, shape, seed, settings.epochs),
+                weights, kept,
+                steps=steps, report=report, clock=StepClock(chips), around=trace,
+                evaluate=watch if task.watched else None, name=task.targets.named,
+            )  # fmt: skip
         if settings.use == "best" and kept.best_step not in (None, steps):
             kept.wait()
             frozen_part = state.frozen
@@ -179,6 +190,8 @@ def fine_tune(
         "packing_efficiency": round(efficiency, 4),
         "used_step": int(state.step),
     }
+    if speaks():
+        summary |= steps_summary(read_metrics(metrics / "metrics.jsonl"), time.time() - first)
     return Trained(program, state, summary)
 
 

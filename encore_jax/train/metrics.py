@@ -1,9 +1,10 @@
-"""A run's metrics: one JSON object per line, and TensorBoard files where tensorboardX is installed."""
+"""A run's metrics: one JSON object per line, and what trackers are told."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.data.lines import lines
 from encore_jax.errors import InputError
 from encore_jax.json_shape import decode_json
+from encore_jax.train.trackers import open_trackers
 
 HELD_OUT = "held_out_"
 """Begins the names of what is measured on a state, and not on the batch of a step."""
@@ -28,11 +30,12 @@ class MetricsLog:
     ones, which a killed run left, are removed then.
 
     Args:
-      folder: made if missing.
+      folder: made if missing; its name is the run's.
+      trackers: names of `encore_jax.train.trackers.TRACKERS`.
     """
 
-    def __init__(self, folder: Path):
-        self._folder, self._file, self._board = folder, None, None
+    def __init__(self, folder: Path, trackers: tuple[str, ...] = ()):
+        self._folder, self._file, self._names, self._trackers = folder, None, trackers, []
 
     def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
         """Writes one step's metrics; those of a step come before those of the state after it."""
@@ -41,9 +44,8 @@ class MetricsLog:
         if self._file is None:
             self._open(step)
         self._file.write(json.dumps({"step": step} | dict(metrics)) + "\n")
-        if self._board:
-            for name, value in metrics.items():
-                self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.log(metrics, step)
 
     def _open(self, first: int) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -52,17 +54,14 @@ class MetricsLog:
         with atomic_path(path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", buffering=1)
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            return
-        self._board = SummaryWriter(str(self._folder / "tensorboard"), purge_step=first)
+        self._trackers = open_trackers(self._names, self._folder, self._folder.name, first)
 
     def close(self) -> None:
-        """Closes the files."""
-        for file in (self._file, self._board):
-            if file:
-                file.close()
+        """Closes the file and the trackers."""
+        for tracker in self._trackers:
+            tracker.close()
+        if self._file:
+            self._file.close()
 
 
 def _is_of_state(line: Mapping[str, float]) -> bool:
@@ -86,3 +85,20 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         if isinstance(values.get("step"), int):
             found.append(values)
     return found
+
+
+def first_start(folder: Path) -> float:
+    """When a run was started for the first time, in seconds since 1970; now, if it never was.
+
+    Args:
+      folder: of its metrics; the time is kept there.
+    """
+    path = folder / "first_start"
+    try:
+        return min(float(path.read_text()), time.time())
+    except (OSError, ValueError):
+        folder.mkdir(parents=True, exist_ok=True)
+        now = time.time()
+        with atomic_path(path) as temporary:
+            temporary.write_text(repr(now))
+        return now

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.heads import init_heads
 from encore_jax.model.lora import Lora, declare_lora, init_lora
+from encore_jax.parallel.flops import step_flops
 from encore_jax.parallel.mesh import activate, batch_shards, platform_of, replicated
 from encore_jax.train.gradient import Totals, TrainBatch, batch_scores, batch_totals, step_function
 from encore_jax.train.optimizer import transformation
@@ -111,6 +113,19 @@ class Program:
         """One optimizer step on a placed batch; the state is donated."""
         with activate(self.mesh):
             return self.jitted_step(state, batch, weights)
+
+    @functools.cached_property
+    def flops(self) -> int:
+        """Of one step on all devices together, by arithmetic."""
+        return step_flops(
+            self.cfg,
+            rows=self.settings.rows,
+            length=self.settings.length,
+            ends=self.shape.ends * self.shape.micro_batches,
+            rules=self.rules,
+            trainable=self.settings.trainable,
+            adapters=sum(math.prod(x.shape) for x in jax.tree.leaves(self.abstract_params.get("lora", {}))),
+        )
 
     def lower(self) -> jax.stages.Lowered:
         """The step, traced and lowered for the mesh's devices, which need not exist."""

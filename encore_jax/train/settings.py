@@ -116,6 +116,8 @@ class TrainSettings(OptimizerSettings, LossSettings, BatchSettings, TuneSettings
         Adapter's "recall" (highest), or "" for none.
       watch: held-out trees that these metrics are computed on; 0 computes none.
       use: which state is used in the end, "last" or "best".
+      profile: steps of which a trace is written, as FIRST:LAST, numbered from 0; "" for none.
+      trackers: where metrics go as well: names of `encore_jax.train.trackers.TRACKERS`.
     """
 
     epochs: int = 1
@@ -125,6 +127,8 @@ class TrainSettings(OptimizerSettings, LossSettings, BatchSettings, TuneSettings
     keep_best: str = "loss"
     watch: int = 64
     use: str = "last"
+    profile: str = no_result("")
+    trackers: tuple[str, ...] = no_result(())
 
 
 @dataclasses.dataclass
