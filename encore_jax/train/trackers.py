@@ -129,5 +129,5 @@ def _logged_in() -> bool:
 
 
 def _identifier(folder: Path) -> str:
-    """One that a run keeps when it goes on: made of the folder's path."""
+    """One that a run keeps when it is resumed: made of its folder's path."""
     return "".join(letter if letter.isalnum() else "-" for letter in str(folder.absolute()))[-100:].strip("-")
