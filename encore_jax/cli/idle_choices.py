@@ -70,6 +70,7 @@ def _experiment(config: ExperimentConfig) -> Idle:
         yield from _all_but("semi_synthetic", semi, ("judges",), "semi_synthetic.judges is 0")
     if not config.baselines.gate.steps:
         yield from _all_but("baselines.gate", config.baselines.gate, ("steps",), "baselines.gate.steps is 0")
+        yield "baselines.balanced_gate", "baselines.gate.steps is 0"
     yield from _entropy(config)
 
 

@@ -9,9 +9,15 @@ Expected:  the README shows the table. On these ratings the premise of ENCORE do
            semi-synthetic part beside it shows what it would take.
 """
 
+from encore_jax.recipes.baseline_config import BaselineConfig
 from encore_jax.recipes.config import ExperimentConfig, ModelConfig
+from encore_jax.train.settings import GateSettings
 
 
 def get_config() -> ExperimentConfig:
-    """The defaults, with the backbone in bfloat16: twice as fast where the processor has it; heads stay float32."""
-    return ExperimentConfig(name="quickstart", model=ModelConfig(dtype="bfloat16"))
+    """The defaults, with the backbone in bfloat16: twice as fast where the processor has it; heads stay float32.
+
+    This run compares methods, so ArmoRM's gate is among them.
+    """
+    baselines = BaselineConfig(gate=GateSettings())
+    return ExperimentConfig(name="quickstart", model=ModelConfig(dtype="bfloat16"), baselines=baselines)
