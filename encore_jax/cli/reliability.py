@@ -12,8 +12,9 @@ FILE is one of these, or the work directory of a rating run, whose comparisons a
 - rated responses, as a rating run writes them to WORKDIR/rate/rated.jsonl. Those of one prompt are compared with each
   other; if no prompt has two, ratings are taken as they are. extra.quality may say how good a response is;
 - a CSV: prompt, response, rule, rating; or prompt, response and a column for every rule; or prompt, response_a,
-  response_b, preferred and columns RULE_a, RULE_b. Ratings are numbers, "7/10", "80 %", yes or no. --pool is needed
-  only for rules of which higher is worse.
+  response_b, preferred and columns RULE_a, RULE_b; or nothing but a column for every rule. Ratings are numbers,
+  "7/10", "80 %", yes or no. --pool is needed only for rules of which higher is worse. Excel's workbooks are not read:
+  save the sheet as CSV UTF-8.
 
 Prints the recommendation, the rules, and which comparisons to label next; --out is the same as a page.
 """
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,15 +34,19 @@ from encore_jax.data.lock import output_lock
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_files
 from encore_jax.data.rating_account import account
 from encore_jax.data.rating_run import rating_run
-from encore_jax.data.scored_rows import KINDS, Rows, is_scored, read_scored_rows
+from encore_jax.data.rows import SUFFIXES
+from encore_jax.data.scored_rows import KINDS, Rows, is_scored, read_scored_rows, rules_of
 from encore_jax.data.split import group_ids
+from encore_jax.data.text_tables import SUFFIXES as TEXT_SUFFIXES
 from encore_jax.errors import InputError
+from encore_jax.evaluation.rating_tables import is_plain, table_arguments
 from encore_jax.evaluation.reliability import Reliability, reliability
 from encore_jax.evaluation.reliability_arguments import MOST_DRAWS
 from encore_jax.evaluation.view import View
 from encore_jax.report import reliability_page
 from encore_jax.settings import MAX_INT
 
+TABLES = (*SUFFIXES, *TEXT_SUFFIXES)
 OPTIONS = ("tau", "labels", "draws", "seed", "anchor")
 """Arguments of `reliability` that are flags here."""
 
@@ -55,6 +61,7 @@ def main(given: argparse.Namespace) -> None:
         check_number(f"--{flag}", getattr(given, flag), least, most)
     if not given.tau > 0:
         raise InputError(f"is {given.tau}", where="--tau", fix="give a positive temperature")
+    given.file = os.path.expanduser(given.file)
     if Path(given.file).is_dir():
         given.file = str(rating_run(given.file).comparisons)  # with its pool beside it
     path = Path(given.file)
@@ -105,6 +112,8 @@ def measured(given: argparse.Namespace, scale: tuple[float, float] | None = None
         return _measured(given, scale)
     except InputError as error:
         flag = error.where.split(" ")[0]
+        if flag == "reliability":
+            raise error.at(given.file) from None
         if flag not in OPTIONS:
             raise
         raise error.at(f"--{error.where}") from None
@@ -120,6 +129,10 @@ def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> t
             np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "preferred", "cluster")
         )
         return reliability(scores, preferred, prompt=prompt, rules=view.rules, **options), ""
+    if not is_scored(path) and path.name.lower().endswith(TABLES) and is_plain(path):
+        pool = rules_of(path, given.pool, "--") if given.pool else None
+        found = table_arguments(path, pool, {}, scale)
+        return reliability(**found, **options), account(int(found["where"].sum()), {}, found["where"])
     rows = read_scored_rows(path, given.pool, scale, "--")
     options |= {"rules": rows.rules, "ids": rows.ids}
     if len(rows.sizes) and (rows.sizes == 1).all():  # nothing to compare

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Bool
 
-BLANK = "in rows with a blank response"
+BLANK = "in rows with a blank prompt or response"
 AGAIN = "averaged with another of the same response and rule"
 ALONE = "of responses that are alone with their prompt"
 ONE_SIDED = "by a rule that rates no other response of the comparison"
@@ -42,7 +42,7 @@ def account(given: int, lost: Mapping[str, int], where: np.ndarray) -> str:
       where: which of the others exist, ``[N, n, K]``; ``[N, K]`` where every response is alone with its prompt.
 
     >>> print(account(5, {BLANK: 2}, np.array([[[True], [True]], [[True], [False]]])))
-    Ratings: 5 of 2 comparisons by 1 rule. 2 are compared. 3 are not: 2 in rows with a blank response; \
+    Ratings: 5 of 2 comparisons by 1 rule. 2 are compared. 3 are not: 2 in rows with a blank prompt or response; \
 1 of responses that are alone with their prompt.
     """
     rules = f"{where.shape[-1]:,} rule{'s' * (where.shape[-1] != 1)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import re
@@ -13,9 +14,12 @@ from encore_jax.errors import InputError
 
 USUAL: tuple[Scale, ...] = ((0, 1), (1, 5), (0, 5), (1, 7), (1, 10), (0, 10), (0, 100))
 """Scales that people use, the narrowest first."""
-MISSING = frozenset({"", "-", "?", "na", "n/a", "nan", "null", "none"})
+MISSING = frozenset({
+    "", "-", "--", "---", "\N{EN DASH}", "\N{EM DASH}", ".", "?",
+    "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "null", "none", "missing",
+})  # fmt: skip
 WORDS = {"yes": 1.0, "y": 1.0, "true": 1.0, "no": 0.0, "n": 0.0, "false": 0.0}
-_NUMBER = r"[+-]?\d+(?:[.,]\d+)?(?:[eE][+-]?\d+)?"
+_NUMBER = r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?"
 _FORMS = re.compile(rf"({_NUMBER})\s*(?:(%)|(?:/|out of)\s*({_NUMBER}))?")
 HOW = 'write a number, "7/10", "80 %", yes or no; leave a missing rating empty'
 
@@ -47,6 +51,14 @@ def parse_cell(raw: object) -> Cell | None:
     return _parse_text(str(raw).strip())
 
 
+def is_rating(raw: object) -> bool:
+    """Whether a cell is a rating, or empty."""
+    with contextlib.suppress(InputError):
+        parse_cell(raw)
+        return True
+    return False
+
+
 @functools.lru_cache(maxsize=1 << 12)
 def _parse_text(text: str) -> Cell | None:
     """Remembers texts, because the same few ratings come again."""
@@ -58,6 +70,8 @@ def _parse_text(text: str) -> Cell | None:
         raise InputError(f"{text[:60]!r} is no rating", fix=HOW)
     value, percent, of = found.groups()
     top = 100.0 if percent else _number(of) if of else None
+    if top is not None and not 0 < top < math.inf:
+        raise InputError(f"{text[:60]!r} is no rating", fix=HOW)
     return Cell(_finite(_number(value), text), top)
 
 

@@ -19,7 +19,7 @@ from encore_jax.rules import RulePool
 def table_rows(source: str | Path | object) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Streams ``(where, row)`` of a file, or of rows in memory as `encore_jax.data.read_comparisons` takes them.
 
-    A file is ``.csv``, ``.tsv``, ``.parquet``, ``.jsonl``, ``.jsonl.gz`` or ``.json``.
+    A file is ``.csv``, ``.tsv``, ``.txt``, ``.csv.gz``, ``.parquet``, ``.jsonl``, ``.jsonl.gz`` or ``.json``.
 
     Raises:
       InputError: the file is missing, of another kind or damaged; it is nothing of these.
@@ -32,6 +32,9 @@ def table_rows(source: str | Path | object) -> Iterator[tuple[str, Mapping[str, 
     if is_text_table(source):
         return read_text_table(source)
     if not Path(source).name.endswith(SUFFIXES):
+        from encore_jax.data.spreadsheets import check_no_workbook_name
+
+        check_no_workbook_name(source)
         fix = f"use {', '.join((*TEXT_SUFFIXES, *SUFFIXES))}"
         raise InputError("the file name does not tell its format", where=str(source), fix=fix)
     return read_rows(source)

@@ -6,7 +6,6 @@ reads them from any file and from memory.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +17,11 @@ import numpy as np
 from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.data.orientation import Scale, checked_scale, to_unit
 from encore_jax.data.rating_account import AGAIN, BLANK
-from encore_jax.data.rating_cells import Cell, infer_scale, parse_cell
+from encore_jax.data.rating_cells import HOW, Cell, is_rating, parse_cell
 from encore_jax.data.rating_columns import FORMS, Columns, columns_of, rule_columns, rule_of
-from encore_jax.data.rating_texts import cell_prompt, cell_text, preferred_side, row_labels, usable_rows
+from encore_jax.data.rating_texts import cell_prompt, cell_text, preferred_side, row_labels, unreadable, usable_rows
 from encore_jax.data.rows import named
+from encore_jax.data.scales import scale_words, scales_of_cells
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
@@ -112,13 +112,14 @@ def _ratings_in(row: Mapping[str, object], columns: Columns, rules: Sequence[str
     else:
         places = rule_columns(columns, "", rules) if rules else {}
         names = [name for own in places.values() for name in own]
-    return sum(_is_rating(row.get(name)) and parse_cell(row.get(name)) is not None for name in names)
+    return sum(is_rating(row.get(name)) and parse_cell(row.get(name)) is not None for name in names)
 
 
 def _long(table, role, where, pool, scale) -> RatedTable:
     """A row for every rating."""
     at: dict[tuple[str, str], int] = {}
     given: dict[str, dict[int, list[Cell]]] = {}
+    spelled: dict[str, str] = {}  # by how it is written, the rule
     first: list[tuple[str, Mapping]] = []
     several = again = 0
     for place, row in table:
@@ -128,16 +129,26 @@ def _long(table, role, where, pool, scale) -> RatedTable:
             first.append((place, row))
         rule = cell_text(row, role["rule"], place).strip()
         cell = _cell(row, role["rating"], place)
+        if rule not in spelled and (rule or cell is not None):
+            found = _known(rule, pool, f"{place}, column {role['rule']!r}")
+            spelled[rule] = next((own for own in given if pool is None and own.lower() == found.lower()), found)
+            given.setdefault(spelled[rule], {})
         if cell is not None:
-            own = given.setdefault(_known(rule, pool, f"{place}, column {role['rule']!r}"), {}).setdefault(i, [])
+            own = given[spelled[rule]].setdefault(i, [])
             several += len(own) == 1
             again += len(own) > 0
             own.append(cell)
             if len({other.top for other in own if other.top is not None}) > 1:
                 problem = "this response has ratings by this rule that are out of different numbers"
                 raise InputError(problem, where=place, fix="bring them to one scale")
-    rules = tuple(pool.names) if pool else tuple(given)
+    rules = tuple(pool.names) if pool else tuple(rule for rule, own in given.items() if own)
+    if not rules:
+        raise InputError(f"column {role['rating']!r} holds no rating", where=str(where), fix=HOW)
     notes = [f"a rating a row: {len(table)} rows about {len(first)} responses"]
+    if unrated := [rule for rule in given if rule not in rules]:
+        notes.append(f"rules not read, because they have no rating: {named(unrated)}")
+    if pool is None and (variants := [name for name, rule in spelled.items() if name != rule]):
+        notes.append(f"rules of one name but for capitals are one rule: {named(variants)}")
     if several:
         notes.append(f"{several} ratings are means of several of one response by one rule")
     cells = {rule: [_mean(given.get(rule, {}).get(i)) for i in range(len(first))] for rule in rules}
@@ -179,12 +190,17 @@ def _wide(table, columns: Columns, where, pool, scale) -> RatedTable:
     if not cells:
         every = (*columns.role.values(), *columns.sides.values(), *columns.other)
         problem = f"no column holds ratings; the columns are {named(every)}"
+        if texts := unreadable(table, columns.other):
+            raise InputError(f"{problem}; {texts}", where=str(where), fix=HOW)
         raise InputError(problem, where=str(where), fix=f"name them {FORMS}")
     rules = tuple(pool.names) if pool else tuple(cells)
     unread = [column for column in columns.other if not any(column in places[rule] for rule in cells)]
     wheres = [place for place, _ in table for _ in (columns.sides or (None,))]
     (ratings, mask), used, told = _values(_Found(cells, wheres), rules, pool, scale, where)
-    notes = [f"a column a rule: {named(rules)}", *([f"columns not read: {named(unread)}"] if unread else [])]
+    notes = [f"a column a rule: {named(rules)}"]
+    if unread:
+        texts = unreadable(table, unread)
+        notes.append(f"columns not read: {named(unread)}{texts and f' ({texts})'}")
     label = columns.role.get("quality", columns.role.get("preferred"))
     if label and not columns.sides:
         notes.append(f"column {label!r} says how good people find a response")
@@ -200,14 +216,7 @@ def _mostly_ratings(table, columns: Sequence[str]) -> bool:
     """Whether most cells of a rule's columns are ratings, so that one that is none is a mistake."""
     cells = [row.get(column) for _, row in table for column in columns]
     cells = [cell for cell in cells if cell is not None and str(cell).strip()]
-    return 2 * sum(map(_is_rating, cells)) > len(cells)
-
-
-def _is_rating(raw: object) -> bool:
-    with contextlib.suppress(InputError):
-        parse_cell(raw)
-        return True
-    return False
+    return 2 * sum(map(is_rating, cells)) > len(cells)
 
 
 def _cell(row: Mapping, column: str, place: str) -> Cell | None:
@@ -224,10 +233,10 @@ def _values(found: _Found, rules, pool, scale, where) -> tuple[tuple[np.ndarray,
     """
     if scale is not None:
         own = dict.fromkeys(found.cells, checked_scale(scale))
-        told = f"scale {_scale_words(own.values())}, as given"
+        told = f"scale {scale_words(own)}, as given"
     else:
-        own = _scales(found, where)
-        told = f"scale {_scale_words(own.values())}, inferred from the ratings"
+        own = scales_of_cells(found.cells, found.wheres, where)
+        told = f"scale {scale_words(own)}, inferred from the ratings"
     used = set(own.values())
     common = used.pop() if len(used) == 1 else (0.0, 1.0)
     ratings = np.zeros((len(found.wheres), len(rules)), np.float32)
@@ -241,32 +250,12 @@ def _values(found: _Found, rules, pool, scale, where) -> tuple[tuple[np.ndarray,
         for i in np.flatnonzero(known & ~((low <= value) & (value <= high) & (np.isnan(top) | (top == high))))[:1]:
             out_of = "" if np.isnan(top[i]) else f" of {top[i]:g}"
             problem = f"{value[i]:g}{out_of} is not on the scale from {low:g} to {high:g}"
-            raise InputError(problem, where=f"{found.wheres[i]}, rule {rule!r}", fix="give the ratings' scale")
+            fix = "give the ratings' scale" if np.isnan(top[i]) else "leave the scale out: these ratings say it"
+            raise InputError(problem, where=f"{found.wheres[i]}, rule {rule!r}", fix=fix)
         value = (np.clip(low + high - value, low, high) if direction < 0 else value).astype(np.float32)
         mask[:, k] = known
         ratings[:, k] = np.where(known, value if common == own[rule] else to_unit(value, own[rule]), 0)
     return (ratings, mask), common, told
-
-
-def _scales(found: _Found, where) -> dict[str, Scale]:
-    """The scale of every rule: rules that do not say their end are on one."""
-    tops: dict[str, float | None] = {}
-    for rule, cells in found.cells.items():
-        tops[rule] = next((cell.top for cell in cells if cell is not None and cell.top is not None), None)
-    own: dict[str, Scale] = {}
-    for top in dict.fromkeys(tops.values()):
-        group = [rule for rule in tops if tops[rule] == top]
-        try:
-            scale = infer_scale(cell for rule in group for cell in found.cells[rule] if cell is not None)
-        except InputError as error:
-            place = f"{where}, rule{'s' * (len(group) > 1)} {named(group)}"
-            raise InputError(error.problem, where=place, fix=f"{error.fix}, or give their scale") from None
-        own |= dict.fromkeys(group, (float(scale[0]), float(scale[1])))
-    return {rule: own[rule] for rule in found.cells}
-
-
-def _scale_words(scales: Iterable[Scale]) -> str:
-    return " and ".join(f"{low:g} to {high:g}" for low, high in dict.fromkeys(scales))
 
 
 def _responses(table, role, rules, ratings, mask) -> tuple[RatedResponse, ...]:

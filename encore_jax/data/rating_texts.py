@@ -7,27 +7,53 @@ from collections.abc import Mapping, Sequence
 
 from encore_jax.data.comparison import Message, parse_prompt
 from encore_jax.data.fields import is_empty
-from encore_jax.data.rating_columns import ROLES, Columns
+from encore_jax.data.rating_cells import is_rating
+from encore_jax.data.rating_columns import ROLES, Columns, is_metadata
 from encore_jax.data.row_labels import row_id, text_label
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 
 Table = list[tuple[str, Mapping]]
+MOST_LEVELS = 20
+"""Different texts in a column that may be meant as ratings, such as "agree"; more are notes or names."""
 
 
 def usable_rows(table: Table, columns: Columns, where, skips: SkipCounter) -> tuple[Table, Table, list[str]]:
-    """The rows whose responses are not blank, those whose are, and in words how many these are."""
+    """The rows whose prompt and responses are not blank, those whose are, and in words how many these are."""
     responses = list(columns.sides.values()) or [columns.role["response"]]
-    blank = [place for place, row in table if not all(cell_text(row, name, place).strip() for name in responses)]
-    for place in blank:
-        skips.skip("with a blank response", place)
-    left_out = set(blank)
+    blank: dict[str, list[str]] = {}
+    for place, row in table:
+        if not all(cell_text(row, name, place).strip() for name in responses):
+            blank.setdefault("with a blank response", []).append(place)
+        elif _is_blank(row.get(columns.role["prompt"])):
+            blank.setdefault("with a blank prompt", []).append(place)
+    for reason, places in blank.items():
+        for place in places:
+            skips.skip(reason, place)
+    left_out = {place for places in blank.values() for place in places}
     kept = [(place, row) for place, row in table if place not in left_out]
     if not kept:
-        problem = f"not one usable row: all {len(blank)} are with a blank response"
+        problem = f"not one usable row: all {len(left_out)} are {' or '.join(blank)}"
         raise InputError(problem, where=str(where), fix="check the file")
     lost = [(place, row) for place, row in table if place in left_out]
-    return kept, lost, [f"{len(blank)} rows with a blank response skipped, first at {blank[0]}"] if blank else []
+    notes = [f"{len(own)} rows {reason} skipped, first at {own[0]}" for reason, own in blank.items()]
+    return kept, lost, notes
+
+
+def unreadable(table: Table, columns: Sequence[str]) -> str:
+    """Of columns that hold no ratings, but the same few texts again and again, what they hold, in words."""
+    found = []
+    for column in columns:
+        cells = {str(row.get(column)).strip()[:40]: place for place, row in table if not is_rating(row.get(column))}
+        if 0 < len(cells) <= MOST_LEVELS and not is_metadata(column):
+            text, place = next(iter(cells.items()))
+            found.append(f"{column!r} holds {text!r} at {place.rsplit('/', 1)[-1]}")
+    return "; ".join(found[:3]) + (" and more" if len(found) > 3 else "")
+
+
+def _is_blank(prompt: object) -> bool:
+    """Whether a cell holds no prompt."""
+    return not prompt or prompt != prompt or (isinstance(prompt, str) and not prompt.strip())
 
 
 def cell_text(row: Mapping, column: str, place: str) -> str:

@@ -141,6 +141,9 @@ def _suffix(path: Path) -> str:
     for suffix in SUFFIXES:
         if path.name.endswith(suffix):
             return suffix
+    from encore_jax.data.spreadsheets import check_no_workbook_name
+
+    check_no_workbook_name(path)
     fix = f"use {_or(SUFFIXES)}"
     if path.suffix in (".zst", ".xz", ".bz2", ".zip", ".gz"):
         fix = f"unpack it first, or {fix}"

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
 from encore_jax.data.orientation import OffScale, Scale, to_unit
-from encore_jax.data.rows import read_rows
+from encore_jax.data.rating_cells import Cell, infer_scale
+from encore_jax.data.rows import named, read_rows
 from encore_jax.errors import InputError
 
+if TYPE_CHECKING:
+    from encore_jax.rules import RulePool
+
 UNIT: Scale = (0.0, 1.0)
+FAR_BELOW = 5
+"""Rules whose scales end so many times apart, as 1 and 5 or 10 and 100 do, are on scales of their own."""
 _OF_FORMAT: Mapping[str, Scale] = {"ultrafeedback": (1.0, 5.0), "helpsteer2": (0.0, 4.0)}
 """Scales of published formats; that of others is 0 to 1 unless somebody says otherwise."""
 
@@ -67,11 +74,28 @@ def scaled(records: Iterator[Record], path: str | Path, option: str, columns: Se
 
 def rating_range(path: str | Path, columns: Sequence[str] = ()) -> Scale:
     """The lowest and the highest number under ``ratings``, or in these columns, of a file's rows."""
-    low, high = math.inf, -math.inf
+    ranges = rating_ranges(path, columns).values()
+    return min((low for low, _ in ranges), default=math.inf), max((high for _, high in ranges), default=-math.inf)
+
+
+def rating_ranges(path: str | Path, columns: Sequence[str] = ()) -> dict[str, Scale]:
+    """The same for every rule; (inf, -inf) of one without a number."""
+    found: dict[str, Scale] = {}
     for _, row in read_rows(path):
-        for number in _numbers([row.get(name) for name in columns or ("ratings",)]):
-            low, high = min(low, number), max(high, number)
-    return low, high
+        for rule, value in [(name, row.get(name)) for name in columns] or _by_rule(row.get("ratings")):
+            low, high = found.setdefault(rule, (math.inf, -math.inf))
+            for number in _numbers(value):
+                low, high = min(low, number), max(high, number)
+            found[rule] = low, high
+    return found
+
+
+def _by_rule(ratings: object) -> list[tuple[str, object]]:
+    """Names and values; a Parquet map arrives as a list of them. None for what is no such thing."""
+    if isinstance(ratings, Mapping):
+        return [(str(name), value) for name, value in ratings.items()]
+    pairs = ratings if isinstance(ratings, list | tuple) else []
+    return [(str(pair[0]), pair[1]) for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2]
 
 
 def _numbers(value: object) -> Iterator[float]:
@@ -93,3 +117,162 @@ def _example(option: str, low: float, high: float) -> str:
     fits = [scale for scale in usual if scale[0] <= low and high <= scale[1]]
     first, last = fits[0] if fits else (low, high)
     return option.replace("LOWEST", f"{first:g}").replace("HIGHEST", f"{last:g}")
+
+
+def scales_by_rule(ranges: Mapping[str, tuple[float, float]]) -> dict[str, Scale]:
+    """The scale of every rule whose ratings do not say it: one for all, unless some rules stay far below others.
+
+    Grades from 1 to 5 beside percentages, or beside 0 and 1, are on two scales. A rule of which all ratings are alike
+    is on one that the others have, if it holds them.
+
+    Args:
+      ranges: lowest and highest rating by rule; a rule without ratings has none that fit, as (inf, -inf).
+
+    >>> scales_by_rule({"kind": (2, 5), "true": (1, 9), "harm": (0, 1), "safe": (20, 100), "same": (3, 3)})
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'kind': (1.0, 10.0), 'true': (1.0, 10.0), 'harm': (0.0, 1.0), 'safe': (0.0, 100.0), 'same': (1.0, 10.0)}
+    """
+    ends = {rule: infer_scale(map(Cell, own)) for rule, own in ranges.items() if own[0] <= own[1]}
+    varied = sorted((rule for rule in ends if ranges[rule][0] < ranges[rule][1]), key=lambda rule: -_size(ends[rule]))
+    groups: list[list[str]] = []
+    for rule in varied or list(ends)[:1]:
+        if groups and _size(ends[groups[-1][0]]) < FAR_BELOW * _size(ends[rule]):
+            groups[-1].append(rule)
+        else:
+            groups.append([rule])
+    scales = [_scale_of(ranges, group) for group in groups]
+    grouped = {rule: i for i, group in enumerate(groups) for rule in group}
+    for rule in ranges:
+        if rule in grouped:
+            continue
+        low, high = ranges[rule]
+        holding = [i for i, scale in enumerate(scales) if scale[0] <= low and high <= scale[1]]
+        grouped[rule] = holding[0] if holding else 0
+        if groups and not holding:
+            groups[0].append(rule)
+    scales = [_scale_of(ranges, group) for group in groups] or [(0.0, 1.0)]
+    return {rule: scales[grouped[rule]] for rule in ranges}
+
+
+def _size(scale: Scale) -> float:
+    return max(abs(scale[0]), abs(scale[1]))
+
+
+def _scale_of(ranges: Mapping[str, tuple[float, float]], rules: Iterable[str]) -> Scale:
+    low, high = infer_scale(Cell(value) for rule in rules for value in ranges[rule] if math.isfinite(value))
+    return float(low), float(high)
+
+
+def scales_of_cells(
+    by_rule: Mapping[str, Sequence[Cell | None]], wheres: Sequence[str], where: str | Path
+) -> dict[str, Scale]:
+    """The scale of every rule: rules of one stated end are on one, and of the others those that lie together.
+
+    Args:
+      by_rule: N cells of every rule.
+      wheres: where each of them stands.
+      where: the file, as errors name it.
+
+    Raises:
+      InputError: a rule has ratings on several scales, or beyond the end that they say.
+    """
+    tops: dict[str, float | None] = {}
+    for rule, cells in by_rule.items():
+        tops[rule] = next((cell.top for cell in cells if cell is not None and cell.top is not None), None)
+        _check_one_scale(rule, cells, tops[rule], wheres)
+    ranges = {rule: _range(by_rule[rule]) for rule in tops if tops[rule] is None}
+    own = scales_by_rule(ranges)
+    for top in dict.fromkeys(tops.values()):
+        group = [rule for rule in tops if tops[rule] == top]
+        if top is None:
+            continue
+        try:
+            scale = infer_scale(cell for rule in group for cell in by_rule[rule] if cell is not None)
+        except InputError as error:
+            place = f"{where}, rule{'s' * (len(group) > 1)} {named(group)}"
+            raise InputError(error.problem, where=place, fix=f"{error.fix}, or give their scale") from None
+        own |= dict.fromkeys(group, (float(scale[0]), float(scale[1])))
+    return {rule: own[rule] for rule in by_rule}
+
+
+def _range(cells: Iterable[Cell | None]) -> tuple[float, float]:
+    values = [cell.value for cell in cells if cell is not None]
+    return min(values, default=math.inf), max(values, default=-math.inf)
+
+
+def _check_one_scale(rule: str, cells: Sequence[Cell | None], top: float | None, wheres: Sequence[str]) -> None:
+    """Refuses a rule with ratings out of 5 and out of 10, or with some like "80 %" and others like 0.8."""
+    if top is None:
+        return
+    for cell, place in zip(cells, wheres, strict=True):
+        if cell is not None and cell.top not in (None, top):
+            problem = f"rule {rule!r}: this rating is out of {cell.top:g}, and others are out of {top:g}"
+            raise InputError(problem, where=place, fix="bring them to one scale")
+        if cell is not None and cell.top is None and cell.value > top:
+            problem = f"rule {rule!r}: this rating is {cell.value:g}, and others are out of {top:g}"
+            raise InputError(problem, where=place, fix="bring them to one scale")
+    low, high = _range(cell for cell in cells if cell is not None and cell.top is None)
+    if low < high and FAR_BELOW * infer_scale([Cell(low), Cell(high)])[1] <= top:
+        place = next(place for cell, place in zip(cells, wheres, strict=True) if cell is not None and cell.top is None)
+        problem = f"rule {rule!r}: some ratings are out of {top:g}, and others, as this one, are {low:g} to {high:g}"
+        raise InputError(problem, where=place, fix="bring them to one scale")
+
+
+def scale_words(own: Mapping[str, Scale]) -> str:
+    """The scales, and of several which rules are on each.
+
+    >>> scale_words({"kind": (1.0, 5.0), "true": (1.0, 5.0), "harm": (0.0, 1.0)})
+    '1 to 5 (kind, true) and 0 to 1 (harm)'
+    """
+    rules: dict[Scale, list[str]] = {}
+    for rule, scale in own.items():
+        rules.setdefault(scale, []).append(rule)
+    if len(rules) == 1:
+        low, high = next(iter(rules))
+        return f"{low:g} to {high:g}"
+    return " and ".join(f"{low:g} to {high:g} ({named(names)})" for (low, high), names in rules.items())
+
+
+def on_inferred_scales(
+    read: Callable[[Scale], Iterable[Record]],
+    source: Path | object,
+    pool: RulePool,
+    option: str = "",
+    columns: Sequence[str] = (),
+) -> tuple[Iterator[Record], Scale]:
+    """Records whose ratings are numbers, and the scale that they are on: the file's own, or 0 to 1 if it has several.
+
+    Args:
+      read: reads the records of the source by a scale, and turns their ratings so that higher is better.
+      source: a file or rows in memory.
+      pool: the rules.
+      option: how the scale is given on this command line, for the message; "" for none.
+      columns: names of the columns that hold ratings, where the field ``ratings`` does not.
+    """
+    ranges = {rule: (low, high) for rule, (low, high) in rating_ranges(source, columns).items()
+              if -math.inf < low <= high < math.inf}  # fmt: skip
+    own = scales_by_rule(ranges)
+    if not own:  # no rating, or none that is a number: the reader says so
+        return iter(read(UNIT)), UNIT
+    log, name = logging.getLogger(__name__), source.name if isinstance(source, Path) else str(source)
+    log.info("%s: scale %s, inferred from the ratings%s", name, scale_words(own), option and f" ({option})")
+    scales = set(own.values())
+    if len(scales) == 1:
+        return iter(read(common := scales.pop())), common
+    common = min(low for low, _ in scales), max(high for _, high in scales)
+    names = {rule: pool.names.index(rule) for rule in own if rule in pool.names}  # others the reader refuses
+    return (_on_own(record, common, own, names, pool) for record in read(common)), UNIT
+
+
+def _on_own(
+    record: Record, common: Scale, own: Mapping[str, Scale], names: Mapping[str, int], pool: RulePool
+) -> Record:
+    """The record, each rule's ratings from 0 to 1 on its own scale."""
+    if record.ratings is None:
+        return record
+    ratings = np.array(record.ratings, np.float64)
+    for rule, k in names.items():
+        low, high = own[rule]
+        turned = 0.0 if pool[rule].direction > 0 else low + high - sum(common)
+        ratings[..., k] = to_unit(np.clip(ratings[..., k] + turned, low, high), own[rule])
+    return dataclasses.replace(record, ratings=np.where(record.mask, ratings, 0).astype(np.float32))

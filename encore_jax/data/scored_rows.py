@@ -6,7 +6,7 @@ Letters: T responses, K rules.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -21,13 +21,13 @@ from encore_jax.data.orientation import Scale
 from encore_jax.data.parquet_rows import column_names, number_columns, record_batches
 from encore_jax.data.rated_again import best_of, merged, quality_of
 from encore_jax.data.rating_account import AGAIN
-from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.rating_columns import columns_of
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rows import SUFFIXES, read_rows
-from encore_jax.data.scales import rating_range, scaled
+from encore_jax.data.scales import UNIT, on_inferred_scales, scaled
 from encore_jax.data.split import group_ids
+from encore_jax.data.spreadsheets import check_no_workbook_name
 from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
@@ -54,6 +54,7 @@ class Rows(NamedTuple):
       quality: ``[T]``, how good people say that a response is; NaN where nobody said.
       given: ratings in the file.
       lost: those that are no values of their own, by reason.
+      scale: of the values, which may lie beyond it where they are scores.
     """
 
     rules: tuple[str, ...]
@@ -66,6 +67,7 @@ class Rows(NamedTuple):
     quality: np.ndarray | None = None
     given: int = 0
     lost: Mapping[str, int] = MappingProxyType({})
+    scale: Scale = UNIT
 
 
 def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "--config.") -> Rows:
@@ -87,6 +89,7 @@ def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "
     if is_text_table(path):
         return _table(path, pool, scale)
     if not path.name.endswith(tuple(SUFFIXES)):
+        check_no_workbook_name(path)
         raise InputError("is of no known kind", where=str(path), fix=f"give {KINDS}")
     if pool and is_scored(path):
         raise InputError("has no effect: the file holds scores by rule", where=f"{option}pool", fix="leave it out")
@@ -94,15 +97,15 @@ def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "
         return _scored(path)
     if _is_table(path):
         return _table(path, pool, scale)
-    rules = rules_of(path, pool, option)
-    if scale is None:
-        scale = infer_scale(map(Cell, rating_range(path)))
-        logging.info(
-            "%s: scale %g to %g, inferred from the ratings (%sscale=LOWEST,HIGHEST)", path.name, *scale, option
-        )
-    if _holds_responses(path):
-        return _responses(list(scaled(iter_rated(path, pool=rules, scale=scale), path, _scale_flag(option))), path)
-    return _rated(scaled(iter_comparisons(path, pool=rules, scale=scale), path, _scale_flag(option)), path)
+    rules, flag = rules_of(path, pool, option), f"{option}scale=LOWEST,HIGHEST"
+    reader = iter_rated if _holds_responses(path) else iter_comparisons
+
+    def read(by: Scale) -> Iterator[RatedResponse | Comparison]:
+        return scaled(reader(path, pool=rules, scale=by), path, flag)
+
+    records, scale = on_inferred_scales(read, path, rules, flag) if scale is None else (read(scale), scale)
+    rows = _responses(list(records), path) if reader is iter_rated else _rated(records, path)
+    return rows._replace(scale=scale)
 
 
 def is_scored(path: Path) -> bool:
@@ -198,10 +201,6 @@ def _prompts_of(path: Path, rows: int) -> list[str]:
     return keys
 
 
-def _scale_flag(option: str) -> str:
-    return f"{option}scale=LOWEST,HIGHEST"
-
-
 def _table(path: Path, pool: str, scale: Scale | None) -> Rows:
     """A table in any kind of file; rules of which no pool tells the direction are better the higher they are."""
     beside = path.with_name("pool.yaml")
@@ -212,10 +211,10 @@ def _table(path: Path, pool: str, scale: Scale | None) -> Rows:
     if rules is None:
         logging.info("%s: no pool says otherwise, so higher is better by every rule", path.name)
     if table.comparisons:
-        return _rated(table.comparisons, path)._replace(given=table.given, lost=table.lost)
+        return _rated(table.comparisons, path)._replace(given=table.given, lost=table.lost, scale=table.scale)
     rows = _responses(table.responses, path)
     again = rows.lost[AGAIN] + table.lost.get(AGAIN, 0)
-    return rows._replace(given=table.given, lost=dict(table.lost) | {AGAIN: again})
+    return rows._replace(given=table.given, lost=dict(table.lost) | {AGAIN: again}, scale=table.scale)
 
 
 def _rated(comparisons: Iterable[Comparison], path: Path) -> Rows:

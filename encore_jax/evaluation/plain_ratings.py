@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from encore_jax.data.rating_cells import Cell, infer_scale, parse_cell
+from encore_jax.data.orientation import Scale
+from encore_jax.data.rating_cells import Cell, parse_cell
 from encore_jax.data.rating_columns import ROLES, Columns, is_metadata, rule_columns, rule_of
 from encore_jax.data.rating_texts import preferred_side
 from encore_jax.data.row_labels import row_id
 from encore_jax.data.rows import named
+from encore_jax.data.scales import scale_words, scales_of_cells
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 
@@ -22,7 +24,9 @@ _LABELS = ("prompt", "quality", "preferred", "id")
 Rows = Sequence[tuple[str, Mapping[str, object]]]
 
 
-def plain_ratings(rows: Rows, where: str, pool: RulePool | None, given: Mapping[str, object]) -> dict[str, object]:
+def plain_ratings(
+    rows: Rows, where: str, pool: RulePool | None, given: Mapping[str, object], scale: Scale | None = None
+) -> dict[str, object]:
     """Arguments of `encore_jax.reliability` of a table without responses.
 
     Args:
@@ -31,14 +35,16 @@ def plain_ratings(rows: Rows, where: str, pool: RulePool | None, given: Mapping[
       pool: the rules and their directions; every column of ratings is a rule of which higher is better, if left out.
       given: arguments given beside the table, which come before its columns ``prompt``, ``quality``, ``preferred``
         and ``id``.
+      scale: that all ratings are on; else those that `scales_of_cells` infers, and if they are several, every rule is
+        brought to 0 to 1.
 
     Raises:
-      InputError: no column holds ratings, or a cell of a label holds no such.
+      InputError: no column holds ratings, a rating is off the scale, or a cell of a label holds no such.
 
     >>> rows = [("row 1", {"kind": 5, "true": "yes"}), ("row 2", {"kind": None, "true": "no"})]
     >>> found = plain_ratings(rows, "the list", None, {})
     >>> found["rules"], found["ratings"].tolist(), found["where"].tolist()
-    (('kind', 'true'), [[5.0, 1.0], [nan, 0.0]], [[True, True], [False, True]])
+    (('kind', 'true'), [[1.0, 1.0], [nan, 0.0]], [[True, True], [False, True]])
     """
     names, known = list(dict.fromkeys(name for _, row in rows for name in row)), () if pool is None else pool.names
     role = _roles(names, known)
@@ -59,9 +65,17 @@ def plain_ratings(rows: Rows, where: str, pool: RulePool | None, given: Mapping[
     unread = [name for name in columns.other if not any(name in places[rule] for rule in cells)]
     if unread:
         logging.getLogger(__name__).warning("%s: columns not read: %s", where, named(unread))
-    for rule in rules:
-        _check_ends(cells[rule], where, rule)
+    places = [place for place, _ in rows for _ in (sides or ("",))]
     values = np.array([[np.nan if cell is None else cell.value for cell in cells[rule]] for rule in rules]).T
+    own = scales_of_cells(cells, places, where) if scale is None else dict.fromkeys(cells, scale)
+    low, high = np.array([own[rule] for rule in rules]).T
+    for i, k in np.argwhere((values < low) | (values > high))[:1]:
+        problem = f"{values[i, k]:g} is not on the scale from {low[k]:g} to {high[k]:g}"
+        raise InputError(problem, where=f"{places[i]}, rule {rules[k]!r}", fix="give the ratings' scale")
+    told = "as given" if scale else "inferred from the ratings"
+    logging.getLogger(__name__).info("%s: scale %s, %s", where, scale_words(own), told)
+    if len(set(own.values())) > 1:
+        values = (values - low) / (high - low)
     if pool is not None:
         values = values * pool.directions
     values = values.reshape(len(rows), len(sides), len(rules)) if sides else values
@@ -98,15 +112,6 @@ def _cell(row: Mapping, column: str, place: str) -> Cell | None:
         return parse_cell(row.get(column))
     except InputError as error:
         raise error.at(f"{place}, column {column!r}") from None
-
-
-def _check_ends(cells: Sequence[Cell | None], where: str, rule: str) -> None:
-    """Refuses a rule with ratings out of 5 and out of 10."""
-    if any(cell is not None and cell.top is not None for cell in cells):
-        try:
-            infer_scale(cell for cell in cells if cell is not None)
-        except InputError as error:
-            raise error.at(f"{where}, rule {rule}") from None
 
 
 def _labels(rows: Rows, role: Mapping[str, str], sides: tuple[str, ...]) -> dict[str, object]:

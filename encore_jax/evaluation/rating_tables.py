@@ -13,12 +13,12 @@ import numpy as np
 
 from encore_jax.data import Comparison, RatedResponse, iter_comparisons, iter_rated, prompt_key
 from encore_jax.data.memory_rows import MemoryRows, is_frame, is_path, is_table, row_source
+from encore_jax.data.orientation import Scale
 from encore_jax.data.rated_again import best_of, merged, quality_of
-from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.rating_columns import rule_of
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
-from encore_jax.data.scales import rating_range
+from encore_jax.data.scales import on_inferred_scales
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
 from encore_jax.evaluation.plain_ratings import plain_ratings
@@ -44,7 +44,7 @@ def is_ratings_table(source: object) -> bool:
     return is_table(source)
 
 
-def table_arguments(source: object, pool: object, given: Mapping[str, object]) -> Arguments:
+def table_arguments(source: object, pool: object, given: Mapping[str, object], scale: Scale | None = None) -> Arguments:
     """Arguments of `encore_jax.reliability` that say what a table of ratings says.
 
     Args:
@@ -52,6 +52,7 @@ def table_arguments(source: object, pool: object, given: Mapping[str, object]) -
       pool: the rules and their directions; of a file that of pool.yaml beside it, if that is there. Without one, every
         column of ratings is a rule of which higher is better.
       given: arguments that were given beside it: none where the table has prompts and responses of its own.
+      scale: of a table of nothing but ratings; inferred if left out.
 
     Raises:
       InputError: what the readers refuse; or an argument was given twice.
@@ -71,9 +72,8 @@ def table_arguments(source: object, pool: object, given: Mapping[str, object]) -
     if any(name.startswith("score:") for name in names):
         fix = "give the file to the command: encore reliability FILE"
         raise InputError("holds scores of the batch scorer, and no ratings", where=where, fix=fix)
-    kinds = {name.strip().lower() for name in names if rule_of(name, () if pool is None else pool.names) is None}
-    if not _has_responses(kinds):
-        found = plain_ratings(rows, where, pool, given)
+    if not _has_responses(names, pool):
+        found = plain_ratings(rows, where, pool, given, scale)
         return {"ids": _index_ids(frame)} | {name: value for name, value in found.items() if value is not None}
     if given:
         raise InputError("the table carries its own", where=next(iter(given)), fix="leave it out")
@@ -90,8 +90,15 @@ def _index_ids(frame: object) -> list[str] | None:
     return None if labels == list(range(len(labels))) else [str(label) for label in labels]
 
 
-def _has_responses(kinds: set[str]) -> bool:
+def is_plain(path: Path) -> bool:
+    """Whether a file is a table of nothing but ratings and labels, by its first row."""
+    _, row = next(iter(table_rows(path)), ("", {}))
+    return bool(row) and "ratings" not in row and not _has_responses(row, None)
+
+
+def _has_responses(names: Iterable[str], pool: RulePool | None) -> bool:
     """Whether there is a column for a response, or for each of several."""
+    kinds = {name.strip().lower() for name in names if rule_of(name, () if pool is None else pool.names) is None}
     words = ("response", "responses", "answer", "completion", "chosen", "rejected")
     return any(name in words or name.startswith(("response_", "answer_", "completion_", "response ", "answer "))
                for name in kinds)  # fmt: skip
@@ -111,12 +118,9 @@ def _own_format(source: Path | MemoryRows, rows: Sequence, pool: RulePool | None
     if pool is None:
         pool = _pool_of(rows, str(source))
         _say(str(source), (), None)
-    low, high = rating_range(source)
-    scale = infer_scale([Cell(low), Cell(high)] if low <= high else [])
-    logging.getLogger(__name__).info("%s: scale %g to %g, inferred from the ratings", source, *scale)
-    if compared:
-        return list(iter_comparisons(source, pool=pool, scale=scale)), []
-    return [], list(iter_rated(source, pool=pool, scale=scale))
+    reader = iter_comparisons if compared else iter_rated
+    records = list(on_inferred_scales(lambda scale: reader(source, pool=pool, scale=scale), source, pool)[0])
+    return (records, []) if compared else ([], records)
 
 
 def _pool_of(rows: Sequence[tuple[str, Mapping]], where: str) -> RulePool:

@@ -11,10 +11,9 @@ from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.data.jsonl import iter_comparisons, iter_rated
 from encore_jax.data.memory_rows import MemoryRows, is_path, row_source
 from encore_jax.data.orientation import unorient_named
-from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
-from encore_jax.data.scales import on_unit_scale, rating_range
+from encore_jax.data.scales import on_inferred_scales, on_unit_scale
 from encore_jax.errors import InputError
 from encore_jax.judge.question import Answer, Identity, Question, Status, conversation_id
 from encore_jax.rules import RulePool
@@ -91,6 +90,8 @@ def read_rated(source: object, pool: RulePool, scale: tuple[float, float] | None
         records, scale = _own_format(source, "responses" in rows[0][1], pool, scale)
     else:
         found = rating_table(rows, where=str(source), pool=pool, scale=scale)
+        for note in found.notes:
+            logging.getLogger(__name__).info("%s: %s", source, note)
         records, scale = [*found.comparisons, *found.responses], found.scale
     return [on_unit_scale(one, scale) for one in _responses(records)]
 
@@ -99,12 +100,13 @@ def _own_format(
     source: Path | MemoryRows, compared: bool, pool: RulePool, scale: tuple[float, float] | None
 ) -> tuple[Records, tuple[float, float]]:
     """Records of this project's own format, and the scale of their ratings."""
-    if scale is None:
-        low, high = rating_range(source)
-        scale = infer_scale([Cell(low), Cell(high)] if low <= high else [])
-        logging.getLogger(__name__).info("%s: scale %g to %g, inferred from the ratings", source, *scale)
-    read = iter_comparisons if compared else iter_rated
-    return list(read(source, pool=pool, scale=scale)), scale
+    reader = iter_comparisons if compared else iter_rated
+
+    def read(by: tuple[float, float]) -> Iterator:
+        return reader(source, pool=pool, scale=by)
+
+    records, scale = on_inferred_scales(read, source, pool) if scale is None else (read(scale), scale)
+    return list(records), scale
 
 
 def _responses(records: Records) -> Iterator[RatedResponse]:

@@ -145,6 +145,9 @@ FILES = {
     "Excel's semicolons": {"delimiter": ";", "encoding": "utf-8-sig"},
     "Excel's Unicode text": {"delimiter": "\t", "encoding": "utf-16"},
     "tabs": {"delimiter": "\t"},
+    "UTF-16 without a byte order mark": {"encoding": "utf-16-le"},
+    "the other UTF-16": {"encoding": "utf-16-be"},
+    "Windows-1252": {"encoding": "cp1252", "delimiter": ";"},
     "bars, Unix": {"delimiter": "|", "ends": "\n"},
 }
 
@@ -178,7 +181,7 @@ def test_yes_and_no_beside_grades_are_each_on_their_scale(tmp_path):
     assert found.rules == ("kind", "true") and found.scale == (0.0, 1.0)
     np.testing.assert_allclose([r.ratings for r in found.responses], [[1, 1], [0.25, 0], [0, 0]])
     assert found.responses[2].mask.tolist() == [True, False]
-    assert "columns not read: note" in found.notes and "scale 1 to 5 and 0 to 1" in found.notes[-1]
+    assert "columns not read: note" in found.notes and "scale 1 to 5 (kind) and 0 to 1 (true)" in found.notes[-1]
 
 
 def test_several_ratings_of_one_response_by_one_rule_are_averaged_and_counted(tmp_path):
@@ -209,8 +212,8 @@ BAD = {
     "two ends of one": ("prompt,response,rule,rating\nHi,A,kind,7/10\nHi,A,kind,3/5\n", "t.csv:3: .*different numbers"),
     "odd cell": ("prompt,response,rule,rating\nHi,A,kind,five\n", r"t.csv:2, column 'rating': 'five' is no rating"),
     "no rule": ("prompt,response,rule,rating\nHi,A,,5\n", "t.csv:2, column 'rule': is empty"),
-    "two ends": ("prompt,response,kind\nHi,A,7/10\nHi,B,3/5\n", "rule kind: some are out of 10, others out of 5"),
-    "beyond": ("prompt,response,kind\nHi,A,7/10\nHi,B,30\n", "rule kind: some are out of 10, and one is 30"),
+    "two ends": ("prompt,response,kind\nHi,A,7/10\nHi,B,3/5\n", "csv:3: rule 'kind': this rating is out of 5"),
+    "beyond": ("prompt,response,kind\nHi,A,7/10\nHi,B,30\n", "csv:3: rule 'kind': this rating is 30"),
     "blank responses": ("prompt,response,kind\nHi, ,5\n", "not one usable row: all 1 are with a blank response"),
     "preferred": ("prompt,response_a,response_b,preferred,kind_a,kind_b\nHi,A,B,c,5,4\n",
                   "t.csv:2, column 'preferred': 'c' is none of the responses. Fix: write a, b, or nothing"),
@@ -293,7 +296,7 @@ ODD = {
     "no rule": ([{"prompt": "Hi", "response": "A", "rule": None, "rating": 5}], "^row 1, column 'rule': is empty"),
     "of several": ([{"prompt": "Hi", "response": "A", "kind": 5}, {"prompt": "Hi", "kind": 5}], None),
     "prompts": ([{"prompt": [{"role": "user"}], "response": "A", "kind": 5}], "^row 1, prompt.0.: not a message"),
-    "no table": ("t.xlsx", "t.xlsx: the file name does not tell its format. Fix: use .csv, .tsv, .jsonl"),
+    "no table": ("t.dat", "t.dat: the file name does not tell its format. Fix: use .csv, .tsv, .txt"),
     "an array": (np.zeros((3, 2)), "^the type ndarray holds no rows"),
 }  # fmt: skip
 

@@ -128,7 +128,7 @@ FRAME = pd.DataFrame(RATINGS[:, 0], columns=RULES)
      (FRAME[["kind"]], {}, "1 rule"), (FRAME.iloc[:0], {}, "^the DataFrame: has no rows"),
      (FRAME.assign(kind="good", true="x", brief="z"), {}, "^the DataFrame: no column holds ratings"),
      (FRAME, {"pool": ["It is rude."]}, "^the DataFrame: has no column for rude"),
-     (FRAME.assign(kind=["7/10", "3/5"] * (N // 2)), {}, "^the DataFrame, rule kind: some are out of 10"),
+     (FRAME.assign(kind=["7/10", "3/5"] * (N // 2)), {}, "^row 2: rule 'kind': this rating is out of 5, and others"),
      (FRAME.assign(prompt=None), {}, "^prompt, row 0: None tells no prompt"),
      (FRAME, {"where": np.ones((N, 3))}, "is not finite"), ("none.csv", {}, "^none.csv: is missing"),
      ("t.npz", {}, "^t.npz: the file name does not tell"), ([{"kind": 1}, 3], {}, "^row 2: expected an object"),

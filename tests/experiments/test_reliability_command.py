@@ -10,6 +10,7 @@ import pytest
 
 from encore_jax.cli import reliability
 from encore_jax.errors import InputError
+from encore_jax.evaluation.reliability import reliability as measure_in_python
 from encore_jax.rules import Rule, RulePool
 from tests.evaluation import views
 
@@ -231,6 +232,29 @@ def test_a_csv_says_what_the_same_comparisons_say(tmp_path, form, capsys):
     assert capsys.readouterr().out.startswith("Use ")
 
 
+@pytest.mark.parametrize("scale", [[], ["--scale=1,5"]])
+def test_a_table_of_nothing_but_ratings_says_what_python_says(tmp_path, scale, capsys):
+    values, _ = ratings()
+    rows = [",".join(RULES), *(",".join(f"{x:g}" for x in row) for row in values[:, 0])]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    run(str(tmp_path / "t.csv"), *scale)
+    printed = capsys.readouterr().out
+    assert str(measure_in_python(str(tmp_path / "t.csv"), draws=20)) in printed and "Ratings: 320 of 80" in printed
+    with pytest.raises(InputError, match="t.csv:.*rule 'safe'.*is not on the scale from 0 to 1"):
+        run(str(tmp_path / "t.csv"), "--scale=0,1")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_rules_are_said_of_the_file(tmp_path, count):
+    (tmp_path / "t.csv").write_text(
+        "prompt,response,kind,true\nQ,A,5,1\nQ,B,2,4\n".replace(",true", ",true" * (count > 1))
+    )
+    if count == 1:
+        (tmp_path / "t.csv").write_text("prompt,response,kind\nQ,A,5\nQ,B,2\n")
+    with pytest.raises(InputError, match=rf"^\S*t.csv: got {count} rule.* Fix: add rules"):
+        run(str(tmp_path / "t.csv"))
+
+
 def test_a_response_that_is_rated_again_is_one_response(tmp_path, caplog):
     """Its ratings are averaged: a text compared with itself says nothing."""
     values, _ = ratings()
@@ -289,7 +313,7 @@ def test_every_rating_is_counted_as_compared_or_by_the_reason_why_not(tmp_path, 
     total, compared, others, *reasons = numbers
     assert total == given and compared + others == given and sum(reasons) == others and len(reasons) >= 3, line
     assert "other reasons" not in line
-    expected = set() if form == "native" else {"rows with a blank response"}
+    expected = set() if form == "native" else {"rows with a blank prompt or response"}
     for words in expected | {"averaged with another", "alone with their prompt", "rates no other response"}:
         assert words in line
 

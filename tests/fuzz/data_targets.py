@@ -281,6 +281,7 @@ def _tables(folder: Path) -> None:
     ratings = [("5", "yes"), ("2", "no"), ("", "n/a"), ("4/5", "Yes")]
     wide = ["prompt;response;kind;true", *(f'Hi {i};"A; {i}";{a};{b}' for i, (a, b) in enumerate(ratings))]
     (folder / "wide.csv").write_text("\r\n".join(wide), encoding="utf-8-sig")
+    (folder / "wide.csv.gz").write_bytes(gzip.compress("\r\n".join(["sep=;", *wide, "Où ?;Là;3;yes"]).encode("cp1252")))
     long = ["prompt\tresponse\trule\trating", *(f"Hi\tA {i}\t{r}\t{i + 1}" for i in range(4) for r in rules)]
     (folder / "long.tsv").write_text("\n".join(long), encoding="utf-16")
     pairs = ["prompt,response_a,response_b,preferred,kind_a,kind_b", "Hi,A,B,a,5,4", "Ho,A,B,,1,2"]
@@ -309,8 +310,9 @@ def _load_tables(folder: Path):
 
 
 TABLES = {
-    "wide.csv": mutate_table, "long.tsv": mutate_bytes, "pairs.csv": mutate_table, "wide.parquet": mutate_parquet,
-    "wide.jsonl": mutate_lines, "plain.csv": mutate_table, "plain.parquet": mutate_parquet,
+    "wide.csv": mutate_table, "wide.csv.gz": mutate_bytes, "long.tsv": mutate_bytes, "pairs.csv": mutate_table,
+    "wide.parquet": mutate_parquet, "wide.jsonl": mutate_lines, "plain.csv": mutate_table,
+    "plain.parquet": mutate_parquet,
 }  # fmt: skip
 DATA_TARGETS = {
     "pool": Target(_pool, {"pool.yaml": mutate_yaml}, _load_pool, 3),

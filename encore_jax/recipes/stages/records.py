@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-
-from absl import logging
 
 from encore_jax.data import (
     PYRIT_WHEEL,
@@ -26,10 +23,9 @@ from encore_jax.data import (
 )
 from encore_jax.data.digest import file_sha256, folder_sha256
 from encore_jax.data.orientation import Scale
-from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.readers import recognise
 from encore_jax.data.rows import named, read_rows
-from encore_jax.data.scales import UNIT, on_unit_scale, prepared_scale, rating_range, scaled
+from encore_jax.data.scales import UNIT, on_inferred_scales, on_unit_scale, prepared_scale, scaled
 from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import DataConfig
@@ -154,21 +150,19 @@ def _comparisons(config: DataConfig, pool: RulePool, skips: SkipCounter) -> tupl
     format = recognise(path) if config.format == "auto" else config.format
     if format != "encore":
         return list(read_comparisons(path, format, skips=skips)), UNIT
-    scale = _scale(config, path)
-    comparisons = read_comparisons(path, format, skips=skips, pool=pool, scale=scale)
-    return [on_unit_scale(comparison, scale) for comparison in scaled(comparisons, path, OPTION)], scale
+
+    def read(scale: Scale) -> Iterator[Comparison]:
+        comparisons = read_comparisons(path, format, skips=skips, pool=pool, scale=scale)
+        return scaled(comparisons, path, OPTION)
+
+    return _on_unit_scale(config, read, path, pool)
 
 
-def _scale(config: DataConfig, path: Path, columns: Sequence[str] = ()) -> Scale:
-    """The scale that was given, or the narrowest usual one that holds the file's ratings, which is said."""
-    if config.scale:
-        return tuple(config.scale)
-    low, high = rating_range(path, columns)
-    if low > high or not math.isfinite(high - low):  # no rating at all, or one that its reader refuses
-        return UNIT
-    scale = infer_scale([Cell(low), Cell(high)])
-    logging.info("%s: scale %g to %g, inferred from the ratings (%s)", path.name, *scale, OPTION)
-    return tuple(map(float, scale))
+def _on_unit_scale(config: DataConfig, read, path: Path, pool: RulePool, columns: Sequence[str] = ()):
+    """Records from 0 to 1, and their scale in the file: the one that was given, or that the ratings show."""
+    scale = tuple(config.scale)
+    records, scale = (read(scale), scale) if scale else on_inferred_scales(read, path, pool, OPTION, columns)
+    return [on_unit_scale(record, scale) for record in records], scale
 
 
 def _rated(
@@ -194,12 +188,12 @@ def _rated(
         return list(read_openai_rbr(path, pool=pool, skips=skips)), UNIT
     if format == TABLE:
         return rated_responses(path, pool, tuple(config.scale), skips)
-    scale = _scale(config, path, pool.names if format == "columns" else ())
-    if format == "columns":
-        records = scaled(read_attribute_columns(path, pool=pool, scale=scale, skips=skips), path, OPTION, pool.names)
-    else:
-        records = scaled(iter_rated(path, pool=pool, scale=scale, skips=skips), path, OPTION)
-    return [on_unit_scale(record, scale) for record in records], scale
+    columns, reader = (pool.names, read_attribute_columns) if format == "columns" else ((), iter_rated)
+
+    def read(scale: Scale) -> Iterator[RatedResponse]:
+        return scaled(reader(path, pool=pool, scale=scale, skips=skips), path, OPTION, columns)
+
+    return _on_unit_scale(config, read, path, pool, columns)
 
 
 def _ratings_format(path: Path, pool: RulePool) -> str:
