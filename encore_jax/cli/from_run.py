@@ -30,4 +30,4 @@ def take_from(config: RunConfig, given: Given, folder: str) -> None:
         check_once(given, "--from", f"data.{field}")
     run = rating_run(folder)
     data.source, data.format, data.ratings_format, data.scale = "files", "encore", "encore", ()
-    data.pool, data.path, data.ratings_path = map(str, run)
+    data.pool, data.path, data.ratings_path = str(run.pool), str(run.comparisons), str(run.rated or "")

@@ -19,6 +19,8 @@ from encore_jax.json_shape import read_json
 
 MANIFEST, BEGUN = "manifest.json", "inputs.json"
 """A stage that was begun holds BEGUN, one that is finished MANIFEST as well."""
+MARK = ".encore_jax.json"
+"""In a work directory, says which kind of run it is for."""
 FIX = "run the command that made it again, to its end"
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -63,6 +65,14 @@ def changed_outputs(stage: Path, outputs: dict[str, str]) -> list[str]:
         except InputError:
             wrong.append(name)
     return wrong
+
+
+def kind_of_run(folder: Path) -> str:
+    """The kind of run that a work directory is for, "" if it does not say."""
+    try:
+        return read_json(folder / MARK, dict[str, str]).get("kind", "")
+    except InputError:
+        return ""
 
 
 def is_stage(folder: Path) -> bool:

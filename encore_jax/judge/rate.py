@@ -107,7 +107,7 @@ class JudgedComparisons(Shown, Sequence, shown_by="encore_jax.report.judged_page
         """Writes comparisons.jsonl and pool.yaml; the folder is made if it is not there.
 
         `read_comparisons(folder / "comparisons.jsonl", pool=RulePool.load(folder / "pool.yaml"))` reads them, and
-        `encore fit` and `encore reliability` take them.
+        `encore fit FOLDER`, `encore reliability FOLDER` and `encore ablate FOLDER` take them.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,18 +10,16 @@ from types import ModuleType
 
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.lock import folder_lock
-from encore_jax.data.manifest import is_stage
+from encore_jax.data.manifest import MARK, is_stage, kind_of_run
 from encore_jax.data.outputs import check_outputs, in_the_way, local_inputs
 from encore_jax.errors import InputError
-from encore_jax.json_shape import read_json
 from encore_jax.parallel.processes import on_every_process, speaks
 from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.pipeline import Plan
 from encore_jax.recipes.run_config import RunConfig, to_dict
 from encore_jax.settings import fields_of
 
-CONFIG, MARK = "config.json", ".encore_jax.json"
-"""MARK says which kind of run a folder is for: only a folder that bears it holds files that a run may replace."""
+CONFIG = "config.json"
 OUTPUT_FIELDS = ("train.checkpoints", "adapter.checkpoints", "judge.journal")
 """Fields of configurations that name an output; so does every `judges.NAME.journal`."""
 
@@ -102,7 +100,7 @@ def _check_owner(folder: Path, kind: str, stages: Sequence[str], own: Sequence[s
     there = in_the_way(folder, own)
     if not there:
         return
-    found = _kind(folder)
+    found = kind_of_run(folder)  # only a folder that says so holds files that a run may replace
     if found == kind:
         return
     fix = "choose another --workdir, or give --overwrite to replace it"
@@ -111,11 +109,3 @@ def _check_owner(folder: Path, kind: str, stages: Sequence[str], own: Sequence[s
     begun = [name for name in there if name in stages]
     if not begun or not all(is_stage(folder / stage) for stage in begun):
         raise InputError(f"holds what no run has made: {', '.join(there)}", where=str(folder), fix=fix)
-
-
-def _kind(folder: Path) -> str:
-    """The kind of run that a folder is for, "" if it does not say."""
-    try:
-        return read_json(folder / MARK, dict[str, str]).get("kind", "")
-    except InputError:
-        return ""

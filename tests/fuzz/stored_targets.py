@@ -250,9 +250,10 @@ def _work_folder(folder: Path) -> None:
 def _load_work_folder(folder: Path):
     from encore_jax.cli.aot import OUTPUT, _is_ours
     from encore_jax.cli.export import read_config
-    from encore_jax.recipes.workdir import CONFIG, _kind
+    from encore_jax.data.manifest import kind_of_run
+    from encore_jax.recipes.workdir import CONFIG
 
-    return _kind(folder), _is_ours(folder / OUTPUT), dataclasses.asdict(read_config(folder / CONFIG))
+    return kind_of_run(folder), _is_ours(folder / OUTPUT), dataclasses.asdict(read_config(folder / CONFIG))
 
 
 STORED_TARGETS = {
