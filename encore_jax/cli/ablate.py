@@ -13,7 +13,8 @@ SCORES is one of these:
   PART.cluster and PART.subset ``[N]``; name, label, description;
 - the Parquet file that `encore score` writes, of an input that says what is preferred;
 - comparisons with ratings (.jsonl, .jsonl.gz, .parquet), as a rating run writes them to WORKDIR/rate/comparisons.jsonl,
-  with the rules in pool.yaml beside it, or --config.pool.
+  with the rules in pool.yaml beside it, or --config.pool; or a table of ratings, as `encore reliability` reads it, that
+  says which response is preferred.
 
 WORKDIR/decide/part-*.parquet (give readers this pattern) hold a row per setting: its number (index), what it chooses on
 every axis, accuracy (ties half), correct, ties; prepare/subsets.parquet names the rules of each subset. WORKDIR gets
@@ -39,7 +40,7 @@ SHORT = {
     "scores": "A run's folder, a view, scores or rated comparisons.",
     "features": "Features to fit heads again from.",
     "pool": "YAML file of the rules.",
-    "scale": "Lowest and highest possible rating: 1,5.",
+    "scale": "Lowest and highest possible rating: 1,5; inferred if left out.",
     "taus": "Temperatures: 0.1,0.5,2.",
     "grids": "Of ratings: '3 bins;11 levels'.",
     "estimators": "Of the entropy: plug_in, miller_madow, kde.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, get_origin
+from typing import NamedTuple, get_args, get_origin
 
 from absl import flags
 from ml_collections import config_flags
@@ -19,6 +19,8 @@ from encore_jax.terminal_text import cut
 
 _QUOTED = 200
 """Characters of a value that a message shows."""
+_EXAMPLES = {int: "1;2", float: "0;1"}
+"""Of lists that are empty unless somebody fills them."""
 FLAG = re.compile(r"--?(no)?config\.([^=]+)(=.*)?", re.DOTALL)
 
 
@@ -122,8 +124,8 @@ def _refused(config: RunConfig, field: str, arguments: Sequence[str]) -> InputEr
     kind, now = types_of(config)[field], fields_of(config)[field]
     given = ", ".join(argument.partition("=")[2] for argument in arguments)
     if get_origin(kind) is tuple:
-        text = list_text([str(item) for item in now])
-        fix = f"e.g. --config.{field}={shlex.quote(cut(text, _QUOTED))}"
+        text = list_text([str(item) for item in now]) or _EXAMPLES.get(get_args(kind)[0], "")
+        fix = f"e.g. --config.{field}={shlex.quote(cut(text, _QUOTED))}" if text else "leave it out"
     else:
         fix = f"e.g. --config.{field}={cut(str(now).lower() if kind is bool else str(now), _QUOTED)}"
     words = words_of(kind).replace("in brackets", "separated by commas or semicolons")

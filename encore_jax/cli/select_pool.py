@@ -2,7 +2,8 @@
 
     encore select-pool --candidates=candidates.yaml --ratings=rated.jsonl --size=100 --out=pool.yaml
 
-`--ratings` is a file of rated responses in this project's format (JSON lines or Parquet) that rates every candidate.
+`--ratings` is a file that rates every candidate: rated responses in this project's format, or a table with a column for
+every rule (CSV, Parquet, JSON lines); or the work directory of a rating run. Its scale is inferred unless you give it.
 `--method=greedy` takes the rules that span the largest volume of ratings, one by one; `--method=kdpp` draws a pool at
 random, likelier the larger its volume. Rules that are rated alike on all responses, or constant, cannot get in twice.
 
@@ -16,7 +17,7 @@ import argparse
 import contextlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -25,11 +26,13 @@ from absl import logging
 
 from encore_jax.command_line import Parser, check_number, run_command
 from encore_jax.composition.dpp import greedy_map, log_det, rating_gram, sample_kdpp
-from encore_jax.data import iter_rated
+from encore_jax.data import RatedResponse
 from encore_jax.data.lock import output_lock
 from encore_jax.data.outputs import check_outputs, check_suffix, local_inputs, new_files
+from encore_jax.data.rating_run import rating_run
 from encore_jax.data.scales import scaled
 from encore_jax.errors import InputError
+from encore_jax.judge.table import read_rated
 from encore_jax.rules import RulePool
 from encore_jax.rules.overlap import near_duplicates
 from encore_jax.settings import MAX_INT
@@ -50,13 +53,15 @@ def main(given: argparse.Namespace) -> None:
         check_number("--seed", given.seed, 0, MAX_INT)
         if given.method == "greedy":
             raise InputError("greedy draws nothing", where="--seed", fix="leave it out, or give --method=kdpp")
-    if not (all(map(math.isfinite, given.scale)) and given.scale[0] < given.scale[1]):
-        raise InputError("is no scale", where=f"--scale {given.scale[0]} {given.scale[1]}", fix="lowest and highest")
+    scale = None if given.scale is None else _scale(given.scale)
+    if Path(given.ratings).is_dir():
+        run = rating_run(given.ratings)
+        given.ratings = str(run.rated or run.comparisons)
     with contextlib.ExitStack() as stack:
         for path in outputs.values():
             stack.enter_context(output_lock(path))
         candidates = RulePool.from_yaml(given.candidates)
-        ratings, mask = read(given.ratings, candidates, tuple(given.scale))
+        ratings, mask = read(given.ratings, candidates, scale)
         chosen, report = select(candidates, ratings, mask, given.size, given.method, given.seed or 0)
         pool = RulePool(chosen, name=given.name or out.stem)
         with new_files(outputs, overwrite=given.overwrite) as (chosen_pool, reported):
@@ -68,14 +73,34 @@ def main(given: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
-def read(path: str, candidates: RulePool, scale: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+def _scale(given: Sequence[float | str]) -> tuple[float, float]:
+    """Lowest and highest rating, as ``1,5`` or as two words."""
+    try:
+        low, high = (float(part) for part in ",".join(map(str, given)).split(","))
+    except ValueError:
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        fix = "give lowest and highest rating, e.g. --scale=1,5"
+        raise InputError("is no scale", where=f"--scale {' '.join(map(str, given))}", fix=fix)
+    return low, high
+
+
+def read(path: str, candidates: RulePool, scale: tuple[float, float] | None) -> tuple[np.ndarray, np.ndarray]:
     """Ratings ``[N, M]`` and mask of all rated responses.
+
+    Args:
+      path: a file of rated responses, or a table of ratings.
+      candidates: the rules.
+      scale: lowest and highest rating; inferred, and said, if left out.
 
     Raises:
       InputError: there is none, or a candidate has fewer than two ratings.
     """
-    rated = iter_rated(path, pool=candidates, scale=scale)
-    records = list(scaled(rated, path, "--scale LOWEST HIGHEST"))
+
+    def rated() -> Iterator[RatedResponse]:
+        yield from read_rated(path, candidates, scale)
+
+    records = list(scaled(rated(), path, "--scale=LOWEST,HIGHEST"))
     if not records:
         raise InputError("holds no rated response", where=path, fix="rate some responses on all candidates")
     mask = np.stack([record.mask for record in records])
@@ -121,9 +146,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line's flags."""
     parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--candidates", required=True, help="rule pool (YAML)")
-    parser.add_argument("--ratings", required=True, help="rated responses")
     parser.add_argument(
-        "--scale", type=float, nargs=2, default=(0.0, 1.0), help="lowest and highest rating in the file"
+        "--ratings", required=True, help="rated responses, a table of ratings, or a rating run's folder"
+    )
+    parser.add_argument(
+        "--scale", nargs="+", metavar="LOWEST,HIGHEST", help="lowest and highest rating, e.g. 1,5; inferred if left out"
     )
     parser.add_argument("--size", type=int, default=100)
     parser.add_argument("--method", choices=("greedy", "kdpp"), default="greedy")

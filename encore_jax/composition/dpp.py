@@ -24,6 +24,8 @@ from jaxtyping import Array, Bool, Float, Int
 from encore_jax.composition.checks import flags, is_traced, numbers
 from encore_jax.errors import InputError
 
+TIED = 1e-5
+"""Relative difference of gains that rounding alone can make: the earlier rule is taken, whatever the ratings' scale."""
 SINGULAR = 1e-5
 """A rule whose squared distance from the span of those chosen is below this share of its own length adds nothing."""
 
@@ -85,7 +87,8 @@ def _greedy(gram, k):
 
     def step(i, state):
         factor_KM, left_M, chosen_K, gains_K = state  # left: squared distance of each rule from the span chosen so far
-        best = jnp.argmax(left_M)
+        most = left_M.max()
+        best = jnp.argmax(left_M >= most - TIED * jnp.abs(most))  # the first of those that only rounding tells apart
         gain = left_M[best]
         row = (gram[best] - factor_KM[:, best] @ factor_KM) / jnp.sqrt(jnp.maximum(gain, 1e-30))
         taken = jnp.arange(m) == best

@@ -27,7 +27,8 @@ class AblateConfig(RunConfig):
       taus: temperatures; inf means equal weights.
       grids: of ratings, each "N levels" or "N bins".
       estimators, normalize, bases: see `rating_entropy`.
-      scale: lowest and highest possible rating.
+      scale: lowest and highest possible rating; left out, it is inferred from the ratings, and printed. Scores are on 0
+        to 1 unless you say otherwise.
       subsets: of the rules: "full" (all rules), "all" (every non-empty subset, up to 16 rules), "sampled", or "auto":
         all of them up to 16 rules, sampled beyond.
       sampled: how many subsets "sampled" draws.
@@ -52,7 +53,7 @@ class AblateConfig(RunConfig):
     estimators: tuple[str, ...] = ("plug_in", "miller_madow")
     normalize: tuple[str, ...] = ("none", "observed")
     bases: tuple[float, ...] = (math.e,)
-    scale: tuple[float, float] = (0.0, 1.0)
+    scale: tuple[float, ...] = ()
     subsets: str = "auto"
     sampled: int = 10_000
     agreement: tuple[str, ...] = ("no",)
@@ -76,11 +77,12 @@ class AblateConfig(RunConfig):
         for name in ("taus", "grids", "estimators", "normalize", "bases", "agreement", "seeds", "shares", "alphas"):
             values = getattr(self, name)
             require(name, 0 < len(set(values)) == len(values), "holds at least one value, each once")
-        require("scale", len(self.scale) == 2 and self.scale[0] < self.scale[1], "is (lowest, highest)")
+        two = len(self.scale) == 2 and -math.inf < self.scale[0] < self.scale[1] < math.inf
+        require("scale", not self.scale or two, "is two numbers, the lower one first, or left out")
         require("taus", all(tau > 0 for tau in self.taus), "holds positive temperatures")
         for grid in self.grids:
             try:
-                parse_rating_grid(grid, self.scale)
+                parse_rating_grid(grid, self.scale or (0.0, 1.0))
             except InputError as error:
                 raise InputError(error.problem, where="config.grids", fix=error.fix) from None
         for estimator in self.estimators:

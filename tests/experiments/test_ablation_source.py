@@ -12,9 +12,11 @@ from encore_jax.cli.score import schema_of
 from encore_jax.composition import rating_entropy
 from encore_jax.data import Comparison, Message, write_comparisons
 from encore_jax.errors import InputError
+from encore_jax.evaluation.ablation_axes import Draws, Entropies
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.run_config import validated
+from encore_jax.recipes.stages.ablation import prepare
 from encore_jax.recipes.stages.ablation_source import AblationSource, Reading, read_features
 from encore_jax.rules import Rule, RulePool
 
@@ -120,9 +122,9 @@ def test_another_pool_or_share_is_another_ablation_and_another_place_is_not(tmp_
 def test_what_cannot_be_ablated_is_refused_with_what_can(tmp_path):
     with pytest.raises(InputError, match="there is no such file.*encore_jax.cli.score"):
         view_of(made(tmp_path / "none.parquet"))
-    (tmp_path / "scores.txt").write_text("")
+    (tmp_path / "scores.log").write_text("")
     with pytest.raises(InputError, match="no known kind"):
-        view_of(made(tmp_path / "scores.txt"))
+        view_of(made(tmp_path / "scores.log"))
     (tmp_path / "broken.parquet").write_text("")
     with pytest.raises(InputError, match="not a readable Parquet file"):
         view_of(made(tmp_path / "broken.parquet"))
@@ -188,3 +190,63 @@ def test_a_small_table_that_stands_for_a_gibibyte_is_refused(tmp_path):
     pq.write_table(pa.table({"score:kind": nothing, "preferred": pa.array([0] * 20_000, pa.int32())}), path)
     with pytest.raises(InputError, match="expand to more than 64 MiB"):
         view_of(made(path))
+
+
+GRADES = np.random.default_rng(3).integers(1, 6, (60, 2, 3))
+GRADES[0], GRADES[1] = 1, 5
+WAYS = {
+    "1 to 5": lambda x: int(x),
+    "0 to 1": lambda x: (int(x) - 1) / 4,
+    "0 to 100": lambda x: 25 * (int(x) - 1),
+    "each its own": lambda x, k=None: [int(x), (int(x) - 1) / 4, 25 * (int(x) - 1)][k],
+}
+
+
+def graded(folder, way, kind):
+    """The same grades on another scale, as comparisons or as a table of pairs."""
+    write = WAYS[way]
+    cell = lambda x, k: write(x, k) if way == "each its own" else write(x)  # noqa: E731
+    rules = ("kind", "true", "safe")
+    folder.mkdir()
+    if kind == "jsonl":
+        RulePool([Rule(name, f"It is {name}.") for name in rules]).to_yaml(folder / "pool.yaml")
+        rows = [
+            {"prompt": f"Q{i}", "responses": ["A", "B"], "preferred": i % 2,
+             "ratings": {name: [cell(x, k) for x in pair[:, k]] for k, name in enumerate(rules)}}
+            for i, pair in enumerate(GRADES)
+        ]  # fmt: skip
+        (folder / "g.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return folder / "g.jsonl"
+    lines = ["prompt,response_a,response_b,preferred," + ",".join(f"{name}_{side}" for name in rules for side in "ab")]
+    for i, pair in enumerate(GRADES):
+        lines.append(f"Q{i},A,B,{'ab'[i % 2]}," + ",".join(str(cell(x, k)) for k in range(3) for x in pair[:, k]))
+    (folder / "g.csv").write_text("\n".join(lines))
+    return folder / "g.csv"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_the_scale_is_inferred_and_the_same_grades_give_the_same_ablation(tmp_path, kind, caplog):
+    """Entropies on every grid, and the decisions of all settings."""
+    found = {}
+    for way in WAYS:
+        config = made(graded(tmp_path / way, way, kind))
+        with caplog.at_level("INFO"):
+            reading = Reading(config.label, config.scale, config.test_fraction, config.seed)
+            draws, entropies = Draws((0,), (1.0,)), Entropies(("5 levels", "3 bins"), ("plug_in",), ("none",), (2.0,))
+            source = AblationSource(config.scores, "", "")
+            found[way] = prepare(source, reading, draws, entropies, "all", 1, ("no",), 0, (1.0,), 2)
+    assert "scale 1 to 5, inferred" in caplog.text and "scale 0 to 100, inferred" in caplog.text
+    assert "scale 1 to 5 (kind) and 0 to 1 (true) and 0 to 100 (safe), inferred" in caplog.text
+    for inputs in found.values():
+        np.testing.assert_allclose(inputs.entropy, found["0 to 1"].entropy, atol=1e-6)
+        np.testing.assert_array_equal(np.sign(inputs.margin), np.sign(found["0 to 1"].margin))
+    given = prepare(source, reading._replace(scale=(0, 100)), draws, entropies, "all", 1, ("no",), 0, (1.0,), 2)
+    assert (given.entropy[..., 0] < found["0 to 1"].entropy[..., 0]).any(), "on one scale grades up to 5 lie together"
+
+
+@pytest.mark.parametrize("scale", [(1.0,), (5.0, 1.0), (0.0, math.inf)])
+def test_scales_that_are_none_are_refused(scale):
+    with pytest.raises(
+        InputError, match="scale.*(is two numbers, the lower one first, or left out|no number that float32 holds)"
+    ):
+        made("x.npz", scale=scale)

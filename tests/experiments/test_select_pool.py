@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 from argparse import Namespace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from encore_jax.cli.select_pool import main
+from encore_jax.cli.select_pool import main, parse
 from encore_jax.data import Message, RatedResponse, write_rated
 from encore_jax.errors import InputError
 from encore_jax.rules import Rule, RulePool
@@ -67,3 +68,45 @@ def test_rules_without_ratings_are_refused(given):
 def test_the_command_says_what_it_needs():
     command = [sys.executable, "-m", "encore_jax.cli.select_pool", "--help"]
     assert "--candidates" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+@pytest.mark.parametrize("scale", [(0, 1), (1, 5), (0, 100)])
+def test_the_scale_is_inferred_and_changes_nothing(given, tmp_path, kind, scale, caplog):
+    """The same ratings on any scale, in this project's format and as a table, choose the same pool."""
+    low, high = scale
+    main(given)
+    expected = (tmp_path / "chosen.report.json").read_text()
+    rows = [json.loads(line) for line in Path(given.ratings).read_text().splitlines()]
+    for row in rows:
+        row["ratings"] = {k: None if v is None else low + (high - low) * v for k, v in row["ratings"].items()}
+    own = tmp_path / f"scaled.{kind}"
+    if kind == "jsonl":
+        own.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        cells = [[row["prompt"][0]["content"], row["response"], *row["ratings"].values()] for row in rows]
+        lines = [["prompt", "response", *rows[0]["ratings"]], *cells]
+        own.write_text("\n".join(",".join("" if cell is None else str(cell) for cell in line) for line in lines))
+    out = tmp_path / "again.yaml"
+    flags = [f"--candidates={given.candidates}", f"--ratings={own}", "--size=4", f"--out={out}"]
+    with caplog.at_level("INFO"):
+        main(parse(flags))
+    assert f"scale {low} to {high}, inferred from the ratings" in caplog.text
+    assert RulePool.from_yaml(out).names == RulePool.from_yaml(given.out).names
+    main(parse([*flags, f"--scale={low},{high}", "--overwrite"]))
+    found, wanted = json.loads((tmp_path / "again.report.json").read_text()), json.loads(expected)
+    assert found["log_det"] == pytest.approx(wanted["log_det"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("scale", "problem"),
+    [
+        (["5", "1"], "--scale 5 1: is no scale.*--scale=1,5"),
+        (["one"], "is no scale"),
+        (["0", "0.5"], "the ratings of this file lie between 0.*--scale="),
+    ],
+)
+def test_scales_that_are_none_or_too_short_are_refused(given, scale, problem):
+    given.scale = scale
+    with pytest.raises(InputError, match=problem):
+        main(given)

@@ -35,15 +35,15 @@ def prepare(
 
     Args:
       source: scores or ratings.
-      reading: how they are read; its scale and seed are those of all that is computed, too.
+      reading: how they are read; its seed is that of all that is computed, too.
       subsets, sampled: see `rule_subsets`.
       draws, entropies, agreement, replicates, alphas, folds: see `ablation_inputs`.
     """
-    view, seed = source.view(reading), reading.seed
+    (view, scale), seed = source.scaled_view(reading), reading.seed
     features = Features(*read_features(source.features), source.features) if source.features else None
     return ablation_inputs(
         view, draws, entropies, rule_subsets(subsets, len(view.rules), sampled, seed), features=features,
-        agreement=agreement, replicates=replicates, scale=reading.scale, alphas=alphas, folds=folds, seed=seed,
+        agreement=agreement, replicates=replicates, scale=scale, alphas=alphas, folds=folds, seed=seed,
     )  # fmt: skip
 
 

@@ -5,22 +5,28 @@ Letters: T responses, K rules, N comparisons.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from absl import logging
 
 from encore_jax.data.digest import file_sha256
+from encore_jax.data.manifest import FIX, check_one_run
 from encore_jax.data.npz import read_npz
 from encore_jax.data.orientation import Scale
+from encore_jax.data.rating_cells import Cell, infer_scale
+from encore_jax.data.rating_run import rating_run
+from encore_jax.data.scales import UNIT
 from encore_jax.data.scored_rows import is_scored, read_scored_rows, rules_of
 from encore_jax.errors import InputError
 from encore_jax.evaluation.scored_view import scored_view
 from encore_jax.evaluation.view import Label, View
 from encore_jax.recipes.outside import Outside
 
-OF_A_RUN = ("score/view-heads.npz", "rate/comparisons.jsonl")
-"""Where a run's scores or ratings lie in its work directory."""
+HEADS = "score/view-heads.npz"
+"""Where a run's scores lie in its work directory."""
 
 
 class Reading(NamedTuple):
@@ -28,13 +34,13 @@ class Reading(NamedTuple):
 
     Attributes:
       label: where the values come from.
-      scale: lowest and highest possible rating.
+      scale: lowest and highest possible rating; () infers it.
       test_fraction: of the prompts, held out.
       seed: of the split.
     """
 
     label: Label = "model-rated"
-    scale: Scale = (0.0, 1.0)
+    scale: tuple[float, ...] = ()
     test_fraction: float = 0.5
     seed: int = 0
 
@@ -56,31 +62,41 @@ class AblationSource(Outside):
         """The file that is named, or that a finished run in the folder which is named has written.
 
         Raises:
-          InputError: the folder holds no scores.
+          InputError: the folder holds neither scores nor ratings, or those of a run that is not finished.
         """
-        path = Path(self.scores)
+        path = Path(os.path.expanduser(self.scores))
         if not path.is_dir():
             return path
-        for name in OF_A_RUN:
-            if (path / name).is_file():
-                return path / name
+        if (path / HEADS).is_file():
+            check_one_run(path / "score")
+            return path / HEADS
         views = ", ".join(sorted(str(found) for found in path.glob("score/view-*.npz")))
-        scored = "give the work directory of a run that has scored, or a file of scores"
-        fix = f"give one of {views}" if views else scored
-        raise InputError(f"is a folder without {' or '.join(OF_A_RUN)}", where=str(path), fix=fix)
+        try:
+            return rating_run(path).comparisons
+        except InputError as error:
+            scored = "give the work directory of a run that has scored or rated, or a file of scores"
+            fix = f"give one of {views}" if views else error.fix if error.fix == FIX else scored
+            raise InputError(error.problem, where=error.where, fix=fix) from None
 
     def view(self, reading: Reading) -> View:
-        """The view that the file is, or that is made of it.
+        """The view that the file is, or that is made of it; see `scaled_view`."""
+        return self.scaled_view(reading)[0]
+
+    def scaled_view(self, reading: Reading) -> tuple[View, Scale]:
+        """The view that the file is, or that is made of it, and the scale of its ratings.
 
         Raises:
           InputError: the file is missing, of another kind, or holds no comparison that can be decided.
         """
-        path = self.path
+        path, given = self.path, tuple(reading.scale)
         if path.suffix == ".npz":
-            return View.load(path)
+            view = View.load(path)
+            return view, given or _scale_of(view, path)
         if self.features and path.is_file():
             raise InputError("belong to a view", where="config.features", fix="give --scores=RUN/score/view-NAME.npz")
-        return scored_view(read_scored_rows(path, self.pool, reading.scale), path.name, **reading._asdict())
+        rows = read_scored_rows(path, self.pool, given or None)
+        scale = given or rows.scale
+        return scored_view(rows, path.name, **reading._asdict() | {"scale": scale}), scale
 
     def key(self) -> dict[str, str]:
         """SHA-256 of the files, and of the rules by which ratings are oriented."""
@@ -91,6 +107,16 @@ class AblationSource(Outside):
         if path.suffix != ".npz" and not is_scored(path):
             files["pool"] = rules_of(path, self.pool).digest
         return files
+
+
+def _scale_of(view: View, path: Path) -> Scale:
+    """0 to 1, on which a run's ratings are; of a view that somebody made, what its ratings show, which is said."""
+    ratings = view.ratings[view.rated]
+    if not ratings.size or (ratings.min() >= 0 and ratings.max() <= 1):
+        return UNIT
+    low, high = infer_scale([Cell(float(ratings.min())), Cell(float(ratings.max()))])
+    logging.info("%s: scale %g to %g, inferred from the ratings (--scale=LOWEST,HIGHEST)", path.name, low, high)
+    return float(low), float(high)
 
 
 def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
