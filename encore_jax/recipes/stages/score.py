@@ -162,10 +162,10 @@ def score(
     row_of_text = np.full(len(texts.texts), -1)
     row_of_text[texts.rated] = np.arange(len(records))
     if not by_people:
-        at = row_of_text[compared]
-        whole = (at >= 0).all(1) & ratings.rated[at].all((1, 2))
+        own = "ratings" not in data.counts.get("sources", {})  # no file of ratings beside the comparisons
+        values, whole = ratings_as_given(kept if own else (), texts, ratings, compared)
         if words := _given(whole, test, texts.cluster[compared[:, 0]]):
-            given = (pool.names, ratings.human, ratings.rated, np.nan_to_num(ratings.human)[at])
+            given = (pool.names, ratings.human, ratings.rated, values)
             views.insert(0, view("ratings", "as-rated", words, *given, some=whole))
     if ratings.simulated.shape[1]:
         rules = [f"judge, noise {level:.2f}" for level in strengths(synthetic)]
@@ -177,6 +177,33 @@ def score(
     if features is None:
         return Scored(views)
     return Scored(views, (features.texts[texts.rated[rows]], features.texts[compared[test]]))
+
+
+def ratings_as_given(
+    comparisons: Sequence[Comparison], texts: Texts, ratings: Ratings, compared: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ratings of the compared responses, without any model.
+
+    A response that is rated several times, also by some rules here and by others there, has the means; but a comparison
+    that carries ratings of its own has those.
+
+    Args:
+      comparisons: N of them, if their own ratings count; else ().
+      texts: of the run.
+      ratings: of its rated responses.
+      compared: int ``[N, 2]``, the text of each response.
+
+    Returns:
+      fp32 ``[N, 2, K]``, 0 where there is none; and bool ``[N]``, whether there is one of every rule for both.
+    """
+    total, count = (np.zeros((len(texts.texts), ratings.human.shape[1])) for _ in range(2))
+    np.add.at(total, texts.rated, np.where(ratings.rated, ratings.human, 0))
+    np.add.at(count, texts.rated, ratings.rated)
+    values, known = (total / np.maximum(count, 1))[compared], (count > 0)[compared]
+    for i, comparison in enumerate(comparisons):
+        if comparison.ratings is not None:
+            values[i], known[i] = np.where(comparison.mask, comparison.ratings, 0), comparison.mask
+    return values.astype(np.float32), known.all((1, 2))
 
 
 def _given(whole: np.ndarray, test: np.ndarray, cluster: np.ndarray) -> str:
