@@ -80,6 +80,9 @@ def run_stage(
         raise InputError(f"holds what no stage wrote: {', '.join(strange[:5])}", where=str(folder), fix=fix)
     if again or _begun(folder) != inputs:
         _empty(folder)
+    elif manifest is not None:  # its body keeps what it finds, and what was damaged since is not to be kept
+        for name in changed_outputs(folder, manifest.outputs):
+            _remove(folder / name)
     for left in folder.glob(".*.tmp"):  # by a kill
         left.unlink()
     (folder / MANIFEST).unlink(missing_ok=True)
@@ -130,7 +133,11 @@ def _intact(folder: Path, manifest: Manifest) -> bool:
 def _empty(folder: Path) -> None:
     """Removes what a stage wrote; a link to a folder elsewhere stays a link."""
     for path in folder.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

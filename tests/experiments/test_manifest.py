@@ -74,12 +74,13 @@ def test_asked_for_it_runs_again_from_nothing(stage):
     assert stage.run(again=True)[1] and stage.found == ["inputs.json"]
 
 
-@pytest.mark.parametrize("damage", ["changed", "missing", "emptied"])
+@pytest.mark.parametrize("damage", ["changed", "missing", "emptied", "a folder"])
 def test_a_damaged_output_runs_it_again(stage, damage):
     stage.run()
     victim = stage.folder / "second.txt"
-    if damage == "missing":
+    if damage in ("missing", "a folder"):
         victim.unlink()
+        _ = damage == "a folder" and victim.mkdir()
     else:
         victim.write_text({"changed": "twO", "emptied": ""}[damage])
     manifest, ran = stage.run()
@@ -104,6 +105,24 @@ def test_a_damaged_manifest_runs_it_again(stage, content):
     stage.run()
     (stage.folder / MANIFEST).write_bytes(content)
     assert stage.run()[1] and stage.run()[1] is False
+
+
+def test_a_body_that_keeps_what_it_finds_does_not_keep_what_was_damaged(tmp_path):
+    """Parts that a killed run completed are kept; one that was damaged after the end is made again, the others not."""
+    made = []
+
+    def body(folder):
+        for name in ("part-0", "part-1"):
+            if not (folder / name).exists():
+                made.append(name)
+                (folder / name).write_text(f"content of {name}")
+
+    for _ in range(2):
+        manifest, _ = run_stage(tmp_path / "stage", {"seed": 1}, body)
+    assert made == ["part-0", "part-1"]
+    (tmp_path / "stage" / "part-1").write_text("damaged on the disk")
+    again, ran = run_stage(tmp_path / "stage", {"seed": 1}, body)
+    assert ran and made == ["part-0", "part-1", "part-1"] and again["outputs"] == manifest["outputs"]
 
 
 def test_a_manifest_without_outputs_counts_for_nothing(stage):
