@@ -61,14 +61,23 @@ def compile_graph(graph: RuleGraph, rules: Sequence[str]) -> CompiledGraph:
     place = {rule: k for k, rule in enumerate(rules)}
     vetoes = sorted(graph.vetoes, key=lambda veto: (-graph.cap(veto), place[veto.rule]))
     edges = graph.prerequisites
-    direct = np.zeros((len(rules), len(edges)), bool)
+    own: dict[int, list[int]] = {}
     for e, edge in enumerate(edges):
-        direct[place[edge.rule], e] = True
-    rests_on = direct.copy()
-    for _ in edges:  # a path has at most E steps
-        for k in range(len(rules)):
-            for e in np.flatnonzero(rests_on[k]):
-                rests_on[k] |= direct[place[edges[e].needs]]
+        own.setdefault(place[edge.rule], []).append(e)
+    rests_on, stack, done = np.zeros((len(rules), len(edges)), bool), list(own), set()
+    while stack:  # a rule after those that it needs; there is no circle
+        k = stack[-1]
+        needed = [place[edges[e].needs] for e in own.get(k, ())]
+        waiting = [j for j in needed if j in own and j not in done]
+        if waiting and k not in done:
+            stack += waiting
+            continue
+        stack.pop()
+        if k not in done:
+            done.add(k)
+            rests_on[k, own.get(k, [])] = True
+            for j in needed:
+                rests_on[k] |= rests_on[j]
     return CompiledGraph(
         float(graph.scale[0]),
         np.array([place[veto.rule] for veto in vetoes], np.int32),
@@ -168,8 +177,8 @@ def decide(scores: Float[np.ndarray, "N K"], weights: Float[np.ndarray, "..."], 
       weights: ``[K]`` or ``[N, K]``.
     """
     scores = np.asarray(scores, np.float32)
-    met = scores[:, graph.needed] >= graph.threshold[None]
-    not_counted = ~(met[:, None, :] | ~graph.rests_on[None]).all(-1)
+    unmet = ~(scores[:, graph.needed] >= graph.threshold[None])
+    not_counted = unmet.astype(np.float32) @ graph.rests_on.T.astype(np.float32) > 0
     counted = np.where(not_counted, np.minimum(scores, np.float32(graph.low)), scores)
     before = (counted * np.asarray(weights, np.float32)).sum(1)
     short = graph.veto_threshold[None] - scores[:, graph.veto_rule]  # > 0 where a veto applies

@@ -46,7 +46,7 @@ def fold(model: RewardModel) -> RewardModel:
     """
     if model.passport.graph:
         fix = (
-            "export(folder) without folded=True writes the K heads, which encore serve --model=FOLDER composes under "
+            "without folded=True (--folded) the K heads are exported, which encore serve --model=FOLDER composes under "
             "the graph; model.with_graph(None).export(folder, folded=True) leaves the graph out"
         )
         problem = f"one linear head cannot say its rule graph ({model.passport.graph})"

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.recipes.config import validated
 from encore_jax.recipes.run import run_experiment
+from encore_jax.recipes.run_config import validated
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.rules.graph import Prerequisite, RuleGraph, Veto
 from tests.experiments import tiny_run

@@ -62,16 +62,18 @@ def mutate_yaml(content: bytes, rng: random.Random) -> bytes:
 
 def _pool(folder: Path) -> None:
     from encore_jax.rules import Rule, RulePool
+    from encore_jax.rules.graph import Prerequisite, RuleGraph, Veto
 
     rules = [Rule("kind", "The response is kind."), Rule("rude", "It is rude.", -1), Rule("brief", "It is brief.")]
-    RulePool(rules).to_yaml(folder / "pool.yaml")
+    graph = RuleGraph([Veto("rude", 4.0, 1.5)], [Prerequisite("brief", "kind", 2.0)], (1.0, 5.0))
+    RulePool(rules, graph=graph).to_yaml(folder / "pool.yaml")
 
 
 def _load_pool(folder: Path):
     from encore_jax.rules import RulePool
 
     pool = RulePool.from_yaml(folder / "pool.yaml")
-    return pool.digest, pool.names
+    return pool.digest, pool.names, pool.oriented_graph
 
 
 def _rows(source: str) -> list:

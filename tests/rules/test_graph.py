@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from encore_jax.composition.rule_graph import compile_graph
 from encore_jax.errors import InputError
 from encore_jax.rules import Rule, RulePool
 from encore_jax.rules.graph import Prerequisite, RuleGraph, Veto
@@ -127,6 +128,7 @@ def test_a_pool_made_in_python_is_held_to_the_same():
 def test_a_long_chain_is_no_circle_and_needs_no_recursion():
     rules = tuple(Rule(f"r{i}", f"Rule {i}.") for i in range(2000))
     chain = [Prerequisite(f"r{i + 1}", f"r{i}", 0.5) for i in range(1999)]
-    assert RulePool(rules, graph=RuleGraph((), chain)).graph
+    pool = RulePool(rules, graph=RuleGraph((), chain))
+    assert compile_graph(pool.oriented_graph, pool.names).rests_on[-1].all()
     with pytest.raises(InputError, match="a circle"):
         RulePool(rules, graph=RuleGraph((), [*chain, Prerequisite("r0", "r1999", 0.5)]))
