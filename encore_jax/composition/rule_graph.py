@@ -31,6 +31,9 @@ from encore_jax.rules.graph import RuleGraph
 NOBODY = -1
 """In place of a rule where no veto decided."""
 
+VETO = "veto"
+"""In place of a rule's name: what a veto takes away from a reward."""
+
 
 class CompiledGraph(NamedTuple):
     """A rule graph as arrays, its vetoes from the highest cap to the lowest.

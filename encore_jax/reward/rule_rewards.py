@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from encore_jax.composition.rule_graph import CompiledGraph
+from encore_jax.composition.rule_graph import VETO, CompiledGraph
 from encore_jax.errors import InputError
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.rewards_client import RewardsClient
 from encore_jax.reward.rl import Prompt, RewardFunction, check_counts, texts_of
-from encore_jax.reward.scorer import VETO, Scored, compiled_graph
+from encore_jax.reward.scorer import Scored, compiled_graph
 
 REMEMBERED = 4
 """So many batches are kept, for functions that are called in turn, and by several threads."""

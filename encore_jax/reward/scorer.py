@@ -36,10 +36,6 @@ if TYPE_CHECKING:
 Rows = Sequence[Sequence[PrefixTree]]
 
 
-VETO = "veto"
-"""In place of a rule's name: what a veto takes away from a reward."""
-
-
 class Shape(NamedTuple):
     """Static shape of a batch: B rows of S tokens."""
 

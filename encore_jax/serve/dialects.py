@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from encore_jax.composition.rule_graph import NOBODY
+from encore_jax.composition.rule_graph import NOBODY, VETO
 from encore_jax.composition.ties import first_place
 from encore_jax.errors import InputError
-from encore_jax.reward.scorer import VETO, Scored
+from encore_jax.reward.scorer import Scored
 from encore_jax.reward.sequences import Text
 from encore_jax.serve.fields import check_fields
 from encore_jax.serve.reading import (

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from encore_jax.composition import margins
+from encore_jax.composition.rule_graph import VETO, compile_graph
 from encore_jax.csv_text import csv_text
 from encore_jax.data.atomic import atomic_path
 from encore_jax.evaluation.audit import (
@@ -32,7 +33,6 @@ from encore_jax.recipes.stages.texts import Split, texts_of
 from encore_jax.recipes.stages.train import TrainedHeads
 from encore_jax.report.audit_page import render_audit
 from encore_jax.report.tables import probe_by_name, probe_words
-from encore_jax.reward.scorer import VETO, compiled_graph
 
 PAGE, TABLE = "audit.html", "audit.csv"
 
@@ -72,9 +72,9 @@ def audit(name: str, data: Ingested, split: Split, trained: TrainedHeads, scored
     pairs = view.test
     parts, slack = contributions(pairs.scores, pairs.preferred, weights), tolerances(pairs.scores, weights)
     shown, names, delta = pairs.first_preferred, view.rules, np.asarray(margins(pairs.scores, pairs.preferred))
-    graph, decided = compiled_graph(composed.passport), None
-    if graph is not None:
-        decided = graph_parts(shown, weights, graph)
+    decided = None
+    if composed.passport.graph:
+        decided = graph_parts(shown, weights, compile_graph(composed.passport.graph, view.rules))
         shown, parts, slack = decided.scores, decided.contribution, decided.tolerance
         if shown.shape[2] > len(names):
             names, weights = (*names, VETO), np.append(weights, 1.0)
