@@ -47,13 +47,13 @@ def test_process_0_answers_with_the_devices_of_both(model):
         content = json.dumps({"prompt": "Hi", "responses": ["No.", "Yes!"]}).encode()
         request = urllib.request.Request(f"{address}/v1/score", content, {"content-type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as reply:
-            rewards = json.load(reply)["rewards"]
+            rewards = json.load(reply)["items"][0]["rewards"]
         expected = RewardModel.from_pretrained(model).rewards(["Hi"], [["No.", "Yes!"]])[0]
         np.testing.assert_allclose(rewards, expected, rtol=0, atol=1e-5)
+    finally:
         for process in reversed(started):  # the other one leaves it to process 0
             process.send_signal(signal.SIGTERM)
             time.sleep(0.5)
-    finally:
         said = finish(started)
     assert "everything accepted is answered" in said[0] and "this one lends it its devices" in said[1]
 
