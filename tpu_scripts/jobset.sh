@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Prints the JobSet manifest of a run on GKE; nothing is started. See gke.md.
 #
-#   tpu_scripts/jobset.sh --name=encore-8b --accelerator=v5e:4x4 --bucket=gs://my-bucket --image=REPOSITORY/encore_jax:1 \
+#   tpu_scripts/jobset.sh --name=encore-8b --accelerator=v5e:4x4 --bucket=gs://my-bucket --image=IMAGE \
 #     --config=experiments/configs/encore_llama31_8b.py | kubectl apply -f -
 #
-# Every host of the slice runs the same command. A run that was preempted (exit code 75) or lost its machine starts again
-# from its checkpoints in the bucket; any other failure ends the JobSet.
+# Every host of the slice runs the same command. A run that was preempted (exit code 75) or lost its machine starts
+# again from its checkpoints in the bucket; any other failure ends the JobSet.
 #
 #   --image         IMAGE         the checkout as an image that the cluster can read
 #   --namespace     NAMESPACE     default by default
@@ -14,7 +14,7 @@
 #   --hf-secret     HF_SECRET     Kubernetes secret with the key token, for gated models
 #   --slices        SLICES        1 by default
 #   --restarts      RESTARTS      50 by default
-#   --grace         GRACE         seconds from the notice to the end; 120 by default, of which a spot node leaves about 30
+#   --grace         GRACE         seconds from the notice to the end; 120 by default, of which a spot node leaves 30
 set -euo pipefail
 # shellcheck source=tpu_scripts/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -16,7 +16,9 @@ VALUED=(PROJECT ZONE NAME ACCELERATOR RUNTIME BUCKET RUN NETWORK SUBNETWORK SERV
   CREATE_FLAGS SSH_FLAGS POLL_SECONDS)
 SWITCHES=(SPOT RESERVED DRY_RUN)
 OTHER_SETTINGS=(HF_TOKEN_FILE GRACE_SECONDS ATTEMPTS BACKOFF_SECONDS KEEP
-  IMAGE NAMESPACE QUEUE POD_ACCOUNT HF_SECRET SLICES RESTARTS GRACE)
+  IMAGE NAMESPACE QUEUE POD_ACCOUNT HF_SECRET SLICES RESTARTS GRACE
+  PAIRS BENCHMARKS JUDGE JUDGE_MODEL JUDGE_URL POOL RATED RULES ADAPTER_CONFIG TRAIN_CONFIG JUDGE_FLAGS ADAPTER_FLAGS
+  TRAIN_FLAGS EXPORT_FLAGS SCORE_FLAGS MESH PRICE)
 readonly SETTINGS=("${VALUED[@]}" "${SWITCHES[@]}" "${OTHER_SETTINGS[@]}")
 RUN_ARGUMENTS=() # of python -m experiments.run
 
@@ -264,10 +266,11 @@ need_config() {
   [[ $file != /* && -f $file ]] ||
     usage_error "--config: no file $(quote "$file") in the checkout; give its path from there, or a shipped name"
   local flag
-  for flag in --config.data.{path,ratings_path} --config.model.path --config.baselines.verdicts; do
+  for flag in --config.data{,.path,.ratings_path} --config.model{,.path} --config.judge.rules_of \
+    --config.baselines.verdicts; do
     # what begins so is there already, or is fetched
     given "$flag" && [[ $REPLY && ! $REPLY =~ ^(/|~|\.\./|[a-z]+://) ]] || continue
-    [[ $(git ls-files -co --exclude-standard -- "$REPLY") ]] ||
+    [[ ${MADE_LATER:-} || $(git ls-files -co --exclude-standard -- "$REPLY") ]] ||
       usage_error "$flag: $(quote "$REPLY") does not go to the workers: not in the checkout, or ignored by git"
   done
 }

@@ -8,7 +8,9 @@
 #   worker.sh status RUN                    one line: encore-status WORKER running|exit CODE TIME|lost|none
 #   worker.sh is_running                    whether any run is going on
 #   worker.sh stop RUN                      SIGTERM, which makes a run save a checkpoint; later SIGKILL
-#   worker.sh pack RUN                      the results in one file, to be copied away
+#   worker.sh pack RUN                      the results in one file, to be copied away: all but features and checkpoints
+#   worker.sh export RUN UPLOAD FLAG...     the model of the run whose packed results lie here, to gs://UPLOAD
+#   worker.sh fetch RUN UPLOAD              that model to ~/encore_models/RUN
 set -euo pipefail
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -135,12 +137,33 @@ stop() {
 
 pack() {
   cd "$runs/$1/work"
-  find . -maxdepth 2 -type f \( -name '*.json' -o -name '*.jsonl' -o -name '*.html' -o -name '*.csv' \) -print0 |
+  find . -maxdepth 2 -type f -size -512M ! -path './features/*' ! -name 'features.*' ! -path './checkpoints*' \
+    ! -path './.process-*' ! -name '.lock' ! -name 'journal.*' -print0 |
     tar -czf "$runs/$1/results.tar.gz" --null -T -
 }
 
+# A process of its own on the CPU: the chips of a slice work only for all of its hosts together. Weights go from the
+# checkpoint to the files tensor by tensor.
+export_model() {
+  local run=$1 upload=$2 folder=$runs/$1
+  shift 2
+  rm -rf "${folder:?}/home"
+  mkdir -p "$folder/home"
+  tar -xzf "$folder/results.tar.gz" -C "$folder/home"
+  cd "$checkout"
+  JAX_PLATFORMS=cpu "$venv/bin/python" -m encore_jax.cli.main export --workdir="$folder/home" --out="$folder/export" \
+    --overwrite "$@"
+  gcloud storage rsync --recursive --delete-unmatched-destination-objects "$folder/export" "gs://$upload"
+}
+
+fetch() {
+  mkdir -p "$HOME/encore_models/$1"
+  gcloud storage rsync --recursive --delete-unmatched-destination-objects "gs://$2" "$HOME/encore_models/$1"
+}
+
 case ${1:-} in
-  install | devices | start | supervise | status | is_running | stop | pack) "$@" ;;
+  install | devices | start | supervise | status | is_running | stop | pack | fetch) "$@" ;;
+  export) export_model "${@:2}" ;;
   *)
     sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"
     exit 2

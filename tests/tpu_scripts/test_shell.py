@@ -10,7 +10,7 @@ import pytest
 
 from tests.tpu_scripts.fake_cloud import FAKES, REPOSITORY
 
-SOURCED = ("lib.sh", "settings.sh")
+SOURCED = ("lib.sh", "settings.sh", "pipeline.sh")
 SCRIPTS = sorted((REPOSITORY / "tpu_scripts").glob("*.sh"))
 
 
