@@ -235,6 +235,7 @@ def test_the_scale_is_inferred_and_the_same_grades_give_the_same_ablation(tmp_pa
             draws, entropies = Draws((0,), (1.0,)), Entropies(("5 levels", "3 bins"), ("plug_in",), ("none",), (2.0,))
             source = AblationSource(config.scores, "", "")
             found[way] = prepare(source, reading, draws, entropies, "all", 1, ("no",), 0, (1.0,), 2)
+        assert set(source.key()) == ({"scores"} if kind == "csv" else {"scores", "pool"}), "a table needs no pool"
     assert "scale 1 to 5, inferred" in caplog.text and "scale 0 to 100, inferred" in caplog.text
     assert "scale 1 to 5 (kind) and 0 to 1 (true) and 0 to 100 (safe), inferred" in caplog.text
     for inputs in found.values():

@@ -104,8 +104,8 @@ class AblationSource(Outside):
         files = {"scores": file_sha256(path)}
         if self.features:
             files["features"] = file_sha256(self.features)
-        if path.suffix != ".npz" and not is_scored(path):
-            files["pool"] = rules_of(path, self.pool).digest
+        if path.suffix != ".npz" and not is_scored(path) and (self.pool or path.with_name("pool.yaml").is_file()):
+            files["pool"] = rules_of(path, self.pool).digest  # a table needs none
         return files
 
 
