@@ -240,7 +240,7 @@ def test_with_a_pool_and_a_scale_more_is_refused(tmp_path):
     (tmp_path / "t.csv").write_text("prompt,response,rule,rating\nHi,A,kynd,5\n")
     with pytest.raises(InputError, match="t.csv:2, column 'rule': .*kynd"):
         table(tmp_path / "t.csv", pool=POOL)
-    (tmp_path / "t.csv").write_bytes(b"prompt,response,kind\nHi,\xe9,5\n")
+    (tmp_path / "t.csv").write_bytes(b"prompt,response,kind\nHi,\x81,5\n")
     with pytest.raises(InputError, match="is not UTF-8 text.*save the table as CSV UTF-8"):
         table(tmp_path / "t.csv")
 
