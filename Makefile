@@ -10,9 +10,16 @@ PAIRS ?= pairs.jsonl
 MUTANTS ?= 10000
 # rooms whose results rounding decides
 ROUNDING := tests/composition tests/evaluation tests/parallel
+# The core on the newest jax, which needs a newer Python: imports, composition, goldens of models, a training step.
+NEXT_PYTHON ?= $(shell $(PYTHON) tests/newer_python.py)
+NEXT_BIN := .venv-next/bin
+NEXT := tests/test_imports.py tests/composition/test_weights.py tests/composition/test_entropy.py \
+  tests/reward/test_goldens.py tests/model/test_nnx_adapter.py \
+  tests/train/test_fine_tune.py::test_a_frozen_backbone_is_read_again_where_a_run_goes_on
+
 QUICKSTART := -m encore_jax.cli.main quickstart
 
-.PHONY: help quickstart test test-slow test-parity test-gpu fuzz mutants aot goldens docs lint published clean
+.PHONY: help quickstart test test-next test-slow test-parity test-gpu fuzz mutants aot goldens docs lint published clean
 .PHONY: bench-forward bench-train bench-serving bench-import bench-export bench-judge
 
 help:  ## this list
@@ -24,6 +31,18 @@ quickstart: $(VENV)/.core  ## ENCORE on real human ratings, with report: runs/qu
 test: $(VENV)/.test  ## the ordinary tests and the doctests
 	$(PYTEST) -n 2 --dist loadfile -m "not slow and not parity and not network and not gpu" tests
 	$(PYTEST) -q -n 2 --dist loadfile --doctest-modules encore_jax experiments
+
+test-next:  ## the core on the newest jax, with a Python 3.12 or 3.13 of this machine; skipped where there is none
+	@python="$(NEXT_PYTHON)"; if [ -n "$$python" ]; then \
+	  $(MAKE) -s .venv-next/.done NEXT_PYTHON="$$python" && $(NEXT_BIN)/python -m pytest -q $(NEXT); \
+	else echo "test-next is skipped: no Python 3.12 or 3.13 is on this machine, and the newest jax for Python 3.11 is" \
+	  "$$(sed -n 's/^jax==//p' constraints.txt), which make test takes"; fi
+
+.venv-next/.done: setup.py constraints-next.txt
+	$(NEXT_PYTHON) -m venv .venv-next
+	$(NEXT_BIN)/python -m pip --disable-pip-version-check -q install --no-compile -r constraints-next.txt
+	$(NEXT_BIN)/python -m pip --disable-pip-version-check -q install --no-compile --no-deps -e .
+	touch $@
 
 lint: $(VENV)/.test  ## ruff check and format check
 	$(BIN)/ruff check .
@@ -114,4 +133,4 @@ $(VENV)/.cuda: setup.py constraints.txt | $(VENV)/bin/python
 	touch $@ $(VENV)/.core
 
 clean:  ## removes the virtual environment, builds and caches
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-next build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
