@@ -48,7 +48,7 @@ EXCEPTIONS = {
     },
     "what this very process, or another of the same run, has just written": {
         "encore_jax/reward/saved_model.py::save_heads", "encore_jax/parallel/shared_folder.py::check_shared",
-        "encore_jax/judge/rate.py::_argument",
+        "encore_jax/judge/rate.py::_argument", "encore_jax/cli/score_together.py::Found.from_bytes",
     },
     "files of this package or of the machine": {
         "encore_jax/recipes/code_version.py::_source",
