@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 
+from encore_jax.cli.score_rows import Item
+from encore_jax.cli.score_table import schema_of, score_items
 from encore_jax.composition.rule_graph import compile_graph, decide
 from encore_jax.data.comparison import Comparison, Message
 from encore_jax.errors import InputError
@@ -179,3 +181,12 @@ def test_the_audits_terms_add_up_to_the_margin_and_name_what_decided(model, scor
     ]
     plain = (pairs * model.weights).sum(2)
     assert found.plain.value == pytest.approx(plain[:, 0] - plain[:, 1], abs=1e-4)
+
+
+def test_a_scored_file_names_the_veto_of_every_response(model, plain, right):
+    prompt = (Message("user", "Hi"),)
+    sequences = model.scorer.tokenize([(prompt, answer) for answer in ANSWERS[:3]])
+    table = score_items(model.scorer, [Item("a", prompt, tuple(ANSWERS[:3]), None)], sequences)
+    assert table["vetoed_by"].to_pylist() == [[None if k < 0 else RULES[k] for k in right.decided_by[:3]]]
+    assert table["rewards"].to_pylist()[0] == pytest.approx(right.rewards[:3].tolist(), abs=1e-4)
+    assert "vetoed_by" not in schema_of(plain.rules, False).names
