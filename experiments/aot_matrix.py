@@ -58,6 +58,8 @@ CASES = (
     Case("rewardbench", "v5e:2x4", False, SCORED, "score, whole on each chip"),
     Case("encore_llama31_8b", "v5e:2x4", True, ("--config.train.method=ridge", *SHARED), "features"),
     Case("rate_local", "v5e:2x4", True, ("--config.model.architecture=llama-3.1-8b", *SHARED), "judge"),
+    Case("encore_qwen3_30b_a3b", "v5p:16", True),
+    Case("encore_gemma3_12b", "v5p:16", True),
 )
 
 

@@ -68,7 +68,7 @@ def counter(progress: Progress | None, total: int) -> Seen:
 
 
 def stored_names(param: Param, template: str) -> list[str]:
-    """The tensors one parameter is stored in: one per layer, or just one.
+    """The tensors one parameter is stored in: one per layer (and expert), or just one.
 
     >>> from encore_jax.model.config import DecoderConfig
     >>> from encore_jax.model.params import declare
@@ -78,7 +78,7 @@ def stored_names(param: Param, template: str) -> list[str]:
     >>> stored_names(up, up.gguf)
     ['blk.0.ffn_up.weight', 'blk.1.ffn_up.weight']
     """
-    return [template.format(i) for i in range(param.shape[0])] if param.stacked else [template]
+    return [name for _, name in param.stored(template)]
 
 
 def check(source: TensorSource, expected: Mapping[str, tuple[int, ...]], ignored: Iterable[str] = ()) -> None:
@@ -139,7 +139,7 @@ def assemble(
     """
 
     def load(param: Param, sharding=None) -> jax.Array:
-        names, shape = stored_names(param, name_of(param)), param.shape
+        names, shape = param.stored(name_of(param)), param.shape
         if sharding is None:
             [whole] = _filled(source, param, names, [tuple((0, size) for size in shape)], dtype, seen)
             return jnp.asarray(whole)
@@ -169,16 +169,15 @@ def _part(index: tuple[slice, ...], shape: tuple[int, ...]) -> Part:
     return tuple(piece.indices(size)[:2] for piece, size in zip(index, shape, strict=True))
 
 
-def _filled(source, param: Param, names: list[str], parts: list[Part], dtype, seen: Seen) -> list[np.ndarray]:
+def _filled(source, param: Param, names: list[tuple[tuple, str]], parts: list[Part], dtype, seen) -> list[np.ndarray]:
     """These parts of one parameter, filled tensor by tensor and cast while copying."""
     blocks = [np.empty([last - first for first, last in part], dtype) for part in parts]
-    for layer, name in enumerate(names):
+    for at, name in names:
         targets = []
         for block, part in zip(blocks, parts, strict=True):
-            if not param.stacked:
-                targets.append((block, part))
-            elif part[0][0] <= layer < part[0][1]:
-                targets.append((block[layer - part[0][0]], part[1:]))
+            if all(first <= place < last for place, (first, last) in zip(at, part, strict=False)):
+                inside = tuple(place - first for place, (first, _) in zip(at, part, strict=False))
+                targets.append((block[inside], part[len(at) :]))
         if targets:
             tensor = param.from_file(source.read(name))
             for target, part in targets:

@@ -51,11 +51,11 @@ def load_gguf(
     leaves = [declared["embed"], declared["final_norm"], *declared["layers"].values()]
     if not cfg.tie_embeddings:
         leaves.append(head)
-    expected = {name: p.file_shape for p in leaves for name in stored_names(p, p.gguf)}
+    expected = {name: p.stored_shape(p.gguf) for p in leaves for name in stored_names(p, p.gguf)}
     check(source, expected, ignored=(ROPE,))
     if not lm_head:
         leaves = [p for p in leaves if p is not head]
-    total = sum(4 * math.prod(p.file_shape) for p in leaves for _ in stored_names(p, p.gguf))
+    total = sum(4 * math.prod(p.shape) for p in leaves)
     seen = counter(progress, total)
     params = assemble(source, declared, lambda p: p.gguf, dtype, shardings, seen)
     untied = None

@@ -109,7 +109,7 @@ def load_tensors(
         return base + p.hf.removeprefix(BASE) if p.hf.startswith(BASE) else p.hf
 
     leaves = [declared["embed"], declared["final_norm"], *declared["layers"].values()]
-    expected = {n: p.file_shape for p in leaves for n in stored_names(p, name_of(p))}
+    expected = {n: p.stored_shape(name_of(p)) for p in leaves for n in stored_names(p, name_of(p))}
     if head.hf in found:
         expected[head.hf] = head.file_shape
     heads = _heads(config, found, cfg.width)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from encore_jax.checkpoints.assemble import Progress, counter, stored_names
+from encore_jax.checkpoints.assemble import Progress, counter
 from encore_jax.errors import InputError
 from encore_jax.model.params import Param
 
@@ -92,23 +92,29 @@ def stored_params(declared: Any, arrays: Any, dtype: Any, name_of: Callable[[Par
     dtype, found = jnp.dtype(dtype), []
     params = jax.tree.leaves(declared, is_leaf=lambda leaf: isinstance(leaf, Param))
     for param, array in zip(params, jax.tree.leaves(arrays), strict=True):
-        names = stored_names(param, name_of(param))
+        places = param.stored(name_of(param))
         if isinstance(array, jax.Array) and not array.is_fully_addressable:
-            raise InputError("lies partly on other hosts", where=f"tensor {names[0]!r}", fix="export on one host")
-        for i, name in enumerate(names):
-            layer = i if param.stacked else None
-            found.append(Stored(name, param.file_shape, dtype, partial(_blocks, param, array, layer, dtype)))
+            raise InputError("lies partly on other hosts", where=f"tensor {places[0][1]!r}", fix="export on one host")
+        for at, name in places:
+            found.append(Stored(name, param.file_shape, dtype, partial(_blocks, param, array, at, dtype)))
     return found
 
 
-def _blocks(param: Param, array, layer: int | None, dtype: np.dtype) -> Iterator[np.ndarray]:
-    if layer is not None:
-        yield param.to_file(_rows(array, layer, layer + 1)[0]).astype(dtype, copy=False)
+def _blocks(param: Param, array, at: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
+    if at:
+        yield param.to_file(_at(array, at)).astype(dtype, copy=False)
         return
     # What is not of a layer is stored in our order, so blocks of our rows are blocks of the file's.
     rows = max(1, BLOCK_BYTES // (array.nbytes // array.shape[0]))
     for start in range(0, array.shape[0], rows):
         yield _rows(array, start, min(start + rows, array.shape[0])).astype(dtype, copy=False)
+
+
+def _at(array, at: tuple[int, ...]) -> np.ndarray:
+    """What lies at a place on the first axes: a layer's matrix, or one of its experts'."""
+    if len(at) > 1 and isinstance(array, jax.Array):
+        return _block(array, at, tuple(place + 1 for place in at))[(0,) * len(at)]
+    return _rows(array, at[0], at[0] + 1)[(0, *at[1:])]
 
 
 def _rows(array, start: int, stop: int) -> np.ndarray:
@@ -118,13 +124,23 @@ def _rows(array, start: int, stop: int) -> np.ndarray:
         return np.stack([w + np.float32(array.scale) * np.tensordot(*ab, 1) for w, *ab in zip(base, a, b, strict=True)])
     if not isinstance(array, jax.Array):
         return np.asarray(array[start:stop])
-    rows = np.empty((stop - start, *array.shape[1:]), array.dtype)
+    return _block(array, (start,), (stop,))
+
+
+def _block(array: jax.Array, start: tuple[int, ...], stop: tuple[int, ...]) -> np.ndarray:
+    """From `start` to `stop` (exclusive) on the first axes, whole on the others."""
+    axes, sizes = len(start), [last - first for first, last in zip(start, stop, strict=True)]
+    rows = np.empty((*sizes, *array.shape[axes:]), array.dtype)
     for shard in array.addressable_shards:
-        first, last, _ = shard.index[0].indices(array.shape[0])
-        low, high = max(start, first), min(stop, last)
-        if shard.replica_id == 0 and low < high:
-            piece = jax.lax.dynamic_slice_in_dim(shard.data, low - first, high - low)
-            rows[(slice(low - start, high - start), *shard.index[1:])] = piece
+        bounds = [piece.indices(size)[:2] for piece, size in zip(shard.index, array.shape, strict=True)][:axes]
+        low = [max(a, first) for a, (first, _) in zip(start, bounds, strict=True)]
+        high = [min(b, last) for b, (_, last) in zip(stop, bounds, strict=True)]
+        if shard.replica_id == 0 and all(a < b for a, b in zip(low, high, strict=True)):
+            piece = shard.data
+            for axis, (a, b, (first, _)) in enumerate(zip(low, high, bounds, strict=True)):
+                piece = jax.lax.dynamic_slice_in_dim(piece, a - first, b - a, axis)
+            inside = tuple(slice(a - s, b - s) for a, b, s in zip(low, high, start, strict=True))
+            rows[(*inside, *shard.index[axes:])] = piece
     return rows
 
 

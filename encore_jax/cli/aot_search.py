@@ -13,6 +13,7 @@ rows on each device:
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from encore_jax.errors import InputError
 from encore_jax.model.remat import REMAT
 from encore_jax.parallel.aot import GIB, AotReport, bytes_per_device
 from encore_jax.parallel.flops import matrix_entries
-from encore_jax.parallel.mesh import batch_shards, mesh_shape
+from encore_jax.parallel.mesh import AXES, BATCH, batch_shards, mesh_shape
 from encore_jax.parallel.slices import TpuSlice, parse_slice
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.train.program import Program
@@ -148,8 +149,8 @@ def _look(config: ExperimentConfig, tpu: TpuSlice, needs: Needs) -> Candidate | 
 
 def _shards(config: ExperimentConfig, tpu: TpuSlice) -> int:
     """Over how many chips rows are split."""
-    data, fsdp, _ = mesh_shape(config.mesh, tpu.chips)
-    return data * fsdp
+    shape = dict(zip(AXES, mesh_shape(config.mesh, tpu.chips), strict=True))
+    return math.prod(shape[axis] for axis in BATCH)
 
 
 def _downwards(

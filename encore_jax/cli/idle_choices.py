@@ -109,7 +109,8 @@ def _gradient(where: str, train: TrainConfig) -> Idle:
         for name in ("lora_rank", "lora_scale", "lora_targets"):
             yield f"{where}.{name}", f"{where}.trainable is {train.trainable!r}"
     if train.trainable == "heads":
-        yield f"{where}.remat", f"{where}.trainable is 'heads'"
+        for name in ("remat", "router_balance"):
+            yield f"{where}.{name}", f"{where}.trainable is 'heads'"
     if train.loss != "bradley_terry":
         for name in ("margins", "centering"):
             yield f"{where}.{name}", f"{where}.loss is {train.loss!r}"

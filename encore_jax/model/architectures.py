@@ -1,7 +1,8 @@
 """Architectures by name: what can be compiled and sized without a checkpoint at hand.
 
 Sources: the ``config.json`` of each model's release (meta-llama/Llama-3.1-8B-Instruct and -70B-Instruct,
-meta-llama/Llama-3.2-3B-Instruct, HuggingFaceTB/SmolLM2-135M-Instruct, google/gemma-3-1b-it to -27b-it).
+meta-llama/Llama-3.2-3B-Instruct, HuggingFaceTB/SmolLM2-135M-Instruct, google/gemma-3-1b-it to -27b-it,
+Qwen/Qwen3-30B-A3B, allenai/OLMoE-1B-7B-0924).
 """
 
 from __future__ import annotations
@@ -68,6 +69,38 @@ ARCHITECTURES = {
     "gemma-3-4b": _gemma3(2560, 34, 8, 4, 10240),
     "gemma-3-12b": _gemma3(3840, 48, 16, 8, 15360),
     "gemma-3-27b": _gemma3(5376, 62, 32, 16, 21504, head_dim=128, query_scale=168.0),
+    "qwen3-30b-a3b": DecoderConfig(
+        vocab_size=151936,
+        width=2048,
+        layers=48,
+        heads=32,
+        kv_heads=4,
+        head_dim=128,
+        mlp_width=768,
+        norm_eps=1e-6,
+        rope_theta=1_000_000.0,
+        qk_norm=True,
+        experts=128,
+        experts_per_token=8,
+        normalize_experts=True,
+        max_positions=40960,
+        family="qwen3_moe",
+    ),
+    "olmoe-1b-7b": DecoderConfig(
+        vocab_size=50304,
+        width=2048,
+        layers=16,
+        heads=16,
+        kv_heads=16,
+        head_dim=128,
+        mlp_width=1024,
+        qk_norm=True,
+        qk_norm_whole=True,
+        experts=64,
+        experts_per_token=8,
+        max_positions=4096,
+        family="olmoe",
+    ),
 }
 
 

@@ -31,6 +31,7 @@ class DecoderConfig:
       local_rope_theta: the base of layers that have a window, never stretched (Gemma 3); 0: that of all.
       qkv_bias: query, key and value projections have a bias (Qwen2).
       qk_norm: queries and keys are RMS-normed per head before the rotation (Qwen3, Gemma 3).
+      qk_norm_whole: where they are normed, all heads of a token together, instead of each (OLMoE).
       tie_embeddings: the LM head is the embedding.
       activation: of the MLP's gate: ``silu``, or ``gelu_tanh`` (Gemma).
       norm_offset: what RMS norms add to their stored scale: 0, or 1 (Gemma).
@@ -40,6 +41,9 @@ class DecoderConfig:
       attention_cap: attention scores s become ``c tanh(s / c)``; 0: they stay as they are.
       logit_cap: the same for the LM head's logits.
       windows: each layer's sliding window in tokens, 0 for full attention; empty: all full.
+      experts: E, gated MLPs of every layer, of which a router picks some for every token; 0: one MLP, for all.
+      experts_per_token: k, how many it picks; `mlp_width` is that of one.
+      normalize_experts: the weights of the experts of a token add up to 1 (Qwen3-MoE).
       max_positions: the longest path the model was made for, in tokens.
       init_std: standard deviation of freshly drawn kernels.
       family: one of ``config_files.FAMILIES``.
@@ -66,6 +70,7 @@ class DecoderConfig:
     local_rope_theta: float = 0.0
     qkv_bias: bool = False
     qk_norm: bool = False
+    qk_norm_whole: bool = False
     tie_embeddings: bool = False
     activation: str = "silu"
     norm_offset: float = 0.0
@@ -75,6 +80,9 @@ class DecoderConfig:
     attention_cap: float = 0.0
     logit_cap: float = 0.0
     windows: tuple[int, ...] = ()
+    experts: int = 0
+    experts_per_token: int = 0
+    normalize_experts: bool = False
     max_positions: int = 2048
     init_std: float = 0.02
     family: str = "llama"
@@ -94,6 +102,12 @@ class DecoderConfig:
             raise InputError(f"{self.activation!r} is unknown", where="activation", fix=f"use one of {ACTIVATIONS}")
         if self.head_dim % 2:
             raise InputError(f"{self.head_dim} is odd", where="head_dim", fix="rope needs pairs")
+        if self.experts and not 1 <= self.experts_per_token <= self.experts:
+            raise InputError(
+                f"{self.experts_per_token} of {self.experts} experts for a token",
+                where="experts_per_token",
+                fix=f"use 1 to {self.experts}",
+            )
         if self.windows and len(self.windows) != self.layers:
             raise InputError(
                 f"{len(self.windows)} windows for {self.layers} layers",

@@ -9,7 +9,8 @@ from encore_jax.json_shape import check_shape
 from encore_jax.model.config_rope import rope_fields
 from encore_jax.model.config_shape import Backbone, Multimodal, needed, unsupported
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "qwen3_moe", "olmoe")
+EXPERTS = ("qwen3_moe", "olmoe")
 GEMMA = ("gemma2", "gemma3_text")
 MULTIMODAL = {"gemma3": "gemma3_text"}
 """Models that read pictures too, and the family of the part that reads text, which is what is computed here."""
@@ -35,6 +36,11 @@ _HF_DEFAULTS = {
         "sliding_window": 4096, "sliding_window_pattern": 6, "tie_word_embeddings": True,
         "query_pre_attn_scalar": 256,
     },
+    "qwen3_moe": {
+        "max_position_embeddings": 32_768, "sliding_window": 4096, "num_key_value_heads": 4,
+        "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8,
+    },
+    "olmoe": {"max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "num_experts": 64, "num_experts_per_tok": 8},
 }  # fmt: skip
 
 # Fields that change the computation, with the only values computed here.
@@ -52,6 +58,8 @@ _HF_REQUIRED = {
 _HF_OF_FAMILY = {family: {"hidden_act": ("silu",)} for family in FAMILIES if family not in GEMMA} | {
     "gemma2": {"hidden_activation": ("gelu_pytorch_tanh", None)},
     "gemma3_text": {"hidden_activation": ("gelu_pytorch_tanh", None), "attn_logit_softcapping": (None,)},
+    "qwen3_moe": {"hidden_act": ("silu",), "decoder_sparse_step": (1, None), "mlp_only_layers": ([], None)},
+    "olmoe": {"hidden_act": ("silu",), "clip_qkv": (None,)},
 }
 
 
@@ -84,11 +92,12 @@ def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
         "heads": heads,
         "kv_heads": need("num_key_value_heads", heads),
         "head_dim": need("head_dim", width // heads),
-        "mlp_width": need("intermediate_size"),
+        "mlp_width": need("moe_intermediate_size" if family == "qwen3_moe" else "intermediate_size"),
         "norm_eps": float(get("rms_norm_eps", 1e-6)),
         **rope_fields(config, family, max_positions),
         "qkv_bias": family == "qwen2",
-        "qk_norm": family in ("qwen3", "gemma3_text"),
+        "qk_norm": family in ("qwen3", "gemma3_text", *EXPERTS),
+        "qk_norm_whole": family == "olmoe",
         "tie_embeddings": bool(get("tie_word_embeddings", False)),
         "activation": "gelu_tanh" if gemma else "silu",
         "norm_offset": 1.0 if gemma else 0.0,
@@ -97,10 +106,21 @@ def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
         "query_scale": float(need("query_pre_attn_scalar")) if gemma else 0.0,
         "attention_cap": float(get("attn_logit_softcapping", 0)) if gemma else 0.0,
         "logit_cap": float(get("final_logit_softcapping", 0)) if gemma else 0.0,
+        **(_experts(config, need, get) if family in EXPERTS else {}),
         "windows": _hf_windows(family, get, layers),
         "max_positions": max_positions,
         "init_std": float(get("initializer_range", 0.02)),
         "family": family,
+    }
+
+
+def _experts(config: Mapping[str, Any], need, get) -> dict[str, Any]:
+    """A mixture's numbers; transformers has had two names for that of the experts."""
+    count = config.get("num_local_experts")
+    return {
+        "experts": need("num_experts") if count is None else count,
+        "experts_per_token": need("num_experts_per_tok"),
+        "normalize_experts": bool(get("norm_topk_prob", False)),
     }
 
 
@@ -124,9 +144,9 @@ def text_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 def _hf_windows(family: str, get, layers: int) -> tuple[int, ...]:
     """Each layer's window; the rules are those of transformers' configuration classes."""
     window = get("sliding_window")
-    if family == "llama" or (not window and family != "gemma3_text"):
+    if family in ("llama", "olmoe") or (not window and family != "gemma3_text"):
         return ()
-    if family == "mistral":
+    if family == "mistral" or (family == "qwen3_moe" and get("use_sliding_window", False)):
         return (int(window),) * layers
     if family == "gemma2":
         slides = [i % 2 == 0 for i in range(layers)]

@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 
 from encore_jax.json_shape import check_shape
-from encore_jax.model.config_shape import Layers, Length, Positive, Size, needed, unsupported
+from encore_jax.model.config_shape import Experts, Layers, Length, Positive, Size, needed, unsupported
 from encore_jax.model.rope_scaling import RopeScaling, rope_scaling
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma3")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma3", "qwen3moe", "olmoe")
+_EXPERTS = {"qwen3moe": "qwen3_moe", "olmoe": "olmoe"}
+"""Mixtures of experts, and their families."""
 _GEMMA3_PERIOD, _GEMMA3_LARGEST, _LOCAL_BASE = 6, 62, 10_000.0
 """What llama.cpp knows of Gemma 3 and files need not say: every sixth layer has no window; the model of 62 layers
 divides its scores by another number; the base of layers with a window."""
 
 # Keys, behind the architecture's name, that change the computation, with the only values computed here.
 _REQUIRED = {
-    "expert_count": (0,),
-    "attention.causal": (True,),
+    "expert_shared_count": (0,),
+    "leading_dense_block_count": (0,),
     "attention.clamp_kqv": (0.0,),
+    "attention.causal": (True,),
     "attention.scale": (0.0,),
     "attn_logit_softcapping": (0.0,),
     "final_logit_softcapping": (0.0,),
@@ -32,6 +35,10 @@ _TYPES = {
     "vocab_size": Size,
     "embedding_length": Size,
     "feed_forward_length": Size,
+    "expert_feed_forward_length": Size,
+    "expert_count": Experts,
+    "expert_used_count": Experts,
+    "expert_weights_norm": bool,
     "block_count": Layers,
     "context_length": Length,
     "attention.head_count": Size,
@@ -56,7 +63,7 @@ def fields_from_gguf(
     arch = metadata.get("general.architecture")
     if not isinstance(arch, str) or arch not in FAMILIES:
         raise unsupported("GGUF key 'general.architecture'", arch, FAMILIES)
-    for name, allowed in _REQUIRED.items():
+    for name, allowed in (_REQUIRED | ({} if arch in _EXPERTS else {"expert_count": (0,)})).items():
         found = metadata.get(f"{arch}.{name}", allowed[0])
         if not isinstance(found, bool | int | float) or found not in allowed:
             raise unsupported(f"GGUF key '{arch}.{name}'", found, allowed)
@@ -78,24 +85,41 @@ def fields_from_gguf(
             raise unsupported(f"GGUF key '{arch}.{name}'", get(name), (head_dim,))
     window = get("attention.sliding_window", 0, int) and get("attention.sliding_window", 0, Length)
     tokens = metadata.get("tokenizer.ggml.tokens")
+    return (
+        {
+            "vocab_size": need("vocab_size", len(tokens) if isinstance(tokens, list) and tokens else None),
+            "width": width,
+            "layers": layers,
+            "heads": heads,
+            "kv_heads": get("attention.head_count_kv", heads),
+            "head_dim": head_dim,
+            "mlp_width": get("expert_feed_forward_length") or need("feed_forward_length"),
+            "norm_eps": float(need("attention.layer_norm_rms_epsilon")),
+            "rope_theta": float(get("rope.freq_base", 10_000.0)),
+            "rope": _rope(arch, get, rope_factors, max_positions),
+            "qkv_bias": arch == "qwen2",
+            "qk_norm": arch == "qwen3" or arch in _EXPERTS,
+            "tie_embeddings": tie_embeddings,
+            "windows": (window,) * layers if window else (),
+            "max_positions": max_positions,
+            "family": arch,
+        }
+        | _experts(arch, get, need)
+        | (_gemma3(metadata, get, width, layers, heads, head_dim, window) if arch == "gemma3" else {})
+    )
+
+
+def _experts(arch: str, get, need) -> dict[str, Any]:
+    """What is a mixture's own; whether a token's weights are made to add up to 1 is llama.cpp's knowledge."""
+    if arch not in _EXPERTS:
+        return {}
     return {
-        "vocab_size": need("vocab_size", len(tokens) if isinstance(tokens, list) and tokens else None),
-        "width": width,
-        "layers": layers,
-        "heads": heads,
-        "kv_heads": get("attention.head_count_kv", heads),
-        "head_dim": head_dim,
-        "mlp_width": need("feed_forward_length"),
-        "norm_eps": float(need("attention.layer_norm_rms_epsilon")),
-        "rope_theta": float(get("rope.freq_base", 10_000.0)),
-        "rope": _rope(arch, get, rope_factors, max_positions),
-        "qkv_bias": arch == "qwen2",
-        "qk_norm": arch == "qwen3",
-        "tie_embeddings": tie_embeddings,
-        "windows": (window,) * layers if window else (),
-        "max_positions": max_positions,
-        "family": arch,
-    } | (_gemma3(metadata, get, width, layers, heads, head_dim, window) if arch == "gemma3" else {})
+        "experts": need("expert_count"),
+        "experts_per_token": need("expert_used_count"),
+        "normalize_experts": get("expert_weights_norm", arch == "qwen3moe"),
+        "qk_norm_whole": arch == "olmoe",
+        "family": _EXPERTS[arch],
+    }
 
 
 def _gemma3(metadata, get, width: int, layers: int, heads: int, head_dim: int, window: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
-from encore_jax.model.config_files import GEMMA
+from encore_jax.model.config_files import EXPERTS, GEMMA
 from encore_jax.model.rope_scaling import RopeScaling
 
 CLASSES = {
@@ -16,6 +16,8 @@ CLASSES = {
     "qwen3": "Qwen3",
     "gemma2": "Gemma2",
     "gemma3_text": "Gemma3Text",
+    "qwen3_moe": "Qwen3Moe",
+    "olmoe": "Olmoe",
 }
 """What transformers calls the families."""
 _OTHERWISE = {"Gemma3TextForCausalLM": "Gemma3ForCausalLM"}
@@ -62,7 +64,7 @@ def hf_config(cfg: DecoderConfig) -> dict[str, Any]:
         "hidden_activation" if gemma else "hidden_act": "gelu_pytorch_tanh" if gemma else "silu",
         **_windows(cfg),
     }
-    if cfg.family in ("llama", "qwen3", *GEMMA):
+    if cfg.family in ("llama", "qwen3", *GEMMA, *EXPERTS):
         fields["attention_bias"] = False
     if cfg.family == "llama":
         fields["mlp_bias"] = False
@@ -72,6 +74,14 @@ def hf_config(cfg: DecoderConfig) -> dict[str, Any]:
         fields["final_logit_softcapping"] = cfg.logit_cap or None
     if cfg.local_rope_theta:
         fields["rope_local_base_freq"] = cfg.local_rope_theta
+    if cfg.experts:
+        fields |= {
+            "num_experts": cfg.experts,
+            "num_experts_per_tok": cfg.experts_per_token,
+            "norm_topk_prob": cfg.normalize_experts,
+        }
+    if cfg.family == "qwen3_moe":  # the width of the other kind of layers, of which it has none
+        fields |= {"moe_intermediate_size": cfg.mlp_width, "decoder_sparse_step": 1, "mlp_only_layers": []}
     found = DecoderConfig.from_hf(fields)
     if found != cfg:
         differ = [name for name in vars(cfg) if getattr(cfg, name) != getattr(found, name)]
@@ -108,11 +118,13 @@ def _rope(rope: RopeScaling) -> dict[str, Any] | None:
 
 def _windows(cfg: DecoderConfig) -> dict[str, Any]:
     """Each family says in its own way which layers look how far back."""
-    if cfg.family == "llama":
+    if cfg.family in ("llama", "olmoe"):
         return {}
     window = max(cfg.windows, default=0)
     if cfg.family == "mistral":
         return {"sliding_window": window or None}
+    if cfg.family == "qwen3_moe":
+        return {"sliding_window": window or None, "use_sliding_window": bool(window)}
     types = ["sliding_attention" if found else "full_attention" for found in cfg.windows]
     fields = {"sliding_window": window or None}
     if cfg.windows:

@@ -15,6 +15,7 @@ Length = Annotated[int, Meta(ge=1, lt=2**31)]
 """In tokens: positions are int32."""
 Positive = Annotated[float, Meta(gt=0, le=1e30)]
 """Neither NaN nor infinite."""
+Experts = Annotated[int, Meta(ge=1, le=65536)]
 Base = Annotated[float, Meta(gt=1, le=1e30)]
 """Of rotary wavelengths."""
 
@@ -46,6 +47,11 @@ class Backbone(TypedDict, total=False):
     max_window_layers: Annotated[int, Meta(ge=0, lt=2**31)] | None
     sliding_window_pattern: Annotated[int, Meta(ge=1, le=4096)] | None
     layer_types: Annotated[list[str], Meta(max_length=4096)] | None
+    moe_intermediate_size: Size | None
+    num_experts: Experts | None
+    num_local_experts: Experts | None
+    num_experts_per_tok: Experts | None
+    norm_topk_prob: bool | None
     query_pre_attn_scalar: Positive | None
     attn_logit_softcapping: Positive | None
     final_logit_softcapping: Positive | None

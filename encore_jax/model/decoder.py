@@ -17,11 +17,15 @@ from encore_jax.errors import InputError
 from encore_jax.model.attention import attend
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.dense import product, project
+from encore_jax.model.experts import apply_experts, load, route
 from encore_jax.model.lora import INPUT_AXES, Lora, declare_lora
 from encore_jax.model.norm import rms_norm
 from encore_jax.model.params import Param, declare
 from encore_jax.model.remat import REMAT
 from encore_jax.model.rope import of_layer, rotate, rotations
+
+ROUTING, LOADS = "routing", "loads"
+"""Collection and name under which a mixture of experts says how its tokens spread."""
 
 
 class Backbone(nn.Module):
@@ -55,6 +59,9 @@ class Backbone(nn.Module):
     ) -> Float[Array, "B S D"]:
         """Hidden states after the final norm, in the compute type.
 
+        With ``mutable=[ROUTING]`` a mixture of experts says in ``variables[ROUTING][LOADS]`` how every layer's tokens
+        spread (`experts.Load`, stacked).
+
         Args:
           tokens: token ids.
           tree: which tree each token belongs to, 0 for padding.
@@ -84,7 +91,9 @@ class Backbone(nn.Module):
             unroll=self.unroll,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )(cfg, self.param_dtype, self.attention, self.lora, name="layers")
-        x_BSD, _ = layers(x_BSD, rows, windows)
+        x_BSD, loads = layers(x_BSD, rows, windows)
+        if loads is not None and not self.is_initializing():
+            self.sow(ROUTING, LOADS, loads, reduce_fn=lambda _, new: new, init_fn=lambda: None)
         return rms_norm(x_BSD, scale_D, cfg.norm_eps, cfg.norm_offset)
 
 
@@ -101,10 +110,15 @@ class Layer(nn.Module):
         declared = declare(self.cfg)["layers"] | (declare_lora(self.cfg, self.lora) if self.lora else {})
         params = {name: _param(self, name, p.of_one_layer, self.param_dtype) for name, p in declared.items()}
         scale = self.lora.scale if self.lora else 0.0
-        return decoder_layer(self.cfg, params, x_BSD, rows, window, self.attention, scale), None
+        return layer_and_load(self.cfg, params, x_BSD, rows, window, self.attention, scale)
 
 
 def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla", lora_scale=0.0):
+    """The residual stream after one layer; see `layer_and_load`."""
+    return layer_and_load(cfg, params, x_BSD, rows, window, attention, lora_scale)[0]
+
+
+def layer_and_load(cfg, params, x_BSD, rows, window=None, attention="xla", lora_scale=0.0):
     """Pre-norm attention and pre-norm gated MLP, each (normed again in some models) added to the residual stream.
 
     Args:
@@ -114,6 +128,9 @@ def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla", lora_s
       window: this layer's sliding window, if any.
       attention: implementation name.
       lora_scale: factor of low-rank updates that are among the parameters.
+
+    Returns:
+      The stream, and the `experts.Load` of a layer of experts (else None).
     """
     tree, branch, position, *turns = rows
     cos, sin = of_layer(tuple(turns), window)
@@ -122,19 +139,29 @@ def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla", lora_s
     q_BSNH, k_BSKH, v_BSKH = rotated_heads(cfg, params, apply, y_BSD, cos, sin)
     rows = (tree, branch, position, window)
     out_BSNH = attend(q_BSNH, k_BSKH, v_BSKH, *rows, cap=cfg.attention_cap, implementation=attention)
-    return after_attention(cfg, params, apply, x_BSD, out_BSNH)
+    x_BSD, routing = _after_attention(cfg, params, apply, x_BSD, out_BSNH)
+    return x_BSD, None if routing is None else load(routing, tree)
 
 
 def after_attention(cfg, params, apply, x_BSD, out_BSNH):
     """The rest of a layer: attention's output into the residual stream, then the MLP."""
+    return _after_attention(cfg, params, apply, x_BSD, out_BSNH)[0]
+
+
+def _after_attention(cfg, params, apply, x_BSD, out_BSNH):
     norm = partial(layer_norm, cfg, params)
     out_BSNH = nn.with_logical_constraint(out_BSNH, ("batch", "seq", "act_heads", None))
     out_BSD = apply("o", out_BSNH)
     x_BSD = x_BSD + (norm("attn_post_norm", out_BSD) if cfg.post_norms else out_BSD)
     x_BSD = nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
-    out_BSD = _mlp(cfg, apply, norm("mlp_norm", x_BSD))
+    y_BSD, routing = norm("mlp_norm", x_BSD), None
+    if cfg.experts:
+        routing = route(cfg, params["router"], y_BSD)
+        out_BSD = apply_experts(cfg, params, y_BSD, routing)
+    else:
+        out_BSD = _mlp(cfg, apply, y_BSD)
     x_BSD = x_BSD + (norm("mlp_post_norm", out_BSD) if cfg.post_norms else out_BSD)
-    return nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
+    return nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed")), routing
 
 
 def layer_norm(cfg, params, name, x):
@@ -162,11 +189,19 @@ def rotated_heads(cfg, params, apply, y_BSD, cos, sin):
     """Queries [B, S, N, H], keys and values [B, S, K, H] of the normed residual stream; queries and keys rotated."""
     q_BSNH, k_BSKH, v_BSKH = (_heads(params, apply, name, y_BSD) for name in "qkv")
     if cfg.qk_norm:
-        q_BSNH, k_BSKH = layer_norm(cfg, params, "q_norm", q_BSNH), layer_norm(cfg, params, "k_norm", k_BSKH)
+        q_BSNH, k_BSKH = _norm_of_heads(cfg, params, "q_norm", q_BSNH), _norm_of_heads(cfg, params, "k_norm", k_BSKH)
     q_BSNH, k_BSKH = rotate(q_BSNH, cos, sin), rotate(k_BSKH, cos, sin)
     if cfg.query_scale not in (0, cfg.head_dim):  # attention itself divides by the square root of H
         q_BSNH = q_BSNH * jnp.asarray((cfg.head_dim / cfg.query_scale) ** 0.5, q_BSNH.dtype)
     return q_BSNH, k_BSKH, v_BSKH
+
+
+def _norm_of_heads(cfg, params, name, x_BSNH):
+    """Each head normed, or all heads of a token as one vector."""
+    if not cfg.qk_norm_whole:
+        return layer_norm(cfg, params, name, x_BSNH)
+    flat = x_BSNH.reshape(*x_BSNH.shape[:2], -1)
+    return rms_norm(flat, params[name].reshape(-1), cfg.norm_eps, cfg.norm_offset).reshape(x_BSNH.shape)
 
 
 def _heads(params, apply, name, y_BSD):

@@ -47,12 +47,22 @@ class Lora:
 def declare_lora(cfg: DecoderConfig, lora: Lora) -> dict[str, Param]:
     """The parameters of the updates, to be merged into those of the layers; names as in PEFT's files.
 
+    Raises:
+      InputError: a target is a matrix of experts.
+
     >>> cfg = DecoderConfig(vocab_size=32, width=8, layers=2, heads=2, kv_heads=1, head_dim=4, mlp_width=16)
     >>> declared = declare_lora(cfg, Lora(rank=3, targets=("o",)))
     >>> {name: (p.shape, p.axes, p.file_shape) for name, p in declared.items()}["o_lora_a"]
     ((2, 2, 4, 3), ('layers', 'heads', 'head_dim', 'lora'), (3, 8))
     """
     layers, declared = declare(cfg)["layers"], {}
+    experts = [name for name in lora.targets if "experts" in layers[name].axes]
+    if experts:
+        raise InputError(
+            f"{', '.join(experts)} are the matrices of {cfg.experts} experts, which have no low-rank updates here",
+            where="LoRA",
+            fix="adapt attention alone: targets q, k, v, o",
+        )
     for name in lora.targets:
         whole = layers[name].of_one_layer
         count = INPUT_AXES[name]

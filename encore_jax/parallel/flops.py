@@ -1,7 +1,8 @@
 """FLOPs that one training step needs by arithmetic alone, against which a compiled step is held.
 
-With P the entries of the layers' matrices, A those of adapters (LoRA), T = rows x length processed tokens (padding
-included: the machine pays for it), N heads of H, D width, K rules, M branch ends:
+With P the entries of the layers' matrices (of experts only those that a token is sent to), A those of adapters (LoRA),
+T = rows x length processed tokens (padding included: the machine pays for it), N heads of H, D width, K rules, M branch
+ends:
 
     forward    = 2 P T + 2 A T + attention + 2 D K M
     attention  = sum over layers and rows of 4 N H (pairs of a query and a key it may see)
@@ -69,9 +70,15 @@ def step_flops(
 
 
 def matrix_entries(cfg: DecoderConfig) -> int:
-    """P: entries of the layers' matrices, which every token is multiplied with; no embedding, norms or biases."""
+    """P: entries of the layers' matrices that a token is multiplied with; no embedding, norms or biases."""
     layers: dict[str, Param] = declare(cfg)["layers"]
-    return sum(math.prod(p.shape) for name, p in layers.items() if "norm" not in p.axes and not name.endswith("_bias"))
+    return sum(_met(cfg, p) for name, p in layers.items() if "norm" not in p.axes and not name.endswith("_bias"))
+
+
+def _met(cfg: DecoderConfig, p: Param) -> int:
+    """Entries that one token meets: of experts, only those of its own."""
+    size = math.prod(p.shape)
+    return size // cfg.experts * cfg.experts_per_token if "experts" in p.axes else size
 
 
 def visible_pairs(length: int, window: int = 0) -> int:

@@ -1,7 +1,8 @@
 """The device mesh and the one table that maps logical axis names to it.
 
-Mesh axes: "data" repeats the model, "fsdp" splits parameters and batch alike, "tensor" splits heads and MLP. Every
-parameter and activation names its axes logically (`encore_jax.model.params`); nothing else knows about the mesh.
+Mesh axes: "data" repeats the model, "fsdp" splits parameters and batch alike, "expert" splits the experts of a mixture,
+and the batch too, "tensor" splits heads and MLP. Every parameter and activation names its axes logically
+(`encore_jax.model.params`); nothing else knows about the mesh.
 """
 
 import contextlib
@@ -18,8 +19,8 @@ from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionS
 from encore_jax.errors import InputError
 from encore_jax.settings import Settings
 
-AXES = ("data", "fsdp", "tensor")
-BATCH = ("data", "fsdp")
+AXES = ("data", "fsdp", "expert", "tensor")
+BATCH = ("data", "fsdp", "expert")
 """Mesh axes over which rows are split."""
 
 LOGICAL_RULES = (
@@ -29,6 +30,8 @@ LOGICAL_RULES = (
     ("heads", "tensor"),
     ("kv_heads", "tensor"),
     ("mlp", "tensor"),
+    ("experts", "expert"),
+    ("router", None),
     ("head_dim", None),
     ("layers", None),
     ("norm", None),
@@ -36,7 +39,7 @@ LOGICAL_RULES = (
     ("lora", None),
     # activations
     ("batch", BATCH),
-    ("lookup_batch", "data"),
+    ("lookup_batch", ("data", "expert")),
     ("seq", None),
     ("act_embed", None),
     ("act_heads", "tensor"),
@@ -50,16 +53,18 @@ class MeshSettings(Settings):
     """How many devices along each mesh axis; one of them may be -1, "all the rest".
 
     >>> mesh_shape(MeshSettings(data=2), 8)  # two replicas of the model, each split over four devices
-    (2, 4, 1)
+    (2, 4, 1, 1)
 
     Attributes:
       data: replicas of the model.
       fsdp: shards of parameters, gradients, optimizer state and batch.
+      expert: shards of the experts of a mixture, and of the batch; 1 for other models.
       tensor: shards of heads and MLP within a layer.
     """
 
     data: int = 1
     fsdp: int = -1
+    expert: int = 1
     tensor: int = 1
 
 
@@ -67,7 +72,7 @@ def replicas() -> MeshSettings:
     """What scoring takes where nothing else is said: the whole model on each device, and rows split over all of them.
 
     >>> mesh_shape(replicas(), 8)
-    (8, 1, 1)
+    (8, 1, 1, 1)
     """
     return MeshSettings(data=-1, fsdp=1)
 
@@ -79,21 +84,21 @@ def parse_mesh(text: str, usual: MeshSettings | None = None) -> MeshSettings:
       InputError: see `encore_jax.parallel.mesh_text.axis_sizes`.
 
     >>> mesh_shape(parse_mesh("tensor=4"), 8), mesh_shape(parse_mesh("fsdp=-1"), 8)
-    ((2, 1, 4), (1, 8, 1))
+    ((2, 1, 1, 4), (1, 8, 1, 1))
     """
     from encore_jax.parallel.mesh_text import axis_sizes, with_sizes
 
     return MeshSettings(**with_sizes(dataclasses.asdict(usual or replicas()), axis_sizes(text)))
 
 
-def mesh_shape(settings: MeshSettings, devices: int) -> tuple[int, int, int]:
-    """Sizes of (data, fsdp, tensor) for so many devices.
+def mesh_shape(settings: MeshSettings, devices: int) -> tuple[int, int, int, int]:
+    """Sizes of (data, fsdp, expert, tensor) for so many devices.
 
     Raises:
       InputError: more than one -1, or sizes that do not multiply to the number of devices.
 
     >>> mesh_shape(MeshSettings(tensor=2), 8)
-    (1, 4, 2)
+    (1, 4, 1, 2)
     """
     sizes = [getattr(settings, axis) for axis in AXES]
     known = math.prod(size for size in sizes if size != -1)
@@ -118,13 +123,13 @@ def make_mesh(settings: MeshSettings, devices: Sequence | None = None) -> Mesh:
     """The mesh over all devices, or over the given ones (of a topology that is only described, for instance).
 
     Over several slices axis "data" is the only one that crosses from one to another: what goes over the data-centre
-    network is one sum of gradients a step, while "fsdp" and "tensor" stay within a slice.
+    network is one sum of gradients a step, while the other axes stay within a slice.
 
     Raises:
       InputError: sizes that do not multiply to the number of devices, or replicas that cannot be shared out to slices.
     """
     devices = jax.devices() if devices is None else devices
-    data, fsdp, tensor = shape = mesh_shape(settings, len(devices))
+    data, *others = shape = mesh_shape(settings, len(devices))
     groups: dict[int, list] = {}
     for device in devices:
         groups.setdefault(slice_of(device), []).append(device)
@@ -136,7 +141,7 @@ def make_mesh(settings: MeshSettings, devices: Sequence | None = None) -> Mesh:
             fix=f"make data a multiple of {slices}, e.g. --config.mesh.data={slices}",
         )
     # Neighbours of the torus next to each other, in whatever way the axes split it; the same for described devices.
-    within = (data // slices, fsdp, tensor)
+    within = (data // slices, *others)
     grids = [
         mesh_utils.create_device_mesh(within, groups[number], allow_split_physical_axes=True)
         for number in sorted(groups)
@@ -148,18 +153,19 @@ def make_mesh(settings: MeshSettings, devices: Sequence | None = None) -> Mesh:
 def scoring_mesh(settings: MeshSettings) -> Mesh:
     """The mesh on which this process scores.
 
-    Every process has one of its own, over its own devices, where these hold whole copies of the model (fsdp × tensor
-    devices each): processes then share out texts, and wait for each other only to put their results together. A model
-    that is split over more devices than one process has gets one mesh over all devices, on which they compute together.
+    Every process has one of its own, over its own devices, where these hold whole copies of the model (fsdp × expert ×
+    tensor devices each): processes then share out texts, and wait for each other only to put their results together. A
+    model that is split over more devices than one process has gets one mesh over all devices, on which they compute
+    together.
 
     Raises:
       InputError: sizes that do not multiply to the number of devices, of all processes together.
     """
-    data, fsdp, tensor = mesh_shape(settings, jax.device_count())
-    own, copy = jax.local_device_count(), fsdp * tensor
+    data, *others = mesh_shape(settings, jax.device_count())
+    own, copy = jax.local_device_count(), math.prod(others)
     if jax.process_count() == 1 or own % copy:
-        return make_mesh(MeshSettings(data=data, fsdp=fsdp, tensor=tensor))
-    return make_mesh(MeshSettings(data=own // copy, fsdp=fsdp, tensor=tensor), jax.local_devices())
+        return make_mesh(MeshSettings(data, *others))
+    return make_mesh(MeshSettings(own // copy, *others), jax.local_devices())
 
 
 def spans_processes(mesh: Mesh) -> bool:

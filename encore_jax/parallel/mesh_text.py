@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from encore_jax.errors import InputError
 
-AXES = ("data", "fsdp", "tensor")
+AXES = ("data", "fsdp", "expert", "tensor")
 REST = -1
 """Size of the axis that takes all devices that the others leave."""
 

@@ -95,7 +95,7 @@ class TrainConfig(TrainSettings):
             require(f"train.{name}", getattr(self, name) > 0, "is positive")
         for name in ("warmup", "b1", "b2"):
             require(f"train.{name}", 0 <= getattr(self, name) < 1, "is at least 0 and below 1")
-        for name in ("weight_decay", "clip", "centering", "max_steps", "watch", "positive_weight"):
+        for name in ("weight_decay", "clip", "centering", "max_steps", "watch", "positive_weight", "router_balance"):
             require(f"train.{name}", getattr(self, name) >= 0, "is not negative")
         require("train.rows", self.rows % self.accumulate == 0, "is a multiple of train.accumulate")
         traced_steps(self.profile)
@@ -195,7 +195,7 @@ def check_length(where: str, train: TrainConfig, model: ModelConfig) -> None:
 
 def check_mesh(mesh: MeshSettings) -> None:
     """Sizes of the mesh's axes, of which one may be -1."""
-    sizes = (mesh.data, mesh.fsdp, mesh.tensor)
+    sizes = (mesh.data, mesh.fsdp, mesh.expert, mesh.tensor)
     require("mesh", all(n == -1 or n > 0 for n in sizes) and sizes.count(-1) <= 1, "has at most one -1")
 
 

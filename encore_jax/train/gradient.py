@@ -21,7 +21,8 @@ from jaxtyping import Array, Float
 from encore_jax.composition.ties import rule_tolerance, weighted_margin
 from encore_jax.data.prefix_tree import TreeBatch
 from encore_jax.errors import InputError
-from encore_jax.model.decoder import Backbone
+from encore_jax.model.decoder import LOADS, ROUTING, Backbone
+from encore_jax.model.experts import Load, balance
 from encore_jax.model.heads import RuleHeads
 from encore_jax.model.pooling import pool_ends
 from encore_jax.train.losses import Sum, binary_cross_entropy, bradley_terry, masked_sum, rating_regression
@@ -71,17 +72,29 @@ class Totals(NamedTuple):
 
 def batch_scores(backbone: Backbone, params: dict[str, Any], trees: TreeBatch) -> Float[Array, "M K"]:
     """Scores of every branch end; `params` holds "backbone", "heads" and perhaps "lora"."""
+    return scores_and_loads(backbone, params, trees)[0]
+
+
+def scores_and_loads(
+    backbone: Backbone, params: dict[str, Any], trees: TreeBatch
+) -> tuple[Float[Array, "M K"], Load | None]:
+    """`batch_scores`, and how the tokens of a mixture of experts spread, layer by layer; None for another model."""
     layers = params["backbone"]["layers"] | params.get("lora", {})
     variables = {"params": params["backbone"] | {"layers": layers}}
-    hidden = backbone.apply(variables, trees.tokens, trees.tree, trees.branch, trees.position)
+    rows = (trees.tokens, trees.tree, trees.branch, trees.position)
+    hidden, more = backbone.apply(variables, *rows, mutable=[ROUTING])
     pooled = pool_ends(hidden, trees.end_row, trees.end_index)
-    return RuleHeads(params["heads"]["bias"].shape[0]).apply({"params": params["heads"]}, pooled)
+    scores = RuleHeads(params["heads"]["bias"].shape[0]).apply({"params": params["heads"]}, pooled)
+    return scores, more[ROUTING][LOADS] if backbone.cfg.experts else None
 
 
 def batch_totals(
     backbone: Backbone, params: dict[str, Any], batch: TrainBatch, weights: Float[Array, " K"], settings: LossSettings
 ) -> Totals:
     """The configured loss of one batch, and its pairs in the right order.
+
+    With `LossSettings.router_balance`, the batch's load-balancing loss is part of what every counted value contributes;
+    over several micro-batches it is then their mean, weighted by what each counts.
 
     Args:
       backbone, params: the model.
@@ -92,7 +105,23 @@ def batch_totals(
     Raises:
       InputError: an unknown loss, or a model whose heads are not the batch's rules.
     """
-    scores = batch_scores(backbone, params, batch.trees)
+    scores, loads = scores_and_loads(backbone, params, batch.trees)
+    totals = _totals(scores, batch, weights, settings)
+    if not settings.router_balance:
+        return totals
+    if loads is None:
+        raise InputError(
+            f"is {settings.router_balance:g}, and this model has no experts to balance",
+            where="train.router_balance",
+            fix="leave it at 0, or train a mixture of experts",
+        )
+    extra = settings.router_balance * balance(loads) * totals.loss.count
+    return totals._replace(loss=totals.loss._replace(total=totals.loss.total + extra))
+
+
+def _totals(
+    scores: Float[Array, "M K"], batch: TrainBatch, weights: Float[Array, " K"], settings: LossSettings
+) -> Totals:
     reward = scores @ weights
     chosen, rejected = reward[batch.better], reward[batch.worse]
     pair = scores[batch.better], scores[batch.worse]

@@ -53,12 +53,15 @@ class LossSettings(Settings):
       margins: whether pairs are to be won by their margin.
       centering: coefficient that keeps rewards near zero mean.
       positive_weight: of "binary", factor of the "yes" answers against class imbalance.
+      router_balance: coefficient of the load-balancing loss (`encore_jax.model.experts.balance`) of a mixture of
+        experts, 0.001 in Qwen3-MoE's configuration, 0.01 in OLMoE's; 0: the router only follows the loss above.
     """
 
     loss: str = "regression"
     margins: bool = False
     centering: float = 0.0
     positive_weight: float = 1.0
+    router_balance: float = 0.0
 
 
 @dataclasses.dataclass

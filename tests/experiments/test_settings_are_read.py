@@ -38,6 +38,7 @@ READ_ELSEWHERE = {
     "save_every": ("encore_jax/train/loop.py", "program.settings.save_every"),
     "concurrency": ("encore_jax/judge/server.py", "self._settings.concurrency"),
     "fsdp": ("encore_jax/parallel/mesh.py", "getattr(settings, axis)"),
+    "expert": ("encore_jax/parallel/mesh.py", "getattr(settings, axis)"),
     "tensor": ("encore_jax/parallel/mesh.py", "getattr(settings, axis)"),
 }
 """Where a field is read in a way that is not recognised below: file, and what stands there."""

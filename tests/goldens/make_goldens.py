@@ -35,6 +35,8 @@ def main() -> None:
     np.savez_compressed(tiny.FOLDER / "pooling.npz", **pooled)
     scored = {family: torch_models.scores(family, tiny.POOL_ROWS, 0) for family in tiny.CLASSIFIED}
     np.savez_compressed(tiny.FOLDER / "scores.npz", **scored)
+    balances = {family: torch_models.balance(family) for family in tiny.EXPERTS}
+    np.savez_compressed(tiny.FOLDER / "balance.npz", **balances)
     np.savez_compressed(tiny.FOLDER / "armorm.npz", **torch_models.armorm_outputs())
     if len(sys.argv) > 1:
         np.savez_compressed(tiny.FOLDER / "smollm2.npz", **smollm2(sys.argv[1]))

@@ -10,11 +10,28 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 FAMILIES = tuple(sorted(p.stem for p in (FOLDER / "configs").glob("*.json")))
-SEEDS = ("llama2", "llama31", "llama32", "llama_linear", "mistral", "qwen2", "qwen3", "qwen3_yarn", "gemma2", "gemma3")
+SEEDS = (
+    "llama2",
+    "llama31",
+    "llama32",
+    "llama_linear",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "qwen3_yarn",
+    "gemma2",
+    "gemma3",
+    "qwen3_moe",
+    "olmoe",
+)
 """The order in which families came to be: a family's place seeds its weights."""
-CLASSIFIED = ("llama31", "mistral", "qwen2", "qwen3", "gemma2", "gemma3")
+CLASSIFIED = ("llama31", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "qwen3_moe")
 """One of every architecture, for the goldens of classification scores."""
+EXPERTS = ("qwen3_moe", "olmoe")
+"""Mixtures of experts, for the goldens of the load-balancing loss."""
 LENGTH, ROWS, LABELS = 24, 2, 3
+PADDING = 7
+"""Tokens at the end of the second row that are padding there."""
 POOL_ROWS = [[5, 6, 2, 7, 8, 2], [5, 6, 2, 7, 8], [9, 2, 2], [2, 2], [4]]
 
 
@@ -57,16 +74,24 @@ def shapes(c: dict, labels: int) -> Iterator[tuple[str, tuple[int, ...]]]:
             yield f"{layer}self_attn.{name}_proj.weight", (count * h, d)
             if c["model_type"] == "qwen2":
                 yield f"{layer}self_attn.{name}_proj.bias", (count * h,)
-            if c["model_type"] in ("qwen3", "gemma3_text") and name != "v":
+            if c["model_type"] in ("qwen3", "gemma3_text", "qwen3_moe") and name != "v":
                 yield f"{layer}self_attn.{name}_norm.weight", (h,)
+            if c["model_type"] == "olmoe" and name != "v":
+                yield f"{layer}self_attn.{name}_norm.weight", (count * h,)
         yield layer + "self_attn.o_proj.weight", (d, heads * h)
         yield layer + "post_attention_layernorm.weight", (d,)
         if "gemma" in c["model_type"]:
             yield layer + "pre_feedforward_layernorm.weight", (d,)
             yield layer + "post_feedforward_layernorm.weight", (d,)
-        yield layer + "mlp.gate_proj.weight", (f, d)
-        yield layer + "mlp.up_proj.weight", (f, d)
-        yield layer + "mlp.down_proj.weight", (d, f)
+        mlps = [layer + "mlp."]
+        if "num_experts" in c:
+            yield layer + "mlp.gate.weight", (c["num_experts"], d)
+            f = c.get("moe_intermediate_size", f)
+            mlps = [f"{layer}mlp.experts.{e}." for e in range(c["num_experts"])]
+        for mlp in mlps:
+            yield mlp + "gate_proj.weight", (f, d)
+            yield mlp + "up_proj.weight", (f, d)
+            yield mlp + "down_proj.weight", (d, f)
     yield "model.norm.weight", (d,)
     if labels:
         yield "score.weight", (labels, d)

@@ -15,13 +15,14 @@ _NAMES = {
     "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down", "embed_tokens": "token_embd", "norm": "output_norm",
-    "lm_head": "output",
+    "lm_head": "output", "mlp.gate": "ffn_gate_inp", "mlp.gate_exps": "ffn_gate_exps",
+    "mlp.up_exps": "ffn_up_exps", "mlp.down_exps": "ffn_down_exps",
 }  # fmt: skip
 _GEMMA = {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
 }  # fmt: skip
-_ARCH = {"gemma3_text": "gemma3"}
+_ARCH = {"gemma3_text": "gemma3", "qwen3_moe": "qwen3moe"}
 
 
 def save(path: Path, family: str, rope_factors=None, **quantised: str) -> Path:
@@ -46,9 +47,13 @@ def save(path: Path, family: str, rope_factors=None, **quantised: str) -> Path:
         writer.add_sliding_window_pattern(c["sliding_window_pattern"])
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(c["rope_scaling"]["factor"])
+    if "num_experts" in c:
+        writer.add_expert_count(c["num_experts"])
+        writer.add_expert_used_count(c["num_experts_per_tok"])
+        writer.add_expert_feed_forward_length(c.get("moe_intermediate_size", c["intermediate_size"]))
     if rope_factors is not None:
         writer.add_tensor("rope_freqs.weight", np.asarray(rope_factors, np.float32))
-    for name, array in tiny.weights(family).items():
+    for name, array in _stacked(tiny.weights(family)).items():
         array = _to_llama_cpp(name, array, c)
         stored = _stored_name(name, c)
         kind = next((k for part, k in quantised.items() if part in stored), None)
@@ -62,6 +67,19 @@ def save(path: Path, family: str, rope_factors=None, **quantised: str) -> Path:
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def _stacked(weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Each layer's experts one behind the other."""
+    stacked, rest = {}, {}
+    for name, array in weights.items():
+        layer, inside, of = name.partition(".mlp.experts.")
+        if inside:
+            kind = of.split(".")[1].removesuffix("_proj")
+            stacked.setdefault(f"{layer}.mlp.{kind}_exps.weight", []).append(array)
+        else:
+            rest[name] = array
+    return rest | {name: np.stack(arrays) for name, arrays in stacked.items()}
 
 
 def _stored_name(name: str, c: dict) -> str:

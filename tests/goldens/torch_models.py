@@ -23,8 +23,27 @@ def model(family: str, labels: int = 0, **changes):
         built = transformers.AutoModelForCausalLM.from_config(config)
         if config.tie_word_embeddings:
             state["lm_head.weight"] = state["model.embed_tokens.weight"]
-    built.load_state_dict(state, strict=True)
+    built.load_state_dict(_stacked(state), strict=True)
     return built.eval()
+
+
+def _stacked(state: dict) -> dict:
+    """Experts stacked, gate and up in one, as transformers holds them since 5.0; files have each alone."""
+    gathered: dict[str, dict[str, list]] = {}
+    rest = {}
+    for name, tensor in state.items():
+        prefix, inside, of = name.partition(".mlp.experts.")
+        if inside:
+            gathered.setdefault(prefix, {}).setdefault(of.split(".")[1], []).append(tensor)
+        else:
+            rest[name] = tensor
+    for prefix, found in gathered.items():
+        gate, up, down = (torch.stack(found[f"{kind}_proj"]) for kind in ("gate", "up", "down"))
+        rest |= {
+            f"{prefix}.mlp.experts.gate_up_proj": torch.cat([gate, up], 1),
+            f"{prefix}.mlp.experts.down_proj": down,
+        }
+    return rest
 
 
 def hidden(family: str) -> tuple[np.ndarray, np.ndarray]:
@@ -33,6 +52,15 @@ def hidden(family: str) -> tuple[np.ndarray, np.ndarray]:
     ids = torch.from_numpy(tiny.tokens(family)).long()
     with torch.inference_mode():
         return built.model(ids).last_hidden_state.numpy(), built(ids).logits.numpy()
+
+
+def balance(family: str) -> np.ndarray:
+    """The load-balancing loss over all of ``tiny.tokens``, and over those that are not padding."""
+    built, ids = model(family), torch.from_numpy(tiny.tokens(family)).long()
+    mask = torch.ones_like(ids)
+    mask[1, -tiny.PADDING :] = 0
+    with torch.inference_mode():
+        return np.array([built(ids, attention_mask=m, output_router_logits=True).aux_loss for m in (mask | 1, mask)])
 
 
 def scores(family: str, rows: list[list[int]], pad_id: int | None) -> np.ndarray:

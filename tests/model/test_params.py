@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from encore_jax.model import params
+from encore_jax.model.architectures import architecture
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.decoder import Backbone
 from tests.goldens import tiny
 
 SIZES = dict(vocab_size=32, width=8, layers=3, heads=4, kv_heads=2, head_dim=6, mlp_width=10)
 CONFIGS = [DecoderConfig(**SIZES, qkv_bias=b, qk_norm=n) for b, n in ((0, 0), (1, 0), (0, 1))]
+CONFIGS += [DecoderConfig(**SIZES, qk_norm=True, qk_norm_whole=True, experts=5, experts_per_token=2)]
 
 
 @pytest.mark.parametrize("cfg", CONFIGS)
@@ -42,10 +44,14 @@ def test_file_layout_round_trips(cfg):
     declared = params.declare(cfg)
     rng = np.random.RandomState(0)
     for p in [declared["embed"], *declared["layers"].values()]:
-        stored = rng.standard_normal(p.file_shape)
+        stored = rng.standard_normal(p.stored_shape(p.gguf))
         ours = p.from_file(stored)
         assert ours.shape == p.of_one_layer.shape
         assert np.shares_memory(ours, stored)
+        for name in (p.hf, p.gguf):
+            assert len(p.stored(name)) * np.prod(p.stored_shape(name)) == np.prod(p.shape)
+        if "experts" in p.axes:  # a folder has each expert alone
+            stored, ours = stored[3], p.from_file(stored[3])
         np.testing.assert_array_equal(p.to_file(ours), stored)
 
 
@@ -54,7 +60,7 @@ def test_names_and_shapes_are_those_of_the_files(family):
     cfg = DecoderConfig.from_hf(tiny.config(family))
     declared = params.declare(cfg)
     leaves = [declared["embed"], declared["final_norm"], *declared["layers"].values()]
-    ours = {p.hf.format(i): p.file_shape for p in leaves for i in range(cfg.layers)}
+    ours = {name: p.stored_shape(p.hf) for p in leaves for _, name in p.stored(p.hf)}
     stored = {n: w.shape for n, w in tiny.weights(family).items() if n != "lm_head.weight"}
     assert ours == stored
 
@@ -65,5 +71,7 @@ def test_known_parameter_counts():
     llama = DecoderConfig(128256, 4096, 32, 32, 8, 128, 14336)
     head = np.prod(params.declare_lm_head(llama).shape)
     assert params.count(llama) + head == 8_030_261_248
+    assert params.count(architecture("qwen3-30b-a3b")) + 151936 * 2048 == 30_532_122_624
+    assert params.count(architecture("olmoe-1b-7b")) + 50304 * 2048 == 6_919_161_856
     qwen3 = DecoderConfig(151936, 1024, 28, 16, 8, 128, 3072, qk_norm=True, tie_embeddings=True)
     assert params.count(qwen3) == 596_049_920

@@ -15,10 +15,11 @@ from encore_jax.parallel.mesh import AXES, LOGICAL_RULES, MeshSettings, make_mes
 @pytest.mark.parametrize(
     ("settings", "shape"),
     [
-        (MeshSettings(), (1, 8, 1)),
-        (MeshSettings(data=2, fsdp=2, tensor=2), (2, 2, 2)),
-        (MeshSettings(data=-1, fsdp=1), (8, 1, 1)),
-        (MeshSettings(fsdp=4, tensor=-1), (1, 4, 2)),
+        (MeshSettings(), (1, 8, 1, 1)),
+        (MeshSettings(data=2, fsdp=2, tensor=2), (2, 2, 1, 2)),
+        (MeshSettings(data=-1, fsdp=1), (8, 1, 1, 1)),
+        (MeshSettings(fsdp=4, tensor=-1), (1, 4, 1, 2)),
+        (MeshSettings(fsdp=2, expert=-1), (1, 2, 4, 1)),
     ],
 )
 def test_mesh_covers_all_devices(settings, shape):
@@ -60,7 +61,17 @@ def test_what_does_not_fit_the_slices_is_refused(settings, slice_of, monkeypatch
 
 def test_every_logical_axis_of_every_parameter_has_a_rule():
     cfg = DecoderConfig(
-        vocab_size=32, width=16, layers=2, heads=4, kv_heads=2, head_dim=8, mlp_width=32, qkv_bias=True, qk_norm=True
+        vocab_size=32,
+        width=16,
+        layers=2,
+        heads=4,
+        kv_heads=2,
+        head_dim=8,
+        mlp_width=32,
+        qkv_bias=True,
+        qk_norm=True,
+        experts=4,
+        experts_per_token=2,
     )
     specs = jax.tree.leaves(logical_axes(cfg), is_leaf=lambda x: isinstance(x, PartitionSpec))
     assert {axis for spec in specs for axis in spec} <= {name for name, _ in LOGICAL_RULES}
@@ -71,4 +82,7 @@ def test_matrices_are_split_over_both_axes_and_norms_over_none():
     query = sharding(mesh, PartitionSpec("layers", "embed", "heads", "head_dim"))
     assert query.spec == PartitionSpec(None, "fsdp", "tensor", None)
     assert sharding(mesh, PartitionSpec("layers", "norm")).is_fully_replicated
-    assert sharding(mesh, PartitionSpec("batch", "seq")).spec[0] == ("data", "fsdp")
+    assert sharding(mesh, PartitionSpec("batch", "seq")).spec[0] == ("data", "fsdp", "expert")
+    assert sharding(mesh, PartitionSpec("layers", "experts", "mlp", "embed")).spec == (
+        PartitionSpec(None, "expert", "tensor", "fsdp")
+    )

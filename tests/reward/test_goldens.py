@@ -1,12 +1,15 @@
 """Hidden states of a tiny model of every family against files written from transformers."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from encore_jax.checkpoints.huggingface import load_backbone
-from encore_jax.model.decoder import Backbone, lm_logits
+from encore_jax.model.decoder import LOADS, ROUTING, Backbone, lm_logits
+from encore_jax.model.experts import balance
 from encore_jax.model.heads import rule_scores
 from encore_jax.model.pooling import hf_pool_index
 from tests.goldens import tiny
@@ -37,6 +40,23 @@ def test_bf16_stays_close_to_the_golden(family, tmp_path):
     hidden = forward(cfg, params, golden["tokens"], dtype=jnp.bfloat16).astype(jnp.float32)
     error = np.linalg.norm(hidden - golden["hidden"]) / np.linalg.norm(golden["hidden"])
     assert error < 0.02  # a few roundings of 2^-9 through three layers
+
+
+@pytest.mark.parametrize("family", tiny.EXPERTS)
+def test_the_load_balancing_loss_equals_the_golden(family, tmp_path):
+    """With and without padding, which counts nowhere."""
+    cfg, params, _ = load_backbone(tiny.save(tmp_path, family))
+    tokens, tree = jnp.asarray(tiny.tokens(family)), np.ones((2, tiny.ROWS, tiny.LENGTH), np.int32)
+    tree[1, 1, -tiny.PADDING :] = 0
+    position = jnp.broadcast_to(jnp.arange(tiny.LENGTH, dtype=jnp.int32)[None], tokens.shape)
+
+    @jax.jit
+    def found(tree):
+        apply = functools.partial(Backbone(cfg).apply, mutable=[ROUTING])
+        return balance(apply({"params": params}, tokens, tree, 0 * tree, position)[1][ROUTING][LOADS])
+
+    golden = np.load(tiny.FOLDER / "balance.npz")[family]
+    np.testing.assert_allclose([found(jnp.asarray(one)) for one in tree], golden, atol=0, rtol=1e-6)
 
 
 @pytest.mark.parametrize("pad_id", [0, 2])

@@ -42,7 +42,7 @@ def backbone_config(config: ModelConfig, path: Path | None) -> DecoderConfig:
 
 
 def _sizes(cfg: DecoderConfig) -> dict[str, int]:
-    names = ("vocab_size", "width", "layers", "heads", "kv_heads", "head_dim", "mlp_width")
+    names = ("vocab_size", "width", "layers", "heads", "kv_heads", "head_dim", "mlp_width", "experts")
     return {name: getattr(cfg, name) for name in names}
 
 
