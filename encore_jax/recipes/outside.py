@@ -15,7 +15,6 @@ from encore_jax.data.probes import over_refusal_probe
 from encore_jax.recipes.config import ModelConfig
 from encore_jax.recipes.data_config import DataConfig
 from encore_jax.recipes.run_config import RunConfig, to_dict
-from encore_jax.recipes.stages.predicted_rules import prediction_hashes
 from encore_jax.recipes.stages.probe import probe_digest
 from encore_jax.recipes.stages.records import source_hashes
 from encore_jax.reward.passport import model_digest
@@ -139,4 +138,6 @@ class AdapterRun(Outside):
         self.folder = Path(folder)
 
     def key(self) -> dict[str, str]:
+        from encore_jax.recipes.stages.predicted_rules import prediction_hashes
+
         return prediction_hashes(self.folder)

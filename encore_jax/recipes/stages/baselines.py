@@ -18,7 +18,6 @@ from absl import logging
 
 from encore_jax.composition import margins
 from encore_jax.data.distinct import on_distinct_rows
-from encore_jax.evaluation.verdicts import verdict_rewards
 from encore_jax.evaluation.view import Baseline
 from encore_jax.progress import track
 from encore_jax.recipes.baseline_config import BaselineConfig
@@ -27,8 +26,8 @@ from encore_jax.recipes.stages.extract import Extracted
 from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.texts import Split, compared_prompts, texts_of
 from encore_jax.recipes.stages.train import TrainedHeads
-from encore_jax.train.gating import GateSettings, balanced_scale, fit_gate, gate_weights
 from encore_jax.train.preference_head import fit_preference_head
+from encore_jax.train.settings import GateSettings
 
 GATE, BALANCED = "ArmoRM gate", "ArmoRM gate, balanced"
 HEAD, UNTOUCHED, JUDGE = "single Bradley-Terry head", "untouched backbone", "LLM-as-a-judge"
@@ -83,6 +82,8 @@ def baselines(
     else:
         counts["left_out"] = "baselines on frozen features, because the backbone is trained by gradient"
     if verdicts.uri:
+        from encore_jax.evaluation.verdicts import verdict_rewards
+
         rewards, counts["judge_verdicts"] = verdict_rewards(verdicts.path, data.comparisons)
         made[JUDGE] = Baseline("text", rewards)
     logging.info("baselines: %s; %s", ", ".join(made) or "none", counts)
@@ -122,11 +123,15 @@ def _gates(chosen: BaselineConfig, delta: np.ndarray) -> dict[str, GateSettings]
     """The gates to fit, by name."""
     if not chosen.balanced_gate:
         return {GATE: chosen.gate}
+    from encore_jax.train.gating import balanced_scale
+
     return {GATE: chosen.gate, BALANCED: dataclasses.replace(chosen.gate, scale=balanced_scale(delta))}
 
 
 def _gate(name: str, settings: GateSettings, embedding: np.ndarray, prompt: np.ndarray, delta: np.ndarray, seed: int):
     """Weights ``[P, K]`` of every prompt by a gate fitted on comparisons of some of them, and what is told of it."""
+    from encore_jax.train.gating import fit_gate, gate_weights
+
     seen = np.unique(prompt)
     gate, losses = fit_gate(
         embedding[seen], np.searchsorted(seen, prompt), delta, settings, seed, functools.partial(track, label=name)
