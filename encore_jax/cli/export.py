@@ -27,6 +27,7 @@ from encore_jax.data.lock import output_lock, reader_lock
 from encore_jax.data.manifest import FIX, check_one_run, read_manifest
 from encore_jax.data.outputs import check_outputs, check_replaceable, local_inputs
 from encore_jax.errors import InputError
+from encore_jax.evaluation import decision
 from encore_jax.evaluation.over_refusal import over_refusal_card
 from encore_jax.json_shape import read_json
 from encore_jax.model.config import DecoderConfig
@@ -97,7 +98,8 @@ def read_run(workdir: Path) -> Finished:
         best = next(m for m in view["methods"] if m["name"] == weighting)
         label = f"held-out comparisons ({view['label']})"
     accuracy, passport = best["accuracy"], read_passport(folder)
-    about = _rules(workdir, passport) | {
+    rules_and_use = _rules(workdir, passport) | _what_to_use(results)
+    about = rules_and_use | {
         "Data": _data(config, _json(workdir / "ingest" / "counts.json")),
         "Results": f"Accuracy {accuracy['value']:.4f} [{accuracy['low']:.4f}, {accuracy['high']:.4f}] on {best['n']} "
         f"{label}; run `{config.name}`, seed {config.seed}.",
@@ -154,6 +156,12 @@ def _flat(values: Any, before: str = "") -> dict[str, Any]:
     if not isinstance(values, dict):
         return {before.removesuffix("."): values}
     return {name: value for key, inner in values.items() for name, value in _flat(inner, f"{before}{key}.").items()}
+
+
+def _what_to_use(results: dict[str, Any]) -> dict[str, str]:
+    """What the run advises for this model, in the words of its report."""
+    told = [view["agreement"] for view in results.get("views", ()) if view["name"] == "heads" and view.get("agreement")]
+    return {"What to use": decision.about(decision.MODEL, told[0]["recommendation"])} if told else {}
 
 
 def _rules(workdir: Path, passport: Passport) -> dict[str, str]:

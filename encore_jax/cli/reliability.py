@@ -4,7 +4,7 @@
 
 FILE is one of these, or the work directory of a rating run, whose comparisons are meant:
 
-- view-NAME.npz as a run's score stage writes it; training and test comparisons are taken together;
+- view-NAME.npz as a run's score stage writes it; its training comparisons, from which the run's report decides, too;
 - the Parquet file that `encore score` writes; rows of one prompt are resampled together where you add a
   column `prompt`, else each counts as a prompt of its own;
 - comparisons with ratings (.jsonl, .jsonl.gz, .parquet), as a rating run writes them to WORKDIR/rate/comparisons.jsonl,
@@ -39,11 +39,20 @@ from encore_jax.data.scored_rows import KINDS, Rows, is_scored, read_scored_rows
 from encore_jax.data.split import group_ids
 from encore_jax.data.text_tables import SUFFIXES as TEXT_SUFFIXES
 from encore_jax.errors import InputError
+from encore_jax.evaluation.decision import (
+    MODEL,
+    RATINGS,
+    SCORES,
+    how_for_model,
+    how_for_ratings,
+    how_for_scores,
+)
 from encore_jax.evaluation.rating_tables import is_plain, table_arguments
 from encore_jax.evaluation.reliability import Reliability, reliability
 from encore_jax.evaluation.reliability_arguments import MOST_DRAWS
 from encore_jax.evaluation.view import View
 from encore_jax.report import reliability_page
+from encore_jax.report.reliability_tables import reliability_text, what_to_use
 from encore_jax.settings import MAX_INT
 
 TABLES = (*SUFFIXES, *TEXT_SUFFIXES)
@@ -79,7 +88,7 @@ def main(given: argparse.Namespace) -> None:
     scale = _scale(given.scale) if given.scale else None
     if given.out is None:
         found, counted = measured(given, scale)
-        print(_text(found, counted))
+        print(_text(found, counted, first(found, path)))
         return
     out = Path(given.out)
     check_suffix(out, (".html",), "--out", "HTML")
@@ -89,12 +98,24 @@ def main(given: argparse.Namespace) -> None:
         check_new(out, overwrite=given.overwrite, flag="--out")  # before anything is measured
         found, counted = measured(given, scale)
         with new_files(outputs, overwrite=given.overwrite) as (file,):
-            file.write_text(reliability_page.page(found), encoding="utf-8")
-    print(f"{_text(found, counted)}\n\nReport: {out}")
+            file.write_text(reliability_page.page(found, first(found, path)), encoding="utf-8")
+    print(f"{_text(found, counted, first(found, path))}\n\nReport: {out}")
 
 
-def _text(found: Reliability, counted: str) -> str:
-    return f"{found}\n\n{counted}" if counted else str(found)
+def _text(found: Reliability, counted: str, line: str) -> str:
+    text = reliability_text(found, line)
+    return f"{text}\n\n{counted}" if counted else text
+
+
+def first(found: Reliability, path: Path) -> str:
+    """What to use, what that is about, and the command that does it."""
+    use = "" if found.worse_than_chance else found.recommended
+    if path.suffix == ".npz" and path.stem == "view-heads":
+        how = how_for_model(use, "", str(path.parent.parent)) if path.parent.name == "score" else how_for_scores(use)
+        return what_to_use(found, MODEL, how)
+    if path.suffix == ".npz" and path.stem != "view-ratings" or is_scored(path):
+        return what_to_use(found, SCORES, "" if path.suffix == ".npz" else how_for_scores(use))
+    return what_to_use(found, RATINGS, how_for_ratings(use))
 
 
 def measure(given: argparse.Namespace, scale: tuple[float, float] | None = None) -> Reliability:
@@ -124,11 +145,8 @@ def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> t
     path = Path(given.file)
     if path.suffix == ".npz":
         view = View.load(path)
-        parts = (view.train, view.test)
-        scores, preferred, prompt = (
-            np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "preferred", "cluster")
-        )
-        return reliability(scores, preferred, prompt=prompt, rules=view.rules, **options), ""
+        part = view.train if len(view.train) else view.test
+        return reliability(part.scores, part.preferred, prompt=part.cluster, rules=view.rules, **options), ""
     if not is_scored(path) and path.name.lower().endswith(TABLES) and is_plain(path):
         pool = rules_of(path, given.pool, "--") if given.pool else None
         found = table_arguments(path, pool, {}, scale)

@@ -11,7 +11,7 @@ from encore_jax.composition.agreement import FEWEST_RULES
 from encore_jax.evaluation.rated_pairs import UNLABELLED
 from encore_jax.evaluation.recommendation import recommendation
 from encore_jax.evaluation.reliability import reliability
-from encore_jax.evaluation.rule_agreement import DRAWS, few_rules, refusal
+from encore_jax.evaluation.rule_agreement import DRAWS, few_rules, few_use, refusal
 
 MOST_LABELS = 20
 """Comparisons that are named as those whose labels would tell most."""
@@ -41,7 +41,8 @@ def advice(
       seed: of the bootstrap.
 
     Returns:
-      `recommendation` in sentences; `verdict` on what the rules have in common; `effective_rules`; `refused`, why there
+      `recommendation` in sentences; `use`, the weighting that it names, or "" for none; `verdict` on
+      what the rules have in common; `effective_rules`; `refused`, why there
       are no agreement weights, or ""; `loading` per rule with `low` and `high`; `label_next`, numbers of comparisons
       whose labels would tell most, as far as any can tell. Unknown numbers are None.
 
@@ -57,7 +58,7 @@ def advice(
     nothing = {"verdict": "", "effective_rules": None, "loading": [unknown] * count, "label_next": []}
     if count < FEWEST_RULES:
         why, use = few_rules(count)
-        return nothing | {"recommendation": use, "refused": why}
+        return nothing | {"recommendation": use, "use": few_use(count), "refused": why}
     rows = [
         (number, a, b)
         for number, group in enumerate(scores)
@@ -67,7 +68,7 @@ def advice(
     if not rows:
         why = "no two responses of one prompt are rated on the same rule"
         use = "Nothing says which rules to trust: rate both responses of comparisons on the same rules."
-        return nothing | {"recommendation": use, "refused": why}
+        return nothing | {"recommendation": use, "use": "", "refused": why}
     numbers = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
     prompt = np.array([numbers[prompts[number]] for number, *_ in rows])
     found = reliability(
@@ -86,6 +87,7 @@ def advice(
     each = zip(common.loading, common.low, common.high, strict=True)
     return {
         "recommendation": recommendation(found),
+        "use": "" if found.worse_than_chance else found.recommended,
         "verdict": common.verdict,
         "effective_rules": _known(common.effective_rules),
         "refused": "" if "agreement" in found.weights else refusal(found),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from encore_jax.evaluation.decision import MODEL, RATINGS, about, how_for_model, how_for_ratings
 from encore_jax.formats import bounds, known, percent, points, printable
 
 OLDER = "These results are of an older version: run it again."
@@ -15,41 +16,76 @@ MOST_NAMES = 4
 """Names that a sentence holds before the rest is counted."""
 ONE_FACTOR = "one common factor"
 """The verdict under which agreement weights are given."""
+EQUAL_DO = "Of entropy weights, equal ones do as well."
+"""What an ablation says of its own question; which weighting to use at all is decided elsewhere, and follows it."""
 MOST_NEEDED = 1_000_000
 """Comparisons beyond which nobody would label: the difference is too small to matter."""
 
 
-def first_line(results: Mapping) -> str:
+def first_line(results: Mapping, workdir: str = "RUN") -> str:
     """The sentence that a run's report and terminal begin with, on one line.
 
     Args:
       results: any run's results.json.
+      workdir: of the run, where that is known.
 
     >>> first_line({"advice": {"recommendation": "Use equal weights."}})
     'Use equal weights.'
     """
     if "views" in results and "claims" not in results:
-        told = results["views"][0].get("agreement") if results["views"] else None
-        line = told["recommendation"] if told else OLDER
-        if told and results["views"][0].get("name") == "ratings":
-            line = f"Your ratings: {line[0].lower()}{line[1:]}"
+        line = run_line(results["views"], workdir)
     elif "claims" in results:
         line = theory_line(results)
     elif "studies" in results:
         line = judges_line(results["studies"])
     elif "found" in results:
-        line = ablation_line(results)
+        line = " ".join(filter(None, [ablation_line(results), (results.get("advice") or {}).get("line", "")]))
     elif "held_out" in results:
         line = single_line(results["held_out"]["methods"], "One head, and nothing to weigh")
     elif "agreement" in results:
         line = single_line(results["agreement"]["methods"], "Verdicts on pairs, and no rules to weigh")
     elif results.get("advice"):
-        line = results["advice"]["recommendation"]
+        told = results["advice"]
+        line = told["recommendation"]
+        if "summary" in results:  # of a rating run
+            line = " ".join(filter(None, [about(RATINGS, line), how_for_ratings(told.get("use", ""))]))
     elif "summary" in results:
         line = "Nothing is rated, so nothing says which rules to trust: have the judge rate comparisons."
     else:
         line = OLDER
     return printable(line)
+
+
+def run_line(views: Sequence[Mapping], workdir: str = "RUN") -> str:
+    """What to use for the model that a run has trained, with the command that does it; then for the ratings themselves.
+
+    >>> heads = {"name": "heads", "weighting": "ENCORE", "agreement": {"recommendation": "Use equal weights.",
+    ...          "use": "uniform"}}
+    >>> run_line([heads], "runs/mine")
+    'This model: use equal weights. Its weights are by ENCORE; to change that: encore export --workdir=runs/mine \
+--out=FOLDER --weights=uniform.'
+    """
+    told = {view.get("name", ""): view for view in views if view.get("agreement")}
+    if not told:
+        return OLDER
+    model = told.get("heads") or next(iter(told.values()))
+    lines = [model_line(model["agreement"], model.get("weighting", ""), workdir)]
+    if "ratings" in told:
+        agreement = told["ratings"]["agreement"]
+        lines.append(about(RATINGS, agreement["recommendation"]))
+    return " ".join(lines)
+
+
+def model_line(agreement: Mapping, weighting: str, workdir: str = "RUN") -> str:
+    """What to use for a trained model, and the command that does it.
+
+    Args:
+      agreement: what results.json says of its heads' agreement.
+      weighting: what composes it now.
+      workdir: of its run.
+    """
+    how = how_for_model(agreement.get("use", ""), weighting, workdir)
+    return " ".join(filter(None, [about(MODEL, agreement["recommendation"]), how]))
 
 
 def single_line(methods: Sequence[Mapping], what: str) -> str:
@@ -153,22 +189,23 @@ def ablation_line(results: Mapping) -> str:
     if full["settings"] == 1:
         return f"{line}; it is the only setting, so nothing says whether the choice matters."
     if not known(accuracy["low"]):
-        return f"{line}; {full['prompts']} prompts are too few to tell it from any other setting. Use equal weights."
+        return f"{line}; {full['prompts']} prompts are too few to tell it from any other setting. {EQUAL_DO}"
     gain = f"{points(full['minus_uniform']['value'])} points {bounds(full['minus_uniform'], points)}"
     spread = f"{points(full['spread']['value']).lstrip('+')} points between best and worst"
     if alike["all"]:
         beside = "" if full["is_uniform"] else f", equal weights among them ({gain})"
         return (
             f"{line}; it cannot be told from any of the other {full['settings'] - 1:,} settings{beside}, so tau and "
-            f"grid do not matter here ({spread}). Use equal weights."
+            f"grid do not matter here ({spread}). {EQUAL_DO}"
         )
     if full["is_uniform"]:
-        line, advice = f"{line}; no setting does better", "Use equal weights."
+        line, advice = f"{line}; no setting does better", EQUAL_DO
     elif alike["uniform"]:
-        line, advice = f"{line}; it cannot be told from equal weights ({gain})", "Use equal weights."
+        line, advice = f"{line}; it cannot be told from equal weights ({gain})", EQUAL_DO
     else:
         line += f", {gain} from equal weights, more than the choice among {full['settings']:,} settings explains"
-        advice = f"Use it, and confirm it on comparisons that did not choose it{_worth(full['gain'])}."
+        sure = f"confirm it on comparisons that did not choose it{_worth(full['gain'])}"
+        advice = f"Of entropy weights use it, and {sure}."
     line += f"; {_untold(alike, full['settings'])}"
     worst = full["worst"]
     lost = f"{_setting(worst['values'])} loses {points(full['spread']['value']).lstrip('+')} points"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from encore_jax.composition.camps import LEAST_LOADING
+from encore_jax.evaluation.decision import IN_WORDS
 from encore_jax.evaluation.few_labels import CHOSEN
 
 if TYPE_CHECKING:
@@ -29,11 +30,11 @@ def _use(found: Reliability) -> str:
             f"{100 * accuracy:.1f} % only, less than chance. Are the ratings turned round (higher must be better), or "
             "the labels?"
         )
-    if found.recommended == "agreement":
-        return "Use agreement weights."
-    if found.recommended == "entropy":
-        return "Use entropy weights (ENCORE)."
-    return "Use equal weights."
+    decision = found.decision
+    if decision.why == "loadings unsure":
+        unsure = f"{decision.unsure} of {decision.known} loadings"
+        return f"Cannot tell; use equal weights: the intervals of {unsure} contain 0."
+    return f"Use {IN_WORDS[decision.use]}."
 
 
 def _what_is_shared(found: Reliability) -> str:
@@ -46,9 +47,15 @@ def _what_is_shared(found: Reliability) -> str:
             )
         count = int((found.common.loading >= LEAST_LOADING).sum())
         against = [name for name, high in zip(names, common.high, strict=True) if high < 0]
+        others = [
+            name
+            for name, value, high in zip(names, common.loading, common.high, strict=True)
+            if not value >= LEAST_LOADING and not high < 0
+        ]
         said = (
-            f"{count} of {len(names)} rules follow one common factor, worth {common.effective_rules:.1f} independent "
-            "rules; that the factor is quality, ratings alone cannot show."
+            f"{count} of {len(names)} rules follow one common factor{f' (not: {_named(others)})' if others else ''}, "
+            f"worth {common.effective_rules:.1f} independent rules; that the factor is quality, ratings alone cannot "
+            "show."
         )
         if against:
             said += f" {_named(against)} run{'s' * (len(against) == 1)} against it: is the direction right?"

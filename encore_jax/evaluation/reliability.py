@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -24,6 +23,7 @@ from encore_jax.composition.moments import correlations, grouped_moments, rating
 from encore_jax.composition.ties import Margin, rule_margins, weighted_margin
 from encore_jax.data import Comparison
 from encore_jax.errors import InputError
+from encore_jax.evaluation.decision import Decision, Weighting, decide
 from encore_jax.evaluation.few_labels import CHOSEN, preferred_side, which_labels
 from encore_jax.evaluation.followed import follow
 from encore_jax.evaluation.rated_pairs import is_comparisons, rated_pairs
@@ -35,11 +35,6 @@ from encore_jax.shown import Shown
 
 FEWEST_FOR_CORRELATION = 50
 """Labels below which the correlation of accuracy with anything says nothing."""
-
-SPEAKS_AGAINST = 0.25
-"""Agreement that beats equal weights with less than this probability, by the labels, is not advised."""
-
-Weighting = Literal["agreement", "entropy", "uniform"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -106,15 +101,22 @@ class Reliability(Shown, shown_by="encore_jax.report.reliability_page"):
         return self.better_than_chance.get(self.recommended, 1.0) <= 1 - CHOSEN
 
     @property
+    def decision(self) -> Decision:
+        """The weighting to use, and why."""
+        unknown = np.full(len(self.rules), np.nan)
+        of_factor = self.camp is None  # a camp's loadings have no intervals: the split itself is told by one
+        return decide(
+            self.common.low if of_factor else unknown,
+            self.common.high if of_factor else unknown,
+            justified="agreement" in self.weights,
+            accuracy=self.accuracy,
+            better=self.better_than_uniform,
+        )
+
+    @property
     def recommended(self) -> Weighting:
-        """The weighting to use: agreement where it can be given, unless labels speak for another one."""
-        if self.better_than_uniform:
-            likely = {name: p for name, p in self.better_than_uniform.items() if p >= CHOSEN}
-            if likely:
-                return max(likely, key=lambda name: self.accuracy[name])
-            if "agreement" not in self.weights or self.better_than_uniform["agreement"] < SPEAKS_AGAINST:
-                return "uniform"
-        return "agreement" if "agreement" in self.weights else "uniform"
+        """The weighting to use: agreement where ratings carry it and no label speaks against it, else equal weights."""
+        return self.decision.use
 
 
 def reliability(

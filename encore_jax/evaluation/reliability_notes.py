@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from encore_jax.evaluation.reliability import Reliability
+from encore_jax.evaluation.rule_reliability import ENOUGH_LABELS
 from encore_jax.formats import percent, printable
 
 MOST_NAMES = 6
@@ -47,6 +48,11 @@ def notes(found: Reliability) -> list[str]:
         lines.append(
             f"{found.prompts} prompts for {len(found.rules)} rules: intervals over so few prompts are rough. Rate more "
             "prompts before trusting small differences between loadings."
+        )
+    if any(line.labels and abs(line.accuracy - line.half) > 1e-9 for line in found.rules):
+        lines.append(
+            f"With fewer than {ENOUGH_LABELS} labels the accuracy also rests on the loading: it is not the share of "
+            "labels that a rule gets right."
         )
     levels = {line.levels for line in found.rules if line.levels > 1}
     if len(levels) > 1 and max(levels) > 2 * min(levels):

@@ -152,6 +152,7 @@ def agreement_facts(found: RuleAgreement) -> dict:
     return {
         "verdict": found.verdict,
         "recommendation": found.recommendation,
+        "use": found.use,
         "refused": found.refused,
         "effective_rules": float(found.effective_rules),
         "follows": list(found.camp),

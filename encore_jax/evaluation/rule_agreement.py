@@ -37,6 +37,7 @@ class RuleAgreement:
       camp: names of the rules that the weights follow, if the pool splits and an anchor or labels choose; else empty.
       camp_by: "anchor" or "train labels", if the pool splits and one of them chooses.
       recommendation: which weighting to use on these data, how sure that is, and what would settle it.
+      use: that weighting's name; "" where there is nothing to weigh, or none is to be used.
     """
 
     verdict: str
@@ -50,6 +51,7 @@ class RuleAgreement:
     camp: tuple[str, ...]
     camp_by: str
     recommendation: str
+    use: str = ""
 
     def to_json(self) -> str:
         """All of it as text; NaN as null."""
@@ -138,6 +140,7 @@ def rule_agreement(
         camp=camp,
         camp_by="" if not camp else "anchor" if anchor else "train labels",
         recommendation=recommendation(found),
+        use="" if found.worse_than_chance else found.recommended,
     )
 
 
@@ -168,7 +171,12 @@ def loading_scale(
 def _too_few(count: int) -> RuleAgreement:
     unknown = np.full(count, np.nan, np.float32)
     refused, use = few_rules(count)
-    return RuleAgreement("", np.nan, unknown, unknown, unknown, None, None, refused, (), "", use)
+    return RuleAgreement("", np.nan, unknown, unknown, unknown, None, None, refused, (), "", use, few_use(count))
+
+
+def few_use(count: int) -> str:
+    """Which weighting fewer than three rules get; one rule has nothing to weigh."""
+    return "" if count == 1 else "uniform"
 
 
 def few_rules(count: int) -> tuple[str, str]:

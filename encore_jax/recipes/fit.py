@@ -36,7 +36,7 @@ from encore_jax.parallel.placement import backbone_shardings
 from encore_jax.progress import track
 from encore_jax.recipes.config import SMOLLM2
 from encore_jax.recipes.fit_by_gradient import Rows, Tuned, check_settings, tune
-from encore_jax.recipes.fit_weights import composed_weights
+from encore_jax.recipes.fit_weights import HeadsAgreement, composed_weights
 from encore_jax.recipes.rated_rows import RatedRows, rated_rows
 from encore_jax.recipes.stages.tokenized import tokenized
 from encore_jax.reward.passport import DTYPES, Passport, model_digest
@@ -158,12 +158,17 @@ def fit(
         fitted = _ridge(path, data, fold, tuple(alphas), work, passport)
     if fitted.digest:
         passport = dataclasses.replace(passport, model=f"{passport.model}, fine-tuned", model_sha256=fitted.digest)
-    weights = composed_weights(compose, entropy, rows, fitted.scores, group_ids(keys))
+    by_agreement = "agreement" in compose.method
+    heads = HeadsAgreement(rows, fitted.scores, group_ids(keys), compose.anchor, by_agreement)
+    weights, agreement = composed_weights(compose, entropy, heads), heads.facts()
+    if by_agreement and agreement.get("agreement_warning"):
+        logging.warning("agreement weights may mislead: %s", agreement["agreement_warning"])
     passport = dataclasses.replace(
         passport,
         entropy=tuple(entropy.tolist()),
         weights=tuple(np.asarray(weights, np.float32).tolist()),
         weighting=COMPOSED_BY[compose.method],
+        **agreement,
     )
     return RewardModel(
         fitted.cfg,

@@ -74,6 +74,7 @@ COUNT_NAMES = {
     "separate": "tokens of text, had no prompt been shared",
     "rated_responses_dropped_too_long": "rated responses dropped as too long",
     "rated_responses_for_training": "rated responses for training",
+    "heads_at_largest_penalty": "ratings of a rule whose head has the largest penalty",
     "comparisons_dropped_too_long": "comparisons dropped as too long",
     "texts_refused_by_template": "texts that the chat template refuses, left out",
     "first_refused_by_template": "the first text that the chat template refuses",

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 from encore_jax.evaluation.reliability import Reliability
 from encore_jax.evaluation.rule_reliability import RuleReliability
 from encore_jax.formats import fixed
+from encore_jax.report.figures import MOST_NAMES
 from encore_jax.report.interval_figures import Row, draw_intervals, height, intervals
+from encore_jax.report.point_labels import place_labels
 from encore_jax.report.reliability_tables import has_labels
 from encore_jax.report.sheet import PAGE, Sheet
 from encore_jax.report.svg import BLUE, GREY, drawn
@@ -61,8 +63,9 @@ def overview(found: Reliability) -> Figure:
 
 
 def scatters(found: Reliability, sheet: Sheet = PAGE) -> Figure:
-    """Entropy, and beside it loading, against accuracy (ties half)."""
+    """Entropy, and beside it loading, against accuracy as counted (ties half); a few dots have their rules' names."""
     figure = Figure(figsize=(sheet.wide, 5.6 if sheet.phone else 3.0), layout="constrained")
+    panels = []
     grid = (2, 1) if sheet.phone else (1, 2)
     for axes, what, label in zip(
         figure.subplots(*grid), ("entropy", "loading"), ("entropy, nats", "loading"), strict=True
@@ -72,5 +75,15 @@ def scatters(found: Reliability, sheet: Sheet = PAGE) -> Figure:
         axes.plot(points[:, 0], points[:, 1], "o", color=BLUE, markersize=4.5)
         axes.set_xlabel(label)
         axes.set_title(f"r = {fixed(found.foretells[what], sign=True)}")
-        axes.set_ylabel("accuracy, %")
+        axes.set_ylabel("accuracy, ties half, %")
+        panels.append((axes, points))
+    figure.draw_without_rendering()  # places depend on the final layout
+    figure.set_layout_engine("none")
+    for axes, points in panels:
+        known = np.isfinite(points).all(1)
+        names = [sheet.name(line.rule, 24) for line, told in zip(found.rules, known, strict=True) if told]
+        if len(names) <= MOST_NAMES:
+            values = points[known]
+            chance = np.stack([np.linspace(*axes.get_xlim(), 40), np.full(40, 50.0)], 1)
+            place_labels(axes, names, values[:, 0], np.repeat(values[:, 1:], 3, 1), chance)
     return figure

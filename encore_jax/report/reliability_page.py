@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from encore_jax.evaluation.recommendation import recommendation
 from encore_jax.evaluation.reliability import Reliability
 from encore_jax.evaluation.reliability_notes import notes
 from encore_jax.formats import typeset
 from encore_jax.report.page import render
-from encore_jax.report.reliability_tables import cells, foretelling, has_labels, head, reliability_text
+from encore_jax.report.reliability_tables import cells, foretelling, has_labels, head, reliability_text, what_to_use
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,11 +23,11 @@ def html(found: Reliability) -> str:
     return render("reliability_table.html", **_context(found))
 
 
-def page(found: Reliability) -> str:
-    """The page, the same text for the same ratings."""
+def page(found: Reliability, first: str = "") -> str:
+    """The page, the same text for the same ratings; `first` is what it says of what to use, if more than the advice."""
     from encore_jax.report.reliability_figures import reliability_figures
 
-    return render("reliability.html", **_context(found), figures=reliability_figures(found))
+    return render("reliability.html", **_context(found, first), figures=reliability_figures(found))
 
 
 def figure(found: Reliability) -> Figure:
@@ -38,11 +37,11 @@ def figure(found: Reliability) -> Figure:
     return overview(found)
 
 
-def _context(found: Reliability) -> dict:
+def _context(found: Reliability, first: str = "") -> dict:
     rows = [[typeset(cell) if i else cell for i, cell in enumerate(row)] for row in cells(found)]
     camps = [[found.rules[k].rule for k in camp] for camp in found.common.camps]
     return {
-        "recommendation": recommendation(found),
+        "recommendation": first or what_to_use(found),
         "notes": notes(found),
         "head": head(found),
         "rows": rows,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from encore_jax.evaluation.decision import about
 from encore_jax.evaluation.recommendation import recommendation
 from encore_jax.evaluation.reliability import Reliability
 from encore_jax.evaluation.reliability_notes import notes
@@ -15,7 +16,14 @@ from encore_jax.report.text_tables import markdown
 RULES_HEAD = ("rule", "n", "levels", "ties, %", "entropy", "loading")
 WEIGHTS_HEAD = ("agreement: weight", "of the reward", "entropy: weight", "of the reward")
 HEAD = RULES_HEAD + WEIGHTS_HEAD
-LABELLED_HEAD = ("labels", "accuracy, %", "ties wrong", "decided")
+LABELLED_HEAD = ("labels", "accuracy, %", "ties half", "ties wrong", "decided")
+NARROW_HEAD = ("rule", "n", "ties, %", "entropy", "loading", "agreement, %", "entropy, %")
+NARROW_LABELLED = ("accuracy, %",)
+LEGEND = (
+    "n: pairs that a rule rates. Entropy: of its ratings, in nats. Loading: how far it follows what the rules have in "
+    "common [95 %]. Agreement, entropy: the rule's weight."
+)
+LABELLED_LEGEND = " Accuracy: right by the labels, a tie counts half [95 %]."
 FORETELLS = {
     "entropy": "r(entropy, accuracy), ties half",
     "entropy, decided": "r(entropy, accuracy), decided only",
@@ -48,9 +56,22 @@ def cells(found: Reliability) -> Iterator[list[str]]:
         if has_labels(found):
             row += [
                 str(line.labels), f"{percent(line.accuracy)} [{percent(line.low)}, {percent(line.high)}]",
-                percent(line.wrong), percent(line.decided),
+                percent(line.half), percent(line.wrong), percent(line.decided),
             ]  # fmt: skip
         yield row
+
+
+def narrow(found: Reliability) -> tuple[tuple[str, ...], list[list[str]], str]:
+    """Head, rows and legend of the table that a terminal shows; the page's has every column."""
+    labelled, wide = has_labels(found), head(found)
+    columns = [wide.index(name) for name in ("rule", "n", "ties, %", "entropy", "loading", *WEIGHTS_HEAD[::2])]
+    columns += [wide.index("accuracy, %")] if labelled else []
+    rows = [[row[k] for k in columns] for row in cells(found)]
+    return (
+        NARROW_HEAD + (NARROW_LABELLED if labelled else ()),
+        rows,
+        LEGEND + (LABELLED_LEGEND if labelled else ""),
+    )
 
 
 def _pair(low: float, high: float) -> str:
@@ -67,9 +88,21 @@ def foretelling(found: Reliability) -> list[list[str]]:
     ]
 
 
-def reliability_text(found: Reliability) -> str:
-    """All of it as plain text (a Markdown table)."""
-    lines = [printable(recommendation(found)), *notes(found), "", markdown(head(found), cells(found))]
+def what_to_use(found: Reliability, subject: str = "", how: str = "") -> str:
+    """The recommendation; with what it is about, and the command that follows it, where these are known."""
+    said = recommendation(found)
+    return " ".join(filter(None, [about(subject, said) if subject else said, how]))
+
+
+def reliability_text(found: Reliability, first: str = "") -> str:
+    """All of it as plain text (a Markdown table).
+
+    Args:
+      found: what is known.
+      first: the first line, `what_to_use`; the recommendation alone if left out.
+    """
+    top, rows, legend = narrow(found)
+    lines = [printable(first or what_to_use(found)), *notes(found), "", markdown(top, rows), legend]
     foretold = foretelling(found)
     if foretold:
         lines += ["", *(f"{words}: {value}" for words, value in foretold)]

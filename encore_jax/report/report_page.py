@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from encore_jax.evaluation import wording
+from encore_jax.evaluation.chance import chance_lines
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.method_names import REFERENCE, SINGLE
 from encore_jax.report.account import account_lines
@@ -68,6 +69,7 @@ def _context(results: dict) -> dict:
         "results": results,
         "first_line": first_line(results),
         "account": account_lines(results),
+        "chance_lines": chance_lines(results),
         "views": [_view_context(view, f"view-{i}", results) for i, view in enumerate(results["views"], 1)],
         "noise": study
         and {

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
+from encore_jax.evaluation.chance import chance_lines
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.method_names import REFERENCE
 from encore_jax.formats import bounds, fixed, percent, points, printable
@@ -21,12 +22,13 @@ LEFT_TO_THE_REPORT = ("judges-heads",)
 LEGEND = "Accuracy in %, a tie counts half; vs uniform in points; [95 % interval over prompts]; best: by test accuracy."
 
 
-def print_summary(results: dict, file: TextIO | None = None) -> None:
+def print_summary(results: dict, file: TextIO | None = None, workdir: str = "RUN") -> None:
     """Prints the summary: a rich table per view on a terminal, else text and Markdown tables.
 
     Args:
       results: of a run of rule heads.
       file: to print to; standard output if left out.
+      workdir: of the run, for the command that follows the advice.
     """
     from rich.console import Console
     from rich.text import Text
@@ -34,7 +36,9 @@ def print_summary(results: dict, file: TextIO | None = None) -> None:
     file = file or sys.stdout
     plain = {} if file.isatty() else {"width": PLAIN_WIDTH, "color_system": None, "force_terminal": False}
     console = Console(file=file, markup=False, highlight=False, emoji=False, **plain)
-    console.print(Text(first_line(results), "bold"))
+    console.print(Text(first_line(results, workdir), "bold"))
+    for line in chance_lines(results):
+        console.print(Text(line, "bold red"))
     for view in results["views"]:
         if view["name"] in LEFT_TO_THE_REPORT:
             continue

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from encore_jax.csv_text import csv_text
+from encore_jax.evaluation.chance import chance_lines
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.method_names import REFERENCE, SINGLE
 from encore_jax.evaluation.over_refusal import HALVES
@@ -122,6 +123,8 @@ def print_tables(results: dict, file: TextIO | None = None) -> None:
     plain = {} if file.isatty() else {"width": PLAIN_WIDTH, "color_system": None, "force_terminal": False}
     console = Console(file=file, markup=False, highlight=False, emoji=False, **plain)
     console.print(Text(first_line(results), "bold"))
+    for line in chance_lines(results):
+        console.print(Text(line, "bold red"))
     for view in results["views"]:
         for text, style in _introduction(view):
             console.print(Text(text, style))

@@ -52,6 +52,7 @@ class Passport:
       agreement: weights that agreement gives these rules; empty if it gives none, or nobody asked.
       agreement_note: what the rules have in common, or why agreement gives no weights.
       graph: vetoes and prerequisites between the rules, thresholds oriented; None if there are none.
+      agreement_warning: why those weights may mislead; "" if nothing says so.
       mismatch: how the model that is in use differs from the one this passport was made for, where that was allowed.
     """
 
@@ -72,6 +73,7 @@ class Passport:
     loading: tuple[float, ...] = ()
     agreement: tuple[float, ...] = ()
     agreement_note: str = ""
+    agreement_warning: str = ""
     mismatch: tuple[str, ...] = ()
     graph: RuleGraph | None = None
 

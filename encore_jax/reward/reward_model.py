@@ -26,7 +26,7 @@ from encore_jax.reward.reward_checkpoint import is_checkpoint, load_checkpoint
 from encore_jax.reward.saved_model import BACKBONE, HEADS, LONGEST_ROW, check_heads, read_saved, save_heads
 from encore_jax.reward.scorer import Scorer
 from encore_jax.reward.sequences import Text
-from encore_jax.reward.weighting import AGREEMENT, EQUAL, agreement_of, named_weights
+from encore_jax.reward.weighting import AGREEMENT, EQUAL, UNIFORM, agreement_of, named_weights
 from encore_jax.rules import RulePool
 from encore_jax.rules.graph import RuleGraph
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
@@ -113,7 +113,7 @@ class RewardModel:
         if weights == AGREEMENT:
             values, by = agreement_of(self.passport), AGREEMENT
         else:
-            values, by = named_weights(weights, self.rules), "uniform" if weights == EQUAL else "given"
+            values, by = named_weights(weights, self.rules), UNIFORM if weights in (EQUAL, UNIFORM) else "given"
         made = dataclasses.replace(self.passport, weights=values, weighting=by, entropy=())
         return dataclasses.replace(self, passport=made, gate=None)
 

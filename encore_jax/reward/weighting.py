@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from absl import logging
 
 from encore_jax.checkpoints.finite import LARGEST
 from encore_jax.errors import InputError
@@ -14,10 +15,10 @@ from encore_jax.json_shape import read_json
 if TYPE_CHECKING:
     from encore_jax.reward.passport import Passport
 
-EQUAL, AGREEMENT = "equal", "agreement"
+EQUAL, UNIFORM, AGREEMENT = "equal", "uniform", "agreement"
 HELP = (
-    f"{EQUAL}, {AGREEMENT} (what its rules have in common, by its passport), RULE=WEIGHT,... or a .json file of them: "
-    "how the heads compose, instead of the model's own weights"
+    f"{EQUAL} (or {UNIFORM}), {AGREEMENT} (what its rules have in common, by its passport), RULE=WEIGHT,... or a "
+    ".json file of them: how the heads compose, instead of the model's own weights"
 )
 
 
@@ -25,7 +26,8 @@ def named_weights(weights: str | Mapping[str, float], rules: Sequence[str]) -> t
     """Weights in the rules' order; a rule that is not named has weight 0.
 
     Args:
-      weights: by rule; or as text "equal" (1/K each), "RULE=WEIGHT,...", or the path of a JSON file with an object.
+      weights: by rule; or as text "equal" or "uniform" (1/K each), "RULE=WEIGHT,...", or the path of a JSON file
+        with an object.
       rules: all K names.
 
     Raises:
@@ -36,7 +38,7 @@ def named_weights(weights: str | Mapping[str, float], rules: Sequence[str]) -> t
     >>> named_weights("equal", ("kind", "safe"))
     (0.5, 0.5)
     """
-    if weights == EQUAL:
+    if weights in (EQUAL, UNIFORM):
         return (1.0 / len(rules),) * len(rules)
     given = dict(weights) if isinstance(weights, Mapping) else _parsed(weights)
     for rule, value in given.items():
@@ -52,7 +54,7 @@ def named_weights(weights: str | Mapping[str, float], rules: Sequence[str]) -> t
 
 
 def agreement_of(passport: Passport) -> tuple[float, ...]:
-    """The weights that agreement gives a model's rules, as its passport holds them.
+    """The weights that agreement gives a model's rules, as its passport holds them; warns of those that may mislead.
 
     Raises:
       InputError: it holds none; says why.
@@ -61,6 +63,8 @@ def agreement_of(passport: Passport) -> tuple[float, ...]:
         why = passport.agreement_note or "its passport does not say what its rules have in common"
         fix = f"say {EQUAL}, or give a file of weights: {{'RULE': WEIGHT, ...}}"
         raise InputError(f"there are no agreement weights: {why}", where=f"weights, {passport.model}", fix=fix)
+    if passport.agreement_warning:
+        logging.warning("agreement weights may mislead: %s", passport.agreement_warning)
     return passport.agreement
 
 

@@ -9,7 +9,7 @@ import pytest
 from encore_jax.composition import entropy_weights, margin_tolerances
 from encore_jax.evaluation.ablation_choice import full_set_choice
 from encore_jax.evaluation.ablation_grid import Axis
-from encore_jax.evaluation.first_line import first_line
+from encore_jax.evaluation.first_line import EQUAL_DO, first_line
 
 TAUS = (0.1, 0.5, 2.0, math.inf)
 GRIDS = ("2 levels", "5 levels")
@@ -65,7 +65,7 @@ def test_where_weights_matter_the_best_is_told_from_equal_weights():
     words = line(full)
     assert words.startswith("Best on these data with all rules: tau 0.1 with ")
     assert "more than the choice among 8 settings explains" in words and "the choice matters" in words
-    assert "Use it, and confirm it" in words
+    assert "Of entropy weights use it, and confirm it" in words
 
 
 def test_where_the_best_is_equal_weights_they_are_named():
@@ -73,16 +73,14 @@ def test_where_the_best_is_equal_weights_they_are_named():
     worse = 1 - np.array(entropy)  # the good rule gets the least weight
     alone = choice(margin[:, [0, 1, 2]], worse[:, [0, 1, 2]] * 3)
     assert alone["is_uniform"] and alone["best"]["values"]["tau"] == "\N{INFINITY}"
-    assert line(alone).startswith("Best on these data with all rules: equal weights") and "Use equal weights." in line(
-        alone
-    )
+    assert line(alone).startswith("Best on these data with all rules: equal weights") and EQUAL_DO in line(alone)
 
 
 def test_settings_that_decide_alike_do_not_matter():
     rng = np.random.default_rng(1)
     full = choice(np.repeat(rng.normal(size=(100, 1)), 3, 1), [[0.1, 0.5, 1.0]] * 2)
     assert full["alike"]["all"] and full["spread"]["value"] == 0
-    assert "do not matter here" in line(full) and line(full).endswith("Use equal weights.")
+    assert "do not matter here" in line(full) and line(full).endswith(EQUAL_DO)
 
 
 def test_by_chance_alone_the_best_is_seldom_told_from_anything():

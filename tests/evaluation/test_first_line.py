@@ -71,7 +71,7 @@ def test_real_judges_say_where_which_weighting_differs_by_more_than_chance():
 @pytest.mark.parametrize(
     ("results", "words"),
     [
-        ({"views": [{"agreement": {"recommendation": "Use\nequal weights."}}]}, "Use equal weights."),
+        ({"views": [{"agreement": {"recommendation": "Use\nequal weights."}}]}, "This model: use equal weights."),
         ({"views": [{}]}, "older version"),
         ({"advice": {"recommendation": "Use agreement weights."}}, "Use agreement weights."),
         ({"advice": None, "summary": {}}, "Nothing is rated"),

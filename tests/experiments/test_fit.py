@@ -14,7 +14,7 @@ from encore_jax.data import Comparison, Message, RatedResponse, prompt_key, writ
 from encore_jax.errors import InputError
 from encore_jax.evaluation.held_out import MODEL
 from encore_jax.recipes.fit import fit
-from encore_jax.recipes.fit_weights import composed_weights
+from encore_jax.recipes.fit_weights import HeadsAgreement, composed_weights
 from encore_jax.recipes.rated_rows import RatedRows, rated_rows
 from encore_jax.report.held_out_page import aligned, cells
 from encore_jax.reward.passport import read_passport
@@ -111,7 +111,9 @@ def test_labels_say_which_part_of_a_pool_that_splits_agreement_follows():
 
     def weights(preferred):
         rows = RatedRows(rules, [], [], scores, np.isfinite(scores), pair, preferred)
-        return composed_weights(settings, np.ones(6), rows, scores, np.arange(600) // 2)
+        heads = HeadsAgreement(rows, scores, np.arange(600) // 2, "", True)
+        assert heads.facts()["agreement"] and not heads.facts()["agreement_warning"]
+        return composed_weights(settings, np.ones(6), heads)
 
     with pytest.raises(InputError, match="pool splits"):
         weights(np.full(300, -1))

@@ -44,12 +44,13 @@ def test_own_comparisons_with_few_labels_and_several_responses(tmp_path, capsys)
     file = write_comparisons(tmp_path, values, preferred, labelled=12)
     run(file, "--scale=1,5", "--labels=5", f"--out={tmp_path}/page.html")
     printed = capsys.readouterr().out
-    assert printed.startswith("Use agreement weights.") and "| safe | 240 |" in printed
+    assert printed.startswith("Your ratings: use agreement weights.") and "| safe | 240 |" in printed
     label_next = printed.split("Label next: comparisons ")[1].split(".\n")[0].split(", ")
     places = [name.split("comparisons.jsonl:") for name in label_next]
     assert len(label_next) == 5 and all(int(line) > 12 for _, line in places), "each by its file and line"
     page = (tmp_path / "page.html").read_text()
-    assert "Use agreement weights." in page and "http" not in page.replace("http-equiv", "").replace("w3.org", "")[:500]
+    assert "Your ratings: use agreement weights." in page and "--config.compose.method=agreement" in page
+    assert "http" not in page.replace("http-equiv", "").replace("w3.org", "")[:500]
     with pytest.raises(InputError, match="overwrite"):
         run(file, "--scale=1,5", f"--out={tmp_path}/page.html")
 
@@ -66,7 +67,7 @@ def test_scores_and_views_are_read_as_the_ablation_reads_them(tmp_path, capsys):
     view = views.view()
     view.save(tmp_path / "view.npz")
     run(str(tmp_path / "view.npz"))
-    assert f"| {view.rules[0]} | {len(view.train) + len(view.test)} |" in capsys.readouterr().out
+    assert f"| {view.rules[0]} | {len(view.train)} |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_the_first_line_says_which_weighting_to_use_and_a_refused_row_says_why(r
     stream = io.StringIO()
     print_tables(results, stream)
     text = stream.getvalue()
-    assert text.startswith("Use equal weights in heads. The pool <splits>.\n")
+    assert text.startswith("This model: use equal weights in heads. The pool <splits>.\n")
     assert re.search(r"\| agreement +\| scores +\| +refused, see below \|", text)
     assert "Refused: agreement, critical rules × loading: the pool <splits>.\n" in text
 

@@ -57,7 +57,7 @@ def test_features_depend_on_what_the_text_goes_through_and_on_nothing_else(name)
 
 
 def test_an_older_passport_without_weights_is_read():
-    later = ("entropy", "weights", "weighting", "loading", "agreement", "agreement_note")
+    later = ("entropy", "weights", "weighting", "loading", "agreement", "agreement_note", "agreement_warning")
     values = {k: v for k, v in PASSPORT.to_dict().items() if k not in later}
     assert Passport.from_dict(values) == dataclasses.replace(PASSPORT, entropy=(), weights=())
 

@@ -114,13 +114,20 @@ def test_a_gate_gives_way_and_a_benchmark_tells_weights_apart(tmp_path):
     assert len({json.dumps(one) for one in told}) == 4
 
 
-def test_agreement_is_what_the_passport_holds_and_the_passport_says_how_the_weights_were_made(tmp_path):
+def test_agreement_is_what_the_passport_holds_and_the_passport_says_how_the_weights_were_made(tmp_path, caplog):
     plain = tiny_reward.reward_model(tmp_path / "plain")
     told = dataclasses.replace(plain.passport, agreement=(0.5, 0.125, 0.375), agreement_note="one common factor")
     model = dataclasses.replace(plain, passport=told)
     weighings = {"agreement": "agreement", "equal": "uniform", "violence=1": "given"}
     assert {how: model.weighted(how).passport.weighting for how in weighings} == weighings
     assert model.weighted("agreement").weights.tolist() == [0.5, 0.125, 0.375]
+    assert model.weighted("uniform").passport == model.weighted("equal").passport
+    doubtful = dataclasses.replace(told, agreement_warning="97 % of the weight is on rules not told from chance")
+    with caplog.at_level("WARNING"):
+        model.weighted("agreement")
+        assert not caplog.text
+        dataclasses.replace(plain, passport=doubtful).weighted("agreement")
+    assert "agreement weights may mislead: 97 % of the weight" in caplog.text
     assert model.weighted("equal").weighted("agreement").weights.tolist() == [0.5, 0.125, 0.375]
     with pytest.raises(InputError, match="no agreement weights: its passport does not say what its rules have in"):
         plain.weighted("agreement")

@@ -21,6 +21,8 @@ from encore_jax.data.rating_run import rating_run
 from encore_jax.data.scales import UNIT
 from encore_jax.data.scored_rows import is_scored, read_scored_rows, rules_of
 from encore_jax.errors import InputError
+from encore_jax.evaluation.decision import MODEL, RATINGS, SCORES, about
+from encore_jax.evaluation.rule_agreement import rule_agreement
 from encore_jax.evaluation.scored_view import scored_view
 from encore_jax.evaluation.view import Label, View
 from encore_jax.recipes.outside import Outside
@@ -97,6 +99,26 @@ class AblationSource(Outside):
         rows = read_scored_rows(path, self.pool, given or None)
         scale = given or rows.scale
         return scored_view(rows, path.name, **reading._asdict() | {"scale": scale}), scale
+
+    def advice(self, view: View, entropy: np.ndarray, seed: int = 0) -> dict[str, str]:
+        """Which weighting to use for the view, decided from its training comparisons as its run decides it.
+
+        Args:
+          view: of this source.
+          entropy: ``[K]``, of its ratings.
+          seed: of the bootstrap.
+
+        Returns:
+          `use`, the weighting, and `line`, the sentence; empty if no comparison is for training.
+        """
+        if not len(view.train):
+            return {}
+        path = self.path
+        of_model = path.suffix == ".npz" and view.name == "heads"
+        subject = MODEL if of_model else SCORES if path.suffix == ".npz" or is_scored(path) else RATINGS
+        known = entropy if np.isfinite(entropy).all() else None
+        found = rule_agreement(view.train, view.rules, entropy=known, seed=seed)
+        return {"use": found.use, "line": about(subject, found.recommendation)}
 
     def key(self) -> dict[str, str]:
         """SHA-256 of the files, and of the rules by which ratings are oriented."""

@@ -22,8 +22,10 @@ from encore_jax.evaluation.audit import (
     tolerances,
     whole_margin,
 )
+from encore_jax.evaluation.first_line import model_line
 from encore_jax.evaluation.method_names import SINGLE
 from encore_jax.evaluation.methods import margins_by_method
+from encore_jax.evaluation.results import agreement_facts
 from encore_jax.formats import percent
 from encore_jax.recipes.stages.compose import Composed
 from encore_jax.recipes.stages.ingest import Ingested
@@ -94,7 +96,7 @@ def audit(name: str, data: Ingested, split: Split, trained: TrainedHeads, scored
         "name": name,
         "label": view.label,
         "description": view.description,
-        "recommendation": composition.agreement.recommendation,
+        "recommendation": model_line(agreement_facts(composition.agreement), composition.chosen),
         "method": composition.chosen,
         "comparisons": len(pairs),
         "accuracy": float(margin.credit.mean()),

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import logging
 
 from encore_jax.composition.settings import CompositionSettings
 from encore_jax.errors import InputError
+from encore_jax.evaluation.agreement_warning import agreement_warning
 from encore_jax.evaluation.methods import Method
 from encore_jax.evaluation.results import Composition, agreement_facts, compose_view, finite
 from encore_jax.evaluation.rule_agreement import RuleAgreement
@@ -83,7 +85,9 @@ def compose(
     made = {view.name: compose_view(view, settings, seed) for view in scored.views}
     _require_weights(made["heads"])
     readable = {view.name: _readable(view, made[view.name]) for view in scored.views}
-    passport = _composed(trained.passport, made["heads"])
+    passport = _composed(trained.passport, made["heads"], _warning(scored, made))
+    if "agreement" in settings.method and passport.agreement_warning:
+        logging.warning("agreement weights may mislead: %s", passport.agreement_warning)
     if not frozen:
         return Composed(made, readable, passport)
     return Composed(made, readable, passport, trained.heads["human"], model.model.path, tuple(model.model.buckets))
@@ -114,7 +118,18 @@ def _require_weights(made: Composition) -> None:
         raise InputError(f"{made.chosen} is refused: {why}", where="config.compose.method", fix=fix)
 
 
-def _composed(passport: Passport, made: Composition) -> Passport:
+def _warning(scored: Scored, made: dict[str, Composition]) -> str:
+    """Why agreement weights of the heads may mislead; see `agreement_warning`."""
+    view, found = scored.main, made["heads"].agreement
+    if found.weights is None:
+        return ""
+    parts = [part for part in (view.train, view.test) if len(part)]
+    scores, preferred = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "preferred"))
+    of_ratings = made["ratings"].agreement.loading if "ratings" in made else None
+    return agreement_warning(view.rules, found.weights, scores, preferred, found.loading, of_ratings)
+
+
+def _composed(passport: Passport, made: Composition, warning: str) -> Passport:
     """The passport of trained heads, with what composes them."""
     found = made.agreement
     return dataclasses.replace(
@@ -125,6 +140,7 @@ def _composed(passport: Passport, made: Composition) -> Passport:
         loading=tuple(np.nan_to_num(found.loading).tolist()),
         agreement=() if found.weights is None else tuple(found.weights.tolist()),
         agreement_note=found.refused or _followed(found),
+        agreement_warning=warning,
     )
 
 

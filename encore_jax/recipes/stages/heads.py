@@ -67,12 +67,13 @@ class Fit(NamedTuple):
 
 def ridge_heads(
     alphas: Sequence[float], features: np.ndarray, ratings: np.ndarray, rated: np.ndarray, texts, fold
-) -> Heads:
-    """Closed form on the features of the texts ``[R]`` with ratings ``[R, K]``; see `fit_ridge`."""
+) -> tuple[Heads, np.ndarray]:
+    """Closed form on the features of the texts ``[R]`` with ratings ``[R, K]``, and the penalties ``[K]``; see
+    `fit_ridge`."""
     fitted = fit_ridge(features[texts], ratings, rated, fold[texts], tuple(alphas))
     logging.info("ridge penalties chosen by cross-validation: %s", [f"{alpha:g}" for alpha in fitted.alpha])
     same = distinct(np.append(row, f) for row, f in zip(features[texts], fold[texts], strict=True)).representative
-    return Heads(fitted.kernel, fitted.bias, texts, fitted.held_out_scores[same])
+    return Heads(fitted.kernel, fitted.bias, texts, fitted.held_out_scores[same]), fitted.alpha
 
 
 def without_held_out(kernel: np.ndarray, bias: np.ndarray) -> Heads:

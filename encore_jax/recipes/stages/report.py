@@ -54,5 +54,5 @@ def publish(folder: Path, names: tuple[str, ...] = PUBLISHED) -> dict[str, Any]:
 
 def show(folder: Path) -> None:
     """Prints the summary of a finished report and makes sure that the work directory holds its copies."""
-    print_summary(publish(folder))
+    print_summary(publish(folder), workdir=str(folder.parent))
     print(f"\nReport: {folder.parent / 'report.html'}\nEvery comparison: {folder.parent / 'audit.html'}")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
+from encore_jax.evaluation.chance import LARGEST_PENALTY
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.outside import ModelFiles, Probe
@@ -107,7 +108,7 @@ def train(
     require_usable(texts, ratings.targets, data.pool.names, readable, split=split, longest=longest, folds=ridge)
     rows = np.flatnonzero((readable.fits & ~texts.test)[texts.rated])
     if features is not None:
-        fit = functools.partial(_by_ridge, settings.alphas, features, texts, rows)
+        fit = functools.partial(_by_ridge, settings.alphas, features, texts, rows, data.pool.names)
     else:
         from encore_jax.recipes.stages.gradient import train_by_gradient
         from encore_jax.recipes.stages.gradient_heads import heads_by_gradient
@@ -133,10 +134,12 @@ def train(
     )
 
 
-def _by_ridge(alphas, features: Extracted, texts: Texts, rows, name, target, mask) -> Fit:
+def _by_ridge(alphas, features: Extracted, texts: Texts, rows, rules, name, target, mask) -> Fit:
     """Heads in closed form, on features that are the same for all ratings."""
-    heads = ridge_heads(alphas, features.texts, target[rows], mask[rows], texts.rated[rows], texts.fold)
-    return Fit(heads, features.texts, features.probe, {})
+    heads, penalty = ridge_heads(alphas, features.texts, target[rows], mask[rows], texts.rated[rows], texts.fold)
+    idle = np.flatnonzero(penalty >= max(alphas)) if name == "human" and len(alphas) > 1 else ()
+    counts = {LARGEST_PENALTY: {rules[k]: int(mask[rows, k].sum()) for k in idle}} if len(idle) else {}
+    return Fit(heads, features.texts, features.probe, counts)
 
 
 def _passport(model: ModelFiles, tokenizer, pool: RulePool, data: str) -> Passport:
