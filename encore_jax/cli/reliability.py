@@ -50,6 +50,7 @@ from encore_jax.evaluation.decision import (
 from encore_jax.evaluation.rating_tables import is_plain, table_arguments
 from encore_jax.evaluation.reliability import Reliability, reliability
 from encore_jax.evaluation.reliability_arguments import MOST_DRAWS
+from encore_jax.evaluation.results import ratings_entropy
 from encore_jax.evaluation.view import View
 from encore_jax.report import reliability_page
 from encore_jax.report.reliability_tables import reliability_text, what_to_use
@@ -146,7 +147,8 @@ def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> t
     if path.suffix == ".npz":
         view = View.load(path)
         part = view.train if len(view.train) else view.test
-        return reliability(part.scores, part.preferred, prompt=part.cluster, rules=view.rules, **options), ""
+        options |= {"rules": view.rules, "entropy": ratings_entropy(view)}
+        return reliability(part.scores, part.preferred, prompt=part.cluster, **options), ""
     if not is_scored(path) and path.name.lower().endswith(TABLES) and is_plain(path):
         pool = rules_of(path, given.pool, "--") if given.pool else None
         found = table_arguments(path, pool, {}, scale)

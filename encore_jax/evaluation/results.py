@@ -12,6 +12,7 @@ import numpy as np
 from encore_jax.composition import Margin, RatingsWarning, rule_accuracy
 from encore_jax.composition.checks import observed_grids
 from encore_jax.composition.settings import COMPOSED_BY, CompositionSettings
+from encore_jax.errors import InputError
 from encore_jax.evaluation.bootstrap import cluster_sums, percentile_interval, resampled_totals
 from encore_jax.evaluation.method_names import REFERENCE, SINGLE
 from encore_jax.evaluation.methods import Method, half_credit, weightings
@@ -85,6 +86,20 @@ def compose_view(view: View, settings: CompositionSettings, seed: int) -> Compos
     methods = weightings(view, settings, entropy, jax.random.key(seed), agreement)
     said = sorted({str(w.message) for w in caught})
     return Composition(entropy, methods, agreement, COMPOSED_BY[settings.method], said)
+
+
+def ratings_entropy(view: View) -> np.ndarray | None:
+    """Entropies ``[K]`` of a view's ratings by the settings that a run has unless told otherwise; None if unknown.
+
+    So whoever reads a run's view later weighs by entropy as the run did.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RatingsWarning)
+        try:
+            entropy = CompositionSettings().entropy(view.ratings, view.rated, view.rules)
+        except InputError:  # ratings off the scale from 0 to 1, or none
+            return None
+    return entropy if np.isfinite(entropy).all() else None
 
 
 def evaluate_view(

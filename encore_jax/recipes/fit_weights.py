@@ -74,7 +74,7 @@ class HeadsAgreement:
         said = self.both & (rows.preferred >= 0)
         of_ratings = None
         rated = rows.mask[rows.pair].all((1, 2))
-        if rated.any():
+        if rated.any() and self.found.camp is None:  # a part's loadings are on another thing than those of all
             try:
                 of_ratings = reliability(rows.ratings[rows.pair[rated]], rules=rows.rules, draws=20).common.loading
             except InputError:  # ratings that say nothing have no loadings to compare with

@@ -112,8 +112,9 @@ def test_labels_say_which_part_of_a_pool_that_splits_agreement_follows():
     def weights(preferred):
         rows = RatedRows(rules, [], [], scores, np.isfinite(scores), pair, preferred)
         heads = HeadsAgreement(rows, scores, np.arange(600) // 2, "", True)
-        assert heads.facts()["agreement"] and not heads.facts()["agreement_warning"]
-        return composed_weights(settings, np.ones(6), heads)
+        made = composed_weights(settings, np.ones(6), heads)
+        assert heads.facts()["agreement"] == pytest.approx(made) and not heads.facts()["agreement_warning"]
+        return made
 
     with pytest.raises(InputError, match="pool splits"):
         weights(np.full(300, -1))
@@ -139,7 +140,8 @@ def test_other_weightings(method, backbone):
     made = fit(records(60), backbone=backbone, buckets=(128, 256), compose=enc.CompositionSettings(method=method))
     assert made.weights.sum() == pytest.approx(1, abs=1e-5) and (made.weights >= 0).all()
     assert method != "uniform" or len(set(made.weights.tolist())) == 1
-    assert made.passport.weighting
+    assert made.passport.weighting and made.passport.agreement_note
+    assert len(made.passport.loading) in (0, len(made.rules))
 
 
 def test_a_call_that_was_ended_goes_on_from_its_features(model, backbone, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from encore_jax.data.scales import UNIT
 from encore_jax.data.scored_rows import is_scored, read_scored_rows, rules_of
 from encore_jax.errors import InputError
 from encore_jax.evaluation.decision import MODEL, RATINGS, SCORES, about
+from encore_jax.evaluation.results import ratings_entropy
 from encore_jax.evaluation.rule_agreement import rule_agreement
 from encore_jax.evaluation.scored_view import scored_view
 from encore_jax.evaluation.view import Label, View
@@ -116,7 +117,7 @@ class AblationSource(Outside):
         path = self.path
         of_model = path.suffix == ".npz" and view.name == "heads"
         subject = MODEL if of_model else SCORES if path.suffix == ".npz" or is_scored(path) else RATINGS
-        known = entropy if np.isfinite(entropy).all() else None
+        known = ratings_entropy(view) if path.suffix == ".npz" else entropy if np.isfinite(entropy).all() else None
         found = rule_agreement(view.train, view.rules, entropy=known, seed=seed)
         return {"use": found.use, "line": about(subject, found.recommendation)}
 

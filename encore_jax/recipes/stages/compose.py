@@ -125,7 +125,9 @@ def _warning(scored: Scored, made: dict[str, Composition]) -> str:
         return ""
     parts = [part for part in (view.train, view.test) if len(part)]
     scores, preferred = (np.concatenate([getattr(part, name) for part in parts]) for name in ("scores", "preferred"))
-    of_ratings = made["ratings"].agreement.loading if "ratings" in made else None
+    rated = made["ratings"].agreement if "ratings" in made else None
+    whole = rated is not None and not found.camp and not rated.camp  # a part's loadings are on another thing
+    of_ratings = rated.loading if whole else None
     return agreement_warning(view.rules, found.weights, scores, preferred, found.loading, of_ratings)
 
 
