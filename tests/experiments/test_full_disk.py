@@ -73,7 +73,9 @@ def works(tmp_path, model, monkeypatch):
     ratings.write_bytes(b"")
     asked = reliability.parse([str(ratings), f"--out={out}", "--overwrite"])
     monkeypatch.setattr(reliability, "measured", lambda *given: ("Use equal weights.", ""))
-    monkeypatch.setattr(reliability.reliability_page, "page", lambda found: "page" * 1000)
+    monkeypatch.setattr(reliability, "first", lambda *given: "Use equal weights.")
+    monkeypatch.setattr(reliability, "reliability_text", lambda found, line: line)
+    monkeypatch.setattr(reliability.reliability_page, "page", lambda *given: "page" * 1000)
     for name, made in {"study": {"name": "x" * 3000}, "render_judges": "page" * 100, "judges_text": "said"}.items():
         monkeypatch.setattr(real_judges, name, lambda *given, made=made, **options: made)
     write_llmbar(tmp_path / "judges")

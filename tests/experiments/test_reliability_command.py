@@ -230,7 +230,7 @@ def test_a_csv_says_what_the_same_comparisons_say(tmp_path, form, capsys):
     assert [line.entropy for line in found.rules] == pytest.approx([line.entropy for line in expected.rules])
     assert [line.labels for line in found.rules] == [line.labels for line in expected.rules]
     run(str(file))
-    assert capsys.readouterr().out.startswith("Use ")
+    assert capsys.readouterr().out.startswith("Your ratings: use ")
 
 
 @pytest.mark.parametrize("scale", [[], ["--scale=1,5"]])
@@ -240,7 +240,12 @@ def test_a_table_of_nothing_but_ratings_says_what_python_says(tmp_path, scale, c
     (tmp_path / "t.csv").write_text("\n".join(rows))
     run(str(tmp_path / "t.csv"), *scale)
     printed = capsys.readouterr().out
-    assert str(measure_in_python(str(tmp_path / "t.csv"), draws=20)) in printed and "Ratings: 320 of 80" in printed
+    first, rest = str(measure_in_python(str(tmp_path / "t.csv"), draws=20)).split("\n", 1)
+    assert (
+        printed.startswith(f"Your ratings: u{first[1:]} To train a model so: ")
+        and rest in printed
+        and "Ratings: 320 of 80" in printed
+    )
     with pytest.raises(InputError, match="t.csv:.*rule 'safe'.*is not on the scale from 0 to 1"):
         run(str(tmp_path / "t.csv"), "--scale=0,1")
 
