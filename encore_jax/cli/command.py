@@ -90,7 +90,7 @@ def carry_out(config: RunConfig, given: Given) -> None:
     check_effects(config, given)
     folder = folder_of(config, more["workdir"].value)
     if more["dry_run"].value:
-        print(stages_of(config, folder, rerun=more["rerun"].value))
+        print(stages_of(config, folder, rerun=more["rerun"].value, overwrite=more["overwrite"].value))
         return
     run_experiment(config, folder, rerun=more["rerun"].value, overwrite=more["overwrite"].value)
 

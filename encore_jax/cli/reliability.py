@@ -31,6 +31,7 @@ import numpy as np
 
 from encore_jax.command_line import Parser, check_number, run_command
 from encore_jax.data.lock import output_lock
+from encore_jax.data.manifest import reading_stage
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_files
 from encore_jax.data.rating_account import account
 from encore_jax.data.rating_run import rating_run
@@ -128,10 +129,12 @@ def measured(given: argparse.Namespace, scale: tuple[float, float] | None = None
     """What the file says, and where its ratings are.
 
     Raises:
-      InputError: see `read_scored_rows` and `reliability`.
+      InputError: see `read_scored_rows` and `reliability`; or the file is of a run that is at work, or whose stages
+        are not of one run.
     """
     try:
-        return _measured(given, scale)
+        with reading_stage(Path(given.file).parent):
+            return _measured(given, scale)
     except InputError as error:
         flag = error.where.split(" ")[0]
         if flag == "reliability":

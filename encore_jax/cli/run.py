@@ -87,8 +87,9 @@ def main(argv: Sequence[str]) -> None:
 
         config = validated(config)
         check_effects(config, given)
+        overwrite = flags.FLAGS["overwrite"].value
         if _DRY_RUN.value:
-            print(stages_of(config, workdir, until=_UNTIL.value, rerun=_RERUN.value))
+            print(stages_of(config, workdir, until=_UNTIL.value, rerun=_RERUN.value, overwrite=overwrite))
             return
         with contextlib.ExitStack() as silenced:
             if not speaks():
@@ -96,7 +97,6 @@ def main(argv: Sequence[str]) -> None:
                 nowhere = silenced.enter_context(open(os.devnull, "w", encoding="utf-8"))
                 silenced.enter_context(contextlib.redirect_stdout(nowhere))
                 workdir = workdir / f".process-{jax.process_index()}"  # every process keeps its own (equal) artefacts
-            overwrite = flags.FLAGS["overwrite"].value
             run_experiment(config, workdir, rerun=_RERUN.value, until=_UNTIL.value, overwrite=overwrite)
 
 

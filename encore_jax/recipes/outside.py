@@ -22,11 +22,23 @@ from encore_jax.settings import results_depend_on
 
 
 class Outside:
-    """Base: an argument of a stage, for which a hash stands; a property ``given`` is what the function gets of it."""
+    """Base: an argument of a stage, for which a hash stands; a property ``given`` is what the function gets of it.
+
+    Attributes:
+      reads: fields of configurations that name what it is read from; see `inputs_read`.
+    """
+
+    reads: tuple[str, ...] = ()
 
     def key(self) -> Any:
         """JSON values: what results depend on."""
         raise NotImplementedError
+
+
+def inputs_read(argument: Any) -> tuple[str, ...]:
+    """The fields of configurations that say which input an argument of a stage is, or inputs; none for other ones."""
+    parts = argument if isinstance(argument, list) else [argument]
+    return tuple(dict.fromkeys(field for part in parts for field in getattr(part, "reads", ())))
 
 
 class Record(Outside):
@@ -56,6 +68,8 @@ class Sources(Outside):
       rated: whether ratings are read, too.
     """
 
+    reads = ("data.source", "data.path", "data.ratings_path", "data.pool")
+
     def __init__(self, data: DataConfig, rated: bool = True):
         self.data, self.rated = data, rated
 
@@ -75,6 +89,8 @@ class ModelFiles(Outside):
       model: the settings.
       offline: fetch nothing.
     """
+
+    reads = ("model.path",)
 
     def __init__(self, model: ModelConfig, offline: bool):
         self.model, self.offline = model, offline
@@ -115,6 +131,8 @@ class OneFile(Outside):
       offline: fetch nothing.
     """
 
+    reads = ("views",)
+
     def __init__(self, path: str, offline: bool = False):
         self.uri, self.offline = path, offline
 
@@ -133,6 +151,8 @@ class AdapterRun(Outside):
     Args:
       folder: the run's work directory, or the folder of its adapter stage.
     """
+
+    reads = ("adapter_from", "judge.rules_of")
 
     def __init__(self, folder: str):
         self.folder = Path(folder)

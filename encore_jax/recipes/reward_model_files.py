@@ -21,6 +21,8 @@ class RewardModelFiles(Outside):
       fetch: fetch the backbone or base model that its own files name, wherever it is.
     """
 
+    reads = ("model",)
+
     def __init__(self, uri: str, *, offline: bool = False, fetch: bool = False):
         self.uri, self.offline, self.fetch = uri, offline, fetch
 

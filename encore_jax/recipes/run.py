@@ -15,7 +15,7 @@ from encore_jax.recipes.checkpoints_kept import check_rerun
 from encore_jax.recipes.judging_together import Role, judging_together
 from encore_jax.recipes.pipeline import LastStage, Pipeline, Plan
 from encore_jax.recipes.run_config import RunConfig, to_dict
-from encore_jax.recipes.workdir import kept_for
+from encore_jax.recipes.workdir import check_folder, kept_for
 
 
 def recipe_of(config: RunConfig) -> ModuleType:
@@ -33,19 +33,28 @@ def plan_of(config: RunConfig, workdir: Path) -> Plan:
     return plan
 
 
-def stages_of(config: RunConfig, workdir: Path, *, until: str | None = None, rerun: str | None = None) -> str:
+def stages_of(
+    config: RunConfig,
+    workdir: Path,
+    *,
+    until: str | None = None,
+    rerun: str | None = None,
+    overwrite: bool = False,
+) -> str:
     """What a run would do, in words: its stages, where they go, and which have been complete before.
 
     Args:
       config: validated.
       workdir: of the run.
-      until, rerun: as `run_experiment` takes them.
+      until, rerun, overwrite: as `run_experiment` takes them.
 
     Raises:
-      InputError: this experiment has no such stage.
+      InputError: this experiment has no such stage, or the work directory is another run's.
     """
-    plan = plan_of(config, workdir)
+    recipe, plan = recipe_of(config), plan_of(config, workdir)
     check_stages(plan, rerun, until)
+    if not overwrite:
+        check_folder(config, recipe, plan)
     lines = [f"{config.name}: {type(config).__name__}, {workdir}"]
     for stage in plan.stages:
         there = plan.complete(stage) and stage != rerun
@@ -82,7 +91,8 @@ def run_experiment(
 
     Raises:
       InputError: this experiment has no such stage, training would not begin from nothing, another process is at work
-        in the work directory, it holds somebody else's files, or another process was started with another command.
+        in the work directory, it holds somebody else's files or a run on other inputs, or another process was started
+        with another command.
     """
     with judging_together(config) as role:
         if role is not Role.FOLLOWER:

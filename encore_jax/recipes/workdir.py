@@ -15,6 +15,7 @@ from encore_jax.data.outputs import check_outputs, in_the_way, local_inputs
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import on_every_process, speaks
 from encore_jax.recipes.config import TrainConfig
+from encore_jax.recipes.inputs_held import check_inputs
 from encore_jax.recipes.pipeline import Plan
 from encore_jax.recipes.run_config import RunConfig, to_dict
 from encore_jax.settings import fields_of
@@ -66,10 +67,20 @@ def _keep(stack: contextlib.ExitStack, config: RunConfig, recipe: ModuleType, pl
         if "://" not in place and speaks():
             stack.enter_context(folder_lock(place, fix=fix))
     if not overwrite:
-        _check_owner(folder, kind_of(recipe), plan.stages, own)
+        check_folder(config, recipe, plan)
     for name, text in ((MARK, {"kind": kind_of(recipe)}), (CONFIG, to_dict(config))):
         with atomic_path(folder / name) as temporary:
             temporary.write_text(json.dumps(text, indent=1))
+
+
+def check_folder(config: RunConfig, recipe: ModuleType, plan: Plan) -> None:
+    """Refuses a work directory that is not this run's: it holds somebody's files, or a run on other inputs.
+
+    Raises:
+      InputError: naming what is there, and what to type.
+    """
+    _check_owner(plan.workdir, kind_of(recipe), plan.stages, (*plan.stages, *recipe.PUBLISHED, CONFIG))
+    check_inputs(config, plan, plan.workdir / CONFIG)
 
 
 def kind_of(recipe: ModuleType) -> str:

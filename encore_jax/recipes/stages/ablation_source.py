@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from encore_jax.data.digest import file_sha256
-from encore_jax.data.manifest import FIX, check_one_run
+from encore_jax.data.manifest import FIX, check_one_run, reading_stage
 from encore_jax.data.npz import read_npz
 from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_cells import Cell, infer_scale
@@ -57,6 +57,8 @@ class AblationSource(Outside):
       pool: of ratings: YAML file or shipped name of the rules; "" for pool.yaml beside the file.
     """
 
+    reads = ("scores", "features", "pool")
+
     def __init__(self, scores: str, features: str = "", pool: str = ""):
         self.scores, self.features, self.pool = scores, features, pool
 
@@ -89,17 +91,20 @@ class AblationSource(Outside):
         """The view that the file is, or that is made of it, and the scale of its ratings.
 
         Raises:
-          InputError: the file is missing, of another kind, or holds no comparison that can be decided.
+          InputError: the file is missing, of another kind, or holds no comparison that can be decided; or it is of a
+            run that is at work, or whose stages are not of one run.
         """
         path, given = self.path, tuple(reading.scale)
-        if path.suffix == ".npz":
-            view = View.load(path)
-            return view, given or _scale_of(view, path)
-        if self.features and path.is_file():
-            raise InputError("belong to a view", where="config.features", fix="give --scores=RUN/score/view-NAME.npz")
-        rows = read_scored_rows(path, self.pool, given or None)
-        scale = given or rows.scale
-        return scored_view(rows, path.name, **reading._asdict() | {"scale": scale}), scale
+        with reading_stage(path.parent):
+            if path.suffix == ".npz":
+                view = View.load(path)
+                return view, given or _scale_of(view, path)
+            if self.features and path.is_file():
+                fix = "give --scores=RUN/score/view-NAME.npz"
+                raise InputError("belong to a view", where="config.features", fix=fix)
+            rows = read_scored_rows(path, self.pool, given or None)
+            scale = given or rows.scale
+            return scored_view(rows, path.name, **reading._asdict() | {"scale": scale}), scale
 
     def advice(self, view: View, entropy: np.ndarray, seed: int = 0) -> dict[str, str]:
         """Which weighting to use for the view, decided from its training comparisons as its run decides it.

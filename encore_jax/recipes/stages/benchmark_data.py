@@ -30,6 +30,8 @@ class BenchmarkData(Outside):
       offline: fetch nothing.
     """
 
+    reads = ("data",)
+
     def __init__(self, uri: str, revision: str = "", offline: bool = False):
         self.uri, self.revision, self.offline = uri, revision, offline
 

@@ -38,6 +38,8 @@ class Rules(Outside):
       data: settings of what is rated.
     """
 
+    reads = ("judge.pool", "pool")
+
     def __init__(self, name: str, data: DataConfig):
         self._read = functools.partial(rule_pool, DataConfig(pool=name) if name else data)
 
@@ -64,6 +66,8 @@ class RunJudge:
 
     Of kind "model", the over-refusal probe is put to the model, too.
     """
+
+    reads = ModelFiles.reads
 
     def __init__(
         self,
