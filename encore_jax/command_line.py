@@ -203,6 +203,20 @@ def asks_for_help(arguments: Sequence[str]) -> bool:
     return any(argument in ("--help", "-help", "-h", "--h", "-?", "--helpshort") for argument in before)
 
 
+_TOLD: list[tuple[str, bool]] = []
+
+
+def tell_help(text: str, *, instead: bool) -> None:
+    """What ``--help`` prints first: a short form's own words, before the program's docstring or instead of it."""
+    _TOLD.append((text, instead))
+
+
+def _help() -> str:
+    text, instead = _TOLD[-1] if _TOLD else ("", False)
+    own = "" if instead else (sys.modules["__main__"].__doc__ or "").strip()
+    return "\n\n".join(part for part in (text, own) if part)
+
+
 def own_flags() -> list[str]:
     """Names of the flags that are this package's, not absl's or a library's."""
     from absl import flags
@@ -252,7 +266,7 @@ def parse_flags(argv: Sequence[str], required: Sequence[str] = (), more: Iterabl
     app.define_help_flags()
     own = own_flags()
     if asks_for_help(argv[1:]):
-        print((sys.modules["__main__"].__doc__ or "").strip(), "\n\nflags:")
+        print(f"{_help()}\n\nflags:")
         for name in sorted(own):
             flag = flags.FLAGS[name]
             default = f" [{flag.default_as_str}]" if flag.default not in (None, "", False, []) else ""

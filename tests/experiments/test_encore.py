@@ -11,7 +11,7 @@ import pytest
 from encore_jax.cli import doctor
 from encore_jax.cli.config import lines_of, meanings_of
 from encore_jax.cli.config_file import load_config, shipped_names
-from encore_jax.cli.main import COMMANDS, expanded, main, usage
+from encore_jax.cli.main import COMMANDS, check_given, expanded, help_of, main, usage
 from encore_jax.errors import InputError
 from encore_jax.settings import fields_of
 
@@ -62,6 +62,47 @@ def test_what_it_does_not_know_is_one_line(words, told, capsys):
     said = capsys.readouterr()
     assert stopped.value.code == 2 and not said.out
     assert told in said.err and said.err.count("\n") == 1 and "\x1b" not in said.err
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["fit"], "encore fit: PAIRS is missing. Fix: write encore fit PAIRS RATINGS, or encore fit RUN, e.g. encore fit "),
+    (["fit", "--config.seed=1"], "encore fit: PAIRS is missing. Fix: write encore fit PAIRS RATINGS, or encore fit RU"),
+    (["rate"], "encore rate: PAIRS is missing. Fix: write encore rate PAIRS --config.judge.model=NAME, e.g."),
+    (["evaluate"], "encore evaluate: MODEL and PAIRS are missing. Fix: write encore evaluate MODEL PAIRS, e.g."),
+    (["evaluate", "m", "--as=hf"], "encore evaluate: PAIRS is missing. Fix: write encore evaluate MODEL PAIRS\n"),
+    (["ablate", "--taus=1"], "encore ablate: RUN is missing. Fix: write encore ablate RUN\n"),
+    (["run"], "encore run: NAME_OR_FILE is missing. Fix: write encore run NAME_OR_FILE"),
+    *(([name], f"encore {name}: ") for name, command in COMMANDS.items() if command.forms),
+])  # fmt: skip
+def test_a_command_without_what_it_is_about_says_how_it_is_written(words, told, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and told in said and said.count("\n") == 1
+    assert f"encore {words[0]} {COMMANDS[words[0]].forms[0]}" in said
+
+
+@pytest.mark.parametrize("words", [
+    ["--config.data.path=p"], ["--config=mine.py"], ["--from=runs/rate_server"], ["--config.data.source=pyrit"], ["p"],
+])  # fmt: skip
+def test_what_flags_say_need_not_be_said_in_words(words):
+    check_given("fit", words)
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.example])
+def test_examples_are_those_of_the_pages_and_help_begins_with_them(name):
+    command = COMMANDS[name]
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    text = " ".join(" ".join(page.read_text().replace("\\\n", " ").split()) for page in pages)
+    assert command.example in text and f"    {command.example}\n" in help_of(name)
+    written = [form.split()[0] for form in command.forms if form[0].isupper()]
+    assert not command.means or set(written) <= {word for part, _ in command.means for word in part.split()}
+
+
+def test_help_of_a_short_form_is_its_own():
+    done = encore("fit", "--help")
+    assert done.stdout.startswith("encore fit: a reward model") and "quickstart" not in done.stdout, done.stderr
+    assert "encore fit PAIRS RATINGS" in done.stdout and "--dry_run" in done.stdout
 
 
 def test_help_loads_about_fifteen_files_of_this_package():
