@@ -21,6 +21,7 @@ from encore_jax.model.config import DecoderConfig
 from encore_jax.model.gating import Gate
 from encore_jax.parallel.mesh import MeshSettings, scoring_mesh
 from encore_jax.parallel.placement import backbone_shardings
+from encore_jax.reward.described import described
 from encore_jax.reward.passport import DTYPES, PASSPORT, Passport, model_digest
 from encore_jax.reward.reward_checkpoint import is_checkpoint, load_checkpoint
 from encore_jax.reward.saved_model import BACKBONE, HEADS, LONGEST_ROW, check_heads, read_saved, save_heads
@@ -34,7 +35,7 @@ from encore_jax.text.tokenizer import load_tokenizer, template_digest
 __all__ = ["BACKBONE", "HEADS", "PASSPORT", "RewardModel", "save_heads"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class RewardModel:
     """K rule heads on a decoder backbone, composed into one reward.
 
@@ -76,6 +77,10 @@ class RewardModel:
         if not self.buckets or not all(1 <= length <= LONGEST_ROW for length in self.buckets):
             fix = f"use whole numbers from 1 to {LONGEST_ROW}"
             raise InputError(f"{self.buckets} are no row lengths", where=f"{where}, buckets", fix=fix)
+
+    def __repr__(self) -> str:
+        """A few lines: what it is, its rules with their weights, and the backbone."""
+        return described(self)
 
     @property
     def rules(self) -> tuple[str, ...]:

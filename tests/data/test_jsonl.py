@@ -15,6 +15,7 @@ from encore_jax.data import (
     iter_comparisons,
     iter_rated,
     parse_prompt,
+    read_comparisons,
     write_comparisons,
     write_rated,
 )
@@ -227,3 +228,27 @@ def test_extra_must_be_json(tmp_path):
         record = Comparison(parse_prompt("Hi"), ("a", "b"), extra=extra)
         with pytest.raises(InputError, match="JSON"):
             write_comparisons(tmp_path / "a.jsonl", [record])
+
+
+@pytest.mark.parametrize(("ratings", "scale"), [
+    ([[1, 5], [4, 2]], (1, 5)), ([[0, 1], [1, 0]], (0, 1)), ([[0.25, 0.5], [1, 0]], (0, 1)), ([[7, 2], [1, 3]], (1, 7)),
+    ([[70, 0], [10, 3]], (0, 100)),
+])  # fmt: skip
+@pytest.mark.parametrize("kind", ["file", "rows", "two files"])
+def test_the_scale_of_ratings_is_inferred_and_said(tmp_path, caplog, ratings, scale, kind):
+    rated = {"kind": ratings[0], "rude": ratings[1]}
+    rows = [{"prompt": "Hi", "responses": ["a", "b"], "preferred": 0, "ratings": rated}]
+    pool = RulePool((Rule("kind", "Is it kind?"), Rule("rude", "Is it rude?", direction=-1)), "two")
+    paths = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    for path in paths:
+        path.write_text(json.dumps(rows[0]) + "\n")
+    source = {"file": paths[0], "rows": rows, "two files": paths}[kind]
+    for found in read_comparisons(source, pool=pool):
+        assert found.ratings[:, 0].tolist() == pytest.approx(ratings[0])
+        assert found.ratings[:, 1].tolist() == pytest.approx([sum(scale) - rating for rating in ratings[1]])
+    told = f"scale {scale[0]} to {scale[1]}, inferred"
+    assert (told in caplog.text) == (scale != (0, 1))
+    assert next(iter(read_comparisons(source))).ratings.shape == (2, 2)  # without a pool, too
+    if max(map(max, ratings)) > 1:
+        with pytest.raises(InputError, match="is not on the scale from 0 to 1"):
+            list(read_comparisons(source, pool=pool, scale=(0, 1)))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.formats import FORMATS, TABLE, reader_of
 from encore_jax.data.memory_rows import MemoryRows, row_source
+from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.readers.recognition import recognise
 from encore_jax.data.readers.several_files import file_labels, from_file, options_by_reader, several_paths
+from encore_jax.data.scales import UNIT, rating_range
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 
@@ -33,7 +37,8 @@ def read_comparisons(
       skips: counts the rows kept and skipped, and the fields that are not read; print it afterwards. Without one, it is
         logged as a warning at the end wherever something was left out.
       **options: those of the format's reader, e.g. ``pool`` (rules, or sentences) and ``scale`` for "encore",
-        ``preference`` for "pku_saferlhf". Of several files, each takes those that its reader has.
+        ``preference`` for "pku_saferlhf". Of several files, each takes those that its reader has. The scale of ratings
+        is inferred from them where it is left out; one that is not 0 to 1 is said as what is skipped is.
 
     Raises:
       InputError: unknown format or columns (at once), a row that breaks the format, or a file of
@@ -89,8 +94,24 @@ def _of_one(
     source: Path | MemoryRows, format: str, skips: SkipCounter | None, options: Mapping
 ) -> Iterator[Comparison]:
     counter = SkipCounter() if skips is None else skips
-    comparisons = reader_of(format)(source, skips=counter, **options)
+    if format == "encore" and options.get("scale") is None:
+        comparisons = _on_inferred_scale(source, counter, options)
+    else:
+        comparisons = reader_of(format)(source, skips=counter, **options)
     return _watched(comparisons, source, counter, report=skips is None)
+
+
+def _on_inferred_scale(source: Path | MemoryRows, counter: SkipCounter, options: Mapping) -> Iterator[Comparison]:
+    """Comparisons in this project's own format, whose ratings are on the narrowest usual scale that holds them all."""
+    low, high = math.inf, -math.inf
+    with contextlib.suppress(InputError):  # which the reader tells, with its row
+        low, high = rating_range(source)
+    known = low <= high and math.isfinite(high - low)
+    scale = tuple(map(float, infer_scale([Cell(low), Cell(high)]))) if known else UNIT
+    if scale != UNIT:
+        told = "{:g} to {:g}".format(*scale)
+        counter.notes.append(f"ratings on the scale {told}, inferred from them (another: scale=(lowest, highest))")
+    yield from reader_of("encore")(source, skips=counter, **dict(options) | {"scale": scale})
 
 
 def _watched(
