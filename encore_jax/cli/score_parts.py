@@ -53,8 +53,8 @@ class Parts:
             known = (file_metadata(self.output).metadata or {}).get(KEY)
             if known == self._identity.encode():
                 return True
-            problem = "holds scores by another model, of another input or by another version"
-            problem = problem if known else "is there already, and holds no scores of this command"
+            problem = "is there already, and holds no scores of this command"
+            problem = f"holds other scores: {self._difference(known)}" if known else problem
         except InputError:
             pass
         if overwrite:
@@ -71,11 +71,19 @@ class Parts:
         if self._is_ours():
             return
         if any(path.name == NOTE or not path.name.startswith(".") for path in self.folder.iterdir()):
-            raise InputError(
-                "holds parts of a run with another model, input or version", where=str(self.folder), fix=FIX
-            )
+            try:
+                told = self._difference(read_bytes(self.folder / NOTE))
+            except InputError:
+                told = "it does not say of what"
+            raise InputError(f"holds parts of another run: {told}", where=str(self.folder), fix=FIX)
         with atomic_path(self.folder / NOTE) as temporary:  # also where a run was killed before it had written this
             temporary.write_text(self._identity)
+
+    def _difference(self, known: bytes) -> str:
+        try:
+            return difference(decode_json(known, dict[str, object], where=str(self.output)), json.loads(self._identity))
+        except InputError:
+            return "they do not say of what"
 
     def _is_ours(self) -> bool:
         try:
@@ -141,6 +149,32 @@ class Parts:
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number:06d}.parquet"
+
+
+def difference(there: dict, here: dict) -> str:
+    """In which of the things that scores depend on two outputs differ, in words.
+
+    >>> here = {"input_sha256": "a", "versions": {"jax": "0.10.2"}, "passport": {"weights": [1], "model": "m"}}
+    >>> print(difference({"input_sha256": "b", "versions": {"jax": "0.10.1"}, "passport": {"model": "m"}}, here))
+    the input is another; jax 0.10.1, now 0.10.2; the model is another (weights)
+    """
+    differ = {name for name in there.keys() | here.keys() if there.get(name) != here.get(name)}
+    words = ["the input is another"] if "input_sha256" in differ else []
+    words += [f"read as {there.get('format')}, now as {here.get('format')}"] if "format" in differ else []
+    if "versions" in differ:
+        before, now = (part.get("versions") for part in (there, here))
+        before, now = (part if isinstance(part, dict) else {} for part in (before, now))
+        names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        words += [f"{name} {before.get(name, 'unknown')}, now {now.get(name, 'unknown')}" for name in names]
+    parts = ["heads"] if "heads_sha256" in differ else []
+    parts += ["row lengths"] if "buckets" in differ else []
+    if "passport" in differ:
+        before, now = (part.get("passport") for part in (there, here))
+        before, now = (part if isinstance(part, dict) else {} for part in (before, now))
+        parts += sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    words += [f"the model is another ({', '.join(parts)})"] if parts else []
+    known = {"input_sha256", "format", "versions", "heads_sha256", "buckets", "passport"}
+    return one_line("; ".join([*words, *sorted(differ - known)]))
 
 
 def metadata(path: Path) -> dict:

@@ -23,6 +23,7 @@ import argparse
 import importlib.util
 import logging
 import os
+import socket
 import sys
 
 os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")  # that torch is not installed is no news
@@ -69,14 +70,14 @@ def serve(given: argparse.Namespace) -> None:
         from encore_jax.parallel.processes import all_or_none, join, speaks
 
         join(given.multihost)
-        sockets = all_or_none(lambda: listen(given.host, given.port) if speaks() else None)
+        sockets = all_or_none(lambda: opened(given, listens=speaks()))
         if sockets is None:
             from encore_jax.serve.loading import lend_devices
 
             _LOG.info("process 0 listens, and this one lends it its devices")
             return lend_devices(given)
     else:
-        sockets = listen(given.host, given.port)
+        sockets = opened(given)
     address = url(given.host, sockets)
     _LOG.info("listening on %s; /health says 'starting' until the model is loaded and compiled", address)
     try:
@@ -99,6 +100,29 @@ def serve(given: argparse.Namespace) -> None:
     if server.error:
         raise server.error
     _LOG.info("everything accepted is answered")
+
+
+def check_place(model: str) -> None:
+    """Refuses a model that lies nowhere, before a port or anything else is taken.
+
+    Raises:
+      InputError: a path that is no folder.
+    """
+    if "://" in model or os.path.isdir(os.path.expanduser(model)):
+        return
+    problem = "is a file; reward models are folders" if os.path.exists(model) else "no such file or folder"
+    fix = "name a saved reward model's folder, e.g. runs/encore_hh/compose"
+    raise InputError(problem, where=f"--model={model}", fix=fix)
+
+
+def opened(given: argparse.Namespace, *, listens: bool = True) -> list[socket.socket] | None:
+    """The server's sockets; None for a process that does not listen.
+
+    Raises:
+      InputError: the model lies nowhere, or the port is taken.
+    """
+    check_place(given.model)
+    return listen(given.host, given.port) if listens else None
 
 
 def _leave(status: int) -> None:

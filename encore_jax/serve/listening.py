@@ -33,7 +33,8 @@ def listen(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 close(sockets)
-                raise InputError(os.strerror(error.errno), where=where, fix="choose another --port") from None
+                fix = "choose another --port, e.g. --port=8080; --port=0 takes a free one"
+                raise InputError(os.strerror(error.errno), where=where, fix=fix) from None
             problem = error  # an address family that this machine lacks
     if not sockets:
         raise InputError(os.strerror(problem.errno or 0), where=where, fix="give an address of this machine")

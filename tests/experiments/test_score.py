@@ -117,7 +117,7 @@ def test_parts_of_another_run_are_not_taken_over(files, model):
     folder = files / "other.parquet.parts"
     folder.mkdir()
     (folder / "run.json").write_text("{}")
-    with pytest.raises(InputError, match="another model, input or version"):
+    with pytest.raises(InputError, match="holds parts of another run"):
         score.score_file(model, files / "rows.jsonl", output)
 
 

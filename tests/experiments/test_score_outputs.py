@@ -81,9 +81,9 @@ def test_parts_of_another_run_are_left_alone(files, run, monkeypatch):
     assert len(list((files / "out.parquet.parts").glob("0*"))) == 2
     run(weights="equal")  # complete: nothing of the other run is lost
     assert len(list((files / "out.parquet.parts").glob("0*"))) == 2 and (files / "out.parquet").read_bytes() == before
-    with pytest.raises(InputError, match="another model, input or version"):
+    with pytest.raises(InputError, match="holds parts of another run"):
         run(weights="privacy=1", overwrite=True)
-    with pytest.raises(InputError, match="holds scores by another model.*--overwrite"):
+    with pytest.raises(InputError, match=r"holds other scores: the model is another \(.*weights.*--overwrite"):
         run(weights="violence=1")
     run(weights="violence=1", overwrite=True)
     assert not (files / "out.parquet.parts").exists() and (files / "out.parquet").read_bytes() != before
