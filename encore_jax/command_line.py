@@ -203,18 +203,8 @@ def asks_for_help(arguments: Sequence[str]) -> bool:
     return any(argument in ("--help", "-help", "-h", "--h", "-?", "--helpshort") for argument in before)
 
 
-_TOLD: list[tuple[str, bool]] = []
-
-
-def tell_help(text: str, *, instead: bool) -> None:
-    """What ``--help`` prints first: a short form's own words, before the program's docstring or instead of it."""
-    _TOLD.append((text, instead))
-
-
-def _help() -> str:
-    text, instead = _TOLD[-1] if _TOLD else ("", False)
-    own = "" if instead else (sys.modules["__main__"].__doc__ or "").strip()
-    return "\n\n".join(part for part in (text, own) if part)
+HELP = "HELP"
+"""A program that was started under a name of its own has such a global: what ``--help`` prints before the flags."""
 
 
 def own_flags() -> list[str]:
@@ -266,7 +256,8 @@ def parse_flags(argv: Sequence[str], required: Sequence[str] = (), more: Iterabl
     app.define_help_flags()
     own = own_flags()
     if asks_for_help(argv[1:]):
-        print(f"{_help()}\n\nflags:")
+        program = sys.modules["__main__"]
+        print(getattr(program, HELP, program.__doc__ or "").strip(), "\n\nflags:")
         for name in sorted(own):
             flag = flags.FLAGS[name]
             default = f" [{flag.default_as_str}]" if flag.default not in (None, "", False, []) else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import stat
 from pathlib import Path
@@ -31,6 +32,21 @@ def open_file(path: str | Path, *, fix: str = "") -> BinaryIO:
     except ValueError as error:  # a null character in the path
         problem = str(error)
     raise InputError(f"cannot be read: {problem}", where=str(path), fix=fix)
+
+
+def did_you_mean_file(path: str | Path, otherwise: str) -> str:
+    """What to do about a path where nothing is: the file or folder beside it whose name is nearly the same.
+
+    Args:
+      path: where nothing is.
+      otherwise: what is said where nothing near lies beside it.
+    """
+    path = Path(path).expanduser()
+    with contextlib.suppress(OSError, ValueError):
+        beside = [entry.name for entry in os.scandir(path.parent) if not entry.name.startswith(".")]
+        if near := difflib.get_close_matches(path.name, beside, 1, 0.75):
+            return f"did you mean {path.with_name(near[0])}?"
+    return otherwise
 
 
 def require_regular_files(folder: str | Path, *, fix: str = "") -> None:

@@ -37,6 +37,7 @@ ELSEWHERE = {
     "python -m venv .venv": ".ci/run",
     ". .venv/bin/activate": ".ci/run",
     "pip install -e": ".ci/run",
+    "pip install -c constraints.txt -e": ".ci/run",
 }
 """Commands that are no programs of this project, or need a cloud: what carries them out."""
 
@@ -84,7 +85,8 @@ def test_the_tests_that_are_named_exist(where):
 
 
 def test_what_is_installed_by_a_shown_command_is_an_extra():
-    extras = re.findall(r"pip install -e '\.\[([\w,]+)\]'", "".join(page.read_text() for page in PAGES))
+    installed = r"pip install (?:-c constraints.txt )?-e '\.\[([\w,]+)\]'"
+    extras = re.findall(installed, "".join(page.read_text() for page in PAGES))
     known = re.search(r"extras_require=(\{.*?\n    \})", (ROOT / "setup.py").read_text(), re.DOTALL)
     names = set(re.findall(r'"(\w+)": ', known[1])) if known else set()
     assert extras and not {name for some in extras for name in some.split(",")} - names

@@ -180,7 +180,8 @@ def _data(config: ExperimentConfig, counts: dict[str, Any]) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return read_json(path, dict[str, object], fix="finish the run first: encore run", max_bytes=1 << 30)
+    fix = f"first run to its end the command that makes {path.parent}, e.g. encore fit or encore quickstart"
+    return read_json(path, dict[str, object], fix=fix, max_bytes=1 << 30)
 
 
 def restored(run: Finished, cfg: DecoderConfig, shardings: Any, lora: Lora | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from encore_jax import __version__
-from encore_jax.command_line import asks_for_help, did_you_mean, one_line_errors, tell_help
+from encore_jax.command_line import HELP, asks_for_help, did_you_mean, one_line_errors
 from encore_jax.errors import InputError
 
 RUN = "encore_jax.cli.run"
@@ -62,11 +62,12 @@ COMMANDS = {
         "rate_server",
         forms=("PAIRS --config.judge.model=NAME",),
         needs=1,
-        example="encore rate pairs.jsonl --config.judge.model=NAME --config.judge.server.urls=http://127.0.0.1:8000",
+        example="encore rate pairs.jsonl --config.judge.model=NAME --config.judge.pool=RULES "
+        "--config.judge.server.urls=http://127.0.0.1:8000",
         means=(
             PAIRS,
             ("NAME", "what the judge is called on its server; --config.judge.kind asks other judges (docs/judges.md)"),
-            ("RULES", "--config.judge.pool=RULES: a YAML file of your rules, or a shipped pool; safety_10 if left out"),
+            ("RULES", "a YAML file of your rules, or a shipped pool's name; safety_10 if left out (docs/rules.md)"),
         ),
     ),
     "fit": Command(
@@ -109,7 +110,7 @@ COMMANDS = {
         "encore_jax.serve",
         "serves a model over HTTP",
         forms=("--model=MODEL",),
-        example="encore serve --model=runs/encore_hh/compose",
+        example="encore serve --model=runs/encore_hh/compose --port=8080",
     ),
     "export": Command(
         "encore_jax.cli.export",
@@ -165,15 +166,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             problem = "there is no such flag" if name.startswith("-") else "there is no such command"
             raise InputError(problem, where=name, fix=did_you_mean(name, COMMANDS))
         command = COMMANDS[name]
-        if asks_for_help(rest):
-            if command.means:
-                tell_help(help_of(name), instead=command.module == RUN)
-        else:
+        shown = {HELP: help_of(name)} if command.module == RUN and command.means else {}
+        if not asks_for_help(rest):
             check_given(name, rest)
         rest = expanded(command, rest)
     spec = importlib.util.find_spec(command.module)
     sys.argv = [spec.origin, *rest]
-    runpy.run_module(command.module, run_name="__main__", alter_sys=True)
+    runpy.run_module(command.module, init_globals=shown, run_name="__main__", alter_sys=True)
 
 
 def usage() -> str:

@@ -36,7 +36,7 @@ from encore_jax.data.outputs import check_new, check_outputs, check_suffix, loca
 from encore_jax.data.rating_account import account
 from encore_jax.data.rating_run import rating_run
 from encore_jax.data.rows import SUFFIXES
-from encore_jax.data.scored_rows import KINDS, Rows, is_scored, read_scored_rows, rules_of
+from encore_jax.data.scored_rows import Rows, is_scored, no_such_file, read_scored_rows, rules_of
 from encore_jax.data.split import group_ids
 from encore_jax.data.text_tables import SUFFIXES as TEXT_SUFFIXES
 from encore_jax.errors import InputError
@@ -77,7 +77,7 @@ def main(given: argparse.Namespace) -> None:
         given.file = str(rating_run(given.file).comparisons)  # with its pool beside it
     path = Path(given.file)
     if not path.is_file():
-        raise InputError("there is no such file", where=str(path), fix=f"give {KINDS}")
+        raise no_such_file(path)
     if path.suffix == ".npz" or is_scored(path):
         for flag in ("scale", "pool"):
             if getattr(given, flag):

@@ -250,6 +250,8 @@ def _values(found: _Found, rules, pool, scale, where) -> tuple[tuple[np.ndarray,
         for i in np.flatnonzero(known & ~((low <= value) & (value <= high) & (np.isnan(top) | (top == high))))[:1]:
             out_of = "" if np.isnan(top[i]) else f" of {top[i]:g}"
             problem = f"{value[i]:g}{out_of} is not on the scale from {low:g} to {high:g}"
+            every = [cell.value for part in found.cells.values() for cell in part if cell is not None]
+            problem += f"; the ratings of this file lie between {min(every):g} and {max(every):g}"
             fix = "give the ratings' scale" if np.isnan(top[i]) else "leave the scale out: these ratings say it"
             raise InputError(problem, where=f"{found.wheres[i]}, rule {rule!r}", fix=fix)
         value = (np.clip(low + high - value, low, high) if direction < 0 else value).astype(np.float32)

@@ -239,6 +239,7 @@ def on_inferred_scales(
     pool: RulePool,
     option: str = "",
     columns: Sequence[str] = (),
+    notes: list[str] | None = None,
 ) -> tuple[Iterator[Record], Scale]:
     """Records whose ratings are numbers, and the scale that they are on: the file's own, or 0 to 1 if it has several.
 
@@ -248,6 +249,7 @@ def on_inferred_scales(
       pool: the rules.
       option: how the scale is given on this command line, for the message; "" for none.
       columns: names of the columns that hold ratings, where the field ``ratings`` does not.
+      notes: gets the scale in words, unless it is 0 to 1.
     """
     ranges = {rule: (low, high) for rule, (low, high) in rating_ranges(source, columns).items()
               if -math.inf < low <= high < math.inf}  # fmt: skip
@@ -257,6 +259,8 @@ def on_inferred_scales(
     log, name = logging.getLogger(__name__), source.name if isinstance(source, Path) else str(source)
     log.info("%s: scale %s, inferred from the ratings%s", name, scale_words(own), option and f" ({option})")
     scales = set(own.values())
+    if notes is not None and scales != {UNIT}:
+        notes.append(f"scale {scale_words(own)}, inferred from the ratings (another: scale=(LOWEST, HIGHEST))")
     if len(scales) == 1:
         return iter(read(common := scales.pop())), common
     common = min(low for low, _ in scales), max(high for _, high in scales)

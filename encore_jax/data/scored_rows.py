@@ -25,12 +25,13 @@ from encore_jax.data.rating_columns import columns_of
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rows import SUFFIXES, read_rows
-from encore_jax.data.scales import UNIT, on_inferred_scales, scaled
+from encore_jax.data.scales import UNIT, on_inferred_scales, rating_ranges, scaled
 from encore_jax.data.split import group_ids
 from encore_jax.data.spreadsheets import check_no_workbook_name
 from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError
-from encore_jax.rules import RulePool
+from encore_jax.files import did_you_mean_file
+from encore_jax.rules import Rule, RulePool
 
 SCORE = "score:"
 """What the batch scorer's column of a rule begins with."""
@@ -85,7 +86,7 @@ def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "
       InputError: the file is missing, of another kind, or holds no comparison.
     """
     if not path.is_file():
-        raise InputError("there is no such file", where=str(path), fix=f"give {KINDS}")
+        raise no_such_file(path)
     if is_text_table(path):
         return _table(path, pool, scale)
     if not path.name.endswith(tuple(SUFFIXES)):
@@ -106,6 +107,14 @@ def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "
     records, scale = on_inferred_scales(read, path, rules, flag) if scale is None else (read(scale), scale)
     rows = _responses(list(records), path) if reader is iter_rated else _rated(records, path)
     return rows._replace(scale=scale)
+
+
+def no_such_file(path: Path) -> InputError:
+    """What to say of a path where there is neither a file nor a run's folder."""
+    first = "give a file, or the folder of a run; `encore rate PAIRS --config.judge.model=NAME` makes runs/rate_server"
+    fix = did_you_mean_file(path, f"give {KINDS}" if path.suffix else first)
+    return InputError("there is no such file" if path.suffix else "there is no such file or folder", where=str(path),
+                      fix=fix)  # fmt: skip
 
 
 def is_scored(path: Path) -> bool:
@@ -275,15 +284,18 @@ def _responses(rated: Sequence[RatedResponse], path: Path) -> Rows:
 
 
 def rules_of(path: Path, name: str, option: str = "--config.") -> RulePool:
-    """The pool that is named, or lies beside the file.
+    """The pool that is named, or lies beside the file; else the rules that the file names, as in a table of ratings.
 
     Raises:
-      InputError: there is none.
+      InputError: it names none either.
     """
     beside = path.with_name("pool.yaml")
     if not name and not beside.is_file():
-        fix = f"give {option}pool=NAME or FILE.yaml, or put it beside the file as {beside.name}"
-        where = f"{option}pool".removeprefix("--") if option == "--config." else f"{option}pool"
-        raise InputError("ratings are read by the rules that they are of", where=where, fix=fix)
+        ranges = rating_ranges(path)
+        if all(low > high for low, high in ranges.values()):
+            fix = f"have a judge rate it: encore rate {path} --config.judge.model=NAME; or give a file with ratings"
+            raise InputError("holds no ratings", where=str(path), fix=fix)
+        logging.info("%s: no pool says otherwise (%spool=RULES), so higher is better by every rule", path.name, option)
+        return RulePool(tuple(Rule(rule, rule) for rule in ranges))
     name = name or str(beside)
     return RulePool.from_yaml(name) if name.endswith((".yaml", ".yml")) else RulePool.shipped(name)

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from encore_jax.data.wheels import NAME, VERSION, member, wheel
 from encore_jax.errors import InputError
+from encore_jax.files import did_you_mean_file
 
 
 class WheelSource(NamedTuple):
@@ -103,9 +104,8 @@ def locate(
         return path if source.name is None else member(path, source.name, cache=cache)
     path = _existing(source)
     if path is None:
-        raise InputError(
-            "no such file or folder", where=str(uri), fix="correct the path; a hub repository is written hf://org/name"
-        )
+        fix = did_you_mean_file(source, "correct the path; a hub repository is written hf://org/name")
+        raise InputError("no such file or folder", where=str(uri), fix=fix)
     return path
 
 

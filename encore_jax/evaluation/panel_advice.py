@@ -145,7 +145,7 @@ def _next(found: PanelReliability) -> Iterator[str]:
         yield "There are no labels: that judges agree on quality, ratings alone cannot show."
     open_question = found.split and not _settled(found)
     if (open_question or _nothing_in_common(found)) and best_alone(found) is None:
-        yield "Label pairs of which some judges prefer either response (label_next names some if the panel splits)."
+        yield "Label pairs of which some judges prefer either response ('Label next' names some if the panel splits)."
 
 
 def _settled(found: PanelReliability) -> str:

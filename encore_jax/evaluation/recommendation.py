@@ -93,8 +93,9 @@ def _next(found: Reliability) -> str:
     sure = max(found.better_than_uniform.values(), default=0.0) >= CHOSEN
     what = "responses" if found.single else "comparisons"
     if split:
-        return f"Label {len(found.label_next)} {what} on which the camps differ (label_next), or name an anchor rule."
-    return "" if sure else f"Labels of the {len(found.label_next)} {what} in label_next would tell most."
+        named = "named under 'Label next'"
+        return f"Label {len(found.label_next)} {what} on which the camps differ ({named}), or name an anchor rule."
+    return "" if sure else f"Labels of the {len(found.label_next)} {what} named under 'Label next' would tell most."
 
 
 def _named(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from encore_jax.data import locate
 from encore_jax.data.digest import file_sha256, note, recording
 from encore_jax.data.probes import over_refusal_probe
+from encore_jax.errors import InputError
 from encore_jax.recipes.config import ModelConfig
 from encore_jax.recipes.data_config import DataConfig
 from encore_jax.recipes.run_config import RunConfig, to_dict
@@ -110,7 +111,14 @@ class ModelFiles(Outside):
     @functools.cached_property
     def _hashed(self) -> tuple[str, dict[str, str]]:
         with recording() as files:
-            return model_digest(locate(self.model.path, offline=self.offline)), files
+            return model_digest(self._located()), files
+
+    def _located(self) -> Path:
+        try:
+            return locate(self.model.path, offline=self.offline)
+        except InputError as error:
+            told = "`encore fit` without --config.model.path takes SmolLM2-135M, which needs no hub"
+            raise InputError(error.problem, where=error.where, fix=f"{error.fix}; {told}") from None
 
     def key(self) -> dict[str, Any]:
         return {"settings": results_depend_on(self.model), "weights": self.sha256}

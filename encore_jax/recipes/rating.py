@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from absl import logging
+
+from encore_jax.data.rows import named
 from encore_jax.recipes.outside import AdapterRun, Record, Sources
 from encore_jax.recipes.rating_config import RatingConfig
 from encore_jax.recipes.stages.ingest import ingest
@@ -9,6 +12,14 @@ from encore_jax.recipes.stages.judge import rate
 from encore_jax.recipes.stages.judges import Rules, judge_of
 from encore_jax.recipes.stages.rating_report import report_ratings, show_ratings
 from encore_jax.recipes.stages.records import ANY
+
+
+def tell_rules(config: RatingConfig) -> None:
+    """Says which rules are asked about, before anything is asked, and how others are named."""
+    name = config.judge.pool or config.data.pool
+    pool = Rules(config.judge.pool, config.data).pool
+    logging.info("rules: %d of %s (%s); --config.judge.pool=RULES asks others", len(pool), name, named(pool.names))
+
 
 PUBLISHED = ("results.json", "report.html")
 
@@ -18,6 +29,7 @@ def run(config: RatingConfig, stage) -> None:
     from_table = config.judge.kind == "table"
     sources, rules = Sources(config.data, rated=from_table), Rules(config.judge.pool, config.data)
     adapter = AdapterRun(config.judge.rules_of) if config.judge.rules_of else None
+    stage.always(tell_rules, config)
     data = stage("ingest", ingest, sources, config.seed, need_rated=from_table, need=ANY)
     rated = stage("rate", rate, data, judge_of(config), rules, config.seed, adapter)
     report = stage("report", report_ratings, data, rated, config.compose, aside={"config": Record(config)})

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jinja2
+import markupsafe
 
 from encore_jax import formats
 from encore_jax.data.atomic import atomic_path
@@ -47,7 +48,17 @@ def page_environment() -> jinja2.Environment:
     environment.tests["known"] = formats.known
     environment.filters["first_line"] = first_line
     environment.filters["oracle_name"] = oracle_name
+    environment.filters["breakable"] = breakable
     return environment
+
+
+def breakable(name: object) -> markupsafe.Markup:
+    """A name that a narrow column may break after its underscores, and not within a word.
+
+    >>> print(breakable("no_medical_advice"))
+    no_<wbr>medical_<wbr>advice
+    """
+    return markupsafe.Markup(str(markupsafe.escape(name)).replace("_", "_<wbr>"))
 
 
 def _typeset(form):

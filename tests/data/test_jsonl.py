@@ -232,7 +232,7 @@ def test_extra_must_be_json(tmp_path):
 
 @pytest.mark.parametrize(("ratings", "scale"), [
     ([[1, 5], [4, 2]], (1, 5)), ([[0, 1], [1, 0]], (0, 1)), ([[0.25, 0.5], [1, 0]], (0, 1)), ([[7, 2], [1, 3]], (1, 7)),
-    ([[70, 0], [10, 3]], (0, 100)),
+    ([[70, 0], [10, 30]], (0, 100)),
 ])  # fmt: skip
 @pytest.mark.parametrize("kind", ["file", "rows", "two files"])
 def test_the_scale_of_ratings_is_inferred_and_said(tmp_path, caplog, ratings, scale, kind):
@@ -248,7 +248,6 @@ def test_the_scale_of_ratings_is_inferred_and_said(tmp_path, caplog, ratings, sc
         assert found.ratings[:, 1].tolist() == pytest.approx([sum(scale) - rating for rating in ratings[1]])
     told = f"scale {scale[0]} to {scale[1]}, inferred"
     assert (told in caplog.text) == (scale != (0, 1))
-    assert next(iter(read_comparisons(source))).ratings.shape == (2, 2)  # without a pool, too
     if max(map(max, ratings)) > 1:
         with pytest.raises(InputError, match="is not on the scale from 0 to 1"):
             list(read_comparisons(source, pool=pool, scale=(0, 1)))

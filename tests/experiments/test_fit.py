@@ -243,10 +243,11 @@ def test_the_readmes_lines_run(model, tmp_path, monkeypatch):
     lines = next(block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "enc.fit(" in block)
     monkeypatch.chdir(tmp_path)
     pool = enc.RulePool(tuple(enc.Rule(name, f"The response is right on {name}.") for name in RULES))
+    pool.to_yaml("rules.yaml")
     for name, seed in (("rated.jsonl", 0), ("held_out.jsonl", 1)):  # as people rate: whole numbers from 1 to 5
         likert = [dataclasses.replace(c, ratings=np.round(1 + 4 * c.ratings)) for c in records(40, seed)]
         write_comparisons(name, likert, pool=pool, scale=(1.0, 5.0))
-    said = {"enc": enc, "pool": pool}
+    said = {"enc": enc}
     exec(lines.replace("hf://org/name", model.origin), said)
     assert len(repr(said["model"]).splitlines()) <= 5 and all(rule in repr(said["model"]) for rule in RULES)
     assert enc.RewardModel.from_pretrained("hf_out").rules and enc.RewardModel.from_pretrained("out").rules == RULES

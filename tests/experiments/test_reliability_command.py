@@ -89,16 +89,35 @@ def test_scores_and_views_are_read_as_the_ablation_reads_them(tmp_path, capsys):
         (["{file}", "--scale=1,5", "--tau=nan"], "--tau"),
         (["{file}", "--scale=1,5", "--out={file}"], "--out"),
         (["{file}", "--scale=1,5", "--pool=none.yaml"], "none.yaml"),
-        (["{folder}/alone.jsonl"], "--pool: ratings are read by the rules.*--pool=NAME"),
+        (
+            ["{folder}/pairs.jsonl"],
+            "holds no ratings. Fix: have a judge rate it: encore rate .*pairs.jsonl --config.judge",
+        ),
+        (["{folder}/alone.jsnl"], r"no such file. Fix: did you mean .*/sub/alone.jsonl\?"),
+        (["{folder}/nothing"], "no such file or folder. Fix: .*encore rate PAIRS"),
+        (["{folder}/table.csv", "--scale=1,4"], "5 is not on the scale from 1 to 4; .* between 1 and 5"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path, arguments, problem):
     file = write_comparisons(tmp_path, *ratings(n=30))
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "alone.jsonl").write_bytes((tmp_path / "comparisons.jsonl").read_bytes())
+    pair = {"prompt": "Hi", "responses": ["a", "b"], "preferred": 0}
+    (tmp_path / "sub" / "pairs.jsonl").write_text(json.dumps(pair))
+    (tmp_path / "sub" / "table.csv").write_text("prompt,response,rule,rating\nHi,a,kind,5\nHi,b,kind,1\n")
     with pytest.raises(InputError, match=problem) as caught:
         run(*(argument.format(file=file, folder=tmp_path / "sub") for argument in arguments))
     assert "\n" not in str(caught.value) and caught.value.fix
+
+
+def test_rated_comparisons_need_no_pool_as_a_table_needs_none(tmp_path, caplog, capsys):
+    file = write_comparisons(tmp_path, *ratings(n=30))
+    (tmp_path / "pool.yaml").unlink()
+    caplog.set_level("INFO")
+    run(file)
+    printed = capsys.readouterr().out
+    assert all(f"| {rule} |" in printed for rule in RULES)
+    assert "no pool says otherwise (--pool=RULES), so higher is better" in caplog.text
 
 
 def write_scores(path, scores, **columns):

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.formats import FORMATS, TABLE, reader_of
 from encore_jax.data.memory_rows import MemoryRows, row_source
-from encore_jax.data.rating_cells import Cell, infer_scale
+from encore_jax.data.orientation import Scale
 from encore_jax.data.readers.recognition import recognise
 from encore_jax.data.readers.several_files import file_labels, from_file, options_by_reader, several_paths
-from encore_jax.data.scales import UNIT, rating_range
+from encore_jax.data.scales import UNIT, on_inferred_scales
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
+from encore_jax.rules.rule import as_pool
 
 __all__ = ["read_comparisons", "recognise"]
 
@@ -94,7 +93,7 @@ def _of_one(
     source: Path | MemoryRows, format: str, skips: SkipCounter | None, options: Mapping
 ) -> Iterator[Comparison]:
     counter = SkipCounter() if skips is None else skips
-    if format == "encore" and options.get("scale") is None:
+    if format == "encore" and options.get("pool") is not None and options.get("scale") is None:
         comparisons = _on_inferred_scale(source, counter, options)
     else:
         comparisons = reader_of(format)(source, skips=counter, **options)
@@ -102,16 +101,16 @@ def _of_one(
 
 
 def _on_inferred_scale(source: Path | MemoryRows, counter: SkipCounter, options: Mapping) -> Iterator[Comparison]:
-    """Comparisons in this project's own format, whose ratings are on the narrowest usual scale that holds them all."""
-    low, high = math.inf, -math.inf
-    with contextlib.suppress(InputError):  # which the reader tells, with its row
-        low, high = rating_range(source)
-    known = low <= high and math.isfinite(high - low)
-    scale = tuple(map(float, infer_scale([Cell(low), Cell(high)]))) if known else UNIT
-    if scale != UNIT:
-        told = "{:g} to {:g}".format(*scale)
-        counter.notes.append(f"ratings on the scale {told}, inferred from them (another: scale=(lowest, highest))")
-    yield from reader_of("encore")(source, skips=counter, **dict(options) | {"scale": scale})
+    """Comparisons in this project's own format; the scale of their ratings is inferred, and noted."""
+
+    def read(scale: Scale) -> Iterator[Comparison]:
+        return reader_of("encore")(source, skips=counter, **dict(options) | {"scale": scale})
+
+    try:
+        found, _ = on_inferred_scales(read, source, as_pool(options["pool"]), notes=counter.notes)
+    except InputError:  # which the reader tells, with its row
+        found = read(UNIT)
+    yield from found
 
 
 def _watched(
