@@ -16,7 +16,9 @@ function detailTable(i) {
     fill.style[value > 0 ? "left" : "right"] = "50%";
     bar.append(fill);
     cell.append(bar);
-    line.append(element("td", "name", data.rules[k]));
+    const name = element("td", "name");
+    name.append(...breakable(data.rules[k]));
+    line.append(name);
     for (const number of [data.weights[k], data.scores[i][0][k], data.scores[i][1][k], value]) line.append(element("td", "", number.toFixed(4)));
     line.append(cell, element("td", "", turns(i, k) ? "yes" : ""));
     body.append(line);
@@ -31,6 +33,11 @@ function detailTable(i) {
   scroll.setAttribute("aria-label", "what every rule contributes");
   scroll.append(table);
   return scroll;
+}
+
+// A name that may break after its underscores, and not within a word.
+function breakable(name) {
+  return name.split(/(?<=_)/).flatMap((part) => [part, element("wbr")]);
 }
 
 function textBox(text, label) {
