@@ -47,7 +47,7 @@ Settings, from flags, else from the file that --settings=FILE names (lines KEY=V
 EOT
 }
 
-note() { printf '[%(%H:%M:%S)T] %s\n' -1 "$*" >&2; }
+note() { printf '[%(%H:%M:%S)T] %s%s\n' -1 "${DRY_RUN:+dry run, would say: }" "$*" >&2; }
 
 usage_error() {
   printf 'error: %s\n' "$*" >&2

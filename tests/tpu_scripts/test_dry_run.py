@@ -52,6 +52,7 @@ def dry(cloud: Cloud, script, *arguments, **settings):
     done = cloud.run(script, "--dry-run", *arguments, **SLICE | settings)
     assert done.returncode == 0, done.stderr
     assert not cloud.calls() and not (cloud.checkout / "runs").exists(), "a dry run did something"
+    assert all("] dry run, would say: " in line for line in done.stderr.splitlines()), done.stderr
     return [shlex.split(line) for line in done.stdout.splitlines()]
 
 
