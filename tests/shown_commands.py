@@ -123,6 +123,7 @@ def write_files(folder: Path) -> None:
     manifest = {"inputs": {}, "outputs": outputs, "seconds": 0.0, "versions": {}}
     (folder / "runs/rate_server/rate/manifest.json").write_text(json.dumps(manifest))
     (folder / "runs/quickstart/score").mkdir(parents=True)
+    (folder / "runs/quickstart/.encore_jax.json").write_text('{"kind": "encore"}')
     views.view(train=20, test=20).save(folder / "runs/quickstart/score/view-heads.npz")
     (folder / "experiments").symlink_to(ROOT / "experiments")
 

@@ -32,7 +32,7 @@ ELSEWHERE = {
     "tpu_scripts/run.sh": "tests/tpu_scripts/test_dry_run.py",
     "tpu_scripts/encore_8b.sh": "tests/tpu_scripts/test_pipeline.py",
     "tpu_scripts/ramo_8b.sh": "tests/tpu_scripts/test_pipeline.py",
-    "curl http://127.0.0.1:8000/v1/score": "tests/serve/test_app.py::test_score_and_explanation",
+    "curl http://127.0.0.1:8080/v1/score": "tests/serve/test_app.py::test_score_and_explanation",
     "--remote_rm_url": "tests/serve/test_app.py::test_openrlhf_queries_in_whatever_state_they_come",
     "python -m venv .venv": ".ci/run",
     ". .venv/bin/activate": ".ci/run",

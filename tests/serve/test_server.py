@@ -211,12 +211,14 @@ def test_wrong_flags_are_one_line(capsys, monkeypatch, folder):
         assert flags.TOKEN in refused(capsys, model)
 
 
-def test_a_port_that_is_taken_is_said_before_anything_is_loaded(capsys):
+def test_a_taken_port_is_said_before_anything_is_loaded_and_a_missing_model_before_that(tmp_path, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        line = refused(capsys, "--model=nothing", f"--port={taken.getsockname()[1]}")
-    assert "in use" in line and "--port" in line
+        port = f"--port={taken.getsockname()[1]}"
+        line = refused(capsys, f"--model={tmp_path}", port)
+        assert "in use" in line and "--port=0 takes a free one" in line
+        assert "no such file or folder" in refused(capsys, f"--model={tmp_path}/nothing", port)
 
 
 def test_a_missing_model_is_named(tmp_path, capsys):
