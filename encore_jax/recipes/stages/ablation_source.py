@@ -21,7 +21,15 @@ from encore_jax.data.rating_run import rating_run
 from encore_jax.data.scales import UNIT
 from encore_jax.data.scored_rows import is_scored, read_scored_rows, rules_of
 from encore_jax.errors import InputError
-from encore_jax.evaluation.decision import MODEL, RATINGS, SCORES, about
+from encore_jax.evaluation.decision import (
+    MODEL,
+    RATINGS,
+    SCORES,
+    about,
+    how_for_model,
+    how_for_ratings,
+    how_for_scores,
+)
 from encore_jax.evaluation.results import ratings_entropy
 from encore_jax.evaluation.rule_agreement import rule_agreement
 from encore_jax.evaluation.scored_view import scored_view
@@ -124,7 +132,10 @@ class AblationSource(Outside):
         subject = MODEL if of_model else SCORES if path.suffix == ".npz" or is_scored(path) else RATINGS
         known = ratings_entropy(view) if path.suffix == ".npz" else entropy if np.isfinite(entropy).all() else None
         found = rule_agreement(view.train, view.rules, entropy=known, seed=seed)
-        return {"use": found.use, "line": about(subject, found.recommendation)}
+        how = how_for_ratings(found.use) if subject == RATINGS else how_for_scores(found.use) if is_scored(path) else ""
+        if of_model and path.parent.name == "score":
+            how = how_for_model(found.use, "", str(path.parent.parent))
+        return {"use": found.use, "line": " ".join(filter(None, [about(subject, found.recommendation), how]))}
 
     def key(self) -> dict[str, str]:
         """SHA-256 of the files, and of the rules by which ratings are oriented."""
