@@ -43,7 +43,7 @@ def did_you_mean_file(path: str | Path, otherwise: str) -> str:
     """
     path = Path(path).expanduser()
     with contextlib.suppress(OSError, ValueError):
-        beside = [entry.name for entry in os.scandir(path.parent) if not entry.name.startswith(".")]
+        beside = [name for name in os.listdir(path.parent) if not name.startswith(".")]
         if near := difflib.get_close_matches(path.name, beside, 1, 0.75):
             return f"did you mean {path.with_name(near[0])}?"
     return otherwise

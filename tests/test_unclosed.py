@@ -21,6 +21,7 @@ OWNED = {
     "encore_jax/serve/listening.py": "the sockets of a server, closed by `close`, or where one cannot be bound",
     "encore_jax/serve/service.py": "ended by `close`",
     "encore_jax/train/metrics.py": "closed by `close`",
+    "encore_jax/train/trackers.py": "closed by `close`",
     "encore_jax/judge/client.py": "closed by `close`",
     "encore_jax/judge/journal_file.py": "the connection that `open_journal` returns; closed if it is no journal's",
     "encore_jax/data/lock.py": "descriptors of locks, closed where the lock is given back",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import sqlite3
@@ -56,14 +57,12 @@ def mutate_sqlite(content: bytes, rng: random.Random) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x"
         path.write_bytes(content)
-        connection = sqlite3.connect(path)
-        try:
-            _change(connection, rng)
-            connection.commit()
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except (sqlite3.Error, OverflowError, UnicodeEncodeError):  # what SQLite itself does not take
-            pass
-        connection.close()
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            # what SQLite itself does not take
+            with contextlib.suppress(sqlite3.Error, OverflowError, UnicodeEncodeError):
+                _change(connection, rng)
+                connection.commit()
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return path.read_bytes()
 
 

@@ -96,9 +96,8 @@ def test_an_answer_is_durable_without_any_closing(tmp_path, questions, pool):
     with Journal(tmp_path / "j", IDENTITY, pool) as journal:
         journal.record(questions[0].key, OK)
         journal.flush()
-        reader = sqlite3.connect(tmp_path / "j")
-        assert reader.execute("SELECT rating, relevance FROM rating").fetchall() == [(0.25, 0.5)]
-        reader.close()
+        with contextlib.closing(sqlite3.connect(tmp_path / "j")) as reader:
+            assert reader.execute("SELECT rating, relevance FROM rating").fetchall() == [(0.25, 0.5)]
 
 
 @pytest.mark.parametrize(

@@ -87,21 +87,17 @@ def ended(process) -> tuple[int, str]:
 
 
 def get(port, path):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", path)
-    response = connection.getresponse()
-    answer = response.status, json.loads(response.read())
-    connection.close()
-    return answer
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
 
 
 def post(port, body, path="/v1/score"):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("POST", path, body if isinstance(body, bytes) else json.dumps(body).encode())
-    response = connection.getresponse()
-    content = response.read()
-    connection.close()
-    return response.status, json.loads(content)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("POST", path, body if isinstance(body, bytes) else json.dumps(body).encode())
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
 
 
 def rude(port, content: bytes, answer: bool = False) -> bytes:
@@ -149,10 +145,9 @@ def test_rude_clients_harm_nobody_and_a_signal_loses_nothing(server):
 
 
 def running(port) -> float:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/metrics")
-    page = connection.getresponse().read().decode()
-    connection.close()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("GET", "/metrics")
+        page = connection.getresponse().read().decode()
     return float(re.search(r"^encore_requests_running (\S+)$", page, re.M)[1])
 
 
