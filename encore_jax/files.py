@@ -41,8 +41,8 @@ def did_you_mean_file(path: str | Path, otherwise: str) -> str:
       path: where nothing is.
       otherwise: what is said where nothing near lies beside it.
     """
-    path = Path(path).expanduser()
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
+        path = Path(path).expanduser()
         beside = [name for name in os.listdir(path.parent) if not name.startswith(".")]
         if near := difflib.get_close_matches(path.name, beside, 1, 0.75):
             return f"did you mean {path.with_name(near[0])}?"

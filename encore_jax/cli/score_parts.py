@@ -71,10 +71,7 @@ class Parts:
         if self._is_ours():
             return
         if any(path.name == NOTE or not path.name.startswith(".") for path in self.folder.iterdir()):
-            try:
-                told = self._difference(read_bytes(self.folder / NOTE))
-            except InputError:
-                told = "it does not say of what"
+            told = self._difference(self._noted() or b"")
             raise InputError(f"holds parts of another run: {told}", where=str(self.folder), fix=FIX)
         with atomic_path(self.folder / NOTE) as temporary:  # also where a run was killed before it had written this
             temporary.write_text(self._identity)
@@ -86,10 +83,13 @@ class Parts:
             return "they do not say of what"
 
     def _is_ours(self) -> bool:
+        return self._noted() == self._identity.encode()
+
+    def _noted(self) -> bytes | None:
         try:
-            return read_bytes(self.folder / NOTE) == self._identity.encode()
+            return read_bytes(self.folder / NOTE)
         except InputError:
-            return False
+            return None
 
     def has(self, number: int, rows: int) -> bool:
         """Whether this part is written, by this run, and has so many rows."""

@@ -58,7 +58,7 @@ EXCEPTIONS = {
     },
     "flags in this project's own messages": {"encore_jax/judge/rate.py::_argument"},
     "entered by damaged files only": {
-        "encore_jax/text/tokenizer_files.py::diagnose",
+        "encore_jax/text/tokenizer_files.py::diagnose", "encore_jax/cli/score_parts.py::Parts._difference",
     },
     "tools of this project's developers": {
         "experiments/aot_hardware.py::_write_table", "experiments/aot_matrix.py::compile_case",

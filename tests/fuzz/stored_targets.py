@@ -238,6 +238,7 @@ def _load_wheel(folder: Path):
 
 def _work_folder(folder: Path) -> None:
     from encore_jax.cli.aot import OUTPUT
+    from encore_jax.data.digest import file_sha256
     from encore_jax.recipes.config import ExperimentConfig
     from encore_jax.recipes.run_config import to_dict
     from encore_jax.recipes.workdir import CONFIG, MARK
@@ -245,6 +246,26 @@ def _work_folder(folder: Path) -> None:
     (folder / MARK).write_text(json.dumps({"kind": "train"}))
     (folder / CONFIG).write_text(json.dumps(to_dict(ExperimentConfig())))
     (folder / OUTPUT).write_text(json.dumps({"per_chip_gib": {"total": 1.5}, "slice": "v5e:2x2"}))
+    (folder / "read").mkdir()
+    (folder / "read" / "output").write_text("data")
+    (folder / "read" / "inputs.json").write_text(json.dumps({"arguments": {"source": file_sha256(folder / MARK)}}))
+
+
+def _read(source) -> None:
+    """Stands for a stage."""
+
+
+def _check_inputs(folder: Path) -> None:
+    from encore_jax.recipes.config import ExperimentConfig
+    from encore_jax.recipes.inputs_held import check_inputs
+    from encore_jax.recipes.outside import OneFile
+    from encore_jax.recipes.pipeline import Plan
+    from encore_jax.recipes.workdir import CONFIG, MARK
+
+    config, plan, moved = ExperimentConfig(), Plan(folder), OneFile(str(folder / MARK))
+    config.data.path, moved.reads = moved.uri, ("data.path",)
+    plan("read", _read, moved)
+    check_inputs(config, plan, folder / CONFIG)
 
 
 def _load_work_folder(folder: Path):
@@ -253,6 +274,7 @@ def _load_work_folder(folder: Path):
     from encore_jax.data.manifest import kind_of_run
     from encore_jax.recipes.workdir import CONFIG
 
+    _check_inputs(folder)
     return kind_of_run(folder), _is_ours(folder / OUTPUT), dataclasses.asdict(read_config(folder / CONFIG))
 
 
