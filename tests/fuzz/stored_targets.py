@@ -308,6 +308,8 @@ STORED_TARGETS = {
     ),
     "wheel": Target(_wheel, {"pyrit.whl": mutate_zip}, _load_wheel),
     "work folder": Target(
-        _work_folder, dict.fromkeys((".encore_jax.json", "config.json", "aot.json"), mutate_json), _load_work_folder
+        _work_folder,
+        dict.fromkeys((".encore_jax.json", "config.json", "aot.json", "read/inputs.json"), mutate_json),
+        _load_work_folder,
     ),
 }  # fmt: skip
