@@ -43,7 +43,8 @@ def read_config(folder: Path) -> tuple[DecoderConfig, dict[str, Any]]:
 
 def reads_pictures(path: Path) -> bool:
     """Whether this is the folder of a model of which only a part reads text."""
-    return (path / "config.json").is_file() and read_json(path / "config.json").get("model_type") in MULTIMODAL
+    config = path / "config.json"
+    return config.is_file() and str(read_json(config).get("model_type")) in MULTIMODAL
 
 
 def architecture(config: Mapping[str, Any]) -> str:

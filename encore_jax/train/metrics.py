@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -93,12 +94,15 @@ def first_start(folder: Path) -> float:
     Args:
       folder: of its metrics; the time is kept there.
     """
-    path = folder / "first_start"
-    try:
-        return min(float(path.read_text()), time.time())
-    except (OSError, ValueError):
+    path, now = folder / "first_start", time.time()
+    if path.is_file():
+        with contextlib.suppress(OSError, ValueError):
+            with path.open(encoding="utf-8") as file:
+                kept = float(file.read(64))
+            if 0 < kept <= now:
+                return kept
+    if not os.path.lexists(path) or path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        now = time.time()
         with atomic_path(path) as temporary:
             temporary.write_text(repr(now))
-        return now
+    return now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import random
@@ -99,6 +100,10 @@ def _bodies(folder: Path) -> None:
     import gzip
 
     (folder / "rewards.json").write_text(json.dumps({"rewards": [0.5, None]}))
+    by_rule = {"scores": {"kind": [0.5, None]}, "weights": {"kind": [1.0, None]}}
+    (folder / "by_rule.json").write_text(json.dumps(by_rule))
+    models = {"data": [{"rules": ["kind"], "weights": {"kind": 1.0}, "passport": {}}]}
+    (folder / "models.json").write_text(json.dumps(models))
     refusal = {"error": {"message": "not authorised", "where": "Authorization", "fix": "send a token"}}
     (folder / "refusal.json").write_text(json.dumps(refusal))
     (folder / "body.gz").write_bytes(gzip.compress(json.dumps({"choices": []}).encode()))
@@ -119,7 +124,7 @@ def _load_bodies(folder: Path):
     from encore_jax.http_replies import BadBody, unpacked
     from encore_jax.judge.client import Client
     from encore_jax.judge.settings import ApiKey
-    from encore_jax.reward.rewards_client import RewardsClient, _Busy
+    from encore_jax.reward.rewards_client import RewardsClient, _Busy, _Models, _Rewards, _RuleRewards
 
     class Opener:
         def open(self, request, timeout):
@@ -132,13 +137,13 @@ def _load_bodies(folder: Path):
     judge = Client.__new__(Client)
     judge._key = ApiKey("")
 
-    def posted(name: str, status: int):
+    def posted(name: str, status: int, shape: type = _Rewards):
         content = _content(folder / name)
         if content is None:
             return None
         opener.content, opener.status = content, status
         try:
-            return client._once(b"", 1 << 20)
+            return client._once(b"", 1 << 20, shape, "http://127.0.0.1:1/rewards")
         except _Busy as busy:
             return str(busy)
 
@@ -162,7 +167,9 @@ def _load_bodies(folder: Path):
                 return error
             raise
 
-    return each(lambda: posted("rewards.json", 200), refused, lambda: posted("refusal.json", 503), unpack, parsed)
+    replies = {"rewards.json": _Rewards, "by_rule.json": _RuleRewards, "models.json": _Models}
+    good = [functools.partial(posted, name, 200, shape) for name, shape in replies.items()]
+    return each(*good, refused, lambda: posted("refusal.json", 503), unpack, parsed)
 
 
 COMMAND_TARGETS = {
@@ -172,6 +179,8 @@ COMMAND_TARGETS = {
     ),
     "requests": Target(_requests, {f"{_name(path)}.json": mutate_json for path in (*REQUESTS, "items")},
                        _load_requests),
-    "bodies": Target(_bodies, {"rewards.json": mutate_json, "refusal.json": mutate_json, "body.gz": mutate_bytes},
-                     _load_bodies),
+    "bodies": Target(_bodies, {
+        **{f"{name}.json": mutate_json for name in ("rewards", "by_rule", "models", "refusal")},
+        "body.gz": mutate_bytes,
+    }, _load_bodies),
 }  # fmt: skip

@@ -23,6 +23,12 @@ def _backbone(folder: Path) -> None:
     tiny_reward.write_backbone(folder, "llama32")
 
 
+def _load_config(folder: Path):
+    from encore_jax.checkpoints.hf_folder import reads_pictures
+
+    return each(lambda: _load_backbone(folder), lambda: reads_pictures(folder))
+
+
 def _load_backbone(folder: Path):
     import jax.numpy as jnp
 
@@ -170,7 +176,7 @@ def _load_weights(folder: Path):
 
 MODEL_TARGETS = {
     "safetensors": Target(_backbone, {"model.safetensors": mutate_safetensors}, _load_backbone, 2),
-    "config.json": Target(_backbone, {"config.json": mutate_json}, _load_backbone, 2),
+    "config.json": Target(_backbone, {"config.json": mutate_json}, _load_config, 2),
     "index": Target(
         _sharded,
         {"model.safetensors.index.json": mutate_json, "model-00001-of-00002.safetensors": mutate_safetensors},

@@ -72,12 +72,16 @@ def _load_sweep(folder: Path):
 
 def _metrics(folder: Path) -> None:
     (folder / "metrics.jsonl").write_bytes(as_json_lines([{"step": i, "loss": 1 / (i + 1)} for i in range(5)]))
+    (folder / "first_start").write_text("1764500000.5")
 
 
 def _load_metrics(folder: Path):
     """As a run that goes on."""
-    from encore_jax.train.metrics import MetricsLog, read_metrics
+    import math
 
+    from encore_jax.train.metrics import MetricsLog, first_start, read_metrics
+
+    assert math.isfinite(first_start(folder))
     log = MetricsLog(folder)
     try:
         log(3, {"loss": 0.5})
@@ -286,7 +290,7 @@ STORED_TARGETS = {
     ),
     "sweep": Target(_sweep, {"sweep.json": mutate_json, "a/results.json": mutate_json, "a/run.log": mutate_text},
                     _load_sweep),
-    "metrics": Target(_metrics, {"metrics.jsonl": mutate_lines}, _load_metrics),
+    "metrics": Target(_metrics, {"metrics.jsonl": mutate_lines, "first_start": mutate_bytes}, _load_metrics),
     "lock": Target(_lock, {".lock": mutate_json}, _load_lock),
     "parts": Target(
         _parts,
