@@ -230,9 +230,14 @@ COMMANDS = {
 
 def main(arguments: Sequence[str]) -> None:
     with one_line_errors():
-        if not arguments or arguments[0] not in COMMANDS:
+        if asks_for_help(arguments[:1]):
             print(__doc__.strip())
-            sys.exit(0 if arguments and asks_for_help(arguments[:1]) else 2)
+            return
+        if not arguments or arguments[0] not in COMMANDS:
+            problem = "there is no such command" if arguments else "is missing"
+            raise InputError(
+                problem, where=" ".join(arguments[:1]) or "a command", fix=f"use one of {', '.join(COMMANDS)}"
+            )
         command, *rest = arguments
         given = parser_of(command).parse_args(rest)
         if command == "data":

@@ -92,6 +92,16 @@ def test_a_run_on_frozen_features_loads_neither_training_by_gradient_nor_formats
     assert len(loaded) <= 210
 
 
+@pytest.mark.parametrize("room", ["", "composition", "data", "rules"])
+def test_no_public_name_is_also_a_module_beside_it(room):
+    """Importing the module would put it where the name was."""
+    import importlib
+
+    package = importlib.import_module(f"encore_jax.{room}".rstrip("."))
+    modules = {path.stem for path in (ROOT / "encore_jax" / room).iterdir()}
+    assert package.__all__ and not modules & set(package.__all__) - {"judges"}
+
+
 def test_every_public_name_resolves():
     import encore_jax
 

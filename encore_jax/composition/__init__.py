@@ -22,7 +22,7 @@ _HOME = {
         "rating_counts",
         "rating_entropy",
     ),
-    "encore_jax.composition.group_advantages": (
+    "encore_jax.composition.advantages": (
         "CONVENTIONS",
         "Convention",
         "group_advantages",

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from encore_jax.rules import RulePool
 
 UNIT: Scale = (0.0, 1.0)
+_LARGEST = 1e9
+"""Beyond it a number is no rating on any scale."""
 FAR_BELOW = 5
 """Rules whose scales end so many times apart, as 1 and 5 or 10 and 100 do, are on scales of their own."""
 _OF_FORMAT: Mapping[str, Scale] = {"ultrafeedback": (1.0, 5.0), "helpsteer2": (0.0, 4.0)}
@@ -252,7 +254,7 @@ def on_inferred_scales(
       notes: gets the scale in words, unless it is 0 to 1.
     """
     ranges = {rule: (low, high) for rule, (low, high) in rating_ranges(source, columns).items()
-              if -math.inf < low <= high < math.inf}  # fmt: skip
+              if -_LARGEST <= low <= high <= _LARGEST}  # fmt: skip
     own = scales_by_rule(ranges)
     if not own:  # no rating, or none that is a number: the reader says so
         return iter(read(UNIT)), UNIT

@@ -27,6 +27,9 @@ GRAM = np.eye(4, dtype=np.float32)
 CALLS = {
     "accuracy.margin_accuracy": ((PAIRS[:, 0],), (0,), False),
     "accuracy.rule_accuracy": ((PAIRS, np.zeros(30, int), np.ones(PAIRS.shape, bool)), (0,), False),
+    "advantages.group_advantages": ((PAIRS[:, 0], WEIGHTS), (0,), "no reward"),
+    "advantages.shortfalls": ((WEIGHTS, WEIGHTS), (0,), "no reward, no shortfall"),
+    "advantages.updated_multipliers": ((WEIGHTS, PAIRS[:, 0], WEIGHTS), (1,), "does not count"),
     "agreement.agreement_loadings": ((RATED,), (0,), False),
     "agreement.agreement_weights": ((WEIGHTS, WEIGHTS), (0, 1), "a NaN loading is an unknown rule"),
     "correlation.pearson": ((WEIGHTS, WEIGHTS[::-1].copy()), (0, 1), "NaN"),
@@ -81,6 +84,7 @@ INNER = {
     "dpp": {"log_elementary_symmetric"},  # compiled, on eigenvalues
     "moments": {"prompt_groups", "grouped_moments", "moments_of", "correlations", "spreads"},
     "reward": {"pairs_of"},
+    "rule_graph": {"compile_graph", "compose_graph", "counted_scores", "decide"},  # of scores, and graphs of a pool
 }  # fmt: skip
 """Parts of other functions of the room, which have checked what they pass on."""
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from encore_jax.composition.group_advantages import (
+from encore_jax.composition.advantages import (
     CONVENTIONS,
     Convention,
     group_advantages,

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from encore_jax.composition.group_advantages import group_advantages, shortfalls
+from encore_jax.composition.advantages import group_advantages, shortfalls
 
 pytestmark = pytest.mark.parity
 B, G, K = 6, 4, 3

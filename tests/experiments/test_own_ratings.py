@@ -124,11 +124,11 @@ def test_where_a_scale_is_not_inferred_the_error_says_what_can_be_typed(files, t
         with pytest.raises(InputError, match="the ratings of this file lie between 1 and 5") as caught:
             ratings_of(config(files, **data, scale=(1, 4)), tmp_path / "x")
         assert said in caught.value.fix and caught.value.where.startswith(str(files))
-    with pytest.raises(InputError, match="--scale LOWEST HIGHEST, e.g. --scale 1 5;"):
+    with pytest.raises(InputError, match="--scale=LOWEST,HIGHEST, e.g. --scale=1,5;"):
         select_pool.read(str(files / "rated 1,5.jsonl"), POOL, (0.0, 1.0))
     ablate = AblationSource(str(files / "comparisons 1,5.jsonl"), pool=str(files / "rules.yaml"))
     with pytest.raises(InputError, match="--config.scale=LOWEST,HIGHEST, e.g. --config.scale=1,5;"):
-        ablate.view(Reading())
+        ablate.view(Reading(scale=(1, 4)))
     prepared = subprocess.run(  # a process of its own: its flags have the names of other commands' flags
         [
             sys.executable, "-m", "encore_jax.data.rated_comparisons", f"--path={files / 'comparisons 1,5.jsonl'}",

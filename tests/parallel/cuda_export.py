@@ -31,7 +31,7 @@ def described_gpus(settings: MeshSettings, count: int, kind: str = "NVIDIA H100"
       InputError: see ``mesh_shape``.
 
     >>> described_gpus(MeshSettings(tensor=2), 8).axis_sizes
-    (1, 4, 2)
+    (1, 4, 1, 2)
     """
     device = AbstractDevice(device_kind=kind, num_cores=None, platform="gpu")
     return AbstractMesh(
