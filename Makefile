@@ -14,7 +14,7 @@ ROUNDING := tests/composition tests/evaluation tests/parallel
 NEXT_PYTHON ?= $(shell $(PYTHON) tests/newer_python.py)
 NEXT_BIN := .venv-next/bin
 NEXT := tests/test_imports.py tests/composition/test_weights.py tests/composition/test_entropy.py \
-  tests/reward/test_goldens.py tests/model/test_nnx_adapter.py \
+  tests/reward/test_goldens.py tests/experiments/test_config.py tests/model/test_nnx_adapter.py \
   tests/train/test_fine_tune.py::test_a_frozen_backbone_is_read_again_where_a_run_goes_on
 
 QUICKSTART := -m encore_jax.cli.main quickstart

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from pathlib import PureWindowsPath
 
 from encore_jax.errors import InputError
 
@@ -13,6 +12,8 @@ ANY_TEMPERATURE = ("tau", "taus")
 OUT_OF_RANGE = "is out of range"
 LONGEST_NAME = 200
 """Bytes of a run's name, which becomes a folder."""
+DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in "123456789¹²³")}
+"""Names that Windows keeps for devices, whatever extension follows."""
 
 
 def one_of(where: str, value: str, known: tuple[str, ...]) -> None:
@@ -47,8 +48,17 @@ def check_name(where: str, name: str) -> None:
         problem = f"{name!r} is no name of a folder: it begins or ends with a dot, a dash or a space"
     elif len(name.encode()) > LONGEST_NAME:
         problem = f"has {len(name.encode())} bytes, more than {LONGEST_NAME}"
-    elif PureWindowsPath(name).is_reserved():
+    elif is_reserved(name):
         problem = f"{name!r} is reserved on some systems"
     else:
         return
     raise InputError(problem, where=f"config.{where}", fix="letters, digits, -_.=")
+
+
+def is_reserved(name: str) -> bool:
+    """Whether Windows takes a file of this name for a device.
+
+    >>> [is_reserved(name) for name in ("nul", "com1.txt", "Aux .tar.gz", "nulls", "com", "a.nul")]
+    [True, True, True, False, False, False]
+    """
+    return name.partition(".")[0].rstrip(" ").upper() in DEVICES

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 import re
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
@@ -13,6 +13,7 @@ from encore_jax.cli.config_file import find_config, load_config, shipped_names
 from encore_jax.errors import InputError
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
+from encore_jax.recipes.checks import is_reserved
 from encore_jax.recipes.config import SMOLLM2, DataConfig, ExperimentConfig
 from encore_jax.recipes.configs import ramo_smollm2
 from encore_jax.recipes.panel_config import PanelConfig
@@ -224,3 +225,10 @@ def test_every_positive_temperature_is_taken(tau):
     config = ExperimentConfig()
     config.compose.tau = tau
     assert validated(config).compose.tau == tau
+
+
+@pytest.mark.filterwarnings("ignore:pathlib.PurePath.is_reserved:DeprecationWarning")
+def test_names_that_windows_keeps_are_those_of_pathlib():
+    stems = ("con", "NUL", "Prn", "aux", "com0", "com1", "lpt9", "com¹", "lpt²", "com10", "nulls", "x", "")
+    names = [a + b + c for a in stems for b in ("", " ", "x") for c in ("", ".", ".txt", ". .a", " .b", ".nul")]
+    assert [is_reserved(name) for name in names] == [PureWindowsPath(name).is_reserved() for name in names]
