@@ -231,4 +231,5 @@ def test_every_positive_temperature_is_taken(tau):
 def test_names_that_windows_keeps_are_those_of_pathlib():
     stems = ("con", "NUL", "Prn", "aux", "com0", "com1", "lpt9", "com¹", "lpt²", "com10", "nulls", "x", "")
     names = [a + b + c for a in stems for b in ("", " ", "x") for c in ("", ".", ".txt", ". .a", " .b", ".nul")]
+    names = [name for name in names if name.rstrip(". ") == name]  # from 3.13 on pathlib counts all others
     assert [is_reserved(name) for name in names] == [PureWindowsPath(name).is_reserved() for name in names]

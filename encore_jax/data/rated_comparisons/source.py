@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from encore_jax.data.comparison import Comparison, RatedResponse, prompt_key
-from encore_jax.data.rated_comparisons.config import DatasetConfig
+from encore_jax.data.rated_comparisons.config import READER_OPTIONS, DatasetConfig
 from encore_jax.data.readers import FORMATS, read_comparisons, recognise
 from encore_jax.data.readers.attributes import read_attribute_columns, read_ultrafeedback
-from encore_jax.data.scales import scaled
+from encore_jax.data.scales import UNIT, scaled
 from encore_jax.data.skips import SkipCounter
 from encore_jax.data.sources import locate
 from encore_jax.data.split import hash_unit
@@ -63,6 +63,10 @@ class Source:
         """Streams the file's comparisons; what is skipped is counted in ``skips``."""
         options = self.config.reader_options()
         if self.config.format in FORMATS:
+            if "pool" in options and "scale" in READER_OPTIONS[self.config.format]:
+                options.setdefault(
+                    "scale", UNIT
+                )  # never inferred: the scale that is kept beside the data is the given one
             return scaled(read_comparisons(self.file, self.config.format, skips=skips, **options), self.file, OPTION)
         if self.config.format == "ultrafeedback":
             rated = read_ultrafeedback(self.file, skips=skips, **options)
