@@ -125,14 +125,14 @@ def scales_by_rule(ranges: Mapping[str, tuple[float, float]]) -> dict[str, Scale
     """The scale of every rule whose ratings do not say it: one for all, unless some rules stay far below others.
 
     Grades from 1 to 5 beside percentages, or beside 0 and 1, are on two scales. A rule of which all ratings are alike
-    is on one that the others have, if it holds them.
+    is on the widest one that the others have, if it holds them.
 
     Args:
       ranges: lowest and highest rating by rule; a rule without ratings has none that fit, as (inf, -inf).
 
     >>> scales_by_rule({"kind": (2, 5), "true": (1, 9), "harm": (0, 1), "safe": (20, 100), "same": (3, 3)})
     ... # doctest: +NORMALIZE_WHITESPACE
-    {'kind': (1.0, 10.0), 'true': (1.0, 10.0), 'harm': (0.0, 1.0), 'safe': (0.0, 100.0), 'same': (1.0, 10.0)}
+    {'kind': (1.0, 10.0), 'true': (1.0, 10.0), 'harm': (0.0, 1.0), 'safe': (0.0, 100.0), 'same': (0.0, 100.0)}
     """
     ends = {rule: infer_scale(map(Cell, own)) for rule, own in ranges.items() if own[0] <= own[1]}
     varied = sorted((rule for rule in ends if ranges[rule][0] < ranges[rule][1]), key=lambda rule: -_size(ends[rule]))
