@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -267,6 +269,16 @@ def export_run(
     return export(model, out, shard_bytes=shard_bytes, **options)
 
 
+def made_by(words: Sequence[str], run: str) -> str:
+    """The command that makes an export anew, as it was typed, and the run's name; Markdown.
+
+    >>> print(made_by(["--workdir=runs/mine", "--out=my exports"], "mine").splitlines()[1])
+    encore export --workdir=runs/mine '--out=my exports'
+    """
+    command = shlex.join(["encore", "export", *words]).replace("`", "'")
+    return f"```bash\n{command}\n```\n\nfrom the folder of run `{run}`, which `config.json` there describes whole."
+
+
 WEIGHED_ANEW = "Its heads were composed anew for this export, so what follows is not about its reward. "
 
 
@@ -301,6 +313,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             check_replaceable(given.out, overwrite=given.overwrite, marks=MARKS)
         with reader_lock(given.workdir):
             run = read_run(given.workdir)
+            words = list(sys.argv[1:] if arguments is None else arguments)
+            run = run._replace(about=run.about | {"Made by": made_by(words, run.config.name)})
             folder = export_run(
                 run, given.out, folded=given.folded, peft=given.peft, allow_mismatch=given.allow_mismatch,
                 shard_bytes=max(1, int(min(given.shard_gb, 1e9) * 1e9)), weights=given.weights,

@@ -271,6 +271,8 @@ def _run() -> None:
     options["overwrite"] = flags.FLAGS["overwrite"].value
     counts = score_file(model, source, output, best=best, **options)
     if speaks():
+        if "accuracy" in counts:
+            logging.info("accuracy is over this file's rows; on rows that the model was trained on it is too high")
         print(json.dumps(counts | ({"mismatch": model.passport.mismatch} if model.passport.mismatch else {})))
 
 

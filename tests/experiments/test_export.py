@@ -218,4 +218,6 @@ def test_where_an_export_goes(copied, tmp_path, capsys):
     assert "is in use: it holds such a folder already" in refused(f"--out={tmp_path / 'new'}")
     export_main([f"--workdir={copied}", f"--out={tmp_path / 'new'}", "--overwrite", "--folded"])
     assert RewardModel.from_pretrained(tmp_path / "new").rules == ("reward",)
+    made_by = f"encore export --workdir={copied} --out={tmp_path / 'new'} --overwrite --folded\n"
+    assert made_by in (tmp_path / "new" / "README.md").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "out", "run"]
