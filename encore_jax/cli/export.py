@@ -270,7 +270,7 @@ def export_run(
 
 
 def made_by(words: Sequence[str], run: str) -> str:
-    """The command that makes an export anew, as it was typed, and the run's name; Markdown.
+    """The command that makes an export again, as it was typed, and the run's name; Markdown.
 
     >>> print(made_by(["--workdir=runs/mine", "--out=my exports"], "mine").splitlines()[1])
     encore export --workdir=runs/mine '--out=my exports'
