@@ -33,3 +33,47 @@ def on_first_use(
         return value
 
     return public, get, lambda: sorted({*vars(sys.modules[package]), *public})
+
+
+class Deferred:
+    """A function or class of a module that is imported when it is called or loaded, and not before.
+
+    Args:
+      module: that defines it.
+      name: in it.
+
+    >>> digits = Deferred("encore_jax.formats", "fixed")
+    >>> digits, digits(0.5)
+    (encore_jax.formats:fixed, '0.50')
+    """
+
+    def __init__(self, module: str, name: str):
+        self.module, self.name = module, name
+
+    def load(self) -> Callable:
+        """The function or class itself."""
+        return getattr(importlib.import_module(self.module), self.name)
+
+    def __call__(self, *args, **kwargs):
+        """Calls it."""
+        return self.load()(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"{self.module}:{self.name}"
+
+
+def deferred(package: str, home: Mapping[str, Sequence[str]]) -> tuple[list[str], Callable[[str], Deferred]]:
+    """A module's ``__all__`` and ``__getattr__``, whose values are `Deferred`: their modules are imported on use.
+
+    Args:
+      package: its ``__name__``.
+      home: the names by the modules that define them, a literal named ``_HOME``; see `on_first_use`.
+    """
+    functions = {name: Deferred(module, name) for module, names in home.items() for name in names}
+
+    def get(name: str) -> Deferred:
+        if name not in functions:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return functions[name]
+
+    return sorted(functions), get

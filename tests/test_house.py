@@ -66,9 +66,9 @@ def test_importing_the_package_is_light():
     assert done.stdout.strip() == "[]"
 
 
-def loaded_by(module: str) -> set[str]:
-    """Files of this package that importing a module loads."""
-    code = f"import sys, {module}; print(*(m for m in sys.modules if m.split('.')[0] == 'encore_jax'))"
+def loaded_by(module: str, then: str = "") -> set[str]:
+    """Files of this package that importing a module loads, and what is done then."""
+    code = f"import sys, {module}\n{then}\nprint(*(m for m in sys.modules if m.split('.')[0] == 'encore_jax'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return set(done.stdout.split())
 
@@ -81,15 +81,50 @@ def test_a_command_line_is_read_before_a_recipe_is_loaded(module, most):
     assert len(loaded_by(module)) <= most
 
 
+def stages_of(loaded: set[str]) -> set[str]:
+    return {name for name in loaded if name.startswith("encore_jax.recipes.stages.")}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "most"),
+    [("encore", 70), ("bradley_terry", 70), ("rule_adapter", 75), ("ramo", 75), ("ablation", 75), ("theory", 70),
+     ("rating", 95), ("verdicts", 95), ("panel", 120), ("benchmark", 120)],
+)  # fmt: skip
+def test_importing_a_recipe_loads_none_of_its_stages(recipe, most):
+    loaded = loaded_by(f"encore_jax.recipes.{recipe}")
+    assert not stages_of(loaded) and len(loaded) <= most
+
+
+PLAN = """
+from pathlib import Path
+from encore_jax.cli.config_file import load_config
+from encore_jax.recipes.encore import run
+from encore_jax.recipes.pipeline import Plan
+plan = Plan(Path("nowhere"))
+run(load_config("quickstart"), plan)
+"""
+
+
+def test_a_run_is_planned_before_any_of_its_stages_is_loaded():
+    assert not stages_of(loaded_by("encore_jax", PLAN + "plan.stages, plan.given(object)"))
+
+
 def test_a_run_on_frozen_features_loads_neither_training_by_gradient_nor_formats_nor_kernels():
-    loaded = loaded_by("encore_jax.recipes.encore")
+    loaded = loaded_by("encore_jax", PLAN + "for stage in plan.stages: plan.call(stage)")
     unused = {
-        "train.fine_tune", "train.checkpoint", "train.loop", "train.packing", "model.tree_attention",
+        "train.fine_tune", "train.loop", "train.packing", "model.tree_attention",
         "checkpoints.gguf", "data.rated_comparisons", "data.readers.arena", "data.readers.pku_saferlhf",
         "evaluation.rating_tables", "judge.client", "judge.local",
     }  # fmt: skip
     assert not {f"encore_jax.{name}" for name in unused} & loaded
-    assert len(loaded) <= 210
+    assert len(stages_of(loaded)) >= 15 and len(loaded) <= 210
+
+
+def test_every_stage_has_a_function_of_its_name():
+    from encore_jax.recipes import stages_by_name
+
+    for name in stages_by_name.__all__:
+        assert getattr(stages_by_name, name).load().__name__ == name
 
 
 @pytest.mark.parametrize("room", ["", "composition", "data", "rules"])

@@ -33,8 +33,8 @@ from encore_jax.parallel.mesh import make_mesh
 from encore_jax.parallel.slices import GENERATIONS, TpuSlice, parse_slice, standard_slices, topology
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.run_config import RunConfig
+from encore_jax.recipes.sources import rule_pool
 from encore_jax.recipes.stages.gradient import backbone_config
-from encore_jax.recipes.stages.ingest import rule_pool
 from encore_jax.train.program import Program, make_program
 from encore_jax.train.settings import TrainSettings
 

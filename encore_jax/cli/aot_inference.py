@@ -37,9 +37,9 @@ from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import DataConfig, ModelConfig
 from encore_jax.recipes.rating_config import RatingConfig
 from encore_jax.recipes.run_config import RunConfig
+from encore_jax.recipes.sources import rule_pool
 from encore_jax.recipes.stages.benchmark import CHECKPOINT_BUCKETS
 from encore_jax.recipes.stages.gradient import backbone_config
-from encore_jax.recipes.stages.ingest import rule_pool
 from encore_jax.reward.scorer import batch_shapes
 from encore_jax.reward.sequences import feature_function
 from encore_jax.reward.token_values import shared_token_values

@@ -7,9 +7,15 @@ import math
 from encore_jax.evaluation.ablation_axes import AblationAxes, Draws, Entropies
 from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.outside import Record
-from encore_jax.recipes.stages.ablation import decide_all, prepare
-from encore_jax.recipes.stages.ablation_report import report_ablation, show_ablation
-from encore_jax.recipes.stages.ablation_source import AblationSource, Reading
+from encore_jax.recipes.stages_by_name import (
+    AblationSource,
+    Reading,
+    check_readable,
+    decide_all,
+    prepare,
+    report_ablation,
+    show_ablation,
+)
 
 PUBLISHED = ("results.json", "report.html", "choices.csv")
 
@@ -19,7 +25,7 @@ def run(config: AblateConfig, stage) -> None:
     source = AblationSource(config.scores, config.features, config.pool)
     reading = Reading(config.label, config.scale, config.test_fraction, config.seed)
     if config.scores:
-        stage.always(AblationSource.view, source, reading)  # refused before anything is written
+        stage.always(check_readable, source, reading)  # refused before anything is written
     draws = Draws(config.seeds, config.shares)
     entropies = Entropies(config.grids, config.estimators, config.normalize, config.bases)
     taus = config.taus if math.inf in config.taus else (*config.taus, math.inf)  # equal weights are always there

@@ -5,8 +5,14 @@ from __future__ import annotations
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.outside import Probe, Record
 from encore_jax.recipes.reward_model_files import RewardModelFiles, RuleWeights
-from encore_jax.recipes.stages.benchmark import evaluate_benchmark, report_benchmark, score_benchmark, show_benchmark
-from encore_jax.recipes.stages.benchmark_data import BenchmarkData, read_benchmark
+from encore_jax.recipes.stages_by_name import (
+    BenchmarkData,
+    evaluate_benchmark,
+    read_benchmark,
+    report_benchmark,
+    score_benchmark,
+    show_benchmark,
+)
 
 PUBLISHED = ("results.json", "report.html", "official")
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.outside import ModelFiles, Record, Sources
-from encore_jax.recipes.stages.agreement import agreement, report_agreement, show_agreement
-from encore_jax.recipes.stages.ingest import ingest
-from encore_jax.recipes.stages.preferences import train_preferences
-from encore_jax.recipes.stages.report import PUBLISHED  # noqa: F401  what lies beside the stages' folders in the end
+from encore_jax.recipes.stages_by_name import agreement, ingest, report_agreement, show_agreement, train_preferences
+
+PUBLISHED = ("results.json", "report.html")
 
 
 def run(config: ExperimentConfig, stage) -> None:

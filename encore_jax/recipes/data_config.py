@@ -10,6 +10,8 @@ from encore_jax.settings import Settings, no_result
 
 RATINGS_FORMATS = ("auto", "encore", "columns", "openai_rbr")
 """Formats of files of rated responses."""
+LABELLED_PAIRS, PAIRS, ANY = NEEDS = ("labelled pairs", "pairs", "any comparison")
+"""What a run needs: two responses of which one is preferred; two responses; or any number of them, chosen or not."""
 
 
 @dataclasses.dataclass

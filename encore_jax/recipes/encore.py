@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from encore_jax.recipes.config import ExperimentConfig
 from encore_jax.recipes.outside import ModelFiles, OneFile, Probe, Record, Sources
-from encore_jax.recipes.stages.audit import PAGE, TABLE, audit
-from encore_jax.recipes.stages.baselines import baselines
-from encore_jax.recipes.stages.compose import compose
-from encore_jax.recipes.stages.evaluate import evaluate
-from encore_jax.recipes.stages.ingest import ingest
-from encore_jax.recipes.stages.rate import rate
-from encore_jax.recipes.stages.report import publish, report, show
-from encore_jax.recipes.stages.score import score
-from encore_jax.recipes.stages.text_features import text_features
-from encore_jax.recipes.stages.texts import Split
-from encore_jax.recipes.stages.train import train
+from encore_jax.recipes.split import Split
+from encore_jax.recipes.stages_by_name import (
+    audit,
+    baselines,
+    compose,
+    evaluate,
+    ingest,
+    publish_audit,
+    rate,
+    report,
+    score,
+    show,
+    text_features,
+    train,
+)
 
-PUBLISHED = ("results.json", "report.html", PAGE)
+PUBLISHED = ("results.json", "report.html", "audit.html")
 """What lies beside the stages' folders in the end."""
 
 
@@ -60,8 +62,3 @@ def run(config: ExperimentConfig, stage) -> None:
     reported = stage("report", report, results)
     stage.always(publish_audit, audited)
     stage.always(show, reported)
-
-
-def publish_audit(audited: Path) -> None:
-    """A copy of the audit beside the stages' folders."""
-    publish(audited, (PAGE, TABLE))

@@ -38,10 +38,10 @@ def check_inputs(config: RunConfig, plan: Plan, kept: Path) -> None:
     except InputError:
         return
     now, told = fields_of(config), {}
-    for stage, call in plan.calls.items():
+    for stage in plan.stages:
         if not _has_output(plan.at[stage]):
             continue
-        for name, value in call.arguments.items():
+        for name, value in plan.call(stage).arguments.items():
             for field in inputs_read(value):
                 if field in now and field not in told:
                     there = _field(before, field)

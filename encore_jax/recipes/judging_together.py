@@ -17,7 +17,7 @@ from encore_jax.parallel.processes import end_at_once, speaks
 from encore_jax.recipes.panel_config import PanelConfig
 from encore_jax.recipes.rating_config import RatingConfig
 from encore_jax.recipes.run_config import RunConfig
-from encore_jax.recipes.stages.judges import judge_of, local_judge
+from encore_jax.recipes.stages_by_name import judge_of, local_judge
 from encore_jax.terminal_text import cut, one_line
 
 

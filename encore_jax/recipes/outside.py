@@ -11,13 +11,12 @@ from typing import Any
 
 from encore_jax.data import locate
 from encore_jax.data.digest import file_sha256, note, recording
-from encore_jax.data.probes import over_refusal_probe
+from encore_jax.data.probes import over_refusal_probe, probe_digest
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import ModelConfig
 from encore_jax.recipes.data_config import DataConfig
 from encore_jax.recipes.run_config import RunConfig, to_dict
-from encore_jax.recipes.stages.probe import probe_digest
-from encore_jax.recipes.stages.records import source_hashes
+from encore_jax.recipes.sources import source_hashes
 from encore_jax.reward.passport import model_digest
 from encore_jax.settings import results_depend_on
 

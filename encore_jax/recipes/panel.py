@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from encore_jax.recipes.outside import Record, Sources
 from encore_jax.recipes.panel_config import PanelConfig
-from encore_jax.recipes.stages.judges import Rules
-from encore_jax.recipes.stages.panel import ingest_panel, members_of, rate_panel, tables_of
-from encore_jax.recipes.stages.panel_report import measure_panel, report_panel, show_panel
+from encore_jax.recipes.stages_by_name import (
+    Rules,
+    ingest_panel,
+    measure_panel,
+    members_of,
+    rate_panel,
+    report_panel,
+    show_panel,
+    tables_of,
+)
 
 PUBLISHED = ("results.json", "report.html")
 

@@ -28,6 +28,7 @@ from absl import logging
 from encore_jax.data.digest import changed, recording
 from encore_jax.data.manifest import MANIFEST, changed_outputs
 from encore_jax.errors import InputError
+from encore_jax.lazy import Deferred
 from encore_jax.parallel.processes import all_same_everywhere, on_every_process
 from encore_jax.progress import clock
 from encore_jax.recipes.artefact import Artefact, write
@@ -71,7 +72,11 @@ class Call(NamedTuple):
 
 
 def call_of(function: Callable, args: tuple, kwargs: Mapping[str, Any], aside: Mapping[str, Any]) -> Call:
-    """A call, its arguments by name; those that have a default and are left out are no part of it."""
+    """A call, its arguments by name; those that have a default and are left out are no part of it.
+
+    A `Deferred` function is imported.
+    """
+    function = _loaded(function)
     signature = inspect.signature(function)
     given = signature.bind_partial(*args, **kwargs, **aside)
     missing = {
@@ -112,7 +117,7 @@ class Pipeline:
 
         Args:
           name: of the stage and of its folder.
-          function: defined in a module.
+          function: defined in a module, or `Deferred`: it is imported if the stage is wanted.
           *args, **kwargs: its arguments: settings, seeds, artefacts, files from outside (anything with a `key`).
           aside: more of them, which change no result and so are no part of what it depends on.
 
@@ -135,6 +140,7 @@ class Pipeline:
 
     def always(self, function: Callable, *args) -> None:
         """Calls a function whatever is complete: what is refused at once, copies for the user, what is shown."""
+        function = _loaded(function)
         kinds, given = typing.get_type_hints(function), inspect.signature(function).bind(*args).arguments
         function(**{name: _given(value, kinds.get(name)) for name, value in given.items()})
 
@@ -165,16 +171,24 @@ class Plan:
 
     Attributes:
       workdir: of the run.
-      calls: by stage, in order.
     """
 
     def __init__(self, workdir: Path):
-        self.workdir, self.calls = workdir, {}
+        self.workdir = workdir
+        self._calls: dict[str, tuple[Callable, tuple, dict, Mapping]] = {}
 
     def __call__(self, name: str, function: Callable, *args, aside: Mapping[str, Any] | None = None, **kwargs):
         """A handle of what the stage would write."""
-        self.calls[name] = call_of(function, args, kwargs, aside or {})
+        self._calls[name] = function, args, kwargs, aside or {}
         return Artefact(name, self.workdir / name, {"made": f"by {name}"})
+
+    def call(self, name: str) -> Call:
+        """What the stage would call, which is imported.
+
+        Raises:
+          TypeError: an argument is missing.
+        """
+        return call_of(*self._calls[name])
 
     def always(self, function: Callable, *args) -> None:
         """Reads and shows nothing."""
@@ -182,12 +196,12 @@ class Plan:
     @property
     def stages(self) -> tuple[str, ...]:
         """Their names, in order."""
-        return tuple(self.calls)
+        return tuple(self._calls)
 
     @property
     def at(self) -> dict[str, Path]:
         """Their folders."""
-        return {name: self.workdir / name for name in self.calls}
+        return {name: self.workdir / name for name in self._calls}
 
     def complete(self, name: str) -> bool:
         """Whether the stage has been complete before."""
@@ -195,8 +209,15 @@ class Plan:
 
     def given(self, kind: type) -> dict[str, Any]:
         """By stage, the first argument of this type."""
-        found = {name: [v for v in call.arguments.values() if isinstance(v, kind)] for name, call in self.calls.items()}
+        found = {
+            name: [value for value in (*args, *kwargs.values(), *aside.values()) if isinstance(value, kind)]
+            for name, (_, args, kwargs, aside) in self._calls.items()
+        }
         return {name: values[0] for name, values in found.items() if values}
+
+
+def _loaded(function: Callable) -> Callable:
+    return function.load() if isinstance(function, Deferred) else function
 
 
 def _given(value: Any, kind: Any) -> Any:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 
+from encore_jax.recipes.data_config import PAIRS
 from encore_jax.recipes.outside import AdapterRun, ModelFiles, Probe, Record, Sources
 from encore_jax.recipes.ramo_config import RamoConfig
-from encore_jax.recipes.stages.adapter import adopt_adapter, train_adapter
-from encore_jax.recipes.stages.arms import cells_of, label
-from encore_jax.recipes.stages.frozen import frozen_features
-from encore_jax.recipes.stages.ingest import ingest
-from encore_jax.recipes.stages.presented import PartSplit
-from encore_jax.recipes.stages.ramo_results import evaluate_ramo, report_ramo, show_ramo
-from encore_jax.recipes.stages.records import PAIRS
-from encore_jax.recipes.stages.report import PUBLISHED  # noqa: F401  what lies beside the stages' folders in the end
-from encore_jax.recipes.stages.reward_arms import train_arms
-from encore_jax.recipes.stages.reward_runs import runs_of
-from encore_jax.recipes.stages.rule_ratings import rate_rules
+from encore_jax.recipes.ramo_runs import cells_of, runs_of
+from encore_jax.recipes.split import PartSplit
+from encore_jax.recipes.stages_by_name import (
+    adopt_adapter,
+    evaluate_ramo,
+    frozen_features,
+    ingest,
+    label,
+    rate_rules,
+    report_ramo,
+    show_ramo,
+    train_adapter,
+    train_arms,
+)
+
+PUBLISHED = ("results.json", "report.html")
 
 
 def run(config: RamoConfig, stage) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from absl import logging
 
 from encore_jax.data.rows import named
+from encore_jax.recipes.data_config import ANY
 from encore_jax.recipes.outside import AdapterRun, Record, Sources
 from encore_jax.recipes.rating_config import RatingConfig
-from encore_jax.recipes.stages.ingest import ingest
-from encore_jax.recipes.stages.judge import rate
-from encore_jax.recipes.stages.judges import Rules, judge_of
-from encore_jax.recipes.stages.rating_report import report_ratings, show_ratings
-from encore_jax.recipes.stages.records import ANY
+from encore_jax.recipes.stages_by_name import Rules, ingest, judge_of, rate_by_judge, report_ratings, show_ratings
 
 
 def tell_rules(config: RatingConfig) -> None:
@@ -31,6 +28,6 @@ def run(config: RatingConfig, stage) -> None:
     adapter = AdapterRun(config.judge.rules_of) if config.judge.rules_of else None
     stage.always(tell_rules, config)
     data = stage("ingest", ingest, sources, config.seed, need_rated=from_table, need=ANY)
-    rated = stage("rate", rate, data, judge_of(config), rules, config.seed, adapter)
+    rated = stage("rate", rate_by_judge, data, judge_of(config), rules, config.seed, adapter)
     report = stage("report", report_ratings, data, rated, config.compose, aside={"config": Record(config)})
     stage.always(show_ratings, report, config.judge)

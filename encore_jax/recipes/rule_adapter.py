@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from encore_jax.recipes.data_config import PAIRS
 from encore_jax.recipes.outside import ModelFiles, Probe, Record, Sources
 from encore_jax.recipes.ramo_config import AdapterConfig
-from encore_jax.recipes.stages.adapter import train_adapter
-from encore_jax.recipes.stages.frozen import frozen_features
-from encore_jax.recipes.stages.ingest import ingest
-from encore_jax.recipes.stages.presented import PartSplit
-from encore_jax.recipes.stages.ramo_results import evaluate_adapter, report_ramo, show_ramo
-from encore_jax.recipes.stages.records import PAIRS
-from encore_jax.recipes.stages.report import PUBLISHED  # noqa: F401  what lies beside the stages' folders in the end
-from encore_jax.recipes.stages.rule_ratings import rate_rules
+from encore_jax.recipes.split import PartSplit
+from encore_jax.recipes.stages_by_name import (
+    evaluate_adapter,
+    frozen_features,
+    ingest,
+    rate_rules,
+    report_ramo,
+    show_ramo,
+    train_adapter,
+)
+
+PUBLISHED = ("results.json", "report.html")
 
 
 def run(config: AdapterConfig, stage) -> None:

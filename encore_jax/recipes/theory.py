@@ -6,7 +6,7 @@ from pathlib import Path
 
 from encore_jax.evaluation.view import View
 from encore_jax.recipes.outside import OneFile, Record
-from encore_jax.recipes.stages.theory import check_claims, report_theory, show_theory
+from encore_jax.recipes.stages_by_name import check_claims, report_theory, show_theory
 from encore_jax.recipes.theory_config import TheoryConfig
 
 PUBLISHED = ("results.json", "report.html")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from encore_jax.recipes.outside import Record, Sources
 from encore_jax.recipes.rating_config import RatingConfig
-from encore_jax.recipes.stages.ingest import ingest
-from encore_jax.recipes.stages.judges import judge_of
-from encore_jax.recipes.stages.verdicts import judge_pairs, report_verdicts, show_verdicts
+from encore_jax.recipes.stages_by_name import ingest, judge_of, judge_pairs, report_verdicts, show_verdicts
 
 PUBLISHED = ("results.json",)
 

@@ -51,7 +51,8 @@ def begun(config, workdir):
 
 
 def fields_read(config, tmp_path):
-    arguments = [one for call in plan_of(config, tmp_path).calls.values() for one in call.arguments.values()]
+    plan = plan_of(config, tmp_path)
+    arguments = [one for stage in plan.stages for one in plan.call(stage).arguments.values()]
     return {field for one in arguments for field in inputs_read(one)} & fields_of(config).keys(), arguments
 
 
@@ -115,8 +116,8 @@ def test_a_moved_file_that_holds_what_it_held_is_the_same_input_and_so_is_an_edi
     first.write_text("a")
     config = benchmark(first)
     plan = begun(config, tmp_path / "w")
-    stage = next(stage for stage, call in plan.calls.items() if any(map(inputs_read, call.arguments.values())))
-    [(name, file)] = [(n, v) for n, v in plan.calls[stage].arguments.items() if inputs_read(v)]
+    stage = next(name for name in plan.stages if any(map(inputs_read, plan.call(name).arguments.values())))
+    [(name, file)] = [(n, v) for n, v in plan.call(stage).arguments.items() if inputs_read(v)]
     (plan.at[stage] / BEGUN).write_text(json.dumps({"arguments": {name: file.key()}}))
     first.write_text("b")
     assert stages_of(config, tmp_path / "w")

@@ -79,7 +79,8 @@ def test_a_setting_makes_those_stages_run_again_that_read_it(files, tmp_path, wh
     """What is drawn which way round, and so the features of all texts, does not depend on the parts."""
 
     def keys(config):
-        return {name: call.key() for name, call in plan_of(config, tmp_path).calls.items()}
+        plan = plan_of(config, tmp_path)
+        return {name: plan.call(name).key() for name in plan.stages}
 
     config, (*group, field) = ramo(files), where.split(".")
     setattr(getattr(config, group[0]) if group else config, field, value)

@@ -6,8 +6,10 @@ import pytest
 from encore_jax.data import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import DataConfig
+from encore_jax.recipes.data_config import PAIRS
+from encore_jax.recipes.sources import rule_pool
 from encore_jax.recipes.stages.rating_tables import rated_responses
-from encore_jax.recipes.stages.records import PAIRS, read_records, rule_pool
+from encore_jax.recipes.stages.records import read_records
 from encore_jax.rules import Rule, RulePool
 from tests.experiments.test_own_ratings import POOL, rows, write
 

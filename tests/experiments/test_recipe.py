@@ -1,5 +1,6 @@
 """Stages as calls: what runs again when, what functions are given, and what is refused."""
 
+import contextlib
 import json
 import types
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from encore_jax.data.digest import file_sha256
 from encore_jax.errors import InputError
+from encore_jax.lazy import Deferred
 from encore_jax.recipes import pipeline
 from encore_jax.recipes.artefact import Artefact, read, write
 from encore_jax.recipes.config import ModelConfig
@@ -120,14 +122,27 @@ def test_the_last_stage_wanted_is_the_last_that_runs(run, tmp_path):
     assert run(until="report")[0][0] == "sum up", "and what is always called is, after the last stage of all"
 
 
+def test_a_stage_that_is_not_wanted_is_not_imported(tmp_path):
+    CALLS.clear()
+    missing, made = Deferred("encore_jax.no_such_module", "make"), Deferred(__name__, "make")
+    source = tmp_path / "source"
+    source.write_text("1")
+    for stage in (Plan(tmp_path / "w"), Pipeline(tmp_path / "w", until="make")):
+        stage("make", made, OneFile(str(source)), 2)
+        with pytest.raises(LastStage) if isinstance(stage, Pipeline) else contextlib.nullcontext():
+            stage("describe", missing)
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        Pipeline(tmp_path / "w")("make", missing)
+
+
 def test_a_plan_runs_nothing_and_knows_what_depends_on_what(run):
     plan = Plan(run.workdir)
     numbers = plan("make", make, OneFile(str(run.source)), 2, aside={"note": "n"})
     plan("describe", describe, numbers, ModelConfig())
     assert plan.stages == ("make", "describe") and not CALLS[3:] and not run.workdir.exists()
-    key = plan.calls["make"].key()
+    key = plan.call("make").key()
     assert key["arguments"] == {"source": file_sha256(run.source), "factor": 2}
-    assert plan.calls["describe"].key()["make"] == {"made": "by make"}
+    assert plan.call("describe").key()["make"] == {"made": "by make"}
     assert plan.given(ModelConfig).keys() == {"describe"} and not plan.complete("make")
 
 
@@ -142,8 +157,10 @@ def test_what_has_no_hash_is_no_argument(tmp_path, value, problem):
 
 
 def test_a_forgotten_argument_is_named(tmp_path):
+    plan = Plan(tmp_path)
+    plan("make", make, OneFile(""))
     with pytest.raises(TypeError, match="make is not given factor"):
-        Plan(tmp_path)("make", make, OneFile(""))
+        plan.call("make")
 
 
 @pytest.mark.parametrize("others", [[True, True], [True, False], [False, False]], ids=str)

@@ -10,8 +10,9 @@ from encore_jax.data.rated_comparisons import CONFIGS, prepare
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.outside import Sources
+from encore_jax.recipes.sources import rule_pool, source_hashes
 from encore_jax.recipes.stages.ingest import ingest
-from encore_jax.recipes.stages.records import read_records, rule_pool, source_hashes
+from encore_jax.recipes.stages.records import read_records
 from tests.experiments.tiny_run import POOL
 
 

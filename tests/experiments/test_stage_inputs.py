@@ -15,7 +15,7 @@ from encore_jax.recipes import outside
 from encore_jax.recipes.config import ModelConfig
 from encore_jax.recipes.outside import ModelFiles, Outside, Probe, Record
 from encore_jax.recipes.rating_config import RatingConfig
-from encore_jax.recipes.run import check_stages, plan_of, recipe_of
+from encore_jax.recipes.run import check_stages, plan_of
 from encore_jax.recipes.run_config import to_dict
 from encore_jax.settings import Settings, results_depend_on
 
@@ -197,13 +197,13 @@ def inputs(config, tmp_path, **hashes: str) -> dict[str, str]:
 
         return key
 
-    recipe_of(config)  # imports what it reads from outside
+    plan_of(config, tmp_path)  # imports what it reads from outside
     with contextlib.ExitStack() as stack:
         for kind in _kinds(Outside):
             if "key" in vars(kind) and kind is not Record:
                 stack.enter_context(mock.patch.object(kind, "key", made_up(kind)))
-        calls = plan_of(config, tmp_path).calls
-        return {stage: json.dumps(call.key(), sort_keys=True) for stage, call in calls.items()}
+        plan = plan_of(config, tmp_path)
+        return {stage: json.dumps(plan.call(stage).key(), sort_keys=True) for stage in plan.stages}
 
 
 def _kinds(kind):

@@ -8,6 +8,9 @@ shows what a model does, it does not rank models.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from importlib import resources
 
 import yaml
@@ -43,3 +46,9 @@ def over_refusal_probe() -> tuple[Comparison, ...]:
                 )
             )
     return tuple(comparisons)
+
+
+def probe_digest(probe: Sequence[Comparison]) -> str:
+    """Tells scores of this wording from those of another one."""
+    plain = [([(m.role, m.content) for m in c.prompt], c.responses, c.preferred, c.subset) for c in probe]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()

@@ -148,6 +148,11 @@ class AblationSource(Outside):
         return files
 
 
+def check_readable(source: AblationSource, reading: Reading) -> None:
+    """Raises InputError unless the source can be read; see `AblationSource.scaled_view`."""
+    source.view(reading)
+
+
 def _scale_of(view: View, path: Path) -> Scale:
     """0 to 1, on which a run's ratings are; of a view that somebody made, what its ratings show, which is said."""
     ratings = view.ratings[view.rated]

@@ -15,7 +15,8 @@ from encore_jax.data.manifest import FIX
 from encore_jax.errors import InputError
 from encore_jax.evaluation.rule_agreement import loading_scale
 from encore_jax.json_shape import read_json
-from encore_jax.recipes.ramo_config import WITHOUT_R, SelectConfig
+from encore_jax.recipes.ramo_config import SelectConfig
+from encore_jax.recipes.ramo_runs import Cell
 from encore_jax.recipes.stages.adapter import Adapter
 from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.presented import PartSplit, Presented, present
@@ -23,32 +24,6 @@ from encore_jax.recipes.stages.rule_ratings import RuleRatings
 
 BY_LOADING = ("oracle+loading", "adapter+loading")
 """Arms that weigh rules by loading / spread; the first selects by the weighted discrepancy, too."""
-
-
-class Cell(NamedTuple):
-    """One kind of labels.
-
-    Attributes:
-      arm: of `ARMS`.
-      r: selected rules; 0 for arms that select nothing.
-    """
-
-    arm: str
-    r: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.arm}.r{self.r}"
-
-
-def cells_of(arms: Sequence[str], r: int, rs: Sequence[int] = ()) -> list[Cell]:
-    """Every arm at r selected rules and at every other of `rs`; the untouched model has no labels.
-
-    >>> [cell.name for cell in cells_of(("initial", "human", "adapter"), 5, (1, 5))]
-    ['human.r0', 'adapter.r5', 'adapter.r1']
-    """
-    several = tuple(dict.fromkeys((r, *rs)))
-    return [Cell(arm, n) for arm in arms if arm != "initial" for n in ((0,) if arm in WITHOUT_R else several)]
 
 
 class Labels(NamedTuple):

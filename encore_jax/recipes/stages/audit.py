@@ -30,6 +30,7 @@ from encore_jax.formats import percent
 from encore_jax.recipes.stages.compose import Composed
 from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.probe import probe_results
+from encore_jax.recipes.stages.report import publish
 from encore_jax.recipes.stages.score import Scored, scorable
 from encore_jax.recipes.stages.texts import Split, texts_of
 from encore_jax.recipes.stages.train import TrainedHeads
@@ -143,3 +144,8 @@ def graph_notes(decided: GraphParts, rules: Sequence[str]) -> tuple[list[list[st
         columns[f"vetoed_by:{name}"] = [row[side] for row in vetoed]
         columns[f"not_counted:{name}"] = [" ".join(row[side]) for row in uncounted]
     return notes, columns
+
+
+def publish_audit(audited: Path) -> None:
+    """A copy of the audit beside the stages' folders."""
+    publish(audited, (PAGE, TABLE))

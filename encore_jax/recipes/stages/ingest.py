@@ -23,9 +23,10 @@ from encore_jax.data.digest import file_sha256
 from encore_jax.data.split import hash_unit
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_json
-from encore_jax.recipes.config import DataConfig
+from encore_jax.recipes.data_config import LABELLED_PAIRS, DataConfig
 from encore_jax.recipes.outside import Sources
-from encore_jax.recipes.stages.records import LABELLED_PAIRS, read_records, rule_pool
+from encore_jax.recipes.sources import rule_pool
+from encore_jax.recipes.stages.records import read_records
 from encore_jax.rules import RulePool
 
 RATED, COMPARISONS = "rated.jsonl", "comparisons.jsonl"
@@ -72,7 +73,7 @@ def ingest(sources: Sources, seed: int, need_rated: bool = True, need: str = LAB
       sources: what is read.
       seed: of what is drawn.
       need_rated: whether there must be rated responses.
-      need: what comparisons must be, one of `records.NEEDS`.
+      need: what comparisons must be, one of `encore_jax.recipes.data_config.NEEDS`.
 
     Raises:
       InputError: a row is wrong, by file and line; or nothing usable is left.

@@ -80,7 +80,9 @@ class Stored:
         return iter(self._read())
 
 
-def rate(data: Ingested, asked: RunJudge, rules: Rules, seed: int, adapter: AdapterRun | None, folder: Path) -> Rated:
+def rate_by_judge(
+    data: Ingested, asked: RunJudge, rules: Rules, seed: int, adapter: AdapterRun | None, folder: Path
+) -> Rated:
     """Asks a judge what the journal does not know.
 
     Args:
@@ -110,7 +112,7 @@ def rated_by(
     workdir: Path,
     own: Sequence[Sequence[Rule]] | None = None,
 ) -> Rated:
-    """The comparisons as a judge rates them; see `rate`.
+    """The comparisons as a judge rates them; see `rate_by_judge`.
 
     Args:
       asked: how the judge is asked.

@@ -24,7 +24,7 @@ from encore_jax.recipes.config import DataConfig, ModelConfig
 from encore_jax.recipes.outside import ModelFiles, Outside, Probe
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 from encore_jax.recipes.reward_model_files import RewardModelFiles
-from encore_jax.recipes.stages.records import rule_pool
+from encore_jax.recipes.sources import rule_pool
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.rules import RulePool
 from encore_jax.settings import results_depend_on

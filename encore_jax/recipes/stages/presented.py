@@ -15,23 +15,10 @@ import numpy as np
 
 from encore_jax.data import Comparison, prompt_key
 from encore_jax.data.split import group_ids, hash_unit
+from encore_jax.recipes.split import PartSplit
 from encore_jax.reward.sequences import Text
 
 PARTS = ("test", "adapter", "reward")
-
-
-class PartSplit(NamedTuple):
-    """What decides which comparison is in which part.
-
-    Attributes:
-      test_fraction: share of the prompts that is held out.
-      adapter_fraction: share of the other prompts that an adapter is trained on.
-      seed: of the draws by hash.
-    """
-
-    test_fraction: float
-    adapter_fraction: float
-    seed: int
 
 
 class Presented(NamedTuple):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,8 +9,7 @@ import numpy as np
 from absl import logging
 
 from encore_jax.composition import Margin
-from encore_jax.data import Comparison
-from encore_jax.data.probes import over_refusal_probe
+from encore_jax.data.probes import over_refusal_probe, probe_digest
 from encore_jax.evaluation.over_refusal import over_refusal
 from encore_jax.reward.sequences import Text, token_sequences
 
@@ -30,12 +27,6 @@ def probe_texts() -> list[Text]:
 def probe_sequences(tokenizer, pooling: str) -> list[np.ndarray | None]:
     """Their token ids; None where the chat template refuses one."""
     return token_sequences(tokenizer, probe_texts(), pooling, tokenizer.pad_token_id, {}, {})
-
-
-def probe_digest(probe: Sequence[Comparison]) -> str:
-    """Tells scores of this wording from those of another one."""
-    plain = [([(m.role, m.content) for m in c.prompt], c.responses, c.preferred, c.subset) for c in probe]
-    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 
 def save_probe(folder: Path, scores: np.ndarray) -> None:

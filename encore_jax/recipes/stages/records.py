@@ -7,40 +7,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from encore_jax.data import (
-    PYRIT_WHEEL,
     Comparison,
     RatedResponse,
     SkipCounter,
-    cache_folder,
     iter_rated,
-    locate,
     read_attribute_columns,
     read_comparisons,
     read_openai_rbr,
     read_pyrit,
     severity_comparisons,
-    wheel,
 )
-from encore_jax.data.digest import file_sha256, folder_sha256
 from encore_jax.data.orientation import Scale
 from encore_jax.data.readers import recognise
 from encore_jax.data.rows import named, read_rows
 from encore_jax.data.scales import UNIT, on_inferred_scales, on_unit_scale, prepared_scale, scaled
 from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError
-from encore_jax.recipes.config import DataConfig
+from encore_jax.recipes.data_config import ANY, LABELLED_PAIRS, PAIRS, DataConfig
+from encore_jax.recipes.sources import prepared_splits, source_files
 from encore_jax.recipes.stages.rating_tables import rated_responses, responses_of, table_comparisons
 from encore_jax.rules import RulePool
 
 if TYPE_CHECKING:
-    from encore_jax.data.rated_comparisons import RatedComparisons
+    pass
 
 TABLE = "table"
 """A format of ratings that only "auto" recognises: what people write, in any kind of file."""
 OPTION = "--config.data.scale=LOWEST,HIGHEST"
 """How a run is told the scale of its files' ratings."""
-LABELLED_PAIRS, PAIRS, ANY = NEEDS = ("labelled pairs", "pairs", "any comparison")
-"""What a run needs: two responses of which one is preferred; two responses; or any number of them, chosen or not."""
 
 
 class Records(NamedTuple):
@@ -58,34 +52,6 @@ class Records(NamedTuple):
     rated_skips: SkipCounter
     comparison_skips: SkipCounter
     scale: Scale = UNIT
-
-
-def rule_pool(config: DataConfig) -> RulePool:
-    """The configured pool: a prepared data set's own, else a YAML file if the name ends so, else a shipped one."""
-    if config.source == "tfds" and (own := _prepared(config)[0].pool):
-        return own
-    if not config.pool.endswith((".yaml", ".yml")):
-        return RulePool.shipped(config.pool)
-    pool = RulePool.from_yaml(config.pool)
-    file_sha256(config.pool)  # for the record of files that were read
-    return pool
-
-
-def source_files(config: DataConfig, rated: bool = True) -> dict[str, Path]:
-    """The files the data come from, fetched if need be, by role; without `rated`, comparisons only."""
-    if config.source == "pyrit":
-        return {"wheel": wheel(*PYRIT_WHEEL, cache=cache_folder(), offline=config.offline)}
-    if config.source == "tfds":
-        return {"data set": Path(config.path).expanduser()}
-    uris = {"comparisons": config.path} | ({"ratings": config.ratings_path} if rated and config.ratings_path else {})
-    return {role: locate(uri, offline=config.offline) for role, uri in uris.items()}
-
-
-def source_hashes(config: DataConfig, rated: bool = True) -> dict[str, str]:
-    """SHA-256 of every source file, of a prepared data set over all files, and of the rules: the data's revision."""
-    pool = rule_pool(config).digest  # first: says what is wrong with a prepared data set
-    files = source_files(config, rated).items()
-    return {role: (folder_sha256 if path.is_dir() else file_sha256)(path) for role, path in files} | {"pool": pool}
 
 
 def read_records(
@@ -126,20 +92,11 @@ def read_ratings(config: DataConfig, pool: RulePool, skips: SkipCounter) -> list
     return _rated(config, pool, (), skips, UNIT)[0]
 
 
-def _prepared(config: DataConfig) -> list[RatedComparisons]:
-    """Every split of a prepared data set."""
-    from encore_jax.data.rated_comparisons import RatedComparisons
-    from encore_jax.data.rated_comparisons.descriptions import read_metadata
-
-    splits = read_metadata(Path(config.path).expanduser())["comparisons"]
-    return [RatedComparisons(config.path, split) for split in splits]
-
-
 def _comparisons(config: DataConfig, pool: RulePool, skips: SkipCounter) -> tuple[list[Comparison], Scale]:
     """The comparisons, their ratings from 0 to 1, and the scale that these have in the source."""
     if config.source == "tfds":
         found, scale = [], UNIT
-        for data in _prepared(config):
+        for data in prepared_splits(config):
             skips.kept += len(data)
             scale = prepared_scale(data.metadata)
             found += [on_unit_scale(comparison, scale) for comparison in data]

@@ -1,43 +1,12 @@
-"""Which reward models are trained, each on which comparisons, and whether there are enough of them."""
+"""Which comparisons each reward model is trained on, and whether there are enough of them."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from encore_jax.data.left_out import Reason, require_some
-from encore_jax.recipes.stages.arms import Cell
+from encore_jax.recipes.ramo_runs import Run
 from encore_jax.recipes.stages.presented import Presented
-
-
-class Run(NamedTuple):
-    """One reward model.
-
-    Attributes:
-      cell: whose labels.
-      size: training comparisons drawn; 0 is all.
-      seed: of the draw.
-    """
-
-    cell: Cell
-    size: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.cell.name}.n{self.size}.s{self.seed}"
-
-
-def runs_of(cells: Sequence[Cell], r: int, sizes: Sequence[int], seeds: int) -> list[Run]:
-    """Every cell on all comparisons; the smaller sizes only of cells that select r rules, or none.
-
-    >>> [run.name for run in runs_of([Cell("adapter", 5), Cell("adapter", 1)], 5, (100,), 1)]
-    ['adapter.r5.n0.s0', 'adapter.r5.n100.s0', 'adapter.r1.n0.s0']
-    """
-    sizes_of = {cell: (0, *sizes) if cell.r in (0, r) else (0,) for cell in cells}
-    return [Run(cell, size, seed) for cell in cells for size in sizes_of[cell] for seed in range(seeds)]
 
 
 def drawn_counts(pool: np.ndarray, size: int, seed: int, replace: bool = True) -> np.ndarray:

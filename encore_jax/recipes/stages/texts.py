@@ -9,6 +9,7 @@ import numpy as np
 
 from encore_jax.data import Comparison, Message, RatedResponse, prompt_key
 from encore_jax.data.split import folds, group_ids, is_test
+from encore_jax.recipes.split import Split
 from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.reward.sequences import Text
 
@@ -51,20 +52,6 @@ def collect_texts(
         rated=np.array(rated_text, np.int64),
         compared=np.array(compared, np.int64).reshape(-1, 2),
     )
-
-
-class Split(NamedTuple):
-    """How prompts are split.
-
-    Attributes:
-      test_fraction: share of them that is held out.
-      folds: of cross-validation.
-      seed: of both.
-    """
-
-    test_fraction: float
-    folds: int
-    seed: int
 
 
 def texts_of(data: Ingested, split: Split) -> Texts:
