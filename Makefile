@@ -65,8 +65,8 @@ test-gpu: $(VENV)/.cuda  ## cuDNN attention and training, on a machine with an N
 mutants: $(VENV)/.mutants  ## small mistakes in the core, one at a time: the share that no test notices
 	$(BIN)/python tests/mutants/run.py
 
-aot: $(VENV)/.test  ## the 8B and 70B steps compiled for real TPU slices, and refused where they must be
-	$(BIN)/python -m experiments.aot_matrix
+aot: $(VENV)/.test  ## the 8B and 70B steps compiled for real TPU slices, and refused where they must be; ONLY=judge
+	$(BIN)/python -m experiments.aot_matrix $(if $(ONLY),--only=$(ONLY))
 
 bench-train: $(VENV)/.bench  ## training pairs/s beside TRL, on PAIRS=FILE
 	$(BIN)/python -m experiments.benchmarks.train_throughput --pairs=$(PAIRS)

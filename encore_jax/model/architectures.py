@@ -2,7 +2,8 @@
 
 Sources: the ``config.json`` of each model's release (meta-llama/Llama-3.1-8B-Instruct and -70B-Instruct,
 meta-llama/Llama-3.2-3B-Instruct, HuggingFaceTB/SmolLM2-135M-Instruct, google/gemma-3-1b-it to -27b-it,
-Qwen/Qwen3-30B-A3B, allenai/OLMoE-1B-7B-0924).
+Qwen/Qwen2.5-7B-Instruct, Qwen/Qwen3-30B-A3B, allenai/OLMoE-1B-7B-0924,
+ibm-granite/granite-3.3-8b-instruct).
 """
 
 from __future__ import annotations
@@ -69,6 +70,37 @@ ARCHITECTURES = {
     "gemma-3-4b": _gemma3(2560, 34, 8, 4, 10240),
     "gemma-3-12b": _gemma3(3840, 48, 16, 8, 15360),
     "gemma-3-27b": _gemma3(5376, 62, 32, 16, 21504, head_dim=128, query_scale=168.0),
+    "qwen2.5-7b": DecoderConfig(
+        vocab_size=152064,
+        width=3584,
+        layers=28,
+        heads=28,
+        kv_heads=4,
+        head_dim=128,
+        mlp_width=18944,
+        norm_eps=1e-6,
+        rope_theta=1_000_000.0,
+        qkv_bias=True,
+        max_positions=32768,
+        family="qwen2",
+    ),
+    "granite-3.3-8b": DecoderConfig(
+        vocab_size=49159,
+        width=4096,
+        layers=40,
+        heads=32,
+        kv_heads=8,
+        head_dim=128,
+        mlp_width=12800,
+        rope_theta=10_000_000.0,
+        tie_embeddings=True,
+        embed_scale=12.0,
+        residual_scale=0.22,
+        query_scale=128.0**2,
+        logit_divisor=16.0,
+        max_positions=131072,
+        family="granite",
+    ),
     "qwen3-30b-a3b": DecoderConfig(
         vocab_size=151936,
         width=2048,

@@ -36,10 +36,12 @@ class DecoderConfig:
       activation: of the MLP's gate: ``silu``, or ``gelu_tanh`` (Gemma).
       norm_offset: what RMS norms add to their stored scale: 0, or 1 (Gemma).
       post_norms: attention and MLP have a norm on what they put out, too (Gemma).
-      embed_scale: factor of the embeddings (Gemma: the square root of D).
+      embed_scale: factor of the embeddings (Gemma: the square root of D; Granite).
+      residual_scale: factor of what attention and MLP add to the residual stream (Granite).
       query_scale: attention scores are ``q k / sqrt(query_scale)``; 0 stands for H.
       attention_cap: attention scores s become ``c tanh(s / c)``; 0: they stay as they are.
       logit_cap: the same for the LM head's logits.
+      logit_divisor: what the LM head's logits are divided by (Granite).
       windows: each layer's sliding window in tokens, 0 for full attention; empty: all full.
       experts: E, gated MLPs of every layer, of which a router picks some for every token; 0: one MLP, for all.
       experts_per_token: k, how many it picks; `mlp_width` is that of one.
@@ -76,9 +78,11 @@ class DecoderConfig:
     norm_offset: float = 0.0
     post_norms: bool = False
     embed_scale: float = 1.0
+    residual_scale: float = 1.0
     query_scale: float = 0.0
     attention_cap: float = 0.0
     logit_cap: float = 0.0
+    logit_divisor: float = 1.0
     windows: tuple[int, ...] = ()
     experts: int = 0
     experts_per_token: int = 0

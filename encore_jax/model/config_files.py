@@ -9,7 +9,7 @@ from encore_jax.json_shape import check_shape
 from encore_jax.model.config_rope import rope_fields
 from encore_jax.model.config_shape import Backbone, Multimodal, needed, unsupported
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "qwen3_moe", "olmoe")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "qwen3_moe", "olmoe", "granite")
 EXPERTS = ("qwen3_moe", "olmoe")
 GEMMA = ("gemma2", "gemma3_text")
 MULTIMODAL = {"gemma3": "gemma3_text"}
@@ -41,6 +41,7 @@ _HF_DEFAULTS = {
         "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8,
     },
     "olmoe": {"max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "num_experts": 64, "num_experts_per_tok": 8},
+    "granite": {"max_position_embeddings": 2048},
 }  # fmt: skip
 
 # Fields that change the computation, with the only values computed here.
@@ -107,6 +108,7 @@ def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
         "attention_cap": float(get("attn_logit_softcapping", 0)) if gemma else 0.0,
         "logit_cap": float(get("final_logit_softcapping", 0)) if gemma else 0.0,
         **(_experts(config, need, get) if family in EXPERTS else {}),
+        **(_multipliers(get) if family == "granite" else {}),
         "windows": _hf_windows(family, get, layers),
         "max_positions": max_positions,
         "init_std": float(get("initializer_range", 0.02)),
@@ -121,6 +123,16 @@ def _experts(config: Mapping[str, Any], need, get) -> dict[str, Any]:
         "experts": need("num_experts") if count is None else count,
         "experts_per_token": need("num_experts_per_tok"),
         "normalize_experts": bool(get("norm_topk_prob", False)),
+    }
+
+
+def _multipliers(get) -> dict[str, float]:
+    """Granite's four numbers; it multiplies attention scores, which are divided by a square root here."""
+    names = {"embed_scale": "embedding_multiplier", "residual_scale": "residual_multiplier",
+             "logit_divisor": "logits_scaling"}  # fmt: skip
+    return {
+        **{field: float(get(name, 1)) for field, name in names.items()},
+        "query_scale": float(get("attention_multiplier", 1)) ** -2,
     }
 
 
@@ -144,7 +156,7 @@ def text_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 def _hf_windows(family: str, get, layers: int) -> tuple[int, ...]:
     """Each layer's window; the rules are those of transformers' configuration classes."""
     window = get("sliding_window")
-    if family in ("llama", "olmoe") or (not window and family != "gemma3_text"):
+    if family in ("llama", "olmoe", "granite") or (not window and family != "gemma3_text"):
         return ()
     if family == "mistral" or (family == "qwen3_moe" and get("use_sliding_window", False)):
         return (int(window),) * layers

@@ -18,8 +18,11 @@ CLASSES = {
     "gemma3_text": "Gemma3Text",
     "qwen3_moe": "Qwen3Moe",
     "olmoe": "Olmoe",
+    "granite": "Granite",
 }
 """What transformers calls the families."""
+SPELT_DIGITS = 12
+"""Decimals of a number that is written as it was read, though it is held as its inverse square."""
 _OTHERWISE = {"Gemma3TextForCausalLM": "Gemma3ForCausalLM"}
 
 
@@ -64,10 +67,17 @@ def hf_config(cfg: DecoderConfig) -> dict[str, Any]:
         "hidden_activation" if gemma else "hidden_act": "gelu_pytorch_tanh" if gemma else "silu",
         **_windows(cfg),
     }
-    if cfg.family in ("llama", "qwen3", *GEMMA, *EXPERTS):
+    if cfg.family in ("llama", "qwen3", "granite", *GEMMA, *EXPERTS):
         fields["attention_bias"] = False
-    if cfg.family == "llama":
+    if cfg.family in ("llama", "granite"):
         fields["mlp_bias"] = False
+    if cfg.family == "granite":
+        fields |= {
+            "embedding_multiplier": cfg.embed_scale,
+            "attention_multiplier": round((cfg.query_scale or cfg.head_dim) ** -0.5, SPELT_DIGITS),
+            "residual_multiplier": cfg.residual_scale,
+            "logits_scaling": cfg.logit_divisor,
+        }
     if gemma:
         fields["query_pre_attn_scalar"] = int(cfg.query_scale) if cfg.query_scale.is_integer() else cfg.query_scale
         fields["attn_logit_softcapping"] = cfg.attention_cap or None
@@ -118,7 +128,7 @@ def _rope(rope: RopeScaling) -> dict[str, Any] | None:
 
 def _windows(cfg: DecoderConfig) -> dict[str, Any]:
     """Each family says in its own way which layers look how far back."""
-    if cfg.family in ("llama", "olmoe"):
+    if cfg.family in ("llama", "olmoe", "granite"):
         return {}
     window = max(cfg.windows, default=0)
     if cfg.family == "mistral":

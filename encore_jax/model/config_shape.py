@@ -55,6 +55,10 @@ class Backbone(TypedDict, total=False):
     query_pre_attn_scalar: Positive | None
     attn_logit_softcapping: Positive | None
     final_logit_softcapping: Positive | None
+    embedding_multiplier: Positive | None
+    attention_multiplier: Positive | None
+    residual_multiplier: Positive | None
+    logits_scaling: Positive | None
 
 
 class Multimodal(TypedDict, total=False):

@@ -152,7 +152,7 @@ def _after_attention(cfg, params, apply, x_BSD, out_BSNH):
     norm = partial(layer_norm, cfg, params)
     out_BSNH = nn.with_logical_constraint(out_BSNH, ("batch", "seq", "act_heads", None))
     out_BSD = apply("o", out_BSNH)
-    x_BSD = x_BSD + (norm("attn_post_norm", out_BSD) if cfg.post_norms else out_BSD)
+    x_BSD = _added(cfg, x_BSD, norm("attn_post_norm", out_BSD) if cfg.post_norms else out_BSD)
     x_BSD = nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed"))
     y_BSD, routing = norm("mlp_norm", x_BSD), None
     if cfg.experts:
@@ -160,8 +160,13 @@ def _after_attention(cfg, params, apply, x_BSD, out_BSNH):
         out_BSD = apply_experts(cfg, params, y_BSD, routing)
     else:
         out_BSD = _mlp(cfg, apply, y_BSD)
-    x_BSD = x_BSD + (norm("mlp_post_norm", out_BSD) if cfg.post_norms else out_BSD)
+    x_BSD = _added(cfg, x_BSD, norm("mlp_post_norm", out_BSD) if cfg.post_norms else out_BSD)
     return nn.with_logical_constraint(x_BSD, ("batch", "seq", "act_embed")), routing
+
+
+def _added(cfg, x, out):
+    """The residual stream with what a part of the layer puts out, on the model's scale."""
+    return x + (out if cfg.residual_scale == 1 else out * jnp.asarray(cfg.residual_scale, out.dtype))
 
 
 def layer_norm(cfg, params, name, x):
@@ -243,6 +248,7 @@ def lm_logits(
         )
     head_VD = params["embed"] if lm_head is None else lm_head
     logits = product(hidden, head_VD.astype(hidden.dtype), ((hidden.ndim - 1,), (1,)))
+    logits = logits if cfg.logit_divisor == 1 else logits / cfg.logit_divisor
     return cfg.logit_cap * jnp.tanh(logits / cfg.logit_cap) if cfg.logit_cap else logits
 
 

@@ -14,6 +14,7 @@ from aiohttp import web
 from nbclient import NotebookClient
 
 from encore_jax.data.readers.pyrit import _ROOT, PYRIT_HARM_RULES
+from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from tests.experiments import tiny_model
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
@@ -40,9 +41,12 @@ def environment(backbone, tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(name: str, folder: Path) -> str:
-    """Everything that the notebook's cells put out, as text."""
+def run(name: str, folder: Path, parameters: str = "") -> str:
+    """Everything that the notebook's cells put out, as text; parameters follow the cell of that tag."""
     notebook = nbformat.read(ROOT / "examples" / name, as_version=4)
+    if parameters:
+        (at,) = (i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", ()))
+        notebook.cells.insert(at + 1, nbformat.v4.new_code_cell(parameters))
     where = {"metadata": {"path": str(folder)}}
     NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
     said = []
@@ -103,6 +107,18 @@ def test_from_a_judge_to_a_reward_model(environment, monkeypatch):
     assert sum(server.asked.values()) == 60 * 2 * 4 and "480 of 480 ratings" in said
     assert "agrees with people in" in said and (environment / "judged_hf" / "config.json").is_file()
     assert all((environment / f"{name}.html").is_file() for name in ("judge_ratings", "judged_model"))
+
+
+def test_a_judge_heads_and_tunix_call_on_eight_devices(environment, monkeypatch):
+    answers = YES_NO_IRRELEVANT.answers
+    backbone = tiny_model.write(environment / "smollm2", config=tiny_model.SMOLLM2, answers=answers)
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "8")
+    parameters = f"BACKBONE, MESH, DTYPE = {str(backbone)!r}, {{'fsdp': 8}}, 'float32'\nBUCKETS = (256,)\n"
+    said = run("kaggle_v5e8.ipynb", environment, parameters + "JUDGE_TOKENS = FEATURE_TOKENS = 8192\n")
+    assert "8 x cpu" in said and "288 ratings in" in said, "36 pairs, two responses, four rules"
+    assert float(re.search(r"difference from model.rewards: (\S+)", said)[1]) < 1e-4
+    assert len(re.search(r"rewards \[(.*)\]", said)[1].split(",")) == 8
+    assert "veto" not in said and (environment / "kaggle_model").is_dir()
 
 
 def test_reliability_says_what_its_text_says(environment):

@@ -37,28 +37,47 @@ CONFIG = {
 }
 
 
-def decoder_config() -> DecoderConfig:
+SMOLLM2 = CONFIG | {
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "rope_theta": 100000.0,
+    "max_position_embeddings": 8192,
+}
+"""SmolLM2-135M's layers, two of its thirty."""
+
+
+def decoder_config(config: dict = CONFIG) -> DecoderConfig:
     """The same configuration as this project describes it."""
-    return DecoderConfig.from_hf(CONFIG)
+    return DecoderConfig.from_hf(config)
 
 
-def draw(seed: int = 0):
+def draw(seed: int = 0, config: dict = CONFIG):
     """Random parameters, large enough for features to differ clearly."""
     rng = np.random.default_rng(seed)
+    size = 0.3 * (CONFIG["hidden_size"] / config["hidden_size"]) ** 0.5
 
     def one(param):
-        noise = 0.3 * rng.standard_normal(param.shape).astype(np.float32)
+        noise = size * rng.standard_normal(param.shape).astype(np.float32)
         return jnp.asarray(1 + noise if "norm" in param.axes else noise)
 
-    return jax.tree.map(one, declared.declare(decoder_config()), is_leaf=_is_param)
+    return jax.tree.map(one, declared.declare(decoder_config(config)), is_leaf=_is_param)
+
+
+def answering(drawn, first: int):
+    """The same parameters, but a text goes on with a token from `first` on: a judge has something to read."""
+    embed = drawn["embed"].at[first:].multiply(6.0)
+    embed = embed.at[:, 0].set(6.0).at[first:, 0].set(40.0)  # what all tokens bring along, and these look for
+    return drawn | {"embed": embed, "final_norm": jnp.abs(drawn["final_norm"])}
 
 
 def _is_param(leaf) -> bool:
     return isinstance(leaf, declared.Param)
 
 
-def tokenizer():
-    """One token per byte, two special tokens, ChatML."""
+def tokenizer(answers: tuple[str, ...] = ()):
+    """One token per byte, two special tokens, ChatML; and one for each of a judge's answers."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -67,18 +86,21 @@ def tokenizer():
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    backend.add_tokens([AddedToken(answer, single_word=True) for answer in answers])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, chat_template=TEMPLATE, eos_token=SPECIAL[1], pad_token=SPECIAL[1]
     )
 
 
-def write(folder: Path, seed: int = 0) -> Path:
-    """Writes config.json, model.safetensors and the tokenizer's files."""
+def write(folder: Path, seed: int = 0, config: dict = CONFIG, answers: tuple[str, ...] = ()) -> Path:
+    """Writes config.json, model.safetensors and the tokenizer's files; with answers, the model gives one of them."""
+    config = config | {"vocab_size": VOCAB + len(answers)}
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    cfg, drawn = decoder_config(), draw(seed)
+    (folder / "config.json").write_text(json.dumps(config))
+    cfg, drawn = decoder_config(config), draw(seed, config)
+    drawn = answering(drawn, VOCAB) if answers else drawn
     tensors: dict[str, np.ndarray] = {}
     leaves = jax.tree.leaves(declared.declare(cfg), is_leaf=_is_param)
     for param, array in zip(leaves, jax.tree.leaves(drawn), strict=True):
@@ -86,5 +108,5 @@ def write(folder: Path, seed: int = 0) -> Path:
         for i, layer in enumerate(layers):
             tensors[param.hf.format(i)] = np.ascontiguousarray(param.to_file(layer))
     save_file(tensors, folder / "model.safetensors")
-    tokenizer().save_pretrained(folder)
+    tokenizer(answers).save_pretrained(folder)
     return folder

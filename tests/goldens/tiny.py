@@ -23,6 +23,7 @@ SEEDS = (
     "gemma3",
     "qwen3_moe",
     "olmoe",
+    "granite",
 )
 """The order in which families came to be: a family's place seeds its weights."""
 CLASSIFIED = ("llama31", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "qwen3_moe")

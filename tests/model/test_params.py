@@ -73,5 +73,6 @@ def test_known_parameter_counts():
     assert params.count(llama) + head == 8_030_261_248
     assert params.count(architecture("qwen3-30b-a3b")) + 151936 * 2048 == 30_532_122_624
     assert params.count(architecture("olmoe-1b-7b")) + 50304 * 2048 == 6_919_161_856
+    assert params.count(architecture("qwen2.5-7b")) + 152064 * 3584 == 7_615_616_512
     qwen3 = DecoderConfig(151936, 1024, 28, 16, 8, 128, 3072, qk_norm=True, tie_embeddings=True)
     assert params.count(qwen3) == 596_049_920

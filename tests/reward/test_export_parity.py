@@ -17,6 +17,9 @@ torch = pytest.importorskip("torch")
 
 ARGUMENTS = (tiny_reward.PROMPTS, tiny_reward.RESPONSES)
 
+WITHOUT_CLASSIFIER = ("olmoe", "granite")
+"""Families of which transformers has no classifier."""
+
 
 def in_transformers(folder, chats=tiny_reward.CHATS, model=None):
     """Logits of all conversations in one padded batch, and the configuration."""
@@ -32,7 +35,7 @@ def in_transformers(folder, chats=tiny_reward.CHATS, model=None):
         return model.eval()(**batch).logits.numpy(), model.config
 
 
-@pytest.mark.parametrize("family", [family for family in tiny.FAMILIES if family != "olmoe"])
+@pytest.mark.parametrize("family", [family for family in tiny.FAMILIES if family not in WITHOUT_CLASSIFIER])
 @pytest.mark.parametrize("folded", [False, True])
 def test_transformers_gives_our_scores(family, folded, tmp_path):
     model = tiny_reward.reward_model(tmp_path / "backbone", family)
@@ -44,11 +47,12 @@ def test_transformers_gives_our_scores(family, folded, tmp_path):
     assert tuple(config.id2label.values()) == (("reward",) if folded else tiny_reward.RULES)
 
 
-def test_an_exported_olmoe_is_a_backbone_there(tmp_path):
-    """transformers has no classifier of its family; the head is one product more."""
+@pytest.mark.parametrize("family", WITHOUT_CLASSIFIER)
+def test_an_export_without_classifier_is_a_backbone_there(family, tmp_path):
+    """The head is one product more."""
     import transformers
 
-    model = tiny_reward.reward_model(tmp_path / "backbone", "olmoe")
+    model = tiny_reward.reward_model(tmp_path / "backbone", family)
     folder = export(model, tmp_path / "out")
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     backbone = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
