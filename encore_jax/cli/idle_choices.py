@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from encore_jax.judge.calls import ISOLATED
 from encore_jax.judge.pairwise import PAIR_PROMPTS
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.recipes.ablation_config import AblateConfig
@@ -24,7 +25,7 @@ Idle = Iterator[tuple[str, str]]
 OF_RIDGE = ("folds", "alphas")
 OF_HEADS = ("penalties",)
 NOT_ASKED = ("prompt", "system_role", "model", "revision", "api", "tokenizer", "top", "extra", "most_other", "hopeless",
-             "prices", "server")  # fmt: skip
+             "prices", "server", "rules_per_call", "structured", "halo_sample")  # fmt: skip
 """What a judge that is asked in words is told; a table and a reward model are not."""
 ASKED_ONLY = ("architecture", "pooling")
 """Of config.model, what a local judge has no use for."""
@@ -176,6 +177,8 @@ def _judge(judge: JudgeConfig, kind: str) -> Idle:
         for name in ("model", "revision", "api", "tokenizer", "top", "extra", "server"):
             yield f"judge.{name}", kind
         yield "judge.system_role", f"{kind}: its chat template says so itself"
+    if judge.kind == "local" or judge.rules_per_call == ISOLATED:
+        yield "judge.structured", kind if judge.kind == "local" else "judge.rules_per_call is 1"
     if judge.kind == "batch":
         yield "judge.hopeless", kind
         yield from _all_but("judge.server", judge.server, ("requests_per_second",), kind)

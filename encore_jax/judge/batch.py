@@ -21,6 +21,7 @@ from encore_jax.errors import InputError
 from encore_jax.files import open_file
 from encore_jax.http_replies import error_words
 from encore_jax.json_shape import decode_json
+from encore_jax.judge.calls import Call, by_call, call_digest, question_call, rule_calls
 from encore_jax.judge.journal import CONTRADICTS, KNOWN, Journal
 from encore_jax.judge.question import Answer, Key, Question, Status
 from encore_jax.judge.reading import MOST_RAW
@@ -42,9 +43,13 @@ _ID = re.compile(r"([0-9a-f]{32})-([0-9]{1,4})-([0-9a-f]{12})-([0-9a-f]{8})")
 _CODE = re.compile(r"[\w.-]{1,40}", re.ASCII)
 
 
-def request_id(key: Key, rule: Rule, judge: str) -> str:
-    """At most 64 characters, from which `read_id` gets the key again; `judge` is `Identity.digest`."""
-    return f"{key.conversation}-{key.response}-{_rule_digest(rule)}-{judge[:8]}"
+def request_id(key: Key, rule: Rule, judge: str, call: Call = ()) -> str:
+    """At most 64 characters, by which `ingest_results` knows what was asked; `judge` is `Identity.digest`.
+
+    Of a call about several rules every rule gives the same.
+    """
+    asked = call_digest(call)[:12] if call else _rule_digest(rule)
+    return f"{key.conversation}-{key.response}-{asked}-{judge[:8]}"
 
 
 def write_requests(
@@ -83,9 +88,10 @@ def write_requests(
 
 
 def _lines(questions: Iterable[Question], asking: RequestFormat) -> Iterator[bytes]:
-    for question in questions:
+    for question, *_ in by_call(questions):
+        call = question_call(question)
         request = {
-            "custom_id": request_id(question.key, question.rule, asking.identity.digest),
+            "custom_id": request_id(question.key, question.rule, asking.identity.digest, call),
             "method": "POST",
             "url": asking.path,
             "body": asking.body(question),
@@ -106,13 +112,14 @@ def ingest_results(
       conversations: the ids that were asked about.
 
     Returns:
-      How many lines became answers, and why others did not: broken, too long, truncated, of another judge (or of other
-      settings), about rules or conversations that are not asked about, known already, or a second, other answer.
+      How many lines became answers (those about several rules count once), and why others did not: broken, too long,
+      truncated, of another judge (or of other settings), about rules or conversations that are not asked about, known
+      already, or a second, other answer.
 
     Raises:
       InputError: a file cannot be read.
     """
-    rules = {_rule_digest(rule): rule.name for rule in pool}
+    asked = _asked_together(pool, asking.identity.rules_per_call)
     skips = SkipCounter()
     parsed = (
         _result(line, where, whole, skips) for path in sorted(paths) for where, line, whole in _lines_of(path, skips)
@@ -121,18 +128,28 @@ def ingest_results(
     while chunk := list(itertools.islice(results, CHUNK)):
         met: dict[Key, list[Answer]] = {}
         for where, row in chunk:
-            key = _key(row["custom_id"], rules, asking.identity.digest, conversations, where, skips)
-            if key is None:
-                continue
-            answer = _answer(row, asking)
-            if known := _met(met.get(key, ()), answer) or journal.seen(key, answer):
+            keys = _keys(row["custom_id"], asked, asking.identity.digest, conversations, where, skips)
+            new, known = [], ""
+            for key, answer in zip(keys, _answers(row, asking, len(keys)), strict=True):
+                why = _met(met.get(key, ()), answer) or journal.seen(key, answer)
+                known = known or why
+                if not why:
+                    met.setdefault(key, []).append(answer)
+                    new.append((key, answer))
+            if new:
+                journal.record_all(new)
+                skips.kept += 1
+            elif keys:
                 skips.skip(known, where)
-                continue
-            met.setdefault(key, []).append(answer)
-            journal.record(key, answer)
-            skips.kept += 1
         journal.flush()
     return skips
+
+
+def _asked_together(pool: RulePool, rules_per_call: int) -> dict[str, tuple[str, ...]]:
+    """The names of the rules that a request asks about, by the digest in its id."""
+    calls = rule_calls(pool, rules_per_call)
+    together = {call_digest(call)[:12]: tuple(rule.name for rule in call) for call in calls}
+    return together or {_rule_digest(rule): (rule.name,) for rule in pool}
 
 
 def _met(answers: Sequence[Answer], answer: Answer) -> str:
@@ -175,13 +192,19 @@ def _result(line: bytes, where: str, whole: bool, skips: SkipCounter) -> tuple[s
     return where, row
 
 
-def _key(
-    text: str, rules: dict[str, str], judge: str, conversations: Collection[str], where: str, skips: SkipCounter
-) -> Key | None:
+def _keys(
+    text: str,
+    rules: dict[str, tuple[str, ...]],
+    judge: str,
+    conversations: Collection[str],
+    where: str,
+    skips: SkipCounter,
+) -> list[Key]:
+    """What a result answers; nothing where it is not asked about."""
     parts = _ID.fullmatch(text)
     if parts is None:
         skips.skip("unknown custom_id", where)
-        return None
+        return []
     conversation, response, rule, judged_by = parts.groups()
     problem = "answer of another judge, prompt or settings" if judged_by != judge[:8] else ""
     problem = problem or (
@@ -192,23 +215,24 @@ def _key(
     )
     if problem:
         skips.skip(problem, where)
-        return None
-    return Key(conversation, int(response), rules[rule])
+        return []
+    return [Key(conversation, int(response), name) for name in rules[rule]]
 
 
-def _answer(row: dict, asking: RequestFormat) -> Answer:
+def _answers(row: dict, asking: RequestFormat, rules: int) -> list[Answer]:
+    """What a result says to each of so many rules."""
     response, error = row.get("response"), row.get("error")
     response = response if isinstance(response, dict) else {}
     status, body = response.get("status_code"), response.get("body")
     if type(status) is int and status == 200 and isinstance(body, dict):
-        return asking.read(body)
+        return [asking.read(body)] * rules if asking.read_call is None else asking.read_call(body, rules)
     raw = json.dumps(row, ensure_ascii=False)
     evidence = {"raw": raw[:MOST_RAW], "words": error_words(json.dumps(body or error or row, ensure_ascii=False))}
     if type(status) is int and 100 <= status <= 599 and status != 200:
-        return Answer(Status.FAILED, evidence=evidence, problem=f"HTTP {status}")
+        return [Answer(Status.FAILED, evidence=evidence, problem=f"HTTP {status}")] * rules
     code = error.get("code") if isinstance(error, dict) else None
     named = isinstance(code, str) and _CODE.fullmatch(code)
-    return Answer(Status.FAILED, evidence=evidence, problem=f"batch error {code}" if named else "batch error")
+    return [Answer(Status.FAILED, evidence=evidence, problem=f"batch error {code}" if named else "batch error")] * rules
 
 
 def _rule_digest(rule: Rule) -> str:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
+from encore_jax.judge.calls import by_call
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import Wording
 from encore_jax.judge.question import Judge
@@ -33,13 +34,14 @@ COMPILES = ("local", "model")
 
 class Estimate(NamedTuple):
     """Attributes:
-    requests: exact.
+    requests: exact; one for all questions that are asked in a call.
     conversations: different ones among them, exact where questions about one come in a row.
     prompt_tokens: with `margin`, half of the 95 % interval of sampling.
     fresh_tokens: what of them is left where the server caches the prefix that questions about one conversation share.
     answer_tokens: at most; None where only the server limits them.
     price: in the unit of the prices per million tokens, without caching and unlimited answers; None without prices.
     seconds: at the rate limit; None without one.
+    questions: a rule about a response each, exact.
     """
 
     requests: int
@@ -50,6 +52,7 @@ class Estimate(NamedTuple):
     answer_tokens: int | None
     price: float | None
     seconds: float | None
+    questions: int = 0
 
 
 def estimate(
@@ -57,32 +60,38 @@ def estimate(
     texts: Callable[[Any], tuple[str, str]],
     tokens: Callable[[str], int] | None,
     *,
-    answer_tokens: int | None,
+    answer_tokens: int | None | Callable[[list[Any]], int | None],
     prices: Sequence[float] = (0.0, 0.0),
     requests_per_second: float = 0.0,
     seed: int = 0,
 ) -> Estimate:
-    """Counts the questions, and the tokens of a random `SAMPLE` of them.
+    """Counts the requests, and the tokens of a random `SAMPLE` of them.
 
     Args:
       questions: that would be asked; streamed.
       texts: what a question shows, and what another question about the same conversation would show: what both begin
         with is shared.
       tokens: counts a text's tokens; by default a guess from its characters.
-      answer_tokens: per answer, at most; None where only the server limits them.
+      answer_tokens: per request, at most, or how many for the questions of one; None where only the server limits them.
       prices: per million prompt tokens, per million answer tokens.
       requests_per_second: the limit; 0 for none.
       seed: of the sample.
     """
     count = tokens or (lambda text: math.ceil(len(text) / CHARACTERS_PER_TOKEN))
+    limit = answer_tokens if callable(answer_tokens) else lambda _: answer_tokens
     chance, sample, n, conversations, last = random.Random(seed), [], 0, 0, None
-    for n, question in enumerate(questions, start=1):
+    asked, limits = 0, Counter()
+    for n, together in enumerate(by_call(questions), start=1):
+        question = together[0]
+        asked += len(together)
+        limits[limit(together)] += 1
         conversations += question.key.conversation != last
         last = question.key.conversation
         if len(sample) < SAMPLE:
             sample.append(question)
         elif (place := chance.randrange(n)) < SAMPLE:
             sample[place] = question
+    answers = None if None in limits else sum(most * count for most, count in limits.items())
     whole, shared = [], []
     for question in sample:
         shown, other = texts(question)
@@ -100,9 +109,10 @@ def estimate(
         prompt_tokens=prompt,
         margin=0.0 if exact else 1.96 * spread / math.sqrt(max(len(whole), 1)) * n,
         fresh_tokens=fresh,
-        answer_tokens=None if answer_tokens is None else answer_tokens * n,
-        price=(prompt * prices[0] + (answer_tokens or 0) * n * prices[1]) / 1e6 if priced else None,
+        answer_tokens=answers,
+        price=(prompt * prices[0] + (answers or 0) * prices[1]) / 1e6 if priced else None,
         seconds=n / requests_per_second if requests_per_second else None,
+        questions=asked,
     )
 
 
@@ -116,8 +126,9 @@ def estimate_text(cost: Estimate) -> str:
     price 1.25
     at least 100 s by the rate limit
     """
+    ratings = f"for {cost.questions:,} ratings " if cost.questions > cost.requests else ""
     parts = [
-        f"{cost.requests:,} requests about {cost.conversations:,} conversations",
+        f"{cost.requests:,} requests {ratings}about {cost.conversations:,} conversations",
         f"{cost.prompt_tokens / 1e6:.3f} ± {cost.margin / 1e6:.3f} million prompt tokens "
         f"({cost.fresh_tokens / 1e6:.3f} million where shared prefixes are cached)",
         "no limit on answer tokens" if cost.answer_tokens is None else f"at most {cost.answer_tokens:,} answer tokens",
@@ -135,7 +146,7 @@ def log_estimate(
     prompt: Wording,
     *,
     tokens: Callable[[str], int] | None = None,
-    answer_tokens: int | None = 0,
+    answer_tokens: int | None | Callable[[list[Any]], int | None] = 0,
     prices: Sequence[float] = (0.0, 0.0),
     requests_per_second: float = 0.0,
     seed: int = 0,
@@ -146,7 +157,7 @@ def log_estimate(
       questions, journal, policy: what is asked, what is known, and what is asked again.
       prompt: the wording.
       tokens: counts a text's tokens; guesses from characters if left out.
-      answer_tokens: an answer's at most; None where only the server limits them.
+      answer_tokens: see `estimate`.
       prices: per million prompt tokens, per million answer tokens.
       requests_per_second: the limit; 0 for none.
       seed: of the sample whose tokens are counted.

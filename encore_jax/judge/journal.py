@@ -1,7 +1,8 @@
 """Every answer, durable the moment it arrives: SQLite in WAL mode, one writer.
 
 What an answer is kept under: the judge's identity (model, prompt's wording, decoding), the conversation, the response,
-and the rule with its words, so that nothing is reused after any of them has changed. Of each there is one narrow row in
+and the rule with its words, so that nothing is reused after any of them has changed. A rule that is asked about in one
+call with others is kept under the whole call and its place in it. Of each there is one narrow row in
 `rating`, which says where the question stands, and one wide row in `attempt` per time it was asked, with raw evidence.
 
 What holds after a kill, at any instant: an answer counts as given once its transaction has been committed (synced to
@@ -25,6 +26,7 @@ from pathlib import Path
 from encore_jax.data.atomic import make_folder
 from encore_jax.data.lock import file_lock
 from encore_jax.errors import InputError
+from encore_jax.judge.calls import asked_text, call_of_rule, question_call
 from encore_jax.judge.journal_file import JournalWriter, open_journal, sqlite_errors
 from encore_jax.judge.question import Answer, Identity, Key, Question, Status
 from encore_jax.judge.settings import RetryPolicy
@@ -42,7 +44,7 @@ class Journal:
     Args:
       path: the file; made if it is not there. Several judges and pools can share it, one process at a time.
       identity: of the judge.
-      pool: the rules that will be asked about.
+      pool: the rules that will be asked about; where the judge is asked about several in a call, all of them in order.
 
     Raises:
       InputError: it is no journal, cannot be written to, or another process has it open.
@@ -56,9 +58,11 @@ class Journal:
             lock = self.path.with_name(f"{self.path.name}.lock")
             held.enter_context(file_lock(lock, place=self.path, fix=f"wait until it ends, or {fix}"))
             self.connection = held.enter_context(contextlib.closing(open_journal(self.path)))
+            self._calls = call_of_rule(pool, identity.rules_per_call)
+            asked = {rule.name: asked_text(rule, self._calls[rule.name]) for rule in pool}
             with sqlite_errors(self.path), self.connection as connection:
                 self.judge = _id(connection, "judge", {"digest": identity.digest}, {"identity": _json(identity)})
-                self._rules = {r.name: _id(connection, "rule", {"name": r.name, "text": r.text}) for r in pool}
+                self._rules = {r: _id(connection, "rule", {"name": r, "text": text}) for r, text in asked.items()}
             self._texts = {rule.name: rule.text for rule in pool}
             self._names = {number: name for name, number in self._rules.items()}
             self._writer = JournalWriter(self.path)
@@ -93,6 +97,13 @@ class Journal:
         Raises:
           InputError: an earlier answer could not be written, or this one's numbers are none.
         """
+        self.record_all([(key, answer)])
+
+    def record_all(self, answers: Iterable[tuple[Key, Answer]]) -> None:
+        """As `record`, of answers that come from one reply: all of them become durable, or none."""
+        self._writer.put([self._rows_of(key, answer) for key, answer in answers])
+
+    def _rows_of(self, key: Key, answer: Answer) -> tuple[tuple, tuple]:
         numbers = [n for n in (answer.rating, answer.relevance) if n is not None]
         if not all(math.isfinite(n) for n in numbers) or (answer.status is Status.OK) != (answer.rating is not None):
             raise InputError(
@@ -104,7 +115,7 @@ class Journal:
         problem, faults = answer.problem or None, json.dumps(answer.faults) if answer.faults else None
         attempt = (*place, time.time(), answer.status.value, problem, faults, json.dumps(answer.evidence))
         rating = (*place, answer.status.value, answer.rating, answer.relevance, problem)
-        self._writer.put(attempt, rating)
+        return attempt, rating
 
     def flush(self) -> None:
         """Returns when everything recorded so far is durable."""
@@ -114,15 +125,21 @@ class Journal:
         """The questions that are still to be asked, in their order; looked up `CHUNK` at a time.
 
         Raises:
-          InputError: a question's rule has other words than the pool's.
+          InputError: a question's rule has other words than the pool's, or is asked in another call than this judge's.
         """
         policy = RetryPolicy() if policy is None else policy
-        texts, rules, questions = self._texts, self._rules, iter(questions)
+        texts, calls, rules, questions = self._texts, self._calls, self._rules, iter(questions)
         while chunk := list(itertools.islice(questions, CHUNK)):
             for question in chunk:
                 if texts.get(question.key.rule) != question.rule.text:
                     raise InputError(
                         f"the rule {question.key.rule!r} is not the pool's", where=str(self.path), fix="use one pool"
+                    )
+                if question_call(question) != calls[question.key.rule]:
+                    raise InputError(
+                        f"the rule {question.key.rule!r} is asked with other rules than this judge is",
+                        where=str(self.path),
+                        fix="make questions with the judge's rules_per_call, about all rules of its pool",
                     )
             blobs = {name: bytes.fromhex(name) for name in {question.key.conversation for question in chunk}}
             settled = self._settled(list(blobs.values()), policy)

@@ -164,14 +164,14 @@ class JournalWriter:
         self._rows: queue.Queue = queue.Queue(maxsize=MOST)
         self._helper = HelperThread(self._run, "journal")
 
-    def put(self, attempt: tuple, rating: tuple) -> None:
-        """Queues one answer's rows, waiting if the disk is far behind.
+    def put(self, rows: list[tuple[tuple, tuple]]) -> None:
+        """Queues answers' rows (attempt, rating), which are committed together; waits if the disk is far behind.
 
         Raises:
           InputError: the writer could not write.
         """
         with self._errors():
-            self._helper.put(self._rows, (attempt, rating))
+            self._helper.put(self._rows, rows)
 
     def flush(self) -> None:
         """Returns when all rows put before are on the disk."""
@@ -215,7 +215,7 @@ class JournalWriter:
                     elif isinstance(item, threading.Event):
                         waiting.append(item)
                     else:
-                        rows.append(item)
+                        rows += item
                 if rows:
                     self._commit(connection, rows)
                 for event in waiting:

@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.errors import InputError
+from encore_jax.judge.call_prompts import SCHEMAS
+from encore_jax.judge.calls import ISOLATED
+from encore_jax.judge.named_request import request_by_name, wording
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Judge
 from encore_jax.judge.reading import MOST_OTHER
-from encore_jax.judge.request import MOST_TOP, RequestFormat, request_by_name, wording
+from encore_jax.judge.request import MOST_TOP, RequestFormat
 from encore_jax.judge.settings import RetrySettings, ServerSettings
 from encore_jax.judge.table import TableJudge, read_rated
 from encore_jax.rules import RulePool
@@ -52,6 +55,8 @@ def server(
     timeout: float = 120.0,
     retry: RetrySettings | None = None,
     offline: bool = False,
+    rules_per_call: int = ISOLATED,
+    structured: str = SCHEMAS[0],
 ) -> Judge:
     """A judge behind any OpenAI-compatible server; nothing is sent before it is asked.
 
@@ -72,6 +77,10 @@ def server(
       timeout: seconds for one request.
       retry: when a request is made again.
       offline: fetch no tokenizer.
+      rules_per_call: how many rules are asked about in one call: 1 asks about each by itself, 0 about all at once. Many
+        cost less, and let the answers lean on each other.
+      structured: of several rules in a call, how the server is told the answer's shape: "json_schema", "json_object"
+        (llama-cpp-python), "guided_json" (older vLLM) or "none".
 
     Raises:
       InputError: an option that cannot be, or the packages for HTTP are not installed.
@@ -90,6 +99,8 @@ def server(
         revision=revision,
         most_other=most_other,
         offline=offline,
+        rules_per_call=rules_per_call,
+        structured=structured,
     )
     settings = ServerSettings(
         urls=(url,) if isinstance(url, str) else tuple(url),

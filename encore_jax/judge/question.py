@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from encore_jax.data.comparison import Comparison, Message, RatedResponse, prompt_key
+from encore_jax.judge.calls import ISOLATED, Call, call_of_rule
 from encore_jax.rules import Rule, RulePool
 
 NOT_ASKED = "could not be put to the judge"
@@ -53,31 +54,41 @@ class Question(NamedTuple):
       prompt: the conversation up to the response.
       response: the text that is rated.
       rule: the criterion.
+      call: the rules that are asked about in one call with it, itself among them; `()` where it is asked by itself.
     """
 
     key: Key
     prompt: tuple[Message, ...]
     response: str
     rule: Rule
+    call: Call = ()
 
 
-def rating_questions(comparisons: Iterable[Comparison], pool: RulePool) -> Iterator[Question]:
+def rating_questions(
+    comparisons: Iterable[Comparison], pool: RulePool, rules_per_call: int = ISOLATED
+) -> Iterator[Question]:
     """Every rule about every response, all rules of one response in a row; a response that came before is left out.
 
     Memory grows by 16 bytes and a set entry per different response, not per question.
+
+    Args:
+      comparisons: what is rated.
+      pool: the rules.
+      rules_per_call: how many are asked about in one call, see `encore_jax.judge.calls.rule_calls`.
 
     >>> hi = Comparison((Message("user", "Hi"),), ("Hello!", "Bye."), 0)
     >>> len(list(rating_questions([hi, hi], RulePool([Rule("kind", "It is kind."), Rule("short", "It is short.")]))))
     4
     """
-    seen = set()
+    seen, calls = set(), call_of_rule(pool, rules_per_call)
     for comparison in comparisons:
         for response in comparison.responses:
             conversation = conversation_id(comparison.prompt, (response,))
             if (digest := bytes.fromhex(conversation)) not in seen:
                 seen.add(digest)
                 for rule in pool:
-                    yield Question(Key(conversation, 0, rule.name), comparison.prompt, response, rule)
+                    key = Key(conversation, 0, rule.name)
+                    yield Question(key, comparison.prompt, response, rule, calls[rule.name])
 
 
 def critical_questions(comparisons: Iterable[Comparison], rules: Iterable[Sequence[Rule]]) -> Iterator[Question]:
@@ -177,9 +188,18 @@ class Identity:
         """SHA-256 (64 hex digits) over all of it."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def rules_per_call(self) -> int:
+        """How many rules the judge is asked about in one call; 1 for each by itself, 0 for all."""
+        return self.decoding.get("rules_per_call", ISOLATED)
+
 
 class Judge(Protocol):
-    """Answers questions, in any order, each exactly once."""
+    """Answers questions, in any order, each exactly once.
+
+    One that answers several questions at a time may also have a method `replies`: the same pairs as `answers`, in lists
+    of those that belong together; what belongs together becomes durable together.
+    """
 
     identity: Identity
 

@@ -20,6 +20,7 @@ from encore_jax.data.readers import read_comparisons
 from encore_jax.data.wheels import cache_folder
 from encore_jax.errors import InputError
 from encore_jax.json_shape import decode_json
+from encore_jax.judge.calls import ISOLATED
 from encore_jax.judge.export import rated_comparisons, summary
 from encore_jax.judge.journal import CHUNK, Journal
 from encore_jax.judge.judges import Table
@@ -161,7 +162,7 @@ def rate(
     records, pool = _records(comparisons), _pool(pool)
     judge, policy = _judge(judge, pool), RetryPolicy() if policy is None else policy
     policy.check()
-    questions = _questions(records, pool, rules)
+    questions = _questions(records, pool, rules, judge.identity.rules_per_call)
     path = _default_journal(judge) if journal is None else Path(journal)
     try:
         with Journal(path, judge.identity, pool) as opened:
@@ -204,9 +205,14 @@ def _judge(judge: object, pool: RulePool) -> Judge:
     return judge
 
 
-def _questions(records: list[Comparison], pool: RulePool, rules: Sequence[Sequence[str]] | None) -> Questions:
+def _questions(
+    records: list[Comparison], pool: RulePool, rules: Sequence[Sequence[str]] | None, rules_per_call: int
+) -> Questions:
     if rules is None:
-        return functools.partial(rating_questions, records, pool)
+        return functools.partial(rating_questions, records, pool, rules_per_call)
+    if rules_per_call != ISOLATED:
+        problem = "each comparison has rules of its own, and ratings of a rule beside different ones cannot be compared"
+        raise InputError(problem, where="rules", fix="ask one rule per call (rules_per_call=1), or leave rules out")
     if len(rules) != len(records):
         problem = f"rules of {len(rules)} comparisons, and there are {len(records)}"
         raise InputError(problem, where="rules", fix="give the names of the rules of every comparison")

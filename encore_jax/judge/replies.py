@@ -43,8 +43,6 @@ _REFUSED = ("refusal", "refused")
 _KNOWN = (*_ENDED, *_CUT, *_FILTERED, *_TOOL, *_REFUSED)
 _REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_text", "thoughts")
 _TEXT_PARTS, _REASONING_PARTS = ("text", "output_text"), ("thinking", "reasoning", "redacted_thinking")
-_MOST_LISTED = 1000
-_ROUNDING = 1e-3
 
 _WORDS = r"think|thinks|thinking|thought|thoughts|reason|reasoning|analysis|scratchpad|reflection|internal_monologue"
 _OPENING = (
@@ -89,7 +87,7 @@ def read_reply(body: object, limit: int | None = None) -> ReplyContent:
     >>> read_reply(body, 8).problem
     'cut off after 8 tokens'
     """
-    choice = _choice(body)
+    choice = choice_of(body)
     if choice is None:
         return ReplyContent(None, "", NO_ANSWER, NO_ANSWER)
     message = choice.get("message")
@@ -113,39 +111,12 @@ def read_reply(body: object, limit: int | None = None) -> ReplyContent:
     return ReplyContent(text, whole or "", stop, first)
 
 
-def reply_logprobs(body: object) -> tuple[list[tuple[str, float]], str]:
-    """(token, log-probability) of the likely first tokens, likeliest first, and "" or why there are none.
-
-    A token that is listed twice with the same number is one token. Minus infinity is a probability of zero.
-
-    >>> listed = [{"token": "Yes", "logprob": -0.25}, {"token": "No", "logprob": -1.5}]
-    >>> reply_logprobs({"choices": [{"logprobs": {"content": [{"token": "Yes", "top_logprobs": listed}]}}]})
-    ([('Yes', -0.25), ('No', -1.5)], '')
-    """
-    choice = _choice(body)
-    logprobs = choice.get("logprobs") if choice is not None else None
-    if logprobs is None or logprobs == {} or logprobs == []:
-        return [], NO_LOGPROBS
-    if not isinstance(logprobs, Mapping):
-        return [], BAD_LOGPROBS
-    content, top = logprobs.get("content"), logprobs.get("top_logprobs")
-    if not content and not top:
-        return [], NO_LOGPROBS
-    pairs = _chat_pairs(content) if content else _completion_pairs(top)
-    if pairs is None or len(pairs) > _MOST_LISTED:
-        return [], BAD_LOGPROBS
-    read = [(token, _logprob(value)) for token, value in pairs]
-    if any(not isinstance(token, str) or value is None for token, value in read):
-        return [], BAD_LOGPROBS
-    return sorted(dict.fromkeys(read), key=lambda pair: -pair[1]), "" if read else NO_LOGPROBS
-
-
 def error_in(body: object) -> bool:
     """Whether a reply holds an error in place of an answer, whatever its status says."""
     return isinstance(body, Mapping) and not body.get("choices") and bool(body.get("error") or body.get("errors"))
 
 
-def _choice(body: object) -> Mapping | None:
+def choice_of(body: object) -> Mapping | None:
     """The first answer of a reply: the one of index 0, wherever it stands."""
     choices = body.get("choices") if isinstance(body, Mapping) else None
     known = [choice for choice in choices if isinstance(choice, Mapping)] if isinstance(choices, list) else []
@@ -221,32 +192,6 @@ def _shows_answer(text: str | None, choice: Mapping) -> bool:
         content[0].get("token") if isinstance(content, list) and content and isinstance(content[0], Mapping) else None
     )
     return bool(text and isinstance(first, str) and first.strip() and text.strip().startswith(first.strip()))
-
-
-def _chat_pairs(content: object) -> list | None:
-    first = content[0] if isinstance(content, list) else None
-    if not isinstance(first, Mapping):
-        return None
-    listed = first.get("top_logprobs") or [first]
-    if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
-        return None
-    return [(entry.get("token"), entry.get("logprob")) for entry in listed]
-
-
-def _completion_pairs(top: object) -> list | None:
-    first = top[0] if isinstance(top, list) else None
-    return list(first.items()) if isinstance(first, Mapping) else None
-
-
-def _logprob(value: object) -> float | None:
-    """A natural log-probability; None for what is none."""
-    if type(value) not in (int, float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return min(number, 0.0) if number <= _ROUNDING else None
 
 
 def without_reasoning(text: str) -> tuple[str, bool]:

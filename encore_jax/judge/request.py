@@ -5,25 +5,21 @@ The same for a server and for batch files, for ratings and for verdicts on pairs
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from encore_jax.data import locate
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
 from encore_jax.http_replies import error_words
-from encore_jax.judge.pairwise import PAIR_PROMPTS
-from encore_jax.judge.prompts import PROMPTS, YES_NO_IRRELEVANT, Wording
+from encore_jax.judge.calls import question_call
+from encore_jax.judge.prompts import Wording
 from encore_jax.judge.question import Answer, Identity, Question, Status
 from encore_jax.judge.reading import MOST_OTHER, MOST_RAW, read_logprobs, unparsable
-from encore_jax.judge.replies import LIMITS, error_in, read_reply, reply_logprobs
+from encore_jax.judge.replies import LIMITS, error_in, read_reply
+from encore_jax.judge.token_logprobs import reply_logprobs
 from encore_jax.rules import Rule
-from encore_jax.text.chat_template import takes_system_role
-from encore_jax.text.rendering import render as render_chat
-from encore_jax.text.tokenizer import load_tokenizer
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 MOST_TOP = 20
@@ -54,12 +50,24 @@ class RequestFormat:
       body: the request's JSON, of a question.
       read: the answer, of a reply's JSON; never raises.
       identity: of a judge that asks so.
+      read_call: of a way that asks about several rules in a call, how their answers are read, in the call's order; None
+        where rules are asked about one by one. `body` is then of any question of the call, and `read` of a call of one.
     """
 
     path: str
     body: Callable[[Any], dict]
     read: Callable[[Mapping], Answer]
     identity: Identity
+    read_call: Callable[[Mapping, int], list[Answer]] | None = None
+
+    def read_all(self, reply: Mapping, questions: Sequence[Any]) -> list[Answer]:
+        """The answers to questions that were asked together, of a reply's JSON; never raises."""
+        call = question_call(questions[0])
+        if self.read_call is None or not call:
+            return [self.read(reply)] * len(questions)
+        answers = self.read_call(reply, len(call))
+        by_rule = {rule.name: answer for rule, answer in zip(call, answers, strict=True)}
+        return [by_rule[question.rule.name] for question in questions]
 
 
 def request_format(
@@ -93,27 +101,21 @@ def request_format(
     Raises:
       InputError: an option that cannot be.
     """
-    if api not in ("chat", "completions"):
-        raise InputError(f"{api!r} is unknown", where="api", fix="use chat or completions")
-    if not 1 <= top <= MOST_TOP:
-        raise InputError(f"got {top}", where="top", fix=f"use 1 to {MOST_TOP}")
-    if render is not None and api == "chat":
-        raise InputError("a chat's template is the server's", where="render", fix="use api completions")
-    check_extra(extra or {})
+    check_options(api, render, top, extra or {})
     chat, logprobs = api == "chat", bool(prompt.answers)
     settings: dict[str, Any] = {"max_tokens": prompt.tokens, "temperature": 0.0}
     if logprobs:
         listed = {"logprobs": True, "top_logprobs": top} if chat else {"logprobs": top}
         settings = {"max_tokens": 1, "temperature": 1.0} | listed
-    settings = _with_extra(settings, extra or {})
+    settings = with_extra(settings, extra or {})
     limit = token_limit(settings)
 
     def body(question: Any) -> dict:
-        return {"model": model, **_shown(prompt.ask(question), chat, render), **settings}
+        return {"model": model, **shown_fields(prompt.ask(question), chat, render), **settings}
 
     def read(reply: Mapping) -> Answer:
         if error_in(reply):
-            return _error_answer(reply)
+            return error_answer(reply)
         said = read_reply(reply, limit)
         if logprobs:
             pairs, problem = reply_logprobs(reply)
@@ -132,73 +134,26 @@ def request_format(
     return RequestFormat(CHAT if chat else COMPLETIONS, body, read, identity)
 
 
-def wording(prompt: str = YES_NO_IRRELEVANT.name, *, system_role: bool = True) -> Wording:
-    """The wording of that name, of ratings or of verdicts on pairs.
-
-    Args:
-      prompt: a name of `encore_jax.judge.prompts.PROMPTS` or `encore_jax.judge.pairwise.PAIR_PROMPTS`.
-      system_role: False puts the instructions into the user's turn.
-
-    Raises:
-      InputError: there is no wording of that name.
-
-    >>> wording("numeric.1").answers, wording("numeric.1", system_role=False).name
-    ((), 'numeric.1+user')
-    """
-    known = PROMPTS | PAIR_PROMPTS
-    if prompt not in known:
-        raise InputError(f"{prompt!r} is unknown", where="prompt", fix=f"use one of {', '.join(known)}")
-    return known[prompt] if system_role else known[prompt].in_user_turn()
-
-
-def request_by_name(
-    model: str,
-    *,
-    prompt: str = YES_NO_IRRELEVANT.name,
-    system_role: bool = True,
-    api: str = "chat",
-    tokenizer: str = "",
-    top: int = MOST_TOP,
-    extra: Mapping[str, Any] | None = None,
-    revision: str = "",
-    most_other: float = MOST_OTHER,
-    offline: bool = False,
-) -> RequestFormat:
-    """How a server or a batch file is asked; see `request_format`.
-
-    Args:
-      model: its name on the server.
-      prompt, system_role: the wording, see `wording`. Where a tokenizer's template has no system role, instructions go
-        into the user's turn.
-      api: "chat", or "completions" for the raw log-probabilities of the next token.
-      tokenizer: of api "completions": a folder, a .gguf file or a uri whose chat template makes the prompt.
-      top, extra, revision, most_other: see `request_format`.
-      offline: fetch no tokenizer.
-
-    Raises:
-      InputError: an option that cannot be.
-    """
-    chosen, template = wording(prompt, system_role=system_role), None
-    if api == "completions" and tokenizer:
-        template = _renderer(tokenizer, offline)
-        if not takes_system_role(_tokenizer(tokenizer, offline)):
-            chosen = chosen.in_user_turn()
-    options = {"top": top, "extra": extra, "revision": revision, "most_other": most_other}
-    return request_format(chosen, model, api=api, render=template, **options)
+def check_options(api: str, render: Render | None, top: int, extra: Mapping[str, Any]) -> None:
+    """Raises InputError for options of `request_format` that cannot be."""
+    if api not in ("chat", "completions"):
+        raise InputError(f"{api!r} is unknown", where="api", fix="use chat or completions")
+    if not 1 <= top <= MOST_TOP:
+        raise InputError(f"got {top}", where="top", fix=f"use 1 to {MOST_TOP}")
+    if render is not None and api == "chat":
+        raise InputError("a chat's template is the server's", where="render", fix="use api completions")
+    check_extra(extra)
 
 
 def shared_texts(prompt: Wording, question: Any) -> tuple[str, str]:
-    """What a question shows, and what another one about the same conversation would ("" if there is no such)."""
+    """What a question shows, and what another one about the same conversation would ("" if there is no such).
+
+    Of a question that is asked in a call: what the call shows, and what another call would.
+    """
     whole = _text(prompt.ask(question))
-    return whole, _text(prompt.ask(question._replace(rule=OTHER))) if isinstance(question, Question) else ""
-
-
-def token_counter(tokenizer: str, *, offline: bool = False) -> Callable[[str], int] | None:
-    """Counts a text's tokens by a tokenizer (a folder, a .gguf file or a uri); None without one."""
-    if not tokenizer:
-        return None
-    loaded = _tokenizer(tokenizer, offline)
-    return lambda text: len(loaded(text, add_special_tokens=False)["input_ids"])
+    if not isinstance(question, Question):
+        return whole, ""
+    return whole, _text(prompt.ask(question._replace(rule=OTHER, call=(OTHER,) if question.call else ())))
 
 
 def check_extra(extra: Mapping[str, Any], where: str = "extra") -> None:
@@ -236,14 +191,16 @@ def token_limit(settings: Mapping[str, Any]) -> int | None:
     return min(limits, default=None)
 
 
-def _with_extra(settings: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+def with_extra(settings: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a request with a user's own: None leaves a field out, a limit by another name replaces max_tokens."""
     named = [name for name in LIMITS if extra.get(name) is not None]
     if named and "max_tokens" not in named:
         settings = {name: value for name, value in settings.items() if name != "max_tokens"}
     return {name: value for name, value in (settings | dict(extra)).items() if value is not None}
 
 
-def _error_answer(reply: Mapping) -> Answer:
+def error_answer(reply: Mapping) -> Answer:
+    """The answer of a reply that holds an error."""
     raw = json.dumps(reply, ensure_ascii=False, default=str)
     return Answer(Status.FAILED, evidence={"raw": raw[:MOST_RAW], "words": error_words(raw)}, problem=ERROR_BODY)
 
@@ -254,7 +211,8 @@ def _with_words(answer: Answer, text: str) -> Answer:
     return answer if same else replace(answer, evidence=dict(answer.evidence) | {"words": text[:MOST_RAW]})
 
 
-def _shown(messages: Sequence[Message], chat: bool, render: Render | None) -> dict:
+def shown_fields(messages: Sequence[Message], chat: bool, render: Render | None) -> dict:
+    """Fields of a request that show messages, as a chat or as a plain completion's prompt."""
     if chat:
         return {"messages": [{"role": m.role, "content": m.content} for m in messages]}
     return {"prompt": render(messages) if render else "\n\n".join(m.content for m in messages) + "\n\nAnswer:"}
@@ -262,15 +220,3 @@ def _shown(messages: Sequence[Message], chat: bool, render: Render | None) -> di
 
 def _text(messages: Sequence[Message]) -> str:
     return "\n".join(message.content for message in messages)
-
-
-def _renderer(uri: str, offline: bool) -> Render:
-    def ids(messages: Sequence[Message]) -> list[int]:
-        return render_chat(_tokenizer(uri, offline), messages)
-
-    return ids
-
-
-@functools.lru_cache(maxsize=1)
-def _tokenizer(uri: str, offline: bool):
-    return load_tokenizer(locate(uri, offline=offline))

@@ -30,6 +30,11 @@ _LIMIT = re.compile(r"cut off after ([\d,]+) tokens")
 _AT_ONCE = f"use a judge that answers at once, without reasoning: {_NO_THINKING} (vLLM, SGLang)"
 _LOCAL = "use a model that begins its answer with one of them, or count such answers too: --config.judge.most_other=1"
 """A local judge has no fields of a request."""
+_SCHEMA = (
+    "tell the answer's shape as the server takes it: --config.judge.structured=json_object (llama-cpp-python), "
+    "guided_json (older vLLM) or none"
+)
+_LIST = "use a judge that keeps to a list, fewer rules in a call (--config.judge.rules_per_call=5), or one by one (1)"
 _EXTRA = "change the field that it names: --config.judge.extra takes fields of a request, null leaves one out"
 
 _HINTS = {
@@ -40,6 +45,10 @@ _HINTS = {
     "no log-probabilities": "use a server that gives log-probabilities, or --config.judge.prompt=numeric.1",
     "malformed log-probabilities": "use another server, or --config.judge.prompt=numeric.1",
     "log-probabilities that": "use another server, or --config.judge.prompt=numeric.1",
+    "no JSON object": _LIST,
+    "more than one JSON object": _LIST,
+    "no answer to this rule": _LIST,
+    "more than one answer to this rule": _LIST,
     "could not be put": "use a tokenizer whose template takes the judge's messages",
     "HTTP 400": _EXTRA,
     "HTTP 422": _EXTRA,
@@ -92,7 +101,8 @@ def ask_all(
       questions: makes the same questions anew for every pass.
       journal: what is known already, and where answers go.
       policy: which questions are asked again.
-      hopeless: give up after so many answers in a row that hold no rating; 0 never does.
+      hopeless: give up after so many answers in a row that hold no rating; 0 never does. A call about several rules
+        has one answer.
 
     Raises:
       InputError: the judge cannot go on, or gives no usable answer any more; what was answered is kept.
@@ -102,19 +112,26 @@ def ask_all(
     asked, good = True, False
     while asked:
         asked = False
-        for question, answer in judge.answers(journal.pending(questions(), policy)):
-            journal.record(question.key, answer)
+        for reply in _replies(judge, journal.pending(questions(), policy)):
+            journal.record_all([(question.key, answer) for question, answer in reply])
             asked = True
-            if answer.status is Status.OK:
+            if any(answer.status is Status.OK for _, answer in reply):
                 good = True
                 bad.clear()
             else:
-                bad[answer.problem] += 1
-            yield question, answer
+                bad[reply[0][1].problem] += 1
+            yield from reply
             if hopeless and bad.total() >= hopeless:
                 journal.flush()
-                raise _hopeless(judge, bad, good, answer)
+                raise _hopeless(judge, bad, good, reply[0][1])
         journal.flush()
+
+
+def _replies(judge: Judge, questions: Iterable[Question]) -> Iterator[list[tuple[Question, Answer]]]:
+    """Answers in lists of those that belong together."""
+    if hasattr(judge, "replies"):
+        return judge.replies(questions)
+    return ([answered] for answered in judge.answers(questions))
 
 
 def _hopeless(judge: Judge, bad: collections.Counter, good: bool, last: Answer) -> InputError:
@@ -182,6 +199,8 @@ def hint(problem: str, words: str = "", kind: str = "server") -> str:
         return "put instructions into the user's turn: --config.judge.system_role=false"
     if "max_completion_tokens" in said:
         return """name the limit so: --config.judge.extra='{"max_completion_tokens": 64}'"""
+    if any(name in said for name in ("response_format", "json_schema", "guided_json")):
+        return _SCHEMA
     if "top_logprobs" in said:
         return "list fewer tokens, e.g. --config.judge.top=5"
     if limit := _LIMIT.match(problem):

@@ -14,6 +14,7 @@ from typing import Any
 
 from encore_jax.errors import InputError
 from encore_jax.helper_thread import HelperThread
+from encore_jax.judge.calls import by_call
 from encore_jax.judge.client import Client
 from encore_jax.judge.question import NOT_ASKED, Answer, Identity, Status
 from encore_jax.judge.request import RequestFormat
@@ -44,12 +45,18 @@ class ServerJudge:
         Raises:
           InputError: no further request can succeed (see `Client.ask`); answers that had come are handed out before.
         """
+        with contextlib.closing(self.replies(questions)) as replies:
+            for reply in replies:
+                yield from reply
+
+    def replies(self, questions: Iterable[Any]) -> Iterator[list[tuple[Any, Answer]]]:
+        """As `answers`, the questions that are asked in one call together."""
         lane = _Lane(self._asking, self._settings)
         most = LOOKAHEAD * self._settings.concurrency
         open_questions = 0
         try:
-            for question in questions:
-                lane.put(question)
+            for asked in by_call(questions):
+                lane.put(asked)
                 open_questions += 1
                 while open_questions >= most or (open_questions and lane.ready()):
                     yield lane.get()
@@ -72,14 +79,14 @@ class _Lane:
         self._in: asyncio.Queue = asyncio.Queue()
         self._helper = HelperThread(self._run, "server-judge", self._out)
 
-    def put(self, question: Any) -> None:
+    def put(self, questions: list[Any]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended; why is the next thing to `get`
-            self._loop.call_soon_threadsafe(self._in.put_nowait, question)
+            self._loop.call_soon_threadsafe(self._in.put_nowait, questions)
 
     def ready(self) -> bool:
         return not self._out.empty() or self._helper.ended
 
-    def get(self) -> tuple[Any, Answer]:
+    def get(self) -> list[tuple[Any, Answer]]:
         return self._helper.get(self._out)
 
     def close(self) -> None:
@@ -128,21 +135,29 @@ class _Lane:
 
     async def _answer_all(self) -> None:
         while True:
-            question = await self._in.get()
-            self._out.put((question, await self._answer(question)))
+            questions = await self._in.get()
+            self._out.put(list(zip(questions, await self._answers(questions), strict=True)))
 
-    async def _answer(self, question: Any) -> Answer:
+    async def _answers(self, questions: list[Any]) -> list[Answer]:
         try:
-            body = self._asking.body(question)
+            body = self._asking.body(questions[0])
         except InputError as error:  # e.g. the tokenizer's template refuses this one
-            return Answer(Status.FAILED, evidence={"words": str(error)}, problem=NOT_ASKED)
+            return [Answer(Status.FAILED, evidence={"words": str(error)}, problem=NOT_ASKED)] * len(questions)
         reply = await self._client.ask(body)
         if reply.body is None:
             evidence = {"raw": reply.raw} if reply.raw else {}
             evidence |= {"words": reply.words} if reply.words else {}
-            return Answer(Status.FAILED, evidence=evidence, problem=reply.problem, faults=reply.faults)
-        answer = self._asking.read(reply.body)
-        return dataclasses.replace(answer, faults=reply.faults) if reply.faults else answer
+            failed = Answer(Status.FAILED, evidence=evidence, problem=reply.problem, faults=reply.faults)
+            return _of_one_reply(failed, len(questions))
+        answers = self._asking.read_all(reply.body, questions)
+        if not reply.faults:
+            return answers
+        return [dataclasses.replace(answers[0], faults=reply.faults), *answers[1:]]
+
+
+def _of_one_reply(answer: Answer, questions: int) -> list[Answer]:
+    """The same answer to all questions of a call; what went wrong on the way to it is counted once."""
+    return [answer, *[dataclasses.replace(answer, faults=())] * (questions - 1)]
 
 
 def _first(group: BaseExceptionGroup) -> BaseException:

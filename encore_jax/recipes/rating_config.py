@@ -7,6 +7,8 @@ from pathlib import Path
 from encore_jax.composition.settings import CompositionSettings
 from encore_jax.errors import InputError
 from encore_jax.json_shape import decode_json
+from encore_jax.judge.call_prompts import SCHEMAS
+from encore_jax.judge.calls import ISOLATED
 from encore_jax.judge.pairwise import PAIR_PROMPTS
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.judge.reading import MOST_OTHER
@@ -20,6 +22,8 @@ from encore_jax.recipes.run_config import RECIPES, RunConfig
 from encore_jax.settings import Settings, no_result
 
 KINDS = ("server", "batch", "local", "model", "table")
+ASKED = ("server", "batch", "local")
+"""Kinds that are asked in words."""
 
 
 @dataclasses.dataclass
@@ -39,6 +43,12 @@ class JudgeConfig(Settings):
         `encore_jax.judge.pairwise.PAIR_PROMPTS` for verdicts on labelled pairs.
       system_role: whether a served judge's model has a system role; False puts the instructions into the user's turn,
         as a prompt of its own name (Gemma refuses a system message). A local judge finds out by itself.
+      rules_per_call: rules that a server, a batch file or this machine's model is asked about in one call: 1 asks about
+        each by itself, 0 about all at once. Many in a call cost less, and let the answers lean on each other.
+      structured: of several rules in a call, how a server is told the answer's shape, one of
+        `encore_jax.judge.call_prompts.SCHEMAS`.
+      halo_sample: of several rules in a call: first ask about so many responses three times, rule by rule, in calls and
+        in calls in reversed order, and say how far the ratings differ and whether to trust those in calls. 0 asks none.
       both_orders: of verdicts: ask twice, with either response first.
       trial: ask about so many questions at least, of random conversations, say how long all the others will take, and
         stop; 0 asks everything.
@@ -64,6 +74,9 @@ class JudgeConfig(Settings):
     most_rules: int = 5
     prompt: str = "yes_no_irrelevant.1"
     system_role: bool = True
+    rules_per_call: int = ISOLATED
+    structured: str = SCHEMAS[0]
+    halo_sample: int = no_result(0)
     both_orders: bool = False
     model: str = ""
     revision: str = ""
@@ -80,6 +93,11 @@ class JudgeConfig(Settings):
     trial: int = no_result(0)
 
     @property
+    def call_size(self) -> int:
+        """`rules_per_call` of judges that are asked in words; a table and a reward model have ratings of each rule."""
+        return self.rules_per_call if self.kind in ASKED else ISOLATED
+
+    @property
     def on_pairs(self) -> bool:
         """Whether verdicts on pairs are wanted, and no ratings."""
         return self.prompt in PAIR_PROMPTS
@@ -90,11 +108,12 @@ class JudgeConfig(Settings):
         prompts = PROMPTS | PAIR_PROMPTS
         one_of("judge.prompt", self.prompt, list(prompts))
         if self.on_pairs:
-            one_of("judge.kind", self.kind, ("server", "batch", "local"))
+            one_of("judge.kind", self.kind, ASKED)
             require("judge.rules_of", not self.rules_of, "is empty: a verdict on a pair is about no rule")
         one_of("judge.api", self.api, ("chat", "completions"))
         if self.kind == "local":
             one_of("judge.prompt", self.prompt, [name for name, prompt in prompts.items() if prompt.answers])
+        self._check_calls()
         require("judge.trial", self.trial >= 0, "is not negative")
         require("judge.trial", not (self.trial and self.kind == "batch"), "is 0: batch files are not asked one by one")
         if self.kind in ("server", "batch") and not self.model:
@@ -108,6 +127,27 @@ class JudgeConfig(Settings):
         check_keyless(self.extra, self.server.key_variable, "config.judge.extra")
         self.server.check("config.judge.server")
         self.policy.check("config.judge.policy")
+
+    def _check_calls(self) -> None:
+        one_of("judge.structured", self.structured, SCHEMAS)
+        require("judge.rules_per_call", self.rules_per_call >= 0, "is not negative; 0 asks about all rules at once")
+        require("judge.halo_sample", self.halo_sample >= 0, "is not negative; 0 measures nothing")
+        if self.call_size == ISOLATED:
+            require("judge.halo_sample", not self.halo_sample, "is 0 where every rule is asked about by itself")
+            return
+        require("judge.halo_sample", not (self.halo_sample and self.kind == "batch"), "is 0: batch files are not asked")
+        where = "config.judge.rules_per_call"
+        problems = {
+            self.on_pairs: ("is other than 1, and a verdict on a pair is about no rule", "leave it out"),
+            bool(self.rules_of): (
+                "is other than 1, and with rules_of every comparison has rules of its own; ratings of a rule beside "
+                "different rules cannot be compared",
+                "leave one of the two out",
+            ),
+            self.kind == "local": ("is other than 1, and a local judge is asked about each rule by itself", "use 1"),
+        }
+        if True in problems:
+            raise InputError(problems[True][0], where=where, fix=problems[True][1])
 
     def journal_in(self, workdir: Path) -> Path:
         """Where answers are kept: outside of any stage's folder, which a changed setting empties."""

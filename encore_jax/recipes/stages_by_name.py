@@ -48,6 +48,10 @@ _HOME = {
     "encore_jax.recipes.stages.compose": ("compose",),
     "encore_jax.recipes.stages.evaluate": ("evaluate",),
     "encore_jax.recipes.stages.frozen": ("frozen_features",),
+    "encore_jax.recipes.stages.halo": (
+        "halo",
+        "show_halo",
+    ),
     "encore_jax.recipes.stages.ingest": ("ingest",),
     "encore_jax.recipes.stages.judge": ("rate_by_judge",),
     "encore_jax.recipes.stages.judges": (

@@ -58,6 +58,8 @@ WITHOUT_EFFECT = [
     ("rate_server", SERVER, "data.test_fraction=0.1", "holds nothing out"),
     ("rate_server", SERVER, "judge.both_orders=true", "ratings are of one response"),
     ("rate_server", SERVER, "judge.most_rules=3", "judge.rules_of is empty"),
+    ("rate_server", SERVER, "judge.structured=none", "judge.rules_per_call is 1"),
+    ("rate_table", (), "judge.rules_per_call=0", "judge.kind is 'table'"),
     ("rate_server", SERVER, "compose.keep=1", "composes none"),
     ("rate_server", (*SERVER, "judge.prompt=numeric.1"), "judge.top=3", "read as text"),
     ("rate_local", LOCAL, "judge.model=m", "judge.kind is 'local'"),

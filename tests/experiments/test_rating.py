@@ -27,7 +27,9 @@ from encore_jax.recipes.stages.answering import TrialDone, WaitsForResults
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.rules import RulePool
 from tests.experiments import tiny_reward_model, tiny_run
+from tests.judge.call_reply import call_reply, letters_in
 from tests.judge.faulty_server import FaultyServer, Running, chat
+from tests.judge.test_call_runs import LIKELY, CallServer
 from tests.raw_server import unused_port
 from tests.report.page_checks import check_page
 
@@ -131,6 +133,54 @@ def test_the_key_is_in_nothing_that_a_run_leaves(files, tmp_path, said, capfd, m
     shown = capfd.readouterr()
     assert b"HTTP 400" in written and b"[API key]" in written
     assert SENTINEL.encode() not in written and SENTINEL not in said.text + shown.out + shown.err
+
+
+def test_several_rules_in_a_call_are_asked_about_after_their_halo_is_measured(files, tmp_path, said, capsys):
+    class Both(CallServer):
+        """Isolated questions get the usual reply."""
+
+        async def answer(self, body):
+            return await (super().answer(body) if "response_format" in body else FaultyServer.answer(self, body))
+
+    workdir = tmp_path / "run"
+    with Running(server := Both()) as url:
+        with_calls = config(files, url, rules_per_call=0, halo_sample=6)
+        run_experiment(with_calls, workdir)
+        asked = dict(server.asked)
+        run_experiment(with_calls, workdir)
+        assert server.asked == asked, "complete: nothing is asked"
+    pool, pairs, total = questions_in(workdir)
+    responses, rules = total // len(pool), len(pool)
+    results = json.loads((workdir / "results.json").read_text())
+    halo, cost = results["halo"]["halo"], results["halo"]["cost"]
+    sampled = halo["responses"]
+    assert 6 <= sampled <= 7 and [rule["rule"] for rule in halo["rules"]] == list(pool.names)
+    assert sum(asked.values()) == responses + sampled * rules + sampled, "the sample's calls are not asked again"
+    assert cost["isolated"]["requests"] == sampled * rules and cost["together"]["requests"] == sampled
+    assert cost["together"]["prompt_tokens"] < cost["isolated"]["prompt_tokens"] and cost["reversed"]["seconds"] > 0
+    assert halo["trust"] == "open" and halo["sentence"] in capsys.readouterr().out, "few prompts"
+    assert results["summary"]["questions"]["ok"] == total
+    assert f"to ask: {responses - sampled} requests for {(responses - sampled) * rules} ratings" in said.text
+    page = (workdir / "report.html").read_text()
+    check_page(page)
+    assert "Several rules in one call" in page
+
+
+def test_batch_files_of_calls_go_out_and_results_come_back(files, tmp_path, capsys):
+    workdir, batch = tmp_path / "run", config(files, kind="batch", rules_per_call=0)
+    with pytest.raises(WaitsForResults):
+        run_experiment(batch, workdir)
+    (requests,) = (workdir / "batch").glob("requests-*.jsonl")
+    rows = [json.loads(line) for line in requests.read_text().splitlines()]
+    total = questions_in(workdir)[2]
+    assert len(rows) == total / len(tiny_run.POOL) and f"{total:,} questions are in 1 files" in capsys.readouterr().out
+    likely = {name: LIKELY[name] for name in letters_in(rows[0]["body"])}
+    done = [
+        {"custom_id": row["custom_id"], "response": {"status_code": 200, "body": call_reply(likely)}} for row in rows
+    ]
+    (workdir / "batch/results/a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in done))
+    run_experiment(batch, workdir)
+    assert json.loads((workdir / "results.json").read_text())["summary"]["questions"]["ok"] == total
 
 
 def test_batch_files_go_out_and_results_come_back_in_parts(files, tmp_path, capsys):
@@ -247,6 +297,14 @@ def test_other_rules_than_the_datas_and_a_changed_policy_ask_no_more_than_they_m
         ({"most_other": 1.1}, "judge.most_other"),
         ({"hopeless": -1}, "judge.hopeless"),
         ({"prices": (-1.0, 0.0)}, "judge.prices"),
+        ({"rules_per_call": -1}, "judge.rules_per_call"),
+        ({"rules_per_call": 0, "kind": "local"}, "judge.rules_per_call"),
+        ({"rules_per_call": 0, "prompt": SAFE_AND_HELPFUL.name}, "judge.rules_per_call"),
+        ({"rules_per_call": 0, "rules_of": "runs/adapter"}, "judge.rules_per_call"),
+        ({"structured": "xml"}, "judge.structured"),
+        ({"halo_sample": 50}, "judge.halo_sample"),
+        ({"halo_sample": -1, "rules_per_call": 0}, "judge.halo_sample"),
+        ({"halo_sample": 50, "rules_per_call": 0, "kind": "batch"}, "judge.halo_sample"),
         ({"key": "sk-abc"}, "judge.server.key_variable"),
     ],
 )

@@ -143,19 +143,40 @@ def _replies(folder: Path) -> None:
     (folder / "reply.json").write_text(json.dumps(_reply()))
 
 
+def _call_replies(folder: Path) -> None:
+    from tests.judge.call_reply import call_reply
+
+    likely = {"A": {"Yes": 0.5, "No": 0.25}, "B": {"Ir": 0.75}}
+    (folder / "reply.json").write_text(json.dumps(call_reply(likely)))
+    (folder / "completion.json").write_text(json.dumps(call_reply(likely, "completions")))
+
+
 def _load_reply(folder: Path):
     """As the client gives it to every reader: what is no JSON object never gets there."""
     from encore_jax.judge.prompts import PROMPTS
     from encore_jax.judge.request import request_format
 
-    path = folder / "reply.json"
+    reply = _json_object(folder / "reply.json")
+    return reply and [request_format(wording, "m").read(reply) for wording in PROMPTS.values()]
+
+
+def _load_call_replies(folder: Path):
+    """As replies to calls about two rules."""
+    from encore_jax.judge.call_prompts import call_prompt
+    from encore_jax.judge.call_request import call_request_format
+    from encore_jax.judge.prompts import PROMPTS
+
+    bodies = [_json_object(folder / name) for name in ("reply.json", "completion.json")]
+    asking = [call_request_format(call_prompt(wording), "m") for wording in PROMPTS.values()]
+    return [one.read_call(body, 2) for one in asking for body in bodies if body]
+
+
+def _json_object(path: Path) -> dict | None:
     try:
-        reply = json.loads(path.read_bytes()) if path.is_file() and path.stat().st_size < 1 << 26 else None
+        content = json.loads(path.read_bytes()) if path.is_file() and path.stat().st_size < 1 << 26 else None
     except (ValueError, RecursionError):
         return None
-    if not isinstance(reply, dict):
-        return None
-    return [request_format(wording, "m").read(reply) for wording in PROMPTS.values()]
+    return content if isinstance(content, dict) else None
 
 
 def _manifest(folder: Path) -> None:
@@ -177,6 +198,9 @@ RUN_TARGETS = {
     "journal": Target(_journal, {"journal.sqlite": mutate_sqlite}, _load_journal, 3),
     "batch results": Target(_batch, {"results.jsonl": mutate_lines}, _load_batch, 3),
     "reply": Target(_replies, {"reply.json": mutate_json}, _load_reply, 2),
+    "call reply": Target(
+        _call_replies, {"reply.json": mutate_json, "completion.json": mutate_json}, _load_call_replies, 2
+    ),
     "manifest": Target(
         _manifest, {"stage/manifest.json": mutate_json, "stage/inputs.json": mutate_json}, _load_manifest
     ),

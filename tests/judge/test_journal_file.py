@@ -189,7 +189,7 @@ def test_a_full_disk_is_told_and_loses_nothing_committed(tmp_path, questions, po
     with Journal(path, IDENTITY, pool) as journal:
         journal.record(questions[0].key, OK)
     journal = Journal(path, IDENTITY, pool)
-    journal._writer.put(("too", "few"), ("columns",))
+    journal._writer.put([(("too", "few"), ("columns",))])
     for _ in range(2):
         with pytest.raises(InputError, match="could not be written"):
             journal.flush()

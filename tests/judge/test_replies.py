@@ -24,6 +24,7 @@ from encore_jax.judge.replies import (
     without_reasoning,
 )
 from encore_jax.judge.request import ERROR_BODY, request_format
+from encore_jax.judge.token_logprobs import reply_logprobs
 
 TOP = (("Yes", -0.25), ("No", -2.0), ("Ir", -3.0))
 KINDS = {
@@ -226,7 +227,7 @@ def test_reasoning_in_a_field_of_its_own_spoils_the_first_token_unless_the_text_
 
 
 def test_both_shapes_of_reply_hold_the_same_log_probabilities():
-    assert replies.reply_logprobs(reply("chat")) == replies.reply_logprobs(reply("completions")) == (list(TOP), "")
+    assert reply_logprobs(reply("chat")) == reply_logprobs(reply("completions")) == (list(TOP), "")
 
 
 def listed(*pairs):
@@ -240,19 +241,19 @@ def listed(*pairs):
 )
 def test_one_malformed_entry_spoils_the_list(bad):
     body = listed(("Yes", -0.2), ("No", bad))
-    assert replies.reply_logprobs(body) == ([], BAD_LOGPROBS)
+    assert reply_logprobs(body) == ([], BAD_LOGPROBS)
     assert KINDS["chat"].read(body).problem == BAD_LOGPROBS
     plain = {"choices": [{"text": "Yes", "logprobs": {"top_logprobs": [{"Yes": -0.2, "No": bad}]}}]}
-    assert replies.reply_logprobs(plain) == ([], BAD_LOGPROBS)
+    assert reply_logprobs(plain) == ([], BAD_LOGPROBS)
 
 
 @pytest.mark.parametrize("token", [None, 3, b"Yes", ["Yes"], True], ids=repr)
 def test_a_token_that_is_no_text_spoils_the_list(token):
-    assert replies.reply_logprobs(listed(("Yes", -0.2), (token, -1.0))) == ([], BAD_LOGPROBS)
+    assert reply_logprobs(listed(("Yes", -0.2), (token, -1.0))) == ([], BAD_LOGPROBS)
 
 
 def test_sound_numbers_of_every_kind():
-    pairs, problem = replies.reply_logprobs(listed(("No", -9999.0), ("Yes", 1e-6), ("Ir", -math.inf), ("Sure", -7)))
+    pairs, problem = reply_logprobs(listed(("No", -9999.0), ("Yes", 1e-6), ("Ir", -math.inf), ("Sure", -7)))
     assert not problem and pairs == [("Yes", 0.0), ("Sure", -7.0), ("No", -9999.0), ("Ir", -math.inf)]
     twice = KINDS["chat"].read(listed(("Yes", -0.5), ("Yes", -0.5), ("No", -1.0)))
     assert twice.rating == pytest.approx(math.exp(-0.5) - math.exp(-1.0)), "listed twice is one token"

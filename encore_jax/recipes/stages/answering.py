@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from absl import logging
@@ -11,11 +12,12 @@ from absl import logging
 from encore_jax.errors import InputError
 from encore_jax.judge import run
 from encore_jax.judge.batch import read_batch_results, write_batch_requests
-from encore_jax.judge.estimate import Estimate, Trial, log_estimate, timed_trial
+from encore_jax.judge.call_request import answer_limit
+from encore_jax.judge.estimate import Estimate, Trial, estimate, log_estimate, timed_trial
 from encore_jax.judge.export import summary
 from encore_jax.judge.journal import Journal
-from encore_jax.judge.question import Judge
-from encore_jax.judge.request import token_limit
+from encore_jax.judge.question import Identity, Judge, Question
+from encore_jax.judge.request import shared_texts
 from encore_jax.judge.run import Questions
 from encore_jax.progress import clock
 from encore_jax.recipes.rating_config import JudgeConfig
@@ -75,15 +77,29 @@ def answered(
 
 def _estimate(asked: RunJudge, questions: Questions, journal: Journal, seed: int) -> Estimate:
     judge = asked.judge
+    prompt, decoding = wording_of(asked), journal.identity.decoding
+    served = judge.kind in ("server", "batch")
     return log_estimate(
         questions,
         journal,
         judge.policy,
-        wording_of(asked),
+        prompt,
         tokens=token_counter_of(asked),
-        answer_tokens=token_limit(journal.identity.decoding) if judge.kind in ("server", "batch") else 0,
+        answer_tokens=functools.partial(answer_limit, decoding, prompt) if served else 0,
         prices=judge.prices,
         requests_per_second=judge.server.requests_per_second,
+        seed=seed,
+    )
+
+
+def estimate_of(asked: RunJudge, questions: Iterable[Question], identity: Identity, seed: int) -> Estimate:
+    """What these questions cost, whether or not they have answers; see `encore_jax.judge.estimate.estimate`."""
+    return estimate(
+        questions,
+        functools.partial(shared_texts, wording_of(asked)),
+        token_counter_of(asked),
+        answer_tokens=functools.partial(answer_limit, identity.decoding, wording_of(asked)),
+        prices=asked.judge.prices,
         seed=seed,
     )
 
@@ -91,11 +107,11 @@ def _estimate(asked: RunJudge, questions: Questions, journal: Journal, seed: int
 def _asked(asked: RunJudge, judge: Judge, questions: Questions, journal: Journal, seed: int) -> None:
     told, options = _estimate(asked, questions, journal, seed), asked.judge
     if not (options.trial and told.requests):
-        run.ask(judge, questions, journal, options.policy, told.requests, hopeless=options.hopeless)
+        run.ask(judge, questions, journal, options.policy, told.questions, hopeless=options.hopeless)
         return
     limits = {"seed": seed, "hopeless": options.hopeless}
     trial = timed_trial(judge, questions, journal, options.policy, options.trial, **limits)
-    _tell_trial(options, journal, trial, told.requests - trial.asked)
+    _tell_trial(options, journal, trial, told.questions - trial.asked)
     raise TrialDone
 
 
@@ -124,11 +140,11 @@ def _batch(
     some = read_batch_results(folder, questions, how, journal, rules)
     told = _estimate(asked, questions, journal, seed)
     if told.requests and some:
-        logging.warning("%s questions have no usable answer in %s yet", f"{told.requests:,}", results)
+        logging.warning("%s questions have no usable answer in %s yet", f"{told.questions:,}", results)
     files = write_batch_requests(folder, questions, how, journal, asked.judge.policy)
     if files:
         print(
-            f"{told.requests:,} questions are in {len(files)} files {folder}/requests-*.jsonl.\n"
+            f"{told.questions:,} questions are in {len(files)} files {folder}/requests-*.jsonl.\n"
             f"Run each, e.g. `vllm run-batch --model {asked.judge.model} "
             f"-i {files[0]} -o {results / files[0].name}`,\n"
             f"put result and error files (*.jsonl) into {results}, and run the same command again."

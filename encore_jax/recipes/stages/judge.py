@@ -123,7 +123,7 @@ def rated_by(
       workdir: the journal and batch files live here.
       own: of every comparison the rules that it is asked about; all if left out.
     """
-    questions = functools.partial(rating_questions, comparisons, pool)
+    questions = functools.partial(rating_questions, comparisons, pool, asked.judge.call_size)
     if own is not None:
         questions = functools.partial(critical_questions, comparisons, own)
     with answered(asked, judge, questions, pool, workdir, seed) as journal:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from encore_jax.data.comparison import RatedResponse
-from encore_jax.judge import judges, request
+from encore_jax.judge import judges, named_request
 from encore_jax.judge.followers import load_everywhere
 from encore_jax.judge.load_local import load_local_judge
 from encore_jax.judge.local import LocalJudge
@@ -128,7 +128,7 @@ def make_judge(asked: RunJudge, pool: RulePool, rated: Sequence[RatedResponse]) 
 def asking(asked: RunJudge) -> RequestFormat:
     """How a server or a batch file is asked."""
     judge = asked.judge
-    return request.request_by_name(
+    return named_request.request_by_name(
         judge.model,
         prompt=judge.prompt,
         system_role=judge.system_role,
@@ -139,18 +139,21 @@ def asking(asked: RunJudge) -> RequestFormat:
         revision=judge.revision,
         most_other=judge.most_other,
         offline=asked.offline,
+        rules_per_call=judge.call_size,
+        structured=judge.structured,
     )
 
 
 def wording_of(asked: RunJudge) -> Wording:
     """The prompt, of ratings or of verdicts."""
-    return request.wording(asked.judge.prompt, system_role=asked.judge.system_role)
+    judge = asked.judge
+    return named_request.wording(judge.prompt, system_role=judge.system_role, rules_per_call=judge.call_size)
 
 
 def token_counter_of(asked: RunJudge) -> Callable[[str], int] | None:
     """Counts a text's tokens by the configured tokenizer, of judge "local" the model's; None without one."""
     uri = asked.model.path if asked.judge.kind == "local" else asked.judge.tokenizer
-    return request.token_counter(uri, offline=asked.offline)
+    return named_request.token_counter(uri, offline=asked.offline)
 
 
 def local_judge(asked: RunJudge) -> LocalJudge:

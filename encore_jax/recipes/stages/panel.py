@@ -280,7 +280,8 @@ def _check_reachable(
     """Servers that have something to answer must be there before anybody is paid."""
     for name, judge, asked in _of_kind(members, "server"):
         with Journal(asked.judge.journal_in(workdir / name), asking(asked).identity, pool) as journal:
-            pending = journal.pending(rating_questions(comparisons, pool), asked.judge.policy)
+            questions = rating_questions(comparisons, pool, asked.judge.call_size)
+            pending = journal.pending(questions, asked.judge.policy)
             waiting = next(pending, None) is not None
         if waiting:
             with_name(judge, functools.partial(check_contact, asked.judge.server))

@@ -15,6 +15,7 @@ from encore_jax.judge.export import summary_rows, summary_table
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.rating_config import JudgeConfig
 from encore_jax.recipes.stages.answering import nothing_rated
+from encore_jax.recipes.stages.halo import HaloResult
 from encore_jax.recipes.stages.judge import Rated
 from encore_jax.recipes.stages.report import Pages, pages_of, publish
 from encore_jax.report.report_page import render_rating_report
@@ -37,18 +38,26 @@ class IngestCounts(NamedTuple):
         return cls(read_json(folder / "counts.json", dict[str, object], fix=FIX))
 
 
-def report_ratings(data: IngestCounts, rated: Rated, compose: CompositionSettings, config: Mapping[str, Any]) -> Pages:
+def report_ratings(
+    data: IngestCounts,
+    rated: Rated,
+    compose: CompositionSettings,
+    halo: HaloResult | None,
+    config: Mapping[str, Any],
+) -> Pages:
     """results.json and report.html.
 
     Args:
       data: what was read.
       rated: the ratings.
       compose: how rules' entropies are computed.
+      halo: what several rules in a call do to ratings, where it was measured.
       config: the whole configuration as plain values, for the record.
     """
     results = rating_results(rated.responses, rated.comparisons, compose) | {
         "name": config["name"],
         "over_refusal": rated.over_refusal,
+        "halo": None if halo is None else halo._asdict(),
         "summary": rated.summary | {"rows": summary_rows(rated.summary)},
         "counts": {"ingest": data.counts},
         "pool": {"name": rated.pool.name, "digest": rated.pool.digest},
