@@ -20,7 +20,7 @@ NEXT := tests/test_imports.py tests/composition/test_weights.py tests/compositio
 QUICKSTART := -m encore_jax.cli.main quickstart
 
 .PHONY: help quickstart test test-next test-slow test-parity test-gpu fuzz mutants aot goldens docs lint published clean
-.PHONY: bench-forward bench-train bench-serving bench-import bench-export bench-judge
+.PHONY: bench-forward bench-train bench-gpu bench-serving bench-import bench-export bench-judge
 
 help:  ## this list
 	@awk -F ':.*##  *' '/^[a-z-]+:.*##/ { printf "%-16s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +70,10 @@ aot: $(VENV)/.test  ## the 8B and 70B steps compiled for real TPU slices, and re
 
 bench-train: $(VENV)/.bench  ## training pairs/s beside TRL, on PAIRS=FILE
 	$(BIN)/python -m experiments.benchmarks.train_throughput --pairs=$(PAIRS)
+
+bench-gpu: $(VENV)/.cuda $(VENV)/.bench  ## training and scoring on one NVIDIA GPU, beside TRL, on PAIRS=FILE; writes docs/benchmarks.md
+	JAX_PLATFORMS= $(BIN)/python -m experiments.benchmarks.gpu --pairs=$(PAIRS)
+	$(BIN)/python -m experiments.published runs/gpu
 
 bench-serving: $(VENV)/.test  ## the server under 64 clients beside the batch scorer, on PAIRS=FILE
 	$(BIN)/python -m experiments.benchmarks.serving_throughput --pairs=$(PAIRS)

@@ -7,6 +7,7 @@ python -m experiments.published runs/judge_agreement      a judge beside people,
 python -m experiments.published runs/real_judges          which rules of real judges can be trusted
 python -m experiments.published runs/aot                  the table of `make aot`
 python -m experiments.published runs/hardware             the smallest slices, of `python -m experiments.aot_hardware`
+python -m experiments.published runs/gpu                  one GPU beside TRL; `make bench-gpu` measures and does it
 make bench-forward | python -m experiments.published -    the lines of a benchmark (bench-train, bench-judge as well)
 
 A page has a place for each: the lines between <!-- NAME: begin --> and <!-- NAME: end -->.
@@ -52,6 +53,7 @@ PAGES = {
     "train throughput": "benchmarks.md",
     "judge throughput": "benchmarks.md",
     "forward throughput": "benchmarks.md",
+    "gpu": "benchmarks.md",
 }
 """The page of docs/ on which every section stands."""
 DOCS = Path("docs")
@@ -176,7 +178,8 @@ def _lines(text: str) -> tuple[str, str]:
 
 def _section(folder: Path) -> tuple[str, str]:
     """Name and content of the section that a run's folder belongs to."""
-    for file, name in (("table.md", "aot"), ("hardware.md", "hardware"), ("agreement.md", "judge agreement")):
+    files = {"table.md": "aot", "hardware.md": "hardware", "agreement.md": "judge agreement", "gpu.md": "gpu"}
+    for file, name in files.items():
         if (folder / file).exists():
             return name, read_bytes(folder / file, fix=FIX).decode().strip()
     path = folder / "results.json"

@@ -15,8 +15,13 @@ With --easydel=PYTHON, an interpreter of an environment of its own (easydel_side
 RewardTrainer, the JAX peer, is a third side: 8 pairs a step on the same tokens, in four micro-batches of 2 that are all
 padded to 1,024 tokens, its remat policy NOTHING_SAVEABLE; all 8 at once want 56 GB.
 
+After every step a side also multiplies the matrices of one layer at a step's 2,048 tokens (`matmul_rate`), so that the
+machine's rate is measured under the same load: ours with XLA, TRL's with torch. `share` is the FLOP/s of our step by
+arithmetic (`encore_jax.parallel.flops`) over the larger of both rates.
+
 The last line is one JSON object: per dtype the medians over rounds of pairs per second, tokens processed per pair
-(padding included) and peak memory, and the ratios of the medians; and the packing efficiency over all comparisons.
+(padding included) and peak memory, and the ratios of the medians; GFLOP/s of the step and of the products, and the
+share; and the packing efficiency over all comparisons.
 """
 
 from __future__ import annotations
@@ -62,9 +67,9 @@ def main() -> None:
         return _work(given, *given.worker)
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        _write_checkpoint(Path(folder))
+        write_checkpoint(Path(folder))
         if given.easydel:
-            _write_tokens(Path(folder), _sequences(given.pairs, Path(folder)))
+            _write_tokens(Path(folder), sequences_of(given.pairs, Path(folder)))
         print(f"model written for both sides; {given.rounds} rounds of {given.steps} steps each", flush=True)
         for dtype in given.dtypes.split(","):
             rounds: dict[str, list[dict]] = {side: [] for side in SIDES[: 3 if given.easydel else 2]}
@@ -79,12 +84,14 @@ def main() -> None:
 
 
 def _compare(rounds: dict[str, list[dict]]) -> dict:
-    names = ("pairs_per_second", "tokens_per_pair", "pairs_per_step", "peak_gib")
+    names = ("pairs_per_second", "tokens_per_pair", "pairs_per_step", "peak_gib", "step_gflops", "matmul_gflops")
     median = {
-        side: {name: round(statistics.median(r[name] for r in many), 4) for name in names}
+        side: {name: round(statistics.median(r[name] for r in many), 4) for name in names if name in many[0]}
         for side, many in rounds.items()
     }
     ours = median["ours"]
+    rate = max(side["matmul_gflops"] for side in median.values() if "matmul_gflops" in side)
+    median["share"] = round(ours["step_gflops"] / rate, 3)
     for peer in list(median)[1:]:
         end = "" if peer == "trl" else f"_{peer}"
         median[f"ratio{end}"] = round(ours["pairs_per_second"] / median[peer]["pairs_per_second"], 3)
@@ -125,8 +132,8 @@ def _comparisons(path: str):
     return list(read_comparisons(Path(path), recognise(Path(path)), skips=SkipCounter()))
 
 
-def _sequences(path: str, folder: Path):
-    """Two token sequences per comparison, the preferred one first, as both sides train on them."""
+def sequences_of(path: str, folder: Path, length: int = LENGTH):
+    """Two token sequences per comparison, the preferred one first, as all sides train on them; none longer."""
     from encore_jax.reward.sequences import token_sequences
     from encore_jax.text.tokenizer import load_tokenizer
 
@@ -134,7 +141,7 @@ def _sequences(path: str, folder: Path):
     texts = [(c.prompt, c.responses[i]) for c in _comparisons(path) for i in (c.preferred, 1 - c.preferred)]
     sequences = token_sequences(tokenizer, texts, "last", tokenizer.pad_token_id)
     pairs = [sequences[i : i + 2] for i in range(0, len(sequences), 2)]
-    return [token for pair in pairs if max(map(len, pair)) <= LENGTH for token in pair]
+    return [token for pair in pairs if max(map(len, pair)) <= length for token in pair]
 
 
 def _ours(given, dtype: str, number: int, folder: Path) -> dict:
@@ -148,8 +155,9 @@ def _ours(given, dtype: str, number: int, folder: Path) -> dict:
     from encore_jax.train.packing import count_steps, packed_steps
     from encore_jax.train.program import make_program
     from encore_jax.train.settings import TrainSettings
+    from experiments.benchmarks.matmul_rate import flops, jax_pass, layer_matrices, products
 
-    sequences = _sequences(given.pairs, folder)
+    sequences = sequences_of(given.pairs, folder)
     trees = lay_comparisons(sequences, LENGTH).trees
     settings = TrainSettings(
         rows=ROWS, length=LENGTH, loss="bradley_terry", trainable="all", remat=given.remat, lr=RATE, clip=1.0
@@ -162,6 +170,8 @@ def _ours(given, dtype: str, number: int, folder: Path) -> dict:
     )
     stream = iter(training_batches(trees, preference_targets(len(sequences) // 2), program.shape, number, 1))
     weights, times, pairs = jnp.ones(1), [], []
+    shapes = products(layer_matrices(program.cfg), ROWS * LENGTH)
+    multiply, multiplied = jax_pass(shapes, dtype), []
     for i in range(WARM_UP + given.steps):
         start = time.perf_counter()
         state, metrics = program.step(state, program.place(next(stream)), weights)
@@ -169,9 +179,12 @@ def _ours(given, dtype: str, number: int, folder: Path) -> dict:
         if i >= WARM_UP:
             times.append(time.perf_counter() - start)
             pairs.append(count)
+            multiplied.append(multiply())
     stream.close()
     tokens = ROWS * LENGTH * len(times) / sum(pairs)
-    return {"times": times, "pairs": pairs, "tokens_per_pair": tokens, "packing_efficiency": efficiency}
+    rates = {"step_gflops": program.flops / statistics.median(times) / 1e9,
+             "matmul_gflops": flops(shapes) / statistics.median(multiplied) / 1e9}  # fmt: skip
+    return rates | {"times": times, "pairs": pairs, "tokens_per_pair": tokens, "packing_efficiency": efficiency}
 
 
 def _trl(given, dtype: str, number: int, folder: Path) -> dict:
@@ -180,14 +193,19 @@ def _trl(given, dtype: str, number: int, folder: Path) -> dict:
     from datasets import Dataset
     from trl import RewardConfig, RewardTrainer
 
+    from encore_jax.checkpoints.huggingface import load_config
+    from experiments.benchmarks.matmul_rate import flops, layer_matrices, products, torch_pass
+
     torch.set_num_threads(THREADS)
-    sequences = [[int(t) for t in s] for s in _sequences(given.pairs, folder)]
+    sequences = [[int(t) for t in s] for s in sequences_of(given.pairs, folder)]
     data = Dataset.from_dict({"chosen_ids": sequences[0::2], "rejected_ids": sequences[1::2]}).shuffle(seed=number)
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         folder, num_labels=1, dtype=torch.float32, pad_token_id=tokenizer.pad_token_id
     )
-    times, processed, pairs = [], [], []
+    times, processed, pairs, multiplied = [], [], [], []
+    shapes = products(layer_matrices(load_config(folder)), ROWS * LENGTH)
+    multiply = torch_pass(shapes, dtype)
 
     class Clock(transformers.TrainerCallback):
         def on_step_begin(self, args, state, control, **_):
@@ -197,6 +215,7 @@ def _trl(given, dtype: str, number: int, folder: Path) -> dict:
             if state.global_step > WARM_UP:
                 times.append(time.perf_counter() - self.start)
                 pairs.append(BATCH)
+                multiplied.append(multiply())
 
     class Counting(RewardTrainer):
         def compute_loss(self, model, inputs, *args, **kwargs):
@@ -213,7 +232,8 @@ def _trl(given, dtype: str, number: int, folder: Path) -> dict:
     )  # fmt: skip
     trainer = Counting(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, callbacks=[Clock()])
     trainer.train()
-    return {"times": times, "pairs": pairs, "tokens_per_pair": sum(processed) / sum(pairs)}
+    rate = flops(shapes) / statistics.median(multiplied) / 1e9
+    return {"times": times, "pairs": pairs, "tokens_per_pair": sum(processed) / sum(pairs), "matmul_gflops": rate}
 
 
 def _write_tokens(folder: Path, sequences) -> None:
@@ -223,7 +243,7 @@ def _write_tokens(folder: Path, sequences) -> None:
     np.savez(folder / "pairs.npz", lengths=[len(s) for s in sequences], tokens=np.concatenate(sequences))
 
 
-def _write_checkpoint(folder: Path) -> None:
+def write_checkpoint(folder: Path) -> None:
     """SmolLM2 as a Hugging Face folder, the same weights for both sides."""
     import numpy as np
 

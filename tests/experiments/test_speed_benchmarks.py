@@ -1,0 +1,83 @@
+"""What the speed benchmarks count and write; their numbers here are made up, or a CPU's on tiny sizes."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from encore_jax.data import Comparison, Message, write_comparisons
+from encore_jax.errors import InputError
+from encore_jax.model.architectures import ARCHITECTURES
+from encore_jax.parallel.flops import matrix_entries
+from experiments.benchmarks import gpu, matmul_rate
+from tests.experiments import tiny_model
+
+MADE_UP = [
+    {"work": work, "side": side, "attention": attention, "pairs_per_second": speed, "tokens_per_second": 1e4 * speed,
+     "flops_per_second": 1e13 * speed}
+    for work, first in (("train", 8.0), ("score", 30.0))
+    for (side, attention), speed in zip(gpu.MEASURED, (first, first / 2, first / 4), strict=True)
+]  # fmt: skip
+"""Measurements that nobody made."""
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m", "llama-3.1-8b", "qwen2.5-7b"])
+def test_the_products_of_a_layer_are_the_models(name):
+    cfg = ARCHITECTURES[name]
+    matrices = matmul_rate.layer_matrices(cfg)
+    assert cfg.layers * sum(i * o for i, o in matrices) == matrix_entries(cfg)
+    assert matmul_rate.flops(matmul_rate.products(matrices, 10)) == 3 * 2 * 10 * matrix_entries(cfg) // cfg.layers
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_pass_over_the_products_takes_time(dtype):
+    seconds = matmul_rate.jax_pass([(64, 32, 16), (16, 64, 32)], dtype)
+    assert 0 < seconds() < 60
+
+
+def test_the_gpu_table_says_shares_and_ratios():
+    text = gpu.table("NVIDIA H200", MADE_UP)
+    assert "| train | ours | cudnn | 8.00 | 80,000 | 0.081 |" in text, "8e13 of 989e12"
+    assert "train: ours cudnn over trl sdpa 4.00 in pairs/s" in text
+    assert "score: ours cudnn over ours xla 2.00 in pairs/s" in text
+    unknown = gpu.table("NVIDIA Unheard-of", MADE_UP[:1])
+    assert "not known here" in unknown and unknown.rstrip().endswith("| 8.00 | 80,000 |  |")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """The program with these arguments, its workers in this process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gpu, "_ask", gpu._work)
+
+    def with_arguments(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gpu", *arguments])
+        gpu.main()
+
+    return with_arguments
+
+
+def test_without_a_gpu_one_line_says_so(run, tmp_path):
+    with pytest.raises(InputError, match="bench-gpu: jax has no NVIDIA GPU here, only cpu. Fix: run it on a machine"):
+        run("--pairs=pairs.jsonl")
+    assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+def test_the_measuring_code_runs_on_a_cpu(run, tmp_path, capsys):
+    words, rng = np.array("yes no maybe a lock cake".split()), np.random.default_rng(0)
+    said = lambda: " ".join(rng.choice(words, 6))  # noqa: E731
+    pairs = [Comparison((Message("user", said()),), (said(), said()), 0) for _ in range(12)]
+    write_comparisons(tmp_path / "pairs.jsonl", pairs)
+    model = tiny_model.write(tmp_path / "model")
+    sizes = ("--rows=2", "--length=256", "--steps=2", "--cpu")
+    run("--pairs=pairs.jsonl", f"--model={model}", *sizes)
+    said = capsys.readouterr().out
+    told = json.loads(said.splitlines()[-1])
+    assert told["device"] == "cpu" and [row["work"] for row in told["rows"]] == ["train", "score"]
+    train, score = told["rows"]
+    for row in told["rows"]:
+        assert row["tokens_per_second"] > row["pairs_per_second"] > 0
+    each = [row["flops_per_second"] / row["tokens_per_second"] for row in (train, score)]
+    assert each[0] == pytest.approx(3 * each[1], rel=0.05), "training is three passes"
+    assert "Nothing is written" in said and not (tmp_path / "runs").exists()
