@@ -46,6 +46,14 @@ def refuse_masked(values, name: str) -> None:
         raise InputError("is a masked array, whose mask would be lost", where=name, fix=fix)
 
 
+def refuse_answers(dtype, name: str) -> None:
+    """Raises InputError for an index of the preferred response that is True or False: True would mean the second one,
+    and most people mean by it that the first is better."""
+    if dtype == np.bool_:
+        fix = "pass the index of the preferred response: numpy.where(first_is_better, 0, 1)"
+        raise InputError("holds True and False, no indices", where=name, fix=fix)
+
+
 def whole_number(value, name: str, least: int, most: int = MAX_INT, why: str = "") -> int:
     """The number; raises InputError for one out of bounds and for what is none: text, None, True, 20.0.
 

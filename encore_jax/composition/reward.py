@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from encore_jax.composition.checks import has_values, is_traced, numbers
+from encore_jax.composition.checks import has_values, is_traced, numbers, refuse_answers
 from encore_jax.composition.ties import Margin, rule_tolerance, weighted_margin
 from encore_jax.errors import InputError
 
@@ -62,6 +62,7 @@ def margins(scores: Float[Array, "N 2 K"], preferred: Array | None = None) -> Fl
     if preferred is None:
         return difference
     preferred = numbers(preferred, "preferred", finite=False, dtype=None)
+    refuse_answers(preferred.dtype, "margins, preferred")
     if jnp.shape(preferred) != scores.shape[:1]:
         raise InputError(
             f"preferred has shape {jnp.shape(preferred)}, not {scores.shape[:1]}", where="margins", fix="pass [N]"

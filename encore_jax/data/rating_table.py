@@ -51,10 +51,15 @@ class RatedTable(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Ratings of N responses by rule: cells and, of every one, where it stands."""
+    """Ratings of N responses by rule: cells and, of every one, where it stands; by rule, where those differ."""
 
     cells: dict[str, list[Cell | None]]
     wheres: list[str]
+    places: dict[str, list[str]] | None = None
+
+    def place(self, rule: str, i: int) -> str:
+        """Where a rule's i-th cell stands."""
+        return self.places[rule][i] if self.places else self.wheres[i]
 
 
 def rating_table(
@@ -119,6 +124,7 @@ def _long(table, role, where, pool, scale) -> RatedTable:
     """A row for every rating."""
     at: dict[tuple[str, str], int] = {}
     given: dict[str, dict[int, list[Cell]]] = {}
+    stands: dict[tuple[str, int], str] = {}  # where a response's first rating by a rule is
     spelled: dict[str, str] = {}  # by how it is written, the rule
     first: list[tuple[str, Mapping]] = []
     several = again = 0
@@ -138,6 +144,7 @@ def _long(table, role, where, pool, scale) -> RatedTable:
             several += len(own) == 1
             again += len(own) > 0
             own.append(cell)
+            stands.setdefault((spelled[rule], i), place)
             if len({other.top for other in own if other.top is not None}) > 1:
                 problem = "this response has ratings by this rule that are out of different numbers"
                 raise InputError(problem, where=place, fix="bring them to one scale")
@@ -152,7 +159,9 @@ def _long(table, role, where, pool, scale) -> RatedTable:
     if several:
         notes.append(f"{several} ratings are means of several of one response by one rule")
     cells = {rule: [_mean(given.get(rule, {}).get(i)) for i in range(len(first))] for rule in rules}
-    values, used, told = _values(_Found(cells, [place for place, _ in first]), rules, pool, scale, where)
+    wheres = [place for place, _ in first]
+    places = {rule: [stands.get((rule, i), place) for i, place in enumerate(wheres)] for rule in rules}
+    values, used, told = _values(_Found(cells, wheres, places), rules, pool, scale, where)
     responses = _responses(first, role, rules, *values)
     return RatedTable(rules, (), responses, used, (*notes, told), lost={AGAIN: again})
 
@@ -235,7 +244,7 @@ def _values(found: _Found, rules, pool, scale, where) -> tuple[tuple[np.ndarray,
         own = dict.fromkeys(found.cells, checked_scale(scale))
         told = f"scale {scale_words(own)}, as given"
     else:
-        own = scales_of_cells(found.cells, found.wheres, where)
+        own = scales_of_cells(found.cells, found.wheres, where, found.places)
         told = f"scale {scale_words(own)}, inferred from the ratings"
     used = set(own.values())
     common = used.pop() if len(used) == 1 else (0.0, 1.0)
@@ -252,8 +261,9 @@ def _values(found: _Found, rules, pool, scale, where) -> tuple[tuple[np.ndarray,
             problem = f"{value[i]:g}{out_of} is not on the scale from {low:g} to {high:g}"
             every = [cell.value for part in found.cells.values() for cell in part if cell is not None]
             problem += f"; the ratings of this file lie between {min(every):g} and {max(every):g}"
-            fix = "give the ratings' scale" if np.isnan(top[i]) else "leave the scale out: these ratings say it"
-            raise InputError(problem, where=f"{found.wheres[i]}, rule {rule!r}", fix=fix)
+            mend = "mend it, or give the scale that it is on" if scale else "give the ratings' scale"
+            fix = mend if np.isnan(top[i]) else "leave the scale out: these ratings say it"
+            raise InputError(problem, where=f"{found.place(rule, i)}, rule {rule!r}", fix=fix)
         value = (np.clip(low + high - value, low, high) if direction < 0 else value).astype(np.float32)
         mask[:, k] = known
         ratings[:, k] = np.where(known, value if common == own[rule] else to_unit(value, own[rule]), 0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import math
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -14,6 +16,7 @@ import numpy as np
 from encore_jax.data.orientation import OffScale, Scale, to_unit
 from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.rows import named, read_rows
+from encore_jax.data.stray import check_stray, values_of
 from encore_jax.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,14 +85,24 @@ def rating_range(path: str | Path, columns: Sequence[str] = ()) -> Scale:
 
 def rating_ranges(path: str | Path, columns: Sequence[str] = ()) -> dict[str, Scale]:
     """The same for every rule; (inf, -inf) of one without a number."""
-    found: dict[str, Scale] = {}
-    for _, row in read_rows(path):
+    return {rule: _ends(values) for rule, (values, _) in rating_values(path, columns).items()}
+
+
+def rating_values(path: str | Path, columns: Sequence[str] = ()) -> dict[str, tuple[array, array]]:
+    """By rule all numbers under ``ratings``, or in these columns, and the number of the row of each."""
+    found: dict[str, tuple[array, array]] = {}
+    for i, (_, row) in enumerate(read_rows(path)):
         for rule, value in [(name, row.get(name)) for name in columns] or _by_rule(row.get("ratings")):
-            low, high = found.setdefault(rule, (math.inf, -math.inf))
+            values, at = found.setdefault(rule, (array("d"), array("q")))
             for number in _numbers(value):
-                low, high = min(low, number), max(high, number)
-            found[rule] = low, high
+                if number == number:
+                    values.append(number)
+                    at.append(i)
     return found
+
+
+def _ends(values: Sequence[float]) -> Scale:
+    return min(values, default=math.inf), max(values, default=-math.inf)
 
 
 def _by_rule(ratings: object) -> list[tuple[str, object]]:
@@ -166,7 +179,10 @@ def _scale_of(ranges: Mapping[str, tuple[float, float]], rules: Iterable[str]) -
 
 
 def scales_of_cells(
-    by_rule: Mapping[str, Sequence[Cell | None]], wheres: Sequence[str], where: str | Path
+    by_rule: Mapping[str, Sequence[Cell | None]],
+    wheres: Sequence[str],
+    where: str | Path,
+    places: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Scale]:
     """The scale of every rule: rules of one stated end are on one, and of the others those that lie together.
 
@@ -174,16 +190,21 @@ def scales_of_cells(
       by_rule: N cells of every rule.
       wheres: where each of them stands.
       where: the file, as errors name it.
+      places: by rule where each of its cells stands, where that is not the same for all rules.
 
     Raises:
-      InputError: a rule has ratings on several scales, or beyond the end that they say.
+      InputError: a rule has ratings on several scales, or beyond the end that they say, or a few of the ratings lie far
+        from all others.
     """
+    places = places or dict.fromkeys(by_rule, wheres)
     tops: dict[str, float | None] = {}
     for rule, cells in by_rule.items():
         tops[rule] = next((cell.top for cell in cells if cell is not None and cell.top is not None), None)
-        _check_one_scale(rule, cells, tops[rule], wheres)
+        _check_one_scale(rule, cells, tops[rule], places[rule])
     ranges = {rule: _range(by_rule[rule]) for rule in tops if tops[rule] is None}
     own = scales_by_rule(ranges)
+    values, at = values_of({rule: by_rule[rule] for rule in ranges})
+    check_stray(values, own, lambda rule, i: places[rule][at[rule][i]])
     for top in dict.fromkeys(tops.values()):
         group = [rule for rule in tops if tops[rule] == top]
         if top is None:
@@ -253,9 +274,17 @@ def on_inferred_scales(
       columns: names of the columns that hold ratings, where the field ``ratings`` does not.
       notes: gets the scale in words, unless it is 0 to 1.
     """
-    ranges = {rule: (low, high) for rule, (low, high) in rating_ranges(source, columns).items()
-              if -_LARGEST <= low <= high <= _LARGEST}  # fmt: skip
+    values = rating_values(source, columns)
+    ranges = {rule: _ends(own) for rule, (own, _) in values.items()}
+    ranges = {rule: (low, high) for rule, (low, high) in ranges.items() if -_LARGEST <= low <= high <= _LARGEST}
     own = scales_by_rule(ranges)
+
+    def place(rule: str, i: int) -> str:
+        return next(itertools.islice(read_rows(source), values[rule][1][i], None))[0]
+
+    numbers = {rule: np.asarray(values[rule][0]) for rule in own}
+    fix = f"give the ratings' scale{option and f': {option}'}"
+    check_stray(numbers, own, place, fix)
     if not own:  # no rating, or none that is a number: the reader says so
         return iter(read(UNIT)), UNIT
     log, name = logging.getLogger(__name__), source.name if isinstance(source, Path) else str(source)

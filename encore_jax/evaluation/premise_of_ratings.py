@@ -27,6 +27,7 @@ from encore_jax.evaluation.own_grid import own_grid
 from encore_jax.evaluation.premise import Interval, Premise, bootstrap_accuracy, check_premise
 from encore_jax.evaluation.rated_pairs import is_comparisons, pairs_of, rated_arrays
 from encore_jax.evaluation.rating_tables import is_ratings_table, table_arguments
+from encore_jax.evaluation.reliability_arguments import check_on_scale
 from encore_jax.evaluation.view import Pairs, View
 from encore_jax.evaluation.wording import gain_words, verdict_words
 from encore_jax.rules import RulePool
@@ -87,6 +88,7 @@ def premise(
     replicates: int = 2000,
     seed: int = 0,
     pool: RulePool | Sequence[str] | None = None,
+    scale: tuple[float, float] | None = None,
 ) -> PremiseCheck:
     """Whether rules whose ratings have a high entropy agree less often with people, on these ratings.
 
@@ -103,6 +105,7 @@ def premise(
       replicates: of the bootstrap over prompts.
       seed: of the bootstrap.
       pool: of a table, its rules and which way round they are.
+      scale: lowest and highest possible rating, by every rule; inferred if left out.
 
     Raises:
       InputError: no pair is labelled and rated on all rules; and whatever `reliability` refuses.
@@ -119,7 +122,8 @@ def premise(
     whole_number(seed, "seed", 0, 2**64)
     if is_ratings_table(ratings):
         given = {"preferred": preferred, "where": where, "prompt": prompt, "rules": rules}
-        own = table_arguments(ratings, pool, given)
+        own = table_arguments(ratings, pool, given, scale)
+        scale = None  # its ratings may be brought to another
         names = ("ratings", "preferred", "where", "prompt", "rules")
         ratings, preferred, where, prompt, rules = (own.get(name) for name in names)
         if not is_comparisons(ratings) and np.ndim(ratings) == 2:
@@ -129,6 +133,7 @@ def premise(
         raise InputError("is of a table, and this is none", where="pool", fix="turn the ratings, and give rules=")
     values, chosen, mask, prompts, names = rated_arrays(ratings, preferred, where, prompt, rules)
     flat, seen = values.reshape(-1, len(names)), mask.reshape(-1, len(names))
+    check_on_scale(flat, seen, names, scale)
     settings = own_grid(flat, seen) if compose is None else compose
     pairs, left_out = _labelled(values, chosen, mask, prompts, names)
     rated = seen.any(1)

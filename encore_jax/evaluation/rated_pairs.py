@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from encore_jax.composition.checks import refuse_masked
+from encore_jax.composition.checks import refuse_answers, refuse_masked
 from encore_jax.data import Comparison, prompt_key
 from encore_jax.errors import InputError
 from encore_jax.evaluation.reliability_arguments import (
@@ -179,7 +179,8 @@ def _choices(preferred) -> np.ndarray:
         array = np.asarray(preferred)
     except ValueError as error:
         raise InputError(f"is no array: {' '.join(str(error).split())}", where="preferred", fix=fix) from None
-    if array.dtype.kind not in "biuf":
+    refuse_answers(array.dtype, "preferred")
+    if array.dtype.kind not in "iuf":
         raise InputError(f"holds {array.dtype}, no indices", where="preferred", fix=fix)
     return array
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from encore_jax.data import Comparison, RatedResponse, iter_comparisons, iter_rated, prompt_key
 from encore_jax.data.memory_rows import MemoryRows, is_frame, is_path, is_table, row_source
-from encore_jax.data.orientation import Scale
+from encore_jax.data.orientation import Scale, checked_scale
 from encore_jax.data.rated_again import best_of, merged, quality_of
 from encore_jax.data.rating_columns import rule_of
 from encore_jax.data.rating_source import table_rows
@@ -52,7 +52,7 @@ def table_arguments(source: object, pool: object, given: Mapping[str, object], s
       pool: the rules and their directions; of a file that of pool.yaml beside it, if that is there. Without one, every
         column of ratings is a rule of which higher is better.
       given: arguments that were given beside it: none where the table has prompts and responses of its own.
-      scale: of a table of nothing but ratings; inferred if left out.
+      scale: lowest and highest possible rating; inferred if left out.
 
     Raises:
       InputError: what the readers refuse; or an argument was given twice.
@@ -78,8 +78,8 @@ def table_arguments(source: object, pool: object, given: Mapping[str, object], s
     if given:
         raise InputError("the table carries its own", where=next(iter(given)), fix="leave it out")
     if "ratings" in names and {"response", "responses"} & set(names):
-        return _arguments(*_own_format(source, rows, pool, "responses" in names), where)
-    found = rating_table(rows, where=where, pool=pool)
+        return _arguments(*_own_format(source, rows, pool, "responses" in names, scale), where)
+    found = rating_table(rows, where=where, pool=pool, scale=scale)
     _say(where, found.notes, pool)
     return _arguments(found.comparisons, found.responses, where)
 
@@ -113,13 +113,17 @@ def _say(where: str, notes: Iterable[str], pool: RulePool | None) -> None:
         log.info("%s: no pool says otherwise, so higher is better by every rule", where)
 
 
-def _own_format(source: Path | MemoryRows, rows: Sequence, pool: RulePool | None, compared: bool):
+def _own_format(source: Path | MemoryRows, rows: Sequence, pool: RulePool | None, compared: bool, scale: Scale | None):
     """Comparisons and rated responses of this project's own format, in which ratings are by name."""
     if pool is None:
         pool = _pool_of(rows, str(source))
         _say(str(source), (), None)
     reader = iter_comparisons if compared else iter_rated
-    records = list(on_inferred_scales(lambda scale: reader(source, pool=pool, scale=scale), source, pool)[0])
+
+    def read(scale: Scale):
+        return reader(source, pool=pool, scale=scale)
+
+    records = list(read(checked_scale(scale)) if scale else on_inferred_scales(read, source, pool)[0])
     return (records, []) if compared else ([], records)
 
 

@@ -28,7 +28,14 @@ from encore_jax.evaluation.few_labels import CHOSEN, preferred_side, which_label
 from encore_jax.evaluation.followed import follow
 from encore_jax.evaluation.rated_pairs import is_comparisons, rated_pairs
 from encore_jax.evaluation.rated_responses import RatedResponses, response_reliabilities, single_responses
-from encore_jax.evaluation.reliability_arguments import check_anchor, check_numbers, check_room, checked_ids, record_ids
+from encore_jax.evaluation.reliability_arguments import (
+    check_anchor,
+    check_numbers,
+    check_on_scale,
+    check_room,
+    checked_ids,
+    record_ids,
+)
 from encore_jax.evaluation.rule_reliability import RuleReliability, rule_reliabilities
 from encore_jax.rules import RulePool
 from encore_jax.shown import Shown
@@ -135,6 +142,7 @@ def reliability(
     draws: int = 1000,
     seed: int = 0,
     pool: RulePool | Sequence[str] | None = None,
+    scale: tuple[float, float] | None = None,
 ) -> Reliability:
     """Says which of K rules to trust, from ratings of comparisons and as many labels as there are.
 
@@ -162,10 +170,12 @@ def reliability(
       seed: of everything random.
       pool: of a table, its rules and which way round they are; higher is better by every rule if left out. A file is
         read with the pool.yaml beside it, if there is one.
+      scale: lowest and highest possible rating, by every rule; inferred if left out.
 
     Raises:
-      InputError: fewer than three rules, shapes that do not fit, nothing rated, ratings that exist and are not finite,
-        an unknown anchor, or one that agrees with no other rule; and arguments of another kind, or out of bounds.
+      InputError: a rating off the scale, or far from all others where no scale is given; fewer than
+        three rules, shapes that do not fit, nothing rated, ratings that exist and are not finite, an unknown anchor, or
+        one that agrees with no other rule; and arguments of another kind, or out of bounds.
 
     >>> rng = np.random.default_rng(0)
     >>> quality = rng.normal(size=(500, 2, 1))
@@ -183,7 +193,7 @@ def reliability(
     check_numbers(labels, draws, seed, tau)
     check_anchor(anchor)
     given = {"preferred": preferred, "quality": quality, "where": where, "prompt": prompt, "rules": rules, "ids": ids}
-    if (own := _of_a_table(ratings, pool, given)) is not None:
+    if (own := _of_a_table(ratings, pool, given, scale)) is not None:
         return reliability(**own, anchor=anchor, tau=tau, entropy=entropy, labels=labels, draws=draws, seed=seed)
     if pool is not None:
         raise InputError("is of a table, and this is none", where="pool", fix="turn the ratings, and give rules=")
@@ -200,6 +210,8 @@ def reliability(
         rows = rating_rows(data.ratings, data.mask, data.prompt)
     ratings, mask, sign, prompt, names, comparison, labelled = data
     check_room(draws, len(names))
+    given = data if alone is None else alone
+    check_on_scale(given.ratings.reshape(-1, len(names)), given.mask.reshape(-1, len(names)), names, scale)
     ids = checked_ids(count, ids)
     entropy = None if entropy is None else _given_entropy(entropy, len(names))
     groups = grouped_moments(rows, seed)
@@ -261,13 +273,15 @@ def reliability(
     )
 
 
-def _of_a_table(ratings: object, pool: object, given: Mapping[str, object]) -> Mapping[str, object] | None:
+def _of_a_table(
+    ratings: object, pool: object, given: Mapping[str, object], scale: tuple[float, float] | None
+) -> Mapping[str, object] | None:
     """The arguments that a file, or a table whose columns have names, stands for; None for an array."""
     if hasattr(ratings, "dtype"):
         return None
     from encore_jax.evaluation.rating_tables import is_ratings_table, table_arguments
 
-    return table_arguments(ratings, pool, given) if is_ratings_table(ratings) else None
+    return table_arguments(ratings, pool, given, scale) if is_ratings_table(ratings) else None
 
 
 def _given_entropy(entropy, rules: int) -> Float[np.ndarray, " K"]:

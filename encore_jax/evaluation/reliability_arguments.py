@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from encore_jax.composition.agreement import FEWEST_RULES
 from encore_jax.composition.checks import real_number, refuse_masked, shortened, whole_number
+from encore_jax.data.orientation import Scale, checked_scale
+from encore_jax.data.scales import scales_by_rule
+from encore_jax.data.stray import check_stray
 from encore_jax.errors import InputError
 
 MOST_DRAWS = 100_000
@@ -40,6 +43,27 @@ def check_numbers(labels: int, draws: int, seed: int, tau: float, fewest_draws: 
     whole_number(draws, "draws", fewest_draws, MOST_DRAWS, why="how often to resample")
     whole_number(seed, "seed", 0, 2**64)
     real_number(tau, "tau", lambda x: x > 0, "pass a positive temperature; the paper's is 2")
+
+
+def check_on_scale(
+    ratings: Float[np.ndarray, "N K"], mask: Bool[np.ndarray, "N K"], names: Sequence[str], scale: Scale | None
+) -> None:
+    """Raises InputError for a rating off the scale; where none is given, for one far from all others of the array."""
+    values = {rule: ratings[mask[:, k], k].astype(np.float64) for k, rule in enumerate(names)}
+    rows = {rule: np.flatnonzero(mask[:, k]) for k, rule in enumerate(names)}
+
+    def place(rule: str, i: int) -> str:
+        return f"rating {rows[rule][i]}"
+
+    if scale is None:
+        ranges = {rule: (own.min(initial=np.inf), own.max(initial=-np.inf)) for rule, own in values.items()}
+        check_stray(values, scales_by_rule(ranges), place, "give scale=(LOWEST, HIGHEST)")
+        return
+    low, high = checked_scale(scale)
+    for rule, own in values.items():
+        for i in np.flatnonzero((own < low) | (own > high))[:1]:
+            problem = f"{own[i]:g} is not on the scale from {low:g} to {high:g}"
+            raise InputError(problem, where=f"{place(rule, i)}, rule {rule!r}", fix="mend it, or give its scale")
 
 
 def check_anchor(anchor) -> None:

@@ -20,6 +20,7 @@ from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.rating_run import rating_run
 from encore_jax.data.scales import UNIT
 from encore_jax.data.scored_rows import is_scored, read_scored_rows, rules_of
+from encore_jax.data.stray import check_stray
 from encore_jax.errors import InputError
 from encore_jax.evaluation.decision import (
     MODEL,
@@ -159,8 +160,11 @@ def _scale_of(view: View, path: Path) -> Scale:
     if not ratings.size or (ratings.min() >= 0 and ratings.max() <= 1):
         return UNIT
     low, high = infer_scale([Cell(float(ratings.min())), Cell(float(ratings.max()))])
+    by_rule = {rule: view.ratings[..., k][view.rated[..., k]] for k, rule in enumerate(view.rules)}
+    scale = (float(low), float(high))
+    check_stray(by_rule, dict.fromkeys(by_rule, scale), lambda rule, i: path.name, "give --scale=LOWEST,HIGHEST")
     logging.info("%s: scale %g to %g, inferred from the ratings (--scale=LOWEST,HIGHEST)", path.name, low, high)
-    return float(low), float(high)
+    return scale
 
 
 def read_features(path: str) -> tuple[np.ndarray, np.ndarray]:
