@@ -27,7 +27,10 @@ MAX_FAILURES_IN_A_ROW = 100
 _NO_THINKING = """--config.judge.extra='{"chat_template_kwargs": {"enable_thinking": false}}'"""
 _LIMIT = re.compile(r"cut off after ([\d,]+) tokens")
 
-_AT_ONCE = f"use a judge that answers at once, without reasoning: {_NO_THINKING} (vLLM, SGLang)"
+_AT_ONCE = (
+    "the wording offers words (docs/judges.md): of a judge that answers with numbers ask these, "
+    f"--config.judge.prompt=numeric.1; of one that reasons first, an answer without reasoning, {_NO_THINKING} (vLLM, SGLang)"
+)
 _LOCAL = "use a model that begins its answer with one of them, or count such answers too: --config.judge.most_other=1"
 """A local judge has no fields of a request."""
 _SCHEMA = (
@@ -123,7 +126,7 @@ def ask_all(
             yield from reply
             if hopeless and bad.total() >= hopeless:
                 journal.flush()
-                raise _hopeless(judge, bad, good, reply[0][1])
+                raise _hopeless(judge, bad, good, reply[0][1], policy)
         journal.flush()
 
 
@@ -134,13 +137,52 @@ def _replies(judge: Judge, questions: Iterable[Question]) -> Iterator[list[tuple
     return ([answered] for answered in judge.answers(questions))
 
 
-def _hopeless(judge: Judge, bad: collections.Counter, good: bool, last: Answer) -> InputError:
+def _hopeless(judge: Judge, bad: collections.Counter, good: bool, last: Answer, policy: RetryPolicy) -> InputError:
     which = f"the last {bad.total()} answers" if good else f"the first {bad.total()} answers"
     said = reply_excerpt(last.evidence)
     return InputError(
         f"none of {which} holds a rating: {kinds(bad)}{last_words(said)}",
         where=f"judge {judge.identity.model}",
-        fix=f"{hint(bad.most_common(1)[0][0], said, judge.identity.kind)}, and run again; what was answered is kept",
+        fix=f"{hint(bad.most_common(1)[0][0], said, judge.identity.kind)}, and run again with {asks_again(policy)}: "
+        "without it answers that hold no rating are kept as they are",
+    )
+
+
+def asks_again(policy: RetryPolicy, option: str = "--config.judge.policy.") -> str:
+    """The settings under which questions without a rating are asked again.
+
+    >>> asks_again(RetryPolicy())
+    '--config.judge.policy.failed=6 --config.judge.policy.unparsable=2'
+    """
+    return " ".join(f"{option}{name}={2 * getattr(policy, name)}" for name in ("failed", "unparsable"))
+
+
+MANY = 0.1
+"""Share of questions without a rating that is worth a line of its own."""
+
+
+def without_rating(counts: Mapping, kind: str, policy: RetryPolicy) -> str:
+    """What is said where many questions have no rating; "" where hardly any is without.
+
+    Args:
+      counts: `encore_jax.judge.export.summary`.
+      kind: of the judge.
+      policy: under which it was asked.
+
+    >>> counts = {"questions": {"ok": 20, "unparsable": 80}, "problems": {"no number": 80}, "words": {}}
+    >>> without_rating(counts, "server", RetryPolicy()).split(":")[0]
+    '80 of 100 questions have no rating (80 no number)'
+    """
+    questions, problems = counts["questions"], counts["problems"]
+    total, bad = sum(questions.values()), sum(problems.values())
+    if kind in ("model", "table") or not questions["ok"] or bad < MANY * total:
+        return ""
+    commonest = max(problems, key=problems.get)
+    mend = hint(commonest, counts["words"].get(commonest, ""), kind)
+    return (
+        f"{bad:,} of {total:,} questions have no rating ({kinds(collections.Counter(problems))}): what is said here is "
+        f"about the other {questions['ok']:,}. {mend[:1].upper()}{mend[1:]}; the same command with "
+        f"{asks_again(policy)} then asks them again."
     )
 
 

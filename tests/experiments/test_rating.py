@@ -511,6 +511,18 @@ def test_a_hundred_in_a_row_end_a_run(files, tmp_path):
     assert 20 <= sum(server.asked.values()) <= 20 + 2 * 8 and config(files).judge.hopeless == 100
 
 
+def test_a_mended_judge_is_asked_again_only_where_that_is_said(files, tmp_path, capsys):
+    with Running(Saying(chat({"**": 0.99, " Yes": 0.002}, "**"))) as url:
+        with pytest.raises(InputError, match="run again with .*policy.unparsable=2: without it answers .* are kept"):
+            run_experiment(config(files, url, hopeless=20), tmp_path / "run")
+    with Running(Saying(chat({" Yes": 0.9, " No": 0.1}, " Yes"))) as url:
+        run_experiment(config(files, url), tmp_path / "run")
+        told = capsys.readouterr().out
+        assert re.search(r"Warning: \d+ of \d+ questions have no rating .*policy.unparsable=2 then asks", told), told
+        run_experiment(config(files, url, policy=RetryPolicy(unparsable=2)), tmp_path / "run")
+        assert "Warning:" not in capsys.readouterr().out
+
+
 def test_a_trial_without_a_single_rating_fails(files, tmp_path):
     with (
         Running(Saying(chat({}, "fine"))) as url,

@@ -128,8 +128,7 @@ def _tell_trial(settings: JudgeConfig, journal: Journal, trial: Trial, left: int
 
 def nothing_rated(what: str, problems: Mapping[str, int], words: Mapping[str, str], judge: JudgeConfig) -> InputError:
     """The error of a run in which no question has a rating; see `encore_jax.judge.run.nothing_rated`."""
-    policy = judge.policy
-    again = f"--config.judge.policy.failed={2 * policy.failed} --config.judge.policy.unparsable={2 * policy.unparsable}"
+    again = run.asks_again(judge.policy)
     return run.nothing_rated(what, problems, words, judge.model or judge.kind, judge.kind, again)
 
 

@@ -12,6 +12,7 @@ from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.rating_results import rating_results
 from encore_jax.json_shape import read_json
 from encore_jax.judge.export import summary_rows, summary_table
+from encore_jax.judge.run import without_rating
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.rating_config import JudgeConfig
 from encore_jax.recipes.stages.answering import nothing_rated
@@ -76,6 +77,8 @@ def show_ratings(folder: Path, judge: JudgeConfig) -> None:
     results = publish(folder)
     told = results["summary"]
     print(f"\n{first_line(results)}")
+    if lacking := without_rating(told, judge.kind, judge.policy):
+        print(f"Warning: {lacking}")
     if results["advice"] and results["advice"]["label_next"]:
         print(f"Label next: {one_line(', '.join(results['advice']['label_next']))}")
     print(f"\n{one_line(results['name'])}: {told['label']} by {one_line(told['identity']['model'])}\n")
