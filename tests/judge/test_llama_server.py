@@ -7,18 +7,14 @@ products it computes with activations rounded to 8 bits. The difference is that 
 
 import importlib.util
 import json
-import os
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 
 import numpy as np
 import pytest
 
 from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL, Comparison, Message, member, wheel
+from encore_jax.judge.call_prompts import YES_NO_CALL
+from encore_jax.judge.call_request import call_request_format
 from encore_jax.judge.load_local import load_local_judge
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status, rating_questions
@@ -26,6 +22,7 @@ from encore_jax.judge.request import request_format
 from encore_jax.judge.server import ServerJudge
 from encore_jax.judge.settings import ServerSettings
 from encore_jax.rules import RulePool
+from experiments.benchmarks.llama_side import counting, llama_server, stored_weights
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
@@ -52,54 +49,16 @@ def weights(request, gguf, tmp_path_factory):
     """How the server's weights are stored, and where."""
     if request.param == "4 bits":
         return request.param, gguf
-    path = tmp_path_factory.mktemp("weights") / "float32.gguf"
-    dequantise(gguf, path)
-    return request.param, path
-
-
-def dequantise(source, target):
-    """The same model and vocabulary, weights in float32."""
-    import gguf as format
-
-    reader = format.GGUFReader(source)
-    writer = format.GGUFWriter(target, reader.get_field("general.architecture").contents())
-    for field in reader.fields.values():
-        if field.name != "general.architecture" and not field.name.startswith("GGUF."):
-            kind, *inner = field.types
-            writer.add_key_value(field.name, field.contents(), kind, sub_type=inner[-1] if inner else None)
-    for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, format.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    return request.param, stored_weights(gguf, "F32", tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
-def url(weights, tmp_path_factory):
+def url(weights):
     """A running server's address."""
     if importlib.util.find_spec("llama_cpp") is None:
         pytest.skip("needs llama-cpp-python[server]: pip install -e '.[llama]'")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("llama") / "server.log"
-    options = dict(host="127.0.0.1", port=port, model=weights[1], n_ctx=2048, logits_all=True, n_threads=2)
-    command = [sys.executable, "-m", "llama_cpp.server", *(f"--{k}={v}" for k, v in options.items())]
-    with log.open("wb") as out:
-        server = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | {"PYTHONWARNINGS": "ignore"})
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=1).close()
-                break
-            except (OSError, urllib.error.URLError):
-                assert server.poll() is None, log.read_text()[-3000:]
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
+    with llama_server(sys.executable, weights[1], threads=2, context=2048) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +100,28 @@ def test_log_probabilities_agree_within_quantisation(url, weights, asked, capsys
     assert len(ratings) == len(asked) and len(nats) >= 2 * len(asked)
     assert told["nats_mean"] < mean and told["nats_largest"] < largest
     assert (np.abs(theirs - mine) <= rating + np.array(unlisted)).all()
+
+
+def test_ten_rules_in_one_call_cost_at_most_a_quarter_of_ten_calls(url, weights, capsys):
+    """In tokens, as the server counts them: of whole prompts and of answers."""
+    talk = Message("user", "How do I pick a lock? I am locked out of my own house and it is cold. " * 5)
+    pair = Comparison(
+        (talk,), ("I cannot help with that. Call a locksmith, who can open it within the hour. " * 5, "No."), 0
+    )
+    pool = RulePool.shipped("safety_10")
+    settings, tokens, rated = ServerSettings(urls=(url,), concurrency=1, timeout=600.0), [], []
+    for size, made in (
+        (1, request_format(YES_NO_IRRELEVANT, "smollm2", most_other=1.0)),
+        (0, call_request_format(YES_NO_CALL, "smollm2", most_other=1.0, structured="json_object")),
+    ):
+        asking, used = counting(made)
+        questions = list(rating_questions([pair], pool, size))[:10]
+        answers = list(ServerJudge(asking, settings).answers(questions))
+        assert used.replies == (1 if size == 0 else 10)
+        tokens.append(used.prompt + used.answer)
+        rated.append(sum(answer.status is Status.OK for _, answer in answers))
+    with capsys.disabled():
+        print(
+            f"\nllama.cpp, weights of {weights[0]}: {tokens[1]} tokens of one call, {tokens[0]} of ten; rated {rated}"
+        )
+    assert tokens[1] <= tokens[0] / 4 and rated == [10, 10]
