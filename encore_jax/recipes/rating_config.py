@@ -144,7 +144,6 @@ class JudgeConfig(Settings):
                 "different rules cannot be compared",
                 "leave one of the two out",
             ),
-            self.kind == "local": ("is other than 1, and a local judge is asked about each rule by itself", "use 1"),
         }
         if True in problems:
             raise InputError(problems[True][0], where=where, fix=problems[True][1])

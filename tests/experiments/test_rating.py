@@ -298,7 +298,6 @@ def test_other_rules_than_the_datas_and_a_changed_policy_ask_no_more_than_they_m
         ({"hopeless": -1}, "judge.hopeless"),
         ({"prices": (-1.0, 0.0)}, "judge.prices"),
         ({"rules_per_call": -1}, "judge.rules_per_call"),
-        ({"rules_per_call": 0, "kind": "local"}, "judge.rules_per_call"),
         ({"rules_per_call": 0, "prompt": SAFE_AND_HELPFUL.name}, "judge.rules_per_call"),
         ({"rules_per_call": 0, "rules_of": "runs/adapter"}, "judge.rules_per_call"),
         ({"structured": "xml"}, "judge.structured"),

@@ -16,13 +16,16 @@ import time
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from encore_jax.judge.call_replies import NO_OBJECT
 from encore_jax.judge.export import summary
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.run import ask_all
 from encore_jax.judge.server import LOOKAHEAD
 from tests.judge import ask_and_die
-from tests.judge.faulty_server import FAULTS, FaultyServer, Running
+from tests.judge.call_reply import call_reply, letters_in
+from tests.judge.faulty_server import FAULTS, GOOD, FaultyServer, Running
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FORK = """
@@ -32,7 +35,7 @@ from tests.judge import ask_and_die
 for line in sys.stdin:
     child = os.fork()
     if not child:
-        ask_and_die.main(*line.split()[:2], int(line.split()[2]))
+        ask_and_die.main(*line.split()[:2], *map(int, line.split()[2:]))
         os._exit(0)
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
@@ -74,21 +77,29 @@ def rated(path: Path) -> int:
 
 
 def asked_of(question) -> str:
-    """The question as the server sees it."""
-    return json.dumps(ask_and_die.ASKING.body(question)["messages"])
+    """The question, or the call that asks it, as the server sees it."""
+    return json.dumps(ask_and_die.ASKINGS[0 if question.call else 1].body(question)["messages"])
+
+
+class TenRules(FaultyServer):
+    """Answers every rule of a call."""
+
+    async def answer(self, body):
+        return web.json_response(call_reply(dict.fromkeys(letters_in(body), GOOD)))
 
 
 @pytest.mark.parametrize(
-    ("conversations", "share", "kills"),
+    ("conversations", "share", "kills", "rules"),
     [
-        pytest.param(30, 0.0, 4, id="600 questions"),
-        pytest.param(20, 0.2, 3, id="400 questions among faults"),
-        pytest.param(500, 0.2, 6, id="10000 questions among faults", marks=pytest.mark.slow),
+        pytest.param(30, 0.0, 4, 1, id="600 questions"),
+        pytest.param(20, 0.2, 3, 1, id="400 questions among faults"),
+        pytest.param(150, 0.2, 3, 0, id="300 calls about ten rules among faults"),
+        pytest.param(500, 0.2, 6, 1, id="10000 questions among faults", marks=pytest.mark.slow),
     ],
 )
-def test_killed_anywhere_it_goes_on_and_asks_nothing_twice_that_was_given(conversations, share, kills, tmp_path):
+def test_killed_anywhere_it_goes_on_and_asks_nothing_twice_that_was_given(conversations, share, kills, rules, tmp_path):
     server, path, chance = (
-        FaultyServer(share=share, seed=3, slow=3.0),
+        (FaultyServer if rules else TenRules)(share=share, seed=3, slow=3.0),
         tmp_path / "journal",
         random.Random(conversations),
     )
@@ -98,7 +109,7 @@ def test_killed_anywhere_it_goes_on_and_asks_nothing_twice_that_was_given(conver
         with Running(server) as url:
             for kill in range(kills + 1):
                 counted, before = server.asked.copy(), rated(path)
-                child = client.start(url, path, conversations)
+                child = client.start(url, path, conversations, rules)
                 if kill == kills:
                     assert client.wait() == 0
                 else:
@@ -109,37 +120,38 @@ def test_killed_anywhere_it_goes_on_and_asks_nothing_twice_that_was_given(conver
                     assert client.wait() == -signal.SIGKILL
                 asked = {question for question, n in server.asked.items() if n > counted[question]}
                 assert not asked & known, "asked again though the answer was in the journal"
-                known = known_now(path, conversations)
+                known = known_now(path, conversations, rules)
     finally:
         client.close()
-    assert len(known) == total, "every question has its rating"
-    assert len(server.asked) == total
+    assert len(known) == len(server.asked) == total // (1 if rules else 10), "every question has its rating"
     twice = sum(n - 1 for n in server.answered.values())
     assert twice <= kills * ask_and_die.CONCURRENCY * LOOKAHEAD, "asked twice: in flight, or not yet committed"
-    with Journal(path, ask_and_die.ASKING.identity, ask_and_die.POOL) as journal:
+    with Journal(path, ask_and_die.ASKINGS[rules].identity, ask_and_die.POOL) as journal:
         told = summary(journal)
     assert told["questions"] == {"ok": total, "unparsable": 0, "failed": 0}
     print(f"\n{total} ratings, {kills} kills, {twice} answers asked for twice; faults made: {dict(server.done)}")
     print(f"faults reported: {told['faults']}")
     if share:
         assert set(server.done) == set(FAULTS)
+        told["faults"][NO_OBJECT] = told["faults"].get(NO_OBJECT, 0) // 10  # of ten rules each
         made, reported = sum(server.done.values()), sum(told["faults"].values())
         # a fault met by a request that was then killed on its way to an answer is in nobody's report
         assert made - kills * ask_and_die.CONCURRENCY * LOOKAHEAD * 8 <= reported <= made
 
 
-def known_now(path: Path, conversations: int) -> set[str]:
-    """The questions, as the server sees them, whose ratings are in the journal."""
-    with Journal(path, ask_and_die.ASKING.identity, ask_and_die.POOL) as journal:
-        pending = {
-            question.key for question in journal.pending(ask_and_die.questions(conversations), ask_and_die.POLICY)
-        }
-    return {asked_of(q) for q in ask_and_die.questions(conversations) if q.key not in pending}
+def known_now(path: Path, conversations: int, rules: int) -> set[str]:
+    """The questions, as the server sees them, whose ratings are in the journal; of a call all of them, or none."""
+    asked = list(ask_and_die.questions(conversations, rules))
+    with Journal(path, ask_and_die.ASKINGS[rules].identity, ask_and_die.POOL) as journal:
+        pending = {asked_of(question) for question in journal.pending(asked, ask_and_die.POLICY)}
+        count = sum(1 for _ in journal.pending(asked, ask_and_die.POLICY))
+    assert rules or count == 10 * len(pending), "a call was committed in part"
+    return {asked_of(question) for question in asked} - pending
 
 
 def test_a_complete_journal_asks_nothing(tmp_path):
     class Nobody:
-        identity = ask_and_die.ASKING.identity
+        identity = ask_and_die.ASKINGS[1].identity
 
         def answers(self, questions):
             assert not list(questions)
@@ -147,6 +159,6 @@ def test_a_complete_journal_asks_nothing(tmp_path):
 
     server = FaultyServer()
     with Running(server) as url:
-        ask_and_die.main(url, str(tmp_path / "journal"), 2)
+        ask_and_die.main(url, str(tmp_path / "journal"), 2, 1)
     with Journal(tmp_path / "journal", Nobody.identity, ask_and_die.POOL) as journal:
-        assert not list(ask_all(Nobody(), lambda: ask_and_die.questions(2), journal))
+        assert not list(ask_all(Nobody(), lambda: ask_and_die.questions(2, 1), journal))

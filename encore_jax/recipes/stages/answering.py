@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import logging
 
@@ -77,15 +78,13 @@ def answered(
 
 def _estimate(asked: RunJudge, questions: Questions, journal: Journal, seed: int) -> Estimate:
     judge = asked.judge
-    prompt, decoding = wording_of(asked), journal.identity.decoding
-    served = judge.kind in ("server", "batch")
     return log_estimate(
         questions,
         journal,
         judge.policy,
-        prompt,
+        wording_of(asked),
         tokens=token_counter_of(asked),
-        answer_tokens=functools.partial(answer_limit, decoding, prompt) if served else 0,
+        answer_tokens=_answer_tokens(asked, journal.identity),
         prices=judge.prices,
         requests_per_second=judge.server.requests_per_second,
         seed=seed,
@@ -98,10 +97,16 @@ def estimate_of(asked: RunJudge, questions: Iterable[Question], identity: Identi
         questions,
         functools.partial(shared_texts, wording_of(asked)),
         token_counter_of(asked),
-        answer_tokens=functools.partial(answer_limit, identity.decoding, wording_of(asked)),
+        answer_tokens=_answer_tokens(asked, identity),
         prices=asked.judge.prices,
         seed=seed,
     )
+
+
+def _answer_tokens(asked: RunJudge, identity: Identity) -> Callable[[list[Any]], int | None] | int:
+    """What the answer to one request takes at most: nothing that anybody is billed for on one's own devices."""
+    served = asked.judge.kind in ("server", "batch")
+    return functools.partial(answer_limit, identity.decoding, wording_of(asked)) if served else 0
 
 
 def _asked(asked: RunJudge, judge: Judge, questions: Questions, journal: Journal, seed: int) -> None:

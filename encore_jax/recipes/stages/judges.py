@@ -15,6 +15,7 @@ from encore_jax.judge import judges, named_request
 from encore_jax.judge.followers import load_everywhere
 from encore_jax.judge.load_local import load_local_judge
 from encore_jax.judge.local import LocalJudge
+from encore_jax.judge.local_calls import LocalCallJudge
 from encore_jax.judge.prompts import Wording
 from encore_jax.judge.question import Judge
 from encore_jax.judge.request import RequestFormat
@@ -156,7 +157,7 @@ def token_counter_of(asked: RunJudge) -> Callable[[str], int] | None:
     return named_request.token_counter(uri, offline=asked.offline)
 
 
-def local_judge(asked: RunJudge) -> LocalJudge:
+def local_judge(asked: RunJudge) -> LocalJudge | LocalCallJudge:
     """A model on this machine's devices, over all of them; every process has to load it at the same time."""
     model = asked.model
     return load_local_judge(
@@ -168,6 +169,7 @@ def local_judge(asked: RunJudge) -> LocalJudge:
         buckets=model.buckets,
         tokens_per_step=model.tokens_per_batch,
         most_other=asked.judge.most_other,
+        rules_per_call=asked.judge.call_size,
     )
 
 

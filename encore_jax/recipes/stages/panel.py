@@ -267,7 +267,7 @@ def _check_different(members: Mapping[str, Member], tables: Mapping[str, Judge])
         elif asked.judge.kind in ("server", "batch"):
             identity = with_name(member.judge, functools.partial(asking, asked)).identity.digest
         else:
-            identity = repr((asked.model, asked.judge.kind, asked.judge.prompt))
+            identity = repr((asked.model, asked.judge.kind, asked.judge.prompt, asked.judge.call_size))
         if (other := seen.setdefault(identity, name)) != name:
             where = f"config.judges.{member.judge}.revision"
             fix = f"leave one out; if they are different models of one name, say so by --{where}"
