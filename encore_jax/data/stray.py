@@ -66,7 +66,7 @@ def check_stray(
             continue
         one = "it" if count == 1 else "them"
         meant = "it is" if count == 1 else "they are"
-        raise InputError(problem, where=where, fix=f"mend {one} or leave {one} out; if {meant} meant so, {fix}")
+        raise InputError(problem, where=where, fix=f"correct {one} or leave {one} out; if {meant} meant so, {fix}")
 
 
 def _narrower(values: np.ndarray, scale: Scale) -> Scale | None:

@@ -63,7 +63,7 @@ def check_on_scale(
     for rule, own in values.items():
         for i in np.flatnonzero((own < low) | (own > high))[:1]:
             problem = f"{own[i]:g} is not on the scale from {low:g} to {high:g}"
-            raise InputError(problem, where=f"{place(rule, i)}, rule {rule!r}", fix="mend it, or give its scale")
+            raise InputError(problem, where=f"{place(rule, i)}, rule {rule!r}", fix="correct it, or give its scale")
 
 
 def check_anchor(anchor) -> None:

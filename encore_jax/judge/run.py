@@ -29,7 +29,8 @@ _LIMIT = re.compile(r"cut off after ([\d,]+) tokens")
 
 _AT_ONCE = (
     "the wording offers words (docs/judges.md): of a judge that answers with numbers ask these, "
-    f"--config.judge.prompt=numeric.1; of one that reasons first, an answer without reasoning, {_NO_THINKING} (vLLM, SGLang)"
+    "--config.judge.prompt=numeric.1; of one that reasons first, an answer without reasoning, "
+    f"{_NO_THINKING} (vLLM, SGLang)"
 )
 _LOCAL = "use a model that begins its answer with one of them, or count such answers too: --config.judge.most_other=1"
 """A local judge has no fields of a request."""

@@ -70,7 +70,7 @@ def answer_list(
 ) -> Float[Array, "C K I"]:
     """Log-probabilities of the answers' tokens at the beginning of each answer, fp32.
 
-    After each of them the offered answer with the highest sum of probabilities is written, and the text goes on.
+    After each of them the offered answer with the highest sum of probabilities is written, then the next part.
 
     Args:
       params: the backbone's.
