@@ -57,6 +57,7 @@ CASES = (
     Case("encore_llama31_8b", "v4:16", True),
     Case("encore_llama31_8b", "v5e:2x2", False),
     Case("bt_llama31_8b", "v5e:8x8", True),
+    Case("joint_llama31_8b", "v5e:8x8", True),
     Case("encore_llama31_70b", "v5p:32", True),
     Case("rule_adapter_llama32_3b", "v5e:4x4", True),
     Case("ramo_llama31_8b", "v5e:8x8", True),

@@ -3,6 +3,7 @@
 python -m experiments.published runs/quickstart           tables and figures of a run
 python -m experiments.published runs/bt_smollm2           losses and held-out agreement of a preference run
 python -m experiments.published runs/ramo_smollm2         the main arms of a RAMO run
+python -m experiments.published runs/joint_smollm2        every arm of a joint training, in and out of distribution
 python -m experiments.published runs/judge_agreement      a judge beside people, rule by rule
 python -m experiments.published runs/real_judges          which rules of real judges can be trusted
 python -m experiments.published runs/aot                  the table of `make aot`
@@ -25,8 +26,10 @@ from encore_jax.command_line import Parser, one_line_errors
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.lock import output_lock
 from encore_jax.errors import InputError
+from encore_jax.evaluation.first_line import first_line
 from encore_jax.json_shape import decode_json, read_bytes, read_json
 from encore_jax.report.figures import scatter
+from encore_jax.report.joint_tables import ACCURACY_HEAD, ERROR_HEAD, accuracy_cells, error_cells, loss_words
 from encore_jax.report.ramo_tables import (
     ARM_HEAD,
     CHOOSER_HEAD,
@@ -47,6 +50,7 @@ PAGES = {
     "real run": "results.md",
     "real judges": "results-real-judges.md",
     "ramo run": "results-ramo.md",
+    "joint run": "joint.md",
     "judge agreement": "results-judge.md",
     "aot": "training.md",
     "hardware": "training.md",
@@ -137,6 +141,27 @@ def ramo_section(results: dict) -> str:
     return "\n\n".join([origin, *tables, f"Simulation: the argument for the largest discrepancies {simulated}."])
 
 
+def joint_section(results: dict) -> str:
+    """Markdown: model, data and machine, then every arm's rewards and rule heads in and out of distribution."""
+    counts, train, passport = results["counts"]["train"], results["config"]["train"], results["passport"]
+    trained = [
+        f"{name}: {of['comparisons_with_ratings']} comparisons with ratings, {of['comparisons_without_ratings']} "
+        f"without, {of['rated_responses_without_preference']} rated responses without a preference"
+        for name, of in counts["training"].items()
+    ]
+    steps = {of[arm]["steps"] for of in counts["training"].values() for arm in train["arms"]}
+    origin = (
+        f"Trained on {'; '.join(trained)}. Backbone {passport['model']}, {passport['dtype']}, {train['trainable']}, "
+        f"λ = {train['rating_weight']:g}, {' or '.join(map(str, sorted(steps)))} steps of {train['rows']} rows of "
+        f"{train['length']} tokens, peak rate {train['lr']:g}, seed {results['config']['seed']}; "
+        f"{len(results['rules'])} rules; {counts['comparisons_held_out']} held-out comparisons, "
+        f"{counts['comparisons_dropped_too_long']} comparisons left out as too long; jax {results['versions']['jax']}, "
+        f"{results['device']}. Training loss by model: {loss_words(results)}."
+    )
+    tables = [markdown(ACCURACY_HEAD, accuracy_cells(results)), markdown(ERROR_HEAD, error_cells(results))]
+    return "\n\n".join([origin, *tables, first_line(results)])
+
+
 def replaced(text: str, name: str, content: str, page: str = "the page") -> str:
     """The text with what lies between the named begin and end comments replaced.
 
@@ -187,6 +212,8 @@ def _section(folder: Path) -> tuple[str, str]:
     try:
         if "held_out" in results:
             return "real run", preference_section(results)
+        if results.get("kind") == "joint":
+            return "joint run", joint_section(results)
         if "studies" in results:
             return "real judges", judges_section(results, DOCS / "images")
         if "arms" in results:

@@ -11,6 +11,7 @@ import json
 import pkgutil
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +107,8 @@ def write_files(folder: Path) -> None:
     ]
     (folder / "ratings.csv").write_text("\n".join(lines))
     pairs = [{"prompt": f"Question {i}", "chosen": f"Answer 0 to {i}", "rejected": "Answer 1"} for i in range(30)]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    for name in ("pairs", "hh-rlhf", "diasafety", "coconot"):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
     rules = [{"name": name, "text": f"It is {name}."} for name in ("kind", "true", "safe")]
     for name in ("rules.yaml", "kitchen.yaml", "runs/rate_server/rate/pool.yaml"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -122,6 +124,7 @@ def write_files(folder: Path) -> None:
     outputs = {path.name: file_sha256(path) for path in (folder / "runs/rate_server/rate").iterdir()}
     manifest = {"inputs": {}, "outputs": outputs, "seconds": 0.0, "versions": {}}
     (folder / "runs/rate_server/rate/manifest.json").write_text(json.dumps(manifest))
+    shutil.copytree(folder / "runs/rate_server", folder / "runs/judged")
     (folder / "runs/quickstart/score").mkdir(parents=True)
     (folder / "runs/quickstart/.encore_jax.json").write_text('{"kind": "encore"}')
     views.view(train=20, test=20).save(folder / "runs/quickstart/score/view-heads.npz")

@@ -28,6 +28,7 @@ from encore_jax.data.lock import folder_lock
 from encore_jax.data.outputs import check_new
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_json
+from encore_jax.model.heads import joint_head_names
 from encore_jax.parallel.aot import AotReport, bytes_per_device, compile_report
 from encore_jax.parallel.mesh import make_mesh
 from encore_jax.parallel.slices import GENERATIONS, TpuSlice, parse_slice, standard_slices, topology
@@ -138,9 +139,16 @@ def slice_program(config: ExperimentConfig, settings: TrainSettings, tpu: TpuSli
     """The training program of a config on a described slice; no checkpoint is needed if an architecture is named."""
     local = None if config.model.architecture else locate(config.model.path, offline=config.data.offline)
     cfg = backbone_config(config.model, local)
-    rules = 1 if settings.loss == "bradley_terry" else len(rule_pool(config.data))
     mesh = make_mesh(config.mesh, topology(tpu).devices)
-    return make_program(cfg, rules, settings, mesh, steps=STEPS, dtype=config.model.dtype)
+    return make_program(cfg, _heads(config, settings), settings, mesh, steps=STEPS, dtype=config.model.dtype)
+
+
+def _heads(config: ExperimentConfig, settings: TrainSettings) -> int:
+    """How many heads a training has: one for preferences, one for each rule, or both."""
+    if settings.loss == "bradley_terry":
+        return 1
+    rules = rule_pool(config.data).names
+    return len(joint_head_names(rules) if settings.loss == "joint" else rules)
 
 
 def compile_for(config: ExperimentConfig, settings: TrainSettings, tpu: TpuSlice) -> AotReport:

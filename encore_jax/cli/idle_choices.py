@@ -12,6 +12,7 @@ from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.baseline_config import BaselineConfig
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import DataConfig, ExperimentConfig, TrainConfig
+from encore_jax.recipes.joint_config import JointConfig
 from encore_jax.recipes.panel_config import PanelConfig, PanelJudge
 from encore_jax.recipes.ramo_config import WITHOUT_R, AdapterConfig, RamoConfig
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
@@ -43,6 +44,8 @@ def choices(config: RunConfig) -> Idle:
         return _adapter(config)
     if isinstance(config, RamoConfig):
         return _ramo(config)
+    if isinstance(config, JointConfig):
+        return _joint(config)
     if isinstance(config, AblateConfig):
         return _ablation(config)
     if isinstance(config, BenchmarkConfig):
@@ -112,9 +115,11 @@ def _gradient(where: str, train: TrainConfig) -> Idle:
     if train.trainable == "heads":
         for name in ("remat", "router_balance"):
             yield f"{where}.{name}", f"{where}.trainable is 'heads'"
-    if train.loss != "bradley_terry":
+    if train.loss not in ("bradley_terry", "joint"):
         for name in ("margins", "centering"):
             yield f"{where}.{name}", f"{where}.loss is {train.loss!r}"
+    if train.loss != "joint":
+        yield f"{where}.rating_weight", f"{where}.loss is {train.loss!r}"
     if train.loss != "binary":
         yield f"{where}.positive_weight", f"{where}.loss is {train.loss!r}"
     if not train.watch and train.keep_best:
@@ -128,7 +133,7 @@ def _all_but(where: str, settings, kept: tuple[str, ...], because: str) -> Idle:
             yield f"{where}.{name}", because
 
 
-def _entropy(config: ExperimentConfig | RatingConfig) -> Idle:
+def _entropy(config: ExperimentConfig | RatingConfig | JointConfig) -> Idle:
     compose = config.compose
     if compose.estimator == "kde":
         for name in ("levels", "bins", "normalize"):
@@ -225,6 +230,20 @@ def _adapter(config: AdapterConfig) -> Idle:
     if by_gradient and config.rate.source == "comparisons":
         yield "model.tokens_per_batch", "train.method is 'gradient' and rate.source is 'comparisons'"
     yield "select.ties", "this run trains no reward model"
+
+
+def _joint(config: JointConfig) -> Idle:
+    yield from _data(config.data)
+    for name in ("buckets", "tokens_per_batch"):
+        yield f"model.{name}", "rows have train.length tokens"
+    for name in OF_RIDGE:
+        yield f"train.{name}", "train.method is 'gradient'"
+    if "joint" not in config.train.arms:
+        yield "train.rating_weight", "train.arms trains nothing jointly"
+    yield from _gradient("train", config.train)
+    for name in ("method", "anchor", "keep", "draws", "l2"):
+        yield f"compose.{name}", "rule heads are composed by entropy and with equal weights"
+    yield from _entropy(config)
 
 
 def _ramo(config: RamoConfig) -> Idle:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from encore_jax.evaluation.decision import MODEL, RATINGS, about, how_for_model, how_for_ratings
+from encore_jax.evaluation.joint_line import joint_line
 from encore_jax.formats import bounds, known, percent, points, printable
 
 OLDER = "These results are of an older version: run it again."
@@ -36,6 +37,8 @@ def first_line(results: Mapping, workdir: str = "RUN") -> str:
         line = run_line(results["views"], workdir)
     elif "claims" in results:
         line = theory_line(results)
+    elif results.get("kind") == "joint":
+        line = joint_line(results["accuracy"])
     elif "studies" in results:
         line = judges_line(results["studies"])
     elif "found" in results:

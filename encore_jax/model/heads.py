@@ -6,7 +6,7 @@ Letters: D features, K rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -50,6 +50,28 @@ def declare_heads(width: int, rules: int) -> dict[str, HeadParam]:
 def init_heads(key: Array, width: int, rules: int) -> dict[str, Array]:
     """Fresh heads: kernel ``[D, K]`` and bias ``[K]``."""
     return {name: p.init(key, p.shape, jnp.float32) for name, p in declare_heads(width, rules).items()}
+
+
+PREFERENCE = "preference"
+"""What the head trained on preferences is called, beside those of rules or alone."""
+
+
+def joint_head_names(rules: Sequence[str]) -> tuple[str, ...]:
+    """Names of the heads of joint training: the K rules', then the preference head's.
+
+    Raises:
+      InputError: a rule has the preference head's name, so no one could tell the two apart.
+
+    >>> joint_head_names(("violence", "privacy"))
+    ('violence', 'privacy', 'preference')
+    """
+    if PREFERENCE in rules:
+        raise InputError(
+            f"a rule is called {PREFERENCE!r}, which is the name of the head that is trained on preferences",
+            where="rules",
+            fix="rename the rule in the pool and in its ratings",
+        )
+    return (*rules, PREFERENCE)
 
 
 class RuleHeads(nn.Module):

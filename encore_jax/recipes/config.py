@@ -95,7 +95,8 @@ class TrainConfig(TrainSettings):
             require(f"train.{name}", getattr(self, name) > 0, "is positive")
         for name in ("warmup", "b1", "b2"):
             require(f"train.{name}", 0 <= getattr(self, name) < 1, "is at least 0 and below 1")
-        for name in ("weight_decay", "clip", "centering", "max_steps", "watch", "positive_weight", "router_balance"):
+        for name in ("weight_decay", "clip", "centering", "max_steps", "watch", "positive_weight", "rating_weight",
+                     "router_balance"):  # fmt: skip
             require(f"train.{name}", getattr(self, name) >= 0, "is not negative")
         require("train.rows", self.rows % self.accumulate == 0, "is a multiple of train.accumulate")
         traced_steps(self.profile)
@@ -172,6 +173,9 @@ class ExperimentConfig(RunConfig):
         check_length("train", self.train, self.model)
         if self.train.loss == "bradley_terry":
             require("train.method", self.train.method == "gradient", "is gradient for the loss bradley_terry")
+        if self.train.loss == "joint":
+            fix = "encore run joint_smollm2 trains a preference head beside the rule heads"
+            raise InputError("is a recipe of its own", where="config.train.loss", fix=fix)
         check_parts(self, "mesh", "semi_synthetic", "baselines", "compose", "evaluate")
 
 

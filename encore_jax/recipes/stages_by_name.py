@@ -53,6 +53,12 @@ _HOME = {
         "show_halo",
     ),
     "encore_jax.recipes.stages.ingest": ("ingest",),
+    "encore_jax.recipes.stages.joint": ("train_joint",),
+    "encore_jax.recipes.stages.joint_results": (
+        "evaluate_joint",
+        "report_joint",
+        "show_joint",
+    ),
     "encore_jax.recipes.stages.judge": ("rate_by_judge",),
     "encore_jax.recipes.stages.judges": (
         "Rules",

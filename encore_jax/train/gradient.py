@@ -1,8 +1,8 @@
 """Pure loss and step functions over packed prefix trees.
 
 A batch carries a tree layout, the ratings of every branch end, and which ends form a pair; each loss reads what it
-needs. Every loss ends in one numerator and one denominator, so splitting a batch changes no mathematics: a step's
-micro-batches add up both, and divide once.
+needs. Every loss ends in one numerator and one denominator (the joint loss in two of each), so splitting a batch
+changes no mathematics: a step's micro-batches add up both, and divide once.
 
 Letters: A micro-batches of a step, M branch ends, P pairs, K rules.
 """
@@ -25,7 +25,15 @@ from encore_jax.model.decoder import LOADS, ROUTING, Backbone
 from encore_jax.model.experts import Load, balance
 from encore_jax.model.heads import RuleHeads
 from encore_jax.model.pooling import pool_ends
-from encore_jax.train.losses import Sum, binary_cross_entropy, bradley_terry, masked_sum, rating_regression
+from encore_jax.train.losses import (
+    Joint,
+    Sum,
+    binary_cross_entropy,
+    bradley_terry,
+    joint_loss,
+    masked_sum,
+    rating_regression,
+)
 from encore_jax.train.settings import LOSSES, LossSettings
 from encore_jax.train.state import TrainState
 
@@ -51,23 +59,37 @@ class TrainBatch(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What one batch adds to a step: its loss, and how many of its pairs the composed reward orders rightly."""
+    """What one batch adds to a step: its loss, and how many of its pairs the composed reward orders rightly.
+
+    Attributes:
+      loss: of "joint" its term of preferences.
+      right: of the pairs.
+      rating: of "joint" its term of ratings, times λ; None for another loss.
+    """
 
     loss: Sum
     right: Sum
+    rating: Sum | None = None
 
     def __add__(self, other: Totals) -> Totals:
         return jax.tree.map(jnp.add, self, other)
 
     @property
     def metrics(self) -> dict[str, Array]:
-        """Means: loss, accuracy (a tie counts half); and counts: what the loss was averaged over, pairs."""
-        return {
+        """Means: loss, accuracy (a tie counts half); and counts: what the loss was averaged over, pairs.
+
+        Of "joint" also its terms, whose sum is the loss, and how many ratings were averaged over.
+        """
+        means = {
             "loss": self.loss.mean,
             "count": self.loss.count,
             "accuracy": self.right.mean,
             "pairs": self.right.count,
         }
+        if self.rating is None:
+            return means
+        terms = {"preference_loss": self.loss.mean, "rating_loss": self.rating.mean, "ratings": self.rating.count}
+        return means | {"loss": Joint(self.loss, self.rating).mean} | terms
 
 
 def batch_scores(backbone: Backbone, params: dict[str, Any], trees: TreeBatch) -> Float[Array, "M K"]:
@@ -94,7 +116,7 @@ def batch_totals(
     """The configured loss of one batch, and its pairs in the right order.
 
     With `LossSettings.router_balance`, the batch's load-balancing loss is part of what every counted value contributes;
-    over several micro-batches it is then their mean, weighted by what each counts.
+    over several micro-batches it is then their mean, weighted by what each counts (of "joint", by its pairs).
 
     Args:
       backbone, params: the model.
@@ -135,6 +157,11 @@ def _totals(
     if settings.loss == "bradley_terry":
         margin = batch.margin if settings.margins else None
         return Totals(bradley_terry(chosen, rejected, batch.paired, margin, settings.centering), right)
+    if settings.loss == "joint":
+        margin = batch.margin if settings.margins else None
+        pairs, rated = (chosen, rejected, batch.paired), (scores, batch.ratings, batch.rated)
+        joint = joint_loss(*pairs, *rated, settings.rating_weight, margin, settings.centering)
+        return Totals(joint.preference, right, joint.rating)
     raise InputError(f"unknown loss {settings.loss!r}", where="loss", fix=f"use one of {', '.join(LOSSES)}")
 
 
@@ -150,34 +177,37 @@ def step_function(
     """One optimizer step as a pure function ``(state, batches, weights) -> (state, metrics)``.
 
     Every array of `batches` has a leading axis A; gradients are summed over it in the parameters' own dtype, and
-    divided once by what the loss counted. Metrics: those of `Totals`, and gradient_norm (before clipping).
+    divided once by what the loss counted. The two terms of "joint" count different things, so each is divided before
+    the sum, by its count over the whole step. Metrics: those of `Totals`, and gradient_norm (before clipping).
 
     Args:
       backbone, optimizer, settings: what is trained, how, on which loss.
       constrain: pins the shardings of a gradient.
     """
 
-    def gradient_and_totals(state: TrainState, batch: TrainBatch, weights):
+    def gradient_and_totals(state: TrainState, batch: TrainBatch, weights, counts):
         def total(trainable):
             totals = batch_totals(backbone, trainable | state.frozen, batch, weights, settings)
-            return totals.loss.total, totals
+            return _objective(totals, counts), totals
 
         gradient, totals = jax.grad(total, has_aux=True)(state.trainable)
         return constrain(gradient), totals
 
     def step(state: TrainState, batches: TrainBatch, weights):
         first = jax.tree.map(lambda x: x[0], batches)
-        gradient, totals = gradient_and_totals(state, first, weights)
+        counts = _joint_counts(batches) if settings.loss == "joint" else None
+        gradient, totals = gradient_and_totals(state, first, weights, counts)
         if batches.paired.shape[0] > 1:
 
             def add(carry, batch):
-                gradient, totals = gradient_and_totals(state, batch, weights)
+                gradient, totals = gradient_and_totals(state, batch, weights, counts)
                 return (constrain(jax.tree.map(jnp.add, carry[0], gradient)), carry[1] + totals), None
 
             rest = jax.tree.map(lambda x: x[1:], batches)
             (gradient, totals), _ = jax.lax.scan(add, (gradient, totals), rest)
-        share = 1 / jnp.maximum(totals.loss.count, 1e-9)
-        gradient = jax.tree.map(lambda g: g * share.astype(g.dtype), gradient)
+        if counts is None:
+            share = 1 / jnp.maximum(totals.loss.count, 1e-9)
+            gradient = jax.tree.map(lambda g: g * share.astype(g.dtype), gradient)
         with jax.numpy_dtype_promotion("standard"):  # optax raises floats to integer step counts
             updates, moments = optimizer.update(gradient, state.optimizer, state.trainable)
         trainable = optax.apply_updates(state.trainable, updates)
@@ -185,3 +215,16 @@ def step_function(
         return TrainState(state.step + 1, trainable, moments, state.frozen), metrics
 
     return step
+
+
+def _joint_counts(batches: TrainBatch) -> tuple[Array, Array]:
+    """Pairs and rated entries of a whole step, all micro-batches together."""
+    return batches.paired.sum(dtype=jnp.float32), batches.rated.sum(dtype=jnp.float32)
+
+
+def _objective(totals: Totals, counts: tuple[Array, Array] | None) -> Array:
+    """What a micro-batch's gradient is of: a numerator that is divided later, or the parts of the means of "joint"."""
+    if counts is None:
+        return totals.loss.total
+    pairs, rated = counts
+    return Joint(totals.loss._replace(count=pairs), totals.rating._replace(count=rated)).mean

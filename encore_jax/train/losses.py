@@ -94,6 +94,58 @@ def bradley_terry(
     return masked_sum(loss, where)
 
 
+class Joint(NamedTuple):
+    """The terms of `joint_loss`, the second one times λ; add both over shards, then divide each by its count."""
+
+    preference: Sum
+    rating: Sum
+
+    @property
+    def mean(self) -> Float[Array, ""]:
+        """``L_BT + λ L_regression``; a term that nothing counts for is 0."""
+        return self.preference.mean + self.rating.mean
+
+
+def joint_loss(
+    chosen: Float[Array, " P"],
+    rejected: Float[Array, " P"],
+    paired: Bool[Array, " P"],
+    scores: Float[Array, "N K"],
+    ratings: Float[Array, "N K"],
+    rated: Bool[Array, "N K"],
+    rating_weight: float = 1.0,
+    margin: Float[Array, " P"] | None = None,
+    centering: float = 0.0,
+) -> Joint:
+    """Joint loss of a preference head and K rule heads, ``L_BT + λ L_regression`` (SMORM, arXiv 2507.07375).
+
+    Each term is a mean over what carries it: the first over pairs with a preference, the second over rated entries. So
+    a pair without ratings adds to the first alone, a rated response without a preference to the second alone, and
+    neither the share of one in a batch nor how a batch is split changes what the other weighs.
+
+    Args:
+      chosen, rejected: rewards of the preference head for P pairs.
+      paired: which pairs count.
+      scores, ratings: of the K rule heads for N responses.
+      rated: which ratings exist.
+      rating_weight: λ.
+      margin, centering: see `bradley_terry`.
+
+    Raises:
+      InputError: shapes that do not fit.
+
+    >>> one, pair = jnp.ones((1, 2)), jnp.zeros(1)
+    >>> loss = joint_loss(pair, pair, jnp.array([True]), one, 0 * one, jnp.array([[True, False]]), rating_weight=0.5)
+    >>> round(loss.preference.mean.item(), 3), round(loss.mean.item(), 3)
+    (0.693, 1.193)
+    """
+    errors = rating_regression(scores, ratings, rated)
+    return Joint(
+        bradley_terry(chosen, rejected, paired, margin, centering),
+        errors._replace(total=rating_weight * errors.total),
+    )
+
+
 def binary_cross_entropy(
     logits: Float[Array, "N K"],
     answers: Float[Array, "N K"],

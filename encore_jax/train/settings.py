@@ -9,7 +9,7 @@ from encore_jax.settings import Settings, no_result
 
 TRAINABLE = {"heads": ("heads",), "lora": ("heads", "lora"), "all": ("heads", "backbone")}
 """Which parts of the parameters change."""
-LOSSES = ("regression", "bradley_terry", "binary")
+LOSSES = ("regression", "bradley_terry", "binary", "joint")
 LOWEST, HIGHEST = ("loss",), ("accuracy", "recall")
 """Held-out metrics of which the lowest, or the highest, is best."""
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
@@ -48,8 +48,9 @@ class LossSettings(Settings):
     """Which loss trains the heads.
 
     Attributes:
-      loss: "regression" (masked squared error on ratings), "bradley_terry" (on composed rewards of pairs) or "binary"
-        (masked cross-entropy of one yes/no answer per rule).
+      loss: "regression" (masked squared error on ratings), "bradley_terry" (on composed rewards of pairs), "binary"
+        (masked cross-entropy of one yes/no answer per rule) or "joint" (bradley_terry + rating_weight × regression).
+      rating_weight: of "joint", λ.
       margins: whether pairs are to be won by their margin.
       centering: coefficient that keeps rewards near zero mean.
       positive_weight: of "binary", factor of the "yes" answers against class imbalance.
@@ -58,6 +59,7 @@ class LossSettings(Settings):
     """
 
     loss: str = "regression"
+    rating_weight: float = 1.0
     margins: bool = False
     centering: float = 0.0
     positive_weight: float = 1.0

@@ -30,7 +30,7 @@ def large(**train):
 
 
 @pytest.mark.parametrize("name", ["encore_llama31_8b", "bt_llama31_8b", "encore_llama31_70b", "ramo_llama31_8b",
-                                  "rule_adapter_llama32_3b"])  # fmt: skip
+                                  "joint_llama31_8b", "rule_adapter_llama32_3b"])  # fmt: skip
 def test_a_config_compiles_as_its_documentation_says_without_naming_data(name):
     module = importlib.import_module(f"experiments.configs.{name}")
     assert "--aot=" in module.__doc__ and "--aot=" not in module.__doc__.split("Check:")[0]

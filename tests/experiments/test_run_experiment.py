@@ -14,7 +14,8 @@ from encore_jax.recipes.judging_together import Role
 from encore_jax.recipes.run_config import to_dict
 
 RECIPES = {
-    "quickstart": "encore", "encore_hh": "encore", "bt_smollm2": "bradley_terry", "ramo_smollm2": "ramo",
+    "quickstart": "encore", "encore_hh": "encore", "bt_smollm2": "bradley_terry",
+    "ramo_smollm2": "ramo", "joint_smollm2": "joint",
     "rule_adapter_smollm2": "rule_adapter", "rate_server": "rating", "rate_pairs": "verdicts", "rate_panel": "panel",
     "real_judges": "real_judges", "rewardbench": "benchmark", "ablation": "ablation", "theory": "theory",
 }  # fmt: skip

@@ -54,6 +54,17 @@ RECIPES = {
         "files": "ingest",
         "weights": "train",
     },
+    "joint_smollm2": {
+        "seed": "ingest train evaluate",
+        "data": "ingest train evaluate",
+        "model": "train evaluate",
+        "train": "train evaluate",
+        "domain": "train evaluate",
+        "compose": "evaluate",
+        "evaluate": "evaluate",
+        "files": "ingest",
+        "weights": "train",
+    },
     "ramo_smollm2": {
         "seed": "ingest features rate adapter label train evaluate",
         "data": "ingest rate adapter label train evaluate",
@@ -132,7 +143,9 @@ EARLIER = {
         "compose": "train score", "evaluate": "ingest rate train baselines score compose",
         "audit": "ingest train score compose", "report": "evaluate",
     },
-    "bt_smollm2": {"train": "ingest", "evaluate": "ingest train", "report": "evaluate"},
+    **dict.fromkeys(("bt_smollm2", "joint_smollm2"), {
+        "train": "ingest", "evaluate": "ingest train", "report": "evaluate",
+    }),
     "ramo_smollm2": {
         "features": "ingest", "rate": "ingest features", "adapter": "ingest features rate",
         "label": "ingest rate adapter", "train": "ingest features adapter label",

@@ -91,7 +91,7 @@ def _identity(train: TrainConfig, seed: int, dtype: str) -> dict[str, Any]:
     """The settings that a run's result depends on, up to rounding: not where it is kept, how often it is saved, nor how
     it is laid out on devices."""
     kept_where = ("save_every", "keep", "keep_best", "watch", "use")
-    elsewhere = ("folds", "alphas", "method", "penalties", "arms", "rs", "sizes", "seeds")  # of other methods, or runs
+    elsewhere = ("folds", "alphas", "method", "penalties", "arms", "rs", "sizes", "seeds", "train_on")  # of other runs
     values = results_depend_on(train).items()
     return {name: value for name, value in values if name not in kept_where + elsewhere} | {
         "seed": seed,

@@ -14,6 +14,7 @@ from encore_jax.data import Comparison, prompt_key
 from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.prefix_tree import PrefixTree, make_trees
 from encore_jax.data.split import group_ids, is_test
+from encore_jax.model.heads import PREFERENCE
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.outside import ModelFiles
@@ -29,7 +30,7 @@ from encore_jax.train.batches import Targets
 from encore_jax.train.fine_tune import Task, Trained
 from encore_jax.train.metrics import read_metrics
 
-RULES = ("preference",)
+RULES = (PREFERENCE,)
 """The one head's name."""
 
 
