@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "goldens" / "defaults.json"
 ROOMS = tuple(f"encore_jax/{room}" for room in (
     "composition", "train", "judge", "evaluation", "report", "serve", "reward", "text", "checkpoints",
-    "data", "model", "parallel", "recipes", "cli",
+    "data", "model", "parallel", "recipes", "cli", "http",
 )) + ("experiments",)  # fmt: skip
 
 

@@ -25,6 +25,7 @@ ROOMS = [
     "data",
     "composition",
     "rules",
+    "http",
 ]
 
 
@@ -114,7 +115,7 @@ def test_a_run_on_frozen_features_loads_neither_training_by_gradient_nor_formats
     unused = {
         "train.fine_tune", "train.loop", "train.packing", "model.tree_attention",
         "checkpoints.gguf", "data.rated_comparisons", "data.readers.arena", "data.readers.pku_saferlhf",
-        "evaluation.rating_tables", "judge.client", "judge.local",
+        "evaluation.rating_tables", "http.client", "judge.devices.local",
     }  # fmt: skip
     assert not {f"encore_jax.{name}" for name in unused} & loaded
     assert len(stages_of(loaded)) >= 15 and len(loaded) <= 220

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encore_jax.errors import InputError
-from encore_jax.http_replies import (
+from encore_jax.http.replies import (
     LONGEST_WAIT,
     BadBody,
     checked_url,

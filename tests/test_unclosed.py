@@ -22,7 +22,7 @@ OWNED = {
     "encore_jax/serve/service.py": "ended by `close`",
     "encore_jax/train/metrics.py": "closed by `close`",
     "encore_jax/train/trackers.py": "closed by `close`",
-    "encore_jax/judge/client.py": "closed by `close`",
+    "encore_jax/http/client.py": "closed by `close`",
     "encore_jax/judge/journal_file.py": "the connection that `open_journal` returns; closed if it is no journal's",
     "encore_jax/data/lock.py": "descriptors of locks, closed where the lock is given back",
     "encore_jax/data/atomic.py": "closed by `finally`",

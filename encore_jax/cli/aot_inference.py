@@ -21,7 +21,7 @@ from encore_jax.checkpoints.huggingface import load_config
 from encore_jax.data import locate
 from encore_jax.data.prefix_tree import TreeBatch
 from encore_jax.errors import InputError
-from encore_jax.judge.local import judge_program, rows_per_step
+from encore_jax.judge.devices.local import judge_program, rows_per_step
 from encore_jax.model import params as declared
 from encore_jax.model.architectures import architecture
 from encore_jax.model.branch_rows import Shape as BranchShape

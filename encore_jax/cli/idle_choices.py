@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from encore_jax.judge.calls import ISOLATED
+from encore_jax.judge.calls.call import ISOLATED
 from encore_jax.judge.pairwise import PAIR_PROMPTS
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.recipes.ablation_config import AblateConfig

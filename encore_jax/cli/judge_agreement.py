@@ -33,7 +33,7 @@ from encore_jax.data.outputs import check_outputs, in_the_way, local_inputs
 from encore_jax.errors import InputError
 from encore_jax.evaluation.agreement import agreement, auc, krippendorff_alpha, rating_histogram, share_decided
 from encore_jax.json_shape import decode_json, read_bytes
-from encore_jax.judge.load_local import load_local_judge
+from encore_jax.judge.devices.load_local import load_local_judge
 from encore_jax.judge.prompts import find_prompt
 from encore_jax.judge.question import Key, Question, Status, conversation_id
 from encore_jax.progress import track

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from encore_jax.composition.agreement import FEWEST_RULES
+from encore_jax.data.panel import draw_mean, judge_numbers
 from encore_jax.errors import InputError
 from encore_jax.evaluation.panel_agreement import BetweenJudges, between_judges, pair_table
 from encore_jax.evaluation.panel_arguments import anchor_column, checked_panel, column_names
@@ -28,7 +29,6 @@ from encore_jax.evaluation.panel_ways import Ways, ways
 from encore_jax.evaluation.rated_pairs import rated_pairs
 from encore_jax.evaluation.reliability import Reliability, reliability
 from encore_jax.evaluation.reliability_arguments import check_numbers, check_room
-from encore_jax.judge.panel import draw_mean, judge_numbers
 from encore_jax.shown import Shown
 
 FEWEST_DRAWS = 20

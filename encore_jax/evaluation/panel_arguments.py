@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from encore_jax.composition.checks import refuse_masked, shortened
+from encore_jax.data.panel import check_judges
 from encore_jax.errors import InputError
 from encore_jax.evaluation.reliability_arguments import checked_mask, refuse_rounded
-from encore_jax.judge.panel import check_judges
 from encore_jax.settings import MAX_FLOAT
 
 MOST_COLUMNS = 400

@@ -19,12 +19,11 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.files import open_file
-from encore_jax.http_replies import error_words
+from encore_jax.http.replies import MOST_RAW, error_words
 from encore_jax.json_shape import decode_json
-from encore_jax.judge.calls import Call, by_call, call_digest, question_call, rule_calls
+from encore_jax.judge.calls.call import Call, by_call, call_digest, question_call, rule_calls
 from encore_jax.judge.journal import CONTRADICTS, KNOWN, Journal
 from encore_jax.judge.question import Answer, Key, Question, Status
-from encore_jax.judge.reading import MOST_RAW
 from encore_jax.judge.request import RequestFormat
 from encore_jax.judge.run import Questions
 from encore_jax.judge.settings import RetryPolicy

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from absl import logging
 
-from encore_jax.judge.calls import by_call
+from encore_jax.judge.calls.call import by_call
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import Wording
 from encore_jax.judge.question import Judge

@@ -26,7 +26,7 @@ from pathlib import Path
 from encore_jax.data.atomic import make_folder
 from encore_jax.data.lock import file_lock
 from encore_jax.errors import InputError
-from encore_jax.judge.calls import asked_text, call_of_rule, question_call
+from encore_jax.judge.calls.call import asked_text, call_of_rule, question_call
 from encore_jax.judge.journal_file import JournalWriter, open_journal, sqlite_errors
 from encore_jax.judge.question import Answer, Identity, Key, Question, Status
 from encore_jax.judge.settings import RetryPolicy

@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.errors import InputError
-from encore_jax.judge.call_prompts import SCHEMAS
-from encore_jax.judge.call_request import check_call_options
-from encore_jax.judge.calls import ISOLATED
+from encore_jax.http.settings import RetrySettings, ServerSettings
+from encore_jax.judge.calls.call import ISOLATED
+from encore_jax.judge.calls.prompts import SCHEMAS
+from encore_jax.judge.calls.request import check_call_options
 from encore_jax.judge.named_request import request_by_name, wording
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Judge
 from encore_jax.judge.reading import MOST_OTHER
 from encore_jax.judge.request import MOST_TOP, RequestFormat
-from encore_jax.judge.settings import RetrySettings, ServerSettings
 from encore_jax.judge.table import TableJudge, read_rated
 from encore_jax.rules import RulePool
 
 if TYPE_CHECKING:
-    from encore_jax.judge.local import LocalJudge
-    from encore_jax.judge.local_calls import LocalCallJudge
-    from encore_jax.judge.model import ModelJudge
+    from encore_jax.judge.devices.local import LocalJudge
+    from encore_jax.judge.devices.local_calls import LocalCallJudge
+    from encore_jax.judge.devices.model import ModelJudge
     from encore_jax.parallel.mesh import MeshSettings
     from encore_jax.reward.reward_model import RewardModel
 
@@ -147,7 +147,7 @@ def local(
       dtype: of weights and computation.
       offline: fetch nothing.
       rules_per_call: how many rules are asked about in one call, see `server`.
-      options: more of `encore_jax.judge.local.LocalJudge`: buckets, tokens_per_step, window, most_other.
+      options: more of `encore_jax.judge.devices.local.LocalJudge`: buckets, tokens_per_step, window, most_other.
 
     Raises:
       InputError: the model cannot be had or read, or the wording offers no answers.
@@ -159,7 +159,7 @@ def local(
     """
     import jax.numpy as jnp
 
-    from encore_jax.judge.load_local import load_local_judge
+    from encore_jax.judge.devices.load_local import load_local_judge
 
     if rules_per_call != ISOLATED:
         check_call_options(rules_per_call, SCHEMAS[0])
@@ -185,7 +185,7 @@ def model(
         ...
     encore_jax.errors.InputError: no/such/folder: no such file or folder. Fix: correct the path; a hub ...
     """
-    from encore_jax.judge.model import ModelJudge
+    from encore_jax.judge.devices.model import ModelJudge
     from encore_jax.reward.reward_model import RewardModel
 
     if isinstance(reward_model, RewardModel):

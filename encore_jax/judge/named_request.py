@@ -9,9 +9,9 @@ from typing import Any
 from encore_jax.data import locate
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.judge.call_prompts import SCHEMAS, call_prompt
-from encore_jax.judge.call_request import call_request_format
-from encore_jax.judge.calls import ISOLATED
+from encore_jax.judge.calls.call import ISOLATED
+from encore_jax.judge.calls.prompts import SCHEMAS, call_prompt
+from encore_jax.judge.calls.request import call_request_format
 from encore_jax.judge.pairwise import PAIR_PROMPTS
 from encore_jax.judge.prompts import PROMPTS, YES_NO_IRRELEVANT, Wording
 from encore_jax.judge.reading import MOST_OTHER
@@ -71,7 +71,7 @@ def request_by_name(
       offline: fetch no tokenizer.
       rules_per_call: how many rules are asked about in one call; 1 asks about each by itself, 0 about all at once.
       structured: of several rules in a call, how the server is told the answer's shape, see
-        `encore_jax.judge.call_prompts.SCHEMAS`.
+        `encore_jax.judge.calls.prompts.SCHEMAS`.
 
     Raises:
       InputError: an option that cannot be.

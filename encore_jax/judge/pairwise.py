@@ -18,10 +18,11 @@ from pathlib import Path
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.comparison import Comparison, Message
 from encore_jax.errors import InputError
+from encore_jax.http.replies import MOST_RAW
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import Wording, transcript
 from encore_jax.judge.question import Answer, Key, Status, conversation_id
-from encore_jax.judge.reading import MOST_RAW, unparsable
+from encore_jax.judge.reading import unparsable
 from encore_jax.rules import Rule
 
 NO_VERDICT = "no verdict"

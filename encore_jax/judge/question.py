@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from encore_jax.data.comparison import Comparison, Message, RatedResponse, prompt_key
-from encore_jax.judge.calls import ISOLATED, Call, call_of_rule
+from encore_jax.judge.calls.call import ISOLATED, Call, call_of_rule
 from encore_jax.rules import Rule, RulePool
 
 NOT_ASKED = "could not be put to the judge"
@@ -74,7 +74,7 @@ def rating_questions(
     Args:
       comparisons: what is rated.
       pool: the rules.
-      rules_per_call: how many are asked about in one call, see `encore_jax.judge.calls.rule_calls`.
+      rules_per_call: how many are asked about in one call, see `encore_jax.judge.calls.call.rule_calls`.
 
     >>> hi = Comparison((Message("user", "Hi"),), ("Hello!", "Bye."), 0)
     >>> len(list(rating_questions([hi, hi], RulePool([Rule("kind", "It is kind."), Rule("short", "It is short.")]))))

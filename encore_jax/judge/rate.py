@@ -20,7 +20,7 @@ from encore_jax.data.readers import read_comparisons
 from encore_jax.data.wheels import cache_folder
 from encore_jax.errors import InputError
 from encore_jax.json_shape import decode_json
-from encore_jax.judge.calls import ISOLATED
+from encore_jax.judge.calls.call import ISOLATED
 from encore_jax.judge.export import rated_comparisons, summary
 from encore_jax.judge.journal import CHUNK, Journal
 from encore_jax.judge.judges import Table

@@ -21,11 +21,9 @@ from typing import NamedTuple
 import numpy as np
 
 from encore_jax.errors import InputError
+from encore_jax.http.replies import MOST_RAW
 from encore_jax.judge.question import Answer, Status
 from encore_jax.judge.replies import NO_LOGPROBS
-
-MOST_RAW = 2000
-"""Characters of raw text kept with an answer that could not be read."""
 
 MOST_OTHER = 0.5
 """Probability on tokens that are none of the offered answers above which there is no answer, unless settings differ."""

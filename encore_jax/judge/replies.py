@@ -111,11 +111,6 @@ def read_reply(body: object, limit: int | None = None) -> ReplyContent:
     return ReplyContent(text, whole or "", stop, first)
 
 
-def error_in(body: object) -> bool:
-    """Whether a reply holds an error in place of an answer, whatever its status says."""
-    return isinstance(body, Mapping) and not body.get("choices") and bool(body.get("error") or body.get("errors"))
-
-
 def choice_of(body: object) -> Mapping | None:
     """The first answer of a reply: the one of index 0, wherever it stands."""
     choices = body.get("choices") if isinstance(body, Mapping) else None

@@ -12,12 +12,12 @@ from typing import Any
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.http_replies import error_words
-from encore_jax.judge.calls import question_call
+from encore_jax.http.replies import ERROR_BODY, MOST_RAW, error_in, error_words
+from encore_jax.judge.calls.call import question_call
 from encore_jax.judge.prompts import Wording
 from encore_jax.judge.question import Answer, Identity, Question, Status
-from encore_jax.judge.reading import MOST_OTHER, MOST_RAW, read_logprobs, unparsable
-from encore_jax.judge.replies import LIMITS, error_in, read_reply
+from encore_jax.judge.reading import MOST_OTHER, read_logprobs, unparsable
+from encore_jax.judge.replies import LIMITS, read_reply
 from encore_jax.judge.token_logprobs import reply_logprobs
 from encore_jax.rules import Rule
 
@@ -27,8 +27,6 @@ MOST_TOP = 20
 
 READING = 2
 """Version of the rules by which replies become answers: answers read by other rules are not taken for these."""
-
-ERROR_BODY = "an error in place of an answer"
 
 _TAKEN = ("model", "messages", "prompt")
 _ONE_WHOLE = {"stream": (False, None), "n": (1, None), "best_of": (1, None), "echo": (False, None)}

@@ -14,11 +14,11 @@ from typing import Any
 
 from encore_jax.errors import InputError
 from encore_jax.helper_thread import HelperThread
-from encore_jax.judge.calls import by_call
-from encore_jax.judge.client import Client
+from encore_jax.http.client import Client
+from encore_jax.http.settings import ServerSettings
+from encore_jax.judge.calls.call import by_call
 from encore_jax.judge.question import NOT_ASKED, Answer, Identity, Status
 from encore_jax.judge.request import RequestFormat
-from encore_jax.judge.settings import ServerSettings
 
 LOOKAHEAD = 2
 """Questions drawn but not yet answered and handed on, per request that may be in flight."""

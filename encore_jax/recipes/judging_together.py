@@ -12,7 +12,7 @@ from typing import NoReturn
 import jax
 
 from encore_jax.errors import InputError
-from encore_jax.judge.followers import follow, send_finish
+from encore_jax.judge.devices.followers import follow, send_finish
 from encore_jax.parallel.processes import end_at_once, speaks
 from encore_jax.recipes.panel_config import PanelConfig
 from encore_jax.recipes.rating_config import RatingConfig

@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import field
 
+from encore_jax.data.panel import FEWEST_JUDGES
 from encore_jax.errors import InputError
 from encore_jax.evaluation.panel import FEWEST_DRAWS
-from encore_jax.judge.panel import FEWEST_JUDGES
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.checks import check_name, one_of, require

@@ -6,15 +6,16 @@ from pathlib import Path
 
 from encore_jax.composition.settings import CompositionSettings
 from encore_jax.errors import InputError
+from encore_jax.http.settings import ServerSettings, check_keyless
 from encore_jax.json_shape import decode_json
-from encore_jax.judge.call_prompts import SCHEMAS
-from encore_jax.judge.calls import ISOLATED
+from encore_jax.judge.calls.call import ISOLATED
+from encore_jax.judge.calls.prompts import SCHEMAS
 from encore_jax.judge.pairwise import PAIR_PROMPTS
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.judge.reading import MOST_OTHER
 from encore_jax.judge.request import MOST_TOP, check_extra
 from encore_jax.judge.run import MAX_FAILURES_IN_A_ROW
-from encore_jax.judge.settings import RetryPolicy, ServerSettings, check_keyless
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.checks import one_of, require
 from encore_jax.recipes.config import DataConfig, ModelConfig, check_composition, check_mesh
@@ -46,7 +47,7 @@ class JudgeConfig(Settings):
       rules_per_call: rules that a server, a batch file or this machine's model is asked about in one call: 1 asks about
         each by itself, 0 about all at once. Many in a call cost less, and let the answers lean on each other.
       structured: of several rules in a call, how a server is told the answer's shape, one of
-        `encore_jax.judge.call_prompts.SCHEMAS`.
+        `encore_jax.judge.calls.prompts.SCHEMAS`.
       halo_sample: of several rules in a call: first ask about so many responses three times, rule by rule, in calls and
         in calls in reversed order, and say how far the ratings differ and whether to trust those in calls. 0 asks none.
       both_orders: of verdicts: ask twice, with either response first.

@@ -18,7 +18,7 @@ import numpy as np
 
 from encore_jax.composition.rule_graph import CompiledGraph, compile_graph
 from encore_jax.errors import InputError
-from encore_jax.http_replies import BadBody, checked_url, error_words, unpacked, wait_asked
+from encore_jax.http.replies import BadBody, checked_url, error_words, unpacked, wait_asked
 from encore_jax.json_shape import decode_json
 from encore_jax.rules.graph import RuleGraph
 from encore_jax.terminal_text import cut, one_line

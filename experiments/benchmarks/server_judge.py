@@ -22,12 +22,12 @@ from pathlib import Path
 
 from encore_jax.command_line import Parser, one_line_errors
 from encore_jax.data import Comparison, Message
+from encore_jax.http.settings import ServerSettings
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Question, rating_questions
 from encore_jax.judge.request import request_format
 from encore_jax.judge.run import ask_all
-from encore_jax.judge.settings import ServerSettings
 from encore_jax.rules import RulePool
 
 CORES = 2

@@ -118,7 +118,7 @@ def test_a_host_without_the_model_is_named_on_all_of_them(files, tmp_path):
 
 BROKEN = """
 import jax
-from encore_jax.judge.local import LocalJudge
+from encore_jax.judge.devices.local import LocalJudge
 
 
 def broken(self, *args, **options):

@@ -15,7 +15,8 @@ from aiohttp import web
 from encore_jax.cli.idle_settings import idle_in_file
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.errors import InputError
-from encore_jax.judge.settings import RetryPolicy, RetrySettings, ServerSettings
+from encore_jax.http.settings import RetrySettings, ServerSettings
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.recipes import judging_together
 from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.panel_config import PanelConfig, PanelJudge, TableConfig, panel_of

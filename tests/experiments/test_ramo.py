@@ -15,7 +15,7 @@ from encore_jax.data.probes import SHOULD_COMPLY, SHOULD_REFUSE, over_refusal_pr
 from encore_jax.errors import InputError
 from encore_jax.evaluation.ramo import arm_name
 from encore_jax.evaluation.rule_agreement import loading_scale
-from encore_jax.judge.settings import ServerSettings
+from encore_jax.http.settings import ServerSettings
 from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.ramo_config import (
     AdapterConfig,

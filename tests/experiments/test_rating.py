@@ -12,12 +12,14 @@ import pytest
 from encore_jax.data import iter_comparisons, iter_rated
 from encore_jax.errors import InputError
 from encore_jax.evaluation.probe_model import over_refusal_of
+from encore_jax.http.replies import ERROR_BODY
+from encore_jax.http.settings import RetrySettings, ServerSettings
 from encore_jax.judge.pairwise import PAIR_PROMPTS, SAFE_AND_HELPFUL, PairPrompt
 from encore_jax.judge.prompts import PROMPTS, YES_NO_IRRELEVANT, Prompt
 from encore_jax.judge.question import conversation_id
 from encore_jax.judge.reading import mostly_other
-from encore_jax.judge.request import CHAT, ERROR_BODY
-from encore_jax.judge.settings import RetryPolicy, RetrySettings, ServerSettings
+from encore_jax.judge.request import CHAT
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.recipes.config import DataConfig, ModelConfig
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 from encore_jax.recipes.run import run_experiment

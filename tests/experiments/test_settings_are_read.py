@@ -15,7 +15,7 @@ from encore_jax import recipes
 from encore_jax.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-LIBRARY = ("train.settings", "train.gating", "evaluation.methods", "parallel.mesh", "judge.settings")
+LIBRARY = ("train.settings", "train.gating", "evaluation.methods", "parallel.mesh", "judge.settings", "http.settings")
 """Modules of the library that declare settings; a new one is found because a configuration imports it."""
 
 

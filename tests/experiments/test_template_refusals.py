@@ -11,7 +11,7 @@ from encore_jax.cli import score
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
 from encore_jax.evaluation.conventions import Convention, lay
-from encore_jax.judge.model import ModelJudge
+from encore_jax.judge.devices.model import ModelJudge
 from encore_jax.judge.question import Question
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.benchmark_config import BenchmarkConfig

@@ -121,9 +121,9 @@ def _load_bodies(folder: Path):
     """As the clients of reward and judge servers read them."""
     import urllib.error
 
-    from encore_jax.http_replies import BadBody, unpacked
-    from encore_jax.judge.client import Client
-    from encore_jax.judge.settings import ApiKey
+    from encore_jax.http.client import Client
+    from encore_jax.http.replies import BadBody, unpacked
+    from encore_jax.http.settings import ApiKey
     from encore_jax.reward.rewards_client import RewardsClient, _Busy, _Models, _Rewards, _RuleRewards
 
     class Opener:

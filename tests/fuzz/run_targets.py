@@ -162,8 +162,8 @@ def _load_reply(folder: Path):
 
 def _load_call_replies(folder: Path):
     """As replies to calls about two rules."""
-    from encore_jax.judge.call_prompts import call_prompt
-    from encore_jax.judge.call_request import call_request_format
+    from encore_jax.judge.calls.prompts import call_prompt
+    from encore_jax.judge.calls.request import call_request_format
     from encore_jax.judge.prompts import PROMPTS
 
     bodies = [_json_object(folder / name) for name in ("reply.json", "completion.json")]

@@ -3,15 +3,16 @@
 import sys
 
 from encore_jax.data import Comparison, Message
-from encore_jax.judge.call_prompts import YES_NO_CALL
-from encore_jax.judge.call_request import call_request_format
+from encore_jax.http.settings import RetrySettings, ServerSettings
+from encore_jax.judge.calls.prompts import YES_NO_CALL
+from encore_jax.judge.calls.request import call_request_format
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import rating_questions
 from encore_jax.judge.request import request_format
 from encore_jax.judge.run import ask_all
 from encore_jax.judge.server import ServerJudge
-from encore_jax.judge.settings import RetryPolicy, RetrySettings, ServerSettings
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.rules import RulePool
 
 POOL = RulePool.shipped("safety_10")

@@ -9,8 +9,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from encore_jax.data import Comparison, Message
+from encore_jax.http.settings import RetrySettings, ServerSettings
 from encore_jax.judge.question import rating_questions
-from encore_jax.judge.settings import RetrySettings, ServerSettings
 from encore_jax.rules import Rule, RulePool
 
 

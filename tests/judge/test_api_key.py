@@ -9,14 +9,15 @@ import traceback
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.http_replies import checked_url
+from encore_jax.http.replies import checked_url
+from encore_jax.http.settings import ApiKey, RetrySettings, check_keyless
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT
 from encore_jax.judge.question import rating_questions
 from encore_jax.judge.request import request_format
 from encore_jax.judge.run import ask_all
 from encore_jax.judge.server import ServerJudge
-from encore_jax.judge.settings import ApiKey, RetryPolicy, RetrySettings, check_keyless
+from encore_jax.judge.settings import RetryPolicy
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
 SENTINEL = "sk-sentinel/0123456789+abcdef"

@@ -10,12 +10,13 @@ from aiohttp import web
 import encore_jax as enc
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
+from encore_jax.http.client import NOT_JSON
+from encore_jax.http.contact import DROPPED, TIMED_OUT
+from encore_jax.http.settings import RetrySettings
 from encore_jax.judge.batch import ingest_results, read_batch_results, write_batch_requests, write_requests
-from encore_jax.judge.call_prompts import YES_NO_CALL
-from encore_jax.judge.call_replies import NO_ENTRY, NO_OBJECT
-from encore_jax.judge.call_request import answer_limit, call_request_format
-from encore_jax.judge.client import NOT_JSON
-from encore_jax.judge.contact import DROPPED, TIMED_OUT
+from encore_jax.judge.calls.prompts import YES_NO_CALL
+from encore_jax.judge.calls.replies import NO_ENTRY, NO_OBJECT
+from encore_jax.judge.calls.request import answer_limit, call_request_format
 from encore_jax.judge.estimate import estimate, estimate_text
 from encore_jax.judge.export import summary
 from encore_jax.judge.journal import Journal
@@ -24,7 +25,7 @@ from encore_jax.judge.question import Status, rating_questions
 from encore_jax.judge.request import request_format, shared_texts
 from encore_jax.judge.run import ask_all, hint
 from encore_jax.judge.server import ServerJudge
-from encore_jax.judge.settings import RetryPolicy, RetrySettings
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.rules import RulePool
 from tests.judge.call_reply import call_reply, letters_in
 from tests.judge.faulty_server import FAULTS, FaultyServer, Running

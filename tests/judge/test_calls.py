@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 import encore_jax as enc
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
-from encore_jax.judge import call_replies
-from encore_jax.judge.call_prompts import NUMERIC_CALL, SCHEMAS, YES_NO_CALL, call_prompt
-from encore_jax.judge.call_replies import (
+from encore_jax.judge.calls import replies as call_replies
+from encore_jax.judge.calls.call import asked_text, by_call, letter, rule_calls
+from encore_jax.judge.calls.prompts import NUMERIC_CALL, SCHEMAS, YES_NO_CALL, call_prompt
+from encore_jax.judge.calls.replies import (
     MORE_ENTRIES,
     MORE_OBJECTS,
     NO_ENTRY,
@@ -22,8 +23,7 @@ from encore_jax.judge.call_replies import (
     OTHER_TOKENS,
     read_entries,
 )
-from encore_jax.judge.call_request import call_request_format
-from encore_jax.judge.calls import asked_text, by_call, letter, rule_calls
+from encore_jax.judge.calls.request import call_request_format
 from encore_jax.judge.pairwise import LETTER
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT
 from encore_jax.judge.question import Question, Status, rating_questions

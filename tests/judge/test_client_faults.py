@@ -10,15 +10,16 @@ import aiohttp
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.judge import client as client_module
-from encore_jax.judge.client import FATAL, NOT_JSON, TOO_LONG
-from encore_jax.judge.contact import DROPPED, NO_NAME, NO_TLS, NOT_HTTP, REFUSED, TIMED_OUT, connection_problem
+from encore_jax.http import client as client_module
+from encore_jax.http.client import FATAL, NOT_JSON, TOO_LONG
+from encore_jax.http.contact import DROPPED, NO_NAME, NO_TLS, NOT_HTTP, REFUSED, TIMED_OUT, connection_problem
+from encore_jax.http.replies import ERROR_BODY
+from encore_jax.http.settings import RetrySettings
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status, rating_questions
 from encore_jax.judge.replies import BAD_LOGPROBS, NO_ANSWER, NO_LOGPROBS
-from encore_jax.judge.request import ERROR_BODY, request_format
+from encore_jax.judge.request import request_format
 from encore_jax.judge.server import ServerJudge
-from encore_jax.judge.settings import RetrySettings
 from tests.judge.faulty_server import GOOD, chat
 from tests.raw_server import RawServer, forever, reply
 

@@ -9,14 +9,14 @@ import time
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.judge import contact
-from encore_jax.judge.client import Client
-from encore_jax.judge.endpoints import Endpoint
+from encore_jax.http import contact
+from encore_jax.http.client import Client
+from encore_jax.http.endpoints import Endpoint
+from encore_jax.http.settings import RetrySettings
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status, rating_questions
 from encore_jax.judge.request import request_format
 from encore_jax.judge.server import ServerJudge
-from encore_jax.judge.settings import RetrySettings
 from tests.judge.faulty_server import FaultyServer, Running
 from tests.raw_server import unused_port
 

@@ -6,10 +6,10 @@ import random
 import pytest
 
 from encore_jax.errors import InputError
-from encore_jax.judge import endpoints as module
-from encore_jax.judge.client import FATAL, _worth_a_retry, backoff, is_out_of_quota
-from encore_jax.judge.endpoints import DOWN_AFTER, Endpoints, RateLimit
-from encore_jax.judge.settings import RetrySettings
+from encore_jax.http import endpoints as module
+from encore_jax.http.client import FATAL, _worth_a_retry, backoff, is_out_of_quota
+from encore_jax.http.endpoints import DOWN_AFTER, Endpoints, RateLimit
+from encore_jax.http.settings import RetrySettings
 
 URLS = ["http://a:1", "http://b:2", "http://c:3"]
 

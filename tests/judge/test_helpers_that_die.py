@@ -13,7 +13,8 @@ import pytest
 from encore_jax import helper_thread
 from encore_jax.errors import InputError
 from encore_jax.helper_thread import HelperThread
-from encore_jax.judge import client, contact, endpoints, journal_file, server
+from encore_jax.http import client, contact, endpoints
+from encore_jax.judge import journal_file, server
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Answer, Identity, Status, rating_questions
@@ -264,7 +265,7 @@ def test_every_thread_of_judges_and_commands_is_one_that_is_watched():
     )
     watched = {"encore_jax/helper_thread.py", "encore_jax/cli/score.py"}  # score reads every future's result
     found = set()
-    for room in ("encore_jax/judge", "encore_jax/cli", "experiments"):
+    for room in ("encore_jax/judge", "encore_jax/http", "encore_jax/cli", "experiments"):
         for path in (root / room).rglob("*.py"):
             with contextlib.suppress(OSError):
                 if starts.search(path.read_text()) and "benchmarks" not in path.parts:

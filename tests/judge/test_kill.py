@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from encore_jax.judge.call_replies import NO_OBJECT
+from encore_jax.judge.calls.replies import NO_OBJECT
 from encore_jax.judge.export import summary
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.run import ask_all

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL, Comparison, Message, member, wheel
-from encore_jax.judge.call_prompts import YES_NO_CALL
-from encore_jax.judge.call_request import call_request_format
-from encore_jax.judge.load_local import load_local_judge
+from encore_jax.http.settings import ServerSettings
+from encore_jax.judge.calls.prompts import YES_NO_CALL
+from encore_jax.judge.calls.request import call_request_format
+from encore_jax.judge.devices.load_local import load_local_judge
 from encore_jax.judge.prompts import YES_NO_IRRELEVANT
 from encore_jax.judge.question import Status, rating_questions
 from encore_jax.judge.request import request_format
 from encore_jax.judge.server import ServerJudge
-from encore_jax.judge.settings import ServerSettings
 from encore_jax.rules import RulePool
 from experiments.benchmarks.llama_side import counting, llama_server, stored_weights
 

@@ -13,7 +13,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.judge.local import TOO_LONG, LocalJudge, root_tokens
+from encore_jax.judge.devices.local import TOO_LONG, LocalJudge, root_tokens
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT, Prompt
 from encore_jax.judge.question import NOT_ASKED, Key, Question, Status, conversation_id
 from encore_jax.judge.reading import answer_tokens, mostly_other

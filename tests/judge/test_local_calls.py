@@ -10,12 +10,12 @@ from jax.sharding import NamedSharding, PartitionSpec
 import encore_jax as enc
 from encore_jax.data.comparison import Comparison, Message
 from encore_jax.errors import InputError
-from encore_jax.judge import call_prompts
-from encore_jax.judge.call_prompts import NUMERIC_CALL, CallPrompt
-from encore_jax.judge.calls import letter
+from encore_jax.judge.calls import prompts as call_prompts
+from encore_jax.judge.calls.call import letter
+from encore_jax.judge.calls.prompts import NUMERIC_CALL, CallPrompt
+from encore_jax.judge.devices.local import TOO_LONG
+from encore_jax.judge.devices.local_calls import LocalCallJudge
 from encore_jax.judge.journal import Journal
-from encore_jax.judge.local import TOO_LONG
-from encore_jax.judge.local_calls import LocalCallJudge
 from encore_jax.judge.prompts import PROMPTS
 from encore_jax.judge.question import NOT_ASKED, Status, rating_questions
 from encore_jax.judge.reading import answer_tokens

@@ -5,7 +5,7 @@ import pytest
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.judge.model import NO_HEAD, TOO_LONG, ModelJudge
+from encore_jax.judge.devices.model import NO_HEAD, TOO_LONG, ModelJudge
 from encore_jax.judge.question import Key, Question, Status
 from encore_jax.reward.passport import Passport
 from encore_jax.reward.reward_model import RewardModel

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from encore_jax.data import Comparison, Message
+from encore_jax.data.panel import panel_comparisons, stack_panel
 from encore_jax.errors import InputError
-from encore_jax.judge.panel import panel_comparisons, stack_panel
 from encore_jax.judge.question import distinct_responses
 
 RULES = ("kind", "brief")

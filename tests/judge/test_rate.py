@@ -10,11 +10,11 @@ from aiohttp import web
 
 import encore_jax as enc
 from encore_jax.errors import InputError
+from encore_jax.http.settings import RetrySettings
 from encore_jax.judge.prompts import PROMPTS, Prompt
 from encore_jax.judge.question import Answer, Identity, Status
 from encore_jax.judge.rate import JudgedComparisons, in_python, outcomes, rate
 from encore_jax.judge.run import _HINTS, hint, nothing_rated
-from encore_jax.judge.settings import RetrySettings
 from encore_jax.report.judged_page import cells
 from tests.experiments import tiny_model
 from tests.judge.faulty_server import FaultyServer, Running, chat

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from encore_jax.http.replies import ERROR_BODY
 from encore_jax.judge import replies
 from encore_jax.judge.pairwise import LETTER, SAFE_AND_HELPFUL
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT
@@ -23,7 +24,7 @@ from encore_jax.judge.replies import (
     OPEN_REASONING,
     without_reasoning,
 )
-from encore_jax.judge.request import ERROR_BODY, request_format
+from encore_jax.judge.request import request_format
 from encore_jax.judge.token_logprobs import reply_logprobs
 
 TOP = (("Yes", -0.25), ("No", -2.0), ("Ir", -3.0))

@@ -9,8 +9,9 @@ import pytest
 
 from encore_jax.data import Message
 from encore_jax.errors import InputError
-from encore_jax.judge.client import NOT_JSON
-from encore_jax.judge.contact import DROPPED, TIMED_OUT
+from encore_jax.http.client import NOT_JSON
+from encore_jax.http.contact import DROPPED, TIMED_OUT
+from encore_jax.http.settings import RetrySettings
 from encore_jax.judge.export import summary
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.prompts import NUMERIC, YES_NO_IRRELEVANT
@@ -20,7 +21,7 @@ from encore_jax.judge.replies import NO_LOGPROBS
 from encore_jax.judge.request import request_format
 from encore_jax.judge.run import ask_all
 from encore_jax.judge.server import LOOKAHEAD, ServerJudge
-from encore_jax.judge.settings import RetryPolicy, RetrySettings
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.rules import Rule
 from tests.judge.faulty_server import FaultyServer, Running, chat
 

@@ -5,13 +5,14 @@ import pytest
 
 from encore_jax.data import RatedResponse
 from encore_jax.errors import InputError
-from encore_jax.judge.client import backoff
+from encore_jax.http.client import backoff
+from encore_jax.http.settings import RetrySettings
 from encore_jax.judge.estimate import SAMPLE, estimate, estimate_text
 from encore_jax.judge.export import rated_comparisons, summary
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.question import rating_questions
 from encore_jax.judge.run import ask_all
-from encore_jax.judge.settings import RetryPolicy, RetrySettings
+from encore_jax.judge.settings import RetryPolicy
 from encore_jax.judge.table import MISSING, TableJudge
 
 

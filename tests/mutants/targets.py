@@ -8,7 +8,7 @@ from pathlib import Path
 ROOMS = {
     "composition": ["encore_jax/composition/*.py"],
     "train": ["encore_jax/train/*.py"],
-    "judge": ["encore_jax/judge/*.py"],
+    "judge": ["encore_jax/judge/**/*.py", "encore_jax/http/*.py"],
     "statistics": [
         f"encore_jax/evaluation/{name}.py"
         for name in (
@@ -42,8 +42,8 @@ CHOSEN_TESTS = {
     "encore_jax/evaluation/preference.py": ["experiments/test_preferences.py"],
     "encore_jax/reward/padding.py": ["reward/test_export.py"],
     "encore_jax/reward/export.py": ["reward/test_export_adapter.py", "reward/test_export.py"],
-    "encore_jax/judge/endpoints.py": ["judge/test_endpoints.py", "judge/test_client_faults.py", "judge/test_server.py"],
-    "encore_jax/judge/followers.py": ["experiments/test_judging_together.py"],
+    "encore_jax/http/endpoints.py": ["judge/test_endpoints.py", "judge/test_client_faults.py", "judge/test_server.py"],
+    "encore_jax/judge/devices/followers.py": ["experiments/test_judging_together.py"],
     "encore_jax/judge/journal_file.py": ["judge/test_journal_file.py", "judge/test_journal.py", "judge/test_kill.py"],
     "encore_jax/recipes/pipeline.py": [
         "experiments/test_stage_inputs.py",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from encore_jax.data.comparison import Message
-from encore_jax.judge.model import ModelJudge
+from encore_jax.judge.devices.model import ModelJudge
 from encore_jax.judge.question import Key, Question
 from encore_jax.reward.rl import reward_function
 from encore_jax.reward.scorer import Scorer

@@ -13,7 +13,7 @@ Expected:  as rate_server.py: runs/rate_local/report.html, and rated data in run
            command goes on, and asks nothing again that was answered.
 """
 
-from encore_jax.judge.local import BUCKETS
+from encore_jax.judge.devices.local import BUCKETS
 from encore_jax.recipes.config import DataConfig, ModelConfig
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 

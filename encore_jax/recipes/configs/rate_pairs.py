@@ -13,7 +13,7 @@ Expected:  agreement with the labels beside rule-free heuristics, with 95 % inte
            --config.baselines.verdicts of other runs on the same pairs takes.
 """
 
-from encore_jax.judge.local import BUCKETS
+from encore_jax.judge.devices.local import BUCKETS
 from encore_jax.judge.pairwise import SAFE_AND_HELPFUL
 from encore_jax.recipes.config import DataConfig, ModelConfig
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig

@@ -11,7 +11,7 @@ Expected:  480 ratings by a judge too weak to be used: on average 82 % of the pr
            runs/rate_smollm2/report.html shows it, and runs/rate_smollm2/rate/ is what any other judge would leave
 """
 
-from encore_jax.judge.local import BUCKETS
+from encore_jax.judge.devices.local import BUCKETS
 from encore_jax.recipes.config import DataConfig, ModelConfig
 from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 

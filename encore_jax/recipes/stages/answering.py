@@ -13,7 +13,7 @@ from absl import logging
 from encore_jax.errors import InputError
 from encore_jax.judge import run
 from encore_jax.judge.batch import read_batch_results, write_batch_requests
-from encore_jax.judge.call_request import answer_limit
+from encore_jax.judge.calls.request import answer_limit
 from encore_jax.judge.estimate import Estimate, Trial, estimate, log_estimate, timed_trial
 from encore_jax.judge.export import summary
 from encore_jax.judge.journal import Journal

@@ -16,7 +16,7 @@ import numpy as np
 from encore_jax.data.comparison import Comparison, prompt_key
 from encore_jax.data.split import hash_unit
 from encore_jax.evaluation.halo import measure_halo
-from encore_jax.judge.calls import ISOLATED
+from encore_jax.judge.calls.call import ISOLATED
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.question import rating_questions
 from encore_jax.judge.rate import rate

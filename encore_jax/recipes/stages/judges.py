@@ -12,10 +12,10 @@ import jax.numpy as jnp
 
 from encore_jax.data.comparison import RatedResponse
 from encore_jax.judge import judges, named_request
-from encore_jax.judge.followers import load_everywhere
-from encore_jax.judge.load_local import load_local_judge
-from encore_jax.judge.local import LocalJudge
-from encore_jax.judge.local_calls import LocalCallJudge
+from encore_jax.judge.devices.followers import load_everywhere
+from encore_jax.judge.devices.load_local import load_local_judge
+from encore_jax.judge.devices.local import LocalJudge
+from encore_jax.judge.devices.local_calls import LocalCallJudge
 from encore_jax.judge.prompts import Wording
 from encore_jax.judge.question import Judge
 from encore_jax.judge.request import RequestFormat

@@ -17,8 +17,8 @@ from encore_jax.data.digest import folder_sha256
 from encore_jax.data.manifest import FIX
 from encore_jax.errors import InputError
 from encore_jax.evaluation.panel_arguments import MOST_COLUMNS
+from encore_jax.http.contact import check_contact
 from encore_jax.json_shape import read_json
-from encore_jax.judge.contact import check_contact
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.question import Judge, rating_questions
 from encore_jax.recipes.outside import Sources

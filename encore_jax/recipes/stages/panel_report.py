@@ -12,11 +12,11 @@ import numpy as np
 from encore_jax.data import iter_comparisons, write_comparisons, write_rated
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.manifest import FIX
+from encore_jax.data.panel import Panel, judge_mean, judge_numbers, panel_comparisons, stack_panel
 from encore_jax.evaluation.panel import panel_reliability
 from encore_jax.evaluation.panel_results import panel_results
 from encore_jax.json_shape import read_json
 from encore_jax.judge.export import summary_rows
-from encore_jax.judge.panel import Panel, judge_mean, judge_numbers, panel_comparisons, stack_panel
 from encore_jax.judge.question import conversation_id, distinct_responses
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.stages.judge import COMPARISONS, POOL, RATED

@@ -4,8 +4,8 @@ What a served model writes freely is written for this one: the JSON object aroun
 is the likeliest of those that are offered, fed back before the next one is read (`encore_jax.model.list_answers`). The
 rating is read from the probabilities of the value's first token, as everywhere. Nothing can be missing or malformed.
 
-It costs about what `encore_jax.judge.local.LocalJudge` does, which runs a conversation once for all rules, asked about
-one by one; what it is for is to see what a list does to a model's ratings.
+It costs about what `encore_jax.judge.devices.local.LocalJudge` does, which runs a conversation once for all rules,
+asked about one by one; what it is for is to see what a list does to a model's ratings.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from encore_jax.errors import InputError
-from encore_jax.judge.call_prompts import CallPrompt
-from encore_jax.judge.calls import by_call, letter
-from encore_jax.judge.local import BUCKETS, TOO_LONG, root_tokens
+from encore_jax.judge.calls.call import by_call, letter
+from encore_jax.judge.calls.prompts import CallPrompt
+from encore_jax.judge.devices.local import BUCKETS, TOO_LONG, root_tokens
 from encore_jax.judge.question import NOT_ASKED, Answer, Identity, Question, Status
 from encore_jax.judge.reading import MOST_OTHER, answer_tokens, read_answer
 from encore_jax.model.branch_rows import agree
@@ -44,7 +44,7 @@ class LocalCallJudge:
 
     Args:
       cfg, params, tokenizer, model, lm_head, dtype, tokens_per_step, rows, most_other, within: as of
-        `encore_jax.judge.local.LocalJudge`; over the devices of several processes it cannot be asked.
+        `encore_jax.judge.devices.local.LocalJudge`; over the devices of several processes it cannot be asked.
       prompt: a wording of lists with answers.
       rules_per_call: at most so many, 0 for all; told apart in the journal.
       buckets: lengths in tokens to which prompts (without instructions) are padded.

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from encore_jax.errors import InputError
-from encore_jax.http_replies import checked_url
-from encore_jax.judge.endpoints import Endpoint, Endpoints
-from encore_jax.judge.settings import ApiKey, ServerSettings
+from encore_jax.http.endpoints import Endpoint, Endpoints
+from encore_jax.http.replies import checked_url
+from encore_jax.http.settings import ApiKey, ServerSettings
 from encore_jax.terminal_text import cut, one_line
 
 CONNECT_TIMEOUT = 10.0

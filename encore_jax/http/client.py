@@ -14,14 +14,11 @@ from typing import NamedTuple
 import aiohttp
 
 from encore_jax.errors import InputError
-from encore_jax.http_replies import BadBody, error_words, unpacked, wait_asked
+from encore_jax.http.contact import CONNECT_TIMEOUT, DROPPED, Patience, connection_problem, first_contact
+from encore_jax.http.endpoints import Endpoint, Endpoints, RateLimit
+from encore_jax.http.replies import ERROR_BODY, MOST_RAW, BadBody, error_in, error_words, unpacked, wait_asked
+from encore_jax.http.settings import ApiKey, RetrySettings, ServerSettings
 from encore_jax.json_shape import decode_json
-from encore_jax.judge.contact import CONNECT_TIMEOUT, DROPPED, Patience, connection_problem, first_contact
-from encore_jax.judge.endpoints import Endpoint, Endpoints, RateLimit
-from encore_jax.judge.reading import MOST_RAW
-from encore_jax.judge.replies import error_in
-from encore_jax.judge.request import ERROR_BODY
-from encore_jax.judge.settings import ApiKey, RetrySettings, ServerSettings
 
 MOST_BODY, MOST_ERROR = 2 << 20, 1 << 16
 """Bytes of a reply that are read, and of one that is only shown."""

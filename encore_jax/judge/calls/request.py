@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from encore_jax.errors import InputError
-from encore_jax.judge.call_prompts import SCHEMAS, CallPrompt
-from encore_jax.judge.call_replies import read_call
-from encore_jax.judge.calls import ISOLATED
+from encore_jax.http.replies import error_in
+from encore_jax.judge.calls.call import ISOLATED
+from encore_jax.judge.calls.prompts import SCHEMAS, CallPrompt
+from encore_jax.judge.calls.replies import read_call
 from encore_jax.judge.question import Answer, Identity, Question
 from encore_jax.judge.reading import MOST_OTHER
-from encore_jax.judge.replies import LIMITS, error_in, read_reply
+from encore_jax.judge.replies import LIMITS, read_reply
 from encore_jax.judge.request import (
     CHAT,
     COMPLETIONS,

@@ -24,6 +24,11 @@ LONGEST_WAIT = 600.0
 MOST_WORDS = 300
 """Characters of a server's words in a message."""
 
+MOST_RAW = 2000
+"""Characters of raw text kept with an answer that could not be read."""
+
+ERROR_BODY = "an error in place of an answer"
+
 _MOST_PARSED = 1 << 16
 _MOST_MEMBERS = 16
 _SAYS = ("error", "errors", "message", "detail", "msg", "error_description", "title", "reason", "description")
@@ -172,3 +177,8 @@ def unpacked(body: bytes, encoding: str, most: int) -> bytes:
         if not body:
             return bytes(made)
     raise BadBody("body in a broken encoding")
+
+
+def error_in(body: object) -> bool:
+    """Whether a reply holds an error in place of an answer, whatever its status says."""
+    return isinstance(body, Mapping) and not body.get("choices") and bool(body.get("error") or body.get("errors"))

@@ -21,7 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from encore_jax.data.comparison import Message
 from encore_jax.data.distinct import digest
 from encore_jax.errors import InputError
-from encore_jax.judge.followers import send_step
+from encore_jax.judge.devices.followers import send_step
 from encore_jax.judge.prompts import Wording
 from encore_jax.judge.question import NOT_ASKED, Answer, Identity, Question, Status
 from encore_jax.judge.reading import MOST_OTHER, answer_tokens, read_answer
@@ -82,7 +82,7 @@ class LocalJudge:
         far more than the default, which is as fast as any on a CPU.
       window: questions drawn at once; more of them fill the steps better, and come back later.
       rows: the sharding of rows of a step, ``PartitionSpec(axes of the batch)`` on a mesh. Over devices of several
-        processes, process 0 asks and all others `encore_jax.judge.followers.follow` it.
+        processes, process 0 asks and all others `encore_jax.judge.devices.followers.follow` it.
       most_other: probability on none of the offered answers above which an answer is unparsable.
       within: what is active while programs run, e.g. the mesh (`encore_jax.parallel.mesh.activate`).
 

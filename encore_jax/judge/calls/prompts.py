@@ -13,7 +13,7 @@ from typing import Any
 
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
-from encore_jax.judge.calls import letter
+from encore_jax.judge.calls.call import letter
 from encore_jax.judge.prompts import NUMERIC, USER_TURN, YES_NO_IRRELEVANT, Prompt, Wording, transcript
 from encore_jax.judge.question import Key, Question
 from encore_jax.rules import Rule

@@ -13,8 +13,8 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from encore_jax.judge.call_prompts import CallPrompt
-from encore_jax.judge.calls import letter
+from encore_jax.judge.calls.call import letter
+from encore_jax.judge.calls.prompts import CallPrompt
 from encore_jax.judge.question import Answer
 from encore_jax.judge.reading import MOST_OTHER, answer_of, read_logprobs, read_number, unparsable
 from encore_jax.judge.replies import ReplyContent
