@@ -15,8 +15,6 @@ from encore_jax.data.probes import over_refusal_probe
 from encore_jax.data.split import is_test
 from encore_jax.errors import InputError
 from encore_jax.evaluation.view import View
-from encore_jax.recipes.checkpoints_kept import kept_checkpoints
-from encore_jax.recipes.configs import ramo_smollm2
 from encore_jax.recipes.run import plan_of, run_experiment
 from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.probe import load_probe, probe_results
@@ -264,47 +262,6 @@ def test_a_stage_can_be_run_again_and_later_ones_follow_only_if_it_changed(again
     assert again(rerun="ingest") == ["ingest"]
 
 
-def test_training_runs_again_from_nothing_or_not_at_all(files, tmp_path):
-    """Checkpoints outside the stage's folder outlive it, and would be gone on from."""
-    kept = tmp_path / "elsewhere"
-    (kept / "human" / "6").mkdir(parents=True)
-    config = tiny_run.config(files)
-    config.train.checkpoints, config.train.method, config.train.length = str(kept), "gradient", 256
-    with pytest.raises(InputError, match=f"--rerun: stage train would go on from the checkpoints in {kept}"):
-        run_experiment(validated(config), tmp_path / "run", rerun="train")
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("inside", ["human", "damaged/6", "human-damaged/6", "adapter/6", "logs"])
-def kept(config, stage, tmp_path):
-    return kept_checkpoints(plan_of(config, tmp_path / "run"), stage)
-
-
-@pytest.mark.parametrize("inside", ["human", "damaged/6", "human-damaged/6", "adapter/6", "logs"])
-def test_what_training_would_not_go_on_from_is_in_nobodys_way(files, tmp_path, inside):
-    place = tmp_path / "place"
-    config = tiny_run.config(files)
-    config.train.checkpoints, config.train.method = str(place), "gradient"
-    assert kept(config, "train", tmp_path) == ""
-    (place / inside).mkdir(parents=True)
-    assert kept(config, "train", tmp_path) == ""
-    (place / "human" / "6").mkdir(parents=True)
-    assert kept(config, "train", tmp_path) == str(place)
-    config.train.method = "ridge"
-    assert kept(config, "train", tmp_path) == "" == kept(config, "evaluate", tmp_path)
-
-
-def test_an_adapter_has_checkpoints_of_its_own(tmp_path):
-    config = ramo_smollm2.get_config()
-    config.train.checkpoints, config.train.method, config.adapter.method = str(tmp_path / "t"), "gradient", "gradient"
-    (tmp_path / "t" / "adapter" / "6").mkdir(parents=True)
-    assert kept(config, "train", tmp_path) == "" and kept(config, "adapter", tmp_path) == str(tmp_path / "t")
-    config.adapter.checkpoints = str(tmp_path / "a")
-    assert kept(config, "adapter", tmp_path) == ""
-    (tmp_path / "a" / "adapter" / "6").mkdir(parents=True)
-    assert kept(config, "adapter", tmp_path) == str(tmp_path / "a")
-
-
 def test_ratings_of_the_compared_responses_are_evaluated_as_they_are_before_heads_trained_on_them(files, tmp_path):
     """Every response rated on every rule: the composed ratings decide, without a model, what they can decide."""
     rows = [json.loads(line) for line in (files / "rated.jsonl").read_text().splitlines()]
@@ -358,87 +315,7 @@ def test_it_stops_where_it_is_told(files, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["ingest", "rate"]
 
 
-# Data that cannot be used
-
-
-def ingest_only(config, workdir):
-    run_experiment(validated(config), workdir, until="rate")
-    return json.loads((workdir / "ingest" / "counts.json").read_text())
-
-
-def test_a_limit_takes_the_first_by_hash_whatever_the_order(files, tmp_path):
-    shutil.copytree(files, tmp_path / "files")
-    lines = (files / "pairs.jsonl").read_text().splitlines(keepends=True)
-    (tmp_path / "files" / "pairs.jsonl").write_text("".join(lines[::-1]))
-    chosen = []
-    for folder in (files, tmp_path / "files"):
-        counts = ingest_only(tiny_run.config(folder, limit=10), tmp_path / f"run{len(chosen)}")
-        assert counts["comparisons"] == 10
-        read = iter_comparisons(tmp_path / f"run{len(chosen)}" / "ingest" / "comparisons.jsonl")
-        chosen.append({(c.prompt, c.responses) for c in read})
-    assert chosen[0] == chosen[1]
-
-
-def test_comparisons_in_our_own_format_with_ratings_are_recognised(files, tmp_path):
-    row = {"prompt": "Hi", "responses": ["a", "b"], "preferred": 1, "ratings": {"violence": [0.25, 0]}}
-    (tmp_path / "own.jsonl").write_text(json.dumps(row) + "\n")
-    config = tiny_run.config(files)
-    config.data.path = str(tmp_path / "own.jsonl")
-    assert ingest_only(config, tmp_path / "run")["comparisons"] == 1
-
-
-@pytest.mark.parametrize("which", ["path", "ratings_path"])
-def test_an_empty_file_is_refused_by_name(files, tmp_path, which):
-    empty = tmp_path / "empty.jsonl"
-    empty.write_text("")
-    config = tiny_run.config(files)
-    setattr(config.data, which, str(empty))
-    with pytest.raises(InputError, match="empty.jsonl"):
-        ingest_only(config, tmp_path / "run")
-
-
-@pytest.mark.parametrize("responses", [["a", "b", "c"], ["a", "b"]])
-def test_comparisons_that_are_no_labelled_pairs_are_refused_by_name(files, tmp_path, responses):
-    row = {"id": "odd", "prompt": "Hi", "responses": responses, "preferred": 0 if len(responses) == 3 else None}
-    (tmp_path / "own.jsonl").write_text(json.dumps(row) + "\n")
-    config = tiny_run.config(files)
-    config.data.path = str(tmp_path / "own.jsonl")
-    with pytest.raises(InputError, match="comparison odd: .*human-labelled pairs"):
-        ingest_only(config, tmp_path / "run")
-
-
-def test_simulated_judges_need_a_harm_rule(files, tmp_path):
-    config = tiny_run.config(files, JUDGES)
-    kind = tiny_run.POOL.subset(["kindness"])
-    kind.to_yaml(tmp_path / "kind.yaml")
-    rows = [json.loads(line) for line in (files / "rated.jsonl").read_text().splitlines()]
-    rows = [row | {"ratings": {"kindness": row["ratings"]["kindness"]}} for row in rows]
-    (tmp_path / "rated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config.data.pool, config.data.ratings_path = str(tmp_path / "kind.yaml"), str(tmp_path / "rated.jsonl")
-    with pytest.raises(InputError, match="no harm severity.*judges.*set it to 0|judges: .*no harm severity"):
-        ingest_only(config, tmp_path / "run")
-
-
-def test_simulated_judges_need_a_rating_of_every_compared_response(files, tmp_path):
-    config = tiny_run.config(files, JUDGES)
-    row = {"prompt": "Who?", "chosen": "Nobody knows.", "rejected": "I do."}
-    (tmp_path / "pairs.jsonl").write_text((files / "pairs.jsonl").read_text() + json.dumps(row) + "\n")
-    config.data.path = str(tmp_path / "pairs.jsonl")
-    with pytest.raises(InputError, match="'Nobody knows.' has none.*judges=0"):
-        ingest_only(config, tmp_path / "run")
-
-
-def test_a_rule_that_no_training_response_is_rated_on_is_refused_by_name(files, tmp_path):
-    rows = [json.loads(line) for line in (files / "rated.jsonl").read_text().splitlines()]
-    for row in rows:
-        row["ratings"]["kindness"] = None
-    (tmp_path / "rated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    config = tiny_run.config(files)
-    config.data.ratings_path = str(tmp_path / "rated.jsonl")
-    with pytest.raises(
-        InputError, match="rule 'kindness': 0 of 120 rated responses are left to train on: 120 are not rated on it"
-    ):
-        run_experiment(validated(config), tmp_path / "run", until="train")
+# What is left out, and the probe
 
 
 def test_texts_that_are_too_long_are_dropped_whole_and_counted(files, finished, tmp_path):

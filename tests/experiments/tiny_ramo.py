@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+from encore_jax.data import iter_comparisons, write_comparisons
 from encore_jax.recipes.config import DataConfig, EvaluateConfig, ModelConfig
 from encore_jax.recipes.ramo_config import (
     AdapterTrainConfig,
@@ -13,6 +15,7 @@ from encore_jax.recipes.ramo_config import (
     SelectConfig,
     SimulateConfig,
 )
+from encore_jax.rules import RulePool
 
 
 def shared(files: Path, **data) -> dict:
@@ -34,3 +37,22 @@ def ramo(files: Path, **data) -> RamoConfig:
         name="tiny", **shared(files, **data), rate=RateConfig(folds=3, alphas=(1.0, 100.0)),
         adapter=AdapterTrainConfig(**penalties), train=RewardTrainConfig(**penalties, rs=(2,), sizes=(10,), seeds=2),
     )  # fmt: skip
+
+
+def rated_file(files: Path, folder: Path, drop=lambda n, comparison: comparison) -> str:
+    """The pairs with the ratings of their responses, as one file of rated comparisons."""
+    pool = RulePool.from_yaml(files / "pool.yaml")
+    ratings = {}
+    for row in map(json.loads, (files / "rated.jsonl").read_text().splitlines()):
+        ratings[row["prompt"], row["response"]] = row["ratings"]
+    lines = []
+    for n, row in enumerate(map(json.loads, (files / "pairs.jsonl").read_text().splitlines())):
+        both = [ratings[row["prompt"], row[which]] for which in ("chosen", "rejected")]
+        named = {name: [one[name] for one in both] for name in pool.names}
+        lines.append({"id": f"c{n}", "prompt": row["prompt"], "responses": [row["chosen"], row["rejected"]],
+                      "preferred": 0, "ratings": named})  # fmt: skip
+    plain = folder / "plain.jsonl"
+    plain.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    made = [drop(n, c) for n, c in enumerate(iter_comparisons(plain, pool=pool))]
+    write_comparisons(folder / "rated_pairs.jsonl", made, pool=pool)
+    return str(folder / "rated_pairs.jsonl")

@@ -51,7 +51,7 @@ CHOSEN_TESTS = {
         "experiments/test_pipeline.py",
     ],
     "encore_jax/recipes/run.py": ["experiments/test_run_experiment.py", "experiments/test_pipeline.py"],
-    "encore_jax/recipes/checkpoints_kept.py": ["experiments/test_pipeline.py"],
+    "encore_jax/recipes/checkpoints_kept.py": ["experiments/test_checkpoints_kept.py"],
     "encore_jax/cli/sweep_runs.py": ["experiments/test_sweep_runs.py", "experiments/test_sweep.py"],
 }  # fmt: skip
 """Tests of modules that no test of their own name or room imports, or too many do."""
@@ -77,7 +77,8 @@ def tests_of(root: Path, path: str) -> list[str]:
     module = path.removesuffix(".py").replace("/", ".")
     room, name = module.rsplit(".", 1)
     importers = []
-    own_room = root / "tests" / room.split(".")[-1]
+    folder = module.split(".")[1]
+    own_room = root / "tests" / {"http": "judge"}.get(folder, folder)
     for test in sorted(own_room.rglob("test_*.py"), key=lambda test: test.stat().st_size):
         names = _imports(test)
         if module in names or f"{room}:{name}" in names or _reexports(root, room, module, names):
