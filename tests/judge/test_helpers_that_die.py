@@ -139,7 +139,7 @@ STEPS = {
     "parsing": (client.Client, "_parsed"),
     "the loop's thread": (server.asyncio, "set_event_loop"),
     "the loop's work": (server._Lane, "_work"),
-    "one worker": (server._Lane, "_answer"),
+    "one worker": (server._Lane, "_answers"),
 }
 
 
