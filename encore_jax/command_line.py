@@ -1,7 +1,7 @@
 """What all commands have in common: flags, one line for whatever is wrong, exit statuses.
 
 Exit statuses: 0 done; 1 the work failed (a full disk, no permission); 2 bad input, a wrong flag among it;
-130 interrupted.
+130 interrupted; 143 stopped by SIGTERM.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import errno
 import glob
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from encore_jax.errors import InputError
 from encore_jax.terminal_text import escaped
 
-FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, BAD_INPUT, INTERRUPTED, STOPPED = 1, 2, 130, 143
+_AGAIN = "run the same command again: runs, judges, scores and sweeps resume where they were"
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DISK_FULL_WORDS = re.compile(
     r"no space left on device|os error 28\b|disk is full|disk quota exceeded|file too large|requested and \d+ written",
@@ -62,12 +65,15 @@ def _has_accelerator() -> bool:
 def one_line_errors() -> Iterator[None]:
     """Around a command: what its user can do something about ends it with one line and an exit status."""
     prepare_environment()
+    before = _hear_sigterm()
     try:
         yield
     except InputError as error:
         _end(str(error), BAD_INPUT)
+    except _Stopped:
+        _end(f"stopped (SIGTERM). Fix: {_AGAIN}", STOPPED)
     except KeyboardInterrupt:
-        _end("interrupted. Fix: the same command resumes where it was", INTERRUPTED)
+        _end(f"interrupted. Fix: {_AGAIN}", INTERRUPTED)
     except BrokenPipeError:  # whoever read the output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
@@ -76,6 +82,27 @@ def one_line_errors() -> Iterator[None]:
         if line is None:
             raise
         _end(line, FAILED)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+class _Stopped(BaseException):
+    """SIGTERM has come."""
+
+
+def _hear_sigterm():
+    """Makes SIGTERM an exception, as Ctrl-C is one, so that it is answered in one line and leaves no half files; the
+    handler before, or None where somebody else listens already or this is no main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return None
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return None
+
+    def stop(number, frame):
+        raise _Stopped
+
+    return signal.signal(signal.SIGTERM, stop)
 
 
 def run_command(
@@ -113,7 +140,7 @@ def _cause(error: BaseException) -> str | None:
         if getattr(each, "errno", None) in _DISK_FULL or _DISK_FULL_WORDS.search(str(each)):
             named = getattr(each, "filename", None)
             where = f"{escaped(named)}: " if named else ""
-            return f"{where}no room is left on the disk. Fix: make room; the same command resumes where it was"
+            return f"{where}no room is left on the disk. Fix: make room, and {_AGAIN}"
     first = chain[0]
     if isinstance(first.__cause__, InputError):
         return str(first.__cause__)

@@ -235,13 +235,14 @@ need() {
   name=${missing[-1]}
   if ((${#missing[@]} == 1)); then
     [[ $name != --* ]] || usage_error "$name is missing: give ${flags[*]}"
-    usage_error "$name is missing: give ${flags[*]} (or set $name in the --settings file or environment)"
+    usage_error "$name is missing: give ${flags[*]} (or set $name in the --settings file, as" \
+      "tpu_scripts/settings.example, or environment)"
   fi
   unset 'missing[-1]'
   local IFS=,
   local list="${missing[*]} and $name" IFS=' '
-  usage_error "${list//,/, } are missing: give ${flags[*]} (or set the names in capitals in the --settings file" \
-    "or environment)"
+  usage_error "${list//,/, } are missing: give ${flags[*]} (or set the names in capitals in the --settings file, as" \
+    "tpu_scripts/settings.example, or environment)"
 }
 
 # given FLAG: whether it is among the arguments of the run; sets REPLY to its value, of several the last.

@@ -34,6 +34,10 @@ _LONGEST_COMMAND = 200
 _SECRET = re.compile(r"((?:key|token|secret|password)[\w.-]*[= ])\S+", re.IGNORECASE)
 
 
+_WAIT = "wait until it ends, or "
+"""How a fix for a folder in use begins; it helps nobody whose folder cannot be written to."""
+
+
 @contextlib.contextmanager
 def folder_lock(folder: str | Path, *, fix: str = "", wait: bool = False) -> Iterator[int]:
     """Keeps a folder for this process; makes it if it is not there. The lock file ``.lock`` in it stays, empty.
@@ -57,7 +61,7 @@ def folder_lock(folder: str | Path, *, fix: str = "", wait: bool = False) -> Ite
     Traceback (most recent call last):
     encore_jax.errors.InputError: ...: is in use by process ... Fix: wait until it ends, or choose another folder
     """
-    folder = make_folder(Path(folder), fix=fix or "choose another folder")
+    folder = make_folder(Path(folder), fix=fix.removeprefix(_WAIT) or "choose another folder")
     with file_lock(folder / LOCK, place=folder, fix=fix, wait=wait) as descriptor:
         yield descriptor
 
@@ -69,7 +73,7 @@ def output_lock(path: str | Path, *, fix: str = "", wait: bool = False) -> Itera
     The lock file is a hidden neighbour of ``path``, and is removed in the end.
     """
     path = Path(path)
-    make_folder(path.parent, fix=fix or "choose another output")
+    make_folder(path.parent, fix=fix.removeprefix(_WAIT) or "choose another output")
     lock = hidden_neighbour(path, LOCK)
     with file_lock(lock, place=path, fix=fix, wait=wait, remove=True) as descriptor:
         yield descriptor

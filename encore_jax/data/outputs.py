@@ -180,7 +180,7 @@ def check_replaceable(folder: Path, *, overwrite: bool, marks: tuple[str, ...]) 
         raise InputError("is in use", where=str(folder), fix="name a new folder, or empty this one")
     if not overwrite:
         fix = "name a new folder, or give --overwrite to replace it"
-        raise InputError("is in use: it holds such a folder already", where=str(folder), fix=fix)
+        raise InputError("is there already", where=str(folder), fix=fix)
 
 
 def same_content(path: Path, other: Path) -> bool:

@@ -8,6 +8,7 @@ prompt, chosen, rejected, RULE_chosen, RULE_rejected, ...
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -72,7 +73,9 @@ def columns_of(columns: Sequence[str], where: str | Path, rules: Sequence[str] =
     role = _roles(free, where)
     sides = {} if "response" in role else _sides(free)
     if "prompt" not in role or not ("response" in role or sides):
-        raise InputError(f"has the columns {named(columns)}", where=str(where), fix=f"name them {FORMS}")
+        meant = near_roles(columns)
+        fix = f"{meant and f'rename {meant}, or '}name them {FORMS}"
+        raise InputError(f"has the columns {named(columns)}", where=str(where), fix=fix)
     long = {"rule", "rating"} <= role.keys() and not sides
     role = {name: column for name, column in role.items() if long or name not in ("rule", "rating")}
     taken = {*role.values(), *sides.values()}
@@ -87,6 +90,22 @@ def rule_of(written: str, rules: Sequence[str]) -> str | None:
     """
     plain = re.sub(r"[^a-z0-9]+", "_", written.strip().lower()).strip("_")
     return next((name for name in (written, plain) if name in rules), None)
+
+
+def near_roles(columns: Sequence[str], roles: Sequence[str] = ("prompt", "response", "rule", "rating")) -> str:
+    """Columns whose names are nearly those of a table of ratings, and what may be meant; "" if there are none.
+
+    >>> near_roles(["promt", "response", "kind"])
+    "'promt' to 'prompt'"
+    """
+    missing = [role for role in roles if not any(column.strip().lower() in ROLES[role] for column in columns)]
+    taken = {name for names in ROLES.values() for name in names}
+    found = []
+    for column in columns:
+        name = column.strip().lower()
+        for role in difflib.get_close_matches(name, missing if name not in taken else (), 1, 0.75):
+            found.append(f"{column!r} to {role!r}")
+    return ", ".join(found)
 
 
 def is_metadata(column: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_cells import Cell, parse_cell
-from encore_jax.data.rating_columns import ROLES, Columns, is_metadata, rule_columns, rule_of
+from encore_jax.data.rating_columns import ROLES, Columns, is_metadata, near_roles, rule_columns, rule_of
 from encore_jax.data.rating_texts import preferred_side
 from encore_jax.data.row_labels import row_id
 from encore_jax.data.rows import named
@@ -63,6 +63,8 @@ def plain_ratings(
         raise InputError(problem, where=where, fix=fix)
     rules = tuple(known or cells)
     unread = [name for name in columns.other if not any(name in places[rule] for rule in cells)]
+    if meant := near_roles(unread, ("response",)):
+        raise InputError(f"has the columns {named(names)}", where=where, fix=f"rename {meant}")
     if unread:
         logging.getLogger(__name__).warning("%s: columns not read: %s", where, named(unread))
     places = [place for place, _ in rows for _ in (sides or ("",))]

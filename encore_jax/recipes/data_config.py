@@ -60,7 +60,7 @@ class DataConfig(Settings):
         require("data.scale", len(self.scale) in (0, 2), "is two numbers, e.g. --config.data.scale=1,5, or left out")
         if self.scale:
             low, high = self.scale
-            require("data.scale", -math.inf < low < high < math.inf, "is two numbers, the lower one first")
+            require("data.scale", -math.inf < low < high < math.inf, "is two numbers, the lower one first, e.g. 1,5")
             require("data.scale", self.source == "files", "is left out: other sources than files know their own")
         require("data.test_fraction", 0 < self.test_fraction < 1, "lies between 0 and 1")
         require("data.most_per_prompt", self.most_per_prompt >= 0, "is 0 (all) or more")

@@ -71,7 +71,9 @@ def _with_value(config: RunConfig, error: InputError) -> InputError:
     values = fields_of(config)
     if error.problem != OUT_OF_RANGE or field not in values:
         return error
-    problem = f"{values[field]!r} is out of range; it is {words_of(types_of(config)[field])}"
+    problem = f"{values[field]!r} is out of range"
+    if not isinstance(values[field], list | tuple):  # of which the fix says more
+        problem += f"; it is {words_of(types_of(config)[field])}"
     return InputError(problem, where=error.where, fix=error.fix)
 
 

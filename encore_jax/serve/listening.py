@@ -33,7 +33,8 @@ def listen(host: str, port: int) -> list[socket.socket]:
         except OSError as error:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 close(sockets)
-                fix = "choose another --port, e.g. --port=8080; --port=0 takes a free one"
+                other = port + 1 if port < 65535 else 8080
+                fix = f"choose another --port, e.g. --port={other}; --port=0 takes a free one"
                 raise InputError(os.strerror(error.errno), where=where, fix=fix) from None
             problem = error  # an address family that this machine lacks
     if not sockets:

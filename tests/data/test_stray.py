@@ -143,3 +143,11 @@ def test_true_and_false_are_no_indices():
     ):
         with pytest.raises(InputError, match="holds True and False.*where.first_is_better, 0, 1"):
             refused()
+
+
+@pytest.mark.parametrize("wrong, right", [("promt", "prompt"), ("reponse", "response")])
+def test_a_mistyped_column_is_named(tmp_path, wrong, right):
+    path = long_table(tmp_path / "ratings.csv", grades(12))
+    path.write_text(path.read_text().replace(right, wrong, 1))
+    with pytest.raises(InputError, match=f"rename '{wrong}' to '{right}'"):
+        table_arguments(path, None, {})

@@ -215,7 +215,7 @@ def test_where_an_export_goes(copied, tmp_path, capsys):
     with output_lock(tmp_path / "new"):
         assert "new: is in use by process" in refused(f"--out={tmp_path / 'new'}")
     export_main([f"--workdir={copied}", f"--out={tmp_path / 'new'}"])
-    assert "is in use: it holds such a folder already" in refused(f"--out={tmp_path / 'new'}")
+    assert "is there already. Fix: name a new folder, or give --overwrite" in refused(f"--out={tmp_path / 'new'}")
     export_main([f"--workdir={copied}", f"--out={tmp_path / 'new'}", "--overwrite", "--folded"])
     assert RewardModel.from_pretrained(tmp_path / "new").rules == ("reward",)
     made_by = f"encore export --workdir={copied} --out={tmp_path / 'new'} --overwrite --folded\n"
