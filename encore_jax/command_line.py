@@ -311,7 +311,8 @@ def start_logging(*, times: bool = True) -> None:
     """Logs to the terminal through absl: control characters escaped, and without what nobody asked for.
 
     Args:
-      times: whether every line begins with the time and its place in the sources; a command of seconds needs neither.
+      times: whether every line begins with the time of day, and warnings and errors with that word; the log of a
+        command of seconds is its messages alone.
     """
     import logging as standard
 
@@ -322,16 +323,21 @@ def start_logging(*, times: bool = True) -> None:
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     handler = logging.get_absl_handler()
-    handler.setFormatter(logging.PythonFormatter() if times else standard.Formatter("%(message)s"))
+    text = "%(asctime)s %(level)s%(message)s" if times else "%(message)s"
+    handler.setFormatter(standard.Formatter(text, "%H:%M:%S"))
     if not any(isinstance(one, _Filter) for one in handler.filters):
         handler.addFilter(_Filter())
 
 
 class _Filter:
-    """Leaves out what Orbax says of every file, and jax of platforms that are not there; escapes what is left."""
+    """Leaves out what Orbax says of every file, and jax of platforms that are not there; escapes and labels the rest.
+
+    A record's `level` is what a line says before its message: nothing but of a warning or an error.
+    """
 
     def filter(self, record) -> bool:
         if record.levelno <= 20 and ("orbax" in record.pathname or "xla_bridge" in record.pathname):
             return False
         record.msg, record.args = escaped(record.getMessage(), lines=True), ()
+        record.level = f"{record.levelname.lower()}: " if record.levelno > 20 else ""
         return True

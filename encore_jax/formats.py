@@ -65,6 +65,16 @@ def count(value: float | None) -> str:
     return f"{value:.0f}" if float(value).is_integer() else fixed(value, 1)
 
 
+def counts_in_words(counts: Mapping[str, object]) -> str:
+    """What was counted, on a line; values that are no whole numbers are left to the files.
+
+    >>> counts_in_words({"texts": 1328, "dropped_too_long": 115, "penalty": 0.5})
+    '1,328 texts, 115 dropped too long'
+    """
+    whole = {name: value for name, value in counts.items() if isinstance(value, int) and not isinstance(value, bool)}
+    return ", ".join(f"{value:,} {name.replace('_', ' ')}" for name, value in whole.items())
+
+
 def p_value(p: float | None) -> str:
     """A p-value, three decimals, never 0.
 

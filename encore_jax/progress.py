@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -12,6 +14,22 @@ from absl import logging
 
 Item = TypeVar("Item")
 LINE_EVERY_SECONDS = 10.0
+_whole = contextvars.ContextVar("whole", default="")
+
+
+@contextlib.contextmanager
+def part_of(whole: str) -> Iterator[None]:
+    """Within it, progress also says where it stands in something larger, e.g. ``stage 3 of 10``."""
+    token = _whole.set(whole)
+    try:
+        yield
+    finally:
+        _whole.reset(token)
+
+
+def _labelled(label: str) -> str:
+    whole = _whole.get()
+    return f"{label} ({whole})" if whole else label
 
 
 def track(items: Iterable[Item], total: float, label: str, size=lambda item: 1) -> Iterator[Item]:
@@ -30,7 +48,7 @@ def _bar(items, total, label, size):
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        task = progress.add_task(label, total=total)
+        task = progress.add_task(_labelled(label), total=total)
         for item in items:
             yield item
             progress.advance(task, size(item))
@@ -47,7 +65,7 @@ def _lines(items, total, label, size):
             pace = (done - shown) / (now - last)  # since the last line: a resumed run begins with what is cached
             left = (total - done) / max(pace, 1e-9)
             last, shown = now, done
-            logging.info("%s: %.0f %%, %s left", label, 100 * done / total, clock(left))
+            logging.info("%s: %.0f %%, %s left", _labelled(label), 100 * done / total, clock(left))
 
 
 class Pace:
@@ -59,7 +77,7 @@ class Pace:
     """
 
     def __init__(self, total: float, label: str):
-        self._total, self._label = total, label
+        self._total, self._label = total, _labelled(label)
         self._last, self._shown = None, 0
 
     def __call__(self, done: float, text: str) -> None:

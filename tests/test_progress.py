@@ -74,3 +74,11 @@ def test_clock():
         "1:00:00",
         "25:01:01",
     ]
+
+
+def test_lines_say_how_far_the_whole_run_is(lines):
+    with progress.part_of("stage 3 of 10"):
+        assert list(track(iter(ITEMS), 100, "features", size=lambda item: item)) == ITEMS
+    assert lines[0] == "features (stage 3 of 10): 30 %, 0:28 left"
+    list(track(iter(ITEMS), 100, "features", size=lambda item: item))
+    assert lines[-1] == "features: 100 %, 0:00 left"

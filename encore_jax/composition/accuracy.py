@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from encore_jax.composition.checks import flags, is_traced, numbers
+from encore_jax.composition.checks import is_traced, namespace, numbers, single
 from encore_jax.composition.reward import margins
 from encore_jax.composition.ties import is_tie, sign
 from encore_jax.errors import InputError
@@ -24,17 +23,22 @@ class Accuracy(NamedTuple):
     @property
     def ties_half(self) -> Float[Array, "*methods"]:
         """Accuracy where a tie is half right; NaN when nothing was compared."""
-        return (self.correct + 0.5 * self.ties) / self.n
+        return _share(self.correct + 0.5 * self.ties, self.n)
 
     @property
     def ties_wrong(self) -> Float[Array, "*methods"]:
         """Accuracy where a tie is wrong, as RewardBench counts it; NaN when nothing was compared."""
-        return self.correct / self.n
+        return _share(self.correct, self.n)
 
     @property
     def decided(self) -> Float[Array, "*methods"]:
         """Accuracy where ties are left out; NaN when nothing was decided."""
-        return self.correct / (self.n - self.ties)
+        return _share(self.correct, self.n - self.ties)
+
+
+def _share(part, whole) -> Float[Array, "*methods"]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return part / whole
 
 
 def margin_accuracy(
@@ -57,17 +61,18 @@ def margin_accuracy(
     >>> float(accuracy.ties_half), float(accuracy.ties_wrong), round(float(accuracy.decided), 3)
     (0.625, 0.5, 0.667)
     """
-    margin = numbers(margin, "margins", rank=1, finite=False, dtype=None)
-    margin, tolerance = jnp.asarray(margin), numbers(tolerance, "tolerance")
-    where = jnp.ones(margin.shape, bool) if where is None else flags(where)
+    margin, tolerance = single(margin, "margins", rank=1, finite=False), single(tolerance, "tolerance")
+    where = np.ones(margin.shape, bool) if where is None else numbers(where, "where", finite=False, dtype=None)
+    where = where.astype(bool)
     if where.shape != margin.shape:
         raise InputError(f"the mask has shape {where.shape}, the margins {margin.shape}", where="margin_accuracy")
-    if not is_traced(margin, where) and (jnp.isnan(margin) & where).any():
+    if not is_traced(margin, where) and (np.isnan(margin) & where).any():
         row, *rule = np.argwhere(np.isnan(margin) & np.asarray(where))[0]
         place = f"comparison {row}" + "".join(f", rule {k}" for k in rule)
         raise InputError("the margin is not a number", where=place, fix="score it again, or mask it")
-    hits = (jnp.ones_like(where), sign(margin, tolerance) > 0, is_tie(margin, tolerance))
-    return Accuracy(*((hit & where).sum(0).astype(jnp.float32) for hit in hits))
+    xp = namespace(margin, tolerance, where)
+    hits = (xp.ones(margin.shape, bool), sign(margin, tolerance) > 0, is_tie(margin, tolerance))
+    return Accuracy(*((hit & where).sum(0).astype(np.float32) for hit in hits))
 
 
 def rule_accuracy(
@@ -87,10 +92,11 @@ def rule_accuracy(
     """
     if where is None:
         return margin_accuracy(margins(ratings, preferred))
-    ratings = numbers(ratings, "ratings", finite=False)
-    if np.shape(flags(where)) != np.shape(ratings):
+    ratings = single(ratings, "ratings", finite=False)
+    where = numbers(where, "where", finite=False, dtype=None).astype(bool)
+    if np.shape(where) != np.shape(ratings):
         raise InputError(
-            f"the mask has shape {jnp.shape(where)}, the ratings {jnp.shape(ratings)}", where="rule_accuracy"
+            f"the mask has shape {np.shape(where)}, the ratings {np.shape(ratings)}", where="rule_accuracy"
         )
-    delta = margins(jnp.where(flags(where), ratings, 0.0), preferred)
-    return margin_accuracy(delta, flags(where).all(1))
+    delta = margins(namespace(ratings, where).where(where, ratings, np.float32(0)), preferred)
+    return margin_accuracy(delta, where.all(1))

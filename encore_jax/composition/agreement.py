@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from encore_jax.composition.checks import is_traced, numbers
+from encore_jax.composition.checks import is_traced, namespace, numbers, single
 from encore_jax.composition.moments import FEWEST_TOGETHER, correlations, grouped_moments, rating_rows, spreads
 from encore_jax.errors import InputError
 
@@ -179,16 +179,17 @@ def agreement_weights(
     for name, value, allowed in (("method", method, ("bartlett", "loading")), ("negative", negative, ("zero", "turn"))):
         if value not in allowed:
             raise InputError(f"{value!r} is none of {', '.join(allowed)}", where=name, fix=f"use {allowed[0]!r}")
-    loading, spread = (numbers(v, n, rank=1, finite=False) for v, n in ((loading, "loading"), (spread, "spread")))
+    loading, spread = (single(v, n, rank=1, finite=False) for v, n in ((loading, "loading"), (spread, "spread")))
     if loading.shape != spread.shape:
         problem = f"loadings {loading.shape} and spreads {spread.shape}"
         raise InputError(problem, where="agreement_weights", fix="pass [..., K] of both")
-    usable = ~jnp.isnan(loading) & (spread > 0)
-    v = jnp.clip(jnp.where(usable, loading, 0.0), -MAX_LOADING, MAX_LOADING)
-    v = jnp.maximum(v, 0.0) if negative == "zero" else v
+    xp = namespace(loading, spread)
+    usable = ~xp.isnan(loading) & (spread > 0)
+    v = xp.clip(xp.where(usable, loading, 0.0), -MAX_LOADING, MAX_LOADING)
+    v = xp.maximum(v, 0.0) if negative == "zero" else v
     precise = v / (1.0 - v * v) if method == "bartlett" else v
-    raw = precise / jnp.where(usable, spread, 1.0)
-    total = jnp.abs(raw).sum(-1, keepdims=True)
+    raw = precise / xp.where(usable, spread, 1.0)
+    total = xp.abs(raw).sum(-1, keepdims=True)
     if not is_traced(loading, spread):
         if not np.isfinite(np.where(np.isnan(loading), 1, spread)).all() or (np.asarray(spread) < 0).any():
             raise InputError("a spread is negative or not finite", where="spread", fix="pass standard deviations")

@@ -131,6 +131,23 @@ def numbers(
     return array if dtype is None else jnp.asarray(array, dtype)
 
 
+def single(values, name: str, *, rank: int = 0, finite: bool = True) -> jax.Array | np.ndarray:
+    """`numbers` in fp32: of JAX what is JAX's already or inside `jax.jit`, of NumPy whatever else is passed.
+
+    So what lies on the host is computed there, by NumPy: JAX would compile every operation once for every shape.
+    """
+    array = numbers(values, name, rank=rank, finite=finite, dtype=None)
+    if isinstance(array, jax.Array):
+        return array.astype(jnp.float32)
+    with np.errstate(over="ignore"):
+        return np.asarray(array, np.float32)
+
+
+def namespace(*arrays):
+    """The module whose functions these arrays are computed with: `jax.numpy` if one of them is JAX's, else `numpy`."""
+    return jnp if any(isinstance(array, jax.Array) for array in arrays) else np
+
+
 def flags(where) -> jax.Array:
     """A mask as bool; raises InputError for text and objects."""
     return jnp.asarray(numbers(where, "where", finite=False, dtype=None), bool)
@@ -139,7 +156,7 @@ def flags(where) -> jax.Array:
 NUMBERS = "give numbers, and leave out what is missing by a mask"
 
 
-def pooled(ratings, where) -> tuple[jax.Array, jax.Array]:
+def pooled(ratings, where) -> tuple[jax.Array | np.ndarray, jax.Array | np.ndarray]:
     """Flattens ``[..., K]`` ratings and their mask to ``[N, K]``."""
     ratings = numbers(ratings, "ratings", finite=False, dtype=None)
     if np.ndim(ratings) < 2:
@@ -156,11 +173,11 @@ def pooled(ratings, where) -> tuple[jax.Array, jax.Array]:
         )
     if not np.shape(ratings)[-1]:
         raise InputError("there is no rule: the last axis is empty", where="ratings", fix="pass [..., K] for K rules")
-    ratings = jnp.asarray(ratings)
     rules = ratings.shape[-1]
-    mask = jnp.ones(ratings.shape, bool) if where is None else flags(where)
+    mask = np.ones(ratings.shape, bool) if where is None else numbers(where, "where", finite=False, dtype=None)
+    mask = mask.astype(bool)
     if ratings.dtype not in (jnp.float32, jnp.float16, jnp.bfloat16, jnp.float64):
-        ratings = ratings.astype(jnp.float32)
+        ratings = ratings.astype(np.float32)
     return ratings.reshape(-1, rules), mask.reshape(-1, rules)
 
 

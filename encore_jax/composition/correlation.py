@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from encore_jax.composition.checks import numbers
+from encore_jax.composition.checks import namespace, numbers, single
 from encore_jax.errors import InputError
 
 
@@ -32,19 +33,23 @@ def pearson(x: Float[Array, "*batch K"], y: Float[Array, "*batch K"]) -> Float[A
     >>> pearson(jnp.array([0.0, 1.0, 2.0]), jnp.array([3.0, 2.0, 1.0])).item()
     -1.0
     """
-    x, y = (numbers(side, name, rank=1, finite=False) for side, name in ((x, "x"), (y, "y")))
+    x, y = (single(side, name, rank=1, finite=False) for side, name in ((x, "x"), (y, "y")))
     if x.shape[-1] != y.shape[-1]:
         raise InputError(f"shapes {x.shape} and {y.shape}", where="pearson", fix="pass [..., K] twice")
-    constant = (x == x[..., :1]).all(-1) | (y == y[..., :1]).all(-1)  # whose deviations round to almost zero
-    x, y = (_rescaled(side - side.mean(-1, keepdims=True)) for side in map(_rescaled, (x, y)))
-    r = (x * y).sum(-1) / jnp.sqrt((x * x).sum(-1) * (y * y).sum(-1))
-    return jnp.where(constant, jnp.nan, jnp.clip(r, -1.0, 1.0))
+    xp, count = namespace(x, y), max(x.shape[-1], 1)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # answered by NaN
+        constant = (x == x[..., :1]).all(-1) | (y == y[..., :1]).all(-1)  # whose deviations round to almost zero
+        x, y = (_rescaled(side - side.sum(-1, keepdims=True) / count) for side in map(_rescaled, (x, y)))
+        r = (x * y).sum(-1) / xp.sqrt((x * x).sum(-1) * (y * y).sum(-1))
+        return xp.where(constant, xp.float32(xp.nan), xp.clip(r, -1.0, 1.0))
 
 
 def _rescaled(x: Array) -> Array:
     """Times the power of two that brings the largest entry near 1."""
-    _, exponent = jnp.frexp(jnp.abs(x).max(-1, keepdims=True, initial=0.0))
-    return x * jax.lax.stop_gradient(jnp.ldexp(jnp.ones_like(x[..., :1]), -jnp.clip(exponent, -125, 125)))
+    xp = namespace(x)
+    _, exponent = xp.frexp(xp.abs(x).max(-1, keepdims=True, initial=0.0))
+    power = xp.ldexp(xp.ones_like(x[..., :1]), -xp.clip(exponent, -125, 125))
+    return x * (jax.lax.stop_gradient(power) if xp is jnp else power)
 
 
 def fisher_interval(r: float, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -79,10 +84,10 @@ def entropy_accuracy_correlation(
     >>> round(found.r, 2), found.n
     (-0.89, 4)
     """
-    entropy = numbers(entropy, "entropy", finite=False)
-    accuracy = numbers(accuracy, "accuracy", finite=False)
+    entropy = np.asarray(single(entropy, "entropy", finite=False))
+    accuracy = np.asarray(single(accuracy, "accuracy", finite=False))
     if entropy.shape != accuracy.shape or entropy.ndim != 1:
         raise InputError(f"entropy {entropy.shape} and accuracy {accuracy.shape} must both be [K]", where="correlation")
-    known = ~jnp.isnan(accuracy)
+    known = ~np.isnan(accuracy)
     r, n = float(pearson(entropy[known], accuracy[known])), int(known.sum())
     return Correlation(r, *fisher_interval(r, n, level), n, level)

@@ -109,22 +109,33 @@ def entropy_of_counts(
       normalize: divide by ``log L`` ("levels"), by ``log m`` ("observed": each rule by the levels it really
         uses; 0 for a constant rule), or not at all.
     """
-    counts = jnp.asarray(checks.numbers(counts, "counts", rank=1, dtype=None))
-    total = counts.sum(-1, keepdims=True)
-    p = counts / total
-    entropy = 0.0 - (p * jnp.log(jnp.where(p > 0, p, 1.0))).sum(-1)  # so that none is 0, not -0
-    seen = (counts > 0).sum(-1).astype(jnp.float32)
-    if miller_madow:
-        entropy = entropy + (seen - 1) / (2 * total[..., 0])
+    counts = checks.single(counts, "counts", rank=1)
+    xp, total = checks.namespace(counts), counts.sum(-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):  # of nothing: NaN
+        p = counts / total
+        entropy = 0.0 - (p * xp.log(xp.where(p > 0, p, 1.0))).sum(-1)  # so that none is 0, not -0
+        seen = (counts > 0).sum(-1).astype(np.float32)
+        if miller_madow:
+            entropy = entropy + (seen - 1) / (2 * total[..., 0])
     if normalize == "levels":
         entropy = entropy / math.log(counts.shape[-1])
     elif normalize == "observed":
-        entropy = jnp.where(seen > 1, entropy / jnp.log(jnp.maximum(seen, 2.0)), entropy)
+        entropy = xp.where(seen > 1, entropy / xp.log(xp.maximum(seen, 2.0)), entropy)
     return entropy
 
 
-@functools.partial(jax.jit, static_argnames=("miller_madow", "normalize"))
 def _discrete_entropy(ratings_NxK, where_NxK, edges, miller_madow, normalize):
+    if checks.namespace(ratings_NxK, where_NxK) is jnp:
+        return _compiled_entropy(ratings_NxK, where_NxK, edges, miller_madow, normalize)
+    levels = [
+        np.bincount(np.searchsorted(edges, rating_N[where_N], side="right"), minlength=len(edges) + 1)
+        for rating_N, where_N in zip(ratings_NxK.T, where_NxK.T, strict=True)
+    ]
+    return entropy_of_counts(np.stack(levels), miller_madow=miller_madow, normalize=normalize)
+
+
+@functools.partial(jax.jit, static_argnames=("miller_madow", "normalize"))
+def _compiled_entropy(ratings_NxK, where_NxK, edges, miller_madow, normalize):
     counts = rating_counts(ratings_NxK, where_NxK, edges)
     return entropy_of_counts(counts, miller_madow=miller_madow, normalize=normalize)
 
@@ -179,14 +190,13 @@ def rating_entropy(
     _check_scale(scale)
     ratings, where = checks.pooled(ratings, where)
     checks.check_ratings(ratings, where, scale, names, mixed_grids=normalize == "none")
-    ratings = ratings.astype(jnp.float32)
+    ratings = ratings.astype(np.float32)
     if estimator == "kde":
         entropy = kde_entropy(ratings, where)
     else:
         edges = level_edges(levels, scale) if bins is None else bin_edges(bins, scale)
-        edges = jnp.asarray(edges, jnp.float32)
         entropy = _discrete_entropy(
-            ratings, where, edges, miller_madow=estimator == "miller_madow", normalize=normalize
+            ratings, where, edges.astype(np.float32), miller_madow=estimator == "miller_madow", normalize=normalize
         )
     shares_of_maximum = normalize != "none" and estimator != "kde"  # unit-free already
     return entropy if shares_of_maximum else entropy / math.log(base)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from encore_jax.composition.checks import has_values, is_traced, numbers, refuse_answers
+from encore_jax.composition.checks import has_values, is_traced, namespace, numbers, refuse_answers, single
 from encore_jax.composition.ties import Margin, rule_tolerance, weighted_margin
 from encore_jax.errors import InputError
 
@@ -58,7 +58,8 @@ def margins(scores: Float[Array, "N 2 K"], preferred: Array | None = None) -> Fl
     [[0.25, -1.0]]
     """
     scores = pairs_of(scores, "margins")
-    difference = scores[:, 0] - scores[:, 1]
+    with np.errstate(over="ignore"):
+        difference = scores[:, 0] - scores[:, 1]
     if preferred is None:
         return difference
     preferred = numbers(preferred, "preferred", finite=False, dtype=None)
@@ -70,7 +71,7 @@ def margins(scores: Float[Array, "N 2 K"], preferred: Array | None = None) -> Fl
     if not is_traced(preferred) and not np.isin(preferred, (0, 1)).all():
         row = np.flatnonzero(~np.isin(preferred, (0, 1)))[0]
         raise InputError(f"preferred is {np.asarray(preferred)[row]}", where=f"comparison {row}", fix="use 0 or 1")
-    sign = 1.0 - 2.0 * jnp.asarray(preferred, jnp.float32)
+    sign = 1.0 - 2.0 * namespace(preferred).asarray(preferred, np.float32)
     return sign[:, None] * difference
 
 
@@ -82,7 +83,7 @@ def margin_tolerances(scores: Float[Array, "N 2 K"]) -> Float[Array, "N K"]:
 
 def pairs_of(scores, where: str) -> Float[Array, "N 2 K"]:
     """Scores of pairs as fp32; raises InputError for anything else, on behalf of function `where`."""
-    scores = numbers(scores, "scores", finite=False)
+    scores = single(scores, "scores", finite=False)
     if scores.ndim != 3 or scores.shape[1] != 2:
         raise InputError(f"scores have shape {scores.shape}", where=where, fix="pass pairs: [N, 2, K]")
     if has_values(scores) and not np.isfinite(scores).all():
@@ -107,7 +108,7 @@ def composed_margins(
     >>> margin.value.item() == 0, margin.sign.item()
     (False, 0.0)
     """
-    scores, weights = pairs_of(scores, "composed_margins"), numbers(weights, "weights", rank=1)
+    scores, weights = pairs_of(scores, "composed_margins"), single(weights, "weights", rank=1)
     if weights.ndim > 2 or weights.shape[0] != scores.shape[2]:
         problem = f"scores {scores.shape} and weights {weights.shape} do not have the same rules"
         raise InputError(problem, where="composed_margins", fix="pass scores [N, 2, K] and weights [K] or [K, M]")

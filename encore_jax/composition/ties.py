@@ -36,7 +36,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from encore_jax.composition.checks import numbers
+from encore_jax.composition.checks import namespace, numbers
 from encore_jax.errors import InputError
 
 UNIT_ROUNDOFF = 2.0**-24
@@ -97,7 +97,7 @@ def sign(margin: Float[Array, "..."], tolerance: Float[Array, "..."] | float = 0
     [1.0, 0.0, -1.0]
     """
     margin, tolerance = _arrays(margin=margin, tolerance=tolerance)
-    xp = _namespace(margin, tolerance)
+    xp = namespace(margin, tolerance)
     return xp.where(is_tie(margin, tolerance), xp.zeros_like(margin), xp.sign(margin))
 
 
@@ -129,7 +129,7 @@ def rule_tolerance(
     first, second = _arrays(first=first, second=second)
     if not np.ndim(first):
         raise InputError("is a single number", where="first", fix="pass [..., K], a value for each rule")
-    xp = _namespace(first, second)
+    xp = namespace(first, second)
     terms = first.shape[-1] if terms is None else terms
     if terms <= 1:
         return xp.zeros_like(first)
@@ -201,9 +201,10 @@ def weighted_margin(
     if difference.ndim != 2 or tolerance.shape != difference.shape or weights.shape[:1] != difference.shape[1:]:
         problem = f"margins {difference.shape}, tolerances {tolerance.shape} and weights {weights.shape}"
         raise InputError(problem, where="weighted_margin", fix="pass [N, K], [N, K], and [K] or [K, M]")
-    xp = _namespace(difference, tolerance, weights)
+    xp = namespace(difference, tolerance, weights)
     if xp is np:
-        return Margin(difference @ weights, tolerance @ abs(weights))
+        with np.errstate(invalid="ignore", over="ignore"):
+            return Margin(difference @ weights, tolerance @ abs(weights))
     exact = jax.lax.Precision.HIGHEST
     return Margin(
         jnp.matmul(difference, weights, precision=exact), jnp.matmul(tolerance, abs(weights), precision=exact)
@@ -220,7 +221,7 @@ def reward_tolerance(scores: Float[Array, "*b K"], weights: Float[Array, "*b K"]
     if not scores.ndim or not weights.ndim or scores.shape[-1] != weights.shape[-1]:
         problem = f"scores {scores.shape} and weights {weights.shape}"
         raise InputError(problem, where="reward_tolerance", fix="pass [..., K] of both")
-    xp, rules = _namespace(scores, weights), scores.shape[-1]
+    xp, rules = namespace(scores, weights), scores.shape[-1]
     if rules == 1:
         return xp.zeros_like(scores[..., 0])
     return UNIT_ROUNDOFF * (INPUT_ERRORS + rules + TERM_ERRORS) * abs(scores * weights).sum(-1)
@@ -277,7 +278,3 @@ def _arrays(**values) -> list:
         )
         for name, value in values.items()
     ]  # fmt: skip
-
-
-def _namespace(*arrays):
-    return jnp if any(isinstance(array, jax.Array) for array in arrays) else np

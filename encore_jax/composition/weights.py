@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from encore_jax.composition.checks import is_traced, numbers
+from encore_jax.composition.checks import is_traced, namespace, numbers, single
 from encore_jax.errors import InputError
 
 SMALLEST_EXPONENT = 87.0
@@ -96,7 +96,7 @@ def lowest_entropy_weights(entropy: Float[Array, " K"], keep: int) -> Float[Arra
     >>> lowest_entropy_weights(jnp.array([1.0, 0.5, 2.0]), 2).tolist()
     [0.5, 0.5, 0.0]
     """
-    entropy = numbers(entropy, "entropy", rank=1, finite=False)
+    entropy = single(entropy, "entropy", rank=1, finite=False)
     if entropy.ndim != 1 or isinstance(keep, bool) or not isinstance(keep, int | np.integer):
         problem = f"entropies have shape {entropy.shape}, and keep is {str(keep)[:60]}"
         raise InputError(problem, where="lowest_entropy_weights", fix="pass [K], and a whole number of rules")
@@ -104,8 +104,9 @@ def lowest_entropy_weights(entropy: Float[Array, " K"], keep: int) -> Float[Arra
         raise InputError(f"keep must be between 1 and {entropy.size}, got {keep}", where="lowest_entropy_weights")
     if not is_traced(entropy) and np.isnan(entropy).any():
         raise InputError("entropy is not a number", where=f"rule {np.flatnonzero(np.isnan(entropy))[0]}", fix="drop it")
-    chosen = jnp.argsort(entropy, stable=True)[:keep]
-    return jnp.zeros_like(entropy).at[chosen].set(1.0 / keep)
+    xp = namespace(entropy)
+    rank = xp.argsort(xp.argsort(entropy, stable=True), stable=True)
+    return xp.where(rank < keep, xp.float32(1.0 / keep), xp.float32(0.0))
 
 
 def effective_rules(weights: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
@@ -114,5 +115,6 @@ def effective_rules(weights: Float[Array, "*batch K"]) -> Float[Array, "*batch"]
     >>> effective_rules(jnp.array([0.5, 0.5, 0.0])).round(3).item()
     2.0
     """
-    weights = numbers(weights, "weights", rank=1)
-    return jnp.exp(-(weights * jnp.log(jnp.where(weights > 0, weights, 1.0))).sum(-1))
+    weights = single(weights, "weights", rank=1)
+    xp = namespace(weights)
+    return xp.exp(-(weights * xp.log(xp.where(weights > 0, weights, 1.0))).sum(-1))

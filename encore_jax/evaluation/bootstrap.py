@@ -4,52 +4,66 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Iterator
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from encore_jax.errors import InputError
 
-REPLICATES_AT_ONCE = 64
+AT_ONCE = 2**22
+"""Numbers drawn at once."""
 
 
-def cluster_sums(values: Float[Array, "N ..."], cluster: Int[Array, " N"], clusters: int) -> Float[Array, "G ..."]:
-    """Sums the rows of each cluster 0..G-1; clusters without rows are 0.
+def cluster_sums(values: Float[Array, "N ..."], cluster: Int[Array, " N"], clusters: int) -> Float[np.ndarray, "G ..."]:
+    """Sums in fp32 the rows of each cluster 0..G-1; clusters without rows are 0.
 
     Raises:
       InputError: a row is of no such cluster.
 
-    >>> cluster_sums(jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 1, 0]), 2).tolist()
+    >>> cluster_sums(np.array([1.0, 2.0, 4.0]), np.array([0, 1, 0]), 2).tolist()
     [5.0, 2.0]
     """
-    outside = np.flatnonzero((np.asarray(cluster) < 0) | (np.asarray(cluster) >= clusters))
+    values, cluster = np.asarray(values, np.float32), np.asarray(cluster)
+    outside = np.flatnonzero((cluster < 0) | (cluster >= clusters))
     if outside.size:
         raise InputError(
-            f"there is no cluster {np.asarray(cluster)[outside[0]]}",
+            f"there is no cluster {cluster[outside[0]]}",
             where=f"row {outside[0]}",
             fix=f"number them 0 to {clusters - 1}",
         )
-    return jax.ops.segment_sum(jnp.asarray(values, jnp.float32), jnp.asarray(cluster), clusters)
+    sums = np.zeros((clusters, *values.shape[1:]), np.float32)
+    if len(cluster):
+        order = np.argsort(cluster, kind="stable")
+        present, first = np.unique(cluster[order], return_index=True)
+        sums[present] = np.add.reduceat(values[order], first, axis=0)
+    return sums
 
 
-@functools.partial(jax.jit, static_argnames=("replicates",))
-def resampled_totals(sums: Float[Array, "G ..."], key: Array, replicates: int) -> Float[Array, "R ..."]:
+def resampled_totals(sums: Float[Array, "G ..."], key: Array, replicates: int) -> Float[np.ndarray, "R ..."]:
     """Totals over G clusters drawn with replacement, once per replicate.
 
     The same key gives the same draws whatever `sums` holds: totals made with one key are *paired*.
     """
-    clusters = sums.shape[0]
-    flat = sums.reshape(clusters, -1)
+    sums = np.asarray(sums, np.float32)
+    flat = sums.reshape(len(sums), -1)
+    totals = [times @ flat for times in _times_drawn(key, len(sums), replicates)]
+    return np.concatenate(totals).reshape(replicates, *sums.shape[1:])
 
-    def one(replicate_key):
-        drawn = jax.random.randint(replicate_key, (clusters,), 0, clusters)
-        times = jnp.zeros(clusters, jnp.float32).at[drawn].add(1.0)
-        return jnp.matmul(times, flat, precision="highest")
 
-    totals = jax.lax.map(one, jax.random.split(key, replicates), batch_size=REPLICATES_AT_ONCE)
-    return totals.reshape(replicates, *sums.shape[1:])
+def _times_drawn(key: Array, clusters: int, replicates: int) -> Iterator[Float[np.ndarray, "r G"]]:
+    """How often each of some replicates draws each cluster, until all replicates have been drawn."""
+    keys, some = jax.random.split(key, replicates), max(1, AT_ONCE // clusters)
+    for start in range(0, replicates, some):
+        drawn = np.asarray(_drawn(keys[start : start + some], clusters))
+        place = drawn + clusters * np.arange(len(drawn))[:, None]
+        yield np.bincount(place.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float32)
+
+
+@functools.partial(jax.jit, static_argnames=("clusters",))
+def _drawn(keys: Array, clusters: int) -> Int[Array, "r G"]:
+    return jax.vmap(lambda key: jax.random.randint(key, (clusters,), 0, clusters))(keys)
 
 
 def percentile_interval(samples: Float[Array, "R ..."], level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,8 @@
 """What drives ENCORE's gain? The same comparisons through many simulated juries: semi-synthetic throughout.
 
 For each noise model and each noise level of the worst judge, D juries of J judges rate all responses; every jury gives
-a correlation r(H, accuracy) and accuracies of uniform, entropy and agreement weights. One jitted, vmapped program per
-noise model.
+a correlation r(H, accuracy) and accuracies of uniform, entropy and agreement weights. One jitted, vmapped program finds
+them, whatever the noise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from encore_jax.composition import (
 )
 from encore_jax.composition.agreement import FEWEST_RULES, agreement_weights, one_factor
 from encore_jax.composition.ties import rule_tolerance, weighted_margin
-from encore_jax.evaluation.simulated_judges import answers, whole_steps
+from encore_jax.evaluation.simulated_judges import answers, uniform_numbers, whole_steps
 
 NOISES = ("guess", "gaussian", "shrink", "flip")
 WORST = (0.25, 0.5, 0.75, 0.95)
@@ -34,7 +34,6 @@ TAUS = (2.0, 0.5, 0.2)
 JURIES_AT_ONCE = 8
 
 
-@functools.partial(jax.jit, static_argnames=("noise", "levels"))
 def juries(
     quality: Float[Array, " R"],
     for_entropy: Array,
@@ -44,7 +43,7 @@ def juries(
     taus: Float[Array, " T"],
     noise: str,
     levels: int,
-) -> dict[str, Array]:
+) -> dict[str, np.ndarray]:
     """Outcomes of D juries at W settings of the judges' noise levels.
 
     Args:
@@ -60,10 +59,24 @@ def juries(
       ``correlation [W, D]``, ``uniform [W, D]``, ``encore [W, D, T]`` and, with three judges or more, ``agreement
       [W, D]`` (accuracies, ties half).
     """
+    outcomes = [
+        _outcomes(_ratings(quality, judges, chance, noise, levels), for_entropy, pairs, taus, levels)
+        for judges in strength
+    ]
+    return {name: np.stack([np.asarray(outcome[name]) for outcome in outcomes]) for name in outcomes[0]}
+
+
+@functools.partial(jax.jit, static_argnames=("noise", "levels"))
+def _ratings(quality, strength_J, chance_Dx2xRxJ, noise: str, levels: int) -> Float[Array, "D R J"]:
+    """Apart from `_outcomes`, so that their program, which takes long to compile, is the same for every noise."""
+    return jax.vmap(lambda chance: answers(quality, strength_J, chance, noise, levels))(chance_Dx2xRxJ)
+
+
+@functools.partial(jax.jit, static_argnames=("levels",))
+def _outcomes(ratings_DxRxJ, for_entropy, pairs, taus, levels: int) -> dict[str, Array]:
     edges = jnp.asarray(level_edges(levels), jnp.float32)
 
-    def one_jury(strength_J, chance_2xRxJ):
-        ratings = answers(quality, strength_J, chance_2xRxJ, noise, levels)
+    def one_jury(ratings):
         where = jnp.broadcast_to(for_entropy[:, None], ratings.shape)
         entropy = entropy_of_counts(rating_counts(ratings, where, edges))
         delta = whole_steps(margins(ratings[pairs]), levels)
@@ -75,10 +88,9 @@ def juries(
         found = {"correlation": pearson(entropy, rule), "uniform": composed[0], "encore": composed[1 : 1 + len(taus)]}
         return found | ({"agreement": composed[-1]} if agreement else {})
 
-    def all_juries(strength_J):
-        return jax.lax.map(functools.partial(one_jury, strength_J), chance, batch_size=JURIES_AT_ONCE)
-
-    return jax.lax.map(all_juries, strength)
+    draws = len(ratings_DxRxJ)
+    some = max(size for size in range(1, JURIES_AT_ONCE + 1) if draws % size == 0)  # a rest would be compiled again
+    return jax.lax.map(one_jury, ratings_DxRxJ, batch_size=some)
 
 
 def _agreement(delta: Float[Array, "N J"]) -> Float[Array, " J"]:
@@ -104,21 +116,20 @@ def noise_study(
 ) -> dict:
     """Runs `juries` for every noise model; mean and standard deviation over juries, ready for JSON."""
     strength = np.stack([np.linspace(min(best, worst), worst, judges, dtype=np.float32) for worst in WORST])
-    chance = jax.random.uniform(jax.random.key(seed), (draws, 2, len(quality), judges))
+    chance = uniform_numbers(jax.random.key(seed), (draws, 2, len(quality), judges))
     taus = jnp.asarray(TAUS, jnp.float32)
     arguments = (
         jnp.asarray(quality),
         jnp.asarray(for_entropy),
         jnp.asarray(pairs),
         jnp.asarray(strength),
-        chance,
+        jnp.asarray(chance),
         taus,
     )
     result = {"judges": judges, "best": best, "worst": list(WORST), "tau": list(TAUS), "draws": draws, "noise": {}}
     for noise in NOISES:
-        outcome = {
-            name: np.asarray(v, np.float64) for name, v in juries(*arguments, noise=noise, levels=levels).items()
-        }
+        found = juries(*arguments, noise=noise, levels=levels)
+        outcome = {name: values.astype(np.float64) for name, values in found.items()}
         gain = outcome["encore"] - outcome["uniform"][..., None]
         result["noise"][noise] = {
             "correlation": _spread(outcome["correlation"]),

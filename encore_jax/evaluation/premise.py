@@ -13,7 +13,6 @@ import warnings
 from typing import Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from encore_jax.composition import (
@@ -123,16 +122,19 @@ def bootstrap_correlation(view: View, settings: CompositionSettings, key: jax.Ar
     """r(H, accuracy) ``[R]`` with training prompts (for H) and test prompts (for accuracy) drawn again."""
     rating_key, test_key = jax.random.split(key)
     edges = bin_edges(settings.bins, settings.scale) if settings.bins else level_edges(settings.levels, settings.scale)
-    edges = jnp.asarray(edges, jnp.float32)
-    one_response = jax.vmap(lambda rating, seen: rating_counts(rating[None], seen[None], edges))
-    counts = one_response(jnp.asarray(view.ratings, jnp.float32), jnp.asarray(view.rated))
+    counts = _counts_by_response(view.ratings.astype(np.float32), view.rated, np.asarray(edges, np.float32))
     counts = cluster_sums(counts, view.rating_cluster, int(view.rating_cluster.max()) + 1)
     counts = resampled_totals(_present(counts, view.rating_cluster), rating_key, replicates)
     entropy = entropy_of_counts(counts, miller_madow=settings.estimator == "miller_madow", normalize=settings.normalize)
     return np.asarray(pearson(entropy, bootstrap_accuracy(view.test, test_key, replicates)))
 
 
-def bootstrap_accuracy(pairs: Pairs, key: jax.Array, replicates: int) -> jax.Array:
+@jax.jit
+def _counts_by_response(ratings_RxK, rated_RxK, edges):
+    return jax.vmap(lambda rating, rated: rating_counts(rating[None], rated[None], edges))(ratings_RxK, rated_RxK)
+
+
+def bootstrap_accuracy(pairs: Pairs, key: jax.Array, replicates: int) -> np.ndarray:
     """Each rule's accuracy ``[R, K]`` (ties half) over resampled prompts."""
     first = pairs.first_preferred
     counted = np.concatenate([credit(first[:, 0] - first[:, 1]), np.ones((len(first), 1))], 1)
@@ -141,8 +143,8 @@ def bootstrap_accuracy(pairs: Pairs, key: jax.Array, replicates: int) -> jax.Arr
     return totals[:, :-1] / totals[:, -1:]
 
 
-def _present(sums: jax.Array, cluster: np.ndarray) -> jax.Array:
-    return sums[jnp.asarray(np.unique(cluster))]
+def _present(sums: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+    return sums[np.unique(cluster)]
 
 
 def _leave_one_out(entropy, accuracy, rules) -> dict[str, float]:

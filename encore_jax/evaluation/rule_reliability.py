@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 import scipy.special
 from jaxtyping import Bool, Float
@@ -82,7 +81,7 @@ def common_entropy(
         edges = bin_edges(LEVELS_OF_CONTINUOUS, (float(values[0]), float(values[-1])))
     levels = [np.searchsorted(edges, column[rated], side="right") for column, rated in zip(flat.T, seen.T, strict=True)]
     counts = np.stack([np.bincount(level, minlength=len(edges) + 1) for level in levels])
-    return np.asarray(entropy_of_counts(jnp.asarray(counts, jnp.float32)), np.float64)
+    return np.asarray(entropy_of_counts(counts), np.float64)
 
 
 def rule_reliabilities(

@@ -60,16 +60,16 @@ def mcnemar(better: int, worse: int, *, exact: bool = True, continuity: bool = T
     return McNemar(better, worse, statistic, math.erfc(math.sqrt(statistic / 2)))
 
 
+@functools.lru_cache(maxsize=4096)
 def _binomial_tail(k: int, n: int) -> float:
     """P(X <= k) for n fair coins, in logarithms."""
     terms = [math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in range(k + 1)]
     return math.exp(np.logaddexp.reduce(terms) - n * math.log(2))
 
 
-@functools.partial(jax.jit, static_argnames=("draws",))
-def _flipped(sums_GxM, key, draws):
-    signs = jax.random.rademacher(key, (draws, sums_GxM.shape[0]), jnp.float32)
-    return jnp.matmul(signs, sums_GxM, precision="highest")
+@functools.partial(jax.jit, static_argnames=("draws", "prompts"))
+def _signs(key, draws, prompts):
+    return jax.random.rademacher(key, (draws, prompts), jnp.float32)
 
 
 def prompt_test(sums: Float[Array, "G M"], key: Array, draws: int = 4000) -> np.ndarray:
@@ -83,10 +83,10 @@ def prompt_test(sums: Float[Array, "G M"], key: Array, draws: int = 4000) -> np.
       key: of the flips; the same flips for all M.
       draws: random flips; the smallest possible p is 1 / (draws + 1).
     """
-    sums = jnp.asarray(sums, jnp.float32)
-    total = np.abs(np.asarray(sums.sum(0), np.float64))
-    flipped = np.abs(np.asarray(_flipped(sums, key, draws), np.float64))
-    extreme = (flipped >= total * (1 - 1e-6) - 1e-6).sum(0)
+    sums = np.asarray(sums, np.float32)
+    total = np.abs(sums.sum(0).astype(np.float64))
+    flipped = np.abs(np.asarray(_signs(key, draws, len(sums))) @ sums)
+    extreme = (flipped >= (total * (1 - 1e-6) - 1e-6)).sum(0)
     return (1 + extreme) / (1 + draws)
 
 

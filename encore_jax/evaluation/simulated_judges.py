@@ -18,11 +18,13 @@ distribution and changes its entropy only as far as it was lopsided.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.random import threefry_2x32
 from jaxtyping import Array, Float
 
 from encore_jax.errors import InputError
@@ -56,8 +58,25 @@ def simulated_ratings(
             raise InputError(f"{values[i]} is not in [0, 1]", where=f"{what} {i}", fix="rescale it")
     if levels < 2:
         raise InputError(f"got {levels}", where="levels", fix="use at least 2")
-    chance = jax.random.uniform(key, (2, human.shape[0], strength.shape[0]))
+    chance = uniform_numbers(key, (2, human.shape[0], strength.shape[0]))
     return answers(human, strength, chance, noise, levels)
+
+
+def uniform_numbers(key: Array, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:
+    """The numbers of ``jax.random.uniform(key, shape)``, for a key that is not traced.
+
+    The same hash of the same counters, which are passed to it: a program that makes them takes XLA seconds to compile,
+    once for every shape.
+    """
+    count, usual = math.prod(shape), str(jax.random.key_impl(key)) == "threefry2x32"
+    if not usual or not jax.config.jax_threefry_partitionable or not 0 < count < 2**32:
+        return np.asarray(jax.random.uniform(key, shape))
+    counters = np.concatenate([np.zeros(count, np.uint32), np.arange(count, dtype=np.uint32)])
+    words = np.asarray(threefry_2x32(jax.random.key_data(key), counters))
+    bits = words[:count] ^ words[count:]
+    return (((bits >> 9) | np.uint32(0x3F800000)).view(np.float32) - np.float32(1)).reshape(
+        shape
+    )  # 23 bits: [1, 2) - 1
 
 
 @functools.partial(jax.jit, static_argnames=("noise", "levels"))

@@ -19,7 +19,7 @@ import functools
 import inspect
 import json
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from encore_jax.data.manifest import MANIFEST, changed_outputs
 from encore_jax.errors import InputError
 from encore_jax.lazy import Deferred
 from encore_jax.parallel.processes import all_same_everywhere, on_every_process
-from encore_jax.progress import clock
+from encore_jax.progress import clock, part_of
 from encore_jax.recipes.artefact import Artefact, write
 from encore_jax.recipes.code_version import code_digest
 from encore_jax.recipes.manifest import run_stage
@@ -98,6 +98,7 @@ class Pipeline:
       until: the last stage wanted; all of them if left out.
       together: all processes run it: a stage must depend on the same everywhere, and runs if any of them lacks it.
       overwrite: a stage may empty a folder that holds what no stage wrote.
+      stages: names of all stages of the run, in order, if they are known: then the log says how far the run is.
     """
 
     def __init__(
@@ -108,8 +109,10 @@ class Pipeline:
         until: str | None = None,
         together: bool = False,
         overwrite: bool = False,
+        stages: Sequence[str] = (),
     ):
         self.workdir, self.together, self.overwrite = workdir, together, overwrite
+        self._number = {name: f"stage {number} of {len(stages)}" for number, name in enumerate(stages, 1)}
         self._rerun, self._until, self._last = rerun, until, ""
 
     def __call__(self, name: str, function: Callable, *args, aside: Mapping[str, Any] | None = None, **kwargs):
@@ -132,10 +135,12 @@ class Pipeline:
         with recording() as files:
             key = _same_key_everywhere(name, call) if self.together else call.key()
         options = {"everywhere": lambda complete: bool(on_every_process(complete).all())} if self.together else {}
-        folder, again = self.workdir / name, name == self._rerun
+        folder, again, number = self.workdir / name, name == self._rerun, self._number.get(name, "")
         body = functools.partial(self._run, name, call, files)
-        manifest, ran = run_stage(folder, key, body, again=again, overwrite=self.overwrite, **options)
-        logging.info("%s: %s (%s)", name, "done" if ran else "up to date", clock(manifest["seconds"]))
+        with part_of(number):
+            manifest, ran = run_stage(folder, key, body, again=again, overwrite=self.overwrite, **options)
+        what = ", ".join(filter(None, (number, name)))
+        logging.info("%s: %s (%s)", what, "done" if ran else "up to date", clock(manifest["seconds"]))
         return Artefact(name, folder, manifest["outputs"])
 
     def always(self, function: Callable, *args) -> None:

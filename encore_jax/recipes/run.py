@@ -104,6 +104,8 @@ def run_experiment(
             check_stages(plan, rerun, until)
             check_rerun(plan, rerun, together)
             with kept_for(config, recipe, plan, overwrite=overwrite, together=together):
-                stage = Pipeline(workdir, rerun=rerun, until=until, together=together, overwrite=overwrite)
+                stage = Pipeline(
+                    workdir, rerun=rerun, until=until, together=together, overwrite=overwrite, stages=plan.stages
+                )
                 with contextlib.suppress(LastStage):
                     recipe.run(config, stage)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import matplotlib
 from markupsafe import Markup
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from encore_jax.formats import printable
@@ -84,6 +85,10 @@ def to_svg(figure: Figure, prefix: str, title: str) -> str:
       prefix, title: as of `drawn`.
     """
     buffer = io.StringIO()
+    FigureCanvasSVG(figure)
+    if (engine := figure.get_layout_engine()) is not None:  # else savefig draws everything twice, to lay it out
+        engine.execute(figure)
+        figure.set_layout_engine("none")
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]

@@ -112,8 +112,9 @@ def hinge_weights(margins: Float[Array, "N K"], l2: float | Float[Array, ""] = 1
     margins = _checked(margins, l2, "hinge_weights")
     n, k = margins.shape
     weights = centre = jnp.zeros(k, jnp.float32)
+    share = jnp.full(n, 1 / n, jnp.float32)  # of the type that Bradley-Terry has: one program for both
     for smoothing in SMOOTHINGS:
-        weights = _minimise(_Problem(margins, jnp.full(n, 1 / n), l2, centre, 1.0, smoothing), weights)
+        weights = _minimise(_Problem(margins, share, l2, centre, 1.0, smoothing), weights)
     return weights
 
 

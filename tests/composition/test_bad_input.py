@@ -80,7 +80,7 @@ INNER = {
     "camps": {"commonality", "number_of_factors", "bootstrap_loadings", "resampled_loadings", "find_camps", "varimax",
               "corrected", "effective_rules_of", "camp_loadings"},  # on moments of ratings that are checked
     "checks": {"is_traced", "has_values", "refuse_masked", "numbers", "flags", "pooled", "observed_grids",
-               "check_ratings", "whole_number", "real_number", "shortened", "refuse_answers"},
+               "check_ratings", "whole_number", "real_number", "shortened", "refuse_answers", "single", "namespace"},
     "dpp": {"log_elementary_symmetric"},  # compiled, on eigenvalues
     "moments": {"prompt_groups", "grouped_moments", "moments_of", "correlations", "spreads"},
     "reward": {"pairs_of"},

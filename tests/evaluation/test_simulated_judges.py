@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from encore_jax.errors import InputError
-from encore_jax.evaluation.simulated_judges import answers, simulated_ratings
+from encore_jax.evaluation.simulated_judges import answers, simulated_ratings, uniform_numbers
 
 NOISES = ("guess", "gaussian", "shrink", "flip")
 KEY = jax.random.key(2)
@@ -108,3 +108,9 @@ def test_an_unknown_noise_is_refused():
 def test_other_shapes_are_refused(human, strength):
     with pytest.raises(InputError, match=r"\[N\].*\[K\]"):
         simulated_ratings(jnp.zeros(human), jnp.zeros(strength), KEY)
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 2, 11, 4)])
+def test_uniform_numbers_are_those_of_jax_random(shape):
+    for key in (jax.random.key(3), jax.random.fold_in(jax.random.key(0), 9), jax.random.key(1, impl="rbg")):
+        np.testing.assert_array_equal(uniform_numbers(key, shape), jax.random.uniform(key, shape))

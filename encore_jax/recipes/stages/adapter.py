@@ -15,6 +15,7 @@ from encore_jax.data import prompt_key
 from encore_jax.data.manifest import FIX
 from encore_jax.data.split import hash_unit
 from encore_jax.errors import InputError
+from encore_jax.formats import counts_in_words
 from encore_jax.json_shape import read_json
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.outside import AdapterRun, ModelFiles
@@ -135,7 +136,7 @@ def train_adapter(
         "comparisons_for_training": int((trained & ~validating).sum()),
         "comparisons_for_validation": int((trained & validating).sum()),
     }
-    logging.info("adapter: %s; %s", made.said, counts)
+    logging.info("adapter: %s", counts_in_words(counts))
     said = {"passport": passport, "counts": counts} | made.said
     share, digests = critical[trained].mean(0), comparison_digests(shown.pair_texts)
     return Adapter(probability(made.logits), trained, critical, share, digests, said, made.kernel, made.bias)

@@ -31,6 +31,7 @@ from encore_jax.train.settings import GateSettings
 
 GATE, BALANCED = "ArmoRM gate", "ArmoRM gate, balanced"
 HEAD, UNTOUCHED, JUDGE = "single Bradley-Terry head", "untouched backbone", "LLM-as-a-judge"
+FITTED_ON = "comparisons_fitted_on"
 
 
 class Baselines(NamedTuple):
@@ -86,7 +87,8 @@ def baselines(
 
         rewards, counts["judge_verdicts"] = verdict_rewards(verdicts.path, data.comparisons)
         made[JUDGE] = Baseline("text", rewards)
-    logging.info("baselines: %s; %s", ", ".join(made) or "none", counts)
+    fitted_on = f", fitted on {counts[FITTED_ON]:,} comparisons" if FITTED_ON in counts else ""
+    logging.info("baselines: %s%s", ", ".join(made) or "none", fitted_on)
     return Baselines(made, counts)
 
 
@@ -98,7 +100,7 @@ def _on_frozen_features(
     compared, features = texts.compared, extracted.texts
     usable = np.isfinite(scores).all(1)[compared].all(1)
     fitted_on = usable & ~texts.test[compared[:, 0]]
-    made, counts = {}, {"comparisons_fitted_on": int(fitted_on.sum())}
+    made, counts = {}, {FITTED_ON: int(fitted_on.sum())}
     if chosen.penalties:
         better, worse = (compared[np.arange(len(compared)), side] for side in (preferred, 1 - preferred))
         difference = (features[better] - features[worse])[fitted_on]

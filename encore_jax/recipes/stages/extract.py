@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,6 +82,9 @@ class Extracted(NamedTuple):
         return cls(**arrays, readable=whole, counts=json.loads((folder / "counts.json").read_text()))
 
 
+FEATURES, PROBE_FEATURES = "features", "features of the over-refusal probe"
+"""What progress calls the texts' features, and the probe's."""
+
 _ARRAYS = ("texts", "prompts", "probe", "reward_head")
 
 
@@ -122,11 +125,11 @@ def extract(
     sequences, refusals = tokenized(tokenizer, texts, model.pooling, name_of)
     found = readable(sequences, max(model.buckets))
     check(found)
-    parts = [
-        (texts, sequences),
-        ([(prompt, "") for prompt in prompts], [_prompt_end(tokenizer, prompt) for prompt in prompts]),
-        (probe_texts(), probe_sequences(tokenizer, model.pooling)) if probe else ((), ()),
-    ]
+    parts = {
+        FEATURES: (texts, sequences),
+        "features of prompts": ([(prompt, "") for prompt in prompts], [_prompt_end(tokenizer, p) for p in prompts]),
+        PROBE_FEATURES: (probe_texts(), probe_sequences(tokenizer, model.pooling)) if probe else ((), ()),
+    }
     from encore_jax.parallel.placement import backbone_shardings
 
     # XLA's CPU products are quicker from fp32 weights, cast layer by layer; elsewhere they would only cost memory.
@@ -143,7 +146,7 @@ def features_of(
     cfg: DecoderConfig,
     params: Any,
     model: ModelConfig,
-    parts: Sequence[Part],
+    parts: Mapping[str, Part],
     cache: Path,
     mesh: Mesh | None = None,
 ) -> tuple[list[np.ndarray], dict[str, int]]:
@@ -152,7 +155,7 @@ def features_of(
     Args:
       cfg, params: the backbone.
       model: what decides on compute type and batches.
-      parts: the lists.
+      parts: the lists, by what progress calls them.
       cache: folder of finished batches.
       mesh: on which the parameters lie, if they do not lie whole on one device.
 
@@ -160,8 +163,7 @@ def features_of(
       Features ``[N, D]`` of each list; and counts of the first: texts, how many are dropped as too long, tokens.
     """
     features, counts = [], []
-    for number, (texts, sequences) in enumerate(parts):
-        label = f"features, part {number + 1} of {len(parts)}" if len(parts) > 1 else "features"
+    for label, (texts, sequences) in parts.items():
         found, counted = extract_features(
             cfg,
             params,
@@ -176,7 +178,7 @@ def features_of(
         )
         features.append(found)
         counts.append(counted)
-    first = readable(parts[0][1], max(model.buckets))
+    first = readable(next(iter(parts.values()))[1], max(model.buckets))
     return features, counts[0] | {"dropped": int((~first.fits & ~first.refused).sum())}
 
 

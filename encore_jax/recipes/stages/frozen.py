@@ -14,6 +14,7 @@ import numpy as np
 from absl import logging
 
 from encore_jax.data.manifest import FIX
+from encore_jax.formats import counts_in_words
 from encore_jax.json_shape import read_json
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.outside import ModelFiles, Probe
@@ -108,7 +109,7 @@ def frozen_features(
     of_probe = of_probe.reshape(len(of_probe) // 2, 2, of_probe.shape[1])
     features = Features(**(empty | made), probe=of_probe, counts={})
     counts |= _left_out(features, {name: refused[at].reshape(shapes[name]) for name, at in rows.items()})
-    logging.info("counts: %s", counts)
+    logging.info("%s", counts_in_words(counts))
     return features._replace(counts=counts)
 
 

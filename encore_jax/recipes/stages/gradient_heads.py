@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from encore_jax.recipes.config import ModelConfig, TrainConfig
-from encore_jax.recipes.stages.extract import Part, features_of
+from encore_jax.recipes.stages.extract import FEATURES, PROBE_FEATURES, Part, features_of
 from encore_jax.recipes.stages.heads import Fit, without_held_out
 from encore_jax.recipes.stages.texts import Texts
 from encore_jax.reward.passport import Passport
@@ -42,7 +42,7 @@ def heads_by_gradient(
     trained = run(task, passport=passport.to_dict() | {"ratings": name}, name=name)
     program = trained.program
     cache = folder / "batches" / f"trained-{name}-{trained.summary['used_step']}"
-    parts = [(texts.texts, sequences), asked if name == "human" else ((), ())]
+    parts = {FEATURES: (texts.texts, sequences), PROBE_FEATURES: asked if name == "human" else ((), ())}
     (features, probe), counts = features_of(program.cfg, trained.backbone, model, parts, cache, program.mesh)
     return Fit(without_held_out(*trained.heads), features, probe, counts | {f"training_{name}": trained.summary})
 

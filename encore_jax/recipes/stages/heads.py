@@ -71,7 +71,8 @@ def ridge_heads(
     """Closed form on the features of the texts ``[R]`` with ratings ``[R, K]``, and the penalties ``[K]``; see
     `fit_ridge`."""
     fitted = fit_ridge(features[texts], ratings, rated, fold[texts], tuple(alphas))
-    logging.info("ridge penalties chosen by cross-validation: %s", [f"{alpha:g}" for alpha in fitted.alpha])
+    penalties = ", ".join(f"{alpha:g}" for alpha in fitted.alpha)
+    logging.info("ridge penalties of the rules, chosen by cross-validation: %s", penalties)
     same = distinct(np.append(row, f) for row, f in zip(features[texts], fold[texts], strict=True)).representative
     return Heads(fitted.kernel, fitted.bias, texts, fitted.held_out_scores[same]), fitted.alpha
 

@@ -14,6 +14,7 @@ from encore_jax.data import Comparison, prompt_key
 from encore_jax.data.left_out import Reason, require_some
 from encore_jax.data.prefix_tree import PrefixTree, make_trees
 from encore_jax.data.split import group_ids, is_test
+from encore_jax.formats import counts_in_words
 from encore_jax.model.heads import PREFERENCE
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.config import TrainConfig
@@ -163,7 +164,7 @@ def train_preferences(
     counts |= refusals
     if refused.any():
         counts |= {"comparisons_refused_by_template": int(refused.sum())}
-    logging.info("counts: %s", counts)
+    logging.info("%s", counts_in_words(counts))
     one = np.ones(1, np.float32)
     task = Task(training, targets, testing[: train.watch], targets, one, 0 * one)
     passport = Passport(

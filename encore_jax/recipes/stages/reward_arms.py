@@ -17,6 +17,7 @@ from encore_jax.data import prompt_key
 from encore_jax.data.manifest import FIX
 from encore_jax.data.split import folds
 from encore_jax.errors import InputError
+from encore_jax.formats import counts_in_words
 from encore_jax.json_shape import read_json
 from encore_jax.parallel.mesh import MeshSettings, make_mesh
 from encore_jax.progress import track
@@ -142,7 +143,7 @@ def train_arms(
         made = _by_gradient(lessons, model, train, mesh, split.seed, folder)
     counts = {"comparisons_for_training": int(pool.sum()), "comparisons_held_out": len(made.test)}
     counts = made.counts | counts
-    logging.info("counts: %s", counts)
+    logging.info("%s", counts_in_words(counts))
     return made._replace(counts=counts)
 
 

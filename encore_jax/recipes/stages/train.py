@@ -27,6 +27,8 @@ from encore_jax.reward.passport import PASSPORT, Passport, read_passport
 from encore_jax.rules import RulePool
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
 
+TOO_LONG = "rated_responses_dropped_too_long", "comparisons_dropped_too_long"
+
 
 class TrainedHeads(NamedTuple):
     """Rule heads and their scores.
@@ -123,7 +125,10 @@ def train(
     for fitted in fits.values():
         counts = fitted.counts | counts
     counts |= _counts(texts, readable, rows)
-    logging.info("counts: %s", counts)
+    logging.info(
+        "heads: %d rated responses to train on, %d are too long; %d comparisons are too long",
+        *(counts[name] for name in ("rated_responses_for_training", *TOO_LONG)),
+    )
     return TrainedHeads(
         heads={name: fitted.heads for name, fitted in fits.items()},
         scores={name: fitted.heads.scores(fitted.features) for name, fitted in fits.items()},
@@ -163,9 +168,9 @@ def _counts(texts: Texts, readable: Readable, rows: np.ndarray) -> dict[str, int
     """How many records the model could read, and what became of the others."""
     long, refused = ~readable.fits & ~readable.refused, readable.refused[texts.compared].any(1)
     counts = {
-        "rated_responses_dropped_too_long": int(long[texts.rated].sum()),
+        TOO_LONG[0]: int(long[texts.rated].sum()),
         "rated_responses_for_training": len(rows),
-        "comparisons_dropped_too_long": int((~readable.fits[texts.compared].all(1) & ~refused).sum()),
+        TOO_LONG[1]: int((~readable.fits[texts.compared].all(1) & ~refused).sum()),
     }
     if readable.refused.any():
         counts |= {
