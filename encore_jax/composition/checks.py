@@ -135,12 +135,15 @@ def single(values, name: str, *, rank: int = 0, finite: bool = True) -> jax.Arra
     """`numbers` in fp32: of JAX what is JAX's already or inside `jax.jit`, of NumPy whatever else is passed.
 
     So what lies on the host is computed there, by NumPy: JAX would compile every operation once for every shape.
+    Numbers too small for fp32's normal ones are 0, as they are to compiled programs.
     """
     array = numbers(values, name, rank=rank, finite=finite, dtype=None)
     if isinstance(array, jax.Array):
         return array.astype(jnp.float32)
-    with np.errstate(over="ignore"):
-        return np.asarray(array, np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        array = np.asarray(array, np.float32)
+    denormal = (array != 0) & (np.abs(array) < np.finfo(np.float32).tiny)
+    return np.where(denormal, np.float32(0), array) if denormal.any() else array
 
 
 def namespace(*arrays):
