@@ -14,6 +14,7 @@ from absl import logging
 
 from encore_jax.data.left_out import Reason, require_some
 from encore_jax.errors import InputError
+from encore_jax.formats import counts_in_words
 from encore_jax.model.heads import joint_head_names
 from encore_jax.parallel.mesh import MeshSettings
 from encore_jax.recipes.joint_config import LOSS_OF, JointTrainConfig
@@ -156,7 +157,7 @@ def train_joint(
             scores[cell] = np.array([[found[2 * n], found[2 * n + 1]] for n in tested.tolist()], np.float32)
             cells.append({"arm": arm, "trained_on": name, "name": cell})
     counts["training"] = trained_on
-    logging.info("counts: %s", counts)
+    logging.info("%s", counts_in_words(counts))
     both = np.stack([2 * tested, 2 * tested + 1], 1)
     return JointModels(
         cells, tested, scores, texts.ratings[both][..., :-1], texts.rated[both][..., :-1],
