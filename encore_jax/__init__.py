@@ -40,6 +40,7 @@ _HOME = {
     ),
     "encore_jax.data": ("Comparison", "Message", "RatedResponse", "read_comparisons", "stack_ratings"),
     "encore_jax.errors": ("InputError",),
+    "encore_jax.evaluation.coverage": ("Coverage", "coverage"),
     "encore_jax.evaluation.held_out": ("Evaluation", "evaluate"),
     "encore_jax.composition.settings": ("CompositionSettings",),
     "encore_jax.evaluation.panel": ("PanelReliability", "panel_reliability"),

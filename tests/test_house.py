@@ -89,7 +89,7 @@ def stages_of(loaded: set[str]) -> set[str]:
 @pytest.mark.parametrize(
     ("recipe", "most"),
     [("encore", 70), ("bradley_terry", 70), ("rule_adapter", 75), ("ramo", 75), ("ablation", 75), ("theory", 70),
-     ("rating", 95), ("verdicts", 95), ("panel", 120), ("benchmark", 120)],
+     ("rating", 95), ("verdicts", 95), ("panel", 120), ("benchmark", 130)],
 )  # fmt: skip
 def test_importing_a_recipe_loads_none_of_its_stages(recipe, most):
     loaded = loaded_by(f"encore_jax.recipes.{recipe}")
@@ -118,7 +118,7 @@ def test_a_run_on_frozen_features_loads_neither_training_by_gradient_nor_formats
         "evaluation.rating_tables", "http.client", "judge.devices.local",
     }  # fmt: skip
     assert not {f"encore_jax.{name}" for name in unused} & loaded
-    assert len(stages_of(loaded)) >= 15 and len(loaded) <= 220
+    assert len(stages_of(loaded)) >= 15 and len(loaded) <= 225
 
 
 def test_every_stage_has_a_function_of_its_name():

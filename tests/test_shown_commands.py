@@ -18,6 +18,9 @@ from tests.shown_commands import PAGES, ROOT, carried_out, shown_commands, words
 
 REALLY = {
     "encore export": "tests/experiments/test_export.py::test_composed_heads",
+    "python -m experiments.studies.coverage": (
+        "tests/experiments/test_intervals_run.py::test_over_random_splits_coverage_is_near_what_is_promised"
+    ),
     "encore score": "tests/experiments/test_score.py::test_every_score_is_that_of_its_text_alone",
     "encore serve": "tests/serve/test_server.py::test_rude_clients_harm_nobody_and_a_signal_loses_nothing",
     "encore judge-agreement": "tests/experiments/test_judge_agreement.py::test_numbers_per_rule_and_a_table",

@@ -44,6 +44,7 @@ from encore_jax.recipes.run import plan_of
 from encore_jax.recipes.run_config import check_field_types, from_dict, to_dict
 from encore_jax.recipes.stages.gradient import backbone_config, checkpoint_folder
 from encore_jax.recipes.stages.heads import Heads
+from encore_jax.reward.calibration import Calibration, read_calibration
 from encore_jax.reward.export import MARKS, export, export_adapter
 from encore_jax.reward.passport import Passport, model_digest, read_passport
 from encore_jax.reward.reward_model import RewardModel
@@ -63,6 +64,7 @@ class Finished(NamedTuple):
       kernel, bias: its heads.
       training: name and step of the checkpoint that holds what was trained besides heads; None if nothing was.
       about: what the model card tells of it.
+      calibration: what its intervals come from, if it has any.
     """
 
     config: ExperimentConfig
@@ -72,6 +74,7 @@ class Finished(NamedTuple):
     bias: np.ndarray
     training: tuple[str, int] | None
     about: dict[str, str]
+    calibration: Calibration | None = None
 
 
 def read_run(workdir: Path) -> Finished:
@@ -109,7 +112,8 @@ def read_run(workdir: Path) -> Finished:
     if told := over_refusal_card(results.get("over_refusal")):
         about["Over-refusal"] = told
     training = (name, summary["used_step"]) if gradient else None
-    return Finished(config, workdir, passport, kernel, bias, training, about)
+    calibration = read_calibration(folder, passport.intervals)
+    return Finished(config, workdir, passport, kernel, bias, training, about, calibration)
 
 
 def read_config(path: Path) -> ExperimentConfig:
@@ -251,7 +255,9 @@ def export_run(
         params = load_backbone(path, dtype, shardings["backbone"], lm_head=False, progress=_progress("reading"))[1]
     heads = trained.get("heads", {"kernel": run.kernel, "bias": run.bias})
     kernel, bias = (np.asarray(heads[name], np.float32) for name in ("kernel", "bias"))
-    model = RewardModel(cfg, params, tokenizer, kernel, bias, passport, tuple(config.model.buckets))
+    calibration = None if passport.mismatch != run.passport.mismatch else run.calibration
+    buckets = tuple(config.model.buckets)
+    model = RewardModel(cfg, params, tokenizer, kernel, bias, passport, buckets, calibration=calibration)
     if weights:
         model = model.weighted(weights)
     about = run.about | ({"Results": WEIGHED_ANEW + run.about["Results"]} if weights else {})

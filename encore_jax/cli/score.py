@@ -12,9 +12,10 @@ reasoning that it cuts; the rest is scored. A model whose weights depend on the 
 weight of every rule for each response; the others' weights are in the passport. The passport is in the file's metadata,
 under "encore_jax". A model that its passport does not stand for is refused with the difference; with --allow-mismatch
 it is used, and the difference recorded in that passport. --weights=equal, RULE=WEIGHT,... or a JSON file composes heads
-that nobody has weighed, or weighs them otherwise. With --best=FILE.jsonl every prompt's best response is written there
-too (best-of-n). No output may be an input, and what lies at an output already is left alone unless it holds exactly
-these scores, or --overwrite is given.
+that nobody has weighed, or weighs them otherwise. With --intervals columns "lower" and "upper" hold the ends of each
+reward's interval, "lower:RULE" and "upper:RULE" those of each score's; null where there is none (docs/intervals.md).
+With --best=FILE.jsonl every prompt's best response is written there too (best-of-n). No output may be an input, and
+what lies at an output already is left alone unless it holds exactly these scores, or --overwrite is given.
 
 Responses of one text have one score, in one row, in many rows, and after a restart: each is run once. The same
 command resumes a killed run where it was: finished chunks wait in OUTPUT.parts until they are merged.
@@ -71,6 +72,7 @@ flags.DEFINE_alias("allow-mismatch", "allow_mismatch")
 _FETCH = flags.DEFINE_bool("fetch", False, "Fetch the backbone that the model's own files name, wherever it is.")
 define_overwrite()
 _WEIGHTS = flags.DEFINE_string("weights", "", HELP)
+_INTERVALS = flags.DEFINE_bool("intervals", False, "Write the ends of every interval, of a model that has them.")
 _TOKENS = flags.DEFINE_integer("tokens_per_batch", 4096, "Tokens that go through the model at once.", lower_bound=1)
 define_devices()
 
@@ -97,6 +99,7 @@ def score_file(
     format: str = "auto",
     tokens_per_batch: int = 4096,
     overwrite: bool = False,
+    intervals: bool = False,
 ) -> dict:
     """Scores `source` into `output`, from where a killed run left off.
 
@@ -108,22 +111,26 @@ def score_file(
       format: of the source.
       tokens_per_batch: that go through the model at once.
       overwrite: replace other files that lie at the outputs.
+      intervals: write their ends as well.
 
     Returns:
       Counts: rows, responses, too_long and refused (responses), rows_with_reason, accuracy and ties where the file
       says what is preferred.
 
     Raises:
-      InputError: a malformed input or a model whose heads nobody weighs (before anything is scored), outputs that are
-        somebody else's or the input, parts that another run left, another process at work on the same output, or an
-        input that changed meanwhile.
+      InputError: a malformed input, a model whose heads nobody weighs, or intervals of a model that nobody has
+        calibrated (before anything is scored); outputs that are somebody else's or the input, parts that another run
+        left, another process at work on the same output, or an input that changed meanwhile.
     """
     if model.gate is None:
         _ = model.weights
-    identity = all_or_none(lambda: _identity(model, source, format))
+    for note in model.intervals.notes if intervals else ():
+        logging.info("intervals: %s", note)
+    identity = all_or_none(lambda: _identity(model, source, format)) | ({"intervals": True} if intervals else {})
     if jax.process_count() > 1:
         all_same_everywhere("what is scored", identity, "give every host the same files and versions")
-    parts = Parts(output, identity, schema_of(model.rules, model.gate is not None, bool(model.passport.graph)))
+    schema = schema_of(model.rules, model.gate is not None, bool(model.passport.graph), intervals)
+    parts = Parts(output, identity, schema)
     outputs = {"--output": output} | ({"--best": best} if best else {})
     with contextlib.ExitStack() as stack:
 
@@ -140,7 +147,7 @@ def score_file(
         totals = all_or_none(lambda: count(source, format, CHUNK))
         if not complete:
             of_first(parts.claim)
-            all_or_none(lambda: _fill(parts, model, source, format, tokens_per_batch, totals))
+            all_or_none(lambda: _fill(parts, model, source, format, tokens_per_batch, totals, intervals))
             of_first(lambda: _merge(parts, source, identity, totals))
         counts: dict = {}
 
@@ -163,7 +170,9 @@ def _merge(parts: Parts, source: Path, identity: dict, totals: Totals) -> None:
     parts.merge(_sizes(totals.items))
 
 
-def _fill(parts: Parts, model: RewardModel, source: Path, format: str, tokens_per_batch: int, totals: Totals) -> None:
+def _fill(
+    parts: Parts, model: RewardModel, source: Path, format: str, tokens_per_batch: int, totals: Totals, intervals: bool
+) -> None:
     """Scores what is not in the parts yet.
 
     Over several processes each scores chunks of its own, or, where only all devices together hold the model, process 0
@@ -171,7 +180,7 @@ def _fill(parts: Parts, model: RewardModel, source: Path, format: str, tokens_pe
     """
     several = jax.process_count() > 1
     led = several and model.mesh is not None and spans_processes(model.mesh)
-    scorer = Scorer(model, tokens_per_batch=tokens_per_batch, led=led)
+    scorer = Scorer(model, tokens_per_batch=tokens_per_batch, led=led, intervals=intervals)
     if several and not led:
         sizes = _sizes(totals.items)
 
@@ -268,7 +277,7 @@ def _run() -> None:
     output, best = Path(_OUTPUT.value), Path(_BEST.value) if _BEST.value else None
     source, model = all_or_none(lambda: _inputs(output, best))
     options = {"format": _FORMAT.value, "tokens_per_batch": _TOKENS.value}
-    options["overwrite"] = flags.FLAGS["overwrite"].value
+    options |= {"overwrite": flags.FLAGS["overwrite"].value, "intervals": _INTERVALS.value}
     counts = score_file(model, source, output, best=best, **options)
     if speaks():
         if "accuracy" in counts:

@@ -51,12 +51,21 @@ def table_of(
     scored = scorer.scored(values)
     why, lost = (np.array([of.get(i, "") for i in range(len(lengths))], object) for of in (refused, hidden))
     rules = scorer.model.rules
-    schema = schema_of(scorer.model.rules, scorer.model.gate is not None, scorer.graph is not None)
+    found = scorer.intervals
+    schema = schema_of(rules, scorer.model.gate is not None, scorer.graph is not None, found is not None)
     columns: dict[str, list] = {name: [] for name in schema.names}
     splits = np.cumsum(counts)[:-1]
     vetoed = np.full(len(lengths), NOBODY) if scorer.graph is None else scored.decision.decided_by
     each = scored.rewards, scored.tolerances, scored.scores, scored.weights, lengths, why, lost, vetoed
     parts = (np.split(values, splits) for values in each)
+    if found is not None:
+        ends = zip(
+            ("lower", "upper"), found.of_rewards(scored.rewards)[1:], found.of_scores(scored.scores)[1:], strict=True
+        )
+        for end, of_rewards, of_scores in ends:
+            columns[end] = [_nullable(part) for part in np.split(of_rewards, splits)]
+            for k, rule in enumerate(rules):
+                columns[f"{end}:{rule}"] = [_nullable(part) for part in np.split(of_scores[:, k], splits)]
     for item, reward, slack, score, weight, length, problem, missing, by in zip(items, *parts, strict=True):
         long, no_ids = np.flatnonzero(length > scorer.longest), np.flatnonzero(length < 0)
         columns["id"].append(item.id)
@@ -102,16 +111,19 @@ def values_of(
     return values
 
 
-def schema_of(rules: Sequence[str], gated: bool, graph: bool = False) -> pa.Schema:
+def schema_of(rules: Sequence[str], gated: bool, graph: bool = False, intervals: bool = False) -> pa.Schema:
     """Columns of a scored file: of every rule its scores, and of a gated model its weights as well.
 
-    Under a rule graph also which rule's veto set each reward.
+    Under a rule graph also which rule's veto set each reward. With intervals the ends of the rewards' and of every
+    rule's.
     """
+    ends = [f"{end}{of}" for of in ("", *(f":{rule}" for rule in rules)) for end in ("lower", "upper")]
     numbers = pa.list_(pa.float32())
     return pa.schema([
         ("id", pa.string()), ("rewards", numbers), ("best", pa.int32()),
         ("first_place", pa.list_(pa.int32())), ("preferred", pa.int32()),
         *((f"{kind}:{rule}", numbers) for kind in kinds_of(gated) for rule in rules),
+        *((name, numbers) for name in (ends if intervals else ())),
         *((("vetoed_by", pa.list_(pa.string())),) if graph else ()),
         ("tokens", pa.list_(pa.int32())), ("reason", pa.string()), ("hidden", pa.string()),
     ])  # fmt: skip
@@ -123,7 +135,7 @@ def kinds_of(gated: bool) -> tuple[str, ...]:
 
 
 def _nullable(values: np.ndarray) -> list[float | None]:
-    return [None if np.isnan(value) else float(value) for value in values]
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _too_long(long: np.ndarray, length: np.ndarray, longest: int) -> str:

@@ -25,7 +25,7 @@ from encore_jax.model.gating import gate_weights
 from encore_jax.progress import track
 from encore_jax.reward.gate_position import gate_position, generation_prompt
 from encore_jax.reward.reward_model import RewardModel
-from encore_jax.reward.scorer import Scored, compiled_graph
+from encore_jax.reward.scored import Scored, compiled_graph
 from encore_jax.train.features import extract_features
 
 

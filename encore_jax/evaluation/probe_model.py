@@ -10,7 +10,7 @@ from encore_jax.data.probes import over_refusal_probe
 from encore_jax.errors import InputError
 from encore_jax.evaluation.over_refusal import over_refusal
 from encore_jax.reward.reward_model import RewardModel
-from encore_jax.reward.scorer import Scored
+from encore_jax.reward.scored import Scored
 
 MODEL, EQUAL = "the model", "all rules, equal weights"
 """Names of the reward: the model's own, or one where nobody has said how its heads compose."""

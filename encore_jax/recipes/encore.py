@@ -53,7 +53,9 @@ def run(config: ExperimentConfig, stage) -> None:
     others = stage("baselines", baselines, config.baselines, verdicts, data, split, features, trained)
     by_people = config.data.source == "pyrit"
     scored = stage("score", score, data, split, ratings, features, trained, others, synthetic, by_people)
-    composed = stage("compose", compose, config.compose, scored, trained, model, seed, frozen)
+    composed = stage(
+        "compose", compose, config.compose, scored, trained, model, seed, frozen, data, split, ratings,
+    )  # fmt: skip
     results = stage(
         "evaluate", evaluate, config.evaluate, config.compose, synthetic, data, split, ratings, trained, scored,
         composed, others, Record(config),

@@ -24,6 +24,7 @@ from jax.sharding import Mesh
 from jaxtyping import Bool
 
 from encore_jax.checkpoints.huggingface import load_backbone, load_config
+from encore_jax.composition.conformal import COVERAGE, fewest_prompts
 from encore_jax.composition.settings import COMPOSED_BY, CompositionSettings
 from encore_jax.data import Comparison, RatedResponse, locate, prompt_key
 from encore_jax.data.left_out import Reason, require_some
@@ -37,9 +38,11 @@ from encore_jax.progress import track
 from encore_jax.recipes.config import SMOLLM2
 from encore_jax.recipes.fit_by_gradient import Rows, Tuned, check_settings, tune
 from encore_jax.recipes.fit_weights import HeadsAgreement, composed_weights
-from encore_jax.recipes.rated_rows import RatedRows, rated_rows
 from encore_jax.recipes.stages.tokenized import tokenized
+from encore_jax.reward.calibrate import calibration_of_rows
+from encore_jax.reward.calibration import OUT_OF_FOLD, Calibration
 from encore_jax.reward.passport import DTYPES, Passport, model_digest
+from encore_jax.reward.rated_rows import RatedRows, rated_rows
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.sequences import fits
 from encore_jax.rules import RulePool
@@ -66,6 +69,7 @@ def fit(
     buckets: Sequence[int] = (256, 512),
     tokens_per_batch: int = 4096,
     folds: int = 5,
+    coverage: float = COVERAGE,
     alphas: Sequence[float] = ALPHAS,
     seed: int = 0,
     cache: str | Path | None = None,
@@ -84,13 +88,16 @@ def fit(
       method: "ridge", heads in closed form on the features of the frozen backbone; or "gradient", by AdamW, where
         `train` says whether the backbone changes as well.
       train: of "gradient": `TrainSettings(trainable="lora", lr=1e-4, epochs=2)`; heads alone if left out.
-      held_out: of "gradient": rated records whose loss is told while training; not trained on.
+      held_out: of "gradient": rated records whose loss is told while training; not trained on. The model's intervals
+        (`RewardModel.rewards(..., intervals=True)`) are calibrated on them; without them it has none.
       checkpoints: of "gradient": a folder; a call that was ended goes on from there. Nothing is kept if left out.
       mesh: how all devices share model and work; the first device alone if left out.
       dtype: of weights and computation; heads are float32.
       buckets: row lengths in tokens; a longer text is left out, and counted.
       tokens_per_batch: of "ridge": tokens that go through the backbone at once.
-      folds: of "ridge": of the cross-validation that chooses each head's penalty; a prompt is never split.
+      folds: of "ridge": of the cross-validation that chooses each head's penalty; a prompt is never split. Its
+        out-of-fold scores calibrate the model's intervals.
+      coverage: share of ratings that intervals are to hold.
       alphas: of "ridge": the penalties to choose from.
       seed: of the folds; of fresh heads and the order of the data.
       cache: of "ridge": folder for features; a call that was ended goes on from there. A temporary one if left out.
@@ -115,6 +122,7 @@ def fit(
     own_scale, compose = compose is None, compose or CompositionSettings()
     train = TrainSettings() if train is None and method == "gradient" else train
     _check(compose, dtype, buckets, tokens_per_batch, folds, method)
+    fewest_prompts(coverage)
     _check_gradient(method, train, held_out, checkpoints)
     pool = getattr(rated, "pool", None) if pool is None else pool
     rows = rated_rows(rated)
@@ -148,7 +156,8 @@ def fit(
     )
     keys = [prompt_key(prompt) for prompt, _ in rows.texts]
     if method == "gradient":
-        watched = None if held_out is None else _usable(tokenizer, _of_rules(held_out, rows.rules), longest)
+        watched_rows = None if held_out is None else _of_rules(held_out, rows.rules)
+        watched = None if held_out is None else _usable(tokenizer, watched_rows, longest)
         options = {"mesh": mesh, "dtype": dtype, "seed": seed, "checkpoints": checkpoints, "passport": passport}
         fitted = tune(path, data, watched, train, **options)
     else:
@@ -170,7 +179,7 @@ def fit(
         weighting=COMPOSED_BY[compose.method],
         **agreement,
     )
-    return RewardModel(
+    model = RewardModel(
         fitted.cfg,
         fitted.params,
         tokenizer,
@@ -181,7 +190,18 @@ def fit(
         origin="" if fitted.digest else str(backbone),
         own_backbone=bool(fitted.digest),
         mesh=make_mesh(mesh) if mesh is not None and method == "ridge" else None,
+        calibration=_out_of_fold(rows, fitted.scores, keys, coverage) if method == "ridge" else None,
     )
+    if held_out is None:
+        return model
+    return dataclasses.replace(model, calibration=calibration_of_rows(model, watched_rows, coverage))
+
+
+def _out_of_fold(rows: RatedRows, scores: np.ndarray, keys: Sequence[str], coverage: float) -> Calibration | None:
+    """The training ratings beside scores by heads that saw no rating of the same prompt."""
+    known = np.isfinite(scores).all(1) & rows.mask.any(1)
+    ratings = np.where(rows.mask, rows.ratings, np.nan)
+    return Calibration(scores[known], ratings[known], group_ids(keys)[known], OUT_OF_FOLD, coverage)
 
 
 class Features(NamedTuple):

@@ -20,8 +20,8 @@ from encore_jax.checkpoints.huggingface import load_config
 from encore_jax.errors import InputError
 from encore_jax.parallel.mesh import MeshSettings, make_mesh
 from encore_jax.recipes.config import TrainConfig
-from encore_jax.recipes.rated_rows import RatedRows
 from encore_jax.reward.passport import Passport
+from encore_jax.reward.rated_rows import RatedRows
 from encore_jax.reward.sequences import prompt_trees
 from encore_jax.train.batches import Targets
 from encore_jax.train.fine_tune import Task, fine_tune

@@ -17,7 +17,7 @@ from encore_jax.evaluation.agreement_warning import agreement_warning
 from encore_jax.evaluation.recommendation import recommendation
 from encore_jax.evaluation.reliability import Reliability, reliability
 from encore_jax.evaluation.rule_agreement import DRAWS, few_rules, refusal
-from encore_jax.recipes.rated_rows import RatedRows
+from encore_jax.reward.rated_rows import RatedRows
 
 
 class HeadsAgreement:

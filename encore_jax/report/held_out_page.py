@@ -10,6 +10,7 @@ from encore_jax.formats import fixed, percent, printable
 from encore_jax.report.page import render
 from encore_jax.report.sheet import PAGE, Sheet
 from encore_jax.report.tables import over_refusal_lines
+from encore_jax.report.text_tables import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,15 +67,6 @@ def cells(found: Evaluation) -> list[list[str]]:
             str(row.ties),
         ]
         for row in found.rows
-    ]
-
-
-def aligned(cells: list[list[str]]) -> list[str]:
-    """Rows of a table as lines: names to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in cells
     ]
 
 

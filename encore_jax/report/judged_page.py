@@ -9,9 +9,9 @@ import numpy as np
 
 from encore_jax.formats import fixed, printable
 from encore_jax.judge.rate import JudgedComparisons
-from encore_jax.report.held_out_page import aligned
 from encore_jax.report.page import render
 from encore_jax.report.sheet import PAGE, Sheet
+from encore_jax.report.text_tables import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

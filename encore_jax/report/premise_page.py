@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from encore_jax.evaluation.premise_of_ratings import PremiseCheck
 from encore_jax.formats import fixed, percent, printable
-from encore_jax.report.held_out_page import aligned
 from encore_jax.report.page import render
 from encore_jax.report.sheet import PAGE, Sheet
+from encore_jax.report.text_tables import aligned
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

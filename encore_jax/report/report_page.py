@@ -9,8 +9,10 @@ from markupsafe import Markup
 
 from encore_jax.evaluation import wording
 from encore_jax.evaluation.chance import chance_lines
+from encore_jax.evaluation.coverage import Coverage
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.evaluation.method_names import REFERENCE, SINGLE
+from encore_jax.report import coverage_page
 from encore_jax.report.account import account_lines
 from encore_jax.report.figures import CROWDED, MOST_NAMES, configured_cell, histograms, view_figures
 from encore_jax.report.glossary import COUNT_NAMES, GLOSSARY
@@ -77,6 +79,7 @@ def _context(results: dict) -> dict:
             "summary": wording.noise_summary(study),
             "words": wording.noise_words(study),
         },
+        "coverage": _coverage_context(results),
         "counts": {stage: list(_count_rows(counts)) for stage, counts in results["counts"].items()},
         "limits": wording.limits(results),
         "glossary": GLOSSARY,
@@ -85,6 +88,17 @@ def _context(results: dict) -> dict:
         "noise_symbols": wording.NOISE_SYMBOLS.format(levels=results["config"]["semi_synthetic"]["levels"]),
         "few": FEW,
     }
+
+
+def _coverage_context(results: dict) -> dict | None:
+    """The table of what intervals hold; None of a run without intervals, or from before there were any."""
+    if not results.get("coverage"):
+        return None
+    found = Coverage.from_json(results["coverage"])
+    figure = drawn(functools.partial(coverage_page.figure, found), "coverage", "Coverage of every interval")
+    head, *rows = coverage_page.cells(found)
+    shown = {"head": head, "rows": rows, "note": coverage_page.NOTE, "figure": figure if found.rows else ""}
+    return shown | {"lines": found.sentences()}
 
 
 def _view_context(view: dict, slug: str, results: dict) -> dict:

@@ -51,10 +51,21 @@ def print_summary(results: dict, file: TextIO | None = None, workdir: str = "RUN
     for text, style in probe_words(results):
         if style:  # a warning, or why it was not scored
             console.print(Text(text, style))
+    for line in coverage_lines(results):
+        console.print(Text(line))
     for line in account_lines(results):
         console.print(Text(line))
     console.print(Text(LEGEND))
     console.print(Text(_rest(results)))
+
+
+def coverage_lines(results: dict) -> list[str]:
+    """What the intervals hold, and where they do not: the first sentences."""
+    found = results.get("coverage")
+    if not found:
+        return []
+    few = [line for line in found["sentences"] if line.startswith(("Intervals of the reward hold", "Coverage", "Exch"))]
+    return ["", *few]
 
 
 def _lines(view: dict) -> Iterator[tuple[str, str]]:

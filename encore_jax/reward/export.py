@@ -30,6 +30,7 @@ from encore_jax.model.config import DecoderConfig
 from encore_jax.model.config_json import class_name, hf_config
 from encore_jax.model.lora import Lora
 from encore_jax.model.params import declare
+from encore_jax.reward.intervals import folded_calibration
 from encore_jax.reward.model_card import model_card
 from encore_jax.reward.padding import exported_tokenizer
 from encore_jax.reward.passport import PASSPORT, Passport, model_digest
@@ -57,7 +58,8 @@ def fold(model: RewardModel) -> RewardModel:
     )
     kernel = (model.kernel.astype(np.float64) @ weights)[:, None].astype(np.float32)
     bias = (model.bias.astype(np.float64) @ weights)[None].astype(np.float32)
-    return dataclasses.replace(model, kernel=kernel, bias=bias, passport=passport)
+    folded = None if model.calibration is None else folded_calibration(model.calibration, model.weights)
+    return dataclasses.replace(model, kernel=kernel, bias=bias, passport=passport, calibration=folded)
 
 
 MARKS = (PASSPORT, "README.md")
@@ -100,7 +102,7 @@ def export(
         )
     out = fold(model) if folded else model
     tokenizer = exported_tokenizer(model.tokenizer, model.passport, model.cfg.vocab_size)
-    ours = {"offset": out.bias.tolist(), "buckets": list(out.buckets)}
+    ours = _ours(out)
     if folded:
         names = ("rules", "entropy", "weights")
         ours["folded"] = {name: model.passport.to_dict()[name] for name in names}
@@ -114,6 +116,8 @@ def export(
         head = np.ascontiguousarray(out.kernel.T, np.float32)
         write_tensors(made, [*tensors, whole(SCORE, head)], shard_bytes, progress)
         tokenizer.save_pretrained(made)
+        if out.calibration is not None:
+            out.calibration.save(made)
         passport = dataclasses.replace(out.passport, dtype=stored.name)
         passport = _write_passport(made, passport)
         (made / "README.md").write_text(model_card(model, passport, config, folded, about or {}), "utf-8")
@@ -149,9 +153,11 @@ def export_adapter(
         head = np.ascontiguousarray(out.kernel.T, np.float32)
         # PEFT knows no place relative to the adapter, so the path is that of the finished folder.
         write_adapter(made, model.cfg, lora, updates, head, base or str(Path(folder).resolve() / "base"))
-        ours = {"offset": out.bias.tolist(), "buckets": list(out.buckets)}
+        ours = _ours(out)
         (made / f"{OURS}.json").write_text(json.dumps(ours, indent=1))
         tokenizer.save_pretrained(made)
+        if out.calibration is not None:
+            out.calibration.save(made)
         local = made / "base" if base is None else Path(base)
         base_sha256 = model_digest(local) if local.is_dir() else model.passport.model_sha256
         passport = _write_passport(made, out.passport, base_sha256)
@@ -185,6 +191,14 @@ def write_backbone(
 def _config(cfg: DecoderConfig, tokenizer, dtype: np.dtype) -> dict[str, Any]:
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
     return {"architectures": [class_name(cfg.family, CLASSIFIER)]} | hf_config(cfg) | ids | {"torch_dtype": dtype.name}
+
+
+def _ours(model: RewardModel) -> dict[str, Any]:
+    """What transformers has no field for: offsets, row lengths, and of a calibrated model its intervals."""
+    ours: dict[str, Any] = {"offset": model.bias.tolist(), "buckets": list(model.buckets)}
+    if model.calibration is not None and len(model.passport.weights) == len(model.rules):
+        ours["intervals"] = model.intervals.facts()
+    return ours
 
 
 def _labels(model: RewardModel) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def model_card(
         "Scores": _scores(model, config[OURS]["offset"], folded),
         "Rules": _rules(model),
         "Use": _use(adapter, len(passport.rules)),
+        **({"Intervals": _intervals(config[OURS]["intervals"], passport)} if "intervals" in config[OURS] else {}),
         **about,
         "Limits": _limits(passport, folded, prints_date(model.tokenizer)),
         "Passport": "\n".join(f"- {name}: `{value}`" for name, value in passport.to_dict().items()),
@@ -61,6 +62,26 @@ def _scores(model: RewardModel, offset: list[float], folded: bool) -> str:
         f"not in the logits: a score of this package is `logits + offset`, with offset {numbers} (in `config.json` "
         "under `encore_jax`, or in `encore_jax.json`). A constant changes no comparison of responses."
     )
+
+
+def _intervals(facts: Mapping[str, Any], passport: Passport) -> str:
+    """How far scores lie from ratings, and what that is known from."""
+    note = passport.intervals
+    each = {"the composed reward": facts["reward"]} if len(facts["rules"]) > 1 else {}
+    lines = []
+    for name, bands in (each | facts["rules"]).items():
+        widths = [("unbounded" if radius is None else f"{radius:.4g}") for radius in bands["radius"]]
+        lines.append(f"| {name} | {', '.join(widths)} | {', '.join(f'{edge:.4g}' for edge in bands['edges'])} |")
+    told = [f"- Note: {text}." for text in facts["notes"]]
+    return "\n".join([
+        f"A rating lies within its score ± the radius with probability {facts['coverage']:g}, for prompts like those "
+        f"of the calibration: {note.responses} rated responses of {note.prompts} prompts, {note.by} (split "
+        "conformal, prompts as units). For other prompts nothing is promised. Where there are several radii, the edges "
+        "say for which scores (of this package, offsets included) each is. The same numbers are in `config.json` (or "
+        "`encore_jax.json`); `intervals.npz` is what they come from.",
+        "", "| score | radius | edges of the bands of scores |", "|---|---|---|", *lines,
+        *(["", *told] if told else []),
+    ])  # fmt: skip
 
 
 def _rules(model: RewardModel) -> str:

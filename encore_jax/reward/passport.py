@@ -27,6 +27,24 @@ PER_RULE = ("entropy", "weights", "loading", "agreement")
 
 
 @dataclasses.dataclass(frozen=True)
+class CalibrationNote:
+    """Which calibration a model's intervals come from (`encore_jax.reward.calibration`).
+
+    Attributes:
+      coverage: probability with which an interval is to hold the rating.
+      by: how scores and ratings came together.
+      responses, prompts: how many rated responses, of how many prompts.
+      sha256: of scores and ratings.
+    """
+
+    coverage: float
+    by: str
+    responses: int
+    prompts: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Passport:
     """What must match for two scores to be comparable; stored with features, heads and results.
 
@@ -53,6 +71,7 @@ class Passport:
       agreement_note: what the rules have in common, or why agreement gives no weights.
       graph: vetoes and prerequisites between the rules, thresholds oriented; None if there are none.
       agreement_warning: why those weights may mislead; "" if nothing says so.
+      intervals: which calibration its intervals come from; None if it has none.
       mismatch: how the model that is in use differs from the one this passport was made for, where that was allowed.
     """
 
@@ -76,6 +95,7 @@ class Passport:
     agreement_warning: str = ""
     mismatch: tuple[str, ...] = ()
     graph: RuleGraph | None = None
+    intervals: CalibrationNote | None = None
 
     FEATURE_FIELDS: ClassVar[tuple[str, ...]] = (
         "model_sha256",
@@ -145,6 +165,10 @@ class Passport:
                                      fix=_AGAIN)  # fmt: skip
         if self.graph is not None:
             self.graph.check(self.rules, [1] * len(self.rules), f"{where}, graph")
+        note = self.intervals
+        if note is not None and not (0 < note.coverage < 1 and 1 <= note.prompts <= note.responses):
+            problem = f"says {note.coverage} and {note.responses} responses of {note.prompts} prompts"
+            raise InputError(problem, where=f"{where}, intervals", fix=_AGAIN)
 
     @property
     def feature_digest(self) -> str:

@@ -24,6 +24,7 @@ from encore_jax.model.config import DecoderConfig
 from encore_jax.model.config_files import GEMMA, text_fields
 from encore_jax.model.gating import Gate
 from encore_jax.parallel.placement import backbone_shardings
+from encore_jax.reward.calibration import Calibration, kept_calibration
 from encore_jax.reward.passport import PASSPORT, Passport, model_digest, read_passport
 from encore_jax.reward.saved_model import Buckets
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
@@ -55,6 +56,7 @@ class Loaded(NamedTuple):
     buckets: tuple[int, ...]
     gate: Gate | None
     mesh: Mesh | None
+    calibration: Calibration | None
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -114,18 +116,20 @@ def load_checkpoint(
     }
     if base is folder and OURS in config:
         found["rules"] = names
+    calibration = None
     if passport is None:
         rules = armorm.head_names(config) if gate is not None else names
         passport = _new_passport(folder, rules, found, max(buckets), gate)
     else:
-        passport = passport.checked(found, str(folder), allow=allow_mismatch)
+        stored, passport = passport, passport.checked(found, str(folder), allow=allow_mismatch)
+        calibration = kept_calibration(folder, stored, passport)
     if not len(passport.rules) == len(bias) == count:
         raise InputError(
             f"{count} heads, {len(passport.rules)} names and {len(bias)} offsets",
             where=str(folder),
             fix="heads and passport must belong together",
         )
-    return Loaded(cfg, params, tokenizer, kernel, bias, passport, buckets, gate, mesh)
+    return Loaded(cfg, params, tokenizer, kernel, bias, passport, buckets, gate, mesh, calibration)
 
 
 def base_of(folder: Path, *, offline: bool = False, fetch: bool = False) -> Path:

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from encore_jax.checkpoints.huggingface import load_backbone, load_config
-from encore_jax.data.comparison import Message, parse_prompt, prompt_key
+from encore_jax.composition.conformal import COVERAGE
+from encore_jax.data.comparison import Comparison, Message, RatedResponse, parse_prompt, prompt_key
 from encore_jax.data.manifest import reading_stage
-from encore_jax.data.sources import locate, locate_named
+from encore_jax.data.sources import locate
 from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.gating import Gate
 from encore_jax.parallel.mesh import MeshSettings, scoring_mesh
-from encore_jax.parallel.placement import backbone_shardings
+from encore_jax.reward.calibrate import calibration_of
+from encore_jax.reward.calibration import Calibration
 from encore_jax.reward.described import described
-from encore_jax.reward.passport import DTYPES, PASSPORT, Passport, model_digest
+from encore_jax.reward.intervals import Bounds, Intervals, intervals_of, no_intervals
+from encore_jax.reward.load_saved import load_saved, no_model
+from encore_jax.reward.passport import DTYPES, PASSPORT, Passport
 from encore_jax.reward.reward_checkpoint import is_checkpoint, load_checkpoint
-from encore_jax.reward.saved_model import BACKBONE, HEADS, LONGEST_ROW, check_heads, read_saved, save_heads
+from encore_jax.reward.saved_model import BACKBONE, HEADS, LONGEST_ROW, check_heads, save_heads
+from encore_jax.reward.scored import compiled_graph
 from encore_jax.reward.scorer import Scorer
 from encore_jax.reward.sequences import Text
 from encore_jax.reward.weighting import AGREEMENT, EQUAL, UNIFORM, agreement_of, named_weights
 from encore_jax.rules import RulePool
 from encore_jax.rules.graph import RuleGraph
-from encore_jax.text.tokenizer import load_tokenizer, template_digest
 
 __all__ = ["BACKBONE", "HEADS", "PASSPORT", "RewardModel", "save_heads"]
 
@@ -52,6 +54,7 @@ class RewardModel:
       origin: path or uri of the backbone, if it is known; what `save` refers to.
       own_backbone: whether the backbone was trained with the heads, so that it lies nowhere yet and `save` writes it.
       mesh: of devices that share the parameters, on which they lie; without one they lie whole on a device.
+      calibration: what its intervals come from; None of a model that nobody has calibrated.
 
     Raises:
       InputError: heads of another shape, values that are not finite, row lengths that are none, or a passport by which
@@ -69,6 +72,7 @@ class RewardModel:
     origin: str = ""
     own_backbone: bool = False
     mesh: Mesh | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self):
         where = f"reward model {self.passport.model}"
@@ -77,6 +81,12 @@ class RewardModel:
         if not self.buckets or not all(1 <= length <= LONGEST_ROW for length in self.buckets):
             fix = f"use whole numbers from 1 to {LONGEST_ROW}"
             raise InputError(f"{self.buckets} are no row lengths", where=f"{where}, buckets", fix=fix)
+        note = None if self.calibration is None else self.calibration.note
+        if note is not None and self.calibration.scores.shape[1] != len(self.rules):
+            problem = f"{self.calibration.scores.shape[1]} rules for {len(self.rules)} heads"
+            raise InputError(problem, where=f"{where}, calibration", fix="calibrate the model again")
+        if note != self.passport.intervals:  # what the passport says is what there is
+            object.__setattr__(self, "passport", dataclasses.replace(self.passport, intervals=note))
 
     def __repr__(self) -> str:
         """A few lines: what it is, its rules with their weights, and the backbone."""
@@ -142,28 +152,79 @@ class RewardModel:
         devices of this process, each of which then holds the whole model."""
         return Scorer(self)
 
+    @functools.cached_property
+    def intervals(self) -> Intervals:
+        """Intervals of its scores and rewards, by its calibration and its weights.
+
+        Raises:
+          InputError: nobody has calibrated it, or nobody has said how its heads compose.
+        """
+        if self.calibration is None:
+            raise no_intervals(self.passport.model)
+        return intervals_of(self.calibration, self.rules, self.weights, compiled_graph(self.passport))
+
+    def calibrated(self, rated: Iterable[Comparison | RatedResponse], *, coverage: float = COVERAGE) -> RewardModel:
+        """The same model with intervals by ratings that it was not trained on; see docs/intervals.md.
+
+        Args:
+          rated: comparisons with ratings, or rated responses, on rules of the model and on the scale of its training.
+            Their prompts are to be like those that come later; one seen in training makes intervals too narrow.
+          coverage: probability with which an interval is to hold the rating.
+
+        Raises:
+          InputError: see `encore_jax.reward.calibrate.calibration_of`.
+        """
+        return dataclasses.replace(self, calibration=calibration_of(self, rated, coverage))
+
+    def with_coverage(self, coverage: float) -> RewardModel:
+        """The same model with intervals of another coverage, by the same calibration.
+
+        Raises:
+          InputError: nobody has calibrated it, or the coverage is none.
+        """
+        if self.calibration is None:
+            raise no_intervals(self.passport.model)
+        return dataclasses.replace(self, calibration=dataclasses.replace(self.calibration, coverage=coverage))
+
     def scores(
-        self, prompts: Sequence[str | Sequence[Message]], responses: Sequence[Sequence[str]]
-    ) -> list[np.ndarray]:
+        self, prompts: Sequence[str | Sequence[Message]], responses: Sequence[Sequence[str]], *, intervals: bool = False
+    ) -> list[np.ndarray] | list[Bounds]:
         """Per-rule scores of every response: for each prompt an fp32 array ``[n, K]``.
 
         Prompts and their responses are packed as prefix trees, so a prompt is run once whatever n is. Equal
         conversations of one call are run once and have equal scores; those of two calls may differ by rounding.
 
-        Raises:
-          InputError: a conversation is longer than the model was trained for; nothing is truncated.
-        """
-        values = self._values(prompts, responses)
-        return _by_prompt(self.scorer.scores(values), responses)
+        Args:
+          prompts, responses: n responses to each prompt.
+          intervals: return `Bounds` for each prompt instead: ``value``, ``lower`` and ``upper``, each ``[n, K]``.
 
-    def rewards(self, prompts: Sequence, responses: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        Raises:
+          InputError: a conversation is longer than the model was trained for; nothing is truncated. Or intervals are
+            wanted, and nobody has calibrated the model.
+        """
+        found = self.intervals if intervals else None
+        scores = self.scorer.scores(self._values(prompts, responses))
+        if found is None:
+            return _by_prompt(scores, responses)
+        return _bounds_by_prompt(found.of_scores(scores), responses)
+
+    def rewards(
+        self, prompts: Sequence, responses: Sequence[Sequence[str]], *, intervals: bool = False
+    ) -> list[np.ndarray] | list[Bounds]:
         """Composed rewards ``Σ_k w_k s_k``, under the model's rule graph if it has one: for each prompt fp32 ``[n]``.
+
+        Args:
+          prompts, responses: n responses to each prompt.
+          intervals: return `Bounds` for each prompt instead: ``value``, ``lower`` and ``upper``, each ``[n]``.
 
         Raises:
           InputError: as `scores`; or the model has several heads and nobody has said how they compose.
         """
-        values = self._values(prompts, responses)
-        return _by_prompt(self.scorer.scored(values).rewards, responses)
+        found = self.intervals if intervals else None
+        rewards = self.scorer.scored(self._values(prompts, responses)).rewards
+        if found is None:
+            return _by_prompt(rewards, responses)
+        return _bounds_by_prompt(found.of_rewards(rewards), responses)
 
     def _values(self, prompts: Sequence, responses: Sequence[Sequence[str]]) -> np.ndarray:
         """What the scorer gives for every response, prompt by prompt."""
@@ -203,7 +264,7 @@ class RewardModel:
             raise InputError(problem, where=self.passport.model, fix="save(folder, backbone=PATH_OR_URI), or export")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        save_heads(folder, self.kernel, self.bias, self.passport, backbone, self.buckets)
+        save_heads(folder, self.kernel, self.bias, self.passport, backbone, self.buckets, self.calibration)
 
     def export(self, folder: str | Path, *, folded: bool = False, overwrite: bool = False) -> Path:
         """Writes the whole model for transformers, TRL, vLLM and OpenRLHF; see `encore_jax.reward.export.export`.
@@ -259,10 +320,10 @@ class RewardModel:
         options["mesh"] = mesh
         if (folder / BACKBONE).is_file():
             with reading_stage(folder):
-                return _load_saved(folder, **options)
+                return cls(**load_saved(folder, **options)._asdict())
         if is_checkpoint(folder):
             return cls(**load_checkpoint(folder, **options)._asdict())
-        raise _no_model(folder)
+        raise no_model(folder)
 
 
 def _texts(prompts, responses) -> list[Text]:
@@ -276,43 +337,5 @@ def _by_prompt(flat: np.ndarray, responses: Sequence[Sequence[str]]) -> list[np.
     return np.split(flat, np.cumsum([len(group) for group in responses])[:-1])
 
 
-def _no_model(folder: Path) -> InputError:
-    """What to say of a place where there is no reward model."""
-    if folder.is_file():
-        problem = "is a file; reward models are folders (a GGUF file holds a backbone without heads)"
-        return InputError(problem, where=str(folder), fix="name a saved reward model's folder, or a checkpoint's")
-    inside = sorted(path.parent for path in folder.glob(f"*/{BACKBONE}"))
-    if inside:
-        fix = f"name {inside[0]}"
-    elif (folder / "results.json").is_file():  # a run that trained the backbone too, so that no heads alone were saved
-        fix = f"encore export --workdir={folder} --out=FOLDER writes one, if this run trained one"
-    else:
-        fix = "name a saved reward model's folder, or that of a checkpoint with config.json and safetensors"
-    files = f"neither {BACKBONE}, nor a model's config.json, nor adapter_config.json"
-    return InputError(f"no reward model is here: {files}", where=str(folder), fix=fix)
-
-
-def _load_saved(
-    folder: Path, dtype: str | None, offline: bool, allow_mismatch: bool, fetch: bool, mesh: Mesh | None
-) -> RewardModel:
-    """What `RewardModel.save` wrote."""
-    saved = read_saved(folder)
-    where = f"{folder / BACKBONE}, field 'path'"
-    path, dtype = locate_named(saved.backbone, where=where, offline=offline, fetch=fetch), dtype or saved.passport.dtype
-    if not path.is_dir() and path.suffix != ".gguf":
-        fix = "name a Hugging Face folder (config.json, *.safetensors) or a .gguf file"
-        raise InputError(f"{str(path)[:200]!r} is not a folder and not a .gguf file", where=where, fix=fix)
-    cfg = load_config(path)
-    if saved.kernel.shape[0] != cfg.width:
-        raise InputError(
-            f"shape {saved.kernel.shape}, not ({cfg.width}, {len(saved.passport.rules)})",
-            where=f"{folder / HEADS}, tensor 'kernel'",
-            fix="heads and backbone must belong together",
-        )
-    tokenizer = load_tokenizer(path)
-    found = {"model_sha256": model_digest(path), "template_sha256": template_digest(tokenizer), "dtype": dtype}
-    passport = saved.passport.checked(found, str(path), allow=allow_mismatch, changed=saved.changed)
-    shardings = None if mesh is None else backbone_shardings(cfg, mesh)
-    _, params, _ = load_backbone(path, jnp.dtype(dtype), shardings, lm_head=False)
-    model = (cfg, params, tokenizer, saved.kernel, saved.bias, passport, saved.buckets)
-    return RewardModel(*model, origin=saved.backbone, mesh=mesh)
+def _bounds_by_prompt(flat: Bounds, responses: Sequence[Sequence[str]]) -> list[Bounds]:
+    return [Bounds(*parts) for parts in zip(*(_by_prompt(part, responses) for part in flat), strict=True)]

@@ -20,6 +20,7 @@ from encore_jax.composition.rule_graph import CompiledGraph, compile_graph
 from encore_jax.errors import InputError
 from encore_jax.http.replies import BadBody, checked_url, error_words, unpacked, wait_asked
 from encore_jax.json_shape import decode_json
+from encore_jax.reward.intervals import IntervalFacts, Intervals, no_intervals
 from encore_jax.rules.graph import RuleGraph
 from encore_jax.terminal_text import cut, one_line
 
@@ -61,6 +62,7 @@ class _Model:
     rules: list[str]
     weights: dict[str, float] | None
     passport: _Passport = _Passport()
+    intervals: IntervalFacts | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,11 +134,8 @@ class RewardsClient:
         Raises:
           InputError, ConnectionError: as `rewards`.
         """
-        where = f"{self._server}/v1/models"
-        models = self._posted(None, _BODY * 16, _Models, where).data
-        if not models or not models[0].rules or len(set(models[0].rules)) < len(models[0].rules):
-            raise InputError("it names no model with rules", where=where, fix=_SERVER)
-        rules, weights, graph = tuple(models[0].rules), models[0].weights, models[0].passport.graph
+        where, model = f"{self._server}/v1/models", self._model()
+        rules, weights, graph = tuple(model.rules), model.weights, model.passport.graph
         if graph is not None:
             graph.check(rules, [1] * len(rules), f"{where}, graph")
         compiled = compile_graph(graph, rules) if graph else None
@@ -145,6 +144,24 @@ class RewardsClient:
         if weights.keys() != set(rules) or not all(math.isfinite(weight) for weight in weights.values()):
             raise InputError("it does not give every rule a weight", where=where, fix=_SERVER)
         return rules, [weights[rule] for rule in rules], compiled
+
+    def intervals(self) -> Intervals:
+        """The intervals of the server's model.
+
+        Raises:
+          InputError, ConnectionError: as `rewards`; or nobody has calibrated the server's model.
+        """
+        model, where = self._model(), f"{self._server}/v1/models"
+        if model.intervals is None:
+            raise no_intervals(where)
+        return Intervals.from_facts(model.intervals, tuple(model.rules), f"{where}, intervals")
+
+    def _model(self) -> _Model:
+        where = f"{self._server}/v1/models"
+        models = self._posted(None, _BODY * 16, _Models, where).data
+        if not models or not models[0].rules or len(set(models[0].rules)) < len(models[0].rules):
+            raise InputError("it names no model with rules", where=where, fix=_SERVER)
+        return models[0]
 
     def scored(
         self, prompts: Sequence[Any], completions: Sequence[Any], rules: Sequence[str]

@@ -17,6 +17,7 @@ import numpy as np
 
 from encore_jax.data.comparison import Message, parse_prompt
 from encore_jax.errors import InputError
+from encore_jax.reward.abstain import policy_of
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.rewards_client import RewardsClient
 
@@ -29,10 +30,14 @@ def reward_function(
     *,
     too_long: float | None = None,
     read_prompt: Callable[[Any], Prompt] = lambda prompt: prompt,
+    policy: str | None = None,
+    threshold: float | None = None,
+    abstain: float | None = None,
 ) -> RewardFunction:
     """The model's composed reward, as a function for a trainer.
 
-    Where the trainer offers ``log_metric`` (TRL does), the mean score of every rule is logged as ``rule/NAME``.
+    Where the trainer offers ``log_metric`` (TRL does), the mean score of every rule is logged as ``rule/NAME``, and
+    with a policy the share of rewards that it holds back as ``abstained``.
 
     Args:
       model: loaded where it shall run.
@@ -40,10 +45,19 @@ def reward_function(
         none: TRL then leaves it out of the sum; Tunix needs a number.
       read_prompt: from a prompt as the trainer's data set holds it to text or messages. Needed where prompts are
         already rendered in the policy's chat template: the reward model has one of its own.
+      policy, threshold: "lower", "clip" or "mask": what becomes of rewards whose interval is wide; see
+        `encore_jax.reward.abstain`. Without one, rewards are as they are.
+      abstain: reward of a completion that the policy holds back; None as for `too_long`.
+
+    Raises:
+      InputError: a policy that there is not, or nobody has calibrated the model.
 
     Returns:
       A function ``(prompts, completions, **columns)``. Completions are texts, or lists of one assistant message.
     """
+
+    chosen = policy_of(policy, threshold)
+    intervals = None if chosen is None else model.intervals
 
     def encore_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         check_counts(prompts, completions)
@@ -51,30 +65,60 @@ def reward_function(
         if "log_metric" in columns and np.isfinite(scored.scores).any():
             for rule, mean in zip(model.rules, np.nanmean(scored.scores, axis=0), strict=True):
                 columns["log_metric"](f"rule/{rule}", float(mean))
-        return [too_long if np.isnan(value) else float(value) for value in scored.rewards]
+        if chosen is None:
+            return [too_long if np.isnan(value) else float(value) for value in scored.rewards]
+        given = chosen.values(intervals.of_rewards(scored.rewards), intervals.reward_range)
+        if "log_metric" in columns and np.isfinite(scored.rewards).any():
+            columns["log_metric"]("abstained", float(np.isnan(given[np.isfinite(scored.rewards)]).mean()))
+        return held_back(scored.rewards, given, too_long, abstain)
 
     return encore_reward
 
 
-def remote_reward_function(url: str, *, token: str = "", too_long: float | None = None) -> RewardFunction:
+def remote_reward_function(
+    url: str,
+    *,
+    token: str = "",
+    too_long: float | None = None,
+    policy: str | None = None,
+    threshold: float | None = None,
+    abstain: float | None = None,
+) -> RewardFunction:
     """The same from a server, ``encore serve``.
 
     Args:
       url: of the server, e.g. "http://127.0.0.1:8000".
       token: the server's, if it has one.
-      too_long: see `reward_function`.
+      too_long, policy, threshold, abstain: see `reward_function`.
 
     Raises:
-      InputError: the address is none, or (when called) the server refuses the request or gives no rewards.
+      InputError: the address is none, a policy that there is not, or (when called) the server refuses the request or
+        gives no rewards.
       ConnectionError: (when called) it stays busy or away for long.
     """
-    client = RewardsClient(url, token)
+    client, chosen = RewardsClient(url, token), policy_of(policy, threshold)
+    intervals = None if chosen is None else client.intervals()
 
     def encore_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
         check_counts(prompts, completions)
+        if chosen is not None:
+            answer = client.rewards(prompts, completions)
+            rewards = np.array([np.nan if value is None else value for value in answer], np.float32)
+            given = chosen.values(intervals.of_rewards(rewards), intervals.reward_range)
+            return held_back(rewards, given, too_long, abstain)
         return [too_long if value is None else value for value in client.rewards(prompts, completions)]
 
     return encore_reward
+
+
+def held_back(
+    values: np.ndarray, given: np.ndarray, too_long: float | None, abstain: float | None
+) -> list[float | None]:
+    """What a trainer gets: `given`, `abstain` where that is NaN, and `too_long` where there is no value either."""
+    return [
+        too_long if np.isnan(value) else abstain if np.isnan(instead) else float(instead)
+        for value, instead in zip(values, given, strict=True)
+    ]
 
 
 def check_counts(prompts: Sequence[Any], completions: Sequence[Any]) -> None:

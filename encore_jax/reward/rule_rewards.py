@@ -19,10 +19,12 @@ import numpy as np
 
 from encore_jax.composition.rule_graph import VETO, CompiledGraph
 from encore_jax.errors import InputError
+from encore_jax.reward.abstain import LOWER, Policy, policy_of
+from encore_jax.reward.intervals import Bounds, Intervals
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.rewards_client import RewardsClient
 from encore_jax.reward.rl import Prompt, RewardFunction, check_counts, texts_of
-from encore_jax.reward.scorer import Scored, compiled_graph
+from encore_jax.reward.scored import Scored, compiled_graph
 
 REMEMBERED = 4
 """So many batches are kept, for functions that are called in turn, and by several threads."""
@@ -41,9 +43,11 @@ class RewardFunctions(collections.abc.Sequence):
       score: gives scores and weights ``[N, K]`` of N prompts and completions, NaN where one is too long.
       weighted: whether the functions' rewards are ``w_k ψ_k``, so that their plain sum is the composed reward.
       too_long: the score of a completion that makes the conversation longer than the model takes, on every rule.
+      instead: of a policy (`encore_jax.reward.abstain`): what is given instead of scores ``[N, K]``, NaN for nothing.
+      abstain: the score where it gives nothing; None leaves it out.
 
     Attributes:
-      rules, weights, weighted, too_long: as given.
+      rules, weights, weighted, too_long, abstain: as given.
       batches: how many batches have been scored so far.
 
     >>> def score(prompts, completions):  # in place of a model: two rules
@@ -64,8 +68,11 @@ class RewardFunctions(collections.abc.Sequence):
         *,
         weighted: bool = False,
         too_long: float | None = None,
+        instead: Callable[[np.ndarray], np.ndarray] | None = None,
+        abstain: float | None = None,
     ):
-        self.rules, self.weighted, self.too_long = tuple(rules), weighted, too_long
+        self.rules, self.weighted, self.too_long, self.abstain = tuple(rules), weighted, too_long, abstain
+        self._instead = instead
         if len(set(self.rules)) < len(self.rules):
             problem = "a rule has the name under which vetoes are handed over, or one is there twice"
             raise InputError(problem, where="reward functions", fix="rename it in the pool")
@@ -124,11 +131,17 @@ class RewardFunctions(collections.abc.Sequence):
 
     def _terms(self, scored: Scored) -> tuple[np.ndarray, np.ndarray]:
         scores, weights = (np.array(values) for values in scored.terms)
+        if self._instead is not None:
+            given, known = self._instead(scores), ~np.isnan(scores)
+            held = np.isnan(given) & known
         if self.too_long is not None:
             count = np.asarray(scored.scores).shape[1]
             missing = np.isnan(scores).any(1)
             scores[missing, :count], scores[missing, count:] = self.too_long, 0.0
             weights = np.where(np.isnan(weights), 1 / count, weights)
+        if self._instead is not None:
+            nothing = np.nan if self.abstain is None else self.abstain
+            scores = np.where(held, nothing, np.where(known, given, scores)).astype(scores.dtype)
         return scores, weights
 
     def _function(self, k: int, rule: str) -> RewardFunction:
@@ -146,6 +159,9 @@ def reward_functions(
     weighted: bool = False,
     too_long: float | None = None,
     read_prompt: Callable[[Any], Prompt] = lambda prompt: prompt,
+    policy: str | None = None,
+    threshold: float | None = None,
+    abstain: float | None = None,
 ) -> RewardFunctions:
     """A reward function for every rule of a model that runs in the trainer's own process.
 
@@ -157,10 +173,12 @@ def reward_functions(
       weighted: the functions return ``w_k ψ_k`` and all weights are 1: for a trainer that only adds up (Tunix), and for
         a gate, whose weights are others for every text.
       too_long, read_prompt: see `encore_jax.reward.rl.reward_function`.
+      policy, threshold, abstain: the same, of every rule's own score and interval. "lower" takes the upper end of a
+        rule with a negative weight.
 
     Raises:
       InputError: the model's weights depend on the text, and `weighted` is not said; or nobody has said how the heads
-        compose.
+        compose. Or with a policy: there is no such, nobody has calibrated the model, or it has a rule graph.
 
     >>> functions = reward_functions(RewardModel.from_pretrained("runs/quickstart/compose"))  # doctest: +SKIP
     >>> functions.rules[:2], functions.weights[:2]  # doctest: +SKIP
@@ -175,17 +193,27 @@ def reward_functions(
     def score(prompts: Sequence[Any], completions: Sequence[Any]) -> Scored:
         return model.scorer.scored(model.scorer.run_texts(texts_of(prompts, completions, read_prompt)))
 
-    return RewardFunctions(names, weights, score, weighted=weighted, too_long=too_long)
+    chosen = policy_of(policy, threshold)
+    instead = None if chosen is None else _instead(chosen, model.intervals, model.weights, graph)
+    options = {"weighted": weighted, "too_long": too_long, "instead": instead, "abstain": abstain}
+    return RewardFunctions(names, weights, score, **options)
 
 
 def remote_reward_functions(
-    url: str, *, token: str = "", weighted: bool = False, too_long: float | None = None
+    url: str,
+    *,
+    token: str = "",
+    weighted: bool = False,
+    too_long: float | None = None,
+    policy: str | None = None,
+    threshold: float | None = None,
+    abstain: float | None = None,
 ) -> RewardFunctions:
     """The same from a server, ``encore serve``: one request a batch.
 
     Args:
       url, token: see `encore_jax.reward.rl.remote_reward_function`.
-      weighted, too_long: see `reward_functions`.
+      weighted, too_long, policy, threshold, abstain: see `reward_functions`.
 
     Raises:
       InputError: as `reward_functions`; or the server refuses, or is none of this project's.
@@ -203,7 +231,32 @@ def remote_reward_functions(
 
     names = _names(rules, graph)
     given = [1.0] * len(names) if weighted else [*weights, 1.0][: len(names)]
-    return RewardFunctions(names, given, score, weighted=weighted, too_long=too_long)
+    chosen = policy_of(policy, threshold)
+    instead = None if chosen is None else _instead(chosen, client.intervals(), weights, graph)
+    options = {"weighted": weighted, "too_long": too_long, "instead": instead, "abstain": abstain}
+    return RewardFunctions(names, given, score, **options)
+
+
+def _instead(
+    policy: Policy, intervals: Intervals, weights: Sequence[float] | None, graph: CompiledGraph | None
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What a policy gives instead of scores ``[N, K]``."""
+    if graph is not None:
+        fix = "use reward_function(model, policy=...), whose reward is composed under the graph"
+        raise InputError("rules under a graph have no policy of their own", where="policy", fix=fix)
+    negative = np.zeros(len(intervals.rules), bool) if weights is None else np.asarray(weights) < 0
+
+    def instead(scores: np.ndarray) -> np.ndarray:
+        bounds = intervals.of_scores(scores)
+        if policy.kind == LOWER:
+            bounds = bounds._replace(lower=np.where(negative, bounds.upper, bounds.lower), upper=bounds.upper)
+        columns = [
+            policy.values(Bounds(*(part[:, k] for part in bounds)), intervals.ranges[k])
+            for k in range(len(intervals.rules))
+        ]
+        return np.stack(columns, 1)
+
+    return instead
 
 
 def _names(rules: Sequence[str], graph: CompiledGraph | None) -> tuple[str, ...]:

@@ -2,10 +2,12 @@
 
 The heads are written first, and ``backbone.json``, which holds their SHA-256, last. So a folder whose files do not
 belong together (a save that was cut off, or one that is under way in another process) is told from one that is whole.
+A model with intervals has its calibration beside them (`encore_jax.reward.calibration`); the passport holds its hash.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.data.lock import output_lock
 from encore_jax.errors import InputError
 from encore_jax.json_shape import decode_json, read_json
+from encore_jax.reward.calibration import Calibration
 from encore_jax.reward.passport import PASSPORT, Passport, read_passport
 
 HEADS, BACKBONE = "heads.safetensors", "backbone.json"
@@ -118,9 +121,15 @@ def check_heads(kernel: np.ndarray, bias: np.ndarray, rules: Sequence[str], wher
 
 
 def save_heads(
-    folder: Path, kernel: np.ndarray, bias: np.ndarray, passport: Passport, backbone: str | Path, buckets: Sequence[int]
+    folder: Path,
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    passport: Passport,
+    backbone: str | Path,
+    buckets: Sequence[int],
+    calibration: Calibration | None = None,
 ) -> None:
-    """Writes the three files of a saved reward model, each whole or not at all.
+    """Writes the files of a saved reward model, each whole or not at all; of a calibrated one its calibration as well.
 
     Raises:
       InputError: what would not be read again: shapes that do not fit, values that are not finite.
@@ -129,7 +138,10 @@ def save_heads(
     check_heads(kernel, bias, passport.rules, str(folder / HEADS))
     tensors = {"kernel": np.ascontiguousarray(kernel, np.float32), "bias": np.ascontiguousarray(bias, np.float32)}
     metadata = {"rules": json.dumps(list(passport.rules))}
+    passport = dataclasses.replace(passport, intervals=None if calibration is None else calibration.note)
     with output_lock(folder / BACKBONE, wait=True):
+        if calibration is not None:
+            calibration.save(folder)
         with atomic_path(folder / HEADS) as temporary:
             write_file(temporary, [whole(name, array) for name, array in tensors.items()], metadata=metadata)
             digest = hashlib.sha256(temporary.read_bytes()).hexdigest()

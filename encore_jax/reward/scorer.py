@@ -18,19 +18,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
-from encore_jax.composition.rule_graph import CompiledGraph, Decision, compile_graph, decide
-from encore_jax.composition.ties import reward_tolerance
 from encore_jax.data.comparison import prompt_key
 from encore_jax.data.distinct import distinct
 from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, lay_out, make_trees, pack_rows
 from encore_jax.errors import InputError
 from encore_jax.reward.gate_position import gate_places, gate_position, generation_prompt
 from encore_jax.reward.led import LedProgram
+from encore_jax.reward.scored import Scored, compiled_graph
 from encore_jax.reward.sequences import Text, check_finite, fits, token_sequences
 from encore_jax.reward.token_values import program_of
 
 if TYPE_CHECKING:
-    from encore_jax.reward.passport import Passport
     from encore_jax.reward.reward_model import RewardModel
 
 Rows = Sequence[Sequence[PrefixTree]]
@@ -61,61 +59,6 @@ def batch_shapes(buckets: Sequence[int], tokens_per_batch: int, devices: int) ->
             shapes.add(Shape(rows, length))
             rows *= 2
     return tuple(sorted(shapes, key=lambda shape: (shape.tokens, -shape.length)))
-
-
-class Scored(NamedTuple):
-    """Scores and weights ``[N, K]`` of N texts, fp32; NaN scores where there are none.
-
-    Attributes:
-      scores, weights: as above.
-      graph: vetoes and prerequisites under which they are composed, if the model has any.
-    """
-
-    scores: np.ndarray
-    weights: np.ndarray
-    graph: CompiledGraph | None = None
-
-    @property
-    def rewards(self) -> np.ndarray:
-        """Composed rewards ``[N]``: ``φ = Σ_k w_k ψ_k``, or what a rule graph makes of it.
-
-        Each depends on its own row alone, to the last bit.
-        """
-        return self.plain_rewards if self.graph is None else self.decision.rewards
-
-    @property
-    def plain_rewards(self) -> np.ndarray:
-        """``Σ_k w_k ψ_k``, ``[N]``, whatever a rule graph says."""
-        return (self.scores * self.weights).sum(1)
-
-    @property
-    def decision(self) -> Decision | None:
-        """What the rule graph made of the rewards, and which veto decided; None without a graph."""
-        return None if self.graph is None else decide(self.scores, self.weights, self.graph)
-
-    @property
-    def terms(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and weights that add up to `rewards`: ``[N, K]``, or with vetoes ``[N, K + 1]``.
-
-        Of a rule that does not count the score is the lowest. The last column, of weight 1, is what a veto takes away.
-        """
-        decision = self.decision
-        if decision is None:
-            return self.scores, np.asarray(self.weights)
-        if not len(self.graph.cap):
-            return decision.counted, np.asarray(self.weights)
-        taken = (decision.rewards - decision.before)[:, None]
-        return np.concatenate([decision.counted, taken], 1), np.concatenate([self.weights, np.ones_like(taken)], 1)
-
-    @property
-    def tolerances(self) -> np.ndarray:
-        """By how much rounding may have moved each reward, ``[N]``; see `encore_jax.composition.ties`."""
-        return reward_tolerance(self.scores, self.weights)
-
-
-def compiled_graph(passport: Passport) -> CompiledGraph | None:
-    """The rule graph of a passport as arrays, None without one."""
-    return compile_graph(passport.graph, passport.rules) if passport.graph else None
 
 
 class Pending(NamedTuple):
@@ -151,6 +94,7 @@ class Scorer:
       devices: which devices share the rows of a batch; all of this process by default. A model on a mesh has its own.
       led: of a model on devices of several processes: process 0 scores, and all others `follow` it. Else all of them
         have to score the same.
+      intervals: whether whoever writes scores down is to write their intervals as well.
 
     Attributes:
       model: as given.
@@ -158,15 +102,23 @@ class Scorer:
       longest: text, in tokens, that can be scored.
       columns: C.
       graph: the model's vetoes and prerequisites, if it has any.
+      intervals: the model's, if they are wanted.
 
     Raises:
-      InputError: the gate's place cannot be found in conversations of this chat template.
+      InputError: the gate's place cannot be found in conversations of this chat template; or intervals are wanted, and
+        nobody has calibrated the model.
     """
 
     def __init__(
-        self, model: RewardModel, *, tokens_per_batch: int = 4096, devices: Sequence | None = None, led: bool = False
+        self,
+        model: RewardModel,
+        *,
+        tokens_per_batch: int = 4096,
+        devices: Sequence | None = None,
+        led: bool = False,
+        intervals: bool = False,
     ):
-        self.model = model
+        self.model, self.intervals = model, model.intervals if intervals else None
         program = program_of(model, devices)
         self._program = LedProgram(program) if led else program
         self.shapes = batch_shapes(model.buckets, tokens_per_batch, self._program.shards)

@@ -116,7 +116,7 @@ def conversation_rewards(
     Raises:
       InputError: a conversation does not end with the assistant.
 
-    >>> from encore_jax.reward.scorer import Scored
+    >>> from encore_jax.reward.scored import Scored
     >>> ones = np.ones((1, 2), np.float32)
     >>> functions = RewardFunctions(("safe", "kind"), (0.75, 0.25), lambda prompts, completions: Scored(ones, ones))
     >>> conversation_rewards(functions, [[{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]])

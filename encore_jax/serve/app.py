@@ -104,6 +104,7 @@ class App:
         served = self._service.served
         weights = None if served.weights is None else served.by_rule(served.weights.tolist())
         about = {"rules": served.rules, "weights": weights, "passport": self._service.passport.to_dict()}
+        about["intervals"] = served.intervals and served.intervals.facts()
         names = (served.name, served.name + RULES_SUFFIX)
         data = [{"id": name, "object": "model", "owned_by": "encore_jax", **about} for name in names]
         return JSONResponse({"object": "list", "data": data})

@@ -17,9 +17,11 @@ import numpy as np
 from encore_jax.composition.rule_graph import NOBODY, VETO
 from encore_jax.composition.ties import first_place
 from encore_jax.errors import InputError
-from encore_jax.reward.scorer import Scored
+from encore_jax.reward.intervals import Intervals
+from encore_jax.reward.scored import Scored
 from encore_jax.reward.sequences import Text
 from encore_jax.serve.fields import check_fields
+from encore_jax.serve.interval_fields import asked_intervals, interval_ends, promise
 from encore_jax.serve.reading import (
     check_same_number,
     check_turn,
@@ -44,11 +46,19 @@ ACTIVATION = ("use_activation", "activation")
 
 
 class Served(NamedTuple):
-    """The model as clients see it: its name, the K rules, their weights ``[K]`` (None if they depend on the prompt)."""
+    """The model as clients see it.
+
+    Attributes:
+      name: what they call it.
+      rules: K names.
+      weights: ``[K]``; None if they depend on the prompt.
+      intervals: None of a model that nobody has calibrated.
+    """
 
     name: str
     rules: tuple[str, ...]
     weights: np.ndarray | None
+    intervals: Intervals | None = None
 
     def by_rule(self, values: Sequence) -> dict[str, Any]:
         """Something for every rule, by the rules' names."""
@@ -71,11 +81,14 @@ class Ask(NamedTuple):
 
 
 def score(body: Mapping[str, Any], served: Served) -> Ask:
-    """``POST /v1/score``: ``{"prompt", "responses"}``, or ``{"items": [...]}`` of these; ``"explain": true``."""
+    """``POST /v1/score``: ``{"prompt", "responses"}``, or ``{"items": [...]}`` of these; ``"explain": true``.
+
+    With ``"intervals": true`` the answer holds the ends of every reward's and every score's interval as well.
+    """
     one = ("prompt", "responses")
-    check_fields(body, ("model", "explain", *(("items",) if "items" in body else one)))
+    check_fields(body, ("model", "explain", "intervals", *(("items",) if "items" in body else one)))
     read_model(body, served.name)
-    explain = read_flag(body, "explain")
+    explain, intervals = read_flag(body, "explain"), asked_intervals(body, served.intervals)
     items = read_list(body, "items") if "items" in body else [body]
     texts, groups = [], []
     for i, item in enumerate(items):
@@ -91,10 +104,15 @@ def score(body: Mapping[str, Any], served: Served) -> Ask:
 
     def answer(scored, lengths):
         pieces = (np.split(values, np.cumsum(groups)[:-1]) for values in scored[:2])
+        found = [Scored(*piece, scored.graph) for piece in zip(*pieces, strict=True)]
         return {
             "model": served.name,
             "weights": None if served.weights is None else served.by_rule(_numbers(served.weights)),
-            "items": [_scored(Scored(*piece, scored.graph), served, explain) for piece in zip(*pieces, strict=True)],
+            "items": [
+                _scored(piece, served, explain) | interval_ends(piece, served.rules, intervals, by_rule=True)
+                for piece in found
+            ],
+            **promise(intervals),
             "usage": _usage(lengths),
         }
 
@@ -256,11 +274,12 @@ def get_reward(body: Mapping[str, Any], served: Served, plain: bool = False) -> 
 def rewards(body: Mapping[str, Any], served: Served) -> Ask:
     """What a TRL or Tunix reward function is given, ``{"prompts", "completions"}``; null where one is too long.
 
-    With ``"rules": true`` the answer holds ``scores`` and ``weights`` of each rule as well, a number for each text.
+    With ``"rules": true`` the answer holds ``scores`` and ``weights`` of each rule as well, a number for each text;
+    with ``"intervals": true`` the ends of every interval, null for one at infinity.
     """
-    check_fields(body, ("model", "prompts", "completions", "rules"))
+    check_fields(body, ("model", "prompts", "completions", "rules", "intervals"))
     read_model(body, served.name)
-    by_rule = read_flag(body, "rules")
+    by_rule, intervals = read_flag(body, "rules"), asked_intervals(body, served.intervals)
     prompts, completions = read_list(body, "prompts"), read_list(body, "completions")
     check_same_number(prompts, completions, "completions")
     texts = [
@@ -275,7 +294,7 @@ def rewards(body: Mapping[str, Any], served: Served) -> Ask:
                        for name, values in (("scores", scored.scores), ("weights", scored.weights))}  # fmt: skip
             if scored.graph is not None:
                 result |= _decisions(scored, served)
-        return result
+        return result | interval_ends(scored, served.rules, intervals, by_rule) | promise(intervals)
 
     return Ask(texts, True, answer)
 

@@ -11,7 +11,8 @@ import numpy as np
 from encore_jax.data.comparison import prompt_key
 from encore_jax.errors import InputError
 from encore_jax.model.pooling import pool_index
-from encore_jax.reward.scorer import Scored, Scorer
+from encore_jax.reward.scored import Scored
+from encore_jax.reward.scorer import Scorer
 from encore_jax.serve.batcher import Batcher, NotFinite, ScoringFailed
 from encore_jax.serve.dialects import Conversation, Served
 from encore_jax.text.rendered import Template, normalize, read_template
@@ -48,7 +49,8 @@ class Service:
         self, scorer: Scorer, name: str, max_waiting_tokens: int, report=lambda report: None, *, remember: int = 1 << 16
     ):
         model = scorer.model
-        self.served = Served(name, model.rules, None if model.gate is not None else model.weights)
+        weights = None if model.gate is not None else model.weights
+        self.served = Served(name, model.rules, weights, None if model.calibration is None else model.intervals)
         self.passport = model.passport
         self.batcher = Batcher(scorer, max_waiting_tokens, report, remember=remember)
         self._most, self.hidden_texts = max_waiting_tokens, 0

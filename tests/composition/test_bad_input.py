@@ -32,6 +32,8 @@ CALLS = {
     "advantages.updated_multipliers": ((WEIGHTS, PAIRS[:, 0], WEIGHTS), (1,), "does not count"),
     "agreement.agreement_loadings": ((RATED,), (0,), False),
     "agreement.agreement_weights": ((WEIGHTS, WEIGHTS), (0, 1), "a NaN loading is an unknown rule"),
+    "conformal.conformal_radius": ((WEIGHTS, np.arange(4)), (0,), "no rating, left out; infinity is refused"),
+    "conformal.conformal_bands": ((WEIGHTS, WEIGHTS, np.arange(4)), (0, 1), "no rating, left out"),
     "correlation.pearson": ((WEIGHTS, WEIGHTS[::-1].copy()), (0, 1), "NaN"),
     "correlation.fisher_interval": ((0.5, 10), (0,), "NaN"),
     "correlation.entropy_accuracy_correlation": ((WEIGHTS, WEIGHTS[::-1].copy()), (0, 1), "left out"),
@@ -81,6 +83,7 @@ INNER = {
               "corrected", "effective_rules_of", "camp_loadings"},  # on moments of ratings that are checked
     "checks": {"is_traced", "has_values", "refuse_masked", "numbers", "flags", "pooled", "observed_grids",
                "check_ratings", "whole_number", "real_number", "shortened", "refuse_answers", "single", "namespace"},
+    "conformal": {"fewest_prompts"},  # of one number
     "dpp": {"log_elementary_symmetric"},  # compiled, on eigenvalues
     "moments": {"prompt_groups", "grouped_moments", "moments_of", "correlations", "spreads"},
     "reward": {"pairs_of"},

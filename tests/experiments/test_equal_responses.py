@@ -16,7 +16,8 @@ from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.heads import Heads
 from encore_jax.recipes.stages.preferences import lay_comparisons, preference_targets
 from encore_jax.reward.reward_model import RewardModel
-from encore_jax.reward.scorer import Scored, Scorer
+from encore_jax.reward.scored import Scored
+from encore_jax.reward.scorer import Scorer
 from encore_jax.serve import dialects
 from encore_jax.serve.dialects import Served
 from encore_jax.train.batches import held_out_batches

@@ -15,9 +15,10 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.held_out import MODEL
 from encore_jax.recipes.fit import fit
 from encore_jax.recipes.fit_weights import HeadsAgreement, composed_weights
-from encore_jax.recipes.rated_rows import RatedRows, rated_rows
 from encore_jax.report.held_out_page import aligned, cells
+from encore_jax.reward.calibration import OUT_OF_FOLD
 from encore_jax.reward.passport import read_passport
+from encore_jax.reward.rated_rows import RatedRows, rated_rows
 from tests.experiments import tiny_model
 
 RULES = ("violence", "privacy", "kindness")
@@ -251,3 +252,22 @@ def test_the_readmes_lines_run(model, tmp_path, monkeypatch):
     exec(lines.replace("hf://org/name", model.origin), said)
     assert len(repr(said["model"]).splitlines()) <= 5 and all(rule in repr(said["model"]) for rule in RULES)
     assert enc.RewardModel.from_pretrained("hf_out").rules and enc.RewardModel.from_pretrained("out").rules == RULES
+
+
+def test_its_intervals_come_from_out_of_fold_scores_not_from_those_of_its_own_heads(model, backbone, tmp_path):
+    rows, made = rated_rows(records(40)), model.calibration
+    assert made.by == OUT_OF_FOLD and made.coverage == 0.9 and np.array_equal(made.ratings, rows.ratings)
+    assert len(np.unique(made.prompt)) == 20 and made.prompt[0] == made.prompt[3] != made.prompt[4]
+    own = np.concatenate(model.scores([prompt for prompt, _ in rows.texts], [[r] for _, r in rows.texts]))
+    assert np.abs(made.scores - made.ratings).mean() > np.abs(own - made.ratings).mean()
+    bounds = model.rewards(["Question 1?"], [["yes no no no 1"]], intervals=True)[0]
+    assert bounds.lower[0] < bounds.value[0] < bounds.upper[0]
+    found = enc.coverage(model, records(40, seed=1))
+    assert found.rows[0].prompts == 20 and 0.6 < found.rows[0].coverage <= 1
+    assert {row.subset for row in found.rows} == {"all", "a", "b"} and "no theorem" in "\n".join(found.sentences())
+    model.save(tmp_path / "out", backbone)
+    assert enc.RewardModel.from_pretrained(tmp_path / "out").passport.intervals == made.note
+    half = fit(records(12), backbone=backbone, buckets=(128, 256), folds=2, coverage=0.5)
+    assert half.calibration.coverage == 0.5
+    with pytest.raises(InputError, match="between 0 and 1"):
+        fit(records(4), backbone="none", coverage=90)

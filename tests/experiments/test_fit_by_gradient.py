@@ -8,7 +8,8 @@ import encore_jax as enc
 from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.errors import InputError
 from encore_jax.recipes.fit import fit
-from encore_jax.recipes.rated_rows import rated_rows
+from encore_jax.reward.calibration import HELD_OUT
+from encore_jax.reward.rated_rows import rated_rows
 from tests.experiments import tiny_model
 from tests.experiments.test_fit import RULES, records
 
@@ -101,3 +102,15 @@ def test_agreement_weights_come_from_the_trained_heads_scores(backbone):
 def test_what_it_refuses(options, told, backbone):
     with pytest.raises(InputError, match=told):
         fit(records(6), **{"backbone": backbone, "buckets": (128, 256)} | options)
+
+
+def test_its_intervals_come_from_what_is_held_out(backbone, tmp_path):
+    assert trained(backbone, "heads", count=6, epochs=1).calibration is None
+    held_out = records(30, seed=1)
+    made = trained(backbone, "lora", count=6, epochs=1, held_out=iter(held_out), coverage=0.8)
+    assert made.passport.intervals.by == HELD_OUT and made.passport.intervals.prompts == 15
+    assert made.calibration.note == made.calibrated(held_out, coverage=0.8).calibration.note
+    made.save(tmp_path / "out")  # with its backbone, as an export
+    again = enc.RewardModel.from_pretrained(tmp_path / "out").rewards(PROMPTS, RESPONSES, intervals=True)[0]
+    right = made.rewards(PROMPTS, RESPONSES, intervals=True)[0]
+    np.testing.assert_allclose(again.lower, right.lower, atol=1e-4)

@@ -20,6 +20,7 @@ from encore_jax.errors import InputError
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.scorer import Scorer
 from tests.experiments import tiny_model, tiny_reward_model
+from tests.reward.test_intervals import rated
 
 ROWS = [
     {
@@ -212,3 +213,28 @@ def test_rows_of_preference_sets_that_make_no_item_and_fields_that_nobody_reads_
     assert len(list(read_items(path, "auto", skips))) == skips.kept == 2
     assert sum(skips.reasons.values()) == 1 and skips.first.popitem()[1].endswith("rows.jsonl:2")
     assert skips.unread == {"zyx": 1}
+
+
+def test_intervals_are_written_when_asked_for(files, model, whole, tmp_path):
+    calibrated = model.calibrated(rated())
+    output = tmp_path / "bounded.parquet"
+    counts = score.score_file(calibrated, files / "rows.jsonl", output, tokens_per_batch=512, intervals=True)
+    table = pq.read_table(output)
+    plain_counts, plain = whole
+    assert counts == plain_counts and table.column("rewards") == plain.column("rewards")
+    ends = {f"{end}{of}" for end in ("lower", "upper") for of in ("", *(f":{rule}" for rule in model.rules))}
+    assert set(table.column_names) - set(plain.column_names) == ends
+    for row in table.to_pylist():
+        for value, low, high in zip(row["rewards"], row["lower"], row["upper"], strict=True):
+            assert (value is None) == (low is None) == (high is None) and (value is None or low < value < high)
+    [first] = calibrated.scores([ROWS[2]["prompt"]], [ROWS[2]["responses"]], intervals=True)
+    for k, rule in enumerate(model.rules):
+        assert table.column(f"upper:{rule}")[2].as_py() == pytest.approx(first.upper[:, k].tolist(), abs=3e-5)
+    assert metadata(output)["intervals"] is True
+    with pytest.raises(InputError, match="holds other scores: .*intervals"):
+        score.score_file(calibrated, files / "rows.jsonl", output, tokens_per_batch=512)
+    with pytest.raises(InputError, match="nobody has calibrated"):
+        score.score_file(model, files / "rows.jsonl", tmp_path / "none.parquet", intervals=True)
+    few = model.calibrated(list(rated())[:4])
+    score.score_file(few, files / "rows.jsonl", tmp_path / "few.parquet", tokens_per_batch=512, intervals=True)
+    assert set(pq.read_table(tmp_path / "few.parquet").column("lower")[2].as_py()) == {None}

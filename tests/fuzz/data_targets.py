@@ -214,6 +214,18 @@ def _load_view(folder: Path):
     return View.load(folder / "view.npz")
 
 
+def _calibration(folder: Path) -> None:
+    from tests.reward.test_intervals import drawn
+
+    drawn(40, missing=0.2).save(folder)
+
+
+def _load_calibration(folder: Path):
+    from encore_jax.reward.calibration import Calibration
+
+    return Calibration.load(folder)
+
+
 def _scores(folder: Path) -> None:
     rows = [{"id": str(i), "preferred": i % 2, "score:a": [0.1 * i, 1.0], "score:b": [1.0, 0.3 * i]} for i in range(6)]
     pq.write_table(pa.Table.from_pylist(rows), folder / "scores.parquet")
@@ -331,6 +343,7 @@ DATA_TARGETS = {
         _load_attributes,
     ),
     "CSV in a wheel": Target(write_pyrit, {"pyrit.whl": mutate_zip}, _load_pyrit, 2),
+    "calibration": Target(_calibration, {"intervals.npz": mutate_zip}, _load_calibration),
     "view": Target(_view, {"view.npz": mutate_zip}, _load_view),
     "scores": Target(_scores, {"scores.parquet": mutate_parquet}, _load_scores),
     "judged responses": Target(_judged, _judged_files(), _load_judged, 2),

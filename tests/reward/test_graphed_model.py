@@ -17,7 +17,7 @@ from encore_jax.reward.nnx_reward import NnxReward
 from encore_jax.reward.passport import Passport
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.rule_rewards import remote_reward_functions, reward_functions
-from encore_jax.reward.scorer import Scored
+from encore_jax.reward.scored import Scored
 from encore_jax.reward.trainers import verl_compute_score
 from encore_jax.rules import Rule, RulePool
 from encore_jax.rules.graph import Prerequisite, RuleGraph, Veto

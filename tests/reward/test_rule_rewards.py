@@ -12,7 +12,8 @@ from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
 from encore_jax.reward.rl import reward_function
 from encore_jax.reward.rule_rewards import RewardFunctions, remote_reward_functions, reward_functions
-from encore_jax.reward.scorer import Scored, Scorer
+from encore_jax.reward.scored import Scored
+from encore_jax.reward.scorer import Scorer
 from encore_jax.reward.trainers import (
     conversation_rewards,
     nemo_rl_weights,

@@ -61,7 +61,9 @@ def serve(scorer):
     """Makes applications; what they have running is finished at the end."""
     with contextlib.ExitStack() as stack:
 
-        def make(*, token="", hosts=(), max_waiting_tokens=100_000, remember=1 << 16, start=True, **limits):
+        def make(
+            *, token="", hosts=(), max_waiting_tokens=100_000, remember=1 << 16, start=True, scorer=scorer, **limits
+        ):
             metrics = Metrics()
             service = Service(scorer, "tiny", max_waiting_tokens, metrics.batch, remember=remember)
             if start:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from encore_jax.reward.scorer import Scored
+from encore_jax.reward.scored import Scored
 from encore_jax.serve import flags
 from encore_jax.serve.app import App, Limits
 from encore_jax.serve.dialects import Served

@@ -17,6 +17,7 @@ from encore_jax.serve.metrics import Metrics
 from encore_jax.serve.service import Service
 from encore_jax.text.rendered import normalize, read_template
 from tests.experiments import tiny_model
+from tests.reward.test_intervals import rated
 from tests.serve.asgi import request
 from tests.serve.conftest import ANSWERS, PROMPTS
 
@@ -332,3 +333,40 @@ def test_what_the_template_prints_is_found_out():
 def test_answers_are_json(serve):
     answer = ask(serve(), "/v1/score", {"prompt": "Hi", "responses": ["No."], "explain": True})
     json.loads(answer.body, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_intervals_are_the_models_and_come_only_when_asked_for(serve, model):
+    calibrated = model.calibrated(rated())
+    app = serve(scorer=Scorer(calibrated, tokens_per_batch=256, devices=jax.devices()[:1]))
+    body = {"prompt": "Hi", "responses": ["No.", "Sure.", "y" * 300]}
+    answer = good(app, "/v1/score", body | {"intervals": True})
+    item, plain = answer["items"][0], good(app, "/v1/score", body)
+    right = calibrated.rewards(["Hi"], [["No.", "Sure."]], intervals=True)[0]
+    by_rule = calibrated.scores(["Hi"], [["No.", "Sure."]], intervals=True)[0]
+    for end in ("lower", "upper"):
+        assert item[end] == [*(pytest.approx(value, **CLOSE) for value in getattr(right, end).tolist()), None]
+        for k, rule in enumerate(model.rules):
+            expected = pytest.approx(getattr(by_rule, end)[:, k].tolist(), **CLOSE)
+            assert item[f"scores_{end}"][rule][:2] == expected and item[f"scores_{end}"][rule][2] is None
+    assert answer["coverage"] == 0.9 and answer["notes"] == []
+    assert item["rewards"] == plain["items"][0]["rewards"] and not {"lower", "scores_lower"} & plain["items"][0].keys()
+    asked = {"prompts": ["Hi"], "completions": ["No."]}
+    reply = good(app, "/rewards", asked | {"intervals": True})
+    assert reply["lower"] == [pytest.approx(item["lower"][0], **CLOSE)] and "scores_lower" not in reply
+    assert good(app, "/rewards", asked | {"intervals": True, "rules": True})["scores_upper"].keys() == set(model.rules)
+    assert good(app, "/rewards", asked).keys() == {"rewards"}
+    [facts, _] = [one["intervals"] for one in ask(app, "/v1/models", method="GET").json()["data"]]
+    assert facts == json.loads(json.dumps(calibrated.intervals.facts()))
+
+
+def test_ends_at_infinity_are_null_and_a_model_without_intervals_says_so(serve, model):
+    few = model.calibrated(list(rated())[:4])
+    app = serve(scorer=Scorer(few, tokens_per_batch=256, devices=jax.devices()[:1]))
+    answer = good(app, "/v1/score", {"prompt": "Hi", "responses": ["No."], "intervals": True})
+    assert answer["items"][0]["lower"] == answer["items"][0]["upper"] == [None] and "9 are needed" in answer["notes"][0]
+    for path, body in (("/v1/score", {"prompt": "Hi", "responses": ["No."]}),
+                       ("/rewards", {"prompts": ["Hi"], "completions": ["No."]})):  # fmt: skip
+        reply = ask(serve(), path, body | {"intervals": True})
+        assert reply.status == 400 and reply.json()["error"]["where"] == "intervals"
+        assert "nobody has calibrated it" in reply.json()["error"]["message"]
+        assert ask(serve(), path, body | {"intervals": "yes"}).status == 400

@@ -19,8 +19,13 @@ from encore_jax.evaluation.rule_agreement import RuleAgreement
 from encore_jax.evaluation.view import View
 from encore_jax.recipes.outside import ModelFiles
 from encore_jax.recipes.stages.heads import Heads
+from encore_jax.recipes.stages.ingest import Ingested
+from encore_jax.recipes.stages.intervals import calibration_split
+from encore_jax.recipes.stages.rate import Ratings
 from encore_jax.recipes.stages.score import Scored
+from encore_jax.recipes.stages.texts import Split, texts_of
 from encore_jax.recipes.stages.train import TrainedHeads
+from encore_jax.reward.calibration import Calibration, read_calibration
 from encore_jax.reward.passport import PASSPORT, Passport, read_passport
 from encore_jax.reward.saved_model import save_heads
 
@@ -35,6 +40,7 @@ class Composed(NamedTuple):
       heads: its heads; None where the trained backbone is in checkpoints, and no file of heads could point to it.
       backbone: where its backbone is.
       buckets: row lengths in tokens.
+      calibration: what its intervals come from; None where nothing is left to calibrate on.
     """
 
     views: dict[str, Composition]
@@ -43,6 +49,7 @@ class Composed(NamedTuple):
     heads: Heads | None = None
     backbone: str = ""
     buckets: tuple[int, ...] = ()
+    calibration: Calibration | None = None
 
     def save(self, folder: Path) -> None:
         """Writes composition-VIEW.npz, composition.json, and the reward model.
@@ -53,19 +60,31 @@ class Composed(NamedTuple):
             _save_composition(made, folder / f"composition-{name}.npz")
         (folder / PASSPORT).write_text(json.dumps(self.passport.to_dict(), indent=1))
         if self.heads is not None:
-            save_heads(folder, self.heads.kernel, self.heads.bias, self.passport, self.backbone, self.buckets)
+            files = self.heads.kernel, self.heads.bias, self.passport, self.backbone, self.buckets
+            save_heads(folder, *files, self.calibration)
+        elif self.calibration is not None:
+            self.calibration.save(folder)
         (folder / "composition.json").write_text(json.dumps(finite(self.readable), indent=1, allow_nan=False))
 
     @classmethod
     def load(cls, folder: Path) -> Composed:
-        """The compositions and the passport that `save` wrote."""
+        """The compositions, the passport and the calibration that `save` wrote."""
         paths = {path.stem.removeprefix("composition-"): path for path in sorted(folder.glob("composition-*.npz"))}
         readable = json.loads((folder / "composition.json").read_text())
-        return cls({name: _load_composition(path) for name, path in paths.items()}, readable, read_passport(folder))
+        views, passport = {name: _load_composition(path) for name, path in paths.items()}, read_passport(folder)
+        return cls(views, readable, passport, calibration=read_calibration(folder, passport.intervals))
 
 
 def compose(
-    settings: CompositionSettings, scored: Scored, trained: TrainedHeads, model: ModelFiles, seed: int, frozen: bool
+    settings: CompositionSettings,
+    scored: Scored,
+    trained: TrainedHeads,
+    model: ModelFiles,
+    seed: int,
+    frozen: bool,
+    data: Ingested,
+    split: Split,
+    ratings: Ratings,
 ) -> Composed:
     """Entropies of every view, from them (or otherwise) the weights of every method, and the composed reward model.
 
@@ -76,6 +95,7 @@ def compose(
       model: their backbone.
       seed: of random weightings.
       frozen: whether training left the backbone as it was.
+      data, split, ratings: records, how their prompts are split, and the ratings; for the intervals.
 
     Raises:
       InputError: that method is refused for the main view, or the anchor is unknown.
@@ -88,9 +108,13 @@ def compose(
     passport = _composed(trained.passport, made["heads"], _warning(scored, made))
     if "agreement" in settings.method and passport.agreement_warning:
         logging.warning("agreement weights may mislead: %s", passport.agreement_warning)
+    calibration, _ = calibration_split(texts_of(data, split), ratings, trained)
+    if calibration is not None:
+        passport = dataclasses.replace(passport, intervals=calibration.note)
     if not frozen:
-        return Composed(made, readable, passport)
-    return Composed(made, readable, passport, trained.heads["human"], model.model.path, tuple(model.model.buckets))
+        return Composed(made, readable, passport, calibration=calibration)
+    heads, buckets = trained.heads["human"], tuple(model.model.buckets)
+    return Composed(made, readable, passport, heads, model.model.path, buckets, calibration)
 
 
 def _readable(view: View, made: Composition) -> dict[str, Any]:

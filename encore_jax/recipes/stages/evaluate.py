@@ -17,6 +17,7 @@ from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.stages.baselines import Baselines
 from encore_jax.recipes.stages.compose import Composed
 from encore_jax.recipes.stages.ingest import Ingested
+from encore_jax.recipes.stages.intervals import held_out_coverage
 from encore_jax.recipes.stages.probe import probe_results
 from encore_jax.recipes.stages.rate import Ratings
 from encore_jax.recipes.stages.score import Scored
@@ -40,6 +41,7 @@ def evaluate(
     """Everything that the report says; `config` is the whole configuration, for the record."""
     main, seed = scored.main, split.seed
     chosen = composed.views[main.name]
+    found = held_out_coverage(data, split, ratings, trained, composed)
     results = {
         "name": config["name"],
         "views": [
@@ -53,6 +55,7 @@ def evaluate(
             chosen.chosen,
             seed,
         ),
+        "coverage": found and found.to_json(),
         "noise_study": _noise_study(synthetic, data, split, ratings, trained),
         "counts": {"ingest": data.counts, "train": trained.counts, "baselines": compared_with.counts},
         "passport": composed.passport.to_dict(),

@@ -28,6 +28,7 @@ class RatedRows(NamedTuple):
       ratings, mask: ``[R, K]``; 0 where there is no rating.
       pair: int ``[N, 2]``, rows of the two responses of a comparison.
       preferred: int ``[N]``, 0 or 1 by people, -1 where nobody chose.
+      subsets: of every response, its record's subset, or else its source.
     """
 
     rules: tuple[str, ...]
@@ -37,6 +38,7 @@ class RatedRows(NamedTuple):
     mask: Bool[np.ndarray, "R K"]
     pair: np.ndarray
     preferred: np.ndarray
+    subsets: list[str] = []
 
     @property
     def digest(self) -> str:
@@ -63,7 +65,7 @@ def rated_rows(rated: Iterable[Comparison | RatedResponse]) -> RatedRows:
         problem = f"got a {type(rated).__name__}"
         raise InputError(problem, where="rated", fix="pass records, as read_comparisons(FILE) gives them")
     rules: tuple[str, ...] = ()
-    texts, names, ratings, masks, pairs, preferred = [], [], [], [], [], []
+    texts, names, ratings, masks, pairs, preferred, subsets = [], [], [], [], [], [], []
     for i, record in enumerate(rated):
         name = getattr(record, "id", "") or f"record {i}"
         if isinstance(record, Comparison):
@@ -85,11 +87,12 @@ def rated_rows(rated: Iterable[Comparison | RatedResponse]) -> RatedRows:
             preferred.append(-1 if record.preferred is None else record.preferred)
         texts += [(record.prompt, response) for response in responses]
         names += [name] * len(responses)
+        subsets += [record.subset or record.source or "all"] * len(responses)
         ratings.append(np.where(mask, values, 0))
         masks.append(mask)
     if not texts:
         raise InputError("there is no rated response", where="rated", fix="pass comparisons with ratings")
     stacked = np.concatenate(ratings).astype(np.float32), np.concatenate(masks)
     return RatedRows(
-        rules, texts, names, *stacked, np.array(pairs, np.int64).reshape(-1, 2), np.array(preferred, np.int64)
+        rules, texts, names, *stacked, np.array(pairs, np.int64).reshape(-1, 2), np.array(preferred, np.int64), subsets
     )
