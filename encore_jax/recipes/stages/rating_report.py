@@ -85,6 +85,7 @@ def show_ratings(folder: Path, judge: JudgeConfig) -> None:
     print(summary_table(told))
     print()
     print(rating_table(results["rules"]))
+    print("Entropy: of its ratings on the grid of config.compose, in nats.")
     for line in over_refusal_lines(results, by_rule=True):
         print(line)
     for warning in results["warnings"]:
