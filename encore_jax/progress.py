@@ -32,6 +32,14 @@ def _labelled(label: str) -> str:
     return f"{label} ({whole})" if whole else label
 
 
+def _say(line: str) -> None:
+    """A line of the log; to stderr where nobody has started one, as in a notebook: whoever waits must see it."""
+    if logging.level_info():
+        logging.info("%s", line)
+    else:
+        print(line, file=sys.stderr, flush=True)
+
+
 def track(items: Iterable[Item], total: float, label: str, size=lambda item: 1) -> Iterator[Item]:
     """Yields the items, showing how much of `total` is done; `size(item)` is an item's share of the work."""
     if jax.process_index():
@@ -57,6 +65,8 @@ def _bar(items, total, label, size):
 def _lines(items, total, label, size):
     last = time.monotonic()
     done = shown = 0
+    if not logging.level_info():
+        _say(f"{_labelled(label)}: begun; what is compiled for the first time takes longer")
     for item in items:
         yield item
         done += size(item)
@@ -65,7 +75,7 @@ def _lines(items, total, label, size):
             pace = (done - shown) / (now - last)  # since the last line: a resumed run begins with what is cached
             left = (total - done) / max(pace, 1e-9)
             last, shown = now, done
-            logging.info("%s: %.0f %%, %s left", _labelled(label), 100 * done / total, clock(left))
+            _say(f"{_labelled(label)}: {100 * done / total:.0f} %, {clock(left)} left")
 
 
 class Pace:
@@ -89,7 +99,7 @@ class Pace:
             pace = (done - self._shown) / max(now - self._last, 1e-9)
             left = clock((self._total - done) / max(pace, 1e-9))
             self._last, self._shown = now, done
-            logging.info("%s: %.0f %%, %s left; %s", self._label, 100 * done / self._total, left, text)
+            _say(f"{self._label}: {100 * done / self._total:.0f} %, {left} left; {text}")
 
 
 def clock(seconds: float) -> str:

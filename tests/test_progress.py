@@ -15,6 +15,7 @@ ITEMS = [10, 20, 30, 40]
 def lines(monkeypatch):
     """Log lines, with a clock that moves 6 seconds at every look."""
     seen, now = [], iter(range(0, 1000, 6))
+    monkeypatch.setattr(progress.logging, "level_info", lambda: True)
     monkeypatch.setattr(progress.logging, "info", lambda text, *values: seen.append(text % values))
     monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(now)))
     monkeypatch.setattr(progress.sys, "stderr", io.StringIO())
@@ -82,3 +83,12 @@ def test_lines_say_how_far_the_whole_run_is(lines):
     assert lines[0] == "features (stage 3 of 10): 30 %, 0:28 left"
     list(track(iter(ITEMS), 100, "features", size=lambda item: item))
     assert lines[-1] == "features: 100 %, 0:00 left"
+
+
+def test_where_nobody_started_a_log_progress_is_seen_all_the_same(capsys, monkeypatch):
+    """As in a notebook, whose log shows warnings only."""
+    monkeypatch.setattr(progress.logging, "level_info", lambda: False)
+    monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", 0.0)
+    assert list(progress.track(range(3), 3, "features")) == [0, 1, 2]
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first.startswith("features: begun") and lines[-1] == "features: 100 %, 0:00 left"

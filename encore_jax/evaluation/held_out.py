@@ -150,7 +150,7 @@ def evaluate(
     if model.gate is None:
         model.weights  # noqa: B018  refused before long work where nobody has said how the heads compose
     texts = [(record.prompt, response) for record in records for response in record.responses]
-    scored, longest = _scored(model, texts), max(model.buckets)
+    scored, longest = _scored(model, texts, "responses scored"), max(model.buckets)
     start = np.cumsum([0, *(len(record.responses) for record in records)])
     of_record = np.repeat(np.arange(len(records)), np.diff(start))
 
@@ -206,7 +206,8 @@ def evaluate(
 def probed(model: RewardModel, seed: int = 0) -> dict:
     """The shipped over-refusal probe through a reward model; see `encore_jax.evaluation.over_refusal.over_refusal`."""
     pairs = over_refusal_probe()
-    scored = _scored(model, [(c.prompt, c.responses[i]) for c in pairs for i in (c.preferred, 1 - c.preferred)])
+    texts = [(c.prompt, c.responses[i]) for c in pairs for i in (c.preferred, 1 - c.preferred)]
+    scored = _scored(model, texts, "over-refusal probe")
     rows = np.arange(2 * len(pairs)).reshape(-1, 2)
     known = ~(scored.refused | scored.long)
     margin = _margin(model, scored._replace(scores=np.nan_to_num(scored.scores)), rows[:, 0], rows[:, 1])
@@ -226,10 +227,10 @@ class _Scores(NamedTuple):
     decided_by: np.ndarray | None = None
 
 
-def _scored(model: RewardModel, texts: Sequence[Text]) -> _Scores:
+def _scored(model: RewardModel, texts: Sequence[Text], label: str) -> _Scores:
     refused: dict[int, str] = {}
     sequences = model.scorer.tokenize(texts, refused)
-    values = model.scorer.run_sequences(sequences, [prompt_key(prompt) for prompt, _ in texts])
+    values = model.scorer.run_sequences(sequences, [prompt_key(prompt) for prompt, _ in texts], label)
     scored = model.scorer.scored(values)
     none = np.array([sequence is None for sequence in sequences], bool)
     long = np.array([not fits(sequence, model.scorer.longest) for sequence in sequences], bool) & ~none

@@ -25,7 +25,7 @@ def over_refusal_of(model: RewardModel, seed: int = 0) -> dict:
     probe, scorer = over_refusal_probe(), model.scorer
     texts = [(c.prompt, c.responses[i]) for c in probe for i in (c.preferred, 1 - c.preferred)]
     sequences = scorer.tokenize(texts, {})
-    values = scorer.run_sequences(sequences, [prompt_key(prompt) for prompt, _ in texts])
+    values = scorer.run_sequences(sequences, [prompt_key(prompt) for prompt, _ in texts], "over-refusal probe")
     try:
         name, scored = MODEL, scorer.scored(values)
     except InputError:

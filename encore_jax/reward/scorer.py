@@ -22,6 +22,7 @@ from encore_jax.data.comparison import prompt_key
 from encore_jax.data.distinct import distinct
 from encore_jax.data.prefix_tree import PrefixTree, TreeBatch, lay_out, make_trees, pack_rows
 from encore_jax.errors import InputError
+from encore_jax.progress import track
 from encore_jax.reward.gate_position import gate_places, gate_position, generation_prompt
 from encore_jax.reward.led import LedProgram
 from encore_jax.reward.scored import Scored, compiled_graph
@@ -215,7 +216,9 @@ class Scorer:
             _keep(values, pending)
         return values
 
-    def run_sequences(self, sequences: Sequence[np.ndarray | None], groups: Sequence[str]) -> np.ndarray:
+    def run_sequences(
+        self, sequences: Sequence[np.ndarray | None], groups: Sequence[str], label: str = ""
+    ) -> np.ndarray:
         """Values ``[N, C]`` of token sequences; NaN rows where there is none, or one is longer than `longest`.
 
         Equal sequences are run once and have equal values, to the last bit, whatever group they are in.
@@ -223,11 +226,17 @@ class Scorer:
         Args:
           sequences: token ids, up to the token that is pooled.
           groups: equal for sequences that may share a prefix, such as those of one prompt.
+          label: of progress, which is shown if there is one.
         """
         first, place = distinct(sequences)
         kept = [i for i in first.tolist() if fits(sequences[i], self.longest)]
         trees = grouped_trees([sequences[i] for i in kept], [groups[i] for i in kept], kept, self.longest)
-        return self.run(self.plan(trees), len(sequences))[first[place]]
+        batches = self.plan(trees)
+        if label:
+            batches = list(batches)
+            total = sum(shape.rows * shape.length for shape, _ in batches)
+            batches = track(batches, total, label, lambda batch: batch[0].rows * batch[0].length)
+        return self.run(batches, len(sequences))[first[place]]
 
     def run_texts(self, texts: Sequence[Text]) -> np.ndarray:
         """The same of conversations, packed by prompt."""

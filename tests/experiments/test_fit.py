@@ -245,7 +245,7 @@ def test_the_readmes_lines_run(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pool = enc.RulePool(tuple(enc.Rule(name, f"The response is right on {name}.") for name in RULES))
     pool.to_yaml("rules.yaml")
-    for name, seed in (("rated.jsonl", 0), ("held_out.jsonl", 1)):  # as people rate: whole numbers from 1 to 5
+    for name, seed in (("rated_pairs.jsonl", 0), ("held_out.jsonl", 1)):  # as people rate: whole numbers from 1 to 5
         likert = [dataclasses.replace(c, ratings=np.round(1 + 4 * c.ratings)) for c in records(40, seed)]
         write_comparisons(name, likert, pool=pool, scale=(1.0, 5.0))
     said = {"enc": enc}
