@@ -32,7 +32,8 @@ CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_QUESTION = 60
 """Of a rule's text and the question around it."""
 PRICES = {"v4": 3.22, "v5e": 1.20, "v5p": 4.20, "v6e": 2.70}
-"""US dollars of a chip's hour, on demand, as listed for the US in 2025: --price says yours."""
+"""US dollars of a chip's hour, on demand in the US: what is remembered of cloud.google.com/tpu/pricing in 2025.
+Only v5e's was found elsewhere in November 2026; the others are unchecked. --price says yours."""
 SETUP_HOURS = 0.25
 """From a slice's creation to the first step, with downloads."""
 SHARES = {"train": 3, "judge": 1, "score": 1}
@@ -215,7 +216,7 @@ def parser_of(command: str) -> Parser:
     parser.add_argument("--pairs", action="append", required=True, help="file of comparisons; may be repeated")
     parser.add_argument("--benchmark", action="append", default=[], help="file to score; may be repeated")
     parser.add_argument("--judged-rules", type=int, default=0, help="rules that the slice rates; 0: a server does")
-    parser.add_argument("--price", type=float, default=0.0, help="of a chip's hour; by default the list price of 2025")
+    parser.add_argument("--price", type=float, default=0.0, help="of a chip's hour; by default that of a list of 2025")
     return parser
 
 

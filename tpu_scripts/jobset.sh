@@ -12,7 +12,7 @@
 #   --queue         QUEUE         Kueue's LocalQueue, if the cluster has Kueue
 #   --pod-account   POD_ACCOUNT   Kubernetes service account that may write to the bucket; default by default
 #   --hf-secret     HF_SECRET     Kubernetes secret with the key token, for gated models
-#   --slices        SLICES        1 by default
+#   --slices        SLICES        1 by default; --accelerator=2xv5e:8x8 says it as well
 #   --restarts      RESTARTS      50 by default
 #   --grace         GRACE         seconds from the notice to the end; 120 by default, of which a spot node leaves 30
 set -euo pipefail

@@ -194,6 +194,14 @@ CUBE_SHAPES=(2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8 8x8x16 8x16x16 16x1
 
 # Sets GENERATION (v4, v5e, v5p, v6e), TOPOLOGY and CHIPS, SLICE_FLAGS for gcloud, and RUNTIME unless given.
 resolve_accelerator() {
+  if [[ $ACCELERATOR =~ ^([1-9][0-9]{0,2})x(v.+)$ ]]; then
+    local slices=${BASH_REMATCH[1]} one=${BASH_REMATCH[2]}
+    [[ " ${VALUED[*]} " == *" SLICES "* ]] ||
+      usage_error "--accelerator: $(quote "$ACCELERATOR") is $slices slices, and this script asks for one;" \
+        "tpu_scripts/jobset.sh starts a run on several (GKE)"
+    [[ ${SLICES:-$slices} == "$slices" ]] || usage_error "--slices=$SLICES, and --accelerator says $slices"
+    SLICES=$slices ACCELERATOR=$one
+  fi
   local default cores=1 type shape chips size=${ACCELERATOR#*[-:]} shapes=("${FLAT_SHAPES[@]}")
   GENERATION=${ACCELERATOR%%[-:]*}
   [[ $GENERATION != v5litepod ]] || GENERATION=v5e

@@ -6,7 +6,9 @@ in before, MLflow and trackio write to the run's folder unless their own environ
 
 from __future__ import annotations
 
+import functools
 import importlib
+import importlib.util
 import netrc
 import os
 from collections.abc import Callable, Mapping
@@ -27,8 +29,8 @@ class Tracker(Protocol):
 
 
 class _TensorBoard:
-    def __init__(self, folder: Path, run: str, first: int, module: Any):
-        self._writer = module.SummaryWriter(str(folder / "tensorboard"), purge_step=first)
+    def __init__(self, folder: Path, run: str, first: int, load: Callable[[], Any]):
+        self._writer = load().SummaryWriter(str(folder / "tensorboard"), purge_step=first)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         for name, value in metrics.items():
@@ -39,11 +41,11 @@ class _TensorBoard:
 
 
 class _Wandb:
-    def __init__(self, folder: Path, run: str, first: int, module: Any):
+    def __init__(self, folder: Path, run: str, first: int, load: Callable[[], Any]):
         folder.mkdir(parents=True, exist_ok=True)
         mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
         options = {"mode": mode, "name": run, "id": _identifier(folder), "resume": "allow", "dir": str(folder)}
-        self._run = module.init(project=os.environ.get("WANDB_PROJECT", "encore_jax"), **options)
+        self._run = load().init(project=os.environ.get("WANDB_PROJECT", "encore_jax"), **options)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         self._run.log(dict(metrics), step=step)
@@ -53,10 +55,11 @@ class _Wandb:
 
 
 class _Mlflow:
-    def __init__(self, folder: Path, run: str, first: int, module: Any):
-        self._mlflow = module
-        if not os.environ.get("MLFLOW_TRACKING_URI"):
-            module.set_tracking_uri((folder / "mlruns").absolute().as_uri())
+    def __init__(self, folder: Path, run: str, first: int, load: Callable[[], Any]):
+        self._mlflow = module = load()
+        if not os.environ.get("MLFLOW_TRACKING_URI"):  # a database, since MLflow 3 refuses a plain folder
+            folder.mkdir(parents=True, exist_ok=True)
+            module.set_tracking_uri(f"sqlite:///{(folder / 'mlflow.db').absolute()}")
         module.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", "encore_jax"))
         module.start_run(run_name=run)
 
@@ -68,9 +71,9 @@ class _Mlflow:
 
 
 class _Trackio:
-    def __init__(self, folder: Path, run: str, first: int, module: Any):
-        os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
-        self._run = module.init(project=os.environ.get("TRACKIO_PROJECT", "encore_jax"), name=run, resume="allow")
+    def __init__(self, folder: Path, run: str, first: int, load: Callable[[], Any]):
+        os.environ.setdefault("TRACKIO_DIR", str((folder / "trackio").absolute()))  # which it reads when it is imported
+        self._run = load().init(project=os.environ.get("TRACKIO_PROJECT", "encore_jax"), name=run, resume="allow")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         self._run.log(dict(metrics), step=step)
@@ -85,7 +88,7 @@ TRACKERS: dict[str, tuple[str, Callable[..., Tracker]]] = {
     "mlflow": ("mlflow", _Mlflow),
     "trackio": ("trackio", _Trackio),
 }
-"""By name: the package, which is what is installed, and what talks to it."""
+"""By name: the package, which is what is installed, and what imports it and talks to it."""
 
 
 def check_trackers(names: tuple[str, ...]) -> None:
@@ -115,7 +118,11 @@ def open_trackers(names: tuple[str, ...], folder: Path, run: str, first: int) ->
       InputError: see `check_trackers`.
     """
     check_trackers(names)
-    return [TRACKERS[name][1](folder, run, first, importlib.import_module(TRACKERS[name][0])) for name in names]
+    started = []
+    for name in names:
+        package, start = TRACKERS[name]
+        started.append(start(folder, run, first, functools.partial(importlib.import_module, package)))
+    return started
 
 
 def _logged_in() -> bool:

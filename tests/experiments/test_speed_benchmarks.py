@@ -64,6 +64,7 @@ def test_without_a_gpu_one_line_says_so(run, tmp_path):
     assert not list(tmp_path.iterdir()), "nothing is written"
 
 
+@pytest.mark.slow
 def test_the_measuring_code_runs_on_a_cpu(run, tmp_path, capsys):
     words, rng = np.array("yes no maybe a lock cake".split()), np.random.default_rng(0)
     said = lambda: " ".join(rng.choice(words, 6))  # noqa: E731

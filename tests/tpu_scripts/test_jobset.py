@@ -65,6 +65,10 @@ def test_hosts_and_chips_are_those_of_the_slice(cloud, name):
     assert pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"] == tpu.topology
 
 
+def test_several_slices_are_spelt_as_in_aot(cloud):
+    assert manifest(cloud, ACCELERATOR="2xv5e:8x8") == manifest(cloud, ACCELERATOR="v5e:8x8", SLICES="2")
+
+
 def test_every_word_of_the_command_arrives(cloud):
     job = checked(manifest(cloud, AWKWARD))["spec"]["replicatedJobs"][0]["template"]["spec"]
     assert job["template"]["spec"]["containers"][0]["command"] == [
@@ -88,6 +92,7 @@ def test_only_a_preempted_run_starts_again(cloud):
         ({"IMAGE": ""}, "IMAGE is missing"),
         ({"IMAGE": "", "BUCKET": ""}, "BUCKET and IMAGE are missing"),
         ({"SLICES": "0"}, "--slices: at least 1"),
+        ({"SLICES": "3", "ACCELERATOR": "2xv5e:8x8"}, "--slices=3, and --accelerator says 2"),
         ({"RESTARTS": "often"}, "--restarts: not a number"),
         ({"NAME": "a" * 41}, "--name: at most 40 characters"),
         ({"ACCELERATOR": "v5e:3x3"}, "no size of a slice"),

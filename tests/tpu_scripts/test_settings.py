@@ -122,6 +122,7 @@ def test_data_that_would_not_go_to_the_workers_is_refused_before_a_slice_is_paid
         (["--accelerator=v5p-0"], "v5p-0 is no size"),
         (["--accelerator=v5e:3x3"], "v5e:3x3 is no size of a slice; write v5e:SHAPE or v5e:CHIPS, with one of"),
         (["--accelerator=v6e-12"], "v6e-12 is no size"),
+        (["--accelerator=2xv5e:8x8"], "is 2 slices, and this script asks for one; tpu_scripts/jobset.sh starts"),
         (["--spot", "--reserved"], "--spot and --reserved or --reservation exclude each other"),
         (["--spot", "--reservation=r"], "--spot and --reserved or --reservation exclude each other"),
         (["--valid-until=soon"], "--valid-until: write e.g. 12h, not soon"),

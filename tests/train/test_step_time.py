@@ -137,8 +137,20 @@ def test_every_tracker_is_told_all_metrics_and_closed(name, tmp_path, monkeypatc
     if name == "wandb":
         assert said[0][2]["mode"] == "offline" and said[0][2]["resume"] == "allow", "nobody is asked to log in"
     if name == "mlflow":
-        assert said[0][1][0].startswith("file:"), "it stays in the run's folder"
+        assert said[0][1][0] == f"sqlite:///{tmp_path}/run/mlflow.db", "it stays in the run's folder"
     assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text()) == {"step": 0, "loss": 0.5, "seconds": 1.0}
+
+
+def test_trackio_is_imported_once_its_folder_is_named(tmp_path, monkeypatch):
+    """It reads TRACKIO_DIR when it is imported, and writes to the cache of Hugging Face otherwise."""
+    package = "import os\nFOLDER = os.environ['TRACKIO_DIR']\nclass Run:\n    finish = lambda self: None\n"
+    (tmp_path / "trackio.py").write_text(package + "def init(**named): return Run()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "trackio", raising=False)
+    monkeypatch.setenv("TRACKIO_DIR", "")
+    monkeypatch.delenv("TRACKIO_DIR")
+    trackers.open_trackers(("trackio",), tmp_path / "run", "mine", 0)[0].close()
+    assert sys.modules.pop("trackio").FOLDER == str(tmp_path / "run" / "trackio")
 
 
 def test_trackers_that_are_missing_are_named_with_what_to_type(monkeypatch):
