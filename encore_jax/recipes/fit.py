@@ -45,8 +45,9 @@ from encore_jax.reward.passport import DTYPES, Passport, model_digest
 from encore_jax.reward.rated_rows import RatedRows, rated_rows
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.sequences import fits
+from encore_jax.reward.trained_passport import trained_passport
 from encore_jax.rules import RulePool
-from encore_jax.text.tokenizer import load_tokenizer, template_digest
+from encore_jax.text.tokenizer import load_tokenizer
 from encore_jax.train.features import extract_features
 from encore_jax.train.ridge import ALPHAS, fit_ridge
 from encore_jax.train.settings import TrainSettings
@@ -140,20 +141,11 @@ def fit(
     tokenizer = load_tokenizer(path)
     longest = max(buckets) if train is None else min(max(buckets), train.length)
     data = _usable(tokenizer, rows, longest)
-    passport = Passport(
-        model=Path(str(backbone).split("?")[0]).name,
-        model_sha256=model_digest(path),
-        template_sha256=template_digest(tokenizer),
-        bos="chat template",
-        pooling="last",
-        pad_id=-1 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
-        dtype=dtype,
-        max_length=max(buckets),
-        rules=rows.rules,
+    passport = trained_passport(
+        backbone, model_digest(path), tokenizer, rows.rules, pooling="last", dtype=dtype, max_length=max(buckets),
         pool_sha256=hashlib.sha256(json.dumps(rows.rules).encode()).hexdigest() if pool is None else pool.digest,
-        data_revision=rows.digest,
-        graph=graph,
-    )
+        data_revision=rows.digest, graph=graph,
+    )  # fmt: skip
     keys = [prompt_key(prompt) for prompt, _ in rows.texts]
     if method == "gradient":
         watched_rows = None if held_out is None else _of_rules(held_out, rows.rules)

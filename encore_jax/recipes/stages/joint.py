@@ -30,8 +30,9 @@ from encore_jax.recipes.stages.joint_texts import (
     rows_of,
 )
 from encore_jax.recipes.stages.tokenized import tokenized
-from encore_jax.reward.passport import PASSPORT, Passport
-from encore_jax.text.tokenizer import load_tokenizer, template_digest
+from encore_jax.reward.passport import PASSPORT
+from encore_jax.reward.trained_passport import trained_passport
+from encore_jax.text.tokenizer import load_tokenizer
 from encore_jax.train.batches import Targets
 from encore_jax.train.fine_tune import Task, Trained
 from encore_jax.train.metrics import read_metrics
@@ -208,16 +209,14 @@ def _rated_of(
 
 
 def _passport(model: ModelFiles, tokenizer, names: tuple[str, ...], length: int, data: Ingested) -> dict[str, Any]:
-    return Passport(
-        model=Path(model.model.path.split("?")[0]).name,
-        model_sha256=model.sha256,
-        template_sha256=template_digest(tokenizer),
-        bos="chat template",
+    return trained_passport(
+        model.model.path,
+        model.sha256,
+        tokenizer,
+        names,
         pooling=model.model.pooling,
-        pad_id=-1 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
         dtype=model.model.dtype,
         max_length=length,
-        rules=names,
         pool_sha256=data.pool.digest,
         data_revision=f"{data.revision[COMPARISONS]} {data.revision[RATED]}",
         weights=(0.0,) * (len(names) - 1) + (1.0,),

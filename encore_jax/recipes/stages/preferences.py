@@ -24,9 +24,10 @@ from encore_jax.recipes.stages.ingest import COMPARISONS, Ingested
 from encore_jax.recipes.stages.probe import load_probe, probe_sequences, save_probe
 from encore_jax.recipes.stages.sides import TEST_FRACTION, on_either_side
 from encore_jax.recipes.stages.tokenized import tokenized
-from encore_jax.reward.passport import PASSPORT, Passport
+from encore_jax.reward.passport import PASSPORT
 from encore_jax.reward.sequences import fits
-from encore_jax.text.tokenizer import load_tokenizer, template_digest
+from encore_jax.reward.trained_passport import trained_passport
+from encore_jax.text.tokenizer import load_tokenizer
 from encore_jax.train.batches import Targets
 from encore_jax.train.fine_tune import Task, Trained
 from encore_jax.train.metrics import read_metrics
@@ -167,16 +168,14 @@ def train_preferences(
     logging.info("%s", counts_in_words(counts))
     one = np.ones(1, np.float32)
     task = Task(training, targets, testing[: train.watch], targets, one, 0 * one)
-    passport = Passport(
-        model=Path(model.model.path.split("?")[0]).name,
-        model_sha256=model.sha256,
-        template_sha256=template_digest(tokenizer),
-        bos="chat template",
+    passport = trained_passport(
+        model.model.path,
+        model.sha256,
+        tokenizer,
+        RULES,
         pooling=model.model.pooling,
-        pad_id=-1 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
         dtype=model.model.dtype,
         max_length=train.length,
-        rules=RULES,
         pool_sha256="",
         data_revision=data.revision[COMPARISONS],
         weights=(1.0,),

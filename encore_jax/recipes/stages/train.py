@@ -24,8 +24,9 @@ from encore_jax.recipes.stages.texts import Split, Texts, texts_of
 from encore_jax.recipes.stages.tokenized import record_name, tokenized
 from encore_jax.recipes.stages.usable import require_usable
 from encore_jax.reward.passport import PASSPORT, Passport, read_passport
+from encore_jax.reward.trained_passport import trained_passport
 from encore_jax.rules import RulePool
-from encore_jax.text.tokenizer import load_tokenizer, template_digest
+from encore_jax.text.tokenizer import load_tokenizer
 
 TOO_LONG = "rated_responses_dropped_too_long", "comparisons_dropped_too_long"
 
@@ -148,16 +149,14 @@ def _by_ridge(alphas, features: Extracted, texts: Texts, rows, rules, name, targ
 
 
 def _passport(model: ModelFiles, tokenizer, pool: RulePool, data: str) -> Passport:
-    return Passport(
-        model=Path(model.model.path.split("?")[0]).name,
-        model_sha256=model.sha256,
-        template_sha256=template_digest(tokenizer),
-        bos="chat template",
+    return trained_passport(
+        model.model.path,
+        model.sha256,
+        tokenizer,
+        pool.names,
         pooling=model.model.pooling,
-        pad_id=-1 if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
         dtype=model.model.dtype,
         max_length=max(model.model.buckets),
-        rules=pool.names,
         pool_sha256=pool.digest,
         data_revision=data,
         graph=pool.oriented_graph,
