@@ -55,19 +55,19 @@ def halo(data: Ingested, asked: RunJudge, rules: Rules, sample: int, seed: int, 
       InputError: the judge cannot go on, or one way gives no rating at all; what was answered is in the journal.
     """
     chosen, pool = some_comparisons(data.comparisons, sample, seed), rules.pool
-    ratings, cost = {}, {}
+    ratings, cost, judge = {}, {}, ""
     for way in WAYS:
         one = _asked_so(asked, way)
         own = RulePool(pool.rules[::-1], pool.name) if way == WAYS[2] else pool
         journal = asked.judge.journal_in(folder.parent)
         journal = journal.with_name(f"{journal.stem}-{way}{journal.suffix}") if way == WAYS[2] else journal
-        ratings[way], cost[way] = _rated(one, chosen, own, pool.names, journal, seed)
+        ratings[way], cost[way], judge = _rated(one, chosen, own, pool.names, journal, seed)
     group = np.unique([prompt_key(c.prompt) for c in chosen for _ in c.responses], return_inverse=True)[1].reshape(-1)
     found = measure_halo(*(ratings[way] for way in WAYS), pool.names, group, seed=seed)
     plain = found._asdict() | {
         "sentence": found.sentence,
         "rules_per_call": asked.judge.call_size,
-        "judge": asked.judge.model or asked.judge.kind,
+        "judge": judge,
     }
     return HaloResult(_json(plain), cost)
 
@@ -93,8 +93,8 @@ def _asked_so(asked: RunJudge, way: str) -> RunJudge:
 
 def _rated(
     asked: RunJudge, comparisons: list[Comparison], pool: RulePool, names: Sequence[str], path: Path, seed: int
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Ratings ``[N, K]`` in the order of `names`, and what they cost."""
+) -> tuple[np.ndarray, dict[str, Any], str]:
+    """Ratings ``[N, K]`` in the order of `names`, what they cost, and the judge's name."""
     judge = make_judge(asked, pool, ())
     questions = functools.partial(rating_questions, comparisons, pool, asked.judge.call_size)
     with Journal(path, judge.identity, pool) as journal:
@@ -114,7 +114,7 @@ def _rated(
         "unrated": dict(judged.problems),
     }
     place = [pool.names.index(name) for name in names]
-    return np.stack(rows)[:, place].astype(np.float64), cost
+    return np.stack(rows)[:, place].astype(np.float64), cost, judged.judge.model
 
 
 def _json(value: Any) -> Any:
