@@ -96,7 +96,8 @@ goldens: $(VENV)/.parity  ## makes tests/goldens/*.npz anew
 docs: $(VENV)/.docs  ## the documentation, in build/docs; a broken link or reference fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-published: quickstart  ## puts the quickstart's output and figures into docs/results.md
+published: $(VENV)/.core  ## the quickstart with ArmoRM's gate; puts the quickstart's output and figures into docs/results.md
+	$(BIN)/python $(QUICKSTART) --config.baselines.gate.steps=2000
 	$(BIN)/python -m experiments.published runs/quickstart
 
 $(VENV)/bin/python:
