@@ -116,6 +116,9 @@ def test_the_finder_finds_blocks_and_code_in_sentences():
 
 PYTHON = re.compile(r"```python\n(.*?)```", re.DOTALL)
 BY_OTHERS = {
+    'reward_function(model, policy="lower")': (
+        "tests/reward/test_abstain.py::test_the_composed_reward_under_every_policy"
+    ),
     "model = enc.fit(rated, ": "tests/examples/test_python_page.py::test_the_six_lines_and_training_by_gradient_run",
     "enc.judges.local(": "tests/examples/test_python_page.py::test_the_judges_of_the_page_are_judges",
     "enc.fit(enc.read_comparisons": "tests/experiments/test_fit.py::test_the_readmes_lines_run",

@@ -37,10 +37,10 @@ class Policy:
     Raises:
       InputError: no such policy, "mask" without a threshold, or a threshold that nothing reads.
 
-    >>> bounds = Bounds(np.float32([0.2, 0.9]), np.float32([0.0, 0.7]), np.float32([0.4, 1.1]))
-    >>> [Policy(kind, t).values(bounds, (0.1, 0.8)).round(1).tolist() for kind, t in
-    ...  (("lower", None), ("clip", None), ("mask", 0.3))]
-    [[0.0, 0.7], [0.2, 0.8], [nan, 0.9]]
+    >>> bounds = Bounds(np.float32([0.25, 1.0]), np.float32([0.0, 0.75]), np.float32([0.5, 1.25]))
+    >>> [Policy(kind, t).values(bounds, (0.125, 0.875)).tolist() for kind, t in
+    ...  (("lower", None), ("clip", None), ("mask", 0.375))]
+    [[0.0, 0.75], [0.25, 0.875], [nan, 1.0]]
     """
 
     kind: str
