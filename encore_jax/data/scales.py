@@ -227,17 +227,32 @@ def _check_one_scale(rule: str, cells: Sequence[Cell | None], top: float | None,
     """Refuses a rule with ratings out of 5 and out of 10, or with some like "80 %" and others like 0.8."""
     if top is None:
         return
-    for cell, place in zip(cells, wheres, strict=True):
-        if cell is not None and cell.top not in (None, top):
+    known = [(cell, place) for cell, place in zip(cells, wheres, strict=True) if cell is not None]
+    of_top = [(cell, place) for cell, place in known if cell.top == top]
+    for cell, place in known:
+        if cell.top not in (None, top):
             problem = f"rule {rule!r}: this rating is out of {cell.top:g}, and others are out of {top:g}"
             raise InputError(problem, where=place, fix="bring them to one scale")
-        if cell is not None and cell.top is None and cell.value > top:
-            problem = f"rule {rule!r}: this rating is {cell.value:g}, and others are out of {top:g}"
-            raise InputError(problem, where=place, fix="bring them to one scale")
+    bare = [(cell, place) for cell, place in known if cell.top is None]
+    beyond = [(cell, place) for cell, place in bare if cell.value > top]
+    if beyond and len(of_top) < len(bare):  # the slip is what is rarer
+        (cell, place), value = of_top[0], max(cell.value for cell, _ in bare)
+        problem = f"rule {rule!r}: this rating is out of {top:g}, and others are up to {value:g}"
+        raise InputError(problem, where=place, fix="bring them to one scale")
+    if beyond:
+        cell, place = beyond[0]
+        problem = f"rule {rule!r}: this rating is {cell.value:g}, and others are out of {top:g}"
+        raise InputError(problem, where=place, fix="bring them to one scale")
     low, high = _range(cell for cell in cells if cell is not None and cell.top is None)
     if low < high and FAR_BELOW * infer_scale([Cell(low), Cell(high)])[1] <= top:
-        place = next(place for cell, place in zip(cells, wheres, strict=True) if cell is not None and cell.top is None)
-        problem = f"rule {rule!r}: some ratings are out of {top:g}, and others, as this one, are {low:g} to {high:g}"
+        if len(of_top) < len(bare):
+            place = of_top[0][1]
+            problem = f"rule {rule!r}: this rating is out of {top:g}, and others are {low:g} to {high:g}"
+        else:
+            place = bare[0][1]
+            problem = (
+                f"rule {rule!r}: some ratings are out of {top:g}, and others, as this one, are {low:g} to {high:g}"
+            )
         raise InputError(problem, where=place, fix="bring them to one scale")
 
 

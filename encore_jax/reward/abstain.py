@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,8 +53,7 @@ class Policy:
             raise InputError(f"{self.kind!r} is unknown", where="policy", fix=f"use one of {', '.join(POLICIES)}")
         if self.kind == MASK:
             given = self.threshold
-            number = isinstance(given, int | float | np.floating) and not isinstance(given, bool)
-            if not number or not math.isfinite(given):
+            if not _is_number(given):
                 fix = "give the value that a response is to be known to be above or below, e.g. threshold=0.5"
                 raise InputError(f"is {given!r}", where="threshold", fix=fix)
         elif self.threshold is not None:
@@ -86,3 +87,24 @@ def policy_of(policy: str | None, threshold: float | None) -> Policy | None:
     if threshold is not None:
         raise InputError("nothing reads it", where="threshold", fix="say policy='mask', or leave it out")
     return None
+
+
+def check_given(policy: Policy | None, too_long: Any, abstain: Any) -> None:
+    """Raises InputError unless both are None or finite numbers, and `abstain` has a policy that may ask for it.
+
+    Args:
+      policy: see `policy_of`.
+      too_long, abstain: what a trainer is given where there is no reward, and where the policy holds one back.
+    """
+    for name, value in (("too_long", too_long), ("abstain", abstain)):
+        if value is not None and not _is_number(value):
+            raise InputError(f"is {value!r}", where=name, fix="give a number, or None for no reward")
+    if abstain is not None and policy is None:
+        raise InputError(
+            "nothing reads it", where="abstain", fix="say which policy holds rewards back, or leave it out"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number; a truth value is none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

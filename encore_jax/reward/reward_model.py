@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from encore_jax.composition.conformal import COVERAGE
-from encore_jax.data.comparison import Comparison, Message, RatedResponse, parse_prompt, prompt_key
+from encore_jax.data.comparison import Comparison, Message, RatedResponse, prompt_key
 from encore_jax.data.manifest import reading_stage
 from encore_jax.data.sources import locate
 from encore_jax.errors import InputError
@@ -21,6 +21,7 @@ from encore_jax.model.gating import Gate
 from encore_jax.parallel.mesh import MeshSettings, scoring_mesh
 from encore_jax.reward.calibrate import calibration_of
 from encore_jax.reward.calibration import Calibration
+from encore_jax.reward.conversations import grouped_texts
 from encore_jax.reward.described import described
 from encore_jax.reward.intervals import Bounds, Intervals, intervals_of, no_intervals
 from encore_jax.reward.load_saved import load_saved, no_model
@@ -29,7 +30,6 @@ from encore_jax.reward.reward_checkpoint import is_checkpoint, load_checkpoint
 from encore_jax.reward.saved_model import BACKBONE, HEADS, LONGEST_ROW, check_heads, save_heads
 from encore_jax.reward.scored import compiled_graph
 from encore_jax.reward.scorer import Scorer
-from encore_jax.reward.sequences import Text
 from encore_jax.reward.weighting import AGREEMENT, EQUAL, UNIFORM, agreement_of, named_weights
 from encore_jax.rules import RulePool
 from encore_jax.rules.graph import RuleGraph
@@ -125,10 +125,11 @@ class RewardModel:
         Raises:
           InputError: an unknown rule, no number, or the passport holds no agreement weights; says why.
         """
-        if weights == AGREEMENT:
+        if isinstance(weights, str) and weights == AGREEMENT:
             values, by = agreement_of(self.passport), AGREEMENT
         else:
-            values, by = named_weights(weights, self.rules), UNIFORM if weights in (EQUAL, UNIFORM) else "given"
+            values = named_weights(weights, self.rules)
+            by = UNIFORM if isinstance(weights, str) and weights in (EQUAL, UNIFORM) else "given"
         made = dataclasses.replace(self.passport, weights=values, weighting=by, entropy=())
         return dataclasses.replace(self, passport=made, gate=None)
 
@@ -199,8 +200,8 @@ class RewardModel:
           intervals: return `Bounds` for each prompt instead: ``value``, ``lower`` and ``upper``, each ``[n, K]``.
 
         Raises:
-          InputError: a conversation is longer than the model was trained for; nothing is truncated. Or intervals are
-            wanted, and nobody has calibrated the model.
+          InputError: a prompt or response is no text; or a conversation is longer than the model was trained for:
+            nothing is truncated. Or intervals are wanted, and nobody has calibrated the model.
         """
         found = self.intervals if intervals else None
         scores = self.scorer.scores(self._values(prompts, responses))
@@ -228,7 +229,7 @@ class RewardModel:
 
     def _values(self, prompts: Sequence, responses: Sequence[Sequence[str]]) -> np.ndarray:
         """What the scorer gives for every response, prompt by prompt."""
-        texts = _texts(prompts, responses)
+        texts = grouped_texts(prompts, responses)
         sequences = self.scorer.tokenize(texts)
         for i, sequence in enumerate(sequences):
             if len(sequence) > max(self.buckets):
@@ -324,13 +325,6 @@ class RewardModel:
         if is_checkpoint(folder):
             return cls(**load_checkpoint(folder, **options)._asdict())
         raise no_model(folder)
-
-
-def _texts(prompts, responses) -> list[Text]:
-    if len(prompts) != len(responses):
-        raise InputError(f"{len(prompts)} prompts and {len(responses)} lists of responses", where="scores")
-    parsed = [parse_prompt(p) if isinstance(p, str) else tuple(p) for p in prompts]
-    return [(prompt, text) for prompt, group in zip(parsed, responses, strict=True) for text in group]
 
 
 def _by_prompt(flat: np.ndarray, responses: Sequence[Sequence[str]]) -> list[np.ndarray]:

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from encore_jax.data.comparison import Message, parse_prompt
 from encore_jax.errors import InputError
-from encore_jax.reward.abstain import policy_of
+from encore_jax.reward.abstain import check_given, policy_of
+from encore_jax.reward.conversations import Prompt, texts_of
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.rewards_client import RewardsClient
 
 RewardFunction = Callable[..., list[float | None]]
-Prompt = str | Sequence[Message] | Sequence[dict]
 
 
 def reward_function(
@@ -50,13 +49,14 @@ def reward_function(
       abstain: reward of a completion that the policy holds back; None as for `too_long`.
 
     Raises:
-      InputError: a policy that there is not, or nobody has calibrated the model.
+      InputError: a policy that there is not, `too_long` or `abstain` is no number, or nobody has calibrated the model.
 
     Returns:
       A function ``(prompts, completions, **columns)``. Completions are texts, or lists of one assistant message.
     """
 
     chosen = policy_of(policy, threshold)
+    check_given(chosen, too_long, abstain)
     intervals = None if chosen is None else model.intervals
 
     def encore_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
@@ -97,6 +97,7 @@ def remote_reward_function(
       ConnectionError: (when called) it stays busy or away for long.
     """
     client, chosen = RewardsClient(url, token), policy_of(policy, threshold)
+    check_given(chosen, too_long, abstain)
     intervals = None if chosen is None else client.intervals()
 
     def encore_reward(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float | None]:
@@ -125,43 +126,3 @@ def check_counts(prompts: Sequence[Any], completions: Sequence[Any]) -> None:
     """Raises InputError unless there is a completion for each prompt."""
     if len(prompts) != len(completions):
         raise InputError(f"{len(completions)} completions for {len(prompts)} prompts", where="reward function")
-
-
-def texts_of(
-    prompts: Sequence[Any], completions: Sequence[Any], read_prompt: Callable[[Any], Prompt]
-) -> list[tuple[tuple[Message, ...], str]]:
-    """Conversations as the scorer takes them.
-
-    Raises:
-      InputError: a prompt or a completion is neither text nor messages.
-    """
-    return [
-        (_messages(read_prompt(prompt)), completion_text(completion))
-        for prompt, completion in zip(prompts, completions, strict=True)
-    ]
-
-
-def completion_text(completion: Any, where: str = "completion") -> str:
-    """A completion as text: itself, or the content of the one assistant message in its list.
-
-    Raises:
-      InputError: it is neither.
-
-    >>> completion_text("No."), completion_text([{"role": "assistant", "content": "No."}])
-    ('No.', 'No.')
-    """
-    if isinstance(completion, str):
-        try:
-            return Message("assistant", completion).content
-        except InputError as error:
-            raise InputError(error.problem, where=where, fix=error.fix) from None
-    messages = parse_prompt(completion, where)
-    if len(messages) != 1 or messages[0].role != "assistant":
-        raise InputError("not one assistant message", where=where, fix="give a text, or one message")
-    return messages[0].content
-
-
-def _messages(prompt: Prompt) -> tuple[Message, ...]:
-    if isinstance(prompt, str):
-        return parse_prompt(prompt)
-    return tuple(prompt) if all(isinstance(turn, Message) for turn in prompt) else parse_prompt(prompt)

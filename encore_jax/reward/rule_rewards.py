@@ -19,11 +19,12 @@ import numpy as np
 
 from encore_jax.composition.rule_graph import VETO, CompiledGraph
 from encore_jax.errors import InputError
-from encore_jax.reward.abstain import LOWER, Policy, policy_of
+from encore_jax.reward.abstain import LOWER, Policy, check_given, policy_of
+from encore_jax.reward.conversations import Prompt, texts_of
 from encore_jax.reward.intervals import Bounds, Intervals
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.rewards_client import RewardsClient
-from encore_jax.reward.rl import Prompt, RewardFunction, check_counts, texts_of
+from encore_jax.reward.rl import RewardFunction, check_counts
 from encore_jax.reward.scored import Scored, compiled_graph
 
 REMEMBERED = 4
@@ -194,6 +195,7 @@ def reward_functions(
         return model.scorer.scored(model.scorer.run_texts(texts_of(prompts, completions, read_prompt)))
 
     chosen = policy_of(policy, threshold)
+    check_given(chosen, too_long, abstain)
     instead = None if chosen is None else _instead(chosen, model.intervals, model.weights, graph)
     options = {"weighted": weighted, "too_long": too_long, "instead": instead, "abstain": abstain}
     return RewardFunctions(names, weights, score, **options)
@@ -232,6 +234,7 @@ def remote_reward_functions(
     names = _names(rules, graph)
     given = [1.0] * len(names) if weighted else [*weights, 1.0][: len(names)]
     chosen = policy_of(policy, threshold)
+    check_given(chosen, too_long, abstain)
     instead = None if chosen is None else _instead(chosen, client.intervals(), weights, graph)
     options = {"weighted": weighted, "too_long": too_long, "instead": instead, "abstain": abstain}
     return RewardFunctions(names, given, score, **options)

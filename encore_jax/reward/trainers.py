@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from encore_jax.errors import InputError
-from encore_jax.reward.rl import Prompt
+from encore_jax.reward.conversations import Prompt
 from encore_jax.reward.rule_rewards import RewardFunctions
 
 PREFIX = "rule/"

@@ -38,7 +38,10 @@ def named_weights(weights: str | Mapping[str, float], rules: Sequence[str]) -> t
     >>> named_weights("equal", ("kind", "safe"))
     (0.5, 0.5)
     """
-    if weights in (EQUAL, UNIFORM):
+    if not isinstance(weights, str | Mapping):
+        fix = f"say {EQUAL}, or give a weight for each rule by its name: {{'RULE': WEIGHT, ...}}"
+        raise InputError(f"got a {type(weights).__name__}", where="weights", fix=fix)
+    if isinstance(weights, str) and weights in (EQUAL, UNIFORM):
         return (1.0 / len(rules),) * len(rules)
     given = dict(weights) if isinstance(weights, Mapping) else _parsed(weights)
     for rule, value in given.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 from encore_jax.data.comparison import Message, parse_prompt
 from encore_jax.errors import InputError
-from encore_jax.reward.rl import completion_text
+from encore_jax.reward.conversations import completion_text
 from encore_jax.serve.fields import check_messages
 
 

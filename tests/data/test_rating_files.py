@@ -155,6 +155,8 @@ def test_several_scales_of_records_are_turned_one_by_one():
         ),
         (["4/5", "7/10", "", ""], "row 2: rule 'kind': this rating is out of 10, and others are out of 5"),
         (["yes", "no", "4", ""], "row 3: rule 'kind': this rating is 4, and others are out of 1"),
+        (["3", "4", "yes", "2"], "row 3: rule 'kind': this rating is out of 1, and others are up to 4"),
+        (["3", "4", "1", "80 %"], "row 4: rule 'kind': this rating is out of 100, and others are 1 to 4"),
         (["3/0", "4/5", "4/5", ""], "row 1, column 'kind': '3/0' is no rating"),
         (["good", "bad", "good", "bad"], "no column holds ratings.*'kind' holds 'good' at row 3.*write a number"),
     ],

@@ -172,3 +172,18 @@ def test_other_things_that_a_server_calls_intervals_are_one_line(change, problem
     with RawServer(reply({"data": [wrong]})) as server, pytest.raises(InputError, match=problem) as caught:
         remote_reward_function(server.url, policy="lower")
     assert "\n" not in str(caught.value) and server.url in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [reward_function, reward_functions])
+@pytest.mark.parametrize("name", ["too_long", "abstain"])
+@pytest.mark.parametrize("value", ["x", float("nan"), float("inf"), True, [0.0]])
+def test_what_stands_in_for_a_reward_is_a_number(model, make, name, value):
+    with pytest.raises(InputError, match=f"{name}: is .* Fix: give a number, or None"):
+        make(model, policy="lower", **{name: value})
+
+
+def test_what_no_policy_can_ask_for_is_refused(model):
+    for make in (reward_function, reward_functions):
+        with pytest.raises(InputError, match="abstain: nothing reads it"):
+            make(model, abstain=0.0)
+    assert Policy("mask", np.int64(1)).threshold == 1

@@ -108,9 +108,9 @@ def test_a_gate_gives_way_and_a_benchmark_tells_weights_apart(tmp_path):
     told = []
     for weights in ("", "equal", str(tmp_path / "w.json")):
         config = BenchmarkConfig(model=str(tmp_path / "armorm"), data="d", weights=weights)
-        told.append(plan_of(config, tmp_path).calls["score"].key())
+        told.append(plan_of(config, tmp_path).call("score").key())
     (tmp_path / "w.json").write_text('{"a": 1}')
-    told.append(plan_of(config, tmp_path).calls["score"].key())
+    told.append(plan_of(config, tmp_path).call("score").key())
     assert len({json.dumps(one) for one in told}) == 4
 
 
