@@ -11,10 +11,11 @@ Expected:  the README shows the table. On these ratings the premise of ENCORE do
 
 from encore_jax.recipes.config import ExperimentConfig, ModelConfig
 
+
 def get_config() -> ExperimentConfig:
     """The defaults, with the backbone in bfloat16: twice as fast where the processor has it; heads stay float32.
 
-    ArmoRM's gate, which takes half a minute, is among the methods with --config.baselines.gate.steps=2000; the published
-    results have it.
+    ArmoRM's gate, which takes half a minute, is among the methods with --config.baselines.gate.steps=2000; the
+    published results have it.
     """
     return ExperimentConfig(name="quickstart", model=ModelConfig(dtype="bfloat16"))
