@@ -44,6 +44,7 @@ def check_stray(
     Traceback (most recent call last):
     encore_jax.errors.InputError: 200, rule 'kind': this rating is 55, and the other 200 lie on the scale from 1 to 5...
     """
+    total = sum(map(len, values.values()))  # a rule that a slip has put on a scale of its own has few
     for scale in dict.fromkeys(scales.values()):
         rules = [rule for rule in values if scales.get(rule) == scale and len(values[rule])]
         together = np.concatenate([values[rule] for rule in rules]) if rules else np.zeros(0)
@@ -60,7 +61,7 @@ def check_stray(
             f"{narrower[0]:g} to {narrower[1]:g}"
         )
         where = f"{place(rule, i)}, rule {rule!r}"
-        if len(together) < ENOUGH:
+        if total < ENOUGH:
             log = logging.getLogger(__name__)
             log.warning("%s: %s; the scale is taken to be %g to %g because of it", where, problem, *scale)
             continue

@@ -133,7 +133,7 @@ def premise(
         raise InputError("is of a table, and this is none", where="pool", fix="turn the ratings, and give rules=")
     values, chosen, mask, prompts, names = rated_arrays(ratings, preferred, where, prompt, rules)
     flat, seen = values.reshape(-1, len(names)), mask.reshape(-1, len(names))
-    check_on_scale(flat, seen, names, scale)
+    check_on_scale(flat, seen, names, scale, values.shape[1])
     settings = own_grid(flat, seen) if compose is None else compose
     pairs, left_out = _labelled(values, chosen, mask, prompts, names)
     rated = seen.any(1)

@@ -210,8 +210,11 @@ def reliability(
         rows = rating_rows(data.ratings, data.mask, data.prompt)
     ratings, mask, sign, prompt, names, comparison, labelled = data
     check_room(draws, len(names))
-    given = data if alone is None else alone
-    check_on_scale(given.ratings.reshape(-1, len(names)), given.mask.reshape(-1, len(names)), names, scale)
+    if alone is None:
+        flat = (part.reshape(-1, len(names)) for part in (ratings, mask))
+        check_on_scale(*flat, names, scale, 2, comparison)
+    else:
+        check_on_scale(alone.ratings, alone.mask, names, scale)
     ids = checked_ids(count, ids)
     entropy = None if entropy is None else _given_entropy(entropy, len(names))
     groups = grouped_moments(rows, seed)

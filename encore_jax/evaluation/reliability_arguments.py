@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from encore_jax.composition.agreement import FEWEST_RULES
 from encore_jax.composition.checks import real_number, refuse_masked, shortened, whole_number
@@ -46,14 +46,32 @@ def check_numbers(labels: int, draws: int, seed: int, tau: float, fewest_draws: 
 
 
 def check_on_scale(
-    ratings: Float[np.ndarray, "N K"], mask: Bool[np.ndarray, "N K"], names: Sequence[str], scale: Scale | None
+    ratings: Float[np.ndarray, "N K"],
+    mask: Bool[np.ndarray, "N K"],
+    names: Sequence[str],
+    scale: Scale | None,
+    responses: int = 1,
+    numbers: Int[np.ndarray, " N"] | None = None,
 ) -> None:
-    """Raises InputError for a rating off the scale; where none is given, for one far from all others of the array."""
+    """Raises InputError for a rating off the scale; where none is given, for one far from all others of the array.
+
+    Args:
+      ratings, mask: of responses, those of a comparison one after the other.
+      names, scale: of the rules.
+      responses: of each comparison; 1 where they were rated alone.
+      numbers: of the comparisons, where every two responses of one stand here as a pair.
+    """
     values = {rule: ratings[mask[:, k], k].astype(np.float64) for k, rule in enumerate(names)}
     rows = {rule: np.flatnonzero(mask[:, k]) for k, rule in enumerate(names)}
 
     def place(rule: str, i: int) -> str:
-        return f"rating {rows[rule][i]}"
+        number, side = divmod(int(rows[rule][i]), responses)
+        if responses == 1:
+            return f"response {number}"
+        if numbers is None:
+            return f"comparison {number}, response {side}"
+        pairs = int((numbers == numbers[number]).sum())
+        return f"comparison {numbers[number]}" + (f", response {side}" if pairs == 1 else "")
 
     if scale is None:
         ranges = {rule: (own.min(initial=np.inf), own.max(initial=-np.inf)) for rule, own in values.items()}

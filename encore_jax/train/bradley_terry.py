@@ -138,7 +138,11 @@ def _checked(margins, l2, where: str) -> jax.Array:
 
 @jax.jit
 def _minimise(problem: _Problem, start: jax.Array) -> jax.Array:
-    """Newton's method with step halving; where curvature is all rounding, also a step along the gradient."""
+    """Newton's method with step halving; where curvature is all rounding, also a step along the gradient.
+
+    The minimum is unique, so equal columns are equally far from their centres there. How rounding splits their sum
+    depends on the processor, so it is shared out in the end.
+    """
     margins, share, l2, centre, threshold, smoothing = problem
     identity = jnp.eye(margins.shape[1], dtype=jnp.float32)
     rates = 0.5 ** jnp.arange(16, dtype=jnp.float32)
@@ -158,4 +162,6 @@ def _minimise(problem: _Problem, start: jax.Array) -> jax.Array:
         improved = changes.min() < 0
         return jnp.where(improved, moved, w), ~improved | (jnp.abs(gradient).max() <= tolerance), count + 1
 
-    return jax.lax.while_loop(lambda s: ~s[1] & (s[2] < MAX_STEPS), newton, (start, jnp.array(False), 0))[0]
+    found = jax.lax.while_loop(lambda s: ~s[1] & (s[2] < MAX_STEPS), newton, (start, jnp.array(False), 0))[0]
+    equal = jax.lax.map(lambda column: (margins == column[:, None]).all(0), margins.T).astype(jnp.float32)
+    return centre + equal @ (found - centre) / equal.sum(1)

@@ -125,7 +125,7 @@ def test_arrays_are_guarded_too_and_take_a_scale(measure):
     rng = np.random.default_rng(0)
     values, chosen = rng.integers(1, 6, (200, 2, 3)), rng.integers(0, 2, 200)
     values[7, 1, 2] = 55
-    with pytest.raises(InputError, match="rating 15, rule '?.*2'?: this rating is 55"):
+    with pytest.raises(InputError, match="comparison 7, response 1, rule '?.*2'?: this rating is 55"):
         measure(values, chosen)
     measure(values, chosen, scale=(1, 55))
     with pytest.raises(InputError, match="55 is not on the scale from 1 to 5"):
@@ -150,4 +150,15 @@ def test_a_mistyped_column_is_named(tmp_path, wrong, right):
     path = long_table(tmp_path / "ratings.csv", grades(12))
     path.write_text(path.read_text().replace(right, wrong, 1))
     with pytest.raises(InputError, match=f"rename '{wrong}' to '{right}'"):
+        table_arguments(path, None, {})
+
+
+def test_a_rule_that_the_slip_put_on_a_scale_of_its_own_is_counted_with_the_others(tmp_path):
+    """Of 80 responses by two rules, so that neither rule alone has a hundred ratings."""
+    values = grades(80)[:, :2].astype(object)
+    values[30, 1] = 55
+    rows = ["prompt,response,kind,true", *(f"p{i // 2},r{i},{a},{b}" for i, (a, b) in enumerate(values))]
+    path = tmp_path / "wide.csv"
+    path.write_text("\n".join(rows))
+    with pytest.raises(InputError, match="wide.csv:32, rule 'true': this rating is 55"):
         table_arguments(path, None, {})

@@ -22,9 +22,9 @@ from encore_jax.settings import Settings, results_depend_on
 RECIPES = {
     "quickstart": {
         "seed": "ingest rate train baselines score compose evaluate audit",
-        "data": "ingest train baselines score evaluate audit",
+        "data": "ingest train baselines score compose evaluate audit",
         "model": "features train compose evaluate",
-        "train": "train baselines score evaluate audit",
+        "train": "train baselines score compose evaluate audit",
         "semi_synthetic": "rate score evaluate",
         "baselines": "baselines evaluate",
         "compose": "compose evaluate",
@@ -35,9 +35,9 @@ RECIPES = {
     },
     "encore_smollm2": {
         "seed": "ingest rate train baselines score compose evaluate audit",
-        "data": "ingest train baselines score evaluate audit",
+        "data": "ingest train baselines score compose evaluate audit",
         "model": "train compose evaluate",
-        "train": "train baselines score evaluate audit",
+        "train": "train baselines score compose evaluate audit",
         "semi_synthetic": "rate score evaluate",
         "baselines": "baselines evaluate",
         "compose": "compose evaluate",
@@ -135,12 +135,12 @@ EARLIER = {
     "quickstart": {
         "rate": "ingest", "features": "ingest", "train": "ingest rate features", "baselines": "ingest features train",
         "score": "ingest rate features train baselines",
-        "compose": "train score", "evaluate": "ingest rate train baselines score compose",
+        "compose": "ingest rate train score", "evaluate": "ingest rate train baselines score compose",
         "audit": "ingest train score compose", "report": "evaluate",
     },
     "encore_smollm2": {
         "rate": "ingest", "train": "ingest rate", "baselines": "ingest train", "score": "ingest rate train baselines",
-        "compose": "train score", "evaluate": "ingest rate train baselines score compose",
+        "compose": "ingest rate train score", "evaluate": "ingest rate train baselines score compose",
         "audit": "ingest train score compose", "report": "evaluate",
     },
     **dict.fromkeys(("bt_smollm2", "joint_smollm2"), {
