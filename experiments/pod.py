@@ -8,6 +8,7 @@ python -m experiments.pod table --out=runs/8b/benchmarks.md runs/8b/score-*     
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,13 +20,14 @@ from encore_jax.data import SkipCounter, read_comparisons
 from encore_jax.data.atomic import atomic_path, make_folder
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.jsonl import write_comparisons
+from encore_jax.data.scales import rating_ranges
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_json
 from encore_jax.parallel.aot import MFU
 from encore_jax.parallel.flops import matrix_entries
 from encore_jax.parallel.slices import parse_slice
 from encore_jax.recipes.stages.gradient import backbone_config
-from encore_jax.rules import RulePool
+from encore_jax.rules import Rule, RulePool
 
 CHARACTERS_PER_TOKEN = 4
 """Of English text under the usual tokenizers, roughly."""
@@ -40,11 +42,22 @@ SHARES = {"train": 3, "judge": 1, "score": 1}
 """Passes over the weights: forward and backward, or forward alone."""
 
 
+def _texts(files: Sequence[str], skips: SkipCounter) -> Iterator[Comparison]:
+    """Comparisons without the ratings that files may carry: the judge rates them."""
+    rules: dict[str, None] = {}
+    for file in files:
+        with contextlib.suppress(InputError):  # of a format without ratings by name; its reader says what is wrong
+            rules |= dict.fromkeys(rating_ranges(Path(file)))
+    pool = RulePool(tuple(Rule(rule, rule) for rule in rules)) if rules else None
+    for comparison in read_comparisons(list(files), skips=skips, pool=pool):
+        yield dataclasses.replace(comparison, rules=(), ratings=None, mask=None)
+
+
 def join_files(files: Sequence[str], out: Path) -> str:
     """Writes the comparisons of several raw files as one file of this project's format; returns what was read."""
     skips = SkipCounter()
     make_folder(out.parent)
-    written = write_comparisons(out, read_comparisons(list(files), skips=skips))
+    written = write_comparisons(out, _texts(files, skips))
     return f"{skips}\nwritten: {out}, {written} comparisons"
 
 
@@ -120,7 +133,7 @@ class Work:
 def tokens_of(files: Iterable[str]) -> tuple[int, int, int]:
     """Comparisons, their tokens with the prompt once, and tokens with the prompt before each response."""
     number = once = each = 0
-    for comparison in read_comparisons(list(files), skips=SkipCounter()):
+    for comparison in _texts(list(files), SkipCounter()):
         prompt = sum(len(message.content) for message in comparison.prompt) // CHARACTERS_PER_TOKEN
         answers = sum(len(text) for text in comparison.responses) // CHARACTERS_PER_TOKEN
         number += 1

@@ -173,5 +173,9 @@ def rule_columns(found: Columns, where: str | Path, rules: Sequence[str] = ()) -
     if missing:
         kind = f"columns NAME_{' and NAME_'.join(sides)}" if sides else "column"
         problem = f"has no {kind} for {named(missing)}; it has {named(columns)}"
-        raise InputError(problem, where=str(where), fix="name its columns as the rules, or give the pool it is of")
+        raise InputError(
+            problem,
+            where=str(where),
+            fix="name its columns as the rules, or give the pool it is of (--config.data.pool=RULES)",
+        )
     return places

@@ -103,8 +103,8 @@ def how_for_model(use: str, composed_by: str, workdir: str = "RUN") -> str:
       composed_by: what its weights are now, as its passport says.
       workdir: of the run.
 
-    >>> how_for_model("uniform", "ENCORE", "runs/mine")
-    'Its weights are by ENCORE; to change that: encore export --workdir=runs/mine --out=FOLDER --weights=uniform.'
+    >>> how_for_model("uniform", "ENCORE", "runs/a")
+    'Its weights are by ENCORE; to change that: encore export --workdir=runs/a --out=FOLDER --folded --weights=uniform.'
     >>> how_for_model("uniform", "uniform")
     'Its weights are these.'
     """
@@ -115,7 +115,7 @@ def how_for_model(use: str, composed_by: str, workdir: str = "RUN") -> str:
     if use == "entropy":
         change = "run it again with --config.compose.method=entropy"
     else:
-        change = f"encore export --workdir={workdir} --out=FOLDER --weights={use}"
+        change = f"encore export --workdir={workdir} --out=FOLDER --folded --weights={use}"
     return f"Its weights are by {composed_by}; to change that: {change}." if composed_by else f"To do so: {change}."
 
 
@@ -128,10 +128,13 @@ def how_for_scores(use: str) -> str:
     return f"To score so: encore score --weights={use}." if use in ("uniform", "agreement") else ""
 
 
-def how_for_ratings(use: str) -> str:
+def how_for_ratings(use: str, run: str = "") -> str:
     """How to train a reward model on ratings with the weighting that is advised for them.
 
     >>> how_for_ratings("agreement")
-    'To train a model so: encore fit PAIRS RATINGS --config.compose.method=agreement.'
+    'To train a model so: encore fit PAIRS RATINGS --config.data.pool=RULES --config.compose.method=agreement.'
+    >>> how_for_ratings("uniform", "runs/rate_server")
+    'To train a model so: encore fit runs/rate_server --config.compose.method=uniform.'
     """
-    return f"To train a model so: encore fit PAIRS RATINGS --config.compose.method={use}." if use else ""
+    what = run or "PAIRS RATINGS --config.data.pool=RULES"
+    return f"To train a model so: encore fit {what} --config.compose.method={use}." if use else ""

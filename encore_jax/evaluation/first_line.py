@@ -51,7 +51,7 @@ def first_line(results: Mapping, workdir: str = "RUN") -> str:
         told = results["advice"]
         line = told["recommendation"]
         if "summary" in results:  # of a rating run
-            line = " ".join(filter(None, [about(RATINGS, line), how_for_ratings(told.get("use", ""))]))
+            line = " ".join(filter(None, [about(RATINGS, line), how_for_ratings(told.get("use", ""), workdir)]))
     elif "summary" in results:
         line = "Nothing is rated, so nothing says which rules to trust: have the judge rate comparisons."
     else:
@@ -66,7 +66,7 @@ def run_line(views: Sequence[Mapping], workdir: str = "RUN") -> str:
     ...          "use": "uniform"}}
     >>> run_line([heads], "runs/mine")
     'This model: use equal weights. Its weights are by ENCORE; to change that: encore export --workdir=runs/mine \
---out=FOLDER --weights=uniform.'
+--out=FOLDER --folded --weights=uniform.'
     """
     told = {view.get("name", ""): view for view in views if view.get("agreement")}
     if not told:

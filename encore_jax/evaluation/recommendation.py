@@ -95,6 +95,8 @@ def _next(found: Reliability) -> str:
     if split:
         named = "named under 'Label next'"
         return f"Label {len(found.label_next)} {what} on which the camps differ ({named}), or name an anchor rule."
+    if len(found.label_next) == 1:
+        return "" if sure else f"A label of the one of the {what} named under 'Label next' would tell most."
     return "" if sure else f"Labels of the {len(found.label_next)} {what} named under 'Label next' would tell most."
 
 

@@ -14,15 +14,17 @@ MOST = 12
 
 
 def described(model: RewardModel) -> str:
-    """What ``print(model)`` says: rules with their weights, the heaviest first, and the backbone."""
+    """What ``print(model)`` says: rules with their weights, in the order of the scores' columns, and the backbone."""
     passport, rules = model.passport, model.rules
     k = len(rules)
     if model.gate is not None:
         how, parts = "composed by a gate, anew for every prompt", list(rules)
     elif len(passport.weights) == k:
-        order = sorted(range(k), key=lambda i: -passport.weights[i])
         by = f", by {passport.weighting}" if passport.weighting else ""
-        how, parts = f"composed with weights{by}", [f"{rules[i]} {passport.weights[i]:.3g}" for i in order]
+        how, parts = (
+            f"composed with weights{by}",
+            [f"{rule} {weight:.3g}" for rule, weight in zip(rules, passport.weights, strict=True)],
+        )
     else:
         how, parts = "nobody has said how they compose", list(rules)
     more = f" and {k - MOST} more" if k > MOST else ""

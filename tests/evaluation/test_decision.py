@@ -81,7 +81,9 @@ def test_a_run_says_what_its_model_and_what_its_ratings_should_use():
     same = first_line({"views": [told("heads", "uniform", "Use equal weights.", "uniform")]})
     assert same == "This model: use equal weights. Its weights are these."
     asked = {"summary": {}, "advice": {"use": "uniform", "recommendation": "Use equal weights."}}
-    assert first_line(asked) == "Your ratings: use equal weights. " + how_for_ratings("uniform")
+    assert first_line(asked, "runs/mine") == "Your ratings: use equal weights. " + how_for_ratings(
+        "uniform", "runs/mine"
+    )
 
 
 def test_an_ablation_ends_with_the_decision_on_all_weightings():

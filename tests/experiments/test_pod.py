@@ -109,3 +109,18 @@ def test_benchmark_runs_stand_in_one_table(tmp_path):
     (tmp_path / "a" / "results.json").write_text('{"scores": 3}')
     with pytest.raises(InputError, match="is not a benchmark's results"):
         pod.benchmark_rows([tmp_path / "a"])
+
+
+def test_ratings_that_raw_files_carry_are_left_to_the_judge(tmp_path):
+    """In this project's own format, whose rules no pool of the script names."""
+    rows = [
+        {"prompt": f"p{i}", "responses": ["a", "b"], "preferred": 0, "ratings": {"kind": [1.0 + i % 5, 5.0]}}
+        for i in range(20)
+    ]
+    source = tmp_path / "pairs.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told = pod.join_files([str(source)], tmp_path / "out" / "joined.jsonl")
+    assert "20 comparisons" in told
+    written = (tmp_path / "out" / "joined.jsonl").read_text().splitlines()
+    assert len(written) == 20 and all(json.loads(line)["ratings"] is None for line in written)
+    assert pod.tokens_of([str(source)])[0] == 20

@@ -99,7 +99,8 @@ def ingest(sources: Sources, seed: int, need_rated: bool = True, need: str = LAB
     comparisons, all_read = _limited(comparisons, config.limit, seed), len(comparisons)
     left_out = f"left out by data.limit={config.limit}, which takes the first by hash (0 takes all)"
     comparison_skips.leave_out(left_out, all_read - len(comparisons), config.path or config.source)
-    logging.info("rated responses: %s", rated_skips)
+    if rated_skips.kept + rated_skips.skipped:
+        logging.info("rated responses: %s", rated_skips)
     logging.info("comparisons: %s; %d used", comparison_skips, len(comparisons))
     counts = {
         "rated_responses": len(rated),

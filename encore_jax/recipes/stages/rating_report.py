@@ -76,7 +76,7 @@ def show_ratings(folder: Path, judge: JudgeConfig) -> None:
     """
     results = publish(folder)
     told = results["summary"]
-    print(f"\n{first_line(results)}")
+    print(f"\n{first_line(results, str(folder.parent))}")
     if lacking := without_rating(told, judge.kind, judge.policy):
         print(f"Warning: {lacking}")
     if results["advice"] and results["advice"]["label_next"]:
