@@ -38,8 +38,9 @@ EXCEPTIONS = {
             "benchmark.py::BenchmarkScores.load", "benchmark.py::show_benchmark",
             "benchmark_data.py::BenchmarkItems.load", "compose.py::Composed.load", "compose.py::_load_composition",
             "extract.py::Extracted.load", "frozen.py::Features.load", "heads.py::Heads.load",
-            "ingest.py::Ingested.load", "judge.py::Rated.load", "panel.py::PanelData.load",
-            "panel.py::PanelRatings.load", "panel_report.py::PanelCounts.load", "panel_report.py::PanelFound.load",
+            "ingest.py::Ingested.load", "joint.py::JointModels.load", "judge.py::Rated.load",
+            "panel.py::PanelData.load", "panel.py::PanelRatings.load",
+            "panel_report.py::PanelCounts.load", "panel_report.py::PanelFound.load",
             "preferences.py::TrainedPreference.load", "probe.py::load_margins", "probe.py::load_probe",
             "rate.py::Ratings.load", "rating_report.py::IngestCounts.load", "report.py::publish",
             "reward_arms.py::RewardModels.load", "rule_ratings.py::RuleRatings.load", "train.py::TrainedHeads.load",
@@ -49,7 +50,9 @@ EXCEPTIONS = {
     "what this very process, or another of the same run, has just written": {
         "encore_jax/reward/saved_model.py::save_heads", "encore_jax/parallel/shared_folder.py::check_shared",
         "encore_jax/judge/rate.py::_argument", "encore_jax/cli/score_together.py::Found.from_bytes",
+        "experiments/benchmarks/gpu.py::_ask",
     },
+    "a benchmark's copy of a model that was read before": {"experiments/benchmarks/llama_side.py::stored_weights"},
     "files of this package or of the machine": {
         "encore_jax/recipes/code_version.py::_source",
         "encore_jax/command_line.py::_has_accelerator", "encore_jax/command_line.py::one_line_errors",
