@@ -109,6 +109,7 @@ def test_from_a_judge_to_a_reward_model(environment, monkeypatch):
     assert all((environment / f"{name}.html").is_file() for name in ("judge_ratings", "judged_model"))
 
 
+@pytest.mark.slow
 def test_a_judge_heads_and_tunix_call_on_eight_devices(environment, monkeypatch):
     answers = YES_NO_IRRELEVANT.answers
     backbone = tiny_model.write(environment / "smollm2", config=tiny_model.SMOLLM2, answers=answers)

@@ -94,7 +94,8 @@ def test_what_was_asked_for_reaches_the_recipe(role, processes, called, tmp_path
     assert plan.stages[0] == "ingest" and rerun == ["train", together]
     assert kept[0] is one and kept[2] is plan and kept_options == {"overwrite": True, "together": together}
     assert where == (tmp_path,) and ran == (one,)
-    assert options == {"rerun": "train", "until": "score", "together": together, "overwrite": True}
+    told = {"rerun": "train", "until": "score", "together": together, "overwrite": True}
+    assert options == told | {"stages": plan.stages}
 
 
 @pytest.mark.parametrize("stage", ["rerun", "until"])

@@ -94,7 +94,7 @@ def tokenizer(answers: tuple[str, ...] = ()):
 
 def write(folder: Path, seed: int = 0, config: dict = CONFIG, answers: tuple[str, ...] = ()) -> Path:
     """Writes config.json, model.safetensors and the tokenizer's files; with answers, the model gives one of them."""
-    config = config | {"vocab_size": VOCAB + len(answers)}
+    config = config | {"vocab_size": config["vocab_size"] + len(answers)}
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
