@@ -57,7 +57,7 @@ def margin_accuracy(
     Raises:
       InputError: the mask has another shape, or an unmasked margin is NaN (not checked under `jax.jit`).
 
-    >>> accuracy = margin_accuracy(jnp.array([0.5, 0.0, -0.25, 0.25]))
+    >>> accuracy = margin_accuracy(np.array([0.5, 0.0, -0.25, 0.25]))
     >>> float(accuracy.ties_half), float(accuracy.ties_wrong), round(float(accuracy.decided), 3)
     (0.625, 0.5, 0.667)
     """
@@ -87,7 +87,7 @@ def rule_accuracy(
       preferred: ``[N]``, 0 or 1; `None` means always the first response.
       where: ``[N, 2, K]``; a comparison counts for a rule only if both responses are rated.
 
-    >>> rule_accuracy(jnp.array([[[1.0, 0.0], [0.0, 0.0]]])).ties_half.tolist()
+    >>> rule_accuracy(np.array([[[1.0, 0.0], [0.0, 0.0]]])).ties_half.tolist()
     [1.0, 0.5]
     """
     if where is None:
