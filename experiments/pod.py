@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from encore_jax.cli.config_file import load_config
@@ -20,7 +20,7 @@ from encore_jax.data import SkipCounter, read_comparisons
 from encore_jax.data.atomic import atomic_path, make_folder
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.jsonl import write_comparisons
-from encore_jax.data.scales import rating_ranges
+from encore_jax.data.rows import read_rows
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_json
 from encore_jax.parallel.aot import MFU
@@ -46,10 +46,12 @@ def _texts(files: Sequence[str], skips: SkipCounter) -> Iterator[Comparison]:
     """Comparisons without the ratings that files may carry: the judge rates them."""
     rules: dict[str, None] = {}
     for file in files:
-        with contextlib.suppress(InputError):  # of a format without ratings by name; its reader says what is wrong
-            rules |= dict.fromkeys(rating_ranges(Path(file)))
-    pool = RulePool(tuple(Rule(rule, rule) for rule in rules)) if rules else None
-    for comparison in read_comparisons(list(files), skips=skips, pool=pool):
+        with contextlib.suppress(InputError):  # of a format that is not in rows; its reader says what is wrong
+            for _, row in read_rows(file):
+                if "responses" in row and isinstance(row.get("ratings"), Mapping):  # this project's own
+                    rules |= dict.fromkeys(row["ratings"])
+    options = {"pool": RulePool(tuple(Rule(rule, rule) for rule in rules))} if rules else {}
+    for comparison in read_comparisons(list(files), skips=skips, **options):
         yield dataclasses.replace(comparison, rules=(), ratings=None, mask=None)
 
 
