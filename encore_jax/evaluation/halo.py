@@ -140,6 +140,8 @@ def measure_halo(
     names, place = np.unique(group, return_inverse=True)
     rng = np.random.default_rng(seed)
     times_RN = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)[:, place].astype(np.float64)
+    if len(names) < 2:  # drawn again it is the same, which would look like certainty
+        times_RN = np.full_like(times_RN, np.nan)
     one, more, back = ways
     same, same_rules = _same(one, more, times_RN)
     again, again_rules = _same(more, back, times_RN)
@@ -183,7 +185,7 @@ def decide(same: Interval, again: Interval, halo: Interval, groups: int) -> tupl
         else "how far two rules correlate is not known",
     ]
     if groups < FEWEST_GROUPS:
-        return OPEN, (f"{groups} prompts, and at least {FEWEST_GROUPS} are needed", *reasons)
+        return OPEN, (f"{groups} prompt{'s' * (groups != 1)}, and at least {FEWEST_GROUPS} are needed", *reasons)
     trust = NO if NO in verdicts else YES if set(verdicts) == {YES} else OPEN
     return trust, tuple(reasons)
 

@@ -34,7 +34,7 @@ def verdict_words(premise: Mapping) -> str:
         causes = []
         if any(known(low) and low > 0 for low in lows):
             causes.append(
-                "rules whose ratings have a higher entropy agree more often with human preference here, not less"
+                "rules whose ratings have a higher entropy agree more often, not less, with human preference here"
             )
         if known(gain["high"]) and gain["high"] < 0:
             causes.append("entropy weights do worse than equal weights")

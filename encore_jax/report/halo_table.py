@@ -22,7 +22,7 @@ def halo_text(halo: Mapping, cost: Mapping) -> str:
     size = halo["rules_per_call"]
     lines = [
         f"{one_line(halo['judge'])}, judge-rated: {len(halo['rules'])} rules, {size or 'all'} in a call, beside each "
-        f"by itself; {halo['responses']} responses to {halo['groups']} prompts",
+        f"by itself; {halo['responses']} responses to {halo['groups']} prompt{'s' * (halo['groups'] != 1)}",
         "",
         markdown(RULES, [*map(_rule, halo["rules"]), _mean(halo)]),
         "",

@@ -96,7 +96,11 @@ class Calibration:
           InputError: the file is missing or damaged, or holds something else.
         """
         path = Path(folder) / CALIBRATION
-        values, fix = read_npz(path), "save the model again"
+        fix = "save the model again"
+        try:
+            values = read_npz(path)
+        except InputError as error:
+            raise InputError(error.problem, where=error.where, fix=error.fix or fix) from None
         for name, (kinds, axes) in (_KINDS | {"by": ("U", 0), "coverage": ("f", 0)}).items():
             array = values.get(name)
             if array is None or array.dtype.kind not in kinds or array.ndim != axes:

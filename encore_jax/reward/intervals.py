@@ -252,6 +252,13 @@ def folded_calibration(calibration: Calibration, weights: np.ndarray) -> Calibra
     return dataclasses.replace(calibration, scores=scores[:, None], ratings=ratings[:, None])
 
 
+def wanted(intervals: bool) -> bool:
+    """The flag; raises InputError for what is none, as "no", which would count as true."""
+    if not isinstance(intervals, bool | np.bool_):
+        raise InputError(f"got {str(intervals)[:40]!r}", where="intervals", fix="pass True or False")
+    return bool(intervals)
+
+
 def no_intervals(where: str) -> InputError:
     """What to say of a model without a calibration."""
     fix = "calibrate it on rated responses that it was not trained on: model.calibrated(rated).save(FOLDER)"

@@ -23,7 +23,7 @@ from encore_jax.reward.calibrate import calibration_of
 from encore_jax.reward.calibration import Calibration
 from encore_jax.reward.conversations import grouped_texts
 from encore_jax.reward.described import described
-from encore_jax.reward.intervals import Bounds, Intervals, intervals_of, no_intervals
+from encore_jax.reward.intervals import Bounds, Intervals, intervals_of, no_intervals, wanted
 from encore_jax.reward.load_saved import load_saved, no_model
 from encore_jax.reward.passport import DTYPES, PASSPORT, Passport
 from encore_jax.reward.reward_checkpoint import is_checkpoint, load_checkpoint
@@ -203,7 +203,7 @@ class RewardModel:
           InputError: a prompt or response is no text; or a conversation is longer than the model was trained for:
             nothing is truncated. Or intervals are wanted, and nobody has calibrated the model.
         """
-        found = self.intervals if intervals else None
+        found = self.intervals if wanted(intervals) else None
         scores = self.scorer.scores(self._values(prompts, responses))
         if found is None:
             return _by_prompt(scores, responses)
@@ -221,7 +221,7 @@ class RewardModel:
         Raises:
           InputError: as `scores`; or the model has several heads and nobody has said how they compose.
         """
-        found = self.intervals if intervals else None
+        found = self.intervals if wanted(intervals) else None
         rewards = self.scorer.scored(self._values(prompts, responses)).rewards
         if found is None:
             return _by_prompt(rewards, responses)

@@ -70,6 +70,14 @@ def test_few_prompts_or_wide_intervals_leave_it_open():
     assert decide(Interval(0.92, 0.85, 0.97), Interval(1, 1, 1), Interval(0, 0, 0), 99)[0] == OPEN
 
 
+def test_one_prompt_has_no_interval_over_prompts():
+    one, more = judge(8, 0.2, 0.3)
+    found = measured(one, more, group=np.zeros(8))
+    assert np.isfinite(found.same.value) and np.isnan([found.same.low, found.same.high, found.halo.low]).all()
+    assert np.isnan([rule.same.high for rule in found.rules]).all()
+    assert found.trust == OPEN and "1 prompt," in found.sentence
+
+
 def test_responses_to_one_prompt_are_resampled_together():
     one, more = judge(40, 0.2, 0.3)
     single = measured(one, more)

@@ -196,8 +196,11 @@ def test_a_file_of_another_model_is_refused_and_models_without_intervals_still_l
     with pytest.raises(InputError, match="not the calibration that the passport names"):
         RewardModel.from_pretrained(tmp_path / "made")
     (tmp_path / "made" / CALIBRATION).unlink()
-    with pytest.raises(InputError, match="intervals.npz"):
+    with pytest.raises(InputError, match="intervals.npz.*Fix: "):
         RewardModel.from_pretrained(tmp_path / "made")
+    for flag in ("no", 1, None, 0.9):
+        with pytest.raises(InputError, match="intervals: got .* pass True or False"):
+            made.rewards(PROMPTS, RESPONSES, intervals=flag)
 
 
 def test_a_model_that_is_not_the_calibrated_one_has_no_intervals(tmp_path):

@@ -66,6 +66,28 @@ class _Asked(NamedTuple):
             yield self.questions.pop(each), answer
 
 
+def local_identity(
+    model: str, prompt: Wording, tokenizer, tokens: Iterable[int], dtype, most_other: float, read: str, **more
+) -> Identity:
+    """What a local judge's answers are kept under.
+
+    Args:
+      model, prompt, tokenizer: who is asked, and in which words.
+      tokens: ids of the offered answers.
+      dtype, most_other: how they are computed, and when an answer counts as none.
+      read: what is read of them.
+      **more: what else answers depend on.
+    """
+    decoding = {
+        "read": read,
+        "dtype": jnp.dtype(dtype).name,
+        "template": template_digest(tokenizer),
+        "tokens": [int(i) for i in tokens],
+        "most_other": most_other,
+    }
+    return Identity(kind="local", model=model, prompt=prompt.digest, decoding=decoding | more, scale=prompt.scale)
+
+
 class LocalJudge:
     """Rates with a decoder on this machine's devices; a `Judge`.
 
@@ -127,19 +149,7 @@ class LocalJudge:
         self._root_tokens = root_tokens(tokenizer, prompt)
         with within():
             self._root = _root_program(cfg, dtype, rows)(params, self._root_tokens)
-        self.identity = Identity(
-            kind="local",
-            model=model,
-            prompt=prompt.digest,
-            decoding={
-                "read": "next token",
-                "dtype": jnp.dtype(dtype).name,
-                "template": template_digest(tokenizer),
-                "tokens": [int(i) for i in self._answers.ids],
-                "most_other": most_other,
-            },
-            scale=prompt.scale,
-        )
+        self.identity = local_identity(model, prompt, tokenizer, self._answers.ids, dtype, most_other, "next token")
 
     def answers(self, questions: Iterable[Question]) -> Iterator[tuple[Question, Answer]]:
         """Yields every question with its answer, conversations of like length together.

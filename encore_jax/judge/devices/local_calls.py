@@ -24,8 +24,8 @@ from jax.sharding import NamedSharding
 from encore_jax.errors import InputError
 from encore_jax.judge.calls.call import by_call, letter
 from encore_jax.judge.calls.prompts import CallPrompt
-from encore_jax.judge.devices.local import BUCKETS, TOO_LONG, root_tokens
-from encore_jax.judge.question import NOT_ASKED, Answer, Identity, Question, Status
+from encore_jax.judge.devices.local import BUCKETS, TOO_LONG, local_identity, root_tokens
+from encore_jax.judge.question import NOT_ASKED, Answer, Question, Status
 from encore_jax.judge.reading import MOST_OTHER, answer_tokens, read_answer
 from encore_jax.model.branch_rows import agree
 from encore_jax.model.branching import run_root
@@ -33,7 +33,6 @@ from encore_jax.model.config import DecoderConfig
 from encore_jax.model.list_answers import PromptRows, Template, answer_list
 from encore_jax.text.chat_template import takes_system_role
 from encore_jax.text.rendering import render_prompts
-from encore_jax.text.tokenizer import template_digest
 
 Asked = tuple[list[Question], np.ndarray]
 """Questions of a call, and the tokens of its prompt."""
@@ -93,20 +92,10 @@ class LocalCallJudge:
         self._compute = _program(cfg, dtype)
         with within():
             self._root = jax.jit(functools.partial(run_root, cfg, dtype=dtype))(params, self._root_tokens)
-        self.identity = Identity(
-            kind="local",
-            model=model,
-            prompt=prompt.digest,
-            decoding={
-                "read": "list of answers",
-                "dtype": jnp.dtype(dtype).name,
-                "template": template_digest(tokenizer),
-                "tokens": [int(i) for i in self._answers.ids],
-                "most_other": most_other,
-                "rules_per_call": rules_per_call,
-            },
-            scale=prompt.scale,
-        )
+        self.identity = local_identity(
+            model, prompt, tokenizer, self._answers.ids, dtype, most_other, "list of answers",
+            rules_per_call=rules_per_call,
+        )  # fmt: skip
 
     def answers(self, questions: Iterable[Question]) -> Iterator[tuple[Question, Answer]]:
         """Yields every question with its answer; see `replies`."""
