@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from encore_jax.composition.ties import sign
 from encore_jax.errors import InputError
 from encore_jax.evaluation.agreement import correlation
 from encore_jax.evaluation.bootstrap import percentile_interval
@@ -214,7 +215,7 @@ def _difference(a: np.ndarray, b: np.ndarray) -> float:
 def _same(a_NK: np.ndarray, b_NK: np.ndarray, times_RN: np.ndarray) -> tuple[Interval, list[Interval]]:
     """The share on the same side, as a mean over rules, and of each rule."""
     both = np.isfinite(a_NK) & np.isfinite(b_NK)
-    equal = both & (np.sign(np.nan_to_num(a_NK) - 0.5) == np.sign(np.nan_to_num(b_NK) - 0.5))
+    equal = both & (sign(np.nan_to_num(a_NK) - 0.5) == sign(np.nan_to_num(b_NK) - 0.5))
     with np.errstate(invalid="ignore", divide="ignore"):
         share_K = equal.sum(0) / both.sum(0)
         share_RK = (times_RN @ equal) / (times_RN @ both)

@@ -80,28 +80,24 @@ def llama_server(program: str, model: Path, *, threads: int, context: int, wait:
         options |= {"n_threads_batch": threads, "logits_all": True}  # without it there are no log-probabilities
         command = [program, "-m", "llama_cpp.server"]
     command += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    with tempfile.TemporaryFile() as log:
+    quiet = os.environ | {"PYTHONWARNINGS": "ignore"}
+    with tempfile.TemporaryFile() as log, contextlib.ExitStack() as stack:
         try:
-            quiet = os.environ | {"PYTHONWARNINGS": "ignore"}
-            server = subprocess.Popen(command, stdout=log, stderr=log, env=quiet)
+            server = stack.enter_context(subprocess.Popen(command, stdout=log, stderr=log, env=quiet))
         except OSError as error:
-            raise InputError(
-                f"cannot be started: {error.strerror}", where=f"llama.cpp by {program}", fix=_FIX
-            ) from None
-        try:
-            _wait(f"http://127.0.0.1:{port}/v1/models", server, log, wait, program)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-            server.wait()
+            where = f"llama.cpp by {program}"
+            raise InputError(f"cannot be started: {error.strerror}", where=where, fix=_FIX) from None
+        stack.callback(server.terminate)
+        _wait(f"http://127.0.0.1:{port}/v1/models", server, log, wait, program)
+        yield f"http://127.0.0.1:{port}"
 
 
 def _wait(address: str, server: subprocess.Popen, log, seconds: float, program: str) -> None:
     until = time.monotonic() + seconds
     while True:
         try:
-            urllib.request.urlopen(address, timeout=1).close()
-            return
+            with urllib.request.urlopen(address, timeout=1):
+                return
         except OSError:
             if server.poll() is None and time.monotonic() < until:
                 time.sleep(0.3)
