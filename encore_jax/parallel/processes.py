@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -47,7 +49,16 @@ def join(where: str) -> None:
         if int(parts[2]) >= int(parts[1]):
             raise InputError(f"process {parts[2]} of {parts[1]}", where="multihost", fix="count processes from 0")
         jax.distributed.initialize(parts[0], int(parts[1]), int(parts[2]))
+    device_start()
     logging.info("process %d of %d, %d devices", jax.process_index(), jax.process_count(), jax.device_count())
+
+
+@functools.cache
+def device_start() -> tuple[float, float]:
+    """When this process first asked for its devices, and when it had them, in seconds since 1970."""
+    began = time.time()
+    jax.devices()
+    return began, time.time()
 
 
 def on_every_process(flag: bool) -> np.ndarray:

@@ -27,10 +27,11 @@ from encore_jax.model.config import DecoderConfig
 from encore_jax.model.lora import merged
 from encore_jax.parallel.chips import peak_flops
 from encore_jax.parallel.mesh import activate
-from encore_jax.parallel.processes import speaks
+from encore_jax.parallel.processes import device_start, speaks
 from encore_jax.progress import Pace, track
 from encore_jax.train.batches import Targets, held_out_batches, training_batches
 from encore_jax.train.checkpoint import Checkpoints
+from encore_jax.train.goodput import recorded
 from encore_jax.train.loop import fit
 from encore_jax.train.metrics import HELD_OUT, MetricsLog, first_start, read_metrics
 from encore_jax.train.packing import count_steps, packed_steps, step_shape
@@ -169,12 +170,13 @@ def fine_tune(
 
         kind = mesh.devices.flat[0].device_kind
         chips = Chips(mesh.size, program.flops, peak_flops(kind))
-        with contextlib.closing(log), contextlib.closing(trace):
+        told = recorded(settings.trackers if speaks() else (), metrics, device_start())
+        with contextlib.closing(log), contextlib.closing(trace), told as events:
             state = fit(
                 program, start, frozen,
                 training_batches(task.trees, task.targets, shape, seed, settings.epochs),
                 weights, kept,
-                steps=steps, report=report, clock=StepClock(chips), around=trace,
+                steps=steps, report=report, clock=StepClock(chips, listener=events), around=trace,
                 evaluate=watch if task.watched else None, name=task.targets.named,
             )  # fmt: skip
         if settings.use == "best" and kept.best_step not in (None, steps):

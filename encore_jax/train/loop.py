@@ -84,6 +84,7 @@ def fit(
             with clock.part(INPUT):
                 batch = next(stream)
                 placed = program.place(batch)
+            clock.start_of_step(done)
             state, metrics = program.step(state, placed, weights)
             _read(pending, report, name, clock)
             pending = _Pending(done, batch.trees.key, int((batch.trees.tree > 0).sum()), metrics)

@@ -122,7 +122,8 @@ class TrainSettings(OptimizerSettings, LossSettings, BatchSettings, TuneSettings
       watch: held-out trees that these metrics are computed on; 0 computes none.
       use: which state is used in the end, "last" or "best".
       profile: steps of which a trace is written, as FIRST:LAST, numbered from 0; "" for none.
-      trackers: where metrics go as well: names of `encore_jax.train.trackers.TRACKERS`.
+      trackers: where metrics go as well: names of `encore_jax.train.trackers.TRACKERS`, and "goodput", which tells
+        ml-goodput-measurement what the run does when.
     """
 
     epochs: int = 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,6 +31,16 @@ class Chips(NamedTuple):
     peak_flops: float | None = None
 
 
+class Listener(Protocol):
+    """Is told what a training does, while it does it."""
+
+    def part(self, name: str, begins: bool) -> None:
+        """A part of a step begins or ends."""
+
+    def step(self, number: int) -> None:
+        """A step begins."""
+
+
 class StepClock:
     """Splits the time between the ends of two steps into input, checkpoint and the rest, in which the host waits.
 
@@ -40,6 +50,7 @@ class StepClock:
     Args:
       chips: what the rates are of.
       now: seconds, rising.
+      listener: is told of parts and steps.
 
     >>> ticks = iter([0.0, 0.0, 1.0, 4.0, 4.0, 5.0, 9.0])
     >>> clock = StepClock(Chips(2, 8.0, 4.0), lambda: next(ticks))
@@ -51,18 +62,27 @@ class StepClock:
     (1.0, 4.0, 2.0, 0.2)
     """
 
-    def __init__(self, chips: Chips, now: Callable[[], float] = time.perf_counter):
-        self._chips, self._now, self._parts = chips, now, {}
+    def __init__(self, chips: Chips, now: Callable[[], float] = time.perf_counter, listener: Listener | None = None):
+        self._chips, self._now, self._parts, self._listener = chips, now, {}, listener
         self._began, self._first = now(), True
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Counts what is done inside as this part of the step: `INPUT` or `CHECKPOINT`."""
         began = self._now()
+        if self._listener:
+            self._listener.part(name, True)
         try:
             yield
         finally:
             self._parts[name] = self._parts.get(name, 0.0) + self._now() - began
+            if self._listener:
+                self._listener.part(name, False)
+
+    def start_of_step(self, number: int) -> None:
+        """A step, whose input is there, is handed to the devices."""
+        if self._listener:
+            self._listener.step(number)
 
     def end_of_step(self, tokens: int) -> dict[str, float]:
         """The step's times in seconds and its rates; a process's first step, which compiles the program, has no rates.

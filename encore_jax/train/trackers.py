@@ -17,6 +17,9 @@ from typing import Any, Protocol
 
 from encore_jax.errors import InputError
 
+GOODPUT, GOODPUT_PACKAGE = "goodput", "ml_goodput_measurement"
+"""Is told what happens when, see `encore_jax.train.goodput`, and no metrics."""
+
 
 class Tracker(Protocol):
     """What a run tells a tracker."""
@@ -95,21 +98,24 @@ def check_trackers(names: tuple[str, ...]) -> None:
     """Makes sure that these trackers can be used.
 
     Raises:
-      InputError: a name is none of `TRACKERS`, or its package is not installed; says what to type.
+      InputError: a name is neither of `TRACKERS` nor "goodput", or its package is not installed; says what to type.
     """
+    packages = {name: package for name, (package, _) in TRACKERS.items()} | {GOODPUT: GOODPUT_PACKAGE}
     for name in names:
-        if name not in TRACKERS:
-            raise InputError(f"{name!r} is unknown", where="train.trackers", fix=f"use some of {', '.join(TRACKERS)}")
-        package = TRACKERS[name][0]
+        if name not in packages:
+            raise InputError(f"{name!r} is unknown", where="train.trackers", fix=f"use some of {', '.join(packages)}")
+        package = packages[name]
         if importlib.util.find_spec(package) is None:
-            raise InputError(f"{name} is not installed", where="train.trackers", fix=f"pip install {package}")
+            raise InputError(
+                f"{name} is not installed", where="train.trackers", fix=f"pip install {package.replace('_', '-')}"
+            )
 
 
 def open_trackers(names: tuple[str, ...], folder: Path, run: str, first: int) -> list[Tracker]:
-    """Trackers of a run.
+    """Trackers of a run that are told its metrics.
 
     Args:
-      names: of `TRACKERS`.
+      names: of `TRACKERS`; "goodput" is told what happens when instead, see `encore_jax.train.goodput`.
       folder: of the run's metrics; offline files go there.
       run: its name.
       first: the step that training goes on at.
@@ -119,7 +125,7 @@ def open_trackers(names: tuple[str, ...], folder: Path, run: str, first: int) ->
     """
     check_trackers(names)
     started = []
-    for name in names:
+    for name in [name for name in names if name in TRACKERS]:
         package, start = TRACKERS[name]
         started.append(start(folder, run, first, functools.partial(importlib.import_module, package)))
     return started

@@ -11,6 +11,7 @@ from encore_jax.checkpoints.assemble import Extras
 from encore_jax.data.prefix_tree import make_trees
 from encore_jax.errors import InputError
 from encore_jax.parallel.mesh import MeshSettings, make_mesh
+from encore_jax.train import goodput, trackers
 from encore_jax.train.batches import Targets
 from encore_jax.train.fine_tune import Task, _score_head, fine_tune
 from encore_jax.train.settings import TrainSettings
@@ -67,15 +68,34 @@ def test_it_learns_resumes_and_refuses_checkpoints_of_another_run(model, tmp_pat
     assert len(watched) >= 2 and watched[-1] < watched[0], "what is held out is measured, and written down"
 
 
-def test_a_frozen_backbone_is_read_again_where_a_run_goes_on(model, tmp_path):
-    """It is in no checkpoint."""
-    scores = []
+class Recorder:
+    """Stands for the package's, and keeps what is recorded."""
+
+    def __init__(self):
+        self.methods, self.steps = [], []
+
+    def __getattr__(self, method):
+        def record(step=None, **times):
+            self.methods.append(method)
+            self.steps += [step] if step is not None else []
+
+        return record
+
+
+def test_a_frozen_backbone_is_read_again_where_a_run_goes_on(model, tmp_path, monkeypatch):
+    """It is in no checkpoint. Every step is told to ml-goodput-measurement, once."""
+    scores, recorder = [], Recorder()
+    monkeypatch.setattr(goodput, "connect", lambda job: recorder)
+    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: name)
     for _ in range(2):
-        found, asked = tuned(model, tmp_path, trainable="heads", epochs=1), task()
+        found, asked = tuned(model, tmp_path, trainable="heads", epochs=1, trackers=("goodput",)), task()
         scores.append(found.scores(asked.watched, asked.watched_targets))
     assert not found.summary["steps_of_this_process"], "the second time it only reads its checkpoint"
     for key, own in scores[0].items():
         np.testing.assert_array_equal(own, scores[1][key])
+    assert recorder.steps == list(range(found.summary["steps"])) and recorder.methods[0] == "record_job_start_time"
+    assert [method for method in recorder.methods if method != "flush"][-1] == "record_job_end_time"
+    assert recorder.methods.count("record_custom_badput_event_end_time") >= 1, "checkpoints"
 
 
 def test_a_reward_head_of_other_rules_is_refused_with_their_number(tmp_path):
