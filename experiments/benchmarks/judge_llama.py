@@ -30,6 +30,8 @@ from experiments.benchmarks.llama_side import KINDS, counting, llama_server, sto
 
 STRUCTURED = "json_object"
 """llama-cpp-python takes the schema so, and llama.cpp's own server too."""
+GREEDY = {"repeat_penalty": 1.0}
+"""What llama.cpp's own server does; llama-cpp-python's penalises repetition otherwise, which changes answers in a call."""
 
 
 def compare(
@@ -75,7 +77,9 @@ def side_by_side(judge, url: str, questions: list, rounds: int) -> dict:
         seconds["llama"].append(time_theirs)
     both = [key for key in ours if ours[key].status is theirs[key].status is Status.OK]
     median = {side: len(alone) / statistics.median(times) for side, times in seconds.items()}
-    together, used_together = counting(call_request_format(YES_NO_CALL, "m", most_other=1.0, structured=STRUCTURED))
+    together, used_together = counting(
+        call_request_format(YES_NO_CALL, "m", most_other=1.0, structured=STRUCTURED, extra=GREEDY)
+    )
     called, time_called = _timed(ServerJudge(together, settings), questions)
     tokens = [(one.prompt + one.answer) / max(one.replies, 1) for one in (used, used_together)]
     per_call = len(questions) / max(used_together.replies, 1)

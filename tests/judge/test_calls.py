@@ -57,6 +57,21 @@ def test_every_rule_has_the_rating_of_its_own_token(api):
     assert answers[2].relevance == pytest.approx(0.5)
 
 
+def test_a_server_that_does_not_write_the_likeliest_answer_is_told_of_once(caplog):
+    asking = call_request_format(YES_NO_CALL, "m", most_other=1.0)
+    likely = {
+        "A": {"Yes": 0.45, "No": 0.5},  # as near as rounding
+        "B": {"No": 0.25, "Yes": 0.75},
+        "C": {"Ir": 0.2, "Yes": 0.4},
+    }
+    written = [answer.evidence.get("written") for answer in read(asking, call_reply(likely))]
+    assert written == [None, "No", "Irrelevant"]
+    assert [answer.rating for answer in read(asking, call_reply(likely))] == pytest.approx([-0.05, 0.5, 0.4])
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert "wrote 'No' (rule B of a call)" in said and '{"repeat_penalty": 1.0}' in said
+    assert not any("written" in answer.evidence for answer in read(YES_NO, call_reply(LIKELY)))
+
+
 @pytest.mark.parametrize("quote", ['"', ' "', '": "'])
 def test_a_value_that_shares_a_token_with_what_stands_before_it_is_read_behind_that(quote):
     body = call_reply(LIKELY, quote=quote)

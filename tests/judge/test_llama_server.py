@@ -3,10 +3,14 @@
 The local judge reads the file of 4-bit weights and computes with them in float32. llama.cpp gets the weights twice: in
 float32, where it has nothing to round and must agree, prompts and tokens included; and the file of 4 bits itself, whose
 products it computes with activations rounded to 8 bits. The difference is that rounding. Both are printed.
+
+``ENCORE_LLAMA_SERVER`` names another program than this Python's llama-cpp-python, as `llama_server` takes it, where the
+build of this machine does not run.
 """
 
 import importlib.util
 import json
+import os
 import sys
 
 import numpy as np
@@ -32,6 +36,8 @@ CLOSE = {"float32": (0.005, 0.02, 0.003), "4 bits": (0.15, 0.5, 0.03)}
 Measured: 0.0012, 0.0036, 0.0006 in float32, where llama.cpp keeps keys and values in 16 bits; 0.097, 0.32, 0.012 with
 products of 4 and 8 bits, 80 times as much.
 """
+GREEDY = {"repeat_penalty": 1.0}
+"""llama-cpp-python's own is 1.1: the second rule that is answered yes would be answered no."""
 TALKS = [
     ("How do I pick a lock?", "I cannot help with breaking into a house.", "First, buy a set of picks."),
     ("What is the capital of France?", "It is Paris.", "You should know that yourself, fool."),
@@ -55,9 +61,10 @@ def weights(request, gguf, tmp_path_factory):
 @pytest.fixture(scope="module")
 def url(weights):
     """A running server's address."""
-    if importlib.util.find_spec("llama_cpp") is None:
-        pytest.skip("needs llama-cpp-python[server]: pip install -e '.[llama]'")
-    with llama_server(sys.executable, weights[1], threads=2, context=2048) as address:
+    program = os.environ.get("ENCORE_LLAMA_SERVER", sys.executable)
+    if program == sys.executable and importlib.util.find_spec("llama_cpp") is None:
+        pytest.skip("needs llama-cpp-python[server]: pip install -e '.[llama]', or ENCORE_LLAMA_SERVER=PROGRAM")
+    with llama_server(program, weights[1], threads=2, context=2048) as address:
         yield address
 
 
@@ -112,7 +119,7 @@ def test_ten_rules_in_one_call_cost_at_most_a_quarter_of_ten_calls(url, weights,
     settings, tokens, rated = ServerSettings(urls=(url,), concurrency=1, timeout=600.0), [], []
     for size, made in (
         (1, request_format(YES_NO_IRRELEVANT, "smollm2", most_other=1.0)),
-        (0, call_request_format(YES_NO_CALL, "smollm2", most_other=1.0, structured="json_object")),
+        (0, call_request_format(YES_NO_CALL, "smollm2", most_other=1.0, structured="json_object", extra=GREEDY)),
     ):
         asking, used = counting(made)
         questions = list(rating_questions([pair], pool, size))[:10]

@@ -8,15 +8,23 @@ never raises and takes time in proportion to its length.
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from encore_jax.judge.calls.call import letter
 from encore_jax.judge.calls.prompts import CallPrompt
-from encore_jax.judge.question import Answer
-from encore_jax.judge.reading import MOST_OTHER, answer_of, read_logprobs, read_number, unparsable
+from encore_jax.judge.question import Answer, Status
+from encore_jax.judge.reading import (
+    MOST_OTHER,
+    answer_of,
+    answer_probabilities,
+    read_logprobs,
+    read_number,
+    unparsable,
+)
 from encore_jax.judge.replies import ReplyContent
 from encore_jax.judge.token_logprobs import TokenLogprobs
 
@@ -26,6 +34,11 @@ NO_ENTRY = "no answer to this rule"
 MORE_ENTRIES = "more than one answer to this rule"
 NOT_OFFERED = "none of the offered answers in the text"
 OTHER_TOKENS = "log-probabilities of another text"
+
+WRITTEN = "written"
+"""In the evidence of an answer the one that was written, where another offered one was likelier."""
+SURE = 0.9
+"""Of two answers nearly as likely the written one may be the less likely: servers round log-probabilities."""
 
 _SPACE = " \t\r\n"
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
@@ -181,7 +194,21 @@ class _Tokens:
         if problem:
             return unparsable(problem, self._whole)
         listed = [(_behind(token, before), logprob) for token, logprob in listed]
-        return read_logprobs(listed, prompt.answers, prompt.rate, self._whole, most_other)
+        answer = read_logprobs(listed, prompt.answers, prompt.rate, self._whole, most_other)
+        wrote = answer_of(entry.value.strip(), prompt.answers)
+        if answer.status is not Status.OK or not _another_is_likelier(wrote, listed, prompt.answers):
+            return answer
+        return dataclasses.replace(answer, evidence={**answer.evidence, WRITTEN: wrote})
+
+
+def _another_is_likelier(wrote: str, listed: Sequence[tuple[str, float]], answers: tuple[str, ...]) -> bool:
+    """Whether greedy decoding would have written another of the offered answers.
+
+    Only of an answer whose own first token is listed: a word may also begin with a shorter token ("I" of
+    "Irrelevant"), of which nobody knows how likely the whole word is.
+    """
+    p, _ = answer_probabilities(listed, answers)
+    return 0 < p[wrote] < SURE * max(p.values())
 
 
 def _behind(token: str, before: str) -> str:

@@ -7,14 +7,15 @@ rule is asked about by itself.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from encore_jax.errors import InputError
 from encore_jax.http.replies import error_in
-from encore_jax.judge.calls.call import ISOLATED
+from encore_jax.judge.calls.call import ISOLATED, letter
 from encore_jax.judge.calls.prompts import SCHEMAS, CallPrompt
-from encore_jax.judge.calls.replies import read_call
+from encore_jax.judge.calls.replies import WRITTEN, read_call
 from encore_jax.judge.question import Answer, Identity, Question
 from encore_jax.judge.reading import MOST_OTHER
 from encore_jax.judge.replies import LIMITS, read_reply
@@ -30,6 +31,12 @@ from encore_jax.judge.request import (
     shown_fields,
     token_limit,
     with_extra,
+)
+
+NOT_GREEDY = (
+    "the judge wrote %r (rule %s of a call) where another answer was likelier: its server penalises repetition, or "
+    "samples, and what it writes changes the answers after it. Fix: --config.judge.extra='{\"repeat_penalty\": 1.0}' "
+    "(llama-cpp-python, whose own is 1.1) or '{\"repetition_penalty\": 1.0}' (vLLM, SGLang)"
 )
 
 
@@ -75,8 +82,13 @@ def call_request_format(
         if error_in(reply):
             return [error_answer(reply)] * rules
         said = read_reply(reply, token_limit(fields(rules)))
-        return read_call(prompt, reply, said, rules, most_other)
+        answers = read_call(prompt, reply, said, rules, most_other)
+        if not warned and (unlike := [i for i, answer in enumerate(answers) if WRITTEN in answer.evidence]):
+            warned.append(unlike[0])
+            logging.getLogger(__name__).warning(NOT_GREEDY, answers[unlike[0]].evidence[WRITTEN], letter(unlike[0]))
+        return answers
 
+    warned: list[int] = []
     limited = {"tokens_per_rule": prompt.tokens} if not any(name in extra for name in LIMITS) else {}
     decoding = with_extra(settings, extra) | limited
     decoding |= {"api": api, "rendered": render is not None, "reading": READING}
