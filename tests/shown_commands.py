@@ -124,7 +124,12 @@ def write_files(folder: Path) -> None:
     outputs = {path.name: file_sha256(path) for path in (folder / "runs/rate_server/rate").iterdir()}
     manifest = {"inputs": {}, "outputs": outputs, "seconds": 0.0, "versions": {}}
     (folder / "runs/rate_server/rate/manifest.json").write_text(json.dumps(manifest))
-    shutil.copytree(folder / "runs/rate_server", folder / "runs/judged")
+    for name in ("judged", "isolated", "together", "reversed"):
+        shutil.copytree(folder / "runs/rate_server", folder / "runs" / name)
+    rules_reversed = json.dumps({"name": "mine", "rules": rules[::-1]})
+    (folder / "runs/reversed/rate/pool.yaml").write_text(rules_reversed)
+    manifest["outputs"] |= {"pool.yaml": file_sha256(folder / "runs/reversed/rate/pool.yaml")}
+    (folder / "runs/reversed/rate/manifest.json").write_text(json.dumps(manifest))
     (folder / "runs/quickstart/score").mkdir(parents=True)
     (folder / "runs/quickstart/.encore_jax.json").write_text('{"kind": "encore"}')
     views.view(train=20, test=20).save(folder / "runs/quickstart/score/view-heads.npz")
@@ -138,7 +143,7 @@ def import_what_commands_share() -> None:
         for module in pkgutil.walk_packages(folder, f"encore_jax.{package}."):
             if ".configs" not in module.name:
                 importlib.import_module(module.name)
-    for name in ("ablate", "reliability", "sweep", "idle_settings", "select_pool", "config"):
+    for name in ("ablate", "reliability", "halo", "sweep", "idle_settings", "select_pool", "config"):
         importlib.import_module(f"encore_jax.cli.{name}")
 
 

@@ -70,6 +70,12 @@ COMMANDS = {
             ("RULES", "a YAML file of your rules, or a shipped pool's name; safety_10 if left out (docs/rules.md)"),
         ),
     ),
+    "halo": Command(
+        "encore_jax.cli.halo",
+        "what several rules in one call do to ratings, of two rating runs",
+        forms=("ISOLATED TOGETHER",),
+        example="encore halo runs/isolated runs/together --reversed=runs/reversed",
+    ),
     "fit": Command(
         RUN,
         "a reward model of your own rules",

@@ -87,7 +87,7 @@ def main(given: argparse.Namespace) -> None:
         raise InputError(
             "has no effect without --out", where="--overwrite", fix="leave it out, or give --out=FILE.html"
         )
-    scale = _scale(given.scale) if given.scale else None
+    scale = scale_of(given.scale) if given.scale else None
     if given.out is None:
         found, counted = measured(given, scale)
         print(_text(found, counted, first(found, path)))
@@ -178,7 +178,8 @@ def padded(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     return values, np.isfinite(values)
 
 
-def _scale(text: str) -> tuple[float, float]:
+def scale_of(text: str) -> tuple[float, float]:
+    """Lowest and highest rating, as ``--scale=1,5`` says them; raises InputError for what is no scale."""
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:

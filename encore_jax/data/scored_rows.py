@@ -96,7 +96,7 @@ def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "
         raise InputError("has no effect: the file holds scores by rule", where=f"{option}pool", fix="leave it out")
     if is_scored(path):
         return _scored(path)
-    if _is_table(path):
+    if is_table(path):
         return _table(path, pool, scale)
     rules, flag = rules_of(path, pool, option), f"{option}scale=LOWEST,HIGHEST"
     reader = iter_rated if _holds_responses(path) else iter_comparisons
@@ -122,7 +122,7 @@ def is_scored(path: Path) -> bool:
     return path.suffix == ".parquet" and any(name.startswith(SCORE) for name in column_names(path))
 
 
-def _is_table(path: Path) -> bool:
+def is_table(path: Path) -> bool:
     """Whether the first row has columns as a CSV of ratings, and is not in this project's own format."""
     _, row = next(iter(read_rows(path)), ("", {}))
     if {"ratings", "responses"} & set(row):

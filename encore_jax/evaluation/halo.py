@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -101,27 +101,39 @@ class Halo(NamedTuple):
         }
         return f"{words[self.trust]}: {'; '.join(self.reasons)}."
 
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values with the sentence; numbers that are not known are null."""
+        return _json(self) | {"sentence": self.sentence}
+
+
+def _json(value: Any) -> Any:
+    if hasattr(value, "_asdict"):
+        return {name: _json(inner) for name, inner in value._asdict().items()}
+    if isinstance(value, list | tuple):
+        return [_json(inner) for inner in value]
+    return (value if math.isfinite(value) else None) if isinstance(value, float) else value
+
 
 def measure_halo(
     isolated: Float[np.ndarray, "N K"],
     together: Float[np.ndarray, "N K"],
-    reverse: Float[np.ndarray, "N K"],
+    reverse: Float[np.ndarray, "N K"] | None,
     rules: Sequence[str],
     group: Int[np.ndarray, " N"],
     *,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Halo:
-    """Compares three ways of asking the same questions.
+    """Compares three ways of asking the same questions; two, where nobody asked in the reversed order.
 
     The rule of decision: "yes" if the interval of `same` and of `same_reversed` lies at or above `LEAST_AGREEMENT` and
     that of `halo` at or below `MOST_HALO`; "no" if one of them lies wholly on the other side; else "open", as it is
-    with fewer than `FEWEST_GROUPS` prompts.
+    with fewer than `FEWEST_GROUPS` prompts. Without the reversed order it is never "yes".
 
     Args:
       isolated: ratings of each rule by itself, from 0 to 1, oriented; NaN where there is none.
       together: in calls.
-      reverse: in calls in reversed order; columns in the order of `rules` all the same.
+      reverse: in calls in reversed order; columns in the order of `rules` all the same. None if nobody asked.
       rules: K names.
       group: of every response a number for its prompt.
       draws, seed: of the bootstrap.
@@ -129,7 +141,8 @@ def measure_halo(
     Raises:
       InputError: other shapes, or nothing that was rated in both ways.
     """
-    ways = [np.asarray(way, np.float64) for way in (isolated, together, reverse)]
+    asked = (isolated, together, np.full_like(together, np.nan, np.float64) if reverse is None else reverse)
+    ways = [np.asarray(way, np.float64) for way in asked]
     shape = (len(np.asarray(group)), len(rules))
     if any(way.shape != shape for way in ways):
         problem = (
@@ -179,7 +192,9 @@ def decide(same: Interval, again: Interval, halo: Interval, groups: int) -> tupl
     reasons = [
         f"both ways fall to the same side of the scale in {_shown(same)} of ratings "
         f"({percent(LEAST_AGREEMENT)} wanted)",
-        f"in the reversed order {_shown(again)} do ({percent(LEAST_AGREEMENT)} wanted)",
+        f"in the reversed order {_shown(again)} do ({percent(LEAST_AGREEMENT)} wanted)"
+        if math.isfinite(again.value)
+        else "nobody asked in the reversed order, so that what the order does is not known",
         f"two rules correlate by {halo.value:+.2f} [{halo.low:+.2f}, {halo.high:+.2f}] more in a call "
         f"(at most {MOST_HALO:+.2f} wanted)"
         if math.isfinite(halo.value)

@@ -65,7 +65,12 @@ class TableJudge:
                 yield question, Answer(Status.OK, rating=rating)
 
 
-def read_rated(source: object, pool: RulePool, scale: tuple[float, float] | None = None) -> list[RatedResponse]:
+def read_rated(
+    source: object,
+    pool: RulePool,
+    scale: tuple[float, float] | None = None,
+    notes: list[str] | None = None,
+) -> list[RatedResponse]:
     """The rated responses of a source, oriented, on the scale from 0 to 1.
 
     Args:
@@ -73,6 +78,7 @@ def read_rated(source: object, pool: RulePool, scale: tuple[float, float] | None
         table (`encore_jax.data.rating_table`).
       pool: the rules and their directions.
       scale: lowest and highest rating; inferred and logged if left out.
+      notes: gets what was taken for what, in words, the scale among it.
 
     Raises:
       InputError: naming the row, or that nothing is rated.
@@ -87,17 +93,23 @@ def read_rated(source: object, pool: RulePool, scale: tuple[float, float] | None
     source = Path(source) if is_path(source) else row_source(source)
     rows = list(table_rows(source))
     if any("ratings" in row and {"response", "responses"} & row.keys() for _, row in rows[:1]):
-        records, scale = _own_format(source, "responses" in rows[0][1], pool, scale)
+        records, scale = _own_format(source, "responses" in rows[0][1], pool, scale, notes)
     else:
         found = rating_table(rows, where=str(source), pool=pool, scale=scale)
         for note in found.notes:
             logging.getLogger(__name__).info("%s: %s", source, note)
+        if notes is not None:
+            notes.extend(found.notes)
         records, scale = [*found.comparisons, *found.responses], found.scale
     return [on_unit_scale(one, scale) for one in _responses(records)]
 
 
 def _own_format(
-    source: Path | MemoryRows, compared: bool, pool: RulePool, scale: tuple[float, float] | None
+    source: Path | MemoryRows,
+    compared: bool,
+    pool: RulePool,
+    scale: tuple[float, float] | None,
+    notes: list[str] | None,
 ) -> tuple[Records, tuple[float, float]]:
     """Records of this project's own format, and the scale of their ratings."""
     reader = iter_comparisons if compared else iter_rated
@@ -105,7 +117,7 @@ def _own_format(
     def read(by: tuple[float, float]) -> Iterator:
         return reader(source, pool=pool, scale=by)
 
-    records, scale = on_inferred_scales(read, source, pool) if scale is None else (read(scale), scale)
+    records, scale = on_inferred_scales(read, source, pool, notes=notes) if scale is None else (read(scale), scale)
     return list(records), scale
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
-from encore_jax.formats import bounds, count, fixed, percent
+from encore_jax.formats import bounds, count, fixed, known, percent
 from encore_jax.report.text_tables import markdown
 from encore_jax.terminal_text import one_line
 
@@ -12,28 +13,33 @@ RULES = ("rule", "n", "same side, % [95 %]", "mean difference", "correlation", "
 COST = ("way", "requests", "prompt tokens", "without cached prefixes", "answer tokens, at most", "seconds")
 
 
-def halo_text(halo: Mapping, cost: Mapping) -> str:
+def halo_text(halo: Mapping, cost: Mapping = MappingProxyType({})) -> str:
     """The tables and the sentence.
 
     Args:
-      halo: of `encore_jax.evaluation.halo.Halo` its fields as JSON values, and `rules_per_call`, `judge`, `sentence`.
-      cost: of each way of asking its requests, tokens and seconds.
+      halo: of `encore_jax.evaluation.halo.Halo` its fields as JSON values and `sentence`, and `judge`; and
+        `rules_per_call` and `label`, where they are known.
+      cost: of each way of asking its requests, tokens and seconds, where they are known.
     """
-    size = halo["rules_per_call"]
+    size = halo.get("rules_per_call")
+    calls = "in calls" if size is None else f"{size or 'all'} in a call"
+    rules = f"{len(halo['rules'])} rule{'s' * (len(halo['rules']) != 1)}"
+    shown = len(RULES) if known(halo["same_reversed"]["value"]) else len(RULES) - 2
     lines = [
-        f"{one_line(halo['judge'])}, judge-rated: {len(halo['rules'])} rules, {size or 'all'} in a call, beside each "
-        f"by itself; {halo['responses']} responses to {halo['groups']} prompt{'s' * (halo['groups'] != 1)}",
+        f"{one_line(halo['judge'])}, {halo.get('label', 'judge-rated')}: {rules}, {calls}, beside each "
+        f"by itself; {halo['responses']} response{'s' * (halo['responses'] != 1)} to {halo['groups']} "
+        f"prompt{'s' * (halo['groups'] != 1)}",
         "",
-        markdown(RULES, [*map(_rule, halo["rules"]), _mean(halo)]),
+        markdown(RULES[:shown], [row[:shown] for row in (*map(_rule, halo["rules"]), _mean(halo))]),
         "",
         "mean correlation between two rules: "
         + ", ".join(
             f"{name} {fixed(halo[key]['value'], sign=True)} {bounds(halo[key], _signed)}"
             for name, key in (("one by one", "isolated"), ("in calls", "together"), ("difference", "halo"))
         ),
-        "",
-        markdown(COST, [_cost(name, told, cost["isolated"]) for name, told in cost.items()]),
     ]
+    if cost:
+        lines += ["", markdown(COST, [_cost(name, told, cost["isolated"]) for name, told in cost.items()])]
     lines += [
         f"{name}: {told['unrated'][problem]} without a rating: {one_line(problem)}"
         for name, told in cost.items()

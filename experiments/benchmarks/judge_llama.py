@@ -31,7 +31,7 @@ from experiments.benchmarks.llama_side import KINDS, counting, llama_server, sto
 STRUCTURED = "json_object"
 """llama-cpp-python takes the schema so, and llama.cpp's own server too."""
 GREEDY = {"repeat_penalty": 1.0}
-"""What llama.cpp's own server does; llama-cpp-python's penalises repetition otherwise, which changes answers in a call."""
+"""As llama.cpp's own server does; llama-cpp-python's penalises repetition unless told, which changes answers."""
 
 
 def compare(

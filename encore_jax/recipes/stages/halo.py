@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import numpy as np
 from encore_jax.data.comparison import Comparison, prompt_key
 from encore_jax.data.split import hash_unit
 from encore_jax.evaluation.halo import measure_halo
+from encore_jax.evaluation.halo_of_ratings import WAYS
 from encore_jax.judge.calls.call import ISOLATED
 from encore_jax.judge.journal import Journal
 from encore_jax.judge.question import rating_questions
@@ -25,9 +25,6 @@ from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.judges import Rules, RunJudge, make_judge
 from encore_jax.report.halo_table import halo_text
 from encore_jax.rules import RulePool
-
-WAYS = ("isolated", "together", "reversed")
-"""Every rule by itself, in calls, and in calls in the pool's reversed order."""
 
 
 class HaloResult(NamedTuple):
@@ -64,12 +61,7 @@ def halo(data: Ingested, asked: RunJudge, rules: Rules, sample: int, seed: int, 
         ratings[way], cost[way], judge = _rated(one, chosen, own, pool.names, journal, seed)
     group = np.unique([prompt_key(c.prompt) for c in chosen for _ in c.responses], return_inverse=True)[1].reshape(-1)
     found = measure_halo(*(ratings[way] for way in WAYS), pool.names, group, seed=seed)
-    plain = found._asdict() | {
-        "sentence": found.sentence,
-        "rules_per_call": asked.judge.call_size,
-        "judge": judge,
-    }
-    return HaloResult(_json(plain), cost)
+    return HaloResult(found.to_json() | {"rules_per_call": asked.judge.call_size, "judge": judge}, cost)
 
 
 def some_comparisons(comparisons: Sequence[Comparison], responses: int, seed: int) -> list[Comparison]:
@@ -115,17 +107,6 @@ def _rated(
     }
     place = [pool.names.index(name) for name in names]
     return np.stack(rows)[:, place].astype(np.float64), cost, judged.judge.model
-
-
-def _json(value: Any) -> Any:
-    """As JSON values, numbers that are not known as null."""
-    if hasattr(value, "_asdict"):
-        return _json(value._asdict())
-    if isinstance(value, Mapping):
-        return {name: _json(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json(inner) for inner in value]
-    return (value if math.isfinite(value) else None) if isinstance(value, float) else value
 
 
 def show_halo(measured: HaloResult) -> None:
