@@ -10,6 +10,9 @@ from encore_jax.terminal_text import one_line
 MISSING = "n/a"
 """What stands where there is no number."""
 
+_LEAST, _ROUNDING = 0.0005, 1e-9
+"""Shares that would be rounded to 0 or 1, unless they differ from these by fp64's rounding alone."""
+
 
 def known(value: float | None) -> bool:
     """Whether there is a number: results may hold `None` or NaN, e.g. for a correlation over two rules."""
@@ -37,12 +40,18 @@ def fixed(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share in percent, one decimal, without the sign.
+    """A share in percent, one decimal, without the sign; what is not none or all is never shown as 0 or 100.
 
-    >>> percent(0.7438)
-    '74.4'
+    >>> percent(0.7438), percent(1.0), percent(0.0001), percent(0.9999)
+    ('74.4', '100.0', '<0.1', '>99.9')
     """
-    return fixed(100 * share, 1) if known(share) else MISSING
+    if not known(share):
+        return MISSING
+    if _ROUNDING < share < _LEAST:
+        return "<0.1"
+    if 1 - _LEAST < share < 1 - _ROUNDING:
+        return ">99.9"
+    return fixed(100 * share, 1)
 
 
 def points(difference: float | None) -> str:

@@ -26,6 +26,8 @@ from encore_jax.errors import InputError
 
 COVERAGE = 0.9
 """Probability with which an interval holds the rating, unless told otherwise."""
+COVERAGES = (0.001, 0.999)
+"""Beyond these an interval holds next to no rating, or takes thousands of prompts to be finite."""
 MOST_BANDS = 4
 BAND_PROMPTS = 50
 """Prompts that each band has at least, where there is more than one."""
@@ -62,7 +64,7 @@ def fewest_prompts(coverage: float = COVERAGE) -> int:
     """How many prompts it takes for a finite radius.
 
     Raises:
-      InputError: the coverage is not between 0 and 1.
+      InputError: the coverage is not within `COVERAGES`.
 
     >>> fewest_prompts(0.9), fewest_prompts(0.95), fewest_prompts(0.5)
     (9, 19, 1)
@@ -77,7 +79,7 @@ def conformal_radius(errors: np.ndarray, prompt: np.ndarray, coverage: float = C
     Args:
       errors: ``[R]``, scores minus ratings, of either sign; NaN where there is no rating.
       prompt: ``[R]``, equal for responses to one prompt.
-      coverage: between 0 and 1.
+      coverage: within `COVERAGES`.
 
     Returns:
       A number of the ratings' scale; infinity where there are fewer than `fewest_prompts` prompts with a rating.
@@ -161,4 +163,6 @@ def _checked(errors: np.ndarray, prompt: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _check_coverage(coverage: float) -> None:
-    real_number(coverage, "coverage", lambda value: 0 < value < 1, "give a number between 0 and 1, e.g. 0.9")
+    low, high = COVERAGES
+    fix = f"give a number from {low} to {high}, e.g. 0.9"
+    real_number(coverage, "coverage", lambda value: low <= value <= high, fix)

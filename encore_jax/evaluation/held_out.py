@@ -22,9 +22,12 @@ from encore_jax.data.probes import over_refusal_probe
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
 from encore_jax.evaluation.bootstrap import cluster_sums, percentile_interval, resampled_totals
+from encore_jax.evaluation.coverage import Coverage
+from encore_jax.evaluation.coverage_of_records import coverage_of_records
 from encore_jax.evaluation.over_refusal import over_refusal
 from encore_jax.formats import percent, printable
 from encore_jax.reward.reward_model import RewardModel
+from encore_jax.reward.scored import compiled_graph
 from encore_jax.reward.sequences import Text, fits
 from encore_jax.shown import Shown
 
@@ -70,6 +73,8 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
       without_graph: of a model with a rule graph, the weighted sum alone; `difference` is what the graph adds to its
         accuracy, with a 95 % interval over prompts.
       vetoes: responses of these pairs whose reward a veto set, by the rule that vetoed.
+      coverage: what the model's intervals hold, see `encore_jax.coverage`; None of a model without intervals, and where
+        no comparison carries ratings. `coverage_note` says of ratings why they do not count.
     """
 
     model: str
@@ -82,6 +87,8 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
     without_graph: Row | None = None
     difference: tuple[float, float, float] = (0.0, 0.0, 0.0)
     vetoes: dict[str, int] = dataclasses.field(default_factory=dict)
+    coverage: Coverage | None = None
+    coverage_note: str = ""
 
     @property
     def accuracy(self) -> float:
@@ -112,7 +119,8 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
         if len(self.subsets) > 1:
             parts = (f"{printable(name)} {percent(value)} % of {n}" for name, (value, n) in self.subsets.items())
             said.append(f"By subset: {'; '.join(parts)}.")
-        return said
+        said += self.coverage.sentences() if self.coverage is not None else []
+        return said + [self.coverage_note] * bool(self.coverage_note)
 
 
 def evaluate(
@@ -123,11 +131,12 @@ def evaluate(
     replicates: int = 2000,
     seed: int = 0,
 ) -> Evaluation:
-    """How often a reward model prefers what people prefer.
+    """How often a reward model prefers what people prefer; and where it has intervals and the comparisons carry
+    ratings, how often the intervals hold them.
 
     Args:
       model: any reward model that loads here.
-      comparisons: labelled, and not trained on; of any number of responses.
+      comparisons: labelled, and neither trained on nor calibrated on; of any number of responses, with ratings or not.
       probe: also score the shipped over-refusal probe.
       replicates: of the bootstrap over prompts.
       seed: of the bootstrap.
@@ -177,6 +186,11 @@ def evaluate(
     credit = np.concatenate([np.asarray(margin.credit)[:, None], np.asarray(alone.credit)], 1)
     ties = np.concatenate([np.asarray(margin.tied)[:, None], np.asarray(alone.tied)], 1).sum(0)
     low, high = _intervals(credit, cluster, replicates, seed)
+    covered = {}
+    if model.calibration is not None:
+        graph = compiled_graph(model.passport)
+        found = coverage_of_records(model.intervals, records, scored.scores, model.weights, graph)
+        covered = dict(zip(("coverage", "coverage_note"), found, strict=True))
     ablated = {}
     if scored.plain is not None:
         ablated = _ablated(scored, (better, worse), credit[:, 0], cluster, replicates, seed, model.rules)
@@ -200,6 +214,7 @@ def evaluate(
         left_out=left_out,
         over_refusal=probed(model, seed) if probe else {},
         **ablated,
+        **covered,
     )
 
 

@@ -29,8 +29,8 @@ def run(config: BenchmarkConfig, stage) -> None:
         config.tokens_per_batch, aside={"mesh": config.mesh},
     )  # fmt: skip
     evaluated = stage(
-        "evaluate", evaluate_benchmark, items, scored, config.peer, config.tau, config.replicates, config.seed,
-        official_name, config.reported_safety, Record(config),
+        "evaluate", evaluate_benchmark, items, scored, data, model, config.peer, config.tau, config.replicates,
+        config.seed, official_name, config.reported_safety, Record(config),
     )  # fmt: skip
     report = stage("report", report_benchmark, evaluated)
     stage.always(show_benchmark, report)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from encore_jax.evaluation.coverage import Coverage
 from encore_jax.evaluation.first_line import first_line
 from encore_jax.formats import bounds, count, known, percent, points, printable
+from encore_jax.report import coverage_page
 from encore_jax.report.page import render
+from encore_jax.report.report_page import coverage_context
 from encore_jax.report.tables import over_refusal_lines
+from encore_jax.report.text_tables import markdown
 
 MOST_EXPLAINED = 20
 """Differences from a peer that the terminal explains; results.json and the page have all."""
@@ -18,7 +22,9 @@ PAIRS = "Accuracy: over right responses against wrong ones, a tie one half; no m
 
 def render_benchmark(results: dict) -> str:
     """The page of one `results.json`."""
-    return render("benchmark.html", results=results, pairs=PAIRS, probe_lines=over_refusal_lines(results, by_rule=True))
+    probed = over_refusal_lines(results, by_rule=True)
+    coverage = coverage_context(results)
+    return render("benchmark.html", results=results, pairs=PAIRS, probe_lines=probed, coverage=coverage)
 
 
 def benchmark_table(results: dict) -> str:
@@ -46,6 +52,11 @@ def _lines(results: dict) -> Iterator[str]:
             parts = (f"{percent(entry[p])} {bounds(entry['intervals'][p])}" for p in ("easy", "normal", "hard"))
             yield f"| {printable(name)} | {' | '.join(parts)} |"
     yield from _methods(results)
+    if results.get("coverage"):  # of an older version there is none
+        found = Coverage.from_json(results["coverage"])
+        head, *rows = coverage_page.cells(found)
+        yield f"\n{markdown(head, rows)}"
+        yield from found.sentences()
     dropped = results["counts"]["comparisons_dropped_too_long"]
     yield f"\n{results['counts']['rows']}; {dropped} dropped as too long"
     if refused := results["counts"].get("comparisons_refused"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from encore_jax.evaluation.held_out import Evaluation
 from encore_jax.formats import fixed, percent, printable
+from encore_jax.report import coverage_page
 from encore_jax.report.page import render
 from encore_jax.report.sheet import PAGE, Sheet
 from encore_jax.report.tables import over_refusal_lines
@@ -26,7 +27,8 @@ NOTE = (
 def text(found: Evaluation) -> str:
     """The first sentence, the table, and what else there is to say."""
     first, *others = lines(found)
-    return "\n".join([first, "", *aligned(cells(found)), "", *others])
+    covered = ["", *aligned(coverage_page.cells(found.coverage))] if found.coverage is not None else []
+    return "\n".join([first, "", *aligned(cells(found)), *covered, "", *others])
 
 
 def html(found: Evaluation) -> str:
@@ -38,8 +40,12 @@ def page(found: Evaluation) -> str:
     """The page, the same text for the same results."""
     from encore_jax.report.svg import drawn
 
-    figures = [drawn(functools.partial(figure, found), "accuracy", "Agreement with people of every reward")]
-    return render("result.html", **_context(found), title=TITLE, note=NOTE, figures=figures)
+    figures, note = [drawn(functools.partial(figure, found), "accuracy", "Agreement with people of every reward")], NOTE
+    if found.coverage is not None:
+        covered = functools.partial(coverage_page.figure, found.coverage)
+        figures.append(drawn(covered, "coverage", "Coverage of every interval"))
+        note = f"{NOTE} {coverage_page.NOTE}"
+    return render("result.html", **_context(found), title=TITLE, note=note, figures=figures)
 
 
 def figure(found: Evaluation, sheet: Sheet = PAGE) -> Figure:
@@ -73,4 +79,8 @@ def cells(found: Evaluation) -> list[list[str]]:
 def _context(found: Evaluation) -> dict:
     head, *rows = cells(found)
     first, *others = lines(found)
-    return {"first": first, "lines": others, "head": head, "rows": rows}
+    more = {}
+    if found.coverage is not None:
+        more["also_head"], *more["also_rows"] = coverage_page.cells(found.coverage)
+        more["also"] = "what the intervals hold"
+    return {"first": first, "lines": others, "head": head, "rows": rows} | more

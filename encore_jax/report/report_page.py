@@ -79,7 +79,7 @@ def _context(results: dict) -> dict:
             "summary": wording.noise_summary(study),
             "words": wording.noise_words(study),
         },
-        "coverage": _coverage_context(results),
+        "coverage": coverage_context(results),
         "counts": {stage: list(_count_rows(counts)) for stage, counts in results["counts"].items()},
         "limits": wording.limits(results),
         "glossary": GLOSSARY,
@@ -90,7 +90,7 @@ def _context(results: dict) -> dict:
     }
 
 
-def _coverage_context(results: dict) -> dict | None:
+def coverage_context(results: dict) -> dict | None:
     """The table of what intervals hold; None of a run without intervals, or from before there were any."""
     if not results.get("coverage"):
         return None

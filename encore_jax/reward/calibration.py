@@ -142,6 +142,7 @@ def kept_calibration(folder: Path, stored: Passport, passport: Passport) -> Cali
       InputError: as `read_calibration`.
     """
     if stored.intervals is not None and passport.mismatch != stored.mismatch:
-        logging.warning("%s: no intervals, because the model that was calibrated is another one", folder)
+        said = "%s: no intervals: the model that was calibrated is another one (%s)"
+        logging.warning(said, folder, "; ".join(passport.mismatch[len(stored.mismatch) :]))
         return None
     return read_calibration(folder, stored.intervals)

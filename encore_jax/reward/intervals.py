@@ -259,7 +259,16 @@ def wanted(intervals: bool) -> bool:
     return bool(intervals)
 
 
-def no_intervals(where: str) -> InputError:
-    """What to say of a model without a calibration."""
+def no_intervals(where: str, mismatch: Sequence[str] = ()) -> InputError:
+    """What to say of a model without a calibration.
+
+    Args:
+      where: the model.
+      mismatch: of its passport, how it differs from the one that was saved.
+    """
+    if mismatch:
+        problem = f"it has no intervals: a calibration is of the model as it was saved, and {'; '.join(mismatch)}"
+        fix = "load it as it was saved, or calibrate it as it is: model.calibrated(rated).save(FOLDER)"
+        return InputError(problem, where=where, fix=fix)
     fix = "calibrate it on rated responses that it was not trained on: model.calibrated(rated).save(FOLDER)"
     return InputError("it has no intervals: nobody has calibrated it", where=where, fix=fix)

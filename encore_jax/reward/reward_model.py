@@ -158,10 +158,10 @@ class RewardModel:
         """Intervals of its scores and rewards, by its calibration and its weights.
 
         Raises:
-          InputError: nobody has calibrated it, or nobody has said how its heads compose.
+          InputError: nobody has calibrated it as it is, or nobody has said how its heads compose.
         """
         if self.calibration is None:
-            raise no_intervals(self.passport.model)
+            raise no_intervals(self.passport.model, self.passport.mismatch)
         return intervals_of(self.calibration, self.rules, self.weights, compiled_graph(self.passport))
 
     def calibrated(self, rated: Iterable[Comparison | RatedResponse], *, coverage: float = COVERAGE) -> RewardModel:
@@ -184,7 +184,7 @@ class RewardModel:
           InputError: nobody has calibrated it, or the coverage is none.
         """
         if self.calibration is None:
-            raise no_intervals(self.passport.model)
+            raise no_intervals(self.passport.model, self.passport.mismatch)
         return dataclasses.replace(self, calibration=dataclasses.replace(self.calibration, coverage=coverage))
 
     def scores(

@@ -52,13 +52,15 @@ class Served(NamedTuple):
       name: what they call it.
       rules: K names.
       weights: ``[K]``; None if they depend on the prompt.
-      intervals: None of a model that nobody has calibrated.
+      intervals: None of a model that nobody has calibrated as it is.
+      mismatch: of its passport, how it differs from the one that was saved.
     """
 
     name: str
     rules: tuple[str, ...]
     weights: np.ndarray | None
     intervals: Intervals | None = None
+    mismatch: tuple[str, ...] = ()
 
     def by_rule(self, values: Sequence) -> dict[str, Any]:
         """Something for every rule, by the rules' names."""
@@ -88,7 +90,7 @@ def score(body: Mapping[str, Any], served: Served) -> Ask:
     one = ("prompt", "responses")
     check_fields(body, ("model", "explain", "intervals", *(("items",) if "items" in body else one)))
     read_model(body, served.name)
-    explain, intervals = read_flag(body, "explain"), asked_intervals(body, served.intervals)
+    explain, intervals = read_flag(body, "explain"), asked_intervals(body, served.intervals, served.mismatch)
     items = read_list(body, "items") if "items" in body else [body]
     texts, groups = [], []
     for i, item in enumerate(items):
@@ -279,7 +281,7 @@ def rewards(body: Mapping[str, Any], served: Served) -> Ask:
     """
     check_fields(body, ("model", "prompts", "completions", "rules", "intervals"))
     read_model(body, served.name)
-    by_rule, intervals = read_flag(body, "rules"), asked_intervals(body, served.intervals)
+    by_rule, intervals = read_flag(body, "rules"), asked_intervals(body, served.intervals, served.mismatch)
     prompts, completions = read_list(body, "prompts"), read_list(body, "completions")
     check_same_number(prompts, completions, "completions")
     texts = [

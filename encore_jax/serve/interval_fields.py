@@ -13,16 +13,18 @@ from encore_jax.reward.scored import Scored
 from encore_jax.serve.reading import read_flag
 
 
-def asked_intervals(body: Mapping[str, Any], intervals: Intervals | None) -> Intervals | None:
+def asked_intervals(
+    body: Mapping[str, Any], intervals: Intervals | None, mismatch: Sequence[str] = ()
+) -> Intervals | None:
     """The intervals, if they are asked for.
 
     Raises:
-      InputError: nobody has calibrated the model.
+      InputError: nobody has calibrated the model as it is.
     """
     if not read_flag(body, "intervals"):
         return None
     if intervals is None:
-        raise no_intervals("intervals")
+        raise no_intervals("intervals", mismatch)
     return intervals
 
 

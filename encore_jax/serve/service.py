@@ -50,7 +50,8 @@ class Service:
     ):
         model = scorer.model
         weights = None if model.gate is not None else model.weights
-        self.served = Served(name, model.rules, weights, None if model.calibration is None else model.intervals)
+        intervals = None if model.calibration is None else model.intervals
+        self.served = Served(name, model.rules, weights, intervals, model.passport.mismatch)
         self.passport = model.passport
         self.batcher = Batcher(scorer, max_waiting_tokens, report, remember=remember)
         self._most, self.hidden_texts = max_waiting_tokens, 0

@@ -14,7 +14,7 @@ not change how many it answers in a second; ours always answers all of them.
 With ``--llama-server`` the peer is llama.cpp's server with prefix caching instead, of the same model in float32,
 float16 and its own 4 bits, and torch is not needed (`experiments.benchmarks.judge_llama`):
 
-    python -m experiments.benchmarks.judge_throughput --pairs=pairs.jsonl --llama-server --conversations=4,2
+    python -m experiments.benchmarks.judge_throughput --pairs=pairs.jsonl --llama-server --conversations=1,1
 
 The last line is one JSON object: per pool the median ratings per second of both sides, their ratio, and the largest
 difference between the two sides' ratings and log-probabilities.
@@ -30,6 +30,7 @@ import time
 from pathlib import Path
 
 from encore_jax.command_line import Parser, one_line_errors
+from encore_jax.errors import InputError
 
 THREADS = 2
 
@@ -40,13 +41,16 @@ def main() -> None:
     parser.add_argument("--pairs", required=True, help="comparisons with prompt, chosen, rejected, or HH-RLHF's own")
     parser.add_argument("--pools", default="safety_10,safety_100", help="shipped pools, or files")
     parser.add_argument("--conversations", default="16,20", help="per round, for each pool")
-    parser.add_argument("--sample", default="3,10", help="questions per conversation to transformers, for each pool")
+    sample = "questions per conversation to the peer, for each pool; 3,10 to transformers and all, 0,0, to llama.cpp"
+    parser.add_argument("--sample", help=sample)
     parser.add_argument("--batch", type=int, default=16, help="transformers: questions at once")
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds per side and pool")
     llama = "beside llama.cpp's server: a python that has llama_cpp.server (this one if left out), or a llama-server"
     parser.add_argument("--llama-server", nargs="?", const=sys.executable, metavar="PROGRAM", help=llama)
+    parser.add_argument("--kinds", default="F32,F16,Q4", help="how llama.cpp stores its weights")
     given = parser.parse_args()
 
+    given.sample = given.sample or ",".join(["0"] * len(given.pools.split(",")) if given.llama_server else ["3", "10"])
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])  # both sides follow it
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.pop("JAX_NUM_CPU_DEVICES", None)  # fake devices would share the cores
@@ -66,12 +70,19 @@ def _beside_llama(given) -> None:
     from experiments.benchmarks.judge_llama import compare
 
     judge, tokenizer, _, path = _local_judge()
-    counts = [int(n) for n in given.conversations.split(",")]
+    from experiments.benchmarks.llama_side import KINDS
+
+    counts, samples = ([int(n) for n in many.split(",")] for many in (given.conversations, given.sample))
+    if unknown := [kind for kind in given.kinds.split(",") if kind not in KINDS]:
+        raise InputError(f"{unknown[0]!r} is unknown", where="--kinds", fix=f"use some of {','.join(KINDS)}")
     questions = {
         name: _questions(given.pairs, _pool(name), count)
         for name, count in zip(given.pools.split(","), counts, strict=True)
     }
-    results = compare(judge, tokenizer, path, questions, given.llama_server, rounds=given.rounds, threads=THREADS)
+    results = compare(
+        judge, tokenizer, path, questions, given.llama_server, rounds=given.rounds, threads=THREADS,
+        samples=dict(zip(questions, samples, strict=True)), kinds=given.kinds.split(","),
+    )  # fmt: skip
     print(json.dumps({"rounds": given.rounds, "threads": THREADS, **results}))
 
 

@@ -119,11 +119,11 @@ def test_bands_need_enough_prompts_and_equal_scores_share_one():
     assert at.shape == (2, 2) and np.isnan(at[1, 1]) and np.isfinite(at.flat[:3]).all()
 
 
-@pytest.mark.parametrize("bad", [0.0, 1.0, -0.1, np.nan, "0.9", None, True])
+@pytest.mark.parametrize("bad", [0.0, 1.0, -0.1, 1e-9, 0.9995, 90, np.nan, "0.9", None, True])
 def test_a_coverage_that_is_none_is_refused(bad):
-    with pytest.raises(InputError, match="between 0 and 1"):
+    with pytest.raises(InputError, match="from 0.001 to 0.999"):
         conformal_radius(np.ones(20), np.arange(20), bad)
-    with pytest.raises(InputError, match="between 0 and 1"):
+    with pytest.raises(InputError, match="from 0.001 to 0.999"):
         fewest_prompts(bad)
 
 

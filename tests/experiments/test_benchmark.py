@@ -7,16 +7,19 @@ import shutil
 import numpy as np
 import pytest
 
+from encore_jax.data import Comparison, Message, iter_comparisons, write_comparisons
 from encore_jax.data.rated_comparisons import CONFIGS, prepare
 from encore_jax.data.readers.rewardbench import SAFETY_COUNTS
 from encore_jax.errors import InputError
 from encore_jax.evaluation.benchmark import benchmark_scores
 from encore_jax.evaluation.conventions import PEERS, Convention, lay
+from encore_jax.evaluation.coverage import coverage
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.run import plan_of, run_experiment
 from encore_jax.recipes.run_config import validated
 from encore_jax.reward.passport import Passport, model_digest
 from encore_jax.reward.reward_model import PASSPORT, RewardModel, save_heads
+from encore_jax.rules import Rule, RulePool
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
 from tests.experiments import tiny_model
 from tests.goldens import armorm
@@ -252,3 +255,33 @@ def test_every_convention_says_what_it_does_to_the_tokens():
     assert notes(Convention("last", cut="left"), [1, 5, 6, 7], 3)[0] == [5, 6, 7]
     assert notes(Convention("last", cut="right"), [1, 5, 6, 7], 3)[0] == [1, 5, 6]
     assert notes(Convention("last"), [1, 5, 6, 7], 3) == (None, ("dropped as too long: 4 tokens, more than 3",))
+
+
+def test_intervals_are_measured_on_the_ratings_of_the_comparisons(saved, tmp_path, capsys):
+    """As in Python on the same records; a rule of which lower is better is turned round by the pool beside the file."""
+    rng, rules = np.random.default_rng(0), ("a", "b", "c")
+    pool = RulePool([Rule("a", "x"), Rule("b", "y", direction=-1), Rule("c", "z")])
+
+    def records(start):
+        return [
+            Comparison((Message("user", f"Question {i}"),), (f"One {i}", f"Two {i}"), 0, rules, rng.random((2, 3)))
+            for i in range(start, start + 30)
+        ]  # fmt: skip
+
+    model = RewardModel.from_pretrained(saved).calibrated(records(0))
+    model.save(tmp_path / "model")
+    pool.to_yaml(tmp_path / "pool.yaml")
+    write_comparisons(tmp_path / "rated.jsonl", records(100), pool=pool)
+    results = run(tmp_path / "model", tmp_path / "rated.jsonl", tmp_path / "run")
+    held_out = list(iter_comparisons(tmp_path / "rated.jsonl", pool=pool))
+    expected = coverage(model, held_out).to_json()
+    assert [(r["what"], r["coverage"], r["ratings"]) for r in results["coverage"]["rows"]] == [
+        (r["what"], r["coverage"], r["ratings"]) for r in expected["rows"]
+    ]
+    assert results["coverage"]["sentences"] == expected["sentences"]
+    assert expected["sentences"][0] in capsys.readouterr().out
+    page = (tmp_path / "run" / "report.html").read_text()
+    check_page(page)
+    assert "What the intervals hold" in page
+    bare = run(saved, tmp_path / "rated.jsonl", tmp_path / "bare")
+    assert bare["coverage"] is None and bare["scores"] == results["scores"]

@@ -269,5 +269,5 @@ def test_its_intervals_come_from_out_of_fold_scores_not_from_those_of_its_own_he
     assert enc.RewardModel.from_pretrained(tmp_path / "out").passport.intervals == made.note
     half = fit(records(12), backbone=backbone, buckets=(128, 256), folds=2, coverage=0.5)
     assert half.calibration.coverage == 0.5
-    with pytest.raises(InputError, match="between 0 and 1"):
+    with pytest.raises(InputError, match="from 0.001 to 0.999"):
         fit(records(4), backbone="none", coverage=90)

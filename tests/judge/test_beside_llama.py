@@ -71,14 +71,20 @@ def test_both_sides_answer_the_same_questions_and_tokens_are_counted(program, tm
     questions = list(rating_questions([Comparison((talk,), ("Paris.", "Rome."), 0)], pool, 0))
     with llama_server(program, tmp_path / "model.gguf", threads=1, context=99) as url:
         found = judge_llama.side_by_side(Local(), url, questions, rounds=2)
-    assert found["questions"] == found["both_rated"] == 20 and found["max_rating_difference"] == pytest.approx(0.125)
+        some = judge_llama.side_by_side(Local(), url, questions, rounds=1, sample=3)
+    assert found["questions"] == {"ours": 20, "llama": 20} and found["both_rated"] == 20
+    assert found["max_rating_difference"] == pytest.approx(0.125) and len(found["ratio_by_round"]) == 2
     assert found["ratio"] == pytest.approx(found["ours_per_second"] / found["llama_per_second"], rel=0.1)
+    assert some["questions"] == {"ours": 20, "llama": 6} and some["both_rated"] == 6, "three about each response"
+    assert some["one_call"]["share_of_tokens"] == pytest.approx(found["one_call"]["share_of_tokens"], rel=0.1)
     call = found["one_call"]
     assert call["rules"] == 10 and call["rated"] == 20 and call["problems"] == []
     assert call["share_of_tokens"] == pytest.approx(
         call["tokens_of_one_call"] / call["tokens_of_isolated_calls"], abs=1e-3
     )
     assert call["share_of_tokens"] < 0.25
+    many = [questions[0]._replace(call=pool.rules * 3)]
+    assert judge_llama._one_call(None, many, None, 1.0) is None, "30 rules are not asked in one call"
 
 
 def test_a_server_that_cannot_be_started_is_one_line(tmp_path):

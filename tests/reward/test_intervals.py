@@ -208,6 +208,10 @@ def test_a_model_that_is_not_the_calibrated_one_has_no_intervals(tmp_path):
     made.save(tmp_path / "made", tmp_path / "backbone")
     other = RewardModel.from_pretrained(tmp_path / "made", dtype="bfloat16", allow_mismatch=True)
     assert other.calibration is None and other.passport.mismatch and other.passport.intervals is None
+    with pytest.raises(
+        InputError, match="as it was saved, and dtype: 'float32' in the passport, 'bfloat16' here. Fix: "
+    ):
+        other.rewards(PROMPTS, RESPONSES, intervals=True)
     again = other.calibrated(rated())  # of this model, as it is
     again.save(tmp_path / "again", tmp_path / "backbone")
     assert RewardModel.from_pretrained(tmp_path / "again").rewards(PROMPTS, RESPONSES, intervals=True)
@@ -221,7 +225,7 @@ def test_what_cannot_be_calibrated_on_is_refused(model):
         model.calibrated([Comparison(prompt, ("Hello", "Go."), 0)])
     with pytest.raises(InputError, match="longer than"):
         model.calibrated([RatedResponse(prompt, "x" * 2000, RULES, [1.0, 0.0, 1.0])])
-    with pytest.raises(InputError, match="between 0 and 1"):
+    with pytest.raises(InputError, match="from 0.001 to 0.999"):
         model.calibrated(rated(), coverage=90)
     some = model.calibrated([RatedResponse(r.prompt, r.response, RULES[1:2], r.ratings[1:2]) for r in rated()])
     [bounds, _] = some.scores(PROMPTS, RESPONSES, intervals=True)

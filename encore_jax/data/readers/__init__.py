@@ -37,7 +37,7 @@ def read_comparisons(
         logged as a warning at the end wherever something was left out.
       **options: those of the format's reader, e.g. ``pool`` (rules, or sentences) and ``scale`` for "encore",
         ``preference`` for "pku_saferlhf". Of several files, each takes those that its reader has. The scale of ratings
-        is inferred from them where it is left out; one that is not 0 to 1 is said as what is skipped is.
+        is inferred from them where it is left out; one that is not 0 to 1 is logged, and is among the counter's notes.
 
     Raises:
       InputError: unknown format or columns (at once), a row that breaks the format, or a file of
@@ -121,4 +121,5 @@ def _watched(
     if skips.skipped > skipped and skips.kept == kept:
         raise InputError(f"not one usable row: {skips}", where=str(path), fix="check the file, or name its format")
     if report and (skips.reasons or skips.unread or skips.notes):
-        logging.getLogger(__name__).warning("%s: %s", path, skips)
+        level = logging.WARNING if skips.reasons or skips.unread else logging.INFO
+        logging.getLogger(__name__).log(level, "%s: %s", path, skips)

@@ -28,7 +28,8 @@ from encore_jax.parallel.mesh import MeshSettings, make_mesh
 from encore_jax.recipes.manifest import versions
 from encore_jax.recipes.outside import Probe
 from encore_jax.recipes.reward_model_files import RewardModelFiles, RuleWeights
-from encore_jax.recipes.stages.benchmark_data import BenchmarkItems
+from encore_jax.recipes.stages.benchmark_coverage import benchmark_coverage
+from encore_jax.recipes.stages.benchmark_data import BenchmarkData, BenchmarkItems
 from encore_jax.recipes.stages.report import PUBLISHED, Pages, pages_of, publish
 from encore_jax.report.benchmark_report import benchmark_table, render_benchmark
 from encore_jax.reward.reward_model import PASSPORT, RewardModel
@@ -156,6 +157,8 @@ class BenchmarkResults(NamedTuple):
 def evaluate_benchmark(
     items: BenchmarkItems,
     scored: BenchmarkScores,
+    data: BenchmarkData,
+    model: RewardModelFiles,
     peer: str,
     tau: float,
     replicates: int,
@@ -169,6 +172,8 @@ def evaluate_benchmark(
     Args:
       items: the comparisons.
       scored: their responses' scores.
+      data: the file, whose ratings measure the coverage of the model's intervals.
+      model: the reward model, which has them.
       peer: whose convention they were scored by, too; or "".
       tau: temperature of the entropy weights among the methods that are compared.
       replicates: bootstrap replicates over prompts.
@@ -193,6 +198,7 @@ def evaluate_benchmark(
     results = {
         "name": config["name"],
         **scores,
+        "coverage": benchmark_coverage(data, items, scored.ours, model.path, scored.passport),
         "over_refusal": probe_results(scored.probe, rules, seed),
         "advice": benchmark_advice(comparisons, scored.ours, rules, seed),
         "methods": method_rows(

@@ -7,6 +7,7 @@ import pytest
 from encore_jax.data import FORMATS, SkipCounter, read_comparisons
 from encore_jax.data.readers import recognise
 from encore_jax.errors import InputError
+from encore_jax.rules import RulePool
 
 FILES = {
     "arena/votes.jsonl": "arena",
@@ -75,6 +76,14 @@ def test_skipped_rows_are_logged_unless_counted_by_the_caller(fixtures, caplog):
         assert not caplog.records
         list(read_comparisons(path))
     assert "6 rows: 2 kept, 4 skipped" in caplog.text and str(path) in caplog.text
+
+
+def test_an_inferred_scale_is_information_and_no_warning(caplog):
+    row = {"prompt": "Hi", "responses": ["a", "b"], "preferred": 0, "ratings": {"kind": [5, 1]}}
+    with caplog.at_level(logging.INFO):
+        list(read_comparisons([row] * 2, pool=RulePool.from_sentences({"kind": "It is kind."})))
+    (told,) = [record for record in caplog.records if "2 kept, 0 skipped" in record.getMessage()]
+    assert told.levelname == "INFO" and "scale 1 to 5, inferred" in told.getMessage()
 
 
 def test_a_file_without_a_usable_row_is_an_error(tmp_path):
