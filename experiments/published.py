@@ -55,6 +55,8 @@ PAGES = {
     "aot": "training.md",
     "hardware": "training.md",
     "train throughput": "benchmarks.md",
+    "train share": "benchmarks.md",
+    "train parts": "benchmarks.md",
     "judge throughput": "benchmarks.md",
     "forward throughput": "benchmarks.md",
     "gpu": "benchmarks.md",
@@ -196,8 +198,12 @@ def _lines(text: str) -> tuple[str, str]:
     if not lines:
         raise InputError("holds no benchmark's lines", where="standard input", fix="make bench-forward | ... -")
     told = decode_json(lines[-1], dict[str, object], where="standard input", fix="pipe a benchmark's output here")
+    if "train_parts" in told:
+        return "train parts", "\n".join(line for line in text.splitlines() if line.startswith("|"))
     names = {"packing_efficiency": "train throughput", "safety_100": "judge throughput"}
     name = next((name for key, name in names.items() if key in told), "forward throughput")
+    if name == "train throughput" and not any(isinstance(of, dict) and "ratio" in of for of in told.values()):
+        name = "train share"
     return name, "\n".join(["```text", *lines, "```"])
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from encore_jax.errors import InputError
 from encore_jax.model.block_attention import Rows, block_attention
 from encore_jax.model.device_split import HEADS, ROWS, on_each_device, split_of
+from encore_jax.model.platform import platform
 from encore_jax.model.visibility import visible
 
 IMPLEMENTATIONS = ("xla", "pallas", "pallas_interpret", "cudnn", "auto")
@@ -71,18 +72,6 @@ def attend(
     from encore_jax.model.tree_attention import tree_attention
 
     return tree_attention(*arrays, interpret=implementation == "pallas_interpret")
-
-
-def platform() -> str:
-    """The platform that is traced for: that of the mesh set with ``jax.set_mesh``, else of the default device.
-
-    Devices of such a mesh may be only described, as when compiling for a slice that is not there. Arrays that lie
-    elsewhere than on the default device cannot be told from here; name the implementation for them.
-    """
-    device = jax.sharding.get_abstract_mesh().abstract_device or jax.config.jax_default_device
-    if device is None:
-        return jax.default_backend()
-    return device if isinstance(device, str) else device.platform
 
 
 def fastest(on: str, shape: tuple[int, int, int, int], dtype) -> str:

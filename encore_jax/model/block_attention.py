@@ -18,9 +18,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+from encore_jax.model.remat import named
 from encore_jax.model.visibility import reach, visible
 
 SMALLEST_BLOCK, MOST_BLOCKS = 64, 8
@@ -81,7 +81,7 @@ def block_attention(
     rows: Rows,
     cap: float = 0.0,
 ) -> Float[Array, "B S N H"]:
-    """Scaled dot-product attention, see ``attention.attend``. ``checkpoint_name`` "attention" is on output and lse."""
+    """Scaled dot-product attention, see ``attention.attend``. Output and lse are `remat.named` "attention"."""
     b, s, n, h = q_BSNH.shape
     heads = k_BTKH.shape[2]
     q_BKGSH = jnp.moveaxis(q_BSNH.reshape(b, s, heads, n // heads, h), 1, 3)
@@ -108,7 +108,7 @@ def _forward(q, k, v, rows, cap):
     for choices, chosen in _each_block(rows.tree, q.shape[3], run):
         parts.append(lax.switch(chosen, choices, ()))
     out, lse = (jnp.concatenate(part, axis=3) for part in zip(*parts, strict=True))
-    out, lse = checkpoint_name(out, "attention"), checkpoint_name(lse, "attention")
+    out, lse = named(out, "attention"), named(lse, "attention")
     return out, (q, k, v, rows, out, lse)
 
 

@@ -21,7 +21,8 @@ from encore_jax.model.experts import apply_experts, load, route
 from encore_jax.model.lora import INPUT_AXES, Lora, declare_lora
 from encore_jax.model.norm import rms_norm
 from encore_jax.model.params import Param, declare
-from encore_jax.model.remat import REMAT
+from encore_jax.model.platform import platform
+from encore_jax.model.remat import REMAT, bits, from_bits
 from encore_jax.model.rope import of_layer, rotate, rotations
 
 ROUTING, LOADS = "routing", "loads"
@@ -91,10 +92,14 @@ class Backbone(nn.Module):
             unroll=self.unroll,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )(cfg, self.param_dtype, self.attention, self.lora, name="layers")
-        x_BSD, loads = layers(x_BSD, rows, windows)
+        (x_BSD, _), loads = layers((x_BSD, self._stored(x_BSD)), rows, windows)
         if loads is not None and not self.is_initializing():
             self.sow(ROUTING, LOADS, loads, reduce_fn=lambda _, new: new, init_fn=lambda: None)
         return rms_norm(x_BSD, scale_D, cfg.norm_eps, cfg.norm_offset)
+
+    def _stored(self, x_BSD):
+        """What a layer's backward pass starts from, as CPUs store it; nothing where everything is kept anyway."""
+        return None if self.remat == "none" else bits(x_BSD)
 
 
 class Layer(nn.Module):
@@ -106,11 +111,14 @@ class Layer(nn.Module):
     lora: Lora | None
 
     @nn.compact
-    def __call__(self, x_BSD, rows, window):
+    def __call__(self, carry, rows, window):
+        x_BSD, stored = carry  # the stream and, where they are what is kept of it, its bits
+        x_BSD = x_BSD if stored is None else from_bits(x_BSD, stored)
         declared = declare(self.cfg)["layers"] | (declare_lora(self.cfg, self.lora) if self.lora else {})
         params = {name: _param(self, name, p.of_one_layer, self.param_dtype) for name, p in declared.items()}
         scale = self.lora.scale if self.lora else 0.0
-        return layer_and_load(self.cfg, params, x_BSD, rows, window, self.attention, scale)
+        x_BSD, loads = layer_and_load(self.cfg, params, x_BSD, rows, window, self.attention, scale)
+        return (x_BSD, None if stored is None else bits(x_BSD)), loads
 
 
 def decoder_layer(cfg, params, x_BSD, rows, window=None, attention="xla", lora_scale=0.0):
@@ -219,9 +227,17 @@ def _heads(params, apply, name, y_BSD):
 
 def _mlp(cfg, apply, y_BSD):
     gate_BSF, up_BSF = apply("gate", y_BSD), apply("up", y_BSD)
-    opened_BSF = jax.nn.silu(gate_BSF) if cfg.activation == "silu" else jax.nn.gelu(gate_BSF, approximate=True)
-    h_BSF = nn.with_logical_constraint(opened_BSF * up_BSF, ("batch", "seq", "act_mlp"))
+    h_BSF = nn.with_logical_constraint(_gated(cfg, gate_BSF, up_BSF), ("batch", "seq", "act_mlp"))
     return apply("down", h_BSF)
+
+
+def _gated(cfg, gate, up):
+    """The activation of one projection times the other."""
+    dtype = gate.dtype
+    if platform() == "cpu":  # which rounds every operation of a bfloat16 expression in steps of its own
+        gate, up = gate.astype(jnp.float32), up.astype(jnp.float32)
+    opened = jax.nn.silu(gate) if cfg.activation == "silu" else jax.nn.gelu(gate, approximate=True)
+    return (opened * up).astype(dtype)
 
 
 def lm_logits(

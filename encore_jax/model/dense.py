@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
+
+from encore_jax.model.platform import platform
+from encore_jax.model.remat import named
 
 
 def project(x: jax.Array, w: jax.Array, axes: int = 1) -> jax.Array:
@@ -21,7 +24,7 @@ def project(x: jax.Array, w: jax.Array, axes: int = 1) -> jax.Array:
     >>> project(jnp.ones((2, 3), jnp.bfloat16), jnp.ones((3, 4, 5))).shape
     (2, 4, 5)
     """
-    return checkpoint_name(_project(axes, x, w), "projection")
+    return named(_project(axes, x, w), "projection")
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -38,9 +41,18 @@ def _backward(axes, residual, g):
     x, w = residual
     batch, out = x.ndim - axes, w.ndim - axes
     over_out = (tuple(range(batch, batch + out)), tuple(range(axes, axes + out)))
-    over_batch = (tuple(range(batch)), tuple(range(batch)))
     dx = product(g, w.astype(g.dtype), over_out).astype(x.dtype)
-    return dx, product(x, g, over_batch).astype(w.dtype)
+    return dx, _over_batch(x, g, batch).astype(w.dtype)
+
+
+def _over_batch(x, g, batch):
+    """The product of x and g over their first `batch` axes: the gradient of a matrix."""
+    if x.dtype == jnp.float32 and platform() == "cpu":
+        # As two matrices: of more axes XLA's CPU compiler transposes x first, in a loop that also computes x again.
+        flat = (a.reshape(math.prod(a.shape[:batch]), -1) for a in (x, g))
+        return product(*flat, ((0,), (0,))).reshape(*x.shape[batch:], *g.shape[batch:])
+    dims = tuple(range(batch))
+    return product(x, g, (dims, dims))
 
 
 _project.defvjp(_forward, _backward)

@@ -1,6 +1,6 @@
 """Training throughput of a reward model beside TRL's RewardTrainer, on this machine's CPU.
 
-    python -m experiments.benchmarks.train_throughput --pairs=pairs.jsonl [--rounds 3] [--steps 6]
+    python -m experiments.benchmarks.train_throughput --pairs=pairs.jsonl [--rounds 3] [--steps 6] [--sides=ours]
 
 Needs the `bench` extra (torch, trl). Both sides fine-tune all of SmolLM2-135M-Instruct with a Bradley-Terry head on the
 same comparisons (prompt, chosen, rejected), AdamW, gradient clipping at 1, sequences of up to 1,024 tokens, on the
@@ -15,13 +15,23 @@ With --easydel=PYTHON, an interpreter of an environment of its own (easydel_side
 RewardTrainer, the JAX peer, is a third side: 8 pairs a step on the same tokens, in four micro-batches of 2 that are all
 padded to 1,024 tokens, its remat policy NOTHING_SAVEABLE; all 8 at once want 56 GB.
 
-After every step a side also multiplies the matrices of one layer at a step's 2,048 tokens (`matmul_rate`), so that the
-machine's rate is measured under the same load: ours with XLA, TRL's with torch. `share` is the FLOP/s of our step by
-arithmetic (`encore_jax.parallel.flops`) over the larger of both rates.
+`share` is how much of the machine's rate of matrix products our steps reach:
+- numerator: the step's FLOPs by arithmetic (`encore_jax.parallel.flops`) over its seconds. They are what MFU counts
+  everywhere: the products of the layers' matrices, three times (forward, and two backward), for all 2,048 places of a
+  step, padding included; attention's two products, three times, on the half of the square that is causal; the head. A
+  prefix counts once, as it is run once. What the backward pass computes again is not counted, nor are norms,
+  rotations, softmax, casts and the optimizer.
+- denominator: before and after every step the 21 products of one layer's matrices at 2,048 tokens (`matmul_rate`), each
+  on operands of its type that lie as its library multiplies them fastest, with fp32 sums: ours with XLA, by the
+  function that the model calls, TRL's with torch. The median GFLOP/s of the quicker one counts.
+
+`needed_share` has the same denominator, and in the numerator only what the step's texts need: tokens without padding,
+and in attention the pairs of a query and a key of its own path (`our_step.needed_flops`). A step that computed masked
+pairs and padding as fast as the rest would still fall short of 1 by as much.
 
 The last line is one JSON object: per dtype the medians over rounds of pairs per second, tokens processed per pair
 (padding included) and peak memory, and the ratios of the medians; GFLOP/s of the step and of the products, and the
-share; and the packing efficiency over all comparisons.
+shares; and the packing efficiency over all comparisons. --sides=ours measures our side alone.
 """
 
 from __future__ import annotations
@@ -38,11 +48,11 @@ import time
 from pathlib import Path
 
 from encore_jax.command_line import Parser, one_line_errors
+from encore_jax.errors import InputError
 from experiments.benchmarks.easydel_side import summary
 
 THREADS, BATCH, LENGTH, ROWS, WARM_UP = 2, 8, 1024, 2, 1
 DTYPES = ("float32", "bfloat16")
-SIDES = ("ours", "trl", "easydel")
 RATE = 1e-5
 
 
@@ -60,6 +70,7 @@ def main() -> None:
     parser.add_argument(
         "--trl_checkpointing", action=argparse.BooleanOptionalAction, default=True, help="TRL: recompute activations"
     )
+    parser.add_argument("--sides", default="ours,trl", help="ours alone, or beside TRL")
     parser.add_argument("--easydel", help="Python of an environment with EasyDeL: a third side")
     parser.add_argument("--worker", nargs=4, metavar=("SIDE", "DTYPE", "ROUND", "FOLDER"), help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -72,7 +83,7 @@ def main() -> None:
             _write_tokens(Path(folder), sequences_of(given.pairs, Path(folder)))
         print(f"model written for both sides; {given.rounds} rounds of {given.steps} steps each", flush=True)
         for dtype in given.dtypes.split(","):
-            rounds: dict[str, list[dict]] = {side: [] for side in SIDES[: 3 if given.easydel else 2]}
+            rounds: dict[str, list[dict]] = {side: [] for side in _sides(given)}
             for number in range(given.rounds):
                 for side in rounds:
                     rounds[side].append(_measure(given, side, dtype, number, folder))
@@ -83,8 +94,16 @@ def main() -> None:
     print(json.dumps({"rounds": given.rounds, "steps": given.steps, "threads": THREADS, **results}))
 
 
+def _sides(given) -> list[str]:
+    sides = given.sides.split(",")
+    if sides not in (["ours"], ["ours", "trl"]):
+        raise InputError(f"{given.sides!r} is unknown", where="--sides", fix="use ours or ours,trl")
+    return sides + (["easydel"] if given.easydel else [])
+
+
 def _compare(rounds: dict[str, list[dict]]) -> dict:
-    names = ("pairs_per_second", "tokens_per_pair", "pairs_per_step", "peak_gib", "step_gflops", "matmul_gflops")
+    names = ("pairs_per_second", "tokens_per_pair", "pairs_per_step", "peak_gib", "step_gflops")
+    names += ("needed_gflops", "matmul_gflops")
     median = {
         side: {name: round(statistics.median(r[name] for r in many), 4) for name in names if name in many[0]}
         for side, many in rounds.items()
@@ -92,6 +111,7 @@ def _compare(rounds: dict[str, list[dict]]) -> dict:
     ours = median["ours"]
     rate = max(side["matmul_gflops"] for side in median.values() if "matmul_gflops" in side)
     median["share"] = round(ours["step_gflops"] / rate, 3)
+    median["needed_share"] = round(ours["needed_gflops"] / rate, 3)
     for peer in list(median)[1:]:
         end = "" if peer == "trl" else f"_{peer}"
         median[f"ratio{end}"] = round(ours["pairs_per_second"] / median[peer]["pairs_per_second"], 3)
@@ -145,45 +165,35 @@ def sequences_of(path: str, folder: Path, length: int = LENGTH):
 
 
 def _ours(given, dtype: str, number: int, folder: Path) -> dict:
-    import jax
     import jax.numpy as jnp
 
-    from encore_jax.checkpoints.huggingface import load_backbone, load_config
-    from encore_jax.parallel.mesh import MeshSettings, make_mesh
-    from encore_jax.recipes.stages.preferences import lay_comparisons, preference_targets
-    from encore_jax.train.batches import training_batches
-    from encore_jax.train.packing import count_steps, packed_steps
-    from encore_jax.train.program import make_program
-    from encore_jax.train.settings import TrainSettings
     from experiments.benchmarks.matmul_rate import flops, jax_pass, layer_matrices, products
+    from experiments.benchmarks.our_step import needed_flops, prepare
 
-    sequences = sequences_of(given.pairs, folder)
-    trees = lay_comparisons(sequences, LENGTH).trees
-    settings = TrainSettings(
-        rows=ROWS, length=LENGTH, loss="bradley_terry", trainable="all", remat=given.remat, lr=RATE, clip=1.0
-    )
-    program = make_program(load_config(folder), 1, settings, make_mesh(MeshSettings()), steps=1000, dtype=dtype)
-    plan = packed_steps(trees, program.shape, number, 1)
-    _, efficiency = count_steps(plan)
-    state = program.start(
-        load_backbone(folder, program.param_dtype, program.param_shardings["backbone"])[1], jax.random.key(0)
-    )
-    stream = iter(training_batches(trees, preference_targets(len(sequences) // 2), program.shape, number, 1))
-    weights, times, pairs = jnp.ones(1), [], []
+    sizes = {"rows": ROWS, "length": LENGTH, "rate": RATE, "remat": given.remat}
+    program, state, batches, efficiency = prepare(sequences_of(given.pairs, folder), folder, dtype, number, **sizes)
+    weights, times, pairs, needed = jnp.ones(1), [], [], []
     shapes = products(layer_matrices(program.cfg), ROWS * LENGTH)
-    multiply, multiplied = jax_pass(shapes, dtype), []
+    multiply = jax_pass(shapes, dtype)
+    multiplied = []
     for i in range(WARM_UP + given.steps):
+        before, batch = multiply(), next(batches)
         start = time.perf_counter()
-        state, metrics = program.step(state, program.place(next(stream)), weights)
+        state, metrics = program.step(state, program.place(batch), weights)
         count = float(metrics["pairs"])  # waits for the step
         if i >= WARM_UP:
             times.append(time.perf_counter() - start)
             pairs.append(count)
-            multiplied.append(multiply())
-    stream.close()
+            needed.append(needed_flops(program, batch))
+            multiplied += [before, multiply()]
+    batches.close()
+    seconds = statistics.median(times)
+    rates = {
+        "step_gflops": program.flops / seconds / 1e9,
+        "needed_gflops": statistics.median(needed) / seconds / 1e9,
+        "matmul_gflops": flops(shapes) / statistics.median(multiplied) / 1e9,
+    }
     tokens = ROWS * LENGTH * len(times) / sum(pairs)
-    rates = {"step_gflops": program.flops / statistics.median(times) / 1e9,
-             "matmul_gflops": flops(shapes) / statistics.median(multiplied) / 1e9}  # fmt: skip
     return rates | {"times": times, "pairs": pairs, "tokens_per_pair": tokens, "packing_efficiency": efficiency}
 
 

@@ -3,14 +3,17 @@
 import json
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from encore_jax.data import Comparison, Message, write_comparisons
 from encore_jax.errors import InputError
 from encore_jax.model.architectures import ARCHITECTURES
+from encore_jax.model.visibility import visible
 from encore_jax.parallel.flops import matrix_entries
-from experiments.benchmarks import gpu, matmul_rate
+from experiments.benchmarks import gpu, matmul_rate, our_step, train_parts
 from tests.experiments import tiny_model
 
 MADE_UP = [
@@ -34,6 +37,35 @@ def test_the_products_of_a_layer_are_the_models(name):
 def test_a_pass_over_the_products_takes_time(dtype):
     seconds = matmul_rate.jax_pass([(64, 32, 16), (16, 64, 32)], dtype)
     assert 0 < seconds() < 60
+
+
+def test_visible_pairs_are_those_of_the_mask():
+    rng = np.random.default_rng(0)
+    tree, branch = rng.integers(0, 4, (3, 40)), rng.integers(0, 3, (3, 40))
+    order = np.lexsort((branch, tree))  # a tree's tokens side by side, its prefix first
+    tree, branch = (np.take_along_axis(x, order, -1) for x in (tree, branch))
+    mask = np.asarray(visible(jnp.asarray(tree), jnp.asarray(branch), jnp.zeros((3, 40), jnp.int32), None))
+    assert our_step.visible_pairs(tree, branch) == (mask & (tree > 0)[:, :, None]).sum() > 0
+
+
+def test_every_operation_of_a_layer_has_its_part():
+    def layer(carry, w):
+        x = jnp.tanh(carry @ w)
+        return jax.lax.cond(x[0, 0] > 0, lambda x: jnp.sort(x, 0) @ x.T @ x, lambda x: x, x), x
+
+    run = jax.jit(lambda x, w: jax.tree.map(lambda y: y.sum() * 2, jax.lax.scan(layer, x, w)))
+    program = run.lower(jnp.ones((8, 8)), jnp.ones((3, 8, 8))).compile().as_text()
+    parts = train_parts.parts_of(program)
+    known = train_parts.operations(program)
+    dots = {parts[name] for name, op in known.items() if name in parts and " dot(" in f" {op.text}"}
+    assert dots == {train_parts.PRODUCTS, train_parts.ATTENTION}, "that of the layer, and those under the condition"
+    [sort] = {parts[name] for name, op in known.items() if name in parts and "sort" in op.opcode}
+    assert sort == train_parts.ATTENTION
+    assert train_parts.OUTSIDE in parts.values()
+    name = next(name for name, part in parts.items() if part == train_parts.PRODUCTS)
+    assert train_parts.STACKS in parts.values(), "the scan's outputs"
+    seconds = train_parts.seconds_by_part(program, {name: [1.0, 2.0, 9.0, 2.0], "Thunk": [5.0]}, 2)
+    assert seconds[train_parts.PRODUCTS] == 4.0 and sum(seconds.values()) == 4.0
 
 
 def test_the_gpu_table_says_shares_and_ratios():

@@ -70,6 +70,7 @@ EXCEPTIONS = {
         "experiments/benchmarks/import_memory.py::_read", "experiments/benchmarks/import_memory.py::_write",
         "experiments/benchmarks/import_memory.py::main",
         "experiments/benchmarks/journal_scale.py::main", "experiments/benchmarks/train_throughput.py::_measure",
+        "experiments/benchmarks/train_parts.py::_durations",
         "experiments/benchmarks/serving_throughput.py::_Server.run.client", "experiments/published.py::_lines",
         "experiments/published.py::_section", "experiments/published.py::main", "experiments/pod.py::benchmark_rows",
     },
