@@ -21,6 +21,7 @@ import os
 import re
 import statistics
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -151,8 +152,6 @@ def main() -> None:
 
 def traced(given, dtype: str, folder: Path) -> dict:
     """Seconds of a step (median) and of its operations together, and the share of every part of those."""
-    import time
-
     import jax
     import jax.numpy as jnp
 
@@ -163,11 +162,11 @@ def traced(given, dtype: str, folder: Path) -> dict:
     sizes = {"rows": beside.ROWS, "length": beside.LENGTH, "rate": beside.RATE, "remat": given.remat}
     program, state, batches, _ = prepare(sequences, folder, dtype, 0, **sizes)
     weights, times, alone = jnp.ones(1), [], []
-    text = program.lower().compile().as_text()
+    compiled = program.lower().compile()
     multiply = jax_pass(products(layer_matrices(program.cfg), beside.ROWS * beside.LENGTH), dtype)
 
     def step(state):
-        state, metrics = program.step(state, program.place(next(batches)), weights)
+        state, metrics = compiled(state, program.place(next(batches)), weights)
         metrics["pairs"].block_until_ready()
         return state
 
@@ -181,7 +180,7 @@ def traced(given, dtype: str, folder: Path) -> dict:
                 alone.append(multiply())
         durations = _durations(Path(traces))
     batches.close()
-    seconds = seconds_by_part(text, durations, given.steps)
+    seconds = seconds_by_part(compiled.as_text(), durations, given.steps)
     seconds["products alone"] = statistics.median(alone) * program.cfg.layers
     total = sum(seconds[part] for part in PARTS)
     return {
