@@ -45,6 +45,7 @@ class Case(NamedTuple):
 SHARED = ("--config.mesh.fsdp=1", "--config.mesh.tensor=8")
 """Eight chips share every layer, as `--mesh=fsdp=1,tensor=8` says it."""
 SCORED = ("--config.architecture=llama-3.1-8b", "--config.dtype=bfloat16", "--config.tokens_per_batch=16384")
+LARGER = ("--config.architecture=gemma-3-12b", *SCORED[1:])
 GROUPS = ("--config.mesh.fsdp=2", "--config.mesh.tensor=4")
 """Four chips share every layer, as many as Qwen2.5-7B has key-value heads."""
 NOTEBOOK = ("--config.model.architecture=qwen2.5-7b", "--config.train.method=ridge", "--config.model.buckets=(256,512)",
@@ -63,7 +64,8 @@ CASES = (
     Case("ramo_llama31_8b", "v5e:8x8", True),
     Case("encore_llama31_8b", "2xv5e:8x8", True, ("--config.mesh.data=2", "--config.train.rows=128")),
     Case("rewardbench", "v5e:2x4", True, (*SCORED, *SHARED), "score"),
-    Case("rewardbench", "v5e:2x4", False, SCORED, "score, whole on each chip"),
+    Case("rewardbench", "v5e:2x4", True, SCORED, "score, whole on each chip"),
+    Case("rewardbench", "v5e:2x4", False, LARGER, "score of gemma-3-12b, whole on each chip"),
     Case("encore_llama31_8b", "v5e:2x4", True, ("--config.train.method=ridge", *SHARED), "features"),
     Case("rate_local", "v5e:2x4", True, ("--config.model.architecture=llama-3.1-8b", *SHARED), "judge"),
     Case("rate_local", "v5e:2x4", True, ("--config.model.architecture=qwen2.5-7b", *GROUPS), "judge of the notebook"),

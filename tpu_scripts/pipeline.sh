@@ -152,10 +152,16 @@ with_slice() {
 }
 
 bring_up() {
-  local state
+  local state command
   ASSUMED_STATE=NONE
   state=$(queue_state) || return
-  case $state in FAILED | SUSPENDING | SUSPENDED | DELETING) script delete.sh || return ;; esac
+  case $state in
+    ACTIVE) # a run that this step had started before it was killed goes on: the step joins it
+      ssh_command all "${WORKER[@]}" is_running
+      ! "${command[@]}" </dev/null >/dev/null 2>&1 || return 0
+      ;;
+    FAILED | SUSPENDING | SUSPENDED | DELETING) script delete.sh || return ;;
+  esac
   ASSUMED_STATE=ACTIVE
   script create.sh --wait || return
   script setup.sh

@@ -6,7 +6,7 @@
 #   worker.sh start RUN UPLOAD ARGUMENT...  python -m experiments.run ARGUMENT... in tmux; its log is copied to the
 #                                           folder gs://UPLOAD when it ends, unless UPLOAD is -
 #   worker.sh status RUN                    one line: encore-status WORKER running|exit CODE TIME|lost|none
-#   worker.sh is_running                    whether any run is going on
+#   worker.sh is_running                    whether any run is going on; waits while the log of one that ended is copied
 #   worker.sh stop RUN                      SIGTERM, which makes a run save a checkpoint; later SIGKILL
 #   worker.sh pack RUN                      the results in one file, to be copied away: all but features and checkpoints
 #   worker.sh export RUN UPLOAD FLAG...     the model of the run whose packed results lie here, to gs://UPLOAD
@@ -41,6 +41,15 @@ is_left_behind() {
   process=$(cat "$runs/$(current_run)/process" 2>/dev/null) && grep -qs experiments.run "/proc/$process/cmdline"
 }
 
+# A run that is over still has its session while its log is copied to the bucket: waits for that.
+until_ended() {
+  local waited
+  for ((waited = 0; waited < 1200; waited++)); do
+    [[ -f $runs/$(current_run)/exit_code ]] && is_running || return 0
+    sleep 0.25
+  done
+}
+
 current_run() { cat "$runs/current" 2>/dev/null || true; }
 
 install() {
@@ -73,6 +82,7 @@ start() {
   shift
   mkdir -p "$folder"
   printf '%s\0' "$@" >"$folder/arguments.new"
+  until_ended
   if is_running; then
     if [[ $(current_run) != "$run" ]] || ! cmp -s "$folder/arguments.new" "$folder/arguments"; then
       fail "another run, or this one with other arguments, is going on: $(current_run)"
@@ -162,7 +172,8 @@ fetch() {
 }
 
 case ${1:-} in
-  install | devices | start | supervise | status | is_running | stop | pack | fetch) "$@" ;;
+  install | devices | start | supervise | status | stop | pack | fetch) "$@" ;;
+  is_running) until_ended && is_running ;;
   export) export_model "${@:2}" ;;
   *)
     sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"

@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 FAKES = Path(__file__).parent / "fakes"
 CONFIG = "experiments/configs/my config.py"
 SLICE = {"PROJECT": "my-project", "ZONE": "us-west4-a", "NAME": "encore", "ACCELERATOR": "v5e:2x4"}
-QUICK = {"POLL_SECONDS": "0.02", "BACKOFF_SECONDS": "0.01", "GRACE_SECONDS": "0"}
+QUICK = {"POLL_SECONDS": "0.02", "BACKOFF_SECONDS": "0.01", "GRACE_SECONDS": "30"}
 ACTIVE = ("WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE")
 
 
@@ -42,7 +42,7 @@ class Cloud:
         """What happens on the first, second, ... slice that is created; the last stands for all further ones.
 
         Of a slice: "states" of its queued resource, one further at each look, the last for good; "codes", the exit
-        codes of its workers, a tuple per run ("hang": ends when told to; "reboot": is gone without one); "taken", the
+        codes of its workers, a tuple per run ("hang": ends when told to, or well once there is a file "finish"; "reboot": is gone without one); "taken", the
         state in which its queued resource is after the first run, when its workers are gone; "takes", a run's seconds.
         """
         for number, plan in enumerate(slices, 1):

@@ -102,6 +102,20 @@ def test_killed_after_any_step_the_same_command_resumes_there(whole, step):
     assert sum(line.startswith("experiments.pod data") for line in asked_here(cloud)) == 1
 
 
+def test_a_run_that_outlives_the_command_is_joined(whole):
+    whole.cloud.plan({"codes": [(0, 0), ("hang", "hang")]})
+    process, cloud = whole("encore_8b.sh"), whole.cloud
+    until(lambda: len(cloud.runs()) == 2, 60)
+    with process:  # what it started lives on
+        process.kill()
+    again = whole("encore_8b.sh")
+    assert any("encore-score-bench is running already" in line for line in again.stdout)
+    (cloud.folder / "finish").touch()
+    done(again)
+    assert len(cloud.runs()) == 2 and cloud.count("queued-resources", "create") == 1
+    assert finished(cloud) == STEPS["encore_8b.sh"] and cloud.state == "NONE"
+
+
 def test_a_slice_that_is_taken_away_after_training_is_replaced(whole):
     process, cloud = whole("encore_8b.sh"), whole.cloud
     until(lambda: "train" in finished(cloud), 60)

@@ -67,7 +67,7 @@ def test_preempted_while_it_is_being_created(cloud):
 
 def test_a_worker_that_was_started_anew_is_a_preemption(cloud):
     cloud.plan({"codes": [("reboot", "hang")]}, {})
-    done = train(cloud)
+    done = train(cloud, GRACE_SECONDS="2")
     assert done.returncode == 0, done.stderr
     assert [number for number, _ in cloud.runs()] == [1, 2]
 
@@ -82,7 +82,7 @@ def test_a_failed_run_ends_it_with_its_code_and_last_lines(cloud):
 
 def test_the_worker_that_failed_first_decides_and_the_others_are_stopped(cloud):
     cloud.plan({"codes": [("hang", 3)]})  # worker 0 waits for worker 1 for ever, and saves and leaves when told to
-    done = train(cloud)
+    done = train(cloud, GRACE_SECONDS="2")
     assert done.returncode == 3, done.stderr
     assert "worker 1 ended with exit code 3; stopping the others" in done.stderr
     assert "Python was here, worker 1" in done.stderr
