@@ -17,9 +17,13 @@ NEXT := tests/test_imports.py tests/composition/test_weights.py tests/compositio
   tests/reward/test_goldens.py tests/experiments/test_config.py tests/model/test_nnx_adapter.py \
   tests/train/test_fine_tune.py::test_a_frozen_backbone_is_read_again_where_a_run_goes_on
 
+# What runs where Tunix is installed; elsewhere the same tests are skipped.
+TUNIX := tests/reward/test_tunix.py tests/composition/test_trainers_parity.py
+
 QUICKSTART := -m encore_jax.cli.main quickstart
 
-.PHONY: help quickstart test test-next test-slow test-parity test-gpu fuzz mutants aot goldens docs lint published clean
+.PHONY: help quickstart test test-next test-slow test-parity test-tunix test-gpu fuzz mutants aot goldens docs lint
+.PHONY: published clean
 .PHONY: bench-forward bench-train bench-gpu bench-serving bench-import bench-export bench-judge
 
 help:  ## this list
@@ -42,6 +46,15 @@ test-next:  ## the core on the newest jax, with a Python 3.12 or 3.13 of this ma
 	$(NEXT_PYTHON) -m venv .venv-next
 	$(NEXT_BIN)/python -m pip --disable-pip-version-check -q install --no-compile -r constraints-next.txt
 	$(NEXT_BIN)/python -m pip --disable-pip-version-check -q install --no-compile --no-deps -e .
+	touch $@
+
+test-tunix: .venv-tunix/.done  ## GRPO, GDPO and PPO by Tunix itself, in an environment of its own (.venv-tunix)
+	.venv-tunix/bin/python -m pytest -q -k tunix $(TUNIX)
+
+.venv-tunix/.done: setup.py constraints-tunix.txt
+	$(PYTHON) -m venv .venv-tunix
+	.venv-tunix/bin/python -m pip --disable-pip-version-check -q install --no-compile -c constraints-tunix.txt \
+	  google-tunix pytest hypothesis -e .
 	touch $@
 
 lint: $(VENV)/.test  ## ruff check and format check
@@ -138,4 +151,4 @@ $(VENV)/.cuda: setup.py constraints.txt | $(VENV)/bin/python
 	touch $@ $(VENV)/.core
 
 clean:  ## removes the virtual environment, builds and caches
-	rm -rf $(VENV) .venv-next build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-next .venv-tunix build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -38,6 +38,9 @@ ELSEWHERE = {
     "curl http://127.0.0.1:8080/v1/score": "tests/serve/test_app.py::test_score_and_explanation",
     "--remote_rm_url": "tests/serve/test_app.py::test_openrlhf_queries_in_whatever_state_they_come",
     "python -m venv .venv": ".ci/run",
+    ". .venv-tunix/bin/activate": "Makefile",
+    "pip install -c constraints-tunix.txt": "Makefile",
+    "python examples/grpo_tunix.py": "tests/reward/test_tunix.py",
     ". .venv/bin/activate": ".ci/run",
     "pip install -e": ".ci/run",
     "pip install -c constraints.txt -e": ".ci/run",
@@ -123,6 +126,7 @@ BY_OTHERS = {
     "enc.judges.local(": "tests/examples/test_python_page.py::test_the_judges_of_the_page_are_judges",
     "enc.fit(enc.read_comparisons": "tests/experiments/test_fit.py::test_the_readmes_lines_run",
     "AutoModelForSequenceClassification": "tests/reward/test_export_parity.py",
+    "function_registry.register": "tests/reward/test_tunix.py",
     'remote_reward_functions("http': (
         "tests/reward/test_rule_rewards.py::test_a_servers_rules_and_weights_come_with_one_request_a_batch"
     ),

@@ -1,7 +1,8 @@
-"""Advantages beside the trainers' own code: TRL's and verl's (the `parity` extra)."""
+"""Advantages beside the trainers' own code: TRL's and verl's (the `parity` extra), and Tunix' (`make test-tunix`)."""
 
 import inspect
 import textwrap
+import warnings
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -101,3 +102,19 @@ def test_grpo_and_gdpo_are_those_of_verl(torch, seed, groups):
         )  # fmt: skip
         got = np.asarray(group_advantages(rewards, weights, "gdpo", tokens=lengths, **options))
         np.testing.assert_allclose(got.ravel(), right[:, 0].numpy(), rtol=1e-6, atol=2e-6)
+
+
+@pytest.mark.skipif(not find_spec("tunix"), reason="needs Tunix, in an environment of its own: make test-tunix")
+@pytest.mark.parametrize("seed", range(5))
+def test_grpo_and_its_way_without_division_are_those_of_tunix(seed):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what its imports warn of
+        from tunix.rl import algo_core, function_registry
+        from tunix.rl.grpo import drgrpo_learner  # noqa: F401  registers what it needs
+    assert function_registry.get_advantage_estimator("grpo") is algo_core.compute_advantages
+    rewards, weights = examples(seed)
+    composed = (rewards * weights).sum(-1, dtype=np.float64)
+    for name, divide in (("grpo", True), ("drgrpo", False)):
+        right = function_registry.get_advantage_estimator(name)(rewards=composed.ravel(), num_generations=G)
+        got = np.asarray(group_advantages(rewards, weights, convention="tunix", divide=divide))
+        np.testing.assert_allclose(got.ravel(), right, rtol=1e-6, atol=2e-6)

@@ -31,14 +31,19 @@ def reward(model):
 
 
 @nnx.jit
-def call(reward, tokens, positions, mask):
+def call(reward, tokens, positions, mask, segments=None):
     """As Tunix calls it, and the scores of every rule."""
-    return reward(tokens, positions=positions, cache=None, attention_mask=mask), reward.scores(tokens, positions, mask)
+    named = {"positions": positions, "attention_mask": mask, "segment_ids": segments}
+    return reward(tokens, cache=None, **named), reward.scores(tokens, **named)
 
 
-def padded(model, before: int, after: int):
-    """Token ids with padding on both sides, as PPO has them; positions, mask, and where each conversation ends."""
+def padded(model, before: int, after: int, taken: int = 0):
+    """Token ids with padding on both sides, as PPO has them; positions, mask, and where each conversation ends.
+
+    `taken` tokens are missing at each end.
+    """
     sequences = token_sequences(model.tokenizer, TEXTS, "last", model.tokenizer.pad_token_id)
+    sequences = [sequence[: len(sequence) - taken] for sequence in sequences]
     width = max(map(len, sequences))
     tokens = np.full((len(sequences), before + width + after), model.tokenizer.pad_token_id)
     real = np.zeros(tokens.shape, bool)
@@ -68,6 +73,45 @@ def test_without_a_mask_every_token_counts(model, reward):
         np.testing.assert_array_equal(a, b)
 
 
+def test_several_conversations_share_a_row_where_segments_tell_them_apart(model, reward):
+    tokens, positions, mask, end = padded(model, 2, 5)
+    real = np.diagonal(mask, axis1=1, axis2=2)
+    alone, _ = call(reward, tokens, positions, mask, real.astype(np.int32))  # Tunix names the padding twice
+    np.testing.assert_array_equal(alone, call(reward, tokens, positions, mask)[0])
+    packed = [np.concatenate([np.asarray(part)[row][real[row]] for row in (0, 1)]) for part in (tokens, positions)]
+    segments = np.concatenate([np.full(real[row].sum(), row + 1) for row in (0, 1)])
+    packed = [jnp.asarray(np.pad(row, (0, 4))[None], jnp.int32) for row in (*packed, segments)]
+    together, _ = call(reward, *packed[:2], None, packed[2])
+    ends = np.cumsum(real[:2].sum(1)) - 1
+    np.testing.assert_allclose(together[0, ends, 0], alone[:2, end, 0], atol=3e-5)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 7), (7, 0), (2, 5)])
+def test_an_ending_that_the_trainer_takes_away_is_added(model, reward, before, after):
+    """Tunix generates until the end-of-turn token and leaves it out."""
+    whole = token_sequences(model.tokenizer, TEXTS[:1], "last", None)[0]
+    answer = model.tokenizer.decode(whole).index("No.") + len("No.")
+    ending = len(whole) - len(model.tokenizer.encode(model.tokenizer.decode(whole)[:answer], add_special_tokens=False))
+    assert ending > 0
+    *rows, end = padded(model, before, after, taken=ending)
+    rewards, scores = call(NnxReward(model, add_ending=True), *rows)
+    expected = np.concatenate(model.scores([prompt for prompt, _ in TEXTS], [[answer] for _, answer in TEXTS]))
+    for at in range(end, rows[0].shape[1]):  # the padding behind it, which is where Tunix looks if the answer is empty
+        np.testing.assert_allclose(scores[:, at], expected, atol=3e-5)
+        np.testing.assert_allclose(rewards[:, at, 0], expected @ model.weights, atol=3e-5)
+    plain, _ = call(reward, *rows)
+    assert np.abs(np.asarray(plain[:, end, 0]) - expected @ model.weights).max() > 0.01
+    real = np.diagonal(rows[2], axis1=1, axis2=2)[:, :end]
+    np.testing.assert_allclose(np.asarray(rewards)[:, :end, 0][real], np.asarray(plain)[:, :end, 0][real], atol=3e-5)
+
+
+def test_a_scale_is_a_factor_on_the_reward_alone(model, reward):
+    *rows, _ = padded(model, 2, 5)
+    (large, scores), (plain, same) = call(NnxReward(model, scale=1000.0), *rows), call(reward, *rows)
+    np.testing.assert_allclose(large, 1000 * plain, rtol=1e-5, atol=1e-2)
+    np.testing.assert_array_equal(scores, same)
+
+
 def test_backbone_and_heads_are_parameters_and_the_weights_are_not(model, reward):
     graph, parameters, rest = nnx.split(reward, nnx.Param, ...)
     assert set(nnx.to_pure_dict(parameters)) == {"backbone", "kernel", "bias"}
@@ -82,6 +126,12 @@ def test_what_cannot_be_one_module_is_refused(model):
         NnxReward(model)(jnp.ones((1, 2), jnp.int32), jnp.ones((1, 2), jnp.int32), cache={})
     with pytest.raises(InputError, match="3 heads and 0 weights"):
         NnxReward(dataclasses.replace(model, passport=dataclasses.replace(model.passport, weights=(), weighting="")))
+    ones = jnp.ones((1, 2), jnp.int32)
+    with pytest.raises(InputError, match="several conversations has no one ending.*leave add_ending out"):
+        NnxReward(model, add_ending=True)(ones, ones, segment_ids=ones)
+    for scale in (0, -1.0, float("nan"), "2"):
+        with pytest.raises(InputError, match="scale.*positive number"):
+            NnxReward(model, scale=scale)
     gate = object()
     with pytest.raises(InputError, match="depend on the prompt.*reward_function"):
         NnxReward(dataclasses.replace(model, gate=gate))

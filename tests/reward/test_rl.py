@@ -103,12 +103,6 @@ def test_rule_rewards_with_trl(tmp_path, method):
     run_example("grpo_trl.py", "--model", str(folder), "--method", method, *arguments)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not find_spec("tunix"), reason="needs Tunix: pip install google-tunix")
-def test_rule_rewards_with_tunix(tmp_path):
-    run_example("grpo_tunix.py", "--model", str(tiny_reward_model.write(tmp_path)), "--steps=2")
-
-
 def test_the_toy_policy_loses_a_rule_on_the_sum_that_gdpo_keeps():
     command = [sys.executable, str(ROOT / "examples" / "gdpo_toy.py"), "--seeds=16"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=ROOT)
