@@ -19,7 +19,10 @@ from tunix.rl.rollout.base_rollout import RolloutConfig
 
 from encore_jax import Message, RewardModel
 from encore_jax.composition.advantages import group_advantages
+from encore_jax.model.decoder import Backbone
+from encore_jax.model.nnx_adapter import NnxBackbone
 from encore_jax.reward.nnx_reward import NnxReward
+from encore_jax.reward.sequences import token_sequences
 from encore_jax.text.rendering import render
 from examples import grpo_tunix
 
@@ -40,7 +43,10 @@ def group_relative(model: RewardModel, method: str) -> dict:
 
 
 def ppo(model: RewardModel) -> dict:
-    """PPO with the model as its reward, and as the critic that it trains; by how much rewards are not the model's."""
+    """PPO with the model as its reward, and as the critic that it trains; by how much rewards are not the model's.
+
+    A random policy says bytes that are no text, so the model's rewards are those of its token ids.
+    """
     tokenizer, steps = model.tokenizer, []
     mesh = grpo_tunix.one_device()
     critic = NnxReward(model, scale=SCALE)
@@ -61,24 +67,45 @@ def ppo(model: RewardModel) -> dict:
         ),
     )
 
-    def watch(prompts, completions, rewards, **others):
-        own = np.concatenate(model.rewards(["Hi"] * len(completions), [[text] for text in completions]))
-        tokens = [tokenizer.encode(text, add_special_tokens=False) for text in completions]
-        steps.append((np.asarray(rewards) / SCALE, own, tokens))
+    generate = cluster.generate
+
+    def generate_noting(*positional, **named):
+        output = generate(*positional, **named)
+        steps.append({"tokens": [np.asarray(ids).tolist() for ids in output.tokens]})
+        return output
+
+    cluster.generate = generate_noting
+
+    def watch(rewards, **others):
+        steps[-1]["rewards"] = (np.asarray(rewards) / SCALE).tolist()
         return {}
 
     question = tokenizer.decode(render(tokenizer, [Message("user", "Hi")]))
     learner = PPOLearner(cluster, PPOConfig(beta=0.0, clip_range_value=0.2 * SCALE), metric_fns=[watch])
     learner.train(grain.MapDataset.source([{"prompts": question}] * 8).batch(4))
     moved = np.abs(np.asarray(cluster.critic_trainer.model.kernel.get_value()) - before).max()
-    apart = [float(np.abs(given - own).max()) for given, own, _ in steps]
-    return {"apart": apart, "rewards": [given.tolist() for given, _, _ in steps], "critic_moved": float(moved)}
+    apart = [
+        abs(given - reward_of_ids(model, ids))
+        for step in steps
+        for ids, given in zip(step["tokens"], step["rewards"], strict=True)
+        if tokenizer.pad_token_id not in ids  # Tunix takes it for the end
+    ]
+    return {"apart": apart, "rewards": [step["rewards"] for step in steps], "critic_moved": float(moved)}
+
+
+def reward_of_ids(model: RewardModel, answer: list[int]) -> float:
+    """The composed reward of an answer to "Hi", by its token ids, with what the chat template prints behind it."""
+    tokenizer, prompt = model.tokenizer, (Message("user", "Hi"),)
+    start, [whole] = render(tokenizer, prompt), token_sequences(tokenizer, [(prompt, "No.")], "last", None)
+    ending = whole[len(start) + len(tokenizer.encode("No.", add_special_tokens=False)) :].tolist()
+    tokens = np.array([[*start, *answer, *ending]], np.int32)
+    ones, position = np.ones_like(tokens), np.arange(tokens.shape[1], dtype=np.int32)[None]
+    hidden = Backbone(model.cfg).apply({"params": model.params}, tokens, ones, ones - 1, position)
+    return float((np.asarray(hidden)[0, -1] @ model.kernel + model.bias) @ model.weights)
 
 
 def backbone_as_policy(model: RewardModel) -> str:
     """Why the backbone is no policy."""
-    from encore_jax.model.nnx_adapter import NnxBackbone
-
     try:
         grpo_tunix.cluster_of(NnxBackbone(model.cfg, model.params), model.tokenizer, RolloutConfig(), 1, 1e-3)
     except ValueError as error:
