@@ -39,7 +39,8 @@ class NnxReward(nnx.Module):
       remat: what the backward pass keeps, for a critic that is trained; see `encore_jax.model.decoder.REMAT`.
       add_ending: whether the tokens end with the answer's text: what the chat template prints behind an answer is then
         added, and the last token, with the padding behind it, gets the reward of the whole conversation, which is
-        ``model.rewards``. For a reward; a critic wants values of the tokens themselves.
+        ``model.rewards``. What the mask hides between a row's first and last token is taken for a part of it: where the
+        padding token ends turns, Tunix hides the ends of the prompt's turns. For a reward, not for a critic.
       scale: a factor on the reward; 1000 where a trainer keeps whole numbers and three decimals matter.
 
     Raises:
@@ -112,7 +113,7 @@ class NnxReward(nnx.Module):
         positions = jnp.maximum(positions, 0)
         if not self.ending:
             return self._scores(tokens, tree_BS, positions)
-        longer, last_B = with_ending(tokens, tree_BS, positions, self.ending)
+        longer, last_B = with_ending(tokens, *whole_rows(tree_BS), self.ending)
         scores_BSK = self._scores(*longer)
         whole_BK = scores_BSK[jnp.arange(len(tokens)), last_B + len(self.ending)]
         behind_BS = jnp.arange(tokens.shape[1])[None] >= last_B[:, None]
@@ -121,6 +122,22 @@ class NnxReward(nnx.Module):
     def _scores(self, tokens: Array, tree_BS: Array, positions: Array) -> Float[Array, "B S K"]:
         hidden_BSD = self.backbone(tokens, tree_BS, jnp.zeros_like(tokens), positions)
         return rule_scores(hidden_BSD, self.kernel.get_value(), self.bias.get_value())
+
+
+def whole_rows(tree: Int[Array, "B S"]) -> tuple[Int[Array, "B S"], Int[Array, "B S"]]:
+    """Tree and positions of rows whose tokens are all there from the first to the last.
+
+    A trainer that finds padding by its token id hides the end of every earlier turn where that is the same token.
+
+    >>> tree, positions = whole_rows(jnp.array([[0, 1, 0, 1, 0]]))
+    >>> tree[0].tolist(), positions[0].tolist()
+    ([0, 1, 1, 1, 0], [0, 0, 1, 2, 3])
+    """
+    index_1S, real_BS = jnp.arange(tree.shape[1], dtype=tree.dtype)[None], tree != 0
+    first_B1 = jnp.argmax(real_BS, 1, keepdims=True).astype(tree.dtype)
+    last_B1 = jnp.where(real_BS, index_1S, 0).max(1, keepdims=True)
+    inside_BS = (index_1S >= first_B1) & (index_1S <= last_B1)
+    return inside_BS.astype(tree.dtype), jnp.maximum(index_1S - first_B1, 0)
 
 
 def with_ending(

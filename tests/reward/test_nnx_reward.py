@@ -99,6 +99,14 @@ def test_an_ending_that_the_trainer_takes_away_is_added(model, reward, before, a
     for at in range(end, rows[0].shape[1]):  # the padding behind it, which is where Tunix looks if the answer is empty
         np.testing.assert_allclose(scores[:, at], expected, atol=3e-5)
         np.testing.assert_allclose(rewards[:, at, 0], expected @ model.weights, atol=3e-5)
+    holes = np.asarray(rows[0]) != model.tokenizer.pad_token_id  # Tunix' mask; the padding token ends turns, too
+    assert model.tokenizer.pad_token_id == model.tokenizer.eos_token_id
+    assert not holes[:, before:end].all(1).any()
+    mask = np.tri(holes.shape[1], dtype=bool) & holes[:, None, :]
+    positions = jnp.asarray(np.maximum(np.cumsum(holes, 1) - 1, 0), jnp.int32)
+    hidden = rows[0], positions, mask, holes.astype(np.int32)
+    same, _ = call(NnxReward(model, add_ending=True), *hidden)
+    np.testing.assert_allclose(same[:, end, 0], expected @ model.weights, atol=3e-5)
     plain, _ = call(reward, *rows)
     assert np.abs(np.asarray(plain[:, end, 0]) - expected @ model.weights).max() > 0.01
     real = np.diagonal(rows[2], axis1=1, axis2=2)[:, :end]

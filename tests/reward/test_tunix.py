@@ -42,9 +42,9 @@ def test_a_learners_advantages_are_those_of_group_advantages(runs, method):
     assert found["shape"] == ([8] if method == "grpo" else [8, 3])
 
 
-def test_ppo_gets_the_models_rewards_to_a_thousandth_and_trains_a_critic(runs):
+def test_ppo_gets_the_models_rewards_and_trains_a_critic(runs):
     found = runs["ppo"]
-    assert len(found["apart"]) > 4 and max(found["apart"]) < 1.1e-3
+    assert len(found["apart"]) > 4 and max(found["apart"]) < 1e-5
     assert np.ptp(found["rewards"]) > 0.1 and 1e-4 < found["critic_moved"] < 0.1
 
 
