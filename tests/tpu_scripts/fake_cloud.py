@@ -42,8 +42,9 @@ class Cloud:
         """What happens on the first, second, ... slice that is created; the last stands for all further ones.
 
         Of a slice: "states" of its queued resource, one further at each look, the last for good; "codes", the exit
-        codes of its workers, a tuple per run ("hang": ends when told to, or well once there is a file "finish"; "reboot": is gone without one); "taken", the
-        state in which its queued resource is after the first run, when its workers are gone; "takes", a run's seconds.
+        codes of its workers, a tuple per run ("hang": ends when told to, or well once there is a file "finish";
+        "reboot": is gone without one); "taken", the state in which its queued resource is after the first run,
+        when its workers are gone; "takes", a run's seconds.
         """
         for number, plan in enumerate(slices, 1):
             folder = self.folder / "plan" / str(number)
