@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from encore_jax.cli.config_file import load_config
@@ -20,22 +20,23 @@ from encore_jax.data import SkipCounter, read_comparisons
 from encore_jax.data.atomic import atomic_path, make_folder
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.jsonl import write_comparisons
-from encore_jax.data.rows import read_rows
+from encore_jax.data.readers import recognise
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_json
 from encore_jax.parallel.aot import MFU
 from encore_jax.parallel.flops import matrix_entries
 from encore_jax.parallel.slices import parse_slice
 from encore_jax.recipes.stages.gradient import backbone_config
-from encore_jax.rules import Rule, RulePool
+from encore_jax.rules import RulePool
 
 CHARACTERS_PER_TOKEN = 4
 """Of English text under the usual tokenizers, roughly."""
 TOKENS_PER_QUESTION = 60
 """Of a rule's text and the question around it."""
 PRICES = {"v4": 3.22, "v5e": 1.20, "v5p": 4.20, "v6e": 2.70}
-"""US dollars of a chip's hour, on demand in the US: what is remembered of cloud.google.com/tpu/pricing in 2025.
-Only v5e's was found elsewhere in November 2026; the others are unchecked. --price says yours."""
+"""US dollars of a chip's hour, on demand in the US: what is remembered of `PRICE_PAGE` in 2025. Only v5e's was found
+elsewhere in November 2026; the others are unchecked. --price says yours."""
+PRICE_PAGE = "cloud.google.com/tpu/pricing"
 SETUP_HOURS = 0.25
 """From a slice's creation to the first step, with downloads."""
 SHARES = {"train": 3, "judge": 1, "score": 1}
@@ -44,15 +45,16 @@ SHARES = {"train": 3, "judge": 1, "score": 1}
 
 def _texts(files: Sequence[str], skips: SkipCounter) -> Iterator[Comparison]:
     """Comparisons without the ratings that files may carry: the judge rates them."""
-    rules: dict[str, None] = {}
-    for file in files:
-        with contextlib.suppress(InputError):  # of a format that is not in rows; its reader says what is wrong
-            for _, row in read_rows(file):
-                if "responses" in row and isinstance(row.get("ratings"), Mapping):  # this project's own
-                    rules |= dict.fromkeys(row["ratings"])
-    options = {"pool": RulePool(tuple(Rule(rule, rule) for rule in rules))} if rules else {}
+    options = {"ratings": False} if any(map(_is_own, files)) else {}
     for comparison in read_comparisons(list(files), skips=skips, **options):
         yield dataclasses.replace(comparison, rules=(), ratings=None, mask=None)
+
+
+def _is_own(file: str) -> bool:
+    """Whether a file is in this project's own format."""
+    with contextlib.suppress(InputError):  # a table of pairs, or of no format; its reader says what is wrong
+        return recognise(file) == "encore"
+    return False
 
 
 def join_files(files: Sequence[str], out: Path) -> str:
@@ -169,8 +171,8 @@ def works(pairs: Sequence[str], benchmarks: Sequence[str], train: Sequence[str],
     return steps
 
 
-def cost_table(steps: Sequence[Work], accelerator: str, price: float) -> str:
-    """Hours and money of every step, and their sums.
+def cost_table(steps: Sequence[Work], accelerator: str, price: float | None = None) -> str:
+    """Hours and money of every step, and their sums; without a price that of `PRICES`, and where to look for today's.
 
     >>> print(cost_table([Work("train", 9.07776e18)], "v5e:4x4", 1.0))
     estimate on v5e:4x4 (16 chips), at 40 % of the peak and 1.00 dollars for a chip's hour
@@ -178,7 +180,8 @@ def cost_table(steps: Sequence[Work], accelerator: str, price: float) -> str:
     train             2.00 h        32.00
     together          2.25 h        36.00
     """
-    tpu = parse_slice(accelerator)
+    tpu, told = parse_slice(accelerator), price is not None
+    price = price if told else PRICES[tpu.generation]
     rows = [("set up", SETUP_HOURS)]
     rows += [(step.name, step.flops / (tpu.chips * tpu.peak_flops * MFU) / 3600) for step in steps]
     rows.append(("together", sum(hours for _, hours in rows)))
@@ -187,9 +190,9 @@ def cost_table(steps: Sequence[Work], accelerator: str, price: float) -> str:
         f"estimate on {tpu.name} ({tpu.chips} chips), at {MFU:.0%} of the peak".replace("%", " %")
         + f" and {price:.2f} dollars for a chip's hour"
     )
-    return "\n".join(
-        [head, *(f"{name:<{width}}{hours:>10.2f} h{hours * tpu.chips * price:>13,.2f}" for name, hours in rows)]
-    )
+    table = [f"{name:<{width}}{hours:>10.2f} h{hours * tpu.chips * price:>13,.2f}" for name, hours in rows]
+    source = f"the price is of 2025 and unchecked: see {PRICE_PAGE}, and give today's with --price=DOLLARS"
+    return "\n".join([head, *table, *([] if told else [source])])
 
 
 def benchmark_rows(folders: Sequence[Path]) -> str:
@@ -231,8 +234,18 @@ def parser_of(command: str) -> Parser:
     parser.add_argument("--pairs", action="append", required=True, help="file of comparisons; may be repeated")
     parser.add_argument("--benchmark", action="append", default=[], help="file to score; may be repeated")
     parser.add_argument("--judged-rules", type=int, default=0, help="rules that the slice rates; 0: a server does")
-    parser.add_argument("--price", type=float, default=0.0, help="of a chip's hour; by default that of a list of 2025")
+    parser.add_argument("--price", type=float, help=f"dollars of a chip's hour, see {PRICE_PAGE}; else one of 2025")
     return parser
+
+
+def check_price(price: float | None) -> None:
+    """Makes sure that a price is one.
+
+    Raises:
+      InputError: it is negative, not finite, or beyond anything that is asked for.
+    """
+    if price is not None and not 0 <= price < 1e6:
+        raise InputError(f"{price} is no price", where="--price", fix="give dollars for a chip's hour, such as 1.20")
 
 
 COMMANDS = {
@@ -263,9 +276,9 @@ def main(arguments: Sequence[str]) -> None:
         elif command == "labels":
             print(write_labels(given.file, given.pool, given.out))
         elif command == "cost":
-            price = given.price or PRICES[parse_slice(given.accelerator).generation]
+            check_price(given.price)
             steps = works(given.pairs, given.benchmark, given.train, given.judged_rules)
-            print(cost_table(steps, given.accelerator, price))
+            print(cost_table(steps, given.accelerator, given.price))
         else:
             text = benchmark_rows(given.folders)
             with atomic_path(given.out) as temporary:

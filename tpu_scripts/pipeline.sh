@@ -65,7 +65,7 @@ from_here() {
   printf '%s' "${file#"$ROOT/"}"
 }
 
-# Prints what it will cost, roughly; never stops the run.
+# Prints what it will cost, roughly. Without an estimate a run begins all the same, and a dry run, which is asked for one, ends.
 estimate() {
   local words=("$PYTHON" -m experiments.pod cost --accelerator="$ACCELERATOR") file rules=0
   [[ $JUDGE == server ]] || rules=$JUDGED_RULES
@@ -74,7 +74,9 @@ estimate() {
   for file in "${benchmarks[@]}"; do words+=(--benchmark="$file"); done
   words+=(--judged-rules="$rules" ${PRICE:+--price="$PRICE"})
   [[ -z $DRY_RUN ]] || show "${words[@]}"
-  JAX_PLATFORMS=cpu "${words[@]}" </dev/null >&2 || note "no estimate: see above"
+  JAX_PLATFORMS=cpu "${words[@]}" </dev/null >&2 && return
+  note "no estimate, for the reason above: look at --accelerator, --pairs, --benchmarks, --price and --train-config"
+  [[ -z $DRY_RUN ]] || exit 1
 }
 
 # Reads which steps are finished; a run with other settings is another run.

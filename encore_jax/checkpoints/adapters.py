@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from encore_jax.checkpoints.adapter_config import CONFIG, read_adapter_config
+from encore_jax.checkpoints.fused import fuse_updates, fused_modules
 from encore_jax.checkpoints.hf_folder import BASE, SCORE
 from encore_jax.checkpoints.safetensors import HuggingFaceFolder, SafetensorsFile
 from encore_jax.checkpoints.safetensors_writer import Stored, stored_params, whole, write_file
@@ -167,6 +168,7 @@ def write_adapter(
     """
     declared = declare_lora(cfg, lora)
     tensors: list[Stored] = stored_params(declared, {name: updates[name] for name in declared}, np.float32)
+    tensors, ranks = fuse_updates(tensors, cfg, lora.rank, PREFIX)
     write_file(folder / WEIGHTS, [*tensors, whole(PREFIX + SCORE, score)])
     modules = [declare(cfg)["layers"][name].hf.split(".")[-2] for name in lora.targets]
     name, _, revision = (base, "", "") if Path(base).is_absolute() else base.partition("@")
@@ -178,7 +180,8 @@ def write_adapter(
         "r": lora.rank,
         "lora_alpha": lora.scale * lora.rank,
         "lora_dropout": 0.0,
-        "target_modules": modules,
+        "rank_pattern": ranks,
+        "target_modules": fused_modules(modules, cfg),
         "modules_to_save": [SCORE.removesuffix(".weight")],
         "bias": "none",
         "fan_in_fan_out": False,

@@ -13,6 +13,7 @@ import numpy as np
 from encore_jax.checkpoints import armorm
 from encore_jax.checkpoints.assemble import Extras, Progress, assemble, check, counter, stored_names
 from encore_jax.checkpoints.finite import check_weights
+from encore_jax.checkpoints.fused import FUSED, Apart
 from encore_jax.checkpoints.safetensors import HuggingFaceFolder, read_json
 from encore_jax.errors import InputError
 from encore_jax.json_shape import check_shape
@@ -98,11 +99,13 @@ def load_tensors(
     progress: Progress | None = None,
 ) -> tuple[DecoderConfig, dict[str, Any], Extras]:
     """`load_folder` from tensors that have their names, wherever they are."""
-    found = source.shapes()
     if source.left_out:
         logging.getLogger(__name__).warning(
             "%s: tensors that take no part in reading text are left out: %s", source.where, source.left_out
         )
+    if cfg.family in FUSED:
+        source = Apart(source, cfg)
+    found = source.shapes()
     base = BASE if any(name.startswith(BASE) for name in found) else ""
     declared, head = declare(cfg), declare_lm_head(cfg)
 

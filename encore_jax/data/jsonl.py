@@ -62,7 +62,7 @@ def iter_comparisons(
       scale: (low, high) of the ratings in the file.
       skips: counts the rows, and those that are skipped because a model would be shown what no record can hold (an
         image, a tool's call); without it, such a row is an error.
-      ratings: whether ratings are read; without them no pool is needed.
+      ratings: whether ratings are read; without them no pool is needed, and rows that have some are counted as such.
 
     Raises:
       InputError: naming file, line, field and the fix; nothing else is skipped.
@@ -72,7 +72,10 @@ def iter_comparisons(
     def convert(row: dict, where: str, unread) -> Comparison:
         prompt, responses = require(row, "prompt", object, where), require(row, "responses", list, where)
         rated = {}
-        if ratings and row.get("ratings") is not None:
+        if row.get("ratings") is not None and not ratings:
+            if unread:
+                unread("ratings")
+        elif row.get("ratings") is not None:
             rated = _rate_all(_named(row["ratings"]), len(responses), pool, scale)
         prompt, preferred = parse_prompt(prompt, "prompt", unread), whole(row.get("preferred"), "preferred")
         return Comparison(prompt, tuple(responses), preferred, **rated, **_labels(row, where))

@@ -24,6 +24,7 @@ class DecoderConfig:
       layers: L.
       heads, kv_heads: N query heads sharing K key-value heads; N is a multiple of K.
       head_dim: H, even (rotary pairs).
+      rotary_dim: how many of a head's first dimensions are rotated (Phi-4-mini); 0: all.
       mlp_width: F.
       norm_eps: added to the mean square in every RMS norm.
       rope_theta: base of the rotary wavelengths.
@@ -84,6 +85,7 @@ class DecoderConfig:
     logit_cap: float = 0.0
     logit_divisor: float = 1.0
     windows: tuple[int, ...] = ()
+    rotary_dim: int = 0
     experts: int = 0
     experts_per_token: int = 0
     normalize_experts: bool = False
@@ -118,16 +120,31 @@ class DecoderConfig:
                 where="windows",
                 fix="give one window per layer (0: full attention), or none at all",
             )
-        if self.rope.factors and len(self.rope.factors) != self.head_dim // 2:
+        if self.rotary_dim % 2 or not 0 <= self.rotary_dim <= self.head_dim:
             raise InputError(
-                f"{len(self.rope.factors)} rope factors for {self.head_dim // 2} rotary pairs",
-                where="rope.factors",
+                f"{self.rotary_dim} of {self.head_dim} dimensions cannot be rotated in pairs", where="rotary_dim"
             )
+        for factors in (self.rope.factors, self.rope.long_factors):
+            if factors and len(factors) != self.rotary // 2:
+                raise InputError(
+                    f"{len(factors)} rope factors for {self.rotary // 2} rotary pairs", where="rope.factors"
+                )
 
     @property
     def heads_per_kv(self) -> int:
         """G, query heads that share one key-value head."""
         return self.heads // self.kv_heads
+
+    @property
+    def rotary(self) -> int:
+        """How many dimensions of a head are rotated."""
+        return self.rotary_dim or self.head_dim
+
+    @property
+    def longest_path(self) -> int:
+        """The longest path that is computed as the model was made for, in tokens: the first window of LongRoPE."""
+        long = self.rope.kind == "longrope"
+        return min(self.max_positions, self.rope.original_max_positions) if long else self.max_positions
 
     @property
     def window(self) -> int | None:

@@ -9,7 +9,7 @@ from encore_jax.json_shape import check_shape
 from encore_jax.model.config_rope import rope_fields
 from encore_jax.model.config_shape import Backbone, Multimodal, needed, unsupported
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "qwen3_moe", "olmoe", "granite")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "qwen3_moe", "olmoe", "granite", "phi3")
 EXPERTS = ("qwen3_moe", "olmoe")
 GEMMA = ("gemma2", "gemma3_text")
 MULTIMODAL = {"gemma3": "gemma3_text"}
@@ -42,6 +42,7 @@ _HF_DEFAULTS = {
     },
     "olmoe": {"max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "num_experts": 64, "num_experts_per_tok": 8},
     "granite": {"max_position_embeddings": 2048},
+    "phi3": {"max_position_embeddings": 4096, "rms_norm_eps": 1e-5},
 }  # fmt: skip
 
 # Fields that change the computation, with the only values computed here.
@@ -61,6 +62,7 @@ _HF_OF_FAMILY = {family: {"hidden_act": ("silu",)} for family in FAMILIES if fam
     "gemma3_text": {"hidden_activation": ("gelu_pytorch_tanh", None), "attn_logit_softcapping": (None,)},
     "qwen3_moe": {"hidden_act": ("silu",), "decoder_sparse_step": (1, None), "mlp_only_layers": ([], None)},
     "olmoe": {"hidden_act": ("silu",), "clip_qkv": (None,)},
+    "phi3": {"hidden_act": ("silu",), "lm_head_bias": (False, None)},
 }
 
 
@@ -71,7 +73,10 @@ def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     family = config.get("model_type")
     if family not in FAMILIES:
         raise unsupported("config.json, field 'model_type'", family, (*FAMILIES, *MULTIMODAL))
-    for name, allowed in (_HF_REQUIRED | _HF_OF_FAMILY[family]).items():
+    required = _HF_REQUIRED | _HF_OF_FAMILY[family]
+    if family == "phi3":
+        del required["partial_rotary_factor"]
+    for name, allowed in required.items():
         if config.get(name, allowed[0]) not in allowed:
             raise unsupported(f"config.json, field {name!r}", config[name], allowed)
 
@@ -158,7 +163,9 @@ def _hf_windows(family: str, get, layers: int) -> tuple[int, ...]:
     window = get("sliding_window")
     if family in ("llama", "olmoe", "granite") or (not window and family != "gemma3_text"):
         return ()
-    if family == "mistral" or (family == "qwen3_moe" and get("use_sliding_window", False)):
+    if family == "phi3" and window >= get("max_position_embeddings"):
+        return ()
+    if family in ("mistral", "phi3") or (family == "qwen3_moe" and get("use_sliding_window", False)):
         return (int(window),) * layers
     if family == "gemma2":
         slides = [i % 2 == 0 for i in range(layers)]

@@ -19,6 +19,7 @@ CLASSES = {
     "qwen3_moe": "Qwen3Moe",
     "olmoe": "Olmoe",
     "granite": "Granite",
+    "phi3": "Phi3",
 }
 """What transformers calls the families."""
 SPELT_DIGITS = 12
@@ -67,7 +68,7 @@ def hf_config(cfg: DecoderConfig) -> dict[str, Any]:
         "hidden_activation" if gemma else "hidden_act": "gelu_pytorch_tanh" if gemma else "silu",
         **_windows(cfg),
     }
-    if cfg.family in ("llama", "qwen3", "granite", *GEMMA, *EXPERTS):
+    if cfg.family in ("llama", "qwen3", "granite", "phi3", *GEMMA, *EXPERTS):
         fields["attention_bias"] = False
     if cfg.family in ("llama", "granite"):
         fields["mlp_bias"] = False
@@ -78,6 +79,10 @@ def hf_config(cfg: DecoderConfig) -> dict[str, Any]:
             "residual_multiplier": cfg.residual_scale,
             "logits_scaling": cfg.logit_divisor,
         }
+    if cfg.family == "phi3":
+        fields["partial_rotary_factor"] = cfg.rotary / cfg.head_dim
+        if cfg.rope.kind == "longrope":
+            fields["original_max_position_embeddings"] = cfg.rope.original_max_positions
     if gemma:
         fields["query_pre_attn_scalar"] = int(cfg.query_scale) if cfg.query_scale.is_integer() else cfg.query_scale
         fields["attn_logit_softcapping"] = cfg.attention_cap or None
@@ -112,6 +117,8 @@ def _rope(rope: RopeScaling) -> dict[str, Any] | None:
             where="rope",
             fix="start from the model's Hugging Face folder",
         )
+    if rope.kind == "longrope":  # these three and no others, as transformers 4 wants it
+        return {"type": rope.kind, "short_factor": list(rope.factors), "long_factor": list(rope.long_factors)}
     kind = {"rope_type": rope.kind, "factor": rope.factor}
     original = {"original_max_position_embeddings": rope.original_max_positions}
     if rope.kind == "linear":
@@ -131,7 +138,7 @@ def _windows(cfg: DecoderConfig) -> dict[str, Any]:
     if cfg.family in ("llama", "olmoe", "granite"):
         return {}
     window = max(cfg.windows, default=0)
-    if cfg.family == "mistral":
+    if cfg.family in ("mistral", "phi3"):
         return {"sliding_window": window or None}
     if cfg.family == "qwen3_moe":
         return {"sliding_window": window or None, "use_sliding_window": bool(window)}

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from encore_jax.json_shape import check_shape
-from encore_jax.model.config_shape import Rope, unsupported
-from encore_jax.model.rope_scaling import KINDS, RopeScaling, rope_scaling
+from encore_jax.model.config_shape import Rope, needed, unsupported
+from encore_jax.model.rope_scaling import KINDS, LONGROPE, RopeScaling, longrope_scaling, rope_scaling
 
 BASE = 10_000.0
 GLOBAL_BASE = 1_000_000.0
 """Gemma 3's, of layers without a window."""
+_SIZES = ("hidden_size", "num_attention_heads")
+PHI3_ORIGINAL_LENGTH = 4096
+"""What its configuration class assumes."""
 
 
 def rope_fields(config: Mapping[str, Any], family: str, max_positions: int) -> dict[str, Any]:
@@ -29,6 +32,8 @@ def rope_fields(config: Mapping[str, Any], family: str, max_positions: int) -> d
     given, where = config.get(field) or {}, f"config.json, field {field!r}"
     if family == "gemma3_text":
         return _two_bases(config, given, field, max_positions)
+    if family == "phi3":
+        return _phi3(config, given, max_positions, where)
     for name, value in given.items():
         if isinstance(value, Mapping):
             raise unsupported(where, f"separate rope for {name[:40]}", ("one rope for all layers",))
@@ -53,6 +58,34 @@ def _two_bases(config, given: Mapping[str, Any], field: str, max_positions: int)
     return {"rope_theta": theta, "rope": scaling, "local_rope_theta": local_theta}
 
 
+def _phi3(config, given: Mapping[str, Any], max_positions: int, where: str) -> dict[str, Any]:
+    """A share of a head's dimensions is rotated, with LongRoPE or plainly."""
+    check_shape(dict(given), Rope, where=where)
+    share = given.get("partial_rotary_factor") or config.get("partial_rotary_factor") or 1.0
+    width, heads = (needed(config.get(name), f"config.json, field {name!r}") for name in _SIZES)
+    whole = config.get("head_dim") or width // heads
+    rotary = int(whole * share)
+    if rotary % 2 or not rotary:
+        raise unsupported("config.json, field 'partial_rotary_factor'", share, (1.0, "a share that leaves pairs"))
+    fields = {"rotary_dim": 0 if rotary == whole else rotary}
+    plain = {name: value for name, value in given.items() if name != "partial_rotary_factor"}
+    kind = given.get("rope_type") or given.get("type") or "default"
+    if kind not in LONGROPE:
+        if kind != "default":
+            raise unsupported(where, kind, ("default", LONGROPE[0]))
+        theta, scaling = _read(plain, config.get("rope_theta") or BASE, max_positions, where)
+        return fields | {"rope_theta": theta, "rope": scaling}
+    original = (
+        given.get("original_max_position_embeddings")
+        or config.get("original_max_position_embeddings")
+        or PHI3_ORIGINAL_LENGTH
+    )
+    if original < 2:
+        raise unsupported("config.json, field 'original_max_position_embeddings'", original, (PHI3_ORIGINAL_LENGTH,))
+    theta = float(given.get("rope_theta") or config.get("rope_theta") or BASE)
+    return fields | {"rope_theta": theta, "rope": longrope_scaling(given, max_positions, original, where)}
+
+
 def _read(given: Mapping[str, Any], base: float, max_positions: int, where: str) -> tuple[float, RopeScaling]:
     """Base and scaling from one mapping of rope's fields."""
     check_shape(dict(given), Rope, where=where)
@@ -62,7 +95,7 @@ def _read(given: Mapping[str, Any], base: float, max_positions: int, where: str)
         raise unsupported(where, given["partial_rotary_factor"], (1.0,))
     if kind not in KINDS:
         raise unsupported(where, kind, KINDS)
-    for name in given.keys() - Rope.__annotations__.keys():
+    for name in given.keys() - (Rope.__annotations__.keys() - {"short_factor", "long_factor"}):
         if given[name]:
             raise unsupported(f"{where}, {name[:40]!r}", given[name], (None,))
     return theta, rope_scaling(kind, given, max_positions, where)

@@ -16,6 +16,7 @@ Length = Annotated[int, Meta(ge=1, lt=2**31)]
 Positive = Annotated[float, Meta(gt=0, le=1e30)]
 """Neither NaN nor infinite."""
 Experts = Annotated[int, Meta(ge=1, le=65536)]
+Share = Annotated[float, Meta(gt=0, le=1)]
 Base = Annotated[float, Meta(gt=1, le=1e30)]
 """Of rotary wavelengths."""
 
@@ -35,6 +36,8 @@ class Backbone(TypedDict, total=False):
     num_key_value_heads: Size | None
     head_dim: Size | None
     max_position_embeddings: Length | None
+    original_max_position_embeddings: Length | None
+    partial_rotary_factor: Share | None
     rms_norm_eps: Annotated[float, Meta(ge=0, le=1)] | None
     initializer_range: Annotated[float, Meta(ge=0, le=1e30)] | None
     rope_theta: Base | None
@@ -73,7 +76,7 @@ class Rope(TypedDict, total=False):
     rope_type: str | None
     type: str | None
     rope_theta: Base | None
-    partial_rotary_factor: float | None
+    partial_rotary_factor: Share | None
     factor: Positive | None
     low_freq_factor: Positive | None
     high_freq_factor: Positive | None
@@ -82,6 +85,8 @@ class Rope(TypedDict, total=False):
     beta_slow: Positive | None
     truncate: bool | None
     attention_factor: Positive | None
+    short_factor: Annotated[list[Positive], Meta(max_length=65536)] | None
+    long_factor: Annotated[list[Positive], Meta(max_length=65536)] | None
     mscale: Positive | None
     mscale_all_dim: Positive | None
     finetuned: bool | None  # whether somebody trained at the stretched length; nothing is computed from it

@@ -11,6 +11,8 @@ from encore_jax.errors import InputError
 
 KINDS = ("default", "linear", "llama3", "yarn")
 """The ``rope_type`` values of Hugging Face configurations that are computed here."""
+LONGROPE = ("longrope", "su")
+"""What Phi-3's configurations call arXiv 2402.13753."""
 
 
 @dataclass(frozen=True)
@@ -19,16 +21,18 @@ class RopeScaling:
 
     Attributes:
       kind: ``none``, ``linear`` (all frequencies divided by ``factor``), ``llama3`` (Llama 3.1:
-        only the low frequencies are), ``yarn`` (arXiv 2309.00071, equations 22-25) or ``factors``
-        (every frequency has its own divisor, as GGUF files store Llama 3.1's).
+        only the low frequencies are), ``yarn`` (arXiv 2309.00071, equations 22-25), ``factors``
+        (every frequency has its own divisor, as GGUF files store Llama 3.1's) or ``longrope`` (the same, within the
+        length of the first training: longer texts have other divisors, and are not computed here).
       factor: the stretch.
       low_freq_factor, high_freq_factor: llama3: wavelengths above ``original / low`` are stretched
         and those below ``original / high`` left alone; between, the two are blended.
-      original_max_positions: length of the first training, in tokens (llama3, yarn).
+      original_max_positions: length of the first training, in tokens (llama3, yarn, longrope).
       beta_fast, beta_slow: yarn: turns over the original length where blending starts and ends.
       truncate: yarn: whether the blending range is rounded outwards to whole dimensions.
       attention_factor: multiplies cosine and sine.
       factors: the divisors, one for every pair of dimensions.
+      long_factors: longrope: those of longer texts, kept for exports.
     """
 
     kind: str = "none"
@@ -41,6 +45,7 @@ class RopeScaling:
     truncate: bool = True
     attention_factor: float = 1.0
     factors: tuple[float, ...] = ()
+    long_factors: tuple[float, ...] = ()
 
 
 def rope_scaling(kind: str, given: Mapping[str, Any], max_positions: int, where: str) -> RopeScaling:
@@ -84,6 +89,32 @@ def rope_scaling(kind: str, given: Mapping[str, Any], max_positions: int, where:
         beta_slow=float(given.get("beta_slow") or 1.0),
         truncate=bool(given.get("truncate", True)),
         attention_factor=_yarn_attention(need("factor"), given),
+    )
+
+
+def longrope_scaling(given: Mapping[str, Any], max_positions: int, original: int, where: str) -> RopeScaling:
+    """Reads Phi-3's kind of stretching.
+
+    Args:
+      given: the mapping, in Hugging Face's names.
+      max_positions, original: the longest path after and before it was stretched.
+      where: for errors.
+
+    Raises:
+      InputError: factors are missing.
+    """
+    for name in ("short_factor", "long_factor"):
+        if not given.get(name):
+            raise InputError(f"rope type 'longrope' needs {name!r}", where=where)
+    factor, attention = given.get("factor") or max_positions / original, given.get("attention_factor")
+    if attention is None:
+        attention = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
+    return RopeScaling(
+        "longrope",
+        original_max_positions=original,
+        attention_factor=float(attention),
+        factors=tuple(map(float, given["short_factor"])),
+        long_factors=tuple(map(float, given["long_factor"])),
     )
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from encore_jax.checkpoints.adapters import write_adapter
 from encore_jax.checkpoints.assemble import Progress
+from encore_jax.checkpoints.fused import fuse
 from encore_jax.checkpoints.hf_folder import CLASSIFIER, SCORE
 from encore_jax.checkpoints.safetensors_writer import SHARD_BYTES, stored_params, whole, write_tensors
 from encore_jax.data.outputs import new_folder
@@ -112,7 +113,7 @@ def export(
     with new_folder(Path(folder), overwrite=overwrite, marks=MARKS) as made:
         config = _config(out.cfg, tokenizer, stored) | _labels(out) | {OURS: ours}
         (made / "config.json").write_text(json.dumps(config, indent=1))
-        tensors = stored_params(declare(out.cfg), out.params, stored)
+        tensors = fuse(stored_params(declare(out.cfg), out.params, stored), out.cfg)
         head = np.ascontiguousarray(out.kernel.T, np.float32)
         write_tensors(made, [*tensors, whole(SCORE, head)], shard_bytes, progress)
         tokenizer.save_pretrained(made)
@@ -184,7 +185,7 @@ def write_backbone(
     config = _config(cfg, tokenizer, jnp.dtype(dtype)) | dict(more or {})
     config["architectures"] = [class_name(cfg.family, "ForCausalLM" if cfg.tie_embeddings else "Model")]
     (folder / "config.json").write_text(json.dumps(config, indent=1))
-    write_tensors(folder, stored_params(declare(cfg), params, dtype), progress=progress)
+    write_tensors(folder, fuse(stored_params(declare(cfg), params, dtype), cfg), progress=progress)
     tokenizer.save_pretrained(folder)
 
 

@@ -106,7 +106,7 @@ def load_checkpoint(
     names = _label_names(base, config, count) if labelled else (REWARD,)
     tokenizer = _tokenizer(folder, base, config, cfg.vocab_size)
     bias = np.asarray(ours["offset"] if ours else [0.0] * count, np.float32)
-    lengths = [n for n in BUCKETS if n <= cfg.max_positions] or [cfg.max_positions]
+    lengths = [n for n in BUCKETS if n <= cfg.longest_path] or [cfg.longest_path]
     buckets = tuple(ours["buckets"] if ours else lengths)
     found = {
         "model_sha256": checkpoint_digest(folder, base),

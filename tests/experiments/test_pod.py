@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from encore_jax.data import Comparison, Message, read_comparisons
+from encore_jax.data import Comparison, Message, SkipCounter, read_comparisons
 from encore_jax.data.jsonl import write_comparisons
 from encore_jax.errors import InputError
 from encore_jax.parallel.slices import parse_slice
@@ -124,3 +124,25 @@ def test_ratings_that_raw_files_carry_are_left_to_the_judge(tmp_path):
     written = (tmp_path / "out" / "joined.jsonl").read_text().splitlines()
     assert len(written) == 20 and all(json.loads(line)["ratings"] is None for line in written)
     assert pod.tokens_of([str(source)])[0] == 20
+
+
+def test_an_estimate_needs_no_rules_and_says_where_to_look_for_prices(tmp_path, capsys):
+    """A benchmark's ratings, of any kind, are passed over and counted."""
+    row = {"prompt": "p", "responses": ["a" * 80, "b"], "preferred": 0, "ratings": {"kind": ["n/a", 5.0]}}
+    source = tmp_path / "bench.jsonl"
+    source.write_text("".join(json.dumps(row | {"id": str(i)}) + "\n" for i in range(3)))
+    given = ["cost", "--accelerator=v5e:4x4", "--train=encore_llama31_8b", f"--pairs={source}", f"--benchmark={source}"]
+    pod.main(given)
+    unpriced = capsys.readouterr().out
+    assert "1.20 dollars" in unpriced and unpriced.splitlines()[-1].count(pod.PRICE_PAGE) == 1
+    pod.main([*given, "--price=2.50"])
+    priced = capsys.readouterr().out
+    assert "2.50 dollars" in priced and pod.PRICE_PAGE not in priced
+    skips = SkipCounter()
+    assert len(list(pod._texts([str(source)], skips))) == 3 and skips.unread == {"ratings": 3}
+
+
+@pytest.mark.parametrize("price", ["nan", "-1", "inf", "cheap"])
+def test_what_is_no_price_is_refused(price):
+    with pytest.raises(SystemExit):
+        pod.main(["cost", "--accelerator=v5e:4x4", "--train=a", "--pairs=b", f"--price={price}"])

@@ -24,9 +24,10 @@ SEEDS = (
     "qwen3_moe",
     "olmoe",
     "granite",
+    "phi3",
 )
 """The order in which families came to be: a family's place seeds its weights."""
-CLASSIFIED = ("llama31", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "qwen3_moe")
+CLASSIFIED = ("llama31", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "qwen3_moe", "phi3")
 """One of every architecture, for the goldens of classification scores."""
 EXPERTS = ("qwen3_moe", "olmoe")
 """Mixtures of experts, for the goldens of the load-balancing loss."""
@@ -71,7 +72,10 @@ def shapes(c: dict, labels: int) -> Iterator[tuple[str, tuple[int, ...]]]:
     for i in range(c["num_hidden_layers"]):
         layer = f"model.layers.{i}."
         yield layer + "input_layernorm.weight", (d,)
-        for name, count in (("q", heads), ("k", kv), ("v", kv)):
+        phi = c["model_type"] == "phi3"
+        if phi:
+            yield layer + "self_attn.qkv_proj.weight", ((heads + 2 * kv) * h, d)
+        for name, count in () if phi else (("q", heads), ("k", kv), ("v", kv)):
             yield f"{layer}self_attn.{name}_proj.weight", (count * h, d)
             if c["model_type"] == "qwen2":
                 yield f"{layer}self_attn.{name}_proj.bias", (count * h,)
@@ -90,8 +94,11 @@ def shapes(c: dict, labels: int) -> Iterator[tuple[str, tuple[int, ...]]]:
             f = c.get("moe_intermediate_size", f)
             mlps = [f"{layer}mlp.experts.{e}." for e in range(c["num_experts"])]
         for mlp in mlps:
-            yield mlp + "gate_proj.weight", (f, d)
-            yield mlp + "up_proj.weight", (f, d)
+            if phi:
+                yield mlp + "gate_up_proj.weight", (2 * f, d)
+            else:
+                yield mlp + "gate_proj.weight", (f, d)
+                yield mlp + "up_proj.weight", (f, d)
             yield mlp + "down_proj.weight", (d, f)
     yield "model.norm.weight", (d,)
     if labels:

@@ -13,7 +13,7 @@ from encore_jax.parallel.mesh import MeshSettings, activate, make_mesh, sharding
 from tests.goldens import tiny
 from tests.model.tree_rows import row
 
-FAMILIES = ("gemma3", "qwen3_moe", "olmoe", "granite")
+FAMILIES = ("gemma3", "qwen3_moe", "olmoe", "granite", "phi3")
 LENGTH, TREES = 64, ((14, 9, 12), (3, 17, 4))
 """Two trees of two branches in one row; windows of 9 end within prefixes and branches."""
 

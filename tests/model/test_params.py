@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from encore_jax.checkpoints.fused import fused_names
 from encore_jax.model import params
 from encore_jax.model.architectures import architecture
 from encore_jax.model.config import DecoderConfig
@@ -61,6 +62,9 @@ def test_names_and_shapes_are_those_of_the_files(family):
     declared = params.declare(cfg)
     leaves = [declared["embed"], declared["final_norm"], *declared["layers"].values()]
     ours = {name: p.stored_shape(p.hf) for p in leaves for _, name in p.stored(p.hf)}
+    for fused, parts in fused_names(cfg).items():
+        shapes = [ours.pop(part) for part in parts]
+        ours[fused] = (sum(rows for rows, _ in shapes), shapes[0][1])
     stored = {n: w.shape for n, w in tiny.weights(family).items() if n != "lm_head.weight"}
     assert ours == stored
 

@@ -74,12 +74,16 @@ def test_published_classifiers_score_as_in_transformers(family, tmp_path):
     np.testing.assert_allclose(np.concatenate(got), logits, atol=1e-4)
 
 
-def test_an_adapter_goes_both_ways_through_peft(tmp_path):
+@pytest.mark.parametrize(
+    ("family", "targets", "theirs_of"),
+    [("llama32", ("q", "down"), ["v_proj", "gate_proj"]), ("phi3", ("q", "v", "down"), ["qkv_proj", "gate_up_proj"])],
+)
+def test_an_adapter_goes_both_ways_through_peft(family, targets, theirs_of, tmp_path):
     import peft
     import transformers
 
-    model = tiny_reward.reward_model(tmp_path / "backbone")
-    lora, rng = Lora(rank=3, scale=1.5, targets=("q", "down")), np.random.default_rng(2)
+    model = tiny_reward.reward_model(tmp_path / "backbone", family)
+    lora, rng = Lora(rank=3, scale=1.5, targets=targets), np.random.default_rng(2)
     from jax.random import key
 
     drawn = {name: 0.3 * rng.standard_normal(x.shape).astype(np.float32)
@@ -99,7 +103,7 @@ def test_an_adapter_goes_both_ways_through_peft(tmp_path):
     base = transformers.AutoModelForSequenceClassification.from_pretrained(
         tmp_path / "backbone", num_labels=1, pad_token_id=model.tokenizer.pad_token_id
     )
-    settings = peft.LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=6, target_modules=["v_proj", "gate_proj"],
+    settings = peft.LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=6, target_modules=theirs_of,
                                use_rslora=True, init_lora_weights=False)  # fmt: skip
     theirs = peft.get_peft_model(base, settings)
     theirs.save_pretrained(tmp_path / "theirs")

@@ -197,3 +197,13 @@ def test_every_command_of_a_dry_run_exists(whole, script, judge):
     assert {"install", "devices", "start", "status", "pack", "export", "fetch", "experiments.pod cost"} <= kinds
     assert ("encore_jax.cli.main rate" in kinds) == (judge == "server")
     assert stdout.index("pod cost") < stdout.index("pod data") < stdout.index(" export ") < stdout.rindex(" delete ")
+
+
+def test_without_an_estimate_a_dry_run_fails_and_a_run_begins(whole):
+    broken = whole.cloud.folder / "bin" / "broken"
+    broken.write_text(PYTHON.replace("echo 'estimate: cheap'", "{ echo 'error: no' >&2; exit 1; }"))
+    broken.chmod(0o755)
+    _, stderr = done(whole("encore_8b.sh", "--dry-run", PYTHON=str(broken)), 1)
+    assert "no estimate, for the reason above: look at --accelerator, --pairs, --benchmarks" in stderr
+    _, stderr = done(whole("encore_8b.sh", PYTHON=str(broken)))
+    assert "no estimate" in stderr and finished(whole.cloud) == STEPS["encore_8b.sh"]

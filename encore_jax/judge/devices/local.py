@@ -171,7 +171,7 @@ class LocalJudge:
                 yield from asked.answered(number, Answer(Status.FAILED, evidence={"words": why}, problem=NOT_ASKED))
             for tree in trees:
                 shape = shape_of(tree, self._buckets)
-                if shape is None or self._longest(tree) > self._cfg.max_positions:
+                if shape is None or self._longest(tree) > self._cfg.longest_path:
                     for key in tree.keys:
                         yield from asked.answered(key, Answer(Status.FAILED, problem=TOO_LONG))
                 else:

@@ -120,7 +120,7 @@ class LocalCallJudge:
                     continue
                 ids, rules = np.asarray(ids, np.int32), len(call[0].call)
                 bucket = next((b for b in self._buckets if b >= len(ids) - self._shared(ids)), None)
-                if bucket is None or len(ids) + self._written(rules) > self._cfg.max_positions:
+                if bucket is None or len(ids) + self._written(rules) > self._cfg.longest_path:
                     yield [(question, Answer(Status.FAILED, problem=TOO_LONG)) for question in call]
                     continue
                 waiting.setdefault((bucket, rules), []).append((call, ids))
