@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from encore_jax.checkpoints.adapter_config import CONFIG, read_adapter_config
-from encore_jax.checkpoints.fused import fuse_updates, fused_modules
 from encore_jax.checkpoints.hf_folder import BASE, SCORE
 from encore_jax.checkpoints.safetensors import HuggingFaceFolder, SafetensorsFile
 from encore_jax.checkpoints.safetensors_writer import Stored, stored_params, whole, write_file
@@ -166,6 +165,8 @@ def write_adapter(
       score: heads as they are stored, fp32 ``[K, D]``.
       base: folder or hub name (``org/name[@revision]``) of the model that they are updates of.
     """
+    from encore_jax.checkpoints.fused import fuse_updates, fused_modules
+
     declared = declare_lora(cfg, lora)
     tensors: list[Stored] = stored_params(declared, {name: updates[name] for name in declared}, np.float32)
     tensors, ranks = fuse_updates(tensors, cfg, lora.rank, PREFIX)

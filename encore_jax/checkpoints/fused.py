@@ -17,7 +17,7 @@ from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
 
 _PHI = {"self_attn.qkv_proj": ("q_proj", "k_proj", "v_proj"), "mlp.gate_up_proj": ("gate_proj", "up_proj")}
-FUSED = {"phi3": _PHI}
+_MODULES = {"phi3": _PHI}
 """By family: the module that is stored, and those that are its rows, in order."""
 
 
@@ -40,7 +40,7 @@ def _sizes(cfg: DecoderConfig) -> dict[str, int]:
 def _parts(cfg: DecoderConfig, stored: str) -> Iterator[tuple[str, Rows]]:
     """The matrices of a stored tensor; none of one that is not fused."""
     module, _, end = stored.rpartition(".")
-    for fused, names in FUSED.get(cfg.family, {}).items():
+    for fused, names in _MODULES.get(cfg.family, {}).items():
         if end == "weight" and module.endswith(f".{fused}"):
             first = 0
             for name in names:
@@ -113,7 +113,7 @@ def fused_names(cfg: DecoderConfig, prefix: str = "model.") -> dict[str, list[st
     >>> fused_names(cfg)["model.layers.0.mlp.gate_up_proj.weight"]
     ['model.layers.0.mlp.gate_proj.weight', 'model.layers.0.mlp.up_proj.weight']
     """
-    modules = FUSED.get(cfg.family, {})
+    modules = _MODULES.get(cfg.family, {})
     stored = [f"{prefix}layers.{layer}.{module}.weight" for layer in range(cfg.layers) for module in modules]
     return {name: [part for part, _ in _parts(cfg, name)] for name in stored}
 
@@ -183,7 +183,7 @@ def fused_modules(modules: Iterable[str], cfg: DecoderConfig) -> list[str]:
     ['qkv_proj', 'o_proj']
     """
     fused_of: Mapping[str, str] = {
-        name: fused.rpartition(".")[2] for fused, names in FUSED.get(cfg.family, {}).items() for name in names
+        name: fused.rpartition(".")[2] for fused, names in _MODULES.get(cfg.family, {}).items() for name in names
     }
     return list(dict.fromkeys(fused_of.get(name, name) for name in modules))
 

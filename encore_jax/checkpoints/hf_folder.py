@@ -13,12 +13,11 @@ import numpy as np
 from encore_jax.checkpoints import armorm
 from encore_jax.checkpoints.assemble import Extras, Progress, assemble, check, counter, stored_names
 from encore_jax.checkpoints.finite import check_weights
-from encore_jax.checkpoints.fused import FUSED, Apart
 from encore_jax.checkpoints.safetensors import HuggingFaceFolder, read_json
 from encore_jax.errors import InputError
 from encore_jax.json_shape import check_shape
 from encore_jax.model.config import DecoderConfig
-from encore_jax.model.config_files import MULTIMODAL
+from encore_jax.model.config_files import FUSED, MULTIMODAL
 from encore_jax.model.config_shape import Classifier
 from encore_jax.model.params import Param, declare, declare_lm_head
 
@@ -104,6 +103,8 @@ def load_tensors(
             "%s: tensors that take no part in reading text are left out: %s", source.where, source.left_out
         )
     if cfg.family in FUSED:
+        from encore_jax.checkpoints.fused import Apart
+
         source = Apart(source, cfg)
     found = source.shapes()
     base = BASE if any(name.startswith(BASE) for name in found) else ""

@@ -12,6 +12,8 @@ from encore_jax.model.config_shape import Backbone, Multimodal, needed, unsuppor
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "qwen3_moe", "olmoe", "granite", "phi3")
 EXPERTS = ("qwen3_moe", "olmoe")
 GEMMA = ("gemma2", "gemma3_text")
+FUSED = ("phi3",)
+"""Whose files store several matrices in one, see `encore_jax.checkpoints.fused`."""
 MULTIMODAL = {"gemma3": "gemma3_text"}
 """Models that read pictures too, and the family of the part that reads text, which is what is computed here."""
 

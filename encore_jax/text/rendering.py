@@ -103,7 +103,8 @@ def render(
       tokenizer: with a chat template.
       messages: ``{"role", "content"}`` mappings, or objects with these attributes.
       response: the assistant's answer, appended as a last message; None: end with the template's
-        generation prompt, so that the result is the prefix of every answer's ids.
+        generation prompt. The result begins every answer's ids, but where the tokenizer joins the prompt's end with the
+        answer's beginning; trees go by the tokens that sequences share, whatever they are.
 
     Raises:
       InputError: the tokenizer has no chat template, or one that cannot be used.
