@@ -9,7 +9,8 @@ python -m experiments.published runs/real_judges          which rules of real ju
 python -m experiments.published runs/aot                  the table of `make aot`
 python -m experiments.published runs/hardware             the smallest slices, of `python -m experiments.aot_hardware`
 python -m experiments.published runs/gpu                  one GPU beside TRL; `make bench-gpu` measures and does it
-make bench-forward | python -m experiments.published -    the lines of a benchmark (bench-train, bench-judge as well)
+make bench-forward | python -m experiments.published -    the lines of a benchmark (bench-train, bench-judge as well,
+                                                          and judge_throughput --llama-server)
 
 A page has a place for each: the lines between <!-- NAME: begin --> and <!-- NAME: end -->.
 """
@@ -42,6 +43,7 @@ from encore_jax.report.ramo_tables import (
 from encore_jax.report.summary import print_summary
 from encore_jax.report.svg import style
 from encore_jax.report.text_tables import markdown, preference_table
+from experiments.benchmarks.llama_side import KINDS
 from experiments.studies.real_judges_page import scatters
 from experiments.studies.real_judges_tables import footnotes, main_tables
 
@@ -59,6 +61,7 @@ PAGES = {
     "train parts": "benchmarks.md",
     "judge throughput": "benchmarks.md",
     "forward throughput": "benchmarks.md",
+    "llama throughput": "benchmarks.md",
     "gpu": "benchmarks.md",
 }
 """The page of docs/ on which every section stands."""
@@ -204,6 +207,8 @@ def _lines(text: str) -> tuple[str, str]:
     name = next((name for key, name in names.items() if key in told), "forward throughput")
     if name == "train throughput" and not any(isinstance(of, dict) and "ratio" in of for of in told.values()):
         name = "train share"
+    if any(isinstance(of, dict) and of and of.keys() <= set(KINDS) for of in told.values()):  # by pool, then kind
+        name = "llama throughput"
     return name, "\n".join(["```text", *lines, "```"])
 
 

@@ -23,6 +23,7 @@ PLACEHOLDERS = {
     "NAME_OR_FILE": "quickstart", "[NAME_OR_FILE]": "quickstart", "RULES": "rules.yaml", "MODEL": "model",
     "PAIRS": "pairs.jsonl", "RATINGS": "rated.jsonl", "FILE": "pairs.jsonl", "RUN": "runs/quickstart", "FOLDER": ".",
     "DIR": ".", "MINE": "my-slice.env", "NAME": "quickstart", "OTHER": "quickstart",
+    "ISOLATED": "runs/isolated", "TOGETHER": "runs/together",
 }  # fmt: skip
 """Words in capitals that stand for a user's own, and what stands for them here."""
 DATA = ["--config.data.path=pairs.jsonl"]

@@ -1,5 +1,6 @@
 """The benchmark beside llama.cpp's server, against a stand-in for it: what is asked, counted and refused."""
 
+import json
 import stat
 import sys
 from pathlib import Path
@@ -85,6 +86,14 @@ def test_both_sides_answer_the_same_questions_and_tokens_are_counted(program, tm
     assert call["share_of_tokens"] < 0.25
     many = [questions[0]._replace(call=pool.rules * 3)]
     assert judge_llama._one_call(None, many, None, 1.0) is None, "30 rules are not asked in one call"
+
+
+def test_its_lines_have_a_section_of_their_own():
+    from experiments.published import _lines
+
+    found = {"rounds": 1, "safety_10": {"F32": {"ratio": 2.0}}, "safety_100": {"F32": {"ratio": 3.0}}}
+    assert _lines(f"safety_10 F32 ...\n{json.dumps(found)}\n")[0] == "llama throughput"
+    assert _lines(json.dumps({"safety_100": {"rules": 100}}))[0] == "judge throughput"
 
 
 def test_a_server_that_cannot_be_started_is_one_line(tmp_path):
