@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from encore_jax.model.heads import PREFERENCE
 from encore_jax.reward.passport import Passport
 from encore_jax.text.chat_template import prints_date
 from encore_jax.text.pinned_clock import DATE_STRING
@@ -102,6 +103,7 @@ HOW_WEIGHED = {
     "agreement × entropy": "from what the rules have in common, times ENCORE's",
     "uniform": "equal",
     "given": "given by hand",
+    PREFERENCE: "those of the preference head, which learnt people's choices and is alone the reward",
 }
 """Sentence ends for `Passport.weighting`."""
 

@@ -152,14 +152,12 @@ class Program:
         with activate(self.mesh):
             return self._jitted_totals(params, place(batch, batch_shardings(self.mesh, stacked=False)), weights)
 
-    @functools.cached_property
-    def _jitted_scores(self) -> Callable:
-        return jax.jit(functools.partial(batch_scores, self.backbone), out_shardings=replicated(self.mesh))
-
     def scores(self, params: dict[str, Any], batch: TrainBatch) -> Array:
         """Scores ``[M, K]`` of one unstacked host batch's branch ends, whole on every process."""
         with activate(self.mesh):
-            return self._jitted_scores(params, place(batch, batch_shardings(self.mesh, stacked=False)).trees)
+            return _jitted_scores(self.backbone, self.mesh)(
+                params, place(batch, batch_shardings(self.mesh, stacked=False)).trees
+            )
 
     def start(self, backbone: Any, key: Array, bias: Any = None, kernel: Any = None) -> TrainState:
         """The state at step 0: the given backbone, fresh heads and updates, zero moments.
@@ -196,6 +194,12 @@ class Program:
 
     def _make_state(self, params: dict[str, Any]) -> TrainState:
         return make_state(params, self.settings.trainable, self.optimizer)
+
+
+@functools.lru_cache(maxsize=4)
+def _jitted_scores(backbone: Backbone, mesh: Mesh) -> Callable:
+    """Scores depend on no loss and no schedule, so programs that differ in these alone share what is compiled."""
+    return jax.jit(functools.partial(batch_scores, backbone), out_shardings=replicated(mesh))
 
 
 def make_program(

@@ -6,8 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from encore_jax.cli.export import export_run, read_run
+from encore_jax.cli.export import export_run
 from encore_jax.cli.export import main as export_main
+from encore_jax.cli.finished_joint import Choice
+from encore_jax.cli.finished_run import read_run
 from encore_jax.data.lock import folder_lock, output_lock
 from encore_jax.errors import InputError
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
@@ -116,6 +118,11 @@ def agrees_with_the_run(model, workdir):
     ordered = [[c.responses[c.preferred], c.responses[1 - c.preferred]] for c in chosen]
     got = model.rewards([c.prompt for c in chosen], ordered)
     np.testing.assert_allclose(np.stack(got), rewards, atol=2e-5)
+
+
+def test_a_run_with_one_model_leaves_no_choice(heads):
+    with pytest.raises(InputError, match="has one model.*Fix: leave out --arm and --head; --weights"):
+        read_run(heads, Choice(arm="joint", head="rules"))
 
 
 def test_another_base_model_is_refused_or_recorded(files, heads, tmp_path):

@@ -1,55 +1,50 @@
-"""Joint training as an experiment: its arms, what each learns in and out of distribution, and what it refuses."""
+"""Joint training as an experiment: its arms, what each learns in and out of distribution, and their exports."""
 
-import dataclasses
+import asyncio
+import contextlib
 import json
-import random
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from encore_jax.cli.export import export_run
+from encore_jax.cli.export import main as export_main
+from encore_jax.cli.finished_joint import Choice
+from encore_jax.cli.finished_run import read_run
+from encore_jax.cli.score import score_file
+from encore_jax.composition import entropy_weights
 from encore_jax.composition.settings import ENCORE, UNIFORM
 from encore_jax.errors import InputError
-from encore_jax.evaluation.joint import PREFERENCE_HEAD, accuracy_rows, error_rows
+from encore_jax.evaluation.joint import PREFERENCE_HEAD
 from encore_jax.model.heads import PREFERENCE
-from encore_jax.recipes.config import TrainConfig
-from encore_jax.recipes.joint_config import JointConfig, JointTrainConfig
-from encore_jax.recipes.outside import Sources
 from encore_jax.recipes.run import run_experiment
-from encore_jax.recipes.run_config import validated
-from encore_jax.recipes.stages.ingest import Ingested, ingest
-from encore_jax.recipes.stages.joint_texts import joint_targets, joint_texts, joint_trees
-from encore_jax.rules import Rule, RulePool
+from encore_jax.recipes.stages.ingest import Ingested
+from encore_jax.recipes.stages.joint import JointModels
+from encore_jax.reward.reward_model import RewardModel
+from encore_jax.reward.scorer import Scorer
+from encore_jax.serve.app import App, Limits
+from encore_jax.serve.metrics import Metrics
+from encore_jax.serve.service import Service
 from experiments.published import joint_section
-from tests.experiments import tiny_run
+from tests.experiments import tiny_joint, tiny_run
+from tests.experiments.tiny_joint import config
 from tests.report.page_checks import check_page
+from tests.serve.asgi import request
 
-
-def tiny(files, **changes):
-    usual = tiny_run.config(files)
-    train = dict(trainable="all", rows=8, length=256, lr=3e-3, epochs=2, watch=0, keep_best="", remat="none",
-                 train_on=("near",))  # fmt: skip
-    given = {name: changes.pop(name) for name in list(changes) if hasattr(TrainConfig(), name) or name == "train_on"}
-    return validated(JointConfig(
-        name="tiny", data=usual.data, model=usual.model, train=JointTrainConfig(**(train | given)),
-        compose=usual.compose, evaluate=usual.evaluate, **({"domain": "subset"} | changes),
-    ))  # fmt: skip
+OPTIONS = dict(folded=False, peft=False, allow_mismatch=False, shard_bytes=10**9)
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Half of the rated responses are left out, so that some comparisons have no ratings."""
-    folder = tiny_run.write_files(tmp_path_factory.mktemp("files"))
-    lines = (folder / "rated.jsonl").read_text().splitlines()
-    alone = {"prompt": "only rated", "response": "Never compared.", "ratings": {"violence": 0.0, "kindness": 1.0}}
-    kept = random.Random(1).sample(lines, len(lines) // 2)
-    (folder / "rated.jsonl").write_text("\n".join([*kept, json.dumps(alone | {"subset": "near"})]) + "\n")
-    return folder
+    return tiny_joint.write_files(tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture(scope="module")
 def finished(files, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    run_experiment(tiny(files), workdir)
+    run_experiment(config(files), workdir)
     return workdir
 
 
@@ -98,82 +93,116 @@ def test_an_arm_moves_only_the_heads_that_its_loss_reaches(finished):
     assert all((kernels[arm][:, -1] != unreached).all() for arm in ("preferences", "joint"))
 
 
-def test_comparisons_and_other_rated_responses_become_trees_of_their_own(files):
-    run = ingested(files)
-    texts = joint_texts(run, "subset", 0.5, 0)
-    assert texts.domains == ["far", "near"] and not texts.rated[:, -1].any()
-    assert texts.texts[-1][1] == "Never compared." and texts.rated[-1].tolist() == [True, False, True, False]
-    known = {(r.prompt, r.response): r for r in run.rated}
-    for text, ratings, rated in zip(texts.texts, texts.ratings, texts.rated, strict=True):
-        record = known.get(text)
-        assert rated[:-1].tolist() == ([False] * 3 if record is None else record.mask.tolist())
-        np.testing.assert_allclose(ratings[:-1], 0 if record is None else np.where(record.mask, record.ratings, 0))
-    rng = np.random.default_rng(0)
-    sequences = [rng.integers(0, 50, rng.integers(3, 9)) for _ in texts.texts]
-    trees = joint_trees(texts, sequences, 32)
-    keys = [tree.keys for tree in trees.chosen(texts, np.ones(len(texts.texts), bool))]
-    assert sorted(key for tree in keys for key in tree) == list(range(len(texts.texts)))
-    assert [len(tree) for tree in keys] == [2] * texts.comparisons + [1] * (len(texts.texts) - 2 * texts.comparisons)
-    assert joint_targets(texts, {}).pairs.tolist() == [[2 * n, 2 * n + 1] for n in range(texts.comparisons)]
+# Exports
 
 
-def ingested(files) -> Ingested:
-    return ingest(Sources(tiny(files).data), 0)
+def exported(workdir, out, choice, **options) -> RewardModel:
+    return RewardModel.from_pretrained(export_run(read_run(workdir, choice), out, **OPTIONS | options))
 
 
-def test_accuracy_and_error_against_numpy():
-    """Two domains, one model of each arm; the difference is paired, and unrated comparisons have no error."""
-    rng = np.random.default_rng(0)
-    cells = [{"arm": arm, "trained_on": "a", "name": arm} for arm in ("preferences", "rules", "joint")]
-    scores = {cell["name"]: rng.standard_normal((40, 2, 3)).astype(np.float32) for cell in cells}
-    weights = {"a": {ENCORE: np.array([0.8, 0.2], np.float32), UNIFORM: np.array([0.5, 0.5], np.float32)}}
-    domain, cluster = np.array(["a"] * 25 + ["b"] * 15), np.arange(40) // 2
-    rows = {(r["tested_on"], r["arm"], r["method"]): r
-            for r in accuracy_rows(cells, scores, weights, domain, cluster, 0, 200)}  # fmt: skip
-    right = scores["joint"][25:, :, :2] @ weights["a"][ENCORE]
-    base = scores["preferences"][25:, :, 2]
-    joint = rows["b", "joint", ENCORE]
-    assert joint["accuracy"]["value"] == pytest.approx((right[:, 0] > right[:, 1]).mean())
-    expected = (right[:, 0] > right[:, 1]).mean() - (base[:, 0] > base[:, 1]).mean()
-    assert joint["minus_preferences"]["value"] == pytest.approx(expected)
-    ratings, rated = rng.random((40, 2, 2)).astype(np.float32), rng.random((40, 2, 2)) < 0.4
-    rated[30:] = False
-    found = error_rows(cells, scores, ratings, rated, {"a": np.zeros(2)}, domain, cluster, 0, 200)
-    errors = {(row["tested_on"], row["arm"]): row for row in found}
-    each = [((scores["rules"][n, :, :2] - ratings[n])[rated[n]] ** 2).mean() for n in range(25) if rated[n].any()]
-    assert errors["a", "rules"]["error"]["value"] == pytest.approx(np.mean(each), rel=1e-5)
-    assert errors["a", "rules"]["n"] == len(each) and errors["b", "joint"]["n"] <= 5
-    assert errors["a", "rules"]["minus_rules"] is None and errors["a", "constant"]["minus_rules"] is not None
+def held_out(workdir, number=6):
+    """Some held-out comparisons, the preferred response first, and the run's own scores of them by model."""
+    models = JointModels.load(workdir / "train")
+    comparisons = Ingested.load(workdir / "ingest").comparisons
+    chosen = [comparisons[n] for n in models.comparison[:number]]
+    responses = [[c.responses[c.preferred], c.responses[1 - c.preferred]] for c in chosen]
+    return [c.prompt for c in chosen], responses, {name: s[:number] for name, s in models.scores.items()}
 
 
-@pytest.mark.parametrize(("changes", "field", "said"), [
-    ({"trainable": "heads"}, "train.trainable", "share no parameter"),
-    ({"loss": "bradley_terry"}, "train.loss", "use one of joint"),
-    ({"method": "ridge"}, "train.method", "use one of gradient"),
-    ({"rating_weight": -1.0}, "train.rating_weight", "not negative"),
-    ({"train_on": ("near", "near")}, "train.train_on", "no domain twice"),
-    ({"domain": "language"}, "domain", "use one of source, subset"),
+@pytest.fixture(scope="module")
+def by_preference(finished, tmp_path_factory) -> Path:
+    return export_run(read_run(finished), tmp_path_factory.mktemp("export") / "preference", **OPTIONS)
+
+
+def test_an_export_scores_as_the_run_did_and_its_reward_is_the_preference_head(finished, by_preference):
+    model = RewardModel.from_pretrained(by_preference)
+    prompts, responses, scores = held_out(finished)
+    assert model.rules == (*tiny_run.POOL.names, PREFERENCE)
+    np.testing.assert_allclose(np.stack(model.scores(prompts, responses)), scores["joint.0"], atol=1e-5)
+    np.testing.assert_allclose(np.stack(model.rewards(prompts, responses)), scores["joint.0"][..., -1], atol=1e-5)
+    card = (by_preference / "README.md").read_text()
+    rows = json.loads((finished / "results.json").read_text())["accuracy"]
+    [row] = [r for r in rows if (r["tested_on"], r["arm"], r["method"]) == ("far", "joint", PREFERENCE_HEAD)]
+    assert f"{row['accuracy']['value']:.4f}" in card and "far, which it was not trained on" in card
+    assert "Arm `joint` with λ = 1, trained on near" in card and "alone the reward" in card
+    mixed = model.weighted({PREFERENCE: 0.5, "kindness": 2.0}).rewards(prompts, responses)
+    np.testing.assert_allclose(np.stack(mixed), scores["joint.0"] @ [0, 0, 2, 0.5], atol=1e-4)
+
+
+def test_the_reward_may_be_the_rule_heads_by_the_weights_of_the_run(files, finished, tmp_path):
+    model = exported(finished, tmp_path / "out", Choice(head="rules"), folded=False)
+    prompts, responses, scores = held_out(finished)
+    models, weights = (
+        JointModels.load(finished / "train"),
+        json.loads((finished / "results.json").read_text())["weights"],
+    )
+    assert model.rules == tiny_run.POOL.names and model.passport.weighting == ENCORE
+    assert dict(zip(model.rules, model.weights.tolist(), strict=True)) == pytest.approx(weights["near"])
+    settings = config(files).compose
+    entropy = settings.entropy(models.trained_ratings["near"], models.trained_rated["near"], model.rules)
+    np.testing.assert_allclose(model.passport.entropy, entropy, rtol=1e-6)
+    np.testing.assert_allclose(model.weights, entropy_weights(entropy, settings.tau), rtol=1e-6)
+    own = scores["joint.0"][..., :-1] @ model.weights
+    np.testing.assert_allclose(np.stack(model.rewards(prompts, responses)), own, atol=1e-5)
+
+
+@pytest.mark.parametrize(("arm", "rules"), [("preferences", (PREFERENCE,)), ("rules", tiny_run.POOL.names)])
+def test_an_export_has_the_heads_that_its_arm_trained_and_no_others(finished, tmp_path, arm, rules):
+    model = exported(finished, tmp_path / "out", Choice(arm=arm, trained_on="near"))
+    prompts, responses, scores = held_out(finished, 3)
+    columns = [[*tiny_run.POOL.names, PREFERENCE].index(rule) for rule in rules]
+    assert model.rules == rules and len(model.weights) == len(rules)
+    np.testing.assert_allclose(np.stack(model.scores(prompts, responses)), scores[f"{arm}.0"][..., columns], atol=1e-5)
+
+
+@pytest.mark.parametrize(("choice", "said"), [
+    (Choice(arm="rules", head="preference"), "--head=preference: the loss of arm 'rules' trains no preference head"),
+    (Choice(arm="preferences", head="rules"), "--head=rules: the loss of arm 'preferences' trains no rule heads"),
+    (Choice(trained_on="far"), "no model of the run is of --trained-on=far. Fix: use --trained-on= with one of near"),
 ])  # fmt: skip
-def test_choices_that_make_no_sense_are_refused(files, changes, field, said):
-    with pytest.raises(InputError, match=rf"config\.{field}: .*{said}"):
-        tiny(files, **changes)
+def test_a_reward_that_was_not_trained_is_refused(finished, choice, said):
+    with pytest.raises(InputError, match=said):
+        read_run(finished, choice)
 
 
-def test_what_cannot_be_trained_on_is_refused(files, tmp_path):
-    with pytest.raises(InputError, match="no comparison is of 'elsewhere'.*far, near"):
-        run_experiment(tiny(files, train_on=("elsewhere",)), tmp_path / "domain", until="train")
-    refused = {PREFERENCE: "'preference'.*rename the rule", "silent": "of domain near is rated on 'silent'"}
-    for rule, said in refused.items():
-        path = tmp_path / f"{rule}.yaml"
-        RulePool((*tiny_run.POOL.rules, Rule(rule, "The response is liked.")), "more").to_yaml(path)
-        config = tiny(files)
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, pool=str(path)))
-        with pytest.raises(InputError, match=said):
-            run_experiment(validated(config), tmp_path / rule, until="train")
+def test_an_export_is_scored_from_files_and_served(finished, by_preference, tmp_path):
+    prompts, responses, scores = held_out(finished, 3)
+    rewards = scores["joint.0"][..., -1]
+    rows = [{"prompt": prompt[-1].content, "responses": both} for prompt, both in zip(prompts, responses, strict=True)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = RewardModel.from_pretrained(by_preference)
+    score_file(model, tmp_path / "rows.jsonl", tmp_path / "scored.parquet", tokens_per_batch=512)
+    table = pq.read_table(tmp_path / "scored.parquet")
+    np.testing.assert_allclose(np.stack(table.column("rewards").to_pylist()), rewards, atol=1e-5)
+    with contextlib.closing(Service(Scorer(model, tokens_per_batch=512), "joint", 10_000)) as service:
+        service.batcher.start()
+        app = App(service, Metrics(), "", Limits())
+        reply = asyncio.run(request(app.asgi, "/v1/score", {"items": rows}))
+    assert reply.status == 200, reply.body
+    for item, own in zip(reply.json()["items"], rewards, strict=True):
+        assert item["rewards"] == pytest.approx(own.tolist(), abs=1e-5)
 
 
-def test_the_loss_has_a_recipe_of_its_own(files):
-    config = tiny_run.config(files)
-    config.train = TrainConfig(method="gradient", loss="joint")
-    with pytest.raises(InputError, match=r"config\.train\.loss: .*joint_smollm2"):
-        validated(config)
+@pytest.mark.parity
+def test_transformers_gives_the_reward_of_the_run(finished, tmp_path):
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    prompts, responses, scores = held_out(finished, 3)
+    folder = export_run(read_run(finished), tmp_path / "out", **OPTIONS | {"folded": True})
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    for prompt, both, own in zip(prompts, responses, scores["joint.0"][..., -1], strict=True):
+        for response, reward in zip(both, own, strict=True):
+            chat = [{"role": "user", "content": prompt[-1].content}, {"role": "assistant", "content": response}]
+            ids = tokenizer.apply_chat_template(chat, return_tensors="pt", return_dict=False)
+            with torch.inference_mode():
+                logit = model(ids).logits[0].item()
+            assert logit + model.config.encore_jax["offset"][0] == pytest.approx(float(reward), abs=1e-4)
+
+
+def test_the_command_exports_the_choice(finished, tmp_path, capsys):
+    export_main([f"--workdir={finished}", f"--out={tmp_path / 'out'}", "--head=rules", "--folded"])
+    assert RewardModel.from_pretrained(tmp_path / "out").rules == ("reward",)
+    assert "--head=rules --folded" in (tmp_path / "out" / "README.md").read_text()
+    with pytest.raises(SystemExit):
+        export_main([f"--workdir={finished}", f"--out={tmp_path / 'other'}", "--arm=rules", "--head=preference"])
+    assert "trains no preference head" in capsys.readouterr().err and not (tmp_path / "other").exists()

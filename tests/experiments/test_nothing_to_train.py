@@ -1,19 +1,22 @@
 """Where nothing is left to train on, or to judge by: which cause took how many, and what to do about it."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from encore_jax.data import SkipCounter
 from encore_jax.data.left_out import Reason, count_left_out, require_some
 from encore_jax.errors import InputError
-from encore_jax.recipes.config import TrainConfig
+from encore_jax.recipes.config import DataConfig, TrainConfig
 from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.arms import Cell
+from encore_jax.recipes.stages.required_records import require_ratings
 from encore_jax.recipes.stages.reward_runs import Run, require_labels, require_parts
-from tests.experiments import tiny_ramo, tiny_run
+from tests.experiments import tiny_joint, tiny_ramo, tiny_run
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +100,42 @@ def test_ratings_of_one_prompt_cannot_be_cross_validated(files, tmp_path, rule):
     )
     with pytest.raises(InputError, match=message):
         run_experiment(validated(config), tmp_path / "run", until="train")
+
+
+NO_RATING = [{"prompt": "p", "response": "r", "ratings": {"violence": None}}] * 3
+LACKING = {
+    "no ratings": ("rated", [], "rated.jsonl: has no rows. Fix: check that it was written to the end; or rate"),
+    "no comparisons": ("pairs", [], "pairs.jsonl: (the file )?has no rows. Fix: check that it was written to the end"),
+    "rows without a rating": ("rated", NO_RATING, "rated.jsonl: none of its 3 rated responses has a rating"),
+}
+"""Which of two inputs is lacking, what it holds, and what is said."""
+TWO_INPUTS = {
+    "encore": tiny_run.config,
+    "joint": tiny_joint.config,
+    "ramo": tiny_ramo.ramo,
+    "adapter": tiny_ramo.adapter,
+}
+
+
+@pytest.mark.parametrize("kind", TWO_INPUTS)
+@pytest.mark.parametrize("case", LACKING)
+def test_of_two_inputs_the_one_that_lacks_is_named(files, tmp_path, kind, case):
+    name, rows, message = LACKING[case]
+    path, config = tmp_path / f"{name}.jsonl", TWO_INPUTS[kind](files)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    field = {"rated": "ratings_path", "pairs": "path"}[name]
+    data = dataclasses.replace(config.data, **{field: str(path)})
+    with pytest.raises(InputError, match=message):
+        run_experiment(validated(dataclasses.replace(config, data=data)), tmp_path / "run", until="ingest")
+
+
+def test_what_is_not_read_is_not_named():
+    config = DataConfig(source="pyrit", path="unread.jsonl", ratings_path="unread.jsonl")
+    with pytest.raises(InputError, match="^pyrit: there is no usable rated response: 2 rows: 0 kept, 2 skipped"):
+        skips = SkipCounter()
+        for where in ("1", "2"):
+            skips.skip("for a reason", where)
+        require_ratings([], skips, 5, config)
 
 
 def test_every_row_counts_for_one_reason():

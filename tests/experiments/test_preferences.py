@@ -121,6 +121,6 @@ def test_agreement_counts_ties_half_and_compares_pair_by_pair():
 def test_ratings_are_needed_by_other_losses_only(files, tmp_path):
     config = tiny_run.config(files)
     config.data.ratings_path = ""
-    with pytest.raises(InputError, match=r"no usable rated response.*data\.ratings_path"):
+    with pytest.raises(InputError, match=r"none of its 80 comparisons carries ratings.*data\.ratings_path"):
         run_experiment(validated(config), tmp_path, until="ingest")
     assert tiny(files).data.ratings_path == ""

@@ -104,7 +104,7 @@ def test_without_a_preference_a_comparison_counts_for_its_ratings(files, compari
 def test_comparisons_without_ratings_need_a_file_of_ratings(files, comparisons, tmp_path):
     bare = [dataclasses.replace(c, rules=(), ratings=None, mask=None) for c in comparisons]
     write_comparisons(tmp_path / "bare.jsonl", bare)
-    with pytest.raises(InputError, match="no usable rated response.*ratings_path"):
+    with pytest.raises(InputError, match="none of its 12 comparisons carries ratings.*ratings_path"):
         ingest(Sources(config(files, path=str(tmp_path / "bare.jsonl"))), 0)
 
 

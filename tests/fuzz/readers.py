@@ -29,7 +29,7 @@ OF_MODULES = {
 
 EXCEPTIONS = {
     "what another stage of the same run wrote; its manifest holds the file's hash": {
-        "encore_jax/cli/export.py::read_run", "encore_jax/recipes/artefact.py::_array",
+        "encore_jax/cli/finished_run.py::_one_model", "encore_jax/recipes/artefact.py::_array",
         "encore_jax/recipes/artefact.py::read", "encore_jax/evaluation/rule_agreement.py::RuleAgreement.from_json",
         "encore_jax/evaluation/convention_scores.py::ConventionScores.load",
         *(f"encore_jax/recipes/stages/{name}" for name in (

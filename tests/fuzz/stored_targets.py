@@ -274,7 +274,7 @@ def _check_inputs(folder: Path) -> None:
 
 def _load_work_folder(folder: Path):
     from encore_jax.cli.aot import OUTPUT, _is_ours
-    from encore_jax.cli.export import read_config
+    from encore_jax.cli.finished_run import read_config
     from encore_jax.data.manifest import kind_of_run
     from encore_jax.recipes.workdir import CONFIG
 

@@ -27,6 +27,7 @@ from encore_jax.recipes.data_config import LABELLED_PAIRS, DataConfig
 from encore_jax.recipes.outside import Sources
 from encore_jax.recipes.sources import rule_pool
 from encore_jax.recipes.stages.records import read_records
+from encore_jax.recipes.stages.required_records import require_comparisons, require_ratings, source_of
 from encore_jax.rules import RulePool
 
 RATED, COMPARISONS = "rated.jsonl", "comparisons.jsonl"
@@ -85,20 +86,14 @@ def ingest(sources: Sources, seed: int, need_rated: bool = True, need: str = LAB
             "the rules are the prepared data set's own, %s; data.pool=%s is not read", pool.name, config.pool
         )
     rated, comparisons, rated_skips, comparison_skips, scale = read_records(config, seed, pool, need_rated, need)
-    if not comparisons:
-        problem = f"there is no usable comparison: {comparison_skips}"
-        raise InputError(problem, where=config.path or config.source, fix="check the file")
-    if need_rated and not rated:
-        raise InputError(
-            f"there is no usable rated response: {rated_skips}",
-            where=config.ratings_path or config.path or config.source,
-            fix="give --config.data.ratings_path=FILE, or comparisons that carry ratings",
-        )
+    require_comparisons(comparisons, comparison_skips, config)
+    if need_rated:
+        require_ratings(rated, rated_skips, len(comparisons), config)
     if config.scale and not _uses_scale(config, rated, comparisons):
         raise InputError("no ratings are read on it", where="config.data.scale", fix="leave it out")
     comparisons, all_read = _limited(comparisons, config.limit, seed), len(comparisons)
     left_out = f"left out by data.limit={config.limit}, which takes the first by hash (0 takes all)"
-    comparison_skips.leave_out(left_out, all_read - len(comparisons), config.path or config.source)
+    comparison_skips.leave_out(left_out, all_read - len(comparisons), source_of(config, ratings=False))
     if rated_skips.kept + rated_skips.skipped:
         logging.info("rated responses: %s", rated_skips)
     logging.info("comparisons: %s; %d used", comparison_skips, len(comparisons))

@@ -13,7 +13,6 @@ import numpy as np
 from absl import logging
 
 from encore_jax.data.left_out import Reason, require_some
-from encore_jax.errors import InputError
 from encore_jax.formats import counts_in_words
 from encore_jax.model.heads import joint_head_names
 from encore_jax.parallel.mesh import MeshSettings
@@ -144,7 +143,9 @@ def train_joint(
         rows = rows_of(texts, name)
         _require_texts(texts, rows, kept, name, train.length)
         training = trees.chosen(texts, rows & ~texts.test)
-        known[name], trained_on[name] = _rated_of(texts, training, name, names[:-1])
+        keys = np.array([key for tree in training for key in tree.keys], np.int64)
+        _require_ratings(texts, rows, keys, name, names[:-1], train.length)
+        known[name], trained_on[name] = _rated_of(texts, keys)
         ratings, rated = texts.ratings[known[name]], texts.rated[known[name]]
         bias = (ratings * rated).sum(0) / np.maximum(rated.sum(0), 1)  # 0 of the preference head
         watched = trees.chosen(texts, rows & texts.test)[: train.watch]
@@ -185,19 +186,25 @@ def _require_texts(texts: JointTexts, rows: np.ndarray, kept: np.ndarray, name: 
         require_some(texts.comparisons, more, what="comparisons", purpose=purpose, where=f"domain {name}")
 
 
-def _rated_of(
-    texts: JointTexts, training: list, name: str, rules: tuple[str, ...]
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Numbers of the training texts with ratings, and how many texts have ratings, preferences or both.
+def _require_ratings(
+    texts: JointTexts, rows: np.ndarray, keys: np.ndarray, name: str, rules: tuple[str, ...], length: int
+) -> None:
+    """Raises InputError where a rule has no rating among a domain's training texts `keys`, saying why not."""
+    known = np.flatnonzero(texts.rated.any(1))
+    others = [
+        Reason("are of other domains", ~rows[known], "choose another config.train.train_on"),
+        Reason("are on held-out prompts", texts.test[known], "hold out fewer by --config.data.test_fraction"),
+        Reason(f"are longer than the {length} tokens of a row, or compared with a response that is",
+               ~np.isin(known, keys), "raise --config.train.length"),
+    ]  # fmt: skip
+    for k, rule in enumerate(rules):
+        unrated = Reason("are not rated on it", ~texts.rated[known, k], "rate more, or leave the rule out of the pool")
+        where = f"rule {rule!r}, domain {name}"
+        require_some(len(known), [unrated, *others], what="rated responses", purpose="to train on", where=where)
 
-    Raises:
-      InputError: a rule without a rating among them.
-    """
-    keys = np.array([key for tree in training for key in tree.keys], np.int64)
-    rated = texts.rated[keys].any(1)
-    for k in np.flatnonzero(~texts.rated[keys][:, :-1].any(0)):
-        problem = f"no training response of domain {name} is rated on {rules[k]!r}"
-        raise InputError(problem, where="ratings", fix="rate some, or leave the rule out of the pool")
+
+def _rated_of(texts: JointTexts, keys: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """Numbers of the training texts `keys` with ratings, and how many texts have ratings, preferences or both."""
     pairs = keys[keys < 2 * texts.comparisons].reshape(-1, 2)
     both = texts.rated[pairs].any(2).all(1)
     counts = {
@@ -205,7 +212,7 @@ def _rated_of(
         "comparisons_without_ratings": int((~both).sum()),
         "rated_responses_without_preference": int((keys >= 2 * texts.comparisons).sum()),
     }
-    return keys[rated], counts
+    return keys[texts.rated[keys].any(1)], counts
 
 
 def _passport(model: ModelFiles, tokenizer, names: tuple[str, ...], length: int, data: Ingested) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,7 @@ def evaluate_joint(
     weights, means = {}, {}
     for name, ratings in trained.trained_ratings.items():
         rated = trained.trained_rated[name]
-        entropy = compose.entropy(ratings, rated, rules)
-        encore = np.asarray(entropy_weights(entropy, compose.tau))
-        weights[name] = {ENCORE: encore, UNIFORM: np.full(len(rules), 1 / len(rules), np.float32)}
+        weights[name] = rule_weights(ratings, rated, rules, compose)[1]
         means[name] = (ratings * rated).sum(0) / rated.sum(0)
     options = of, cluster, seed, replicates
     return finite({
@@ -72,6 +70,21 @@ def evaluate_joint(
         "versions": versions(),
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     })  # fmt: skip
+
+
+def rule_weights(
+    ratings: np.ndarray, rated: np.ndarray, rules: Sequence[str], compose: CompositionSettings
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Entropy ``[K]`` of training ratings, and how the rule heads compose: by ENCORE's weights, and by equal ones.
+
+    Args:
+      ratings, rated: ``[R, K]``.
+      rules: their names.
+      compose: how entropies are estimated and become weights.
+    """
+    entropy = np.asarray(compose.entropy(ratings, rated, rules))
+    encore = np.asarray(entropy_weights(entropy, compose.tau))
+    return entropy, {ENCORE: encore, UNIFORM: np.full(len(rules), 1 / len(rules), np.float32)}
 
 
 def _heuristics(chosen: list, domain: np.ndarray, cluster: np.ndarray, seed: int, replicates: int) -> list[dict]:

@@ -28,6 +28,7 @@ from encore_jax.recipes.stages.ingest import Ingested, ingest
 from encore_jax.recipes.stages.judge import Rated, rated_by
 from encore_jax.recipes.stages.judges import Rules, RunJudge, asking, make_judge
 from encore_jax.recipes.stages.records import ANY, read_ratings
+from encore_jax.recipes.stages.required_records import require_rated
 from encore_jax.rules import RulePool
 
 ANSWERS = "answers"
@@ -132,9 +133,8 @@ def ingest_panel(sources: Sources, tables: Mapping[str, Table], rules: Rules, se
     for name, table in tables.items():
         skips, settings = SkipCounter(), table.sources.data
         rated[name] = with_name(name, functools.partial(read_ratings, settings, pool, skips), table=True)
-        if not rated[name]:
-            problem, where = f"there is no usable rated response: {skips}", f"judge {name}, {settings.ratings_path}"
-            raise InputError(problem, where=where, fix="check the file, or leave the judge out")
+        where = f"judge {name}, {settings.ratings_path}"
+        require_rated(rated[name], skips, where, "check the file, or leave the judge out")
         logging.info("judge %s, rated responses: %s", name, skips)
         counts[name] = {"rated_responses": len(rated[name]), "rated_rows_skipped": skips.reasons}
     return PanelData(data, pool, rated, counts)
