@@ -109,12 +109,7 @@ LACKING = {
     "rows without a rating": ("rated", NO_RATING, "rated.jsonl: none of its 3 rated responses has a rating"),
 }
 """Which of two inputs is lacking, what it holds, and what is said."""
-TWO_INPUTS = {
-    "encore": tiny_run.config,
-    "joint": tiny_joint.config,
-    "ramo": tiny_ramo.ramo,
-    "adapter": tiny_ramo.adapter,
-}
+TWO_INPUTS = {"encore": tiny_run.config, "joint": tiny_joint.config, "ramo": tiny_ramo.ramo}
 
 
 @pytest.mark.parametrize("kind", TWO_INPUTS)
