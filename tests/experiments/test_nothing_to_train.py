@@ -14,7 +14,7 @@ from encore_jax.recipes.config import DataConfig, TrainConfig
 from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.stages.arms import Cell
-from encore_jax.recipes.stages.required_records import require_ratings
+from encore_jax.recipes.stages.records import require_ratings
 from encore_jax.recipes.stages.reward_runs import Run, require_labels, require_parts
 from tests.experiments import tiny_joint, tiny_ramo, tiny_run
 

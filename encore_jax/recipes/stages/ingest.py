@@ -26,8 +26,7 @@ from encore_jax.json_shape import read_json
 from encore_jax.recipes.data_config import LABELLED_PAIRS, DataConfig
 from encore_jax.recipes.outside import Sources
 from encore_jax.recipes.sources import rule_pool
-from encore_jax.recipes.stages.records import read_records
-from encore_jax.recipes.stages.required_records import require_comparisons, require_ratings, source_of
+from encore_jax.recipes.stages.records import read_records, require_comparisons, require_ratings, source_of
 from encore_jax.rules import RulePool
 
 RATED, COMPARISONS = "rated.jsonl", "comparisons.jsonl"

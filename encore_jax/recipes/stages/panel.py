@@ -27,8 +27,7 @@ from encore_jax.recipes.stages.answering import TrialDone, WaitsForResults, noth
 from encore_jax.recipes.stages.ingest import Ingested, ingest
 from encore_jax.recipes.stages.judge import Rated, rated_by
 from encore_jax.recipes.stages.judges import Rules, RunJudge, asking, make_judge
-from encore_jax.recipes.stages.records import ANY, read_ratings
-from encore_jax.recipes.stages.required_records import require_rated
+from encore_jax.recipes.stages.records import ANY, read_ratings, require_rated
 from encore_jax.rules import RulePool
 
 ANSWERS = "answers"
