@@ -21,7 +21,6 @@ from encore_jax.model.experts import apply_experts, load, route
 from encore_jax.model.lora import INPUT_AXES, Lora, declare_lora
 from encore_jax.model.norm import rms_norm
 from encore_jax.model.params import Param, declare
-from encore_jax.model.platform import platform
 from encore_jax.model.remat import REMAT, bits, from_bits
 from encore_jax.model.rope import of_layer, rotate, rotations
 
@@ -227,17 +226,9 @@ def _heads(params, apply, name, y_BSD):
 
 def _mlp(cfg, apply, y_BSD):
     gate_BSF, up_BSF = apply("gate", y_BSD), apply("up", y_BSD)
-    h_BSF = nn.with_logical_constraint(_gated(cfg, gate_BSF, up_BSF), ("batch", "seq", "act_mlp"))
+    opened_BSF = jax.nn.silu(gate_BSF) if cfg.activation == "silu" else jax.nn.gelu(gate_BSF, approximate=True)
+    h_BSF = nn.with_logical_constraint(opened_BSF * up_BSF, ("batch", "seq", "act_mlp"))
     return apply("down", h_BSF)
-
-
-def _gated(cfg, gate, up):
-    """The activation of one projection times the other."""
-    dtype = gate.dtype
-    if platform() == "cpu":  # which rounds every operation of a bfloat16 expression in steps of its own
-        gate, up = gate.astype(jnp.float32), up.astype(jnp.float32)
-    opened = jax.nn.silu(gate) if cfg.activation == "silu" else jax.nn.gelu(gate, approximate=True)
-    return (opened * up).astype(dtype)
 
 
 def lm_logits(
