@@ -137,6 +137,8 @@ def test_names_exist():
     assert imports
     for where, found in imports:
         module, names = found.split(" import ")
+        if module.startswith("tunix"):  # in an environment of its own; tests/reward/test_tunix.py registers by these names
+            continue
         loaded = __import__(module, fromlist=["*"])
         for name in names.split(", "):
             assert hasattr(loaded, name), (where, found)

@@ -65,7 +65,8 @@ from_here() {
   printf '%s' "${file#"$ROOT/"}"
 }
 
-# Prints what it will cost, roughly. Without an estimate a run begins all the same, and a dry run, which is asked for one, ends.
+# Prints what it will cost, roughly. Without an estimate a run begins all the same, and a dry run, which is asked for
+# one, ends.
 estimate() {
   local words=("$PYTHON" -m experiments.pod cost --accelerator="$ACCELERATOR") file rules=0
   [[ $JUDGE == server ]] || rules=$JUDGED_RULES

@@ -78,6 +78,8 @@ wait_for_end() {
       [[ $ended || $running ]] || fail "the workers' answer makes no sense: $report"
       if [[ $ended && -z $running ]]; then
         [[ $ended == 0 ]] || note "$RUN: worker $cause ended with exit code $ended"
+        ssh_command all "${WORKER[@]}" settle # the log is on its way to the bucket, and the slice may be deleted now
+        [[ $DRY_RUN ]] || "${command[@]}" </dev/null >/dev/null 2>&1 || true
         return "$ended"
       fi
       if [[ $ended && $ended != 0 ]]; then

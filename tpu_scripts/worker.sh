@@ -7,6 +7,7 @@
 #                                           folder gs://UPLOAD when it ends, unless UPLOAD is -
 #   worker.sh status RUN                    one line: encore-status WORKER running|exit CODE TIME|lost|none
 #   worker.sh is_running                    whether any run is going on; waits while the log of one that ended is copied
+#   worker.sh settle                        waits while the log of a run that ended is copied
 #   worker.sh stop RUN                      SIGTERM, which makes a run save a checkpoint; later SIGKILL
 #   worker.sh pack RUN                      the results in one file, to be copied away: all but features and checkpoints
 #   worker.sh export RUN UPLOAD FLAG...     the model of the run whose packed results lie here, to gs://UPLOAD
@@ -174,6 +175,7 @@ fetch() {
 case ${1:-} in
   install | devices | start | supervise | status | stop | pack | fetch) "$@" ;;
   is_running) until_ended && is_running ;;
+  settle) until_ended ;;
   export) export_model "${@:2}" ;;
   *)
     sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"

@@ -181,7 +181,7 @@ def write_adapter(
         "r": lora.rank,
         "lora_alpha": lora.scale * lora.rank,
         "lora_dropout": 0.0,
-        "rank_pattern": ranks,
+        **({"rank_pattern": ranks} if ranks else {}),
         "target_modules": fused_modules(modules, cfg),
         "modules_to_save": [SCORE.removesuffix(".weight")],
         "bias": "none",

@@ -116,9 +116,10 @@ def test_a_moved_file_that_holds_what_it_held_is_the_same_input_and_so_is_an_edi
     first.write_text("a")
     config = benchmark(first)
     plan = begun(config, tmp_path / "w")
-    stage = next(name for name in plan.stages if any(map(inputs_read, plan.call(name).arguments.values())))
-    [(name, file)] = [(n, v) for n, v in plan.call(stage).arguments.items() if inputs_read(v)]
-    (plan.at[stage] / BEGUN).write_text(json.dumps({"arguments": {name: file.key()}}))
+    for stage in plan.stages:
+        read = {name: value.key() for name, value in plan.call(stage).arguments.items() if list(inputs_read(value))}
+        if read:
+            (plan.at[stage] / BEGUN).write_text(json.dumps({"arguments": read}, default=list))
     first.write_text("b")
     assert stages_of(config, tmp_path / "w")
     moved.write_text("a")

@@ -117,7 +117,7 @@ RECIPES = {
         "tokens_per_batch": "score evaluate",
         "tau": "evaluate",
         "replicates": "evaluate",
-        "files": "ingest score",
+        "files": "ingest score evaluate",
     },
     "ablation": {
         **dict.fromkeys("seed label test_fraction subsets sampled alphas folds".split(), "prepare report"),

@@ -310,6 +310,7 @@ def _tables(folder: Path) -> None:
 
 
 def _load_tables(folder: Path):
+    from encore_jax.cli.halo import read_way
     from encore_jax.data import read_comparisons
     from encore_jax.data.rating_source import read_rating_table
     from encore_jax.evaluation.rating_tables import table_arguments
@@ -317,6 +318,7 @@ def _load_tables(folder: Path):
     tables = [name for name in TABLES if not name.startswith("plain")]
     return each(
         *(lambda name=name: read_rating_table(folder / name) for name in tables),
+        lambda: read_way(str(folder / "wide.csv"), "", None),
         lambda: sum(1 for _ in read_comparisons(folder / "pairs.csv")),
         lambda: table_arguments(folder / "plain.csv", None, {}),
         lambda: table_arguments(folder / "plain.parquet", None, {}),
