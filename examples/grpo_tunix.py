@@ -2,11 +2,11 @@
 
     python examples/grpo_tunix.py --model=runs/quickstart/compose
 
-Needs Tunix beside this project, in an environment of its own: ``pip install google-tunix -e .`` (docs/tunix.md says which
-versions were tried). The policy here is a small Llama with random weights and the reward model's tokenizer, so that the
-example needs no download and ends within minutes; put your own Tunix model in its place. Prints, as JSON, the mean
-reward of every step and each rule's, as Tunix logs them. --method=grpo is Tunix' own way: it adds the functions'
-rewards up, so they are weighted (their sum is the composed reward). --method=gdpo gives it each rule.
+Needs Tunix beside this project, in an environment of its own: ``pip install google-tunix -e .`` (docs/tunix.md says
+which versions were tried). The policy here is a small Llama with random weights and the reward model's tokenizer, so
+that the example needs no download and ends within minutes; put your own Tunix model in its place. Prints, as JSON,
+the mean reward of every step and each rule's, as Tunix logs them. --method=grpo is Tunix' own way: it adds the
+functions' rewards up, so they are weighted (their sum is the composed reward). --method=gdpo gives it each rule.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def test_names_exist():
     assert imports
     for where, found in imports:
         module, names = found.split(" import ")
-        if module.startswith("tunix"):  # in an environment of its own; tests/reward/test_tunix.py registers by these names
+        if module.startswith("tunix"):  # in an environment of its own: tests/reward/test_tunix.py
             continue
         loaded = __import__(module, fromlist=["*"])
         for name in names.split(", "):

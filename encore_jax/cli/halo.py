@@ -70,13 +70,15 @@ class Way(NamedTuple):
     Attributes:
       name: as the user gave it.
       rated: the responses, from 0 to 1, oriented.
-      pool: the rules in the order in which they were shown; None where no pool lies beside the ratings.
+      read: the rules by which the ratings are oriented.
+      pool: the same in the order in which they were shown; None where no pool lies beside the ratings.
       scale: on which they were given, in words.
       summary: how the judge was asked; None where only its ratings are known.
     """
 
     name: str
     rated: list[RatedResponse]
+    read: RulePool
     pool: RulePool | None
     scale: str
     summary: Summary | None
@@ -150,7 +152,7 @@ def read_way(given: str, pool: str, scale: Scale | None) -> Way:
     words = next((note for note in notes if note.startswith("scale ")), f"scale {UNIT[0]:g} to {UNIT[1]:g}")
     words = words.removeprefix("scale ").partition(", inferred")[0].partition(", as given")[0]
     own = rules if path.with_name("pool.yaml").is_file() else None
-    return Way(given, [one for one in rated if one.mask.any()], own, words, summary)
+    return Way(given, [one for one in rated if one.mask.any()], rules, own, words, summary)
 
 
 def _read(path: Path, rules: RulePool, scale: Scale | None, notes: list[str]) -> Iterator[RatedResponse]:
@@ -191,6 +193,7 @@ def check_ways(ways: dict[str, Way]) -> None:
             raise InputError(problem, where=one.name, fix="give the judge's: --scale=LOWEST,HIGHEST")
         if first.pool and one.pool:
             _check_words(first, one)
+        _check_directions(first, one)
     if back is None:
         return
     sizes = [one.rules_per_call for one in (back, together)]
@@ -212,6 +215,14 @@ def _check_words(first: Way, other: Way) -> None:
         if rule.name in first.pool.names and rule != first.pool[rule.name]:
             problem = f"rule {rule.name!r} has other words or another direction than in {first.name}"
             raise InputError(problem, where=other.name, fix="ask about one pool each time")
+
+
+def _check_directions(first: Way, other: Way) -> None:
+    """Raises InputError for a rule of which a higher rating means better in one and worse in the other."""
+    for rule in other.read:
+        if rule.name in first.read.names and rule.direction != first.read[rule.name].direction:
+            problem = f"rule {rule.name!r} is read in another direction than in {first.name}"
+            raise InputError(problem, where=other.name, fix="give --pool=RULES, the pool that was asked about")
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

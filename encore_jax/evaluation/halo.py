@@ -151,7 +151,9 @@ def measure_halo(
         raise InputError(problem, where="halo", fix="give a row for each response and a column for each rule")
     if not (np.isfinite(ways[0]) & np.isfinite(ways[1])).any():
         raise InputError("no rating was given in both ways", where="halo", fix="use a judge that answers both")
-    names, place = np.unique(group, return_inverse=True)
+    names = sorted(set(group))  # np.unique would pad every prompt to the longest
+    number = {name: i for i, name in enumerate(names)}
+    place = np.array([number[name] for name in group])
     rng = np.random.default_rng(seed)
     times_RN = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)[:, place].astype(np.float64)
     if len(names) < 2:  # drawn again it is the same, which would look like certainty

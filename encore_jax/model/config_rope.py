@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from encore_jax.errors import InputError
 from encore_jax.json_shape import check_shape
 from encore_jax.model.config_shape import Rope, needed, unsupported
 from encore_jax.model.rope_scaling import KINDS, LONGROPE, RopeScaling, longrope_scaling, rope_scaling
@@ -75,6 +76,10 @@ def _phi3(config, given: Mapping[str, Any], max_positions: int, where: str) -> d
             raise unsupported(where, kind, ("default", LONGROPE[0]))
         theta, scaling = _read(plain, config.get("rope_theta") or BASE, max_positions, where)
         return fields | {"rope_theta": theta, "rope": scaling}
+    lengths = {one.get("original_max_position_embeddings") for one in (given, config)} - {None}
+    if len(lengths) > 1:
+        said = f"it is {' and '.join(map(str, sorted(lengths)))} in one file"
+        raise InputError(said, where="config.json, field 'original_max_position_embeddings'", fix="keep the right one")
     original = (
         given.get("original_max_position_embeddings")
         or config.get("original_max_position_embeddings")

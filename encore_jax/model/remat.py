@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -32,20 +36,33 @@ REMAT = {
 input the outputs of attention (and what spares running its kernel again), of the seven projections, or of both."""
 
 
+_INTEGERS = contextvars.ContextVar("integers", default=False)
+
+
+@contextlib.contextmanager
+def kept_as_integers() -> Iterator[None]:
+    """What is traced inside may keep `bits`: a gradient that nobody differentiates again, since their own is 0."""
+    before = _INTEGERS.set(True)
+    try:
+        yield
+    finally:
+        _INTEGERS.reset(before)
+
+
 def named(x: jax.Array, name: str) -> jax.Array:
-    """The array itself, which remat policies can keep by this name; on CPUs they keep its `bits`."""
+    """The array itself, which remat policies can keep by this name; in training on CPUs they keep its `bits`."""
     stored = bits(x)
     return checkpoint_name(x, name) if stored is None else from_bits(x, checkpoint_name(stored, name))
 
 
 def bits(x: jax.Array) -> jax.Array | None:
-    """A bfloat16 array as uint16 where the program is traced for CPUs, else None.
+    """A bfloat16 array as uint16 within `kept_as_integers` where the program is traced for CPUs, else None.
 
     A scan stacks what is kept of every layer, one slice after the other. XLA's CPU compiler has no bfloat16 update of a
     slice: for every layer it converts the whole stack to float32 and back, so that the time grows with the square of
     the number of layers. It writes integers in place.
     """
-    if x.dtype != jnp.bfloat16 or platform() != "cpu":
+    if not _INTEGERS.get() or x.dtype != jnp.bfloat16 or platform() != "cpu":
         return None
     return lax.bitcast_convert_type(x, jnp.uint16)
 

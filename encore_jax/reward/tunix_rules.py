@@ -79,7 +79,12 @@ def tunix_rules(functions: RewardFunctions, method: Method = "gdpo", **options: 
         return manager
 
     def advantage_estimator(rewards: np.ndarray, num_generations: int, **_: Any) -> np.ndarray:
-        groups = np.asarray(rewards, np.float32).reshape(-1, num_generations, len(weights))
+        rewards = np.asarray(rewards, np.float32)
+        if rewards.ndim != 2 or rewards.shape[1] != len(weights) or len(rewards) % num_generations:
+            problem = f"rewards have shape {rewards.shape}, for {len(weights)} rules and groups of {num_generations}"
+            fix = "register this one's reward_manager, too, and name both in GRPOConfig"
+            raise InputError(problem, where="advantage_estimator", fix=fix)
+        groups = rewards.reshape(-1, num_generations, len(weights))
         return np.asarray(group_advantages(groups, weights, method, **options)).ravel()
 
     return TunixRules(reward_manager, advantage_estimator)

@@ -268,7 +268,7 @@ class RulePool:
         if name not in available:
             raise InputError(
                 f"there is no shipped rule pool {name!r}",
-                fix=f"use one of {', '.join(available)}, or RulePool.from_yaml for a file",
+                fix=f"use one of {', '.join(available)}, or a YAML file of your own rules (docs/rules.md)",
             )
         return cls.from_yaml(_POOLS / f"{name}.yaml")
 

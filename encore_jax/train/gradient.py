@@ -25,6 +25,7 @@ from encore_jax.model.decoder import LOADS, ROUTING, Backbone
 from encore_jax.model.experts import Load, balance
 from encore_jax.model.heads import RuleHeads
 from encore_jax.model.pooling import pool_ends
+from encore_jax.model.remat import kept_as_integers
 from encore_jax.train.losses import (
     Joint,
     Sum,
@@ -190,7 +191,8 @@ def step_function(
             totals = batch_totals(backbone, trainable | state.frozen, batch, weights, settings)
             return _objective(totals, counts), totals
 
-        gradient, totals = jax.grad(total, has_aux=True)(state.trainable)
+        with kept_as_integers():
+            gradient, totals = jax.grad(total, has_aux=True)(state.trainable)
         return constrain(gradient), totals
 
     def step(state: TrainState, batches: TrainBatch, weights):

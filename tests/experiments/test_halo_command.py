@@ -1,6 +1,7 @@
 """`encore halo`: two or three rating runs side by side, and one line for what cannot be compared."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,11 +22,21 @@ def ratings(seed=0, noise=0.0):
     return np.clip(values + noise * np.random.default_rng(seed).normal(size=values.shape), 0, 1).round(4)
 
 
-def write_run(folder, values, rules_per_call=1, *, order=RULES, model="m", prompts=range(PROMPTS), words="It is {}."):
+def write_run(
+    folder,
+    values,
+    rules_per_call=1,
+    *,
+    order=RULES,
+    model="m",
+    prompts=range(PROMPTS),
+    words="It is {}.",
+    direction=1,
+):
     """A finished rating run, and of it the folder."""
     stage = folder / "rate"
     stage.mkdir(parents=True)
-    RulePool([Rule(name, words.format(name)) for name in order]).to_yaml(stage / "pool.yaml")
+    RulePool([Rule(name, words.format(name), direction) for name in order]).to_yaml(stage / "pool.yaml")
     place = [RULES.index(name) for name in order]
     rows = [
         {"prompt": f"Question {i}", "responses": ["A", f"B {i}"], "preferred": 0,
@@ -111,6 +122,22 @@ def test_files_of_judges_are_taken_on_their_scale(tmp_path, capsys):
     run(one, high, "--scale=1,10")
     with pytest.raises(InputError, match="ratings.*1 to 4|not on the scale"):
         run(one, more, "--scale=1,4")
+
+
+def test_a_file_without_its_pool_is_not_read_in_another_direction_than_the_run(tmp_path):
+    down = write_run(tmp_path / "down", ratings(), direction=-1)
+    calls = write_run(tmp_path / "calls", ratings(1, 0.05), 0, direction=-1)
+    bare = tmp_path / "bare.jsonl"
+    bare.write_bytes((Path(calls) / "rate" / "comparisons.jsonl").read_bytes())
+    for more in ((), ("--pool", str(write_pool(tmp_path / "up.yaml")))):
+        with pytest.raises(InputError, match="bare.jsonl: rule 'kind' is read in another direction than in .*down"):
+            run(down, str(bare), *more)
+    run(down, str(bare), "--pool", str(Path(down) / "rate" / "pool.yaml"))
+
+
+def write_pool(path):
+    RulePool([Rule(name, f"It is {name}.") for name in RULES]).to_yaml(path)
+    return path
 
 
 def refused(tmp_path, **change):

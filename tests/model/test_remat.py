@@ -28,7 +28,8 @@ def loss(policy, dtype=jnp.bfloat16):
 def stacked(policy):
     """Types in which arrays of every layer and token occur in the gradient's program."""
     abstract = jax.eval_shape(lambda: init(CFG, jax.random.key(0)))
-    program = str(jax.make_jaxpr(jax.grad(loss(policy)))(abstract))
+    with remat.kept_as_integers():
+        program = str(jax.make_jaxpr(jax.grad(loss(policy)))(abstract))
     return set(re.findall(rf"(\w+)\[{CFG.layers},{B},{S},", program))
 
 
@@ -43,11 +44,10 @@ def test_cpus_stack_bfloat16_as_integers_and_other_platforms_as_it_is(policy):
         assert "bf16" in stacked(policy) and "u16" not in stacked(policy)
 
 
-def test_gradients_of_what_is_stored_as_integers_are_the_same(monkeypatch):
+def test_gradients_of_what_is_stored_as_integers_are_the_same():
     params = init(CFG, jax.random.key(0))
-    got = jax.jit(jax.grad(loss("dots_and_attention")))(params)
-    monkeypatch.setattr(remat, "bits", lambda x: None)
-    monkeypatch.setattr("encore_jax.model.decoder.bits", lambda x: None)
+    with remat.kept_as_integers():
+        got = jax.jit(jax.grad(loss("dots_and_attention")))(params)
     expected = jax.jit(jax.grad(loss("dots_and_attention")))(params)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
@@ -56,9 +56,19 @@ def test_gradients_of_what_is_stored_as_integers_are_the_same(monkeypatch):
 
 def test_reading_bits_gives_every_value_back_and_passes_the_gradient():
     x = jnp.arange(2**16, dtype=jnp.uint16).view(jnp.bfloat16)
-    read = remat.from_bits(jnp.zeros_like(x), remat.bits(x))
+    with remat.kept_as_integers():
+        read = remat.from_bits(jnp.zeros_like(x), remat.bits(x))
     assert (np.asarray(read).view(np.uint16) == np.arange(2**16)).all(), "NaN and signed zero among them"
     x = jnp.array([1.0, -2.0, 3.0], jnp.bfloat16)
-    gradient = jax.grad(lambda x: jnp.square(remat.named(x, "projection")).sum().astype(jnp.float32))(x)
+    with remat.kept_as_integers():
+        gradient = jax.grad(lambda x: jnp.square(remat.named(x, "projection")).sum().astype(jnp.float32))(x)
     np.testing.assert_array_equal(np.asarray(gradient, np.float32), [2.0, -4.0, 6.0])
-    assert remat.bits(jnp.ones(2)) is None
+    with remat.kept_as_integers():
+        assert remat.bits(jnp.ones(2)) is None
+
+
+def test_second_derivatives_outside_of_training_are_those_of_the_values():
+    x = jnp.array([1.0, -2.0, 3.0], jnp.bfloat16)
+    first = jax.grad(lambda x: (remat.named(x, "projection") ** 3).sum().astype(jnp.float32))
+    second = jax.grad(lambda x: first(x).sum().astype(jnp.float32))(x)
+    np.testing.assert_array_equal(np.asarray(second, np.float32), [6.0, -12.0, 18.0])

@@ -74,3 +74,10 @@ def test_what_cannot_be_meant_is_refused_before_training(model):
         tunix_rules(reward_functions(model), "constraints")
     with pytest.raises(InputError, match="has no thresholds"):
         tunix_rules(reward_functions(model), "gdpo", thresholds=[0.0])
+
+
+@pytest.mark.parametrize("rewards", [np.arange(8.0), np.ones((5, 2)), np.ones((8, 5))])
+def test_rewards_that_are_not_by_rule_are_refused(model, rewards):
+    rules = tunix_rules(reward_functions(model), "gdpo")
+    with pytest.raises(InputError, match="shape .*rules and groups of 2. Fix: register"):
+        rules.advantage_estimator(rewards=rewards, num_generations=2)

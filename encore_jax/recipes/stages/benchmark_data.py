@@ -55,7 +55,9 @@ class BenchmarkData(Outside):
         return file_sha256(path)
 
     def key(self) -> dict[str, str]:
-        return {"revision": self.revision, "sha256": self.sha256}
+        pool = self.path.with_name("pool.yaml")  # the directions of the file's ratings
+        rules = {"pool": file_sha256(pool)} if self.path.is_file() and pool.is_file() else {}
+        return {"revision": self.revision, "sha256": self.sha256} | rules
 
 
 class BenchmarkItems(NamedTuple):

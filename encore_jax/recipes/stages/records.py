@@ -196,7 +196,8 @@ def _pairs(comparisons: Sequence[Comparison], own_ratings: bool, need: str, skip
             raise InputError(
                 f"{len(comparison.responses)} responses, preferred {comparison.preferred}",
                 where=f"comparison {name}",
-                fix="this experiment needs human-labelled pairs; benchmarks with n > 2 have their own scoring",
+                fix="this experiment needs human-labelled pairs: leave such rows out, or say which is preferred; "
+                "benchmarks with n > 2 have their own scoring",
             )
 
 
