@@ -68,6 +68,7 @@ fuzz: $(VENV)/.test  ## 10,000 damaged files for every loader; MUTANTS=NUMBER
 test-slow: $(VENV)/.llama  ## what takes minutes, or needs a package index
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -m "slow or network" tests
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 $(PYTEST) -n 2 -m "not slow and not network and not parity and not gpu" $(ROUNDING)
+	$(PYTEST) -n 2 -m "hypothesis and not slow and not parity" --hypothesis-profile=search tests
 
 test-parity: $(VENV)/.parity  ## live comparison with transformers on torch
 	$(PYTEST) -m parity tests

@@ -18,6 +18,7 @@ os.environ.update(program_cache.settings(os.environ))
 
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
@@ -25,6 +26,11 @@ from tests import no_lapack, unclosed
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+# Examples follow from a test's text: what passed here passes wherever the same commit is tested. `make test-slow` looks
+# for others.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.register_profile("search", derandomize=False, max_examples=1000, deadline=None)
+hypothesis.settings.load_profile("same")
 no_lapack.forbid()
 unclosed.watch()
 # Whoever is started under nohup, or in the background of a shell, ignores these, and so do the processes it starts.

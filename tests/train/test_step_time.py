@@ -7,7 +7,7 @@ import types
 import jax
 import jax.numpy as jnp
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from encore_jax.errors import InputError
@@ -31,6 +31,7 @@ SECONDS = st.floats(0, 1e4)
 
 
 @given(st.lists(st.tuples(SECONDS, SECONDS, SECONDS, st.integers(0, 10**6)), min_size=1, max_size=6))
+@example([(0.0, 0.0, 2768.0, 0), (1e4, 1e4, 1e4, 0), (1.5605054746080038e-10, 0.0, 0.0, 0)])
 def test_the_parts_of_a_step_add_up_to_it_and_the_steps_to_the_whole(steps):
     time = Time()
     clock, total = StepClock(Chips(4, 1e12, 1e12), time), 0.0
@@ -43,9 +44,9 @@ def test_the_parts_of_a_step_add_up_to_it_and_the_steps_to_the_whole(steps):
         found = clock.end_of_step(tokens)
         assert set(found) <= set(MEASURED)
         parts = [found[f"seconds_{part}"] for part in ("input", "compute", "checkpoint")]
-        assert sum(parts) == pytest.approx(found["seconds"], abs=1e-6) and found["seconds_input"] == pytest.approx(
-            reads
-        )
+        # seconds are differences of a clock that has gone far: what is lost is of the clock's size, not of theirs
+        assert sum(parts) == pytest.approx(found["seconds"], abs=1e-6)
+        assert found["seconds_input"] == pytest.approx(reads, abs=1e-6)
         assert ("mfu" in found) == (number > 0 and found["seconds"] > 0), "the first step compiles"
         if "mfu" in found:
             assert found["tokens_per_second"] == pytest.approx(tokens / found["seconds"])
