@@ -31,12 +31,14 @@ pairs and padding as fast as the rest would still fall short of 1 by as much.
 
 The last line is one JSON object: per dtype the medians over rounds of pairs per second, tokens processed per pair
 (padding included) and peak memory, and the ratios of the medians; GFLOP/s of the step and of the products, and the
-shares; and the packing efficiency over all comparisons. --sides=ours measures our side alone.
+shares; and the packing efficiency over all comparisons. --sides=ours measures our side alone, beside torch's products
+where torch is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import resource
@@ -54,6 +56,8 @@ from experiments.benchmarks.easydel_side import summary
 THREADS, BATCH, LENGTH, ROWS, WARM_UP = 2, 8, 1024, 2, 1
 DTYPES = ("float32", "bfloat16")
 RATE = 1e-5
+PRODUCTS = "products"
+"""The side that only multiplies matrices, by torch."""
 
 
 def main() -> None:
@@ -98,6 +102,8 @@ def _sides(given) -> list[str]:
     sides = given.sides.split(",")
     if sides not in (["ours"], ["ours", "trl"]):
         raise InputError(f"{given.sides!r} is unknown", where="--sides", fix="use ours or ours,trl")
+    if sides == ["ours"] and importlib.util.find_spec("torch"):
+        sides = ["ours", PRODUCTS]  # TRL's side measures them itself
     return sides + (["easydel"] if given.easydel else [])
 
 
@@ -112,7 +118,7 @@ def _compare(rounds: dict[str, list[dict]]) -> dict:
     rate = max(side["matmul_gflops"] for side in median.values() if "matmul_gflops" in side)
     median["share"] = round(ours["step_gflops"] / rate, 3)
     median["needed_share"] = round(ours["needed_gflops"] / rate, 3)
-    for peer in list(median)[1:]:
+    for peer in [side for side in rounds if side not in ("ours", PRODUCTS)]:
         end = "" if peer == "trl" else f"_{peer}"
         median[f"ratio{end}"] = round(ours["pairs_per_second"] / median[peer]["pairs_per_second"], 3)
         median[f"memory_ratio{end}"] = round(ours["peak_gib"] / median[peer]["peak_gib"], 3)
@@ -138,8 +144,10 @@ def _measure(given, side: str, dtype: str, number: int, folder: str) -> dict:
 def _work(given, side: str, dtype: str, number: str, folder: str) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     os.environ.pop("JAX_NUM_CPU_DEVICES", None)  # fake devices would share the cores
-    run = {"ours": _ours, "trl": _trl}[side]
+    run = {"ours": _ours, "trl": _trl, PRODUCTS: _torch_products}[side]
     measured = run(given, dtype, int(number), Path(folder))
+    if side == PRODUCTS:
+        return print(json.dumps(measured))
     times, pairs = measured.pop("times"), measured.pop("pairs")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps(measured | summary(times, pairs, peak)))
@@ -195,6 +203,19 @@ def _ours(given, dtype: str, number: int, folder: Path) -> dict:
     }
     tokens = ROWS * LENGTH * len(times) / sum(pairs)
     return rates | {"times": times, "pairs": pairs, "tokens_per_pair": tokens, "packing_efficiency": efficiency}
+
+
+def _torch_products(given, dtype: str, number: int, folder: Path) -> dict:
+    """The rate of the products of a step alone, by torch, which may be quicker than XLA."""
+    import torch
+
+    from encore_jax.checkpoints.huggingface import load_config
+    from experiments.benchmarks.matmul_rate import flops, layer_matrices, products, torch_pass
+
+    torch.set_num_threads(THREADS)
+    shapes = products(layer_matrices(load_config(folder)), ROWS * LENGTH)
+    multiply = torch_pass(shapes, dtype)
+    return {"matmul_gflops": flops(shapes) / statistics.median(multiply() for _ in range(2 * given.steps)) / 1e9}
 
 
 def _trl(given, dtype: str, number: int, folder: Path) -> dict:
