@@ -1,4 +1,5 @@
-"""Puts what a run printed, and its main figures, into the pages of docs/, so that no number there is typed by hand.
+"""Puts what a run printed, and its main figures, into README.md and the pages of docs/,
+so that no number there is typed by hand.
 
 python -m experiments.published runs/quickstart           tables and figures of a run
 python -m experiments.published runs/bt_smollm2           losses and held-out agreement of a preference run
@@ -21,6 +22,7 @@ import argparse
 import io
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from encore_jax.command_line import Parser, one_line_errors
@@ -28,6 +30,7 @@ from encore_jax.data.atomic import atomic_path
 from encore_jax.data.lock import output_lock
 from encore_jax.errors import InputError
 from encore_jax.evaluation.first_line import first_line
+from encore_jax.evaluation.joint import METHODS
 from encore_jax.json_shape import decode_json, read_bytes, read_json
 from encore_jax.report.figures import scatter
 from encore_jax.report.joint_tables import ACCURACY_HEAD, ERROR_HEAD, accuracy_cells, error_cells, loss_words
@@ -38,6 +41,7 @@ from encore_jax.report.ramo_tables import (
     arm_cells,
     chooser_cells,
     label_cells,
+    number,
     theory_words,
 )
 from encore_jax.report.summary import print_summary
@@ -48,23 +52,24 @@ from experiments.studies.real_judges_page import scatters
 from experiments.studies.real_judges_tables import footnotes, main_tables
 
 PAGES = {
-    "quickstart output": "results.md",
-    "real run": "results.md",
-    "real judges": "results-real-judges.md",
-    "ramo run": "results-ramo.md",
-    "joint run": "joint.md",
-    "judge agreement": "results-judge.md",
-    "aot": "training.md",
-    "hardware": "training.md",
-    "train throughput": "benchmarks.md",
-    "train share": "benchmarks.md",
-    "train parts": "benchmarks.md",
-    "judge throughput": "benchmarks.md",
-    "forward throughput": "benchmarks.md",
-    "llama throughput": "benchmarks.md",
-    "gpu": "benchmarks.md",
+    "quickstart output": "docs/results.md",
+    "real run": "docs/results.md",
+    "real judges": "docs/results-real-judges.md",
+    "ramo run": "docs/results-ramo.md",
+    "joint run": "docs/joint.md",
+    "joint arms": "README.md",
+    "judge agreement": "docs/results-judge.md",
+    "aot": "docs/training.md",
+    "hardware": "docs/training.md",
+    "train throughput": "docs/benchmarks.md",
+    "train share": "docs/benchmarks.md",
+    "train parts": "docs/benchmarks.md",
+    "judge throughput": "docs/benchmarks.md",
+    "forward throughput": "docs/benchmarks.md",
+    "llama throughput": "docs/benchmarks.md",
+    "gpu": "docs/benchmarks.md",
 }
-"""The page of docs/ on which every section stands."""
+"""The page on which every section stands."""
 DOCS = Path("docs")
 
 
@@ -167,6 +172,23 @@ def joint_section(results: dict) -> str:
     return "\n\n".join([origin, *tables, first_line(results)])
 
 
+def joint_arms_section(results: dict) -> str:
+    """Markdown for README.md: the usual reward of every arm on every domain."""
+    rows = [row for row in results["accuracy"] if row["method"] == METHODS[row["arm"]][0]]
+    trained = sorted({row["trained_on"] for row in rows})
+    domains = sorted({row["tested_on"] for row in rows}, key=lambda name: (name not in trained, name))
+
+    def cells():
+        for domain in trained:
+            for arm in results["config"]["train"]["arms"]:
+                of = [row for row in rows if (row["trained_on"], row["arm"]) == (domain, arm)]
+                by_domain = {row["tested_on"]: number(row["accuracy"]) for row in of}
+                yield [domain, of[0]["words"], of[0]["method"], *(by_domain.get(name, "") for name in domains)]
+
+    sizes = {row["tested_on"]: row["n"] for row in rows}
+    return markdown(("trained on", "arm", "reward", *(f"{name} (n = {sizes[name]})" for name in domains)), cells())
+
+
 def replaced(text: str, name: str, content: str, page: str = "the page") -> str:
     """The text with what lies between the named begin and end comments replaced.
 
@@ -188,11 +210,12 @@ def main(argument: str) -> None:
     Raises:
       InputError: nothing there, or nothing that a page has a place for.
     """
-    name, content = _lines(sys.stdin.read()) if argument == "-" else _section(Path(argument))
-    page = DOCS / PAGES[name]
-    with output_lock(page), atomic_path(page) as temporary:
-        before = read_bytes(page, fix="run this in the checkout").decode()
-        temporary.write_text(replaced(before, name, content, str(page)), encoding="utf-8")
+    sections = [_lines(sys.stdin.read())] if argument == "-" else list(_sections(Path(argument)))
+    for name, content in sections:
+        page = Path(PAGES[name])
+        with output_lock(page), atomic_path(page) as temporary:
+            before = read_bytes(page, fix="run this in the checkout").decode()
+            temporary.write_text(replaced(before, name, content, str(page)), encoding="utf-8")
 
 
 def _lines(text: str) -> tuple[str, str]:
@@ -212,24 +235,26 @@ def _lines(text: str) -> tuple[str, str]:
     return name, "\n".join(["```text", *lines, "```"])
 
 
-def _section(folder: Path) -> tuple[str, str]:
-    """Name and content of the section that a run's folder belongs to."""
+def _sections(folder: Path) -> Iterator[tuple[str, str]]:
+    """Names and contents of the sections that a run's folder belongs to."""
     files = {"table.md": "aot", "hardware.md": "hardware", "agreement.md": "judge agreement", "gpu.md": "gpu"}
     for file, name in files.items():
         if (folder / file).exists():
-            return name, read_bytes(folder / file, fix=FIX).decode().strip()
+            yield name, read_bytes(folder / file, fix=FIX).decode().strip()
+            return
     path = folder / "results.json"
     results = read_json(path, dict[str, object], fix=FIX, max_bytes=1 << 30)
     try:
         if "held_out" in results:
-            return "real run", preference_section(results)
-        if results.get("kind") == "joint":
-            return "joint run", joint_section(results)
-        if "studies" in results:
-            return "real judges", judges_section(results, DOCS / "images")
-        if "arms" in results:
-            return "ramo run", ramo_section(results)
-        return "quickstart output", run_section(results, DOCS / "images")
+            yield "real run", preference_section(results)
+        elif results.get("kind") == "joint":
+            yield from (("joint run", joint_section(results)), ("joint arms", joint_arms_section(results)))
+        elif "studies" in results:
+            yield "real judges", judges_section(results, DOCS / "images")
+        elif "arms" in results:
+            yield "ramo run", ramo_section(results)
+        else:
+            yield "quickstart output", run_section(results, DOCS / "images")
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         problem = f"is not a run's results: {type(error).__name__} {error}"
         raise InputError(problem, where=str(path), fix=FIX) from None

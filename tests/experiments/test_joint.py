@@ -27,7 +27,7 @@ from encore_jax.reward.scorer import Scorer
 from encore_jax.serve.app import App, Limits
 from encore_jax.serve.metrics import Metrics
 from encore_jax.serve.service import Service
-from experiments.published import joint_section
+from experiments.published import joint_arms_section, joint_section
 from tests.experiments import tiny_joint, tiny_run
 from tests.experiments.tiny_joint import config
 from tests.report.page_checks import check_page
@@ -73,6 +73,12 @@ def test_every_arm_is_judged_in_and_out_of_distribution(finished):
     assert "far (out)" in page and "near (out)" not in page
     section, counted = joint_section(results), counts["comparisons_with_ratings"]
     assert f"near: {counted} comparisons with ratings" in section and section.count("| far (out) |") == 9
+    arms = joint_arms_section(results).splitlines()
+    assert [line.split(" | ")[:3] for line in arms[2:]] == [
+        ["| near", "preferences alone", "preference head"],
+        ["| near", "rules alone", "ENCORE"],
+        ["| near", "joint", "preference head"],
+    ]
     lines = (finished / "report" / "tables.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * 6 + 2 * 5 + 2 * 3 + 2 * 2  # of each domain: values, and differences
     assert results["passport"]["rules"] == ["violence", "privacy", "kindness", PREFERENCE]
