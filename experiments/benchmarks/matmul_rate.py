@@ -11,6 +11,7 @@ Letters: T tokens, (i, o) rows and columns of a matrix.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -68,6 +69,17 @@ def jax_pass(shapes: Sequence[tuple[int, int, int]], dtype: str) -> Callable[[],
         jax.block_until_ready(out)
 
     return _timed(run)
+
+
+def passes(shapes: Sequence[tuple[int, int, int]], dtype: str, threads: int) -> list[Callable[[], float]]:
+    """XLA's pass, and torch's on so many threads where torch is installed."""
+    found = [jax_pass(shapes, dtype)]
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        torch.set_num_threads(threads)
+        found.append(torch_pass(shapes, dtype))
+    return found
 
 
 def torch_pass(shapes: Sequence[tuple[int, int, int]], dtype: str) -> Callable[[], float]:

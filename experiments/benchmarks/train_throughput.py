@@ -22,8 +22,8 @@ padded to 1,024 tokens, its remat policy NOTHING_SAVEABLE; all 8 at once want 56
   prefix counts once, as it is run once. What the backward pass computes again is not counted, nor are norms,
   rotations, softmax, casts and the optimizer.
 - denominator: before and after every step the 21 products of one layer's matrices at 2,048 tokens (`matmul_rate`), each
-  on operands of its type that lie as its library multiplies them fastest, with fp32 sums: ours with XLA, by the
-  function that the model calls, TRL's with torch. The median GFLOP/s of the quicker one counts.
+  on operands of its type that lie as its library multiplies them fastest, with fp32 sums: with XLA, by the function
+  that the model calls, and with torch where it is installed. The median GFLOP/s of the quicker one counts.
 
 `needed_share` has the same denominator, and in the numerator only what the step's texts need: tokens without padding,
 and in attention the pairs of a query and a key of its own path (`our_step.needed_flops`). A step that computed masked
@@ -31,14 +31,12 @@ pairs and padding as fast as the rest would still fall short of 1 by as much.
 
 The last line is one JSON object: per dtype the medians over rounds of pairs per second, tokens processed per pair
 (padding included) and peak memory, and the ratios of the medians; GFLOP/s of the step and of the products, and the
-shares; and the packing efficiency over all comparisons. --sides=ours measures our side alone, beside torch's products
-where torch is installed.
+shares; and the packing efficiency over all comparisons. --sides=ours measures our side alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import resource
@@ -56,8 +54,6 @@ from experiments.benchmarks.easydel_side import summary
 THREADS, BATCH, LENGTH, ROWS, WARM_UP = 2, 8, 1024, 2, 1
 DTYPES = ("float32", "bfloat16")
 RATE = 1e-5
-PRODUCTS = "products"
-"""The side that only multiplies matrices, by torch."""
 
 
 def main() -> None:
@@ -102,8 +98,6 @@ def _sides(given) -> list[str]:
     sides = given.sides.split(",")
     if sides not in (["ours"], ["ours", "trl"]):
         raise InputError(f"{given.sides!r} is unknown", where="--sides", fix="use ours or ours,trl")
-    if sides == ["ours"] and importlib.util.find_spec("torch"):
-        sides = ["ours", PRODUCTS]  # TRL's side measures them itself
     return sides + (["easydel"] if given.easydel else [])
 
 
@@ -118,7 +112,7 @@ def _compare(rounds: dict[str, list[dict]]) -> dict:
     rate = max(side["matmul_gflops"] for side in median.values() if "matmul_gflops" in side)
     median["share"] = round(ours["step_gflops"] / rate, 3)
     median["needed_share"] = round(ours["needed_gflops"] / rate, 3)
-    for peer in [side for side in rounds if side not in ("ours", PRODUCTS)]:
+    for peer in list(rounds)[1:]:
         end = "" if peer == "trl" else f"_{peer}"
         median[f"ratio{end}"] = round(ours["pairs_per_second"] / median[peer]["pairs_per_second"], 3)
         median[f"memory_ratio{end}"] = round(ours["peak_gib"] / median[peer]["peak_gib"], 3)
@@ -144,10 +138,8 @@ def _measure(given, side: str, dtype: str, number: int, folder: str) -> dict:
 def _work(given, side: str, dtype: str, number: str, folder: str) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     os.environ.pop("JAX_NUM_CPU_DEVICES", None)  # fake devices would share the cores
-    run = {"ours": _ours, "trl": _trl, PRODUCTS: _torch_products}[side]
+    run = {"ours": _ours, "trl": _trl}[side]
     measured = run(given, dtype, int(number), Path(folder))
-    if side == PRODUCTS:
-        return print(json.dumps(measured))
     times, pairs = measured.pop("times"), measured.pop("pairs")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps(measured | summary(times, pairs, peak)))
@@ -175,17 +167,17 @@ def sequences_of(path: str, folder: Path, length: int = LENGTH):
 def _ours(given, dtype: str, number: int, folder: Path) -> dict:
     import jax.numpy as jnp
 
-    from experiments.benchmarks.matmul_rate import flops, jax_pass, layer_matrices, products
+    from experiments.benchmarks.matmul_rate import flops, layer_matrices, passes, products
     from experiments.benchmarks.our_step import needed_flops, prepare
 
     sizes = {"rows": ROWS, "length": LENGTH, "rate": RATE, "remat": given.remat}
     program, state, batches, efficiency = prepare(sequences_of(given.pairs, folder), folder, dtype, number, **sizes)
     weights, times, pairs, needed = jnp.ones(1), [], [], []
     shapes = products(layer_matrices(program.cfg), ROWS * LENGTH)
-    multiply = jax_pass(shapes, dtype)
-    multiplied = []
+    multiply = passes(shapes, dtype, THREADS)
+    multiplied: list[list[float]] = []
     for i in range(WARM_UP + given.steps):
-        before, batch = multiply(), next(batches)
+        before, batch = [each() for each in multiply], next(batches)
         start = time.perf_counter()
         state, metrics = program.step(state, program.place(batch), weights)
         count = float(metrics["pairs"])  # waits for the step
@@ -193,29 +185,16 @@ def _ours(given, dtype: str, number: int, folder: Path) -> dict:
             times.append(time.perf_counter() - start)
             pairs.append(count)
             needed.append(needed_flops(program, batch))
-            multiplied += [before, multiply()]
+            multiplied += [before, [each() for each in multiply]]
     batches.close()
     seconds = statistics.median(times)
     rates = {
         "step_gflops": program.flops / seconds / 1e9,
         "needed_gflops": statistics.median(needed) / seconds / 1e9,
-        "matmul_gflops": flops(shapes) / statistics.median(multiplied) / 1e9,
+        "matmul_gflops": flops(shapes) / min(map(statistics.median, zip(*multiplied, strict=True))) / 1e9,
     }
     tokens = ROWS * LENGTH * len(times) / sum(pairs)
     return rates | {"times": times, "pairs": pairs, "tokens_per_pair": tokens, "packing_efficiency": efficiency}
-
-
-def _torch_products(given, dtype: str, number: int, folder: Path) -> dict:
-    """The rate of the products of a step alone, by torch, which may be quicker than XLA."""
-    import torch
-
-    from encore_jax.checkpoints.huggingface import load_config
-    from experiments.benchmarks.matmul_rate import flops, layer_matrices, products, torch_pass
-
-    torch.set_num_threads(THREADS)
-    shapes = products(layer_matrices(load_config(folder)), ROWS * LENGTH)
-    multiply = torch_pass(shapes, dtype)
-    return {"matmul_gflops": flops(shapes) / statistics.median(multiply() for _ in range(2 * given.steps)) / 1e9}
 
 
 def _trl(given, dtype: str, number: int, folder: Path) -> dict:
