@@ -89,7 +89,7 @@ COMMANDS = {
             PAIRS,
             ("RATINGS", "rated responses; left out, the comparisons have ratings of their own"),
             ("RUN", "the work directory of `encore rate`, e.g. runs/rate_server, whose rules and ratings are taken"),
-            RULES,
+            ("RULES", f"{RULES[1]}; left out, the rules that the ratings name, of which higher is better"),
             ("MODEL", "a folder, hf://org/name or .gguf file; left out, SmolLM2-135M, from a wheel and not from a hub"),
         ),
     ),

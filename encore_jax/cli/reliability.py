@@ -16,7 +16,8 @@ FILE is one of these, or the work directory of a rating run, whose comparisons a
   "7/10", "80 %", yes or no. --pool is needed only for rules of which higher is worse. Excel's workbooks are not read:
   save the sheet as CSV UTF-8.
 
-Prints the recommendation, the rules, and which comparisons to label next; --out is the same as a page.
+Prints the recommendation, the rules, and which comparisons to label next; --out is the same as a page, which the same
+command may make again; a page of other ratings stays unless --overwrite is given.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from encore_jax.command_line import Parser, check_number, run_command
+from encore_jax.data.input_record import has_input_record, input_record
 from encore_jax.data.lock import output_lock
 from encore_jax.data.manifest import reading_stage
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_files
@@ -45,9 +48,9 @@ from encore_jax.evaluation.decision import (
     RATINGS,
     SCORES,
     how_for_model,
-    how_for_ratings,
     how_for_scores,
 )
+from encore_jax.evaluation.fit_advice import Rated, how_for_ratings, rated_in
 from encore_jax.evaluation.rating_tables import is_plain, table_arguments
 from encore_jax.evaluation.reliability import Reliability, reliability
 from encore_jax.evaluation.reliability_arguments import MOST_DRAWS
@@ -89,44 +92,62 @@ def main(given: argparse.Namespace) -> None:
         )
     scale = scale_of(given.scale) if given.scale else None
     if given.out is None:
-        found, counted = measured(given, scale)
-        print(_text(found, counted, first(found, path)))
+        found = measured(given, scale)
+        print(_text(found, first(found, path)))
         return
     out = Path(given.out)
     check_suffix(out, (".html",), "--out", "HTML")
     outputs = {"--out": out}
     check_outputs(outputs, local_inputs({"FILE": given.file, "--pool": given.pool}))
     with output_lock(out):
-        check_new(out, overwrite=given.overwrite, flag="--out")  # before anything is measured
-        found, counted = measured(given, scale)
-        with new_files(outputs, overwrite=given.overwrite) as (file,):
-            file.write_text(reliability_page.page(found, first(found, path)), encoding="utf-8")
-    print(f"{_text(found, counted, first(found, path))}\n\nReport: {out}")
+        record = input_record(local_inputs({"FILE": path, "--pool": given.pool}))
+        again = out.is_file() and not out.is_symlink() and has_input_record(out, record)
+        check_new(out, overwrite=given.overwrite or again, flag="--out")  # before anything is measured
+        found = measured(given, scale)
+        line = first(found, path)
+        with new_files(outputs, overwrite=given.overwrite or again) as (file,):
+            file.write_text(reliability_page.page(found.reliability, line, record), encoding="utf-8")
+    print(f"{_text(found, line)}\n\nReport: {out}")
 
 
-def _text(found: Reliability, counted: str, line: str) -> str:
-    text = reliability_text(found, line)
-    return f"{text}\n\n{counted}" if counted else text
+class Measured(NamedTuple):
+    """What a file says.
+
+    Attributes:
+      reliability: of its rules.
+      counted: where its ratings are, in words; "" of scores.
+      rated: the ratings as `encore fit` may be given them; None of scores.
+    """
+
+    reliability: Reliability
+    counted: str = ""
+    rated: Rated | None = None
 
 
-def first(found: Reliability, path: Path) -> str:
+def _text(found: Measured, line: str) -> str:
+    text = reliability_text(found.reliability, line)
+    return f"{text}\n\n{found.counted}" if found.counted else text
+
+
+def first(measured: Measured, path: Path) -> str:
     """What to use, what that is about, and the command that does it."""
+    found = measured.reliability
     use = "" if found.worse_than_chance else found.recommended
     if path.suffix == ".npz" and path.stem == "view-heads":
-        how = how_for_model(use, "", str(path.parent.parent)) if path.parent.name == "score" else how_for_scores(use)
+        how = how_for_model(use, "", str(path.parent.parent)) if path.parent.name == "score" else ""
         return what_to_use(found, MODEL, how)
     if path.suffix == ".npz" and path.stem != "view-ratings" or is_scored(path):
         return what_to_use(found, SCORES, "" if path.suffix == ".npz" else how_for_scores(use))
-    return what_to_use(found, RATINGS, how_for_ratings(use))
+    return what_to_use(found, RATINGS, "" if measured.rated is None else how_for_ratings(use, measured.rated))
 
 
 def measure(given: argparse.Namespace, scale: tuple[float, float] | None = None) -> Reliability:
-    """What the file says; see `measured`."""
-    return measured(given, scale)[0]
+    """What the file says of its rules; see `measured`."""
+    return measured(given, scale).reliability
 
 
-def measured(given: argparse.Namespace, scale: tuple[float, float] | None = None) -> tuple[Reliability, str]:
-    """What the file says, and where its ratings are.
+def measured(given: argparse.Namespace, scale: tuple[float, float] | None = None) -> Measured:
+    """What the file says.
 
     Raises:
       InputError: see `read_scored_rows` and `reliability`; or the file is of a run that is at work, or whose stages
@@ -144,18 +165,19 @@ def measured(given: argparse.Namespace, scale: tuple[float, float] | None = None
         raise error.at(f"--{error.where}") from None
 
 
-def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> tuple[Reliability, str]:
+def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> Measured:
     options = {name: getattr(given, name) for name in OPTIONS}
     path = Path(given.file)
     if path.suffix == ".npz":
         view = View.load(path)
         part = view.train if len(view.train) else view.test
         options |= {"rules": view.rules, "entropy": ratings_entropy(view)}
-        return reliability(part.scores, part.preferred, prompt=part.cluster, **options), ""
+        return Measured(reliability(part.scores, part.preferred, prompt=part.cluster, **options))
     if not is_scored(path) and path.name.lower().endswith(TABLES) and is_plain(path):
         pool = rules_of(path, given.pool, "--") if given.pool else None
         found = table_arguments(path, pool, {}, scale)
-        return reliability(**found, **options), account(int(found["where"].sum()), {}, found["where"])
+        told = account(int(found["where"].sum()), {}, found["where"])
+        return Measured(reliability(**found, **options), told, rated_in(path, None))
     rows = read_scored_rows(path, given.pool, scale, "--")
     options |= {"rules": rows.rules, "ids": rows.ids}
     if len(rows.sizes) and (rows.sizes == 1).all():  # nothing to compare
@@ -165,7 +187,13 @@ def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> t
     else:
         values, where = padded(rows)
         found = reliability(values, rows.preferred, where=where, prompt=group_ids(rows.prompt), **options)
-    return found, account(rows.given, rows.lost, where)
+    return Measured(found, account(rows.given, rows.lost, where), _rated(given, path, rows))
+
+
+def _rated(given: argparse.Namespace, path: Path, rows: Rows) -> Rated:
+    """The ratings, as `encore fit` is given them: with the pool and the scale that this command was given."""
+    flags = {"pool": given.pool, "scale": given.scale}
+    return rated_in(path, rows, [f"--config.data.{name}={value}" for name, value in flags.items() if value])
 
 
 def padded(rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -202,7 +230,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--draws", type=int, default=1000, help="bootstrap draws over prompts; 1000 by default")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_argument("--out", help="page to write, a .html file")
-    parser.add_argument("--overwrite", action="store_true", help="replace --out if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace --out though it is of other ratings")
     return parser.parse_args(argv)
 
 

@@ -42,9 +42,10 @@ def advice(
 
     Returns:
       `recommendation` in sentences; `use`, the weighting that it names, or "" for none; `verdict` on
-      what the rules have in common; `effective_rules`; `refused`, why there
-      are no agreement weights, or ""; `loading` per rule with `low` and `high`; `label_next`, numbers of comparisons
-      whose labels would tell most, as far as any can tell. Unknown numbers are None.
+      what the rules have in common; `effective_rules`; `labelled_prompts`, prompts with two responses of which one is
+      preferred; `refused`, why there are no agreement weights, or ""; `loading` per rule with `low` and `high`;
+      `label_next`, numbers of comparisons whose labels would tell most, as far as any can tell. Unknown numbers are
+      None.
 
     >>> rng = np.random.default_rng(0)
     >>> scores = rng.normal(size=(200, 2, 1)) + rng.normal(size=(200, 2, 3))
@@ -55,7 +56,11 @@ def advice(
     masks = [np.ones(np.shape(group), bool) for group in scores] if masks is None else masks
     count = len(rules)
     unknown = {"value": None, "low": None, "high": None}
+    pairs = [prompt for group, best, prompt in zip(scores, preferred, prompts, strict=True)
+             if len(group) == 2 and best is not None]  # fmt: skip
+    labelled = len(set(pairs))
     nothing = {"verdict": "", "effective_rules": None, "loading": [unknown] * count, "label_next": []}
+    nothing["labelled_prompts"] = labelled
     if count < FEWEST_RULES:
         why, use = few_rules(count)
         return nothing | {"recommendation": use, "use": few_use(count), "refused": why}
@@ -90,6 +95,7 @@ def advice(
         "use": "" if found.worse_than_chance else found.recommended,
         "verdict": common.verdict,
         "effective_rules": _known(common.effective_rules),
+        "labelled_prompts": labelled,
         "refused": "" if "agreement" in found.weights else refusal(found),
         "loading": [{"value": _known(v), "low": _known(low), "high": _known(high)} for v, low, high in each],
         "label_next": list(dict.fromkeys(rows[i][0] for i in found.label_next)),

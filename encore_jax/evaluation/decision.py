@@ -8,6 +8,7 @@ Letters: K rules.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
@@ -115,7 +116,7 @@ def how_for_model(use: str, composed_by: str, workdir: str = "RUN") -> str:
     if use == "entropy":
         change = "run it again with --config.compose.method=entropy"
     else:
-        change = f"encore export --workdir={workdir} --out=FOLDER --folded --weights={use}"
+        change = f"encore export --workdir={shlex.quote(workdir)} --out=FOLDER --folded --weights={use}"
     return f"Its weights are by {composed_by}; to change that: {change}." if composed_by else f"To do so: {change}."
 
 
@@ -123,18 +124,8 @@ def how_for_scores(use: str) -> str:
     """How to score with the weighting that is advised for a model whose scores these are.
 
     >>> how_for_scores("uniform")
-    'To score so: encore score --weights=uniform.'
+    'To score so: the same encore score command with --weights=uniform and another --output.'
     """
-    return f"To score so: encore score --weights={use}." if use in ("uniform", "agreement") else ""
-
-
-def how_for_ratings(use: str, run: str = "") -> str:
-    """How to train a reward model on ratings with the weighting that is advised for them.
-
-    >>> how_for_ratings("agreement")
-    'To train a model so: encore fit PAIRS RATINGS --config.data.pool=RULES --config.compose.method=agreement.'
-    >>> how_for_ratings("uniform", "runs/rate_server")
-    'To train a model so: encore fit runs/rate_server --config.compose.method=uniform.'
-    """
-    what = run or "PAIRS RATINGS --config.data.pool=RULES"
-    return f"To train a model so: encore fit {what} --config.compose.method={use}." if use else ""
+    if use not in ("uniform", "agreement"):
+        return ""
+    return f"To score so: the same encore score command with --weights={use} and another --output."

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from encore_jax.evaluation.decision import MODEL, RATINGS, about, how_for_model, how_for_ratings
+from encore_jax.evaluation.decision import MODEL, RATINGS, about, how_for_model
+from encore_jax.evaluation.fit_advice import FEWEST_LABELS, how_for_ratings, rated_by_run
 from encore_jax.evaluation.joint_line import joint_line
 from encore_jax.formats import bounds, known, percent, points, printable
 
@@ -51,7 +52,8 @@ def first_line(results: Mapping, workdir: str = "RUN") -> str:
         told = results["advice"]
         line = told["recommendation"]
         if "summary" in results:  # of a rating run
-            line = " ".join(filter(None, [about(RATINGS, line), how_for_ratings(told.get("use", ""), workdir)]))
+            rated = rated_by_run(workdir, told.get("labelled_prompts", FEWEST_LABELS))
+            line = " ".join(filter(None, [about(RATINGS, line), how_for_ratings(told.get("use", ""), rated)]))
     elif "summary" in results:
         line = "Nothing is rated, so nothing says which rules to trust: have the judge rate comparisons."
     else:

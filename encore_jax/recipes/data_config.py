@@ -8,6 +8,8 @@ from encore_jax.errors import InputError
 from encore_jax.recipes.checks import one_of, require
 from encore_jax.settings import Settings, no_result
 
+AUTO = "auto"
+"""Of `pool`: the rules that the ratings name."""
 RATINGS_FORMATS = ("auto", "encore", "columns", "openai_rbr")
 """Formats of files of rated responses."""
 LABELLED_PAIRS, PAIRS, ANY = NEEDS = ("labelled pairs", "pairs", "any comparison")
@@ -21,7 +23,8 @@ class DataConfig(Settings):
     Attributes:
       source: "pyrit" (human ratings of ten rules from the pinned wheel; comparisons are same-prompt responses of
         different human severity), "files", or "tfds", a data set that `encore_jax.data.rated_comparisons` prepared.
-      pool: a shipped rule pool's name, or a YAML file; a prepared data set that has ratings has its own.
+      pool: a shipped rule pool's name, or a YAML file; or "auto": pool.yaml beside the file with the ratings, else the
+        rules that this file names, of which higher is better. A prepared data set that has ratings has its own.
       path, format: comparisons of source "files": a path or hf:// uri, and its format ("auto" recognises it). Of source
         "tfds", the data set's folder; its prompts are split anew, and as it was if seed and test_fraction are the same.
       ratings_path, ratings_format: rated responses of source "files"; format "encore" (this project's own), "columns"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from encore_jax.data import PYRIT_WHEEL, cache_folder, locate, wheel
 from encore_jax.data.digest import file_sha256, folder_sha256
-from encore_jax.recipes.data_config import DataConfig
+from encore_jax.data.named_rules import named_rules
+from encore_jax.errors import InputError
+from encore_jax.recipes.data_config import AUTO, DataConfig
 from encore_jax.rules import RulePool
 
 if TYPE_CHECKING:
@@ -15,14 +18,36 @@ if TYPE_CHECKING:
 
 
 def rule_pool(config: DataConfig) -> RulePool:
-    """The configured pool: a prepared data set's own, else a YAML file if the name ends so, else a shipped one."""
+    """The configured pool: a prepared data set's own, else a YAML file if the name ends so, else a shipped one.
+
+    "auto" is the rules that the file with the ratings names.
+
+    Raises:
+      InputError: what is wrong with the pool; or nothing names rules.
+    """
     if config.source == "tfds" and (own := prepared_splits(config)[0].pool):
         return own
+    if config.pool == AUTO and config.source == "files":
+        files = source_files(config)
+        path = files.get("ratings", files["comparisons"])
+        beside = path.with_name("pool.yaml")
+        return _named_rules(path, file_sha256(path), file_sha256(beside) if beside.is_file() else "")
+    if config.pool == AUTO:
+        problem = "is for files: nothing else names the rules"
+        raise InputError(
+            problem, where="config.data.pool", fix="give a YAML file of the rules, or a shipped pool's name"
+        )
     if not config.pool.endswith((".yaml", ".yml")):
         return RulePool.shipped(config.pool)
     pool = RulePool.from_yaml(config.pool)
     file_sha256(config.pool)  # for the record of files that were read
     return pool
+
+
+@functools.lru_cache(maxsize=4)
+def _named_rules(path: Path, *digests: str) -> RulePool:
+    """The same of the same files is read once, and said once."""
+    return named_rules(path, "--config.data.pool=RULES")
 
 
 def source_files(config: DataConfig, rated: bool = True) -> dict[str, Path]:

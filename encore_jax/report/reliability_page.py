@@ -23,11 +23,19 @@ def html(found: Reliability) -> str:
     return render("reliability_table.html", **_context(found))
 
 
-def page(found: Reliability, first: str = "") -> str:
-    """The page, the same text for the same ratings; `first` is what it says of what to use, if more than the advice."""
+def page(found: Reliability, first: str = "", input_record: str = "") -> str:
+    """The page, the same text for the same ratings.
+
+    Args:
+      found: what is known.
+      first: what it says of what to use, if more than the advice.
+      input_record: what `encore_jax.data.input_record` says of the inputs.
+    """
     from encore_jax.report.reliability_figures import reliability_figures
 
-    return render("reliability.html", **_context(found, first), figures=reliability_figures(found))
+    return render(
+        "reliability.html", **_context(found, first), input_record=input_record, figures=reliability_figures(found)
+    )
 
 
 def figure(found: Reliability) -> Figure:

@@ -264,13 +264,18 @@ class RulePool:
             ...
         encore_jax.errors.InputError: there is no shipped rule pool 'safety'. Fix: use one of ...
         """
-        available = sorted(path.stem for path in _POOLS.glob("*.yaml"))
+        available = cls.shipped_names()
         if name not in available:
             raise InputError(
                 f"there is no shipped rule pool {name!r}",
                 fix=f"use one of {', '.join(available)}, or a YAML file of your own rules (docs/rules.md)",
             )
         return cls.from_yaml(_POOLS / f"{name}.yaml")
+
+    @staticmethod
+    def shipped_names() -> list[str]:
+        """What the pools that come with the package are called."""
+        return sorted(path.stem for path in _POOLS.glob("*.yaml"))
 
     @property
     def _where(self) -> str:

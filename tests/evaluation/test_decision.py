@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from encore_jax.composition.settings import COMPOSED_BY
-from encore_jax.evaluation.decision import COMPOSES, SPEAKS_FOR, about, decide, how_for_model, how_for_ratings
+from encore_jax.evaluation.decision import COMPOSES, SPEAKS_FOR, about, decide, how_for_model
 from encore_jax.evaluation.first_line import first_line, model_line
+from encore_jax.evaluation.fit_advice import Rated, how_for_ratings
 from encore_jax.evaluation.recommendation import recommendation
 from encore_jax.evaluation.reliability import reliability
 from encore_jax.reward.weighting import named_weights
@@ -82,7 +83,11 @@ def test_a_run_says_what_its_model_and_what_its_ratings_should_use():
     assert same == "This model: use equal weights. Its weights are these."
     asked = {"summary": {}, "advice": {"use": "uniform", "recommendation": "Use equal weights."}}
     assert first_line(asked, "runs/mine") == "Your ratings: use equal weights. " + how_for_ratings(
-        "uniform", "runs/mine"
+        "uniform", Rated("run", "runs/mine")
+    )
+    unlabelled = asked | {"advice": asked["advice"] | {"labelled_prompts": 0}}
+    assert "encore fit PAIRS runs/mine/rate/rated.jsonl --config.compose.method=uniform" in first_line(
+        unlabelled, "runs/mine"
     )
 
 

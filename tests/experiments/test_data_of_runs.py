@@ -55,13 +55,29 @@ def test_an_empty_file_is_refused_by_name(files, tmp_path, which):
         ingest_only(config, tmp_path / "run")
 
 
-@pytest.mark.parametrize("responses", [["a", "b", "c"], ["a", "b"]])
-def test_comparisons_that_are_no_labelled_pairs_are_refused_by_name(files, tmp_path, responses):
-    row = {"id": "odd", "prompt": "Hi", "responses": responses, "preferred": 0 if len(responses) == 3 else None}
+ODD = [{"prompt": "Hi", "responses": ["a", "b", "c"], "preferred": 0, "id": "three"},
+       {"prompt": "Hi", "responses": ["a", "b"], "preferred": None, "id": "undecided"}]  # fmt: skip
+
+
+def test_comparisons_that_are_no_labelled_pairs_are_passed_over_and_counted(files, tmp_path):
+    """One row without a preference costs that row, and not the file; the reasons add up to what was read."""
+    own = [{"prompt": f"{i}", "responses": ["a", "b"], "preferred": i % 2} for i in range(5)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [own[0], *ODD, *own[1:]]))
+    config = tiny_run.config(files)
+    config.data.path = str(tmp_path / "own.jsonl")
+    counts = ingest_only(config, tmp_path / "run")
+    skipped = {"with no preference": 1, "of more than two responses, which only benchmarks score": 1}
+    assert counts["comparison_rows_skipped"] == skipped
+    assert counts["comparison_rows_read"] == 7 == counts["comparisons"] + sum(skipped.values())
+
+
+@pytest.mark.parametrize("row", ODD)
+def test_a_file_without_any_labelled_pair_is_refused_with_the_reason(files, tmp_path, row):
     (tmp_path / "own.jsonl").write_text(json.dumps(row) + "\n")
     config = tiny_run.config(files)
     config.data.path = str(tmp_path / "own.jsonl")
-    with pytest.raises(InputError, match="comparison odd: .*human-labelled pairs"):
+    reason = "with no preference" if row["preferred"] is None else "of more than two responses"
+    with pytest.raises(InputError, match=f"own.jsonl: there is no usable comparison: 1 rows: 0 kept.*{reason}"):
         ingest_only(config, tmp_path / "run")
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from encore_jax.data import Comparison, parse_prompt, write_comparisons, write_rated
+from encore_jax.data import Comparison, RatedResponse, parse_prompt, write_comparisons, write_rated
 from encore_jax.data.rated_comparisons import CONFIGS, prepare
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import DataConfig
@@ -34,6 +34,10 @@ def files(tmp_path_factory, comparisons):
     folder = tmp_path_factory.mktemp("files")
     write_comparisons(folder / "rated.jsonl", comparisons, pool=POOL)
     POOL.to_yaml(folder / "pool.yaml")
+    rated = [
+        RatedResponse(c.prompt, r, c.rules, c.ratings[0], np.ones(3, bool)) for c in comparisons for r in c.responses
+    ]
+    write_rated(folder / "own.jsonl", rated, pool=POOL)
     return folder
 
 
@@ -97,8 +101,11 @@ def test_without_a_preference_a_comparison_counts_for_its_ratings(files, compari
     read = records(config(files, path=str(tmp_path / "rated.jsonl")))
     assert read.comparisons == comparisons[3:] and len(read.rated) == len(records(config(files)).rated)
     assert (read.comparison_skips.kept, read.comparison_skips.skipped) == (9, 3)
-    with pytest.raises(InputError, match="c0.*human-labelled pairs"):
-        records(config(files, path=str(tmp_path / "rated.jsonl")), need_rated=False)
+    elsewhere = records(config(files, path=str(tmp_path / "rated.jsonl"), ratings_path=str(files / "own.jsonl")))
+    for other in (elsewhere, records(config(files, path=str(tmp_path / "rated.jsonl")), need_rated=False)):
+        assert other.comparisons == comparisons[3:] and other.comparison_skips.kept == 9
+        assert other.comparison_skips.reasons == {"with no preference": 3}
+        assert str(other.comparison_skips) == "12 rows: 9 kept, 3 skipped (3 with no preference, first at c0)"
 
 
 def test_comparisons_without_ratings_need_a_file_of_ratings(files, comparisons, tmp_path):

@@ -52,7 +52,36 @@ def test_own_comparisons_with_few_labels_and_several_responses(tmp_path, capsys)
     assert "Your ratings: use agreement weights." in page and "--config.compose.method=agreement" in page
     assert "http" not in page.replace("http-equiv", "").replace("w3.org", "")[:500]
     with pytest.raises(InputError, match="overwrite"):
-        run(file, "--scale=1,5", f"--out={tmp_path}/page.html")
+        run(write_ratings(tmp_path / "other.csv", 1 + values[:, 0] / 2), f"--out={tmp_path}/page.html")
+
+
+def write_ratings(path, values):
+    path.write_text("\n".join([",".join(RULES), *(",".join(f"{x:g}" for x in row) for row in values)]))
+    return str(path)
+
+
+def test_the_same_command_makes_its_page_again_and_no_other_page(tmp_path, capsys):
+    values, _ = ratings()
+    file, out = write_ratings(tmp_path / "r.csv", values[:, 0]), tmp_path / "page.html"
+    run(file, f"--out={out}")
+    before, first = out.read_bytes(), capsys.readouterr().out
+    run(file, f"--out={out}")
+    assert out.read_bytes() == before and capsys.readouterr().out == first
+    run(file, f"--out={out}", "--tau=1")
+    assert out.read_bytes() != before, "changed settings go on in the same file"
+    moved = tmp_path / "moved.csv"
+    moved.write_bytes((tmp_path / "r.csv").read_bytes())
+    run(str(moved), f"--out={out}")
+    write_ratings(tmp_path / "moved.csv", values[:, 1])
+    run(str(moved), f"--out={out}")
+    assert out.read_bytes() != before, "an edited file is the same input"
+    for there in (before, b"<html>mine</html>"):  # of other ratings: r.csv, edited and moved; or somebody's own
+        out.write_bytes(there)
+        other = write_ratings(tmp_path / f"other {len(there)}.csv", values[:40, 0])
+        with pytest.raises(InputError, match=r"page.html: is there already. Fix: .*--overwrite"):
+            run(other, f"--out={out}")
+        assert out.read_bytes() == there
+    run(other, f"--out={out}", "--overwrite")
 
 
 def test_scores_and_views_are_read_as_the_ablation_reads_them(tmp_path, capsys):
@@ -261,7 +290,7 @@ def test_a_table_of_nothing_but_ratings_says_what_python_says(tmp_path, scale, c
     printed = capsys.readouterr().out
     first, rest = str(measure_in_python(str(tmp_path / "t.csv"), draws=20)).split("\n", 1)
     assert (
-        printed.startswith(f"Your ratings: u{first[1:]} To train a model so: ")
+        printed.startswith(f"Your ratings: u{first[1:]} To train a model on these ratings, write the texts beside them")
         and rest in printed
         and "Ratings: 320 of 80" in printed
     )

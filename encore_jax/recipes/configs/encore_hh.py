@@ -3,7 +3,8 @@
 Command:   encore run encore_hh \\
              --config.data.path=pairs.jsonl --config.data.ratings_path=rbr_gold_train.jsonl
 Data:      comparisons in the format of Anthropic's HH-RLHF (JSONL or .gz; a derived prompt/chosen/rejected file works
-           as well); ratings: OpenAI's rule-based-rewards gold set, 23 human true/false rules per response
+           as well); ratings: OpenAI's rule-based-rewards gold set, 23 human true/false rules per response, or your own,
+           whose rules are those that the file names; --config.data.pool=RULES says by which a higher rating is worse
 Hardware:  2 CPU cores, 8 GiB of memory
 Time:      about 6 minutes for 300 comparisons; all are taken unless you say --config.data.limit=300 (drawn by hash)
 Expected:  on 1,782 pairs of HH-RLHF's harmless-base test set (--config.data.limit=300, 141 held out) single rules agree
@@ -19,7 +20,7 @@ def get_config() -> ExperimentConfig:
     """The quickstart's settings on other data; entropies are those of true/false ratings."""
     return ExperimentConfig(
         name="encore_hh",
-        data=DataConfig(source="files", pool="openai_rbr_23"),
+        data=DataConfig(source="files", pool="auto"),
         model=ModelConfig(dtype="bfloat16"),
         semi_synthetic=SemiSyntheticConfig(judges=0),
     )

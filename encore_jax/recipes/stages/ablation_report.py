@@ -80,7 +80,7 @@ def report_ablation(
         "settings": grid.size,
         "decisions": float(grid.size) * len(view.test),
         "sha256": file_sha256(source.path),
-        "advice": source.advice(view, inputs.entropy[0, 0], reading.seed),
+        "advice": source.advice(view, inputs.entropy[0, 0], reading.seed, tuple(reading.scale)),
         "found": with_full_set(ablation_results(grid, sums, inputs.subset, view.rules), full),
         "full": {name: value for name, value in full.items() if name not in ("marginals", "heat_map")},
         "extremes": list(extremes.rows(inputs.subset, view.rules)),

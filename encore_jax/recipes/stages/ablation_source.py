@@ -28,9 +28,9 @@ from encore_jax.evaluation.decision import (
     SCORES,
     about,
     how_for_model,
-    how_for_ratings,
     how_for_scores,
 )
+from encore_jax.evaluation.fit_advice import Rated, how_for_ratings, rated_in
 from encore_jax.evaluation.results import ratings_entropy
 from encore_jax.evaluation.rule_agreement import rule_agreement
 from encore_jax.evaluation.scored_view import scored_view
@@ -115,13 +115,14 @@ class AblationSource(Outside):
             scale = given or rows.scale
             return scored_view(rows, path.name, **reading._asdict() | {"scale": scale}), scale
 
-    def advice(self, view: View, entropy: np.ndarray, seed: int = 0) -> dict[str, str]:
+    def advice(self, view: View, entropy: np.ndarray, seed: int = 0, scale: tuple[float, ...] = ()) -> dict[str, str]:
         """Which weighting to use for the view, decided from its training comparisons as its run decides it.
 
         Args:
           view: of this source.
           entropy: ``[K]``, of its ratings.
           seed: of the bootstrap.
+          scale: that its ratings were read on; () if it was inferred.
 
         Returns:
           `use`, the weighting, and `line`, the sentence; empty if no comparison is for training.
@@ -133,10 +134,18 @@ class AblationSource(Outside):
         subject = MODEL if of_model else SCORES if path.suffix == ".npz" or is_scored(path) else RATINGS
         known = ratings_entropy(view) if path.suffix == ".npz" else entropy if np.isfinite(entropy).all() else None
         found = rule_agreement(view.train, view.rules, entropy=known, seed=seed)
-        how = how_for_ratings(found.use) if subject == RATINGS else how_for_scores(found.use) if is_scored(path) else ""
+        how = how_for_scores(found.use) if is_scored(path) else ""
+        if subject == RATINGS:
+            how = how_for_ratings(found.use, self._rated(path, scale))
         if of_model and path.parent.name == "score":
             how = how_for_model(found.use, "", str(path.parent.parent))
         return {"use": found.use, "line": " ".join(filter(None, [about(subject, found.recommendation), how]))}
+
+    def _rated(self, path: Path, scale: tuple[float, ...]) -> Rated:
+        """The ratings, as `encore fit` may be given them."""
+        flags = [f"--config.data.pool={self.pool}"] if self.pool else []
+        flags += [f"--config.data.scale={scale[0]:g},{scale[1]:g}"] if scale else []
+        return rated_in(path, read_scored_rows(path, self.pool, tuple(scale) or None), flags)
 
     def key(self) -> dict[str, str]:
         """SHA-256 of the files, and of the rules by which ratings are oriented."""

@@ -37,6 +37,11 @@ OPTION = "--config.data.scale=LOWEST,HIGHEST"
 """How a run is told the scale of its files' ratings."""
 
 
+NO_PREFERENCE = "with no preference"
+NO_PAIR = "of more than two responses, which only benchmarks score"
+"""Why a comparison is left out where its ratings are no use either."""
+
+
 class Records(NamedTuple):
     """What a source holds.
 
@@ -61,10 +66,11 @@ def read_records(
 
     Ratings come out on the scale from 0 to 1, whatever scale the files have. Comparisons that carry ratings of their
     own are rated responses as well, unless a file of ratings is given. Those of them without a preference, or of more
-    than two responses, are used for their ratings alone.
+    than two responses, are used for their ratings alone; where these are not read either, they are left out and
+    counted.
 
     Raises:
-      InputError: naming file, line and field; or a comparison that is no pair with a preference and has no ratings.
+      InputError: naming file, line and field.
     """
     skips = SkipCounter(), SkipCounter()
     if config.source == "pyrit":
@@ -185,20 +191,17 @@ def _is_table(row: Mapping[str, object], pool: RulePool) -> bool:
 
 
 def _pairs(comparisons: Sequence[Comparison], own_ratings: bool, need: str, skips: SkipCounter) -> Iterator[Comparison]:
+    """Those that the run can use; the others are counted by what they lack."""
     for i, comparison in enumerate(comparisons):
-        name = comparison.id or str(i)
-        if len(comparison.responses) == 2 and (need == PAIRS or comparison.preferred is not None):
+        pair = len(comparison.responses) == 2
+        if pair and (need == PAIRS or comparison.preferred is not None):
             yield comparison
-        elif own_ratings and comparison.ratings is not None:
-            skips.kept -= 1
-            skips.skip("used for its ratings only: no pair with a preference", name)
-        else:
-            raise InputError(
-                f"{len(comparison.responses)} responses, preferred {comparison.preferred}",
-                where=f"comparison {name}",
-                fix="this experiment needs human-labelled pairs: leave such rows out, or say which is preferred; "
-                "benchmarks with n > 2 have their own scoring",
-            )
+            continue
+        reason = NO_PREFERENCE if pair else NO_PAIR
+        if own_ratings and comparison.ratings is not None:
+            reason = "used for its ratings only: no pair with a preference"
+        skips.kept -= 1
+        skips.skip(reason, comparison.id or f"comparison {i}")
 
 
 def source_of(config: DataConfig, *, ratings: bool) -> str:

@@ -1,0 +1,82 @@
+"""The rules that a file of ratings names, where nobody gives their pool."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import logging
+
+from encore_jax.data.rating_source import table_rows
+from encore_jax.data.rating_table import rating_table
+from encore_jax.data.rows import named, read_rows
+from encore_jax.data.scales import rating_ranges
+from encore_jax.data.text_tables import is_text_table
+from encore_jax.errors import InputError
+from encore_jax.rules import Rule, RulePool
+
+OPENAI = "openai_rbr_23"
+"""The shipped pool of files whose rows have OpenAI's propositions."""
+
+
+def named_rules(path: Path, option: str) -> RulePool:
+    """The pool of a file of ratings: pool.yaml beside it, else the rules that its columns or its ratings name.
+
+    A higher rating is better by every rule, which is said, unless a pool says otherwise: the one beside the file, or
+    the shipped pool that has exactly these rules.
+
+    Args:
+      path: the file.
+      option: how a pool is given on this command line, e.g. ``--config.data.pool=RULES``.
+
+    Raises:
+      InputError: it holds no ratings, or names a rule as no rule can be named.
+    """
+    beside = path.with_name("pool.yaml")
+    if beside.is_file():
+        return RulePool.from_yaml(beside)
+    if not is_text_table(path) and "propositions" in _first(path):
+        return RulePool.shipped(OPENAI)
+    rules = [_rule(name, path) for name in _names(path)]
+    names = [rule.name for rule in rules]
+    for pool in map(RulePool.shipped, RulePool.shipped_names()):
+        if set(pool.names) == set(names):
+            logging.info("%s: its rules are those of the shipped pool %s", path.name, pool.name)
+            return pool
+    logging.warning(
+        "%s: higher is taken as better by every rule (%s), because no pool says otherwise (%s)",
+        path.name, named(names), option,
+    )  # fmt: skip
+    try:
+        return RulePool(tuple(rules))
+    except InputError as error:
+        raise error.at(str(path)) from None
+
+
+def _first(path: Path) -> dict:
+    return dict(next(read_rows(path), ("", {}))[1] or {})
+
+
+def _names(path: Path) -> Sequence[str]:
+    """The rules that have a rating, as the file writes them."""
+    if not is_text_table(path) and "ratings" in _first(path):
+        names = [rule for rule, (low, high) in rating_ranges(path).items() if low <= high]
+    else:
+        try:
+            names = list(rating_table(table_rows(path), where=path).rules)
+        except InputError as error:
+            fix = f"give ratings in the file --config.data.ratings_path=FILE; or {error.fix}"
+            raise InputError(error.problem, where=error.where, fix=fix) from None
+    if not names:
+        raise InputError("holds no ratings", where=str(path), fix='write "ratings": {"RULE": NUMBER, ...}')
+    return names
+
+
+def _rule(name: str, path: Path) -> Rule:
+    """A rule called as the column is, in lower case with underscores."""
+    plain = re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
+    try:
+        return Rule(plain, name.strip())
+    except InputError as error:
+        raise InputError(error.problem, where=f"{path}, rule {name!r}", fix=error.fix) from None

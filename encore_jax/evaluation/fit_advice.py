@@ -1,0 +1,127 @@
+"""How a reward model is trained on ratings with the weighting that is advised for them: a command that can be typed.
+
+`encore fit` trains on ratings, and judges the model by pairs of which people prefer one response. What it needs beside
+a file of ratings depends on what that file holds.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from encore_jax.data.rating_run import STAGES
+from encore_jax.data.scored_rows import Rows
+from encore_jax.data.text_tables import is_text_table
+
+FEWEST_LABELS = 10
+"""Prompts with a labelled pair from which `encore fit` is advised: fewer may all fall on one side of its split."""
+
+Holds = Literal["run", "pairs", "unlabelled pairs", "responses", "only numbers"]
+"""What is rated: by a rating run whose pairs are labelled; labelled pairs; pairs or longer lists of responses with
+fewer labels than needed; responses whose ratings can be read beside other pairs; or ratings without texts."""
+
+
+class Rated(NamedTuple):
+    """Ratings, as `encore fit` may be given them.
+
+    Attributes:
+      holds: what is rated.
+      path: the file, or the folder of the run.
+      flags: of the command, that say how the file is read.
+    """
+
+    holds: Holds
+    path: str
+    flags: tuple[str, ...] = ()
+
+
+RUN = Rated("run", "RUN")
+"""A rating run of which only that much is known."""
+
+
+def rated_in(path: Path, rows: Rows | None, flags: Sequence[str] = ()) -> Rated:
+    """What a file of ratings holds.
+
+    Args:
+      path: the file.
+      rows: what it says; None for a table of nothing but ratings.
+      flags: see `Rated`.
+    """
+    if rows is None:
+        return Rated("only numbers", str(path))
+    if rows.quality is not None:
+        return Rated("responses", str(path), tuple(flags))
+    run, of_run = path.parent.parent, path.name == "comparisons.jsonl" and path.with_name("rated.jsonl").is_file()
+    each = zip(rows.sizes.tolist(), rows.preferred.tolist(), rows.prompt, strict=True)
+    labelled = {prompt for size, preferred, prompt in each if size == 2 and preferred >= 0}
+    if of_run and path.parent.name in STAGES.values() and not flags:
+        return rated_by_run(str(run), len(labelled), path.parent.name)
+    if len(labelled) >= FEWEST_LABELS:
+        return Rated("pairs", str(path), tuple(flags))
+    if of_run:
+        return Rated("responses", str(path.with_name("rated.jsonl")), tuple(flags))
+    return Rated("unlabelled pairs", str(path), tuple(flags))
+
+
+def rated_by_run(workdir: str, labelled_prompts: int, stage: str = STAGES["rating"]) -> Rated:
+    """What a rating run has rated.
+
+    Args:
+      workdir: of the run.
+      labelled_prompts: prompts with a pair of which people prefer one response.
+      stage: of the run, that left the ratings.
+    """
+    if labelled_prompts >= FEWEST_LABELS:
+        return Rated("run", workdir)
+    return Rated("responses", f"{workdir}/{stage}/rated.jsonl")
+
+
+def how_for_ratings(use: str, rated: Rated = RUN) -> str:
+    """How to train a reward model on ratings with the weighting that is advised for them.
+
+    Args:
+      use: the weighting; "" if nothing is advised.
+      rated: the ratings.
+
+    >>> how_for_ratings("uniform", Rated("pairs", "my pairs.csv"))
+    "To train a model so: encore fit 'my pairs.csv' --config.compose.method=uniform."
+    >>> how_for_ratings("uniform", Rated("run", "runs/rate_server"))
+    'To train a model so: encore fit runs/rate_server --config.compose.method=uniform.'
+    >>> print(how_for_ratings("agreement", Rated("responses", "ratings.csv", ("--config.data.pool=rules.yaml",))))
+    To train a model so: encore fit PAIRS ratings.csv --config.data.pool=rules.yaml --config.compose.method=agreement, \
+where PAIRS is your file of pairs of which people prefer one response, by which the model is judged.
+    >>> print(how_for_ratings("agreement", Rated("only numbers", "ratings.csv")))
+    To train a model on these ratings, write the texts beside them: columns prompt and response.
+    """
+    if not use:
+        return ""
+    if rated.holds == "only numbers":
+        return "To train a model on these ratings, write the texts beside them: columns prompt and response."
+    if rated.holds in ("run", "pairs"):
+        return f"To train a model so: {fit_command(use, rated)}."
+    if rated.holds == "responses":
+        return (
+            f"To train a model so: {fit_command(use, rated)}, where PAIRS is your file of pairs of which people prefer "
+            "one response, by which the model is judged."
+        )
+    table = is_text_table(Path(rated.path))
+    where = "column preferred: a or b" if table else 'field "preferred": 0 or 1'
+    line = (
+        f"To train a model so, first say of {FEWEST_LABELS} or more prompts which of two responses people prefer "
+        f"({where}), because the model is judged by that; then: {fit_command(use, rated)}."
+    )
+    return f"{line} Without labels, in Python: {python_line(use, rated)}." if table and not rated.flags else line
+
+
+def fit_command(use: str, rated: Rated) -> str:
+    """The command, quoted for a shell; the word PAIRS stands for a file that only the user knows."""
+    words = ["PAIRS"] if rated.holds == "responses" else []
+    return shlex.join(["encore", "fit", *words, rated.path, *rated.flags, f"--config.compose.method={use}"])
+
+
+def python_line(use: str, rated: Rated) -> str:
+    """The same without labels, which nothing then judges."""
+    weighted = "" if use == "entropy" else f".weighted({use!r})"
+    return f"enc.fit(enc.read_comparisons({rated.path!r})){weighted}"
