@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 from encore_jax.evaluation.decision import MODEL, RATINGS, about, how_for_model
-from encore_jax.evaluation.fit_advice import FEWEST_LABELS, how_for_ratings, rated_by_run
 from encore_jax.evaluation.joint_line import joint_line
 from encore_jax.formats import bounds, known, percent, points, printable
 
@@ -52,13 +51,21 @@ def first_line(results: Mapping, workdir: str = "RUN") -> str:
         told = results["advice"]
         line = told["recommendation"]
         if "summary" in results:  # of a rating run
-            rated = rated_by_run(workdir, told.get("labelled_prompts", FEWEST_LABELS))
-            line = " ".join(filter(None, [about(RATINGS, line), how_for_ratings(told.get("use", ""), rated)]))
+            line = rating_line(told, workdir)
     elif "summary" in results:
         line = "Nothing is rated, so nothing says which rules to trust: have the judge rate comparisons."
     else:
         line = OLDER
     return printable(line)
+
+
+def rating_line(advice: Mapping, workdir: str = "RUN") -> str:
+    """What to use on a rating run's ratings, with the command that trains a model so."""
+    from encore_jax.evaluation.fit_advice import FEWEST_LABELS, how_for_ratings, rated_by_run
+
+    rated = rated_by_run(workdir, advice.get("labelled_prompts", FEWEST_LABELS))  # an older version counted none
+    how = how_for_ratings(advice.get("use", ""), rated)
+    return " ".join(filter(None, [about(RATINGS, advice["recommendation"]), how]))
 
 
 def run_line(views: Sequence[Mapping], workdir: str = "RUN") -> str:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from encore_jax.data.rating_run import STAGES
-from encore_jax.data.scored_rows import Rows
-from encore_jax.data.text_tables import is_text_table
+if TYPE_CHECKING:
+    from encore_jax.data.scored_rows import Rows
 
 FEWEST_LABELS = 10
 """Prompts with a labelled pair from which `encore fit` is advised: fewer may all fall on one side of its split."""
@@ -49,6 +48,8 @@ def rated_in(path: Path, rows: Rows | None, flags: Sequence[str] = ()) -> Rated:
       rows: what it says; None for a table of nothing but ratings.
       flags: see `Rated`.
     """
+    from encore_jax.data.rating_run import STAGES
+
     if rows is None:
         return Rated("only numbers", str(path))
     if rows.quality is not None:
@@ -65,7 +66,7 @@ def rated_in(path: Path, rows: Rows | None, flags: Sequence[str] = ()) -> Rated:
     return Rated("unlabelled pairs", str(path), tuple(flags))
 
 
-def rated_by_run(workdir: str, labelled_prompts: int, stage: str = STAGES["rating"]) -> Rated:
+def rated_by_run(workdir: str, labelled_prompts: int, stage: str = "rate") -> Rated:
     """What a rating run has rated.
 
     Args:
@@ -106,6 +107,8 @@ where PAIRS is your file of pairs of which people prefer one response, by which 
             f"To train a model so: {fit_command(use, rated)}, where PAIRS is your file of pairs of which people prefer "
             "one response, by which the model is judged."
         )
+    from encore_jax.data.text_tables import is_text_table
+
     table = is_text_table(Path(rated.path))
     where = "column preferred: a or b" if table else 'field "preferred": 0 or 1'
     line = (

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from encore_jax.data import PYRIT_WHEEL, cache_folder, locate, wheel
 from encore_jax.data.digest import file_sha256, folder_sha256
-from encore_jax.data.named_rules import named_rules
 from encore_jax.errors import InputError
 from encore_jax.recipes.data_config import AUTO, DataConfig
 from encore_jax.rules import RulePool
@@ -47,6 +46,8 @@ def rule_pool(config: DataConfig) -> RulePool:
 @functools.lru_cache(maxsize=4)
 def _named_rules(path: Path, *digests: str) -> RulePool:
     """The same of the same files is read once, and said once."""
+    from encore_jax.data.named_rules import named_rules
+
     return named_rules(path, "--config.data.pool=RULES")
 
 
