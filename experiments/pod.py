@@ -8,6 +8,7 @@ python -m experiments.pod table --out=runs/8b/benchmarks.md runs/8b/score-*     
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import sys
@@ -238,14 +239,24 @@ def parser_of(command: str) -> Parser:
     return parser
 
 
-def check_price(price: float | None) -> None:
-    """Makes sure that a price is one.
+NUMBERS = {
+    "price": (0, 999_999, "dollars for a chip's hour, such as 1.20"),
+    "judged_rules": (0, 999_999, "how many rules the slice rates, 0 if a server does"),
+}
+"""Least and most of every flag that is a number, and what it is."""
+
+
+def check_numbers(given: argparse.Namespace) -> None:
+    """Makes sure that numbers can be meant.
 
     Raises:
-      InputError: it is negative, not finite, or beyond anything that is asked for.
+      InputError: one is negative, not finite, or beyond anything that is asked for.
     """
-    if price is not None and not 0 <= price < 1e6:
-        raise InputError(f"{price} is no price", where="--price", fix="give dollars for a chip's hour, such as 1.20")
+    for name, (least, most, what) in NUMBERS.items():
+        value = getattr(given, name, None)
+        if value is not None and not least <= value <= most:
+            fix = f"give {what}: from {least} to {most}"
+            raise InputError(f"is {value}", where=f"--{name.replace('_', '-')}", fix=fix)
 
 
 COMMANDS = {
@@ -276,7 +287,7 @@ def main(arguments: Sequence[str]) -> None:
         elif command == "labels":
             print(write_labels(given.file, given.pool, given.out))
         elif command == "cost":
-            check_price(given.price)
+            check_numbers(given)
             steps = works(given.pairs, given.benchmark, given.train, given.judged_rules)
             print(cost_table(steps, given.accelerator, given.price))
         else:

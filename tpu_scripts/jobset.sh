@@ -25,10 +25,6 @@ parse "$@"
 need NAME ACCELERATOR BUCKET IMAGE --config
 need_config
 SLICES=${SLICES:-1} RESTARTS=${RESTARTS:-50} GRACE=${GRACE:-120}
-for name in SLICES RESTARTS GRACE; do
-  [[ ${!name} =~ ^[0-9]{1,6}$ ]] || usage_error "$(flag_of "$name"): not a number: ${!name}"
-done
-((SLICES > 0)) || usage_error "--slices: at least 1"
 [[ $NAME =~ ^.{1,40}$ ]] || usage_error "--name: at most 40 characters, to which the pods' names add theirs"
 declare -A kinds=([v4]=tpu-v4-podslice [v5e]=tpu-v5-lite-podslice [v5p]=tpu-v5p-slice [v6e]=tpu-v6e-slice)
 case $TOPOLOGY in

@@ -11,6 +11,25 @@ show() { printf '%s\n' "$(quote "$@")" >&3; }
 # run COMMAND...: runs it, or shows it in a dry run.
 run() { if [[ $DRY_RUN ]]; then show "$@"; else "$@" </dev/null 3>&-; fi; }
 
+# interruptible WORD...: a command or function in the background, and waits for it: a trap runs at once, and ends it.
+interruptible() {
+  "$@" &
+  child=$!
+  wait "$child"
+}
+
+# interruptible_output VARIABLE WORD...: the same, and sets the variable to the few lines that are printed.
+interruptible_output() {
+  local printed ended=0
+  exec {printed}< <("${@:2}")
+  child=$!
+  wait "$child" || ended=$?
+  IFS= read -r -d '' "$1" <&"$printed" || true
+  exec {printed}<&-
+  printf -v "$1" '%s' "${!1%$'\n'}"
+  return "$ended"
+}
+
 # ask ASSUMED COMMAND...: prints what the command prints, tried GCLOUD_TRIES times; a dry run prints ASSUMED.
 GCLOUD_TRIES=${GCLOUD_TRIES:-1}
 ask() {

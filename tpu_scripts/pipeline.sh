@@ -75,7 +75,7 @@ estimate() {
   for file in "${benchmarks[@]}"; do words+=(--benchmark="$file"); done
   words+=(--judged-rules="$rules" ${PRICE:+--price="$PRICE"})
   [[ -z $DRY_RUN ]] || show "${words[@]}"
-  JAX_PLATFORMS=cpu "${words[@]}" </dev/null >&2 && return
+  interruptible env JAX_PLATFORMS=cpu "${words[@]}" </dev/null >&2 && return
   note "no estimate, for the reason above: look at --accelerator, --pairs, --benchmarks, --price and --train-config"
   [[ -z $DRY_RUN ]] || exit 1
 }
@@ -146,10 +146,10 @@ with_slice() {
     code=0
     bring_up && "$@" || code=$?
     ((code != 0)) || return 0
-    if ((code != PREEMPTED)) && ! is_gone; then return "$code"; fi
+    if ((code != PREEMPTED)) && ! interruptible is_gone; then return "$code"; fi
     note "$NAME is gone: slice $attempt of at most $ATTEMPTS"
     script delete.sh || return
-    sleep "${BACKOFF_SECONDS:-30}"
+    interruptible sleep "${BACKOFF_SECONDS:-30}"
   done
   return "$PREEMPTED"
 }
@@ -157,11 +157,11 @@ with_slice() {
 bring_up() {
   local state command
   ASSUMED_STATE=NONE
-  state=$(queue_state) || return
+  interruptible_output state queue_state || return
   case $state in
     ACTIVE) # a run that this step had started before it was killed goes on: the step joins it
       ssh_command all "${WORKER[@]}" is_running
-      ! "${command[@]}" </dev/null >/dev/null 2>&1 || return 0
+      ! interruptible "${command[@]}" </dev/null >/dev/null 2>&1 || return 0
       ;;
     FAILED | SUSPENDING | SUSPENDED | DELETING) script delete.sh || return ;;
   esac
@@ -206,16 +206,16 @@ take() {
 
 # Exports on worker 0, from the run's files as they came home and its checkpoints in the bucket, to the bucket.
 export_model() {
-  on_workers 0 mkdir -p "encore_runs/$RUN" || return
-  copy 0 "runs/$RUN-train/tpu/results.tar.gz" "$NAME:encore_runs/$RUN/results.tar.gz" || return
-  on_workers 0 "${WORKER[@]}" export "$RUN" "$MODEL_IN_BUCKET" "${export_flags[@]}"
+  interruptible on_workers 0 mkdir -p "encore_runs/$RUN" || return
+  interruptible copy 0 "runs/$RUN-train/tpu/results.tar.gz" "$NAME:encore_runs/$RUN/results.tar.gz" || return
+  interruptible on_workers 0 "${WORKER[@]}" export "$RUN" "$MODEL_IN_BUCKET" "${export_flags[@]}"
 }
 
 # score FILE: the exported model on a benchmark's file.
 score() {
   local file=$1 name
   name=$(benchmark_name "$file")
-  on_workers all "${WORKER[@]}" fetch "$RUN" "$MODEL_IN_BUCKET" || return
+  interruptible on_workers all "${WORKER[@]}" fetch "$RUN" "$MODEL_IN_BUCKET" || return
   script run.sh --run="$RUN-$name" -- --config=rewardbench --config.model="../encore_models/$RUN" \
     --config.data="$DATA/$(basename "$file")" "${mesh[@]}" "${score_flags[@]}" || return
   script logs.sh --run="$RUN-$name" --to="runs/$RUN-$name/tpu/logs" --results="$HOME_FOLDER/$name"

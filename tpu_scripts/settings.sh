@@ -161,9 +161,11 @@ check_settings() {
     esac
   done
   for name in "${VALUED[@]}"; do
-    [[ $name == *_SECONDS || $name == ATTEMPTS ]] || continue
-    [[ ${!name} =~ ^([0-9]+(\.[0-9]+)?)?$ && ($name != ATTEMPTS || ${!name} != *.*) ]] ||
-      usage_error "$(flag_of "$name"): not a number: ${!name}"
+    case $name in
+      *_SECONDS | PRICE) check_number "$name" 0 999999 '(\.[0-9]+)?' ;;
+      ATTEMPTS | RULES | SLICES) check_number "$name" 1 999999 ;;
+      RATED | RESTARTS | GRACE) check_number "$name" 0 999999 ;;
+    esac
   done
   POLL_SECONDS=${POLL_SECONDS:-30}
   [[ $NAME =~ ^([a-z]([-a-z0-9]{0,61}[a-z0-9])?)?$ ]] ||
@@ -186,6 +188,16 @@ check_settings() {
   read -ra create_flags <<<"$CREATE_FLAGS"
   read -ra ssh_flags <<<"$SSH_FLAGS"
   cd "$ROOT" || exit
+}
+
+# check_number NAME LEAST MOST DECIMALS: that it is a number between these, or nothing, and does not begin with a zero,
+# which bash would take for an octal one.
+check_number() {
+  local value=${!1}
+  [[ $value ]] || return 0
+  if [[ ! $value =~ ^(0|[1-9][0-9]{0,5})${4:-}$ ]] || ((${value%.*} < $2)); then
+    usage_error "$(flag_of "$1"): not a number from $2 to $3: $(quote "$value")"
+  fi
 }
 
 # Shapes of the generations' slices, as encore_jax/parallel/slices.py has them (a test compares the two).

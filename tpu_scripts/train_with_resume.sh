@@ -47,11 +47,13 @@ bring_up() {
   local state report command code=0
   attach=''
   ASSUMED_STATE=NONE
-  state=$(queue_state) || return
+  interruptible_output state queue_state || return
   case $state in
     ACTIVE)
       ssh_command all "${WORKER[@]}" status "$RUN"
-      if report=$("${command[@]}" </dev/null 2>/dev/null) && [[ $report == *" running"* ]]; then attach=--attach; fi
+      if interruptible_output report "${command[@]}" </dev/null 2>/dev/null && [[ $report == *" running"* ]]; then
+        attach=--attach
+      fi
       ;;
     FAILED | SUSPENDING | SUSPENDED | DELETING) script delete.sh || return ;;
   esac
@@ -65,9 +67,9 @@ set_up() {
   local try code=0
   for try in 1 2 3; do
     if script setup.sh; then return 0; else code=$?; fi
-    ! is_gone || return "$PREEMPTED"
+    ! interruptible is_gone || return "$PREEMPTED"
     note "setting up failed (exit $code, try $try of 3)"
-    ((try == 3)) || sleep "$POLL_SECONDS"
+    ((try == 3)) || interruptible sleep "$POLL_SECONDS"
   done
   return "$code"
 }
@@ -92,7 +94,8 @@ finish() {
   exit "$code"
 }
 
-ASSUMED_STATE=NONE queue_state >/dev/null || fail "gcloud cannot be asked about $NAME"
+ASSUMED_STATE=NONE
+interruptible queue_state >/dev/null || fail "gcloud cannot be asked about $NAME"
 export GCLOUD_TRIES=240 # from here on, what fails is likely to work later
 pause=$BACKOFF_SECONDS doubled=0
 for ((number = 1; number <= ATTEMPTS; number++)); do
@@ -104,7 +107,7 @@ for ((number = 1; number <= ATTEMPTS; number++)); do
   script delete.sh || fail "$NAME may still cost money; delete it: $delete_command"
   ((number < ATTEMPTS)) || break
   if ((SECONDS - began >= 600)); then pause=$BACKOFF_SECONDS doubled=0; fi
-  sleep "$pause"
+  interruptible sleep "$pause"
   if ((doubled++ < 5)); then pause=$(awk -v pause="$pause" 'BEGIN { print 2 * pause }'); fi
 done
 note "$RUN: preempted $ATTEMPTS times; the same command goes on from the last checkpoint"

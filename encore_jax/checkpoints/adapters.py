@@ -71,8 +71,8 @@ class AdaptedFolder(HuggingFaceFolder):
 
     def _take_updates(self) -> None:
         """Finds out what every other tensor of the adapter is for."""
-        entries, unknown, wrong, untargeted = self._adapter.entries, [], [], []
-        for key in entries.keys() - {PREFIX + SCORE}:
+        entries, unknown, wrong, untargeted, twice = self._adapter.entries, [], [], [], []
+        for key in sorted(entries.keys() - {PREFIX + SCORE}):
             module = key.removeprefix(PREFIX).removesuffix(".lora_A.weight").removesuffix(".lora_B.weight")
             weight = f"{module}.weight"
             spellings = (weight, weight.removeprefix(BASE), text_name(weight))
@@ -89,9 +89,11 @@ class AdaptedFolder(HuggingFaceFolder):
                 wrong.append(f"{key} (rank {pair[0][0]}, not {' or '.join(map(str, sorted(self.config.ranks)))})")
             elif not self.config.adapts(module):
                 untargeted.append(key)
-            self._updates[target] = stem
+            if self._updates.setdefault(target, stem) != stem:
+                twice.append(f"{key} and those of {self._updates[target]}")
         faults = {
             "unexpected": unknown,
+            "for one tensor under two names": twice,
             "wrong shape or half missing": wrong,
             f"not named by {CONFIG} (target_modules, exclude_modules, layers_to_transform)": untargeted,
         }

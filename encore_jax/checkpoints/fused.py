@@ -64,13 +64,17 @@ class Apart:
       cfg: the architecture.
 
     Raises:
-      InputError: a fused tensor has other rows than its matrices together.
+      InputError: a fused tensor has other rows than its matrices together, or one of these is stored besides.
     """
 
     def __init__(self, source: SizedSource, cfg: DecoderConfig):
         self.where, self._source, self._rows = source.where, source, {}
-        for name, shape in source.shapes().items():
+        found = source.shapes()
+        for name, shape in found.items():
             parts = dict(_parts(cfg, name))
+            for part in parts.keys() & found.keys():
+                problem = f"holds {part} twice: by itself, and as rows of {name}"
+                raise InputError(problem, where=source.where, fix="remove the one that is not the model's")
             rows = max((part.last for part in parts.values()), default=0)
             if parts and (len(shape) != 2 or shape[0] != rows):
                 raise InputError(

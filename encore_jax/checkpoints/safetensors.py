@@ -151,6 +151,11 @@ class HuggingFaceFolder:
                                      where=str(path), fix="download the folder again")  # fmt: skip
                 file_of[name] = file
         for file in files:
+            elsewhere = sorted(name for name in file.entries if file_of.get(name, file) is not file)
+            if elsewhere:
+                other = Path(file_of[elsewhere[0]].where).name
+                problem = f"the index places {_short(elsewhere[0])} in {other}, and it is here too"
+                raise InputError(problem, where=file.where, fix="download the folder again, or remove one of the two")
             unplaced = sorted(file.entries.keys() - file_of.keys())
             if unplaced:
                 raise InputError(f"{len(unplaced)} tensors are in no index: {_some(map(_short, unplaced))}",
@@ -197,6 +202,7 @@ def _shards(folder: Path) -> list[tuple[Path, list[str] | None]]:
     """Every weight file, with the names the index expects in it (None: all it has)."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
+        _check_alone(single, index)
         return [(single, None)]
     if not index.is_file():
         pickles = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt")))
@@ -208,13 +214,33 @@ def _shards(folder: Path) -> list[tuple[Path, list[str] | None]]:
     return [(folder / shard, names) for shard, names in _placed(folder, index).items()]
 
 
+def _check_alone(single: Path, index: Path) -> None:
+    """Refuses a folder that holds its weights twice; an index of shards that are not there counts for nothing."""
+    if not index.is_file():
+        return
+    shards = set(_weight_map(index).values()) - {single.name}
+    there = sorted(name for name in shards if _is_name(name) and (index.parent / name).is_file())
+    if there:
+        problem = f"holds weights twice: {single.name}, and {_some(there)} of {index.name}"
+        raise InputError(problem, where=str(index.parent), fix="remove the ones that are not the model's")
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    return json_shape.read_json(index, _Index, max_bytes=MAX_HEADER, unique_keys=True, fix="download the index again")[
+        "weight_map"
+    ]
+
+
+def _is_name(shard: str) -> bool:
+    return Path(shard).name == shard and "\0" not in shard and len(shard.encode()) <= 255
+
+
 def _placed(folder: Path, index: Path) -> dict[str, list[str]]:
     """The names of the tensors in every shard, as the index says; each shard is a file of the folder itself."""
     placed: dict[str, list[str]] = {}
-    shape = {"max_bytes": MAX_HEADER, "unique_keys": True, "fix": "download the index again"}
-    for name, shard in json_shape.read_json(index, _Index, **shape)["weight_map"].items():
+    for name, shard in _weight_map(index).items():
         placed.setdefault(shard, []).append(name)
-    outside = [shard for shard in placed if Path(shard).name != shard or "\0" in shard or len(shard.encode()) > 255]
+    outside = [shard for shard in placed if not _is_name(shard)]
     if outside:
         raise InputError(f"{_short(outside[0])} is no file of this folder", where=f"{index}, field 'weight_map'",
                          fix="use an index that names files beside it")  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 
 from encore_jax.json_shape import check_shape
 from encore_jax.model.config_rope import rope_fields
-from encore_jax.model.config_shape import Backbone, Multimodal, needed, unsupported
+from encore_jax.model.config_shape import Backbone, Multimodal, needed, one_value, unsupported
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "qwen3_moe", "olmoe", "granite", "phi3")
 EXPERTS = ("qwen3_moe", "olmoe")
@@ -125,7 +125,8 @@ def fields_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _experts(config: Mapping[str, Any], need, get) -> dict[str, Any]:
     """A mixture's numbers; transformers has had two names for that of the experts."""
-    count = config.get("num_local_experts")
+    two = {name: config.get(name) for name in ("num_local_experts", "num_experts")}
+    count = one_value("config.json", **two)
     return {
         "experts": need("num_experts") if count is None else count,
         "experts_per_token": need("num_experts_per_tok"),
@@ -157,6 +158,8 @@ def text_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     if text.get("model_type", MULTIMODAL[kind]) != MULTIMODAL[kind]:
         raise unsupported("config.json, field 'text_config', 'model_type'", text["model_type"], (MULTIMODAL[kind],))
     outer = {name: config[name] for name in ("tie_word_embeddings", *_HF_REQUIRED) if config.get(name) is not None}
+    for name, value in outer.items():
+        one_value("config.json", **{name: value, f"text_config__{name}": text.get(name)})
     return outer | text | {"model_type": MULTIMODAL[kind]}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.config_files import EXPERTS, GEMMA
-from encore_jax.model.rope_scaling import RopeScaling
+from encore_jax.model.rope_scaling import RopeScaling, longrope_attention
 
 CLASSES = {
     "llama": "Llama",
@@ -61,7 +61,7 @@ def hf_config(cfg: DecoderConfig) -> dict[str, Any]:
         "head_dim": cfg.head_dim,
         "rms_norm_eps": cfg.norm_eps,
         "rope_theta": cfg.rope_theta,
-        "rope_scaling": _rope(cfg.rope),
+        "rope_scaling": _longrope(cfg) if cfg.rope.kind == "longrope" else _rope(cfg.rope),
         "max_position_embeddings": cfg.max_positions,
         "initializer_range": cfg.init_std,
         "tie_word_embeddings": cfg.tie_embeddings,
@@ -117,8 +117,6 @@ def _rope(rope: RopeScaling) -> dict[str, Any] | None:
             where="rope",
             fix="start from the model's Hugging Face folder",
         )
-    if rope.kind == "longrope":  # these three and no others, as transformers 4 wants it
-        return {"type": rope.kind, "short_factor": list(rope.factors), "long_factor": list(rope.long_factors)}
     kind = {"rope_type": rope.kind, "factor": rope.factor}
     original = {"original_max_position_embeddings": rope.original_max_positions}
     if rope.kind == "linear":
@@ -131,6 +129,14 @@ def _rope(rope: RopeScaling) -> dict[str, Any] | None:
         "truncate": rope.truncate,
         "attention_factor": rope.attention_factor,
     }  # fmt: skip
+
+
+def _longrope(cfg: DecoderConfig) -> dict[str, Any]:
+    """Three fields and no others where they say all, as transformers 4 wants it; a fourth is read by version 5."""
+    rope = cfg.rope
+    fields = {"type": rope.kind, "short_factor": list(rope.factors), "long_factor": list(rope.long_factors)}
+    usual = longrope_attention(cfg.max_positions / rope.original_max_positions, rope.original_max_positions)
+    return fields if rope.attention_factor == usual else fields | {"attention_factor": rope.attention_factor}
 
 
 def _windows(cfg: DecoderConfig) -> dict[str, Any]:

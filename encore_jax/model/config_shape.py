@@ -110,6 +110,37 @@ def needed(value: Any, where: str) -> Any:
     return value
 
 
+def one_value(where: str, **spellings: Any) -> Any:
+    """The value of a field that has several spellings, or places; None where all are null.
+
+    Args:
+      where: the file.
+      spellings: by name; a place within an object is written with two underscores, e.g. ``rope_scaling__factor``.
+
+    Raises:
+      InputError: two of them say different things.
+
+    >>> one_value("config.json", num_experts=8, num_local_experts=None)
+    8
+    >>> one_value("config.json", num_experts=8, num_local_experts=4)
+    Traceback (most recent call last):
+    encore_jax.errors.InputError: config.json: 'num_experts' is 8 and 'num_local_experts' is 4, and both say the same \
+thing. Fix: keep the right one
+    """
+    values = {name: value for name, value in spellings.items() if value is not None}
+    first = next(iter(values), "")
+    for name, value in values.items():
+        if value != values[first]:
+            (a, b), (said, other) = (_place(first), _place(name)), (repr(values[first])[:60], repr(value)[:60])
+            problem = f"{a} is {said} and {b} is {other}, and both say the same thing"
+            raise InputError(problem, where=where, fix="keep the right one")
+    return values.get(first)
+
+
+def _place(name: str) -> str:
+    return ", ".join(map(repr, name.split("__")))
+
+
 def unsupported(where: str, value: Any, allowed: tuple) -> InputError:
     """What to say of a field whose value is not computed here."""
     known = ", ".join(repr(a) for a in allowed if a is not None)

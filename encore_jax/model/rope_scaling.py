@@ -107,8 +107,7 @@ def longrope_scaling(given: Mapping[str, Any], max_positions: int, original: int
         if not given.get(name):
             raise InputError(f"rope type 'longrope' needs {name!r}", where=where)
     factor, attention = given.get("factor") or max_positions / original, given.get("attention_factor")
-    if attention is None:
-        attention = math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
+    attention = longrope_attention(factor, original) if attention is None else attention
     return RopeScaling(
         "longrope",
         original_max_positions=original,
@@ -116,6 +115,16 @@ def longrope_scaling(given: Mapping[str, Any], max_positions: int, original: int
         factors=tuple(map(float, given["short_factor"])),
         long_factors=tuple(map(float, given["long_factor"])),
     )
+
+
+def longrope_attention(factor: float, original: int) -> float:
+    """LongRoPE's factor on cosine and sine, where the configuration names none (arXiv 2402.13753).
+
+    Args:
+      factor: the stretch, usually the quotient of the lengths after and before it.
+      original: the length before it, 2 or more.
+    """
+    return math.sqrt(1 + math.log(factor) / math.log(original)) if factor > 1 else 1.0
 
 
 def _yarn_attention(factor: float, given: Mapping[str, Any]) -> float:

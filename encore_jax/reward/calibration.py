@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from encore_jax.composition.conformal import COVERAGE, fewest_prompts
+from encore_jax.composition.conformal import COVERAGE, COVERAGES, fewest_prompts
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.npz import read_npz
 from encore_jax.errors import InputError
@@ -26,6 +26,19 @@ CALIBRATION = "intervals.npz"
 HELD_OUT, OUT_OF_FOLD = "held-out ratings", "out-of-fold scores of the training ratings"
 """How a calibration came about: by this very model, or by heads each of which saw no rating of the same prompt."""
 _KINDS = {"scores": ("f", 2), "ratings": ("f", 2), "prompt": ("iu", 1)}
+_STORED = _KINDS | {"by": ("U", 0), "coverage": ("f", 0)}
+_MUST_BE = {
+    "scores": "finite numbers of floating point, [R, K] with at least one of each",
+    "ratings": "numbers of floating point, [R, K] as the scores, NaN where there is none, and one that is not NaN",
+    "prompt": "whole numbers [R]",
+    "by": f"{HELD_OUT!r} or {OUT_OF_FOLD!r}",
+    "coverage": f"a number from {COVERAGES[0]} to {COVERAGES[1]}",
+}
+"""What the file may hold, by array."""
+_AGAIN = (
+    f"save the model again; or set the passport's 'intervals' to null, load the model and calibrate it anew: "
+    f"model.calibrated(rated, coverage={COVERAGE})"
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,23 +109,36 @@ class Calibration:
           InputError: the file is missing or damaged, or holds something else.
         """
         path = Path(folder) / CALIBRATION
-        fix = "save the model again"
         try:
             values = read_npz(path)
         except InputError as error:
-            raise InputError(error.problem, where=error.where, fix=error.fix or fix) from None
-        for name, (kinds, axes) in (_KINDS | {"by": ("U", 0), "coverage": ("f", 0)}).items():
+            raise InputError(error.problem, where=error.where, fix=error.fix or _AGAIN) from None
+        for name, (kinds, axes) in _STORED.items():
             array = values.get(name)
             if array is None or array.dtype.kind not in kinds or array.ndim != axes:
-                found = "is missing" if array is None else f"holds {array.dtype} of {array.ndim} axes"
-                raise InputError(found[:80], where=f"{path}, array {name!r}", fix=fix)
-        by = str(values["by"])
+                found = "is missing" if array is None else f"holds {str(array.dtype)[:40]} of {array.ndim} axes"
+                raise _wrong(path, name, found)
+        by, coverage = str(values["by"]), float(values["coverage"])
         if by not in (HELD_OUT, OUT_OF_FOLD):
-            raise InputError(f"is {by[:80]!r}", where=f"{path}, array 'by'", fix=fix)
-        try:
-            return cls(*(values[name] for name in _KINDS), by, float(values["coverage"]))
-        except InputError as error:
-            raise InputError(error.problem, where=str(path), fix=fix) from None
+            raise _wrong(path, "by", f"is {by[:80]!r}")
+        if not COVERAGES[0] <= coverage <= COVERAGES[1]:
+            raise _wrong(path, "coverage", f"is {coverage:g}")
+        with np.errstate(over="ignore"):
+            scores, ratings = (values[name].astype(np.float32) for name in ("scores", "ratings"))
+        prompt = values["prompt"]
+        if not scores.size or not np.isfinite(scores).all():
+            raise _wrong(path, "scores", "holds a number that is not finite" if scores.size else "is empty")
+        if ratings.shape != scores.shape:
+            raise _wrong(path, "ratings", f"is {ratings.shape} beside scores {scores.shape}")
+        if np.isinf(ratings).any() or np.isnan(ratings).all():
+            raise _wrong(path, "ratings", "holds infinity" if np.isinf(ratings).any() else "holds only NaN")
+        if prompt.shape != scores.shape[:1]:
+            raise _wrong(path, "prompt", f"is {prompt.shape} beside scores {scores.shape}")
+        return cls(scores, ratings, prompt, by, coverage)
+
+
+def _wrong(path: Path, name: str, found: str) -> InputError:
+    return InputError(f"{found}; it must be {_MUST_BE[name]}", where=f"{path}, array {name!r}", fix=_AGAIN)
 
 
 def read_calibration(folder: Path, note: CalibrationNote | None) -> Calibration | None:
@@ -126,7 +152,7 @@ def read_calibration(folder: Path, note: CalibrationNote | None) -> Calibration 
     found = Calibration.load(folder)
     if found.note != note:
         problem = "is not the calibration that the passport names"
-        raise InputError(problem, where=str(Path(folder) / CALIBRATION), fix="save the model again")
+        raise InputError(problem, where=str(Path(folder) / CALIBRATION), fix=_AGAIN)
     return found
 
 

@@ -6,11 +6,13 @@ import dataclasses
 import fnmatch
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from encore_jax.checkpoints.finite import LARGEST
+from encore_jax.composition.conformal import COVERAGES
 from encore_jax.data.digest import file_sha256
 from encore_jax.data.sources import NOT_READ
 from encore_jax.errors import InputError
@@ -42,6 +44,23 @@ class CalibrationNote:
     responses: int
     prompts: int
     sha256: str
+
+    def check(self, where: str) -> None:
+        """Makes sure that intervals can come from it.
+
+        Raises:
+          InputError: names the field, and what it may be.
+        """
+        low, high = COVERAGES
+        faults = {
+            "coverage": (low <= self.coverage <= high, f"from {low} to {high}"),
+            "prompts": (1 <= self.prompts <= self.responses, f"from 1 to the {self.responses} responses"),
+            "sha256": (bool(re.fullmatch("[0-9a-f]{64}", self.sha256)), "64 hexadecimal digits"),
+        }
+        for name, (right, allowed) in faults.items():
+            if not right:
+                problem = f"is {repr(getattr(self, name))[:80]}; it must be {allowed}"
+                raise InputError(problem, where=f"{where}, {name}", fix=f"{_AGAIN}; without intervals, write null")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,10 +184,8 @@ class Passport:
                                      fix=_AGAIN)  # fmt: skip
         if self.graph is not None:
             self.graph.check(self.rules, [1] * len(self.rules), f"{where}, graph")
-        note = self.intervals
-        if note is not None and not (0 < note.coverage < 1 and 1 <= note.prompts <= note.responses):
-            problem = f"says {note.coverage} and {note.responses} responses of {note.prompts} prompts"
-            raise InputError(problem, where=f"{where}, intervals", fix=_AGAIN)
+        if self.intervals is not None:
+            self.intervals.check(f"{where}, intervals")
 
     @property
     def feature_digest(self) -> str:

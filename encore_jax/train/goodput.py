@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import importlib
 import logging as stdlib_logging
 import os
@@ -33,17 +34,25 @@ FIX = (
     "or on a VM the scope cloud-platform and the role Logs Writer), or leave goodput out of train.trackers"
 )
 _TRANSPORT = "google.cloud.logging_v2.handlers.transports.background_thread"
+_LONGEST_NAME, _DIGITS = 100, 12
 _END = object()
 
 
 def job_name(folder: Path) -> str:
-    """What the package calls a run: $GOODPUT_JOB_NAME, or else the path of its metrics.
+    """What the package calls a run: $GOODPUT_JOB_NAME, or else the path of its metrics, as Cloud Logging spells names.
+
+    No two paths share a name: where letters of one are replaced or left out, twelve digits of its digest follow.
+    Slashes count as replaced, since a hyphen may be one of the path's own.
 
     >>> job_name(Path("/runs/encore 8b"))
-    'runs-encore-8b'
+    'runs-encore-8b-a736e5b08999'
     """
-    name = os.environ.get("GOODPUT_JOB_NAME") or str(folder.absolute())
-    return re.sub(r"[^A-Za-z0-9._-]", "-", name)[-100:].strip("-") or "encore_jax"
+    name = os.environ.get("GOODPUT_JOB_NAME") or str(folder.resolve())
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", name)[-_LONGEST_NAME:].strip("-")
+    if plain == name:
+        return name
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:_DIGITS]
+    return f"{plain}-{digest}" if plain else digest
 
 
 def log_name(job: str) -> str:

@@ -142,7 +142,21 @@ def test_an_estimate_needs_no_rules_and_says_where_to_look_for_prices(tmp_path, 
     assert len(list(pod._texts([str(source)], skips))) == 3 and skips.unread == {"ratings": 3}
 
 
-@pytest.mark.parametrize("price", ["nan", "-1", "inf", "cheap"])
-def test_what_is_no_price_is_refused(price):
+NO_NUMBERS = {"price": ("nan", "inf", "-1", "-0.01", "1e300", "1e6", "cheap", ""),
+              "judged_rules": ("-1", "nan", "1.5", "1e3", "1000000", "9" * 400, "all", "")}  # fmt: skip
+"""What no subcommand takes, for every flag that is a number."""
+
+
+def test_every_flag_that_is_a_number_has_bounds():
+    flags = {action.dest for command in pod.COMMANDS for action in pod.parser_of(command)._actions
+             if action.type in (int, float)}  # fmt: skip
+    assert flags == set(pod.NUMBERS) == set(NO_NUMBERS)
+
+
+@pytest.mark.parametrize(("flag", "value"), [(flag, value) for flag, bad in NO_NUMBERS.items() for value in bad])
+def test_what_is_no_number_is_refused_in_one_line(flag, value, capsys):
+    option = f"--{flag.replace('_', '-')}"
     with pytest.raises(SystemExit):
-        pod.main(["cost", "--accelerator=v5e:4x4", "--train=a", "--pairs=b", f"--price={price}"])
+        pod.main(["cost", "--accelerator=v5e:4x4", "--train=a", "--pairs=b", f"{option}={value}"])
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert option in lines[-1] and len([line for line in lines if "error" in line.lower()]) == 1, lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 
@@ -35,6 +36,19 @@ def _load_backbone(folder: Path):
     from encore_jax.checkpoints.huggingface import load_backbone
 
     return load_backbone(folder, jnp.dtype("float32"))
+
+
+def _family(name: str, folder: Path) -> None:
+    tiny_reward.write_backbone(folder, name)
+
+
+def _load_family(folder: Path):
+    """The weights, their rotary numbers, and the configuration as it is written again."""
+    from encore_jax.model.config_json import hf_config
+    from encore_jax.model.rope import inverse_frequencies
+
+    cfg, *_ = _load_backbone(folder)
+    return each(lambda: hf_config(cfg), lambda: inverse_frequencies(cfg))
 
 
 def _sharded(folder: Path) -> None:
@@ -177,6 +191,13 @@ def _load_weights(folder: Path):
 MODEL_TARGETS = {
     "safetensors": Target(_backbone, {"model.safetensors": mutate_safetensors}, _load_backbone, 2),
     "config.json": Target(_backbone, {"config.json": mutate_json}, _load_config, 2),
+    **{
+        f"config.json of {name}": Target(
+            functools.partial(_family, name), {"config.json": mutate_json, "model.safetensors": mutate_safetensors},
+            _load_family,
+        )
+        for name in ("phi3", "gemma3", "qwen3_moe")
+    },
     "index": Target(
         _sharded,
         {"model.safetensors.index.json": mutate_json, "model-00001-of-00002.safetensors": mutate_safetensors},

@@ -12,6 +12,7 @@ from encore_jax.checkpoints.huggingface import load_backbone
 from encore_jax.errors import InputError
 from encore_jax.model import params
 from encore_jax.model.config import DecoderConfig
+from encore_jax.model.config_json import hf_config
 from encore_jax.model.decoder import Backbone
 from encore_jax.model.lora import Lora, init_lora, merged
 from encore_jax.model.rope import inverse_frequencies
@@ -75,7 +76,8 @@ def test_a_loaded_classifier_makes_no_rows_that_are_too_long(tmp_path):
         ({"long_factor": [1.0] * 5}, "5 rope factors for 6 rotary pairs"),
         ({"short_factor": [1.0, "x"]}, "short_factor"),
         ({"type": "yarn"}, "'yarn' is not supported"),
-        ({"original_max_position_embeddings": 1}, "original_max_position_embeddings"),
+        ({"short_mscale": 1.2}, "'short_mscale': 1.2 is not supported"),
+        ({"beta_fast": 32.0}, "'beta_fast': 32.0 is not supported"),
     ],
 )
 def test_factors_that_are_none_are_refused(rope, words):
@@ -84,10 +86,69 @@ def test_factors_that_are_none_are_refused(rope, words):
         DecoderConfig.from_hf(config | {"rope_scaling": config["rope_scaling"] | rope})
 
 
-@pytest.mark.parametrize("share", [1.5, -0.5, 0.7, float("nan")])
-def test_a_share_of_dimensions_that_leaves_no_pairs_is_refused(share):
-    with pytest.raises(InputError, match="partial_rotary_factor"):
-        DecoderConfig.from_hf(tiny.config("phi3") | {"partial_rotary_factor": share})
+@pytest.mark.parametrize(
+    "more", [{}, {"factor": 3.0}, {"attention_factor": 1.37}, {"factor": 0.5}, {"factor": 8.0, "attention_factor": 0.9}]
+)
+def test_a_factor_of_its_own_is_exported_as_transformers_reads_it(more):
+    from transformers import Phi3Config
+
+    config = tiny.config("phi3")
+    cfg = DecoderConfig.from_hf(config | {"rope_scaling": config["rope_scaling"] | more})
+    written = hf_config(cfg)
+    assert DecoderConfig.from_hf(written) == cfg
+    usual = more in ({}, {"factor": 256 / 160})
+    assert len(written["rope_scaling"]) == 3 + (not usual)  # transformers 4 refuses a fourth
+    theirs = Phi3Config.from_dict(written | {"eos_token_id": 2, "pad_token_id": 0}).rope_parameters
+    assert theirs["original_max_position_embeddings"] == 160 and theirs["partial_rotary_factor"] == 0.75
+    assert theirs.get("attention_factor") == (None if usual else cfg.rope.attention_factor)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("more", [{}, {"factor": 3.0}, {"attention_factor": 1.37}])
+def test_exported_rotary_numbers_are_those_of_transformers(more):
+    pytest.importorskip("torch")
+    from transformers import Phi3Config
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    config = tiny.config("phi3")
+    cfg = DecoderConfig.from_hf(config | {"rope_scaling": config["rope_scaling"] | more})
+    theirs = Phi3Config.from_dict(hf_config(cfg) | {"eos_token_id": 2, "pad_token_id": 0})
+    frequencies, attention = ROPE_INIT_FUNCTIONS["longrope"](theirs)
+    np.testing.assert_allclose(frequencies.numpy(), inverse_frequencies(cfg), rtol=1e-6)
+    assert attention == pytest.approx(cfg.rope.attention_factor, abs=1e-12)
+
+
+NO_NUMBERS = (0, -1, float("nan"), float("inf"), "1", True, [1.0], {}, 10**400)
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: repr(value)[:8])
+@pytest.mark.parametrize("field", ["factor", "attention_factor", "short_factor", "long_factor", "rope_theta"])
+def test_numbers_of_longrope_that_are_none_are_refused(field, value):
+    config = tiny.config("phi3")
+    given = [value] * 6 if field.endswith(("short_factor", "long_factor")) else value
+    with pytest.raises(InputError, match=field):
+        DecoderConfig.from_hf(config | {"rope_scaling": config["rope_scaling"] | {field: given}})
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("value", [*NO_NUMBERS, 1, 1.5, 257], ids=lambda value: repr(value)[:8])
+def test_first_lengths_that_are_none_are_refused(value, inside):
+    """257 tokens before, 256 after the stretching."""
+    config, field = tiny.config("phi3"), "original_max_position_embeddings"
+    del config[field]
+    changes = {"rope_scaling": config["rope_scaling"] | {field: value}} if inside else {field: value}
+    with pytest.raises(InputError, match=field):
+        DecoderConfig.from_hf(config | changes)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("share", [*NO_NUMBERS, 1.5, -0.5, 0.7, 0.1], ids=lambda value: repr(value)[:8])
+def test_a_share_of_dimensions_that_leaves_no_pairs_is_refused(share, inside):
+    config, field = tiny.config("phi3"), "partial_rotary_factor"
+    del config[field]
+    changes = {"rope_scaling": config["rope_scaling"] | {field: share}} if inside else {field: share}
+    with pytest.raises(InputError, match=field):
+        DecoderConfig.from_hf(config | changes)
 
 
 @pytest.mark.parametrize("field", ["hidden_size", "num_attention_heads"])

@@ -237,18 +237,63 @@ def test_a_folded_model_has_the_rewards_errors(calibrated):
     assert folded.intervals.bands[0].radius == pytest.approx(calibrated.intervals.reward_bands.radius, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["scores", "ratings", "prompt", "by", "coverage"])
-def test_a_damaged_calibration_is_named(tmp_path, name):
-    drawn().save(tmp_path)
-    with np.load(tmp_path / CALIBRATION) as stored:
+def changed(folder, name, value):
+    """Writes the stored calibration again, with another array; None takes it out."""
+    with np.load(folder / CALIBRATION) as stored:
         arrays = dict(stored)
-    for bad in (None, np.array("x" if name != "by" else "sheer luck"), np.full(3, np.nan)):
-        changed = {key: value for key, value in arrays.items() if key != name} | ({} if bad is None else {name: bad})
-        np.savez(tmp_path / CALIBRATION, **changed)
-        with pytest.raises(InputError, match="intervals.npz"):
-            Calibration.load(tmp_path)
-    found = {"scores": arrays["scores"][:, :2], "ratings": arrays["ratings"][:, :2], "prompt": arrays["prompt"][:5]}
-    if name in found:
-        np.savez(tmp_path / CALIBRATION, **(arrays | {name: found[name]}))
-        with pytest.raises(InputError, match=r"pass|save the model again"):
-            Calibration.load(tmp_path)
+    arrays = {key: array for key, array in arrays.items() if key != name} | ({} if value is None else {name: value})
+    np.savez(folder / CALIBRATION, **arrays)
+
+
+DAMAGE = {
+    "scores": (None, np.array("x"), np.zeros(3), np.zeros((0, 3)), np.full((200, 3), np.nan), np.full((200, 3), 1e300)),
+    "ratings": (None, np.array("x"), np.zeros(3), np.zeros((200, 2)), np.full((200, 3), np.nan),
+                np.full((200, 3), np.inf)),
+    "prompt": (None, np.array("x"), np.zeros(3), np.zeros(5, int), np.zeros((200, 1), int)),
+    "by": (None, np.array("sheer luck"), np.array(1.0), np.array(["held-out ratings"])),
+    "coverage": (None, np.array("x"), np.array(1), *map(np.array, (0.9995, 0.9, 0.0005, -1.0, np.nan, np.inf))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "i"), [(name, i) for name, bad in DAMAGE.items() for i in range(len(bad))])
+def test_a_damaged_calibration_names_file_field_and_what_is_allowed(tmp_path, name, i):
+    drawn().save(tmp_path)
+    changed(tmp_path, name, value := DAMAGE[name][i])
+    if name == "coverage" and value is not None and value == 0.9:
+        assert Calibration.load(tmp_path).coverage == 0.9
+        return
+    with pytest.raises(InputError, match="it must be ") as refused:
+        Calibration.load(tmp_path)
+    assert f"{CALIBRATION}, array {name!r}: " in str(refused.value)
+    assert "set the passport's 'intervals' to null, load the model" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        ("coverage", 0.9995, "from 0.001 to 0.999"),
+        ("coverage", 0.0005, "from 0.001 to 0.999"),
+        ("prompts", 0, "from 1 to the 200 responses"),
+        ("prompts", 201, "from 1 to the 200 responses"),
+        ("sha256", "x", "64 hexadecimal digits"),
+    ],
+)
+def test_what_a_passport_says_of_intervals_is_checked(field, value, allowed):
+    note = dataclasses.replace(drawn().note, **{field: value})
+    with pytest.raises(InputError, match=f"passport.json, intervals, {field}: is .*it must be {allowed}"):
+        note.check("passport.json, intervals")
+
+
+def test_a_model_of_an_impossible_coverage_is_calibrated_anew_as_the_message_says(tmp_path):
+    """Written by a version that took any coverage below 1."""
+    made = tiny_reward.reward_model(tmp_path / "backbone").calibrated(rated())
+    made.save(tmp_path / "model", tmp_path / "backbone")
+    path = tmp_path / "model" / "passport.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(stored | {"intervals": stored["intervals"] | {"coverage": 0.9999}}))
+    with pytest.raises(InputError, match=r"passport.json, intervals, coverage: is 0.9999; it must be from 0.001 to"):
+        RewardModel.from_pretrained(tmp_path / "model")
+    path.write_text(json.dumps(stored | {"intervals": None}))
+    bare = RewardModel.from_pretrained(tmp_path / "model")
+    assert bare.calibration is None
+    assert bare.calibrated(rated(), coverage=0.8).calibration.coverage == 0.8

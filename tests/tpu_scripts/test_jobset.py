@@ -91,7 +91,7 @@ def test_only_a_preempted_run_starts_again(cloud):
     [
         ({"IMAGE": ""}, "IMAGE is missing"),
         ({"IMAGE": "", "BUCKET": ""}, "BUCKET and IMAGE are missing"),
-        ({"SLICES": "0"}, "--slices: at least 1"),
+        ({"SLICES": "0"}, "--slices: not a number from 1 to"),
         ({"SLICES": "3", "ACCELERATOR": "2xv5e:8x8"}, "--slices=3, and --accelerator says 2"),
         ({"RESTARTS": "often"}, "--restarts: not a number"),
         ({"NAME": "a" * 41}, "--name: at most 40 characters"),

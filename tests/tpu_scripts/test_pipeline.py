@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import signal
+import time
 
 import pytest
 
@@ -207,3 +208,28 @@ def test_without_an_estimate_a_dry_run_fails_and_a_run_begins(whole):
     assert "no estimate, for the reason above: look at --accelerator, --pairs, --benchmarks" in stderr
     _, stderr = done(whole("encore_8b.sh", PYTHON=str(broken)))
     assert "no estimate" in stderr and finished(whole.cloud) == STEPS["encore_8b.sh"]
+
+
+WAITED_FOR = ("worker.sh is_running", "worker.sh export", "worker.sh fetch", "mkdir -p", "results.tar.gz")
+
+
+@pytest.mark.parametrize(
+    ("words", "signalled"), [(words, signal.SIGTERM) for words in WAITED_FOR] + [(WAITED_FOR[0], signal.SIGINT)]
+)
+def test_whatever_it_waits_for_it_is_interrupted_at_once(whole, words, signalled):
+    """Looking for a run may wait five minutes for its log, an export may take longer."""
+    cloud = whole.cloud
+    (cloud.folder / "hang").write_text(words)
+    if words == WAITED_FOR[0]:
+        created = cloud.run("create.sh", "--wait", **SLICE)
+        assert created.returncode == 0, created.stderr
+    with whole("encore_8b.sh", "--keep") as process:
+        try:
+            until(lambda: (cloud.folder / "hung").exists(), 60)
+            began = time.monotonic()
+            process.send_signal(signalled)
+            assert process.wait(timeout=10) == 130 and time.monotonic() - began < 5
+        finally:
+            process.kill()
+        while "interrupted; encore may still cost money" not in (line := process.stderr.readline()):
+            assert line

@@ -9,7 +9,7 @@ from encore_jax.errors import InputError
 from encore_jax.parallel.slices import _CUBES as CUBES
 from encore_jax.parallel.slices import _FLAT as FLAT
 from encore_jax.parallel.slices import GENERATIONS, parse_slice
-from tests.tpu_scripts.fake_cloud import CONFIG, SLICE
+from tests.tpu_scripts.fake_cloud import CONFIG, REPOSITORY, SLICE
 
 SCRIPTS = ("create", "setup", "run", "status", "logs", "delete", "train_with_resume")
 NEEDED = {
@@ -109,7 +109,7 @@ def test_data_that_would_not_go_to_the_workers_is_refused_before_a_slice_is_paid
         (["--name=Encore_8B"], "--name: use small letters"),
         (["--run=a/b"], "--run: use letters"),
         (["--bucket=gs://b b"], "--bucket: not the name of a bucket"),
-        (["--poll-seconds=soon"], "--poll-seconds: not a number"),
+        (["--poll-seconds=soon"], "--poll-seconds: not a number from 0 to 999999: soon"),
         (["--accelerator=v3-8"], "v3-8 is not of v4, v5litepod (v5e), v5p or v6e"),
         (["--accelerator=v5e"], "v5e is not of"),
         (["--accelerator=v5e:0"], "v5e:0 is no size"),
@@ -131,6 +131,58 @@ def test_data_that_would_not_go_to_the_workers_is_refused_before_a_slice_is_paid
 )
 def test_senseless_arguments_are_named(cloud, arguments, said):
     assert said in refusal(cloud, "create", *arguments, **SLICE)
+
+
+NUMBERS = {
+    ("create", "--poll-seconds"): ("0", "0.5", "30", "999999"),
+    ("run", "--grace-seconds"): ("0", "30"),
+    ("train_with_resume", "--attempts"): ("1", "20"),
+    ("train_with_resume", "--backoff-seconds"): ("0.01", "30"),
+    ("encore_8b", "--price"): ("0", "1.2", "3"),
+    ("ramo_8b", "--rated"): ("0", "5000"),
+    ("ramo_8b", "--rules"): ("1", "5"),
+    ("jobset", "--slices"): ("1", "4"),
+    ("jobset", "--restarts"): ("0", "50"),
+    ("jobset", "--grace"): ("0", "120"),
+}
+"""Every flag that is a number, and numbers that it may be."""
+NO_NUMBERS = (
+    "-1",
+    "+1",
+    "08",
+    "1e3",
+    "nan",
+    "inf",
+    "soon",
+    "1,5",
+    "9999999",
+    "99999999999999999999",
+    "1 2",
+    "0x1",
+    ".5",
+)
+WHOLE = ("--attempts", "--rated", "--rules", "--slices", "--restarts", "--grace")
+POSITIVE = ("--attempts", "--rules", "--slices")
+
+
+@pytest.mark.parametrize(("script", "flag"), NUMBERS)
+def test_what_is_no_number_is_refused_by_every_flag_that_is_one(cloud, script, flag):
+    more = [f"--config={CONFIG}"] if script in ("run", "train_with_resume", "jobset") else []
+    bad = [*NO_NUMBERS, *["1.5"] * (flag in WHOLE), *["0"] * (flag in POSITIVE)]
+    for value in bad:
+        line = refusal(cloud, script, f"{flag}={value}", *more, **ALL)
+        assert line.startswith(f"error: {flag}: not a number from {int(flag in POSITIVE)} to 999999: "), (value, line)
+    for value in NUMBERS[script, flag]:
+        done = cloud.run(f"{script}.sh", "--dry-run", f"{flag}={value}", *more, **ALL | {"IMAGE": "i"})
+        assert f"{flag}: not" not in done.stderr, done.stderr
+
+
+def test_every_number_of_the_scripts_is_in_that_table():
+    help_of = "".join(path.read_text() for path in (REPOSITORY / "tpu_scripts").glob("*.sh"))
+    checked = re.search(r"case \$name in\n(.*?)esac", help_of[help_of.index("check_number") - 400 :], re.DOTALL)[1]
+    names = {name for line in checked.splitlines() for name in re.findall(r"[A-Z_]{4,}", line.split(")")[0])}
+    flags = {flag.removeprefix("--").replace("-", "_").upper() for _, flag in NUMBERS}
+    assert {name for name in flags if not name.endswith("_SECONDS")} == names - {"_SECONDS"}
 
 
 def test_a_switch_in_the_environment_is_1_or_0(cloud):

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
 import types
+from pathlib import Path
 
 import pytest
 
@@ -166,7 +168,32 @@ def test_only_the_first_training_of_a_process_tells_of_devices(tmp_path, monkeyp
     for _ in range(2):
         with goodput.recorded(("wandb", "goodput"), tmp_path, (1.0, 2.0)):
             pass
-    assert recorders == [("encore--8b--1", (1.0, 2.0)), ("encore--8b--1", None)]
+    name = goodput.job_name(tmp_path)
+    assert name.startswith("encore--8b--1-") and recorders == [(name, (1.0, 2.0)), (name, None)]
+
+
+PATHS = (
+    "/läufe/ä", "/läufe/ö", "/l-ufe/-", "/runs/漢", "/runs/字", "/runs/a b", "/runs/a-b", "/runs/a/b", "/runs-a-b",
+    "/" + "x" * 200 + "/1", "/" + "y" * 200 + "/1", "/" + "-" * 150, "/" + "/".join("ab" * 60), "/\udcff", "/ ",
+)  # fmt: skip
+
+
+def test_no_two_folders_share_a_job(monkeypatch):
+    monkeypatch.delenv("GOODPUT_JOB_NAME", raising=False)
+    names = [goodput.job_name(Path(path)) for path in PATHS]
+    assert len(set(names)) == len(PATHS)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,120}", name) for name in names)
+    assert names == [goodput.job_name(Path(path)) for path in PATHS]
+
+
+def test_one_folder_has_one_job_however_it_is_named(monkeypatch, tmp_path):
+    """Restarts of a run belong together."""
+    monkeypatch.delenv("GOODPUT_JOB_NAME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    ways = (Path("run"), Path("./run"), Path("other/../run"), tmp_path / "run")
+    assert len({goodput.job_name(way) for way in ways}) == 1
+    monkeypatch.setenv("GOODPUT_JOB_NAME", "encore-8b")
+    assert goodput.job_name(tmp_path) == "encore-8b"
 
 
 def _closed():
