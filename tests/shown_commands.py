@@ -30,11 +30,19 @@ DATA = ["--config.data.path=pairs.jsonl"]
 JUDGE = ["--config.judge.model=judge", "--config.judge.server.urls=http://127.0.0.1:1"]
 MORE = {
     "encore run encore_hh": DATA,
+    "encore run ramo_smollm2": [*DATA, "--config.data.ratings_path=rated.jsonl"],
     "encore run rewardbench": ["--config.model=model", "--config.data=pairs.jsonl"],
     "encore rate PAIRS": JUDGE,
     "encore run rate_server --config.data.path=PAIRS": JUDGE,
 }
 """What a command needs that a sentence mentions in short."""
+
+
+THERE = (
+    "filtered.parquet", "model/config.json", "runs/quickstart/compose/.kept", "runs/adapter/predictions.npz",
+    "runs/rate_pairs/rate/verdicts.jsonl", "ratings.jsonl", "judges.json",
+)  # fmt: skip
+"""What dry runs look for, and do not read."""
 
 
 def shown_commands() -> dict[str, list[str]]:
@@ -108,7 +116,7 @@ def write_files(folder: Path) -> None:
     ]
     (folder / "ratings.csv").write_text("\n".join(lines))
     pairs = [{"prompt": f"Question {i}", "chosen": f"Answer 0 to {i}", "rejected": "Answer 1"} for i in range(30)]
-    for name in ("pairs", "hh-rlhf", "diasafety", "coconot"):
+    for name in ("pairs", "hh-rlhf", "diasafety", "coconot", "comparisons"):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
     rules = [{"name": name, "text": f"It is {name}."} for name in ("kind", "true", "safe")]
     for name in ("rules.yaml", "kitchen.yaml", "runs/rate_server/rate/pool.yaml"):
@@ -125,7 +133,8 @@ def write_files(folder: Path) -> None:
     outputs = {path.name: file_sha256(path) for path in (folder / "runs/rate_server/rate").iterdir()}
     manifest = {"inputs": {}, "outputs": outputs, "seconds": 0.0, "versions": {}}
     (folder / "runs/rate_server/rate/manifest.json").write_text(json.dumps(manifest))
-    for name in ("judged", "isolated", "together", "reversed"):
+    shutil.copy(folder / "runs/rate_server/rate/rated.jsonl", folder / "rated.jsonl")
+    for name in ("judged", "isolated", "together", "reversed", "rated"):
         shutil.copytree(folder / "runs/rate_server", folder / "runs" / name)
     rules_reversed = json.dumps({"name": "mine", "rules": rules[::-1]})
     (folder / "runs/reversed/rate/pool.yaml").write_text(rules_reversed)
@@ -134,6 +143,12 @@ def write_files(folder: Path) -> None:
     (folder / "runs/quickstart/score").mkdir(parents=True)
     (folder / "runs/quickstart/.encore_jax.json").write_text('{"kind": "encore"}')
     views.view(train=20, test=20).save(folder / "runs/quickstart/score/view-heads.npz")
+    shutil.copytree(folder / "runs/quickstart/score", folder / "runs/encore_hh/score")
+    for name in THERE:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    for name, kind in (("encore_hh", "encore"), ("rate_pairs", "verdicts")):
+        (folder / "runs" / name / ".encore_jax.json").write_text(json.dumps({"kind": kind}))
     (folder / "experiments").symlink_to(ROOT / "experiments")
 
 

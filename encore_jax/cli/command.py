@@ -39,7 +39,7 @@ def define_config(default: str | None = None) -> None:
     define_overwrite()
 
 
-DRY_RUN = "Only check the configuration and print its stages and where they go."
+DRY_RUN = "Only check the configuration and that its files are there, and print its stages and where they go."
 
 
 def read_command(argv: Sequence[str], *kinds: type[RunConfig], required: Sequence[str] = ()) -> Given:

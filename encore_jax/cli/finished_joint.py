@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from encore_jax.cli.joint_choice import RULES, Choice
 from encore_jax.composition.settings import ENCORE
 from encore_jax.errors import InputError
 from encore_jax.evaluation.joint import METHODS, PREFERENCE_HEAD
@@ -22,32 +23,8 @@ from encore_jax.recipes.stages.joint import JointModels
 from encore_jax.recipes.stages.joint_results import rule_weights
 from encore_jax.reward.passport import Passport
 
-RULES = "rules"
 HEADS = {PREFERENCE: PREFERENCE_HEAD, RULES: ENCORE}
-"""What `--head` may say, and the reward of the run's tables that it is."""
-
-
-class Choice(NamedTuple):
-    """A model of a joint run, and its reward; "" where the run leaves no choice, or the usual one is meant.
-
-    Attributes:
-      arm: of `LOSS_OF`; "joint" unless another is named.
-      trained_on: the domain.
-      head: of `HEADS`: the preference head, or the rule heads by ENCORE's weights. The preference head unless another
-        is named, or the arm has none.
-    """
-
-    arm: str = ""
-    trained_on: str = ""
-    head: str = ""
-
-    def check_unused(self, where: str) -> None:
-        """Raises InputError for a choice that a run with one model does not leave."""
-        flags = {"--arm": self.arm, "--trained-on": self.trained_on, "--head": self.head}
-        if used := [flag for flag, value in flags.items() if value]:
-            problem = "the run has one model, and its heads compose as it composed them"
-            fix = f"leave out {' and '.join(used)}; --weights composes the heads otherwise"
-            raise InputError(problem, where=where, fix=fix)
+"""What `--head` may say (`HEAD_NAMES`), and the reward of the run's tables that it is."""
 
 
 class Part(NamedTuple):

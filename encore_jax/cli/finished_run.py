@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from encore_jax.cli.finished_joint import Choice, Part, chosen_part
+from encore_jax.cli.joint_choice import Choice
 from encore_jax.data.manifest import FIX, check_one_run, kind_of_run, read_manifest
 from encore_jax.errors import InputError
 from encore_jax.evaluation import decision
@@ -23,6 +23,9 @@ from encore_jax.recipes.stages.heads import Heads
 from encore_jax.reward.calibration import Calibration, read_calibration
 from encore_jax.reward.passport import Passport, read_passport
 from encore_jax.rules import RulePool
+
+if TYPE_CHECKING:
+    from encore_jax.cli.finished_joint import Part
 
 JOINT = "joint"
 """The kind of run that trains several models: `encore_jax.cli.finished_joint` says which one is meant."""
@@ -75,6 +78,8 @@ def read_run(workdir: Path, choice: Choice = ANY) -> Finished:
 
 def _joint(config: JointConfig, workdir: Path, results: dict[str, Any], choice: Choice) -> Finished:
     """One model of a joint run."""
+    from encore_jax.cli.finished_joint import chosen_part  # with the figures of a joint run's report
+
     found = chosen_part(config, workdir, results, choice)
     exported = dataclasses.replace(found.passport, **found.part.fields)
     about = _rules(workdir, exported) | {

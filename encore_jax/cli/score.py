@@ -5,7 +5,8 @@
 The input is anything `encore_jax.data.read_comparisons` knows, or rows {"prompt", "responses"}, {"prompt", "response"}.
 The output has a row per input row, in order: id, rewards of its n responses, best (index of the highest, the first of
 those that tie), first_place (indices of all that tie for it), preferred (if the file says). Column "score:RULE" lists
-the n scores by a rule; tokens, reason and hidden follow. The reason says why something is null: a response that is
+the n scores by a rule; tokens, reason and hidden follow. Scores are on the scale that the model was trained on, a run's
+0 to 1, but heads are linear: a text unlike those rated may lie beyond its ends. The reason says why something is null: a response that is
 longer than the model takes, since nothing is truncated; a conversation that the chat template refuses; a row that holds
 what no model here is shown, e.g. images. Hidden names the messages that the chat template does not print, such as
 reasoning that it cuts; the rest is scored. A model whose weights depend on the prompt (ArmoRM) adds "weight:RULE": the

@@ -109,6 +109,12 @@ def locate(
     return path
 
 
+def check_local(uri: str | Path) -> None:
+    """Raises InputError, as `locate` does, for a path where nothing lies; what would be fetched is not looked for."""
+    if isinstance(_parsed(uri, None), Path):
+        locate(uri)
+
+
 def locate_named(
     source: str, *, where: str, offline: bool = False, fetch: bool = False, revision: str | None = None
 ) -> Path:

@@ -76,14 +76,25 @@ def _labels(found: Reliability) -> str:
     what = f"{labelled} pairs of labelled responses" if found.single else f"{labelled} labels"
     name = found.recommended
     if name == "uniform":
-        rest = {other: p for other, p in found.better_than_uniform.items()}
-        likely = ", ".join(f"{other} {p:.0%}" for other, p in rest.items())
-        return f"{what}: probability of beating equal weights: {likely}."
+        likely = ", ".join(f"{_chance(p)} for {other} weights" for other, p in found.better_than_uniform.items())
+        return f"{what}: given these, the probability of being right more often than equal weights is {likely}."
     gain = 100 * (found.accuracy[name] - found.accuracy["uniform"])
     return (
         f"On {what} it is {gain:+.1f} points from equal weights "
-        f"(better with probability {found.better_than_uniform[name]:.0%})."
+        f"(given these labels, it is right more often than they are with a probability of "
+        f"{_chance(found.better_than_uniform[name])})."
     )
+
+
+def _chance(probability: float) -> str:
+    """In whole percent, which never says that something is certain.
+
+    >>> _chance(0.714), _chance(0.999), _chance(0.0)
+    ('71 %', 'over 99 %', 'under 1 %')
+    """
+    if not 0.005 <= probability < 0.995:
+        return "under 1 %" if probability < 0.5 else "over 99 %"
+    return f"{100 * probability:.0f} %"
 
 
 def _next(found: Reliability) -> str:

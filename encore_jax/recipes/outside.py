@@ -12,11 +12,12 @@ from typing import Any
 from encore_jax.data import locate
 from encore_jax.data.digest import file_sha256, note, recording
 from encore_jax.data.probes import over_refusal_probe, probe_digest
+from encore_jax.data.sources import check_local
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import ModelConfig
-from encore_jax.recipes.data_config import DataConfig
+from encore_jax.recipes.data_config import AUTO, DataConfig
 from encore_jax.recipes.run_config import RunConfig, to_dict
-from encore_jax.recipes.sources import source_hashes
+from encore_jax.recipes.sources import rule_pool, source_hashes
 from encore_jax.reward.passport import model_digest
 from encore_jax.settings import results_depend_on
 
@@ -33,6 +34,9 @@ class Outside:
     def key(self) -> Any:
         """JSON values: what results depend on."""
         raise NotImplementedError
+
+    def check_there(self) -> None:
+        """Raises InputError, as reading it would, where what is to lie on this machine does not; fetches nothing."""
 
 
 def inputs_read(argument: Any) -> tuple[str, ...]:
@@ -81,6 +85,14 @@ class Sources(Outside):
     def key(self) -> dict[str, Any]:
         return {"settings": results_depend_on(self.data)} | self.hashes
 
+    def check_there(self) -> None:
+        if self.data.source == "files":
+            for uri in (self.data.path, self.data.ratings_path if self.rated else ""):
+                if uri:
+                    check_local(uri)
+        if self.data.pool != AUTO:  # which the ratings say
+            rule_pool(self.data)
+
 
 class ModelFiles(Outside):
     """A checkpoint with its tokenizer; fetched and hashed when first asked for.
@@ -122,6 +134,9 @@ class ModelFiles(Outside):
     def key(self) -> dict[str, Any]:
         return {"settings": results_depend_on(self.model), "weights": self.sha256}
 
+    def check_there(self) -> None:
+        check_local(self.model.path)
+
 
 class Probe(Outside):
     """The over-refusal probe's wording."""
@@ -151,6 +166,10 @@ class OneFile(Outside):
     def key(self) -> str:
         return file_sha256(self.path) if self.uri else ""
 
+    def check_there(self) -> None:
+        if self.uri:
+            check_local(self.uri)
+
 
 class AdapterRun(Outside):
     """What another run's adapter predicts.
@@ -168,3 +187,6 @@ class AdapterRun(Outside):
         from encore_jax.recipes.stages.predicted_rules import prediction_hashes
 
         return prediction_hashes(self.folder)
+
+    def check_there(self) -> None:
+        check_local(self.folder)

@@ -198,6 +198,19 @@ class Plan:
     def always(self, function: Callable, *args) -> None:
         """Reads and shows nothing."""
 
+    def check_there(self, until: str | None = None) -> None:
+        """Raises InputError where an input that is to lie on this machine does not; nothing is fetched or imported.
+
+        Args:
+          until: the last stage wanted; all of them if left out.
+        """
+        for name, (_, args, kwargs, aside) in self._calls.items():
+            for argument in (*args, *kwargs.values(), *aside.values()):
+                for part in argument if isinstance(argument, list) else [argument]:
+                    getattr(part, "check_there", lambda: None)()
+            if name == until:
+                break
+
     @property
     def stages(self) -> tuple[str, ...]:
         """Their names, in order."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from encore_jax.data import locate
 from encore_jax.data.digest import file_sha256
+from encore_jax.data.sources import check_local
 from encore_jax.recipes.outside import Outside
 from encore_jax.reward.passport import PASSPORT
 from encore_jax.reward.reward_checkpoint import base_of, checkpoint_digest, is_checkpoint
@@ -33,6 +34,9 @@ class RewardModelFiles(Outside):
 
     def key(self) -> dict[str, str]:
         return reward_model_hashes(self.uri, offline=self.offline, fetch=self.fetch)
+
+    def check_there(self) -> None:
+        check_local(self.uri)
 
 
 class RuleWeights(Outside):

@@ -49,10 +49,12 @@ def stages_of(
       until, rerun, overwrite: as `run_experiment` takes them.
 
     Raises:
-      InputError: this experiment has no such stage, or the work directory is another run's.
+      InputError: this experiment has no such stage, the work directory is another run's, or an input that is to lie
+        on this machine does not.
     """
     recipe, plan = recipe_of(config), plan_of(config, workdir)
     check_stages(plan, rerun, until)
+    plan.check_there(until)
     if not overwrite:
         check_folder(config, recipe, plan)
     lines = [f"{config.name}: {type(config).__name__}, {workdir}"]

@@ -47,6 +47,9 @@ GLOSSARY = {
     "Holm, BH": "p-values corrected for all methods, or pairs, of a view: Holm bounds the chance of any false alarm, "
     "Benjamini and Hochberg the share of false alarms.",
     "design effect": "How many times more comparisons it takes because comparisons share prompts.",
+    "probability of being right more often": "Given the labels, that a weighting agrees with people more often than "
+    "equal weights: a sign test on the labelled pairs on which the two differ. 50 % says that they do equally well, or "
+    "that too few labels tell.",
     "oracle": "Chosen from the very labels it is judged by: an upper mark, never an attainable result.",
     "human-rated": "Ratings by people.",
     "as-rated": "Ratings of the compared responses themselves, as the data give them, whoever rated.",

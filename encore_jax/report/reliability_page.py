@@ -8,7 +8,15 @@ from encore_jax.evaluation.reliability import Reliability
 from encore_jax.evaluation.reliability_notes import notes
 from encore_jax.formats import typeset
 from encore_jax.report.page import render
-from encore_jax.report.reliability_tables import cells, foretelling, has_labels, head, reliability_text, what_to_use
+from encore_jax.report.reliability_tables import (
+    PROBABILITY,
+    cells,
+    foretelling,
+    has_labels,
+    head,
+    reliability_text,
+    what_to_use,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,5 +71,6 @@ def _context(found: Reliability, first: str = "") -> dict:
         "labelled": has_labels(found),
         "prompts": found.prompts,
         "rules": len(found.rules),
+        "probability": PROBABILITY,
         "accuracy": [(name, found.accuracy[name], found.better_than_uniform.get(name)) for name in found.accuracy],
     }

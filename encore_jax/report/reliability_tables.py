@@ -24,6 +24,10 @@ LEGEND = (
     "Loading: how far it follows what the rules have in common [95 %]. Agreement, % and entropy, %: its weight by each."
 )
 LABELLED_LEGEND = " Accuracy: right by the labels, a tie counts half [95 %]."
+PROBABILITY = (
+    "Probability of being right more often than equal weights: by a sign test, of the labelled pairs on which the two "
+    "differ; 50 % says that they do equally well, or that too few labels tell."
+)
 FORETELLS = {
     "entropy": "r(entropy, accuracy), ties half",
     "entropy, decided": "r(entropy, accuracy), decided only",
@@ -103,6 +107,8 @@ def reliability_text(found: Reliability, first: str = "") -> str:
     """
     top, rows, legend = narrow(found)
     lines = [printable(first or what_to_use(found)), *notes(found), "", markdown(top, rows), legend]
+    if found.better_than_uniform:
+        lines.append(PROBABILITY)
     foretold = foretelling(found)
     if foretold:
         lines += ["", *(f"{words}: {value}" for words, value in foretold)]

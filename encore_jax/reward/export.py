@@ -27,6 +27,7 @@ from encore_jax.checkpoints.hf_folder import CLASSIFIER, SCORE
 from encore_jax.checkpoints.safetensors_writer import SHARD_BYTES, stored_params, whole, write_tensors
 from encore_jax.data.outputs import new_folder
 from encore_jax.errors import InputError
+from encore_jax.json_shape import read_json
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.config_json import class_name, hf_config
 from encore_jax.model.lora import Lora
@@ -34,7 +35,7 @@ from encore_jax.model.params import declare
 from encore_jax.reward.intervals import folded_calibration
 from encore_jax.reward.model_card import model_card
 from encore_jax.reward.padding import exported_tokenizer
-from encore_jax.reward.passport import PASSPORT, Passport, model_digest
+from encore_jax.reward.passport import PASSPORT, Passport, model_digest, read_passport
 from encore_jax.reward.reward_checkpoint import OURS, REWARD, adapted_digest
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.text.tokenizer import load_tokenizer, template_digest
@@ -65,6 +66,27 @@ def fold(model: RewardModel) -> RewardModel:
 
 MARKS = (PASSPORT, "README.md")
 """Files by which an export is known; a run's stages have no README."""
+SOURCE = "made_from"
+"""Field of what an export says of itself that says what it was made from."""
+
+
+def is_exported_from(folder: Path, source: str) -> bool:
+    """Whether a folder holds a whole export that was made from this.
+
+    Args:
+      folder: of an export, or anything else.
+      source: as `export` was told it.
+    """
+    try:
+        adapter = folder / f"{OURS}.json"
+        said = read_json(adapter if adapter.is_file() else folder / "config.json", dict[str, object])
+        ours = said if adapter.is_file() else said.get(OURS)
+        if not isinstance(ours, dict) or ours.get(SOURCE) != source or not (folder / MARKS[1]).is_file():
+            return False
+        passport = read_passport(folder)
+        return adapter.is_file() or model_digest(folder) == passport.model_sha256
+    except InputError:
+        return False
 
 
 def export(
@@ -77,6 +99,7 @@ def export(
     about: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    source: str = "",
 ) -> Path:
     """Writes weights, config, tokenizer with its chat template, passport and model card.
 
@@ -91,6 +114,7 @@ def export(
       about: further sections of the model card, title -> Markdown.
       progress: called with bytes written and bytes to write.
       overwrite: the folder may hold an earlier export, which is replaced.
+      source: what it is made from, noted for `is_exported_from`.
 
     Raises:
       InputError: the folder is in use, or the model cannot be said in those classes.
@@ -103,7 +127,7 @@ def export(
         )
     out = fold(model) if folded else model
     tokenizer = exported_tokenizer(model.tokenizer, model.passport, model.cfg.vocab_size)
-    ours = _ours(out)
+    ours = _ours(out) | ({SOURCE: source} if source else {})
     if folded:
         names = ("rules", "entropy", "weights")
         ours["folded"] = {name: model.passport.to_dict()[name] for name in names}
@@ -136,6 +160,7 @@ def export_adapter(
     about: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    source: str = "",
 ) -> Path:
     """Writes a PEFT adapter: low-rank updates and heads, with tokenizer, passport and model card.
 
@@ -143,7 +168,7 @@ def export_adapter(
       model: whose parameters are those of the base, and whose passport has the base's hash.
       lora, updates: what was trained beside them.
       base: folder or hub name of the base; None: the base is written into the folder, as ``base``.
-      folder, folded, about, progress, overwrite: as for `export`.
+      folder, folded, about, progress, overwrite, source: as for `export`.
     """
     out = fold(model) if folded else model
     tokenizer = exported_tokenizer(model.tokenizer, model.passport, model.cfg.vocab_size)
@@ -154,7 +179,7 @@ def export_adapter(
         head = np.ascontiguousarray(out.kernel.T, np.float32)
         # PEFT knows no place relative to the adapter, so the path is that of the finished folder.
         write_adapter(made, model.cfg, lora, updates, head, base or str(Path(folder).resolve() / "base"))
-        ours = _ours(out)
+        ours = _ours(out) | ({SOURCE: source} if source else {})
         (made / f"{OURS}.json").write_text(json.dumps(ours, indent=1))
         tokenizer.save_pretrained(made)
         if out.calibration is not None:

@@ -214,6 +214,10 @@ class RewardModel:
     ) -> list[np.ndarray] | list[Bounds]:
         """Composed rewards ``Σ_k w_k s_k``, under the model's rule graph if it has one: for each prompt fp32 ``[n]``.
 
+        They are on the scale that the model was trained on (a run's: 0 to 1, higher is better) but not confined to it:
+        heads are linear, so a text unlike those rated may get less than 0 or more than 1. Nothing clips them, because
+        that would make ties of what differs.
+
         Args:
           prompts, responses: n responses to each prompt.
           intervals: return `Bounds` for each prompt instead: ``value``, ``lower`` and ``upper``, each ``[n]``.

@@ -41,6 +41,9 @@ class JudgedSets(Outside):
         """
         return judged_folders(self.path)
 
+    def check_there(self) -> None:
+        _ = self.folders
+
     def key(self) -> dict[str, list[str]]:
         return {name: [file_sha256(at / file) for file in LAYOUT[name]] for name, at in self.folders.items()}
 

@@ -2,14 +2,16 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from encore_jax.cli.export import export_run
 from encore_jax.cli.export import main as export_main
-from encore_jax.cli.finished_joint import Choice
+from encore_jax.cli.export_run import export_run
 from encore_jax.cli.finished_run import read_run
+from encore_jax.cli.joint_choice import Choice
 from encore_jax.data.lock import folder_lock, output_lock
 from encore_jax.errors import InputError
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
@@ -222,9 +224,31 @@ def test_where_an_export_goes(copied, tmp_path, capsys):
     with output_lock(tmp_path / "new"):
         assert "new: is in use by process" in refused(f"--out={tmp_path / 'new'}")
     export_main([f"--workdir={copied}", f"--out={tmp_path / 'new'}"])
-    assert "is there already. Fix: name a new folder, or give --overwrite" in refused(f"--out={tmp_path / 'new'}")
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "new").iterdir()}
+    capsys.readouterr()
+    export_main([f"--out={tmp_path / 'new'}", f"--workdir={copied}"])
+    assert "new: up to date, made by this command from this run before" in capsys.readouterr().out
+    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "new").iterdir()}
+    there = "is there already. Fix: name a new folder, or give --overwrite"
+    for other in ("--folded", "--weights=equal", "--allow-mismatch"):
+        assert there in refused(f"--out={tmp_path / 'new'}", other)
+    weights = tmp_path / "new" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert there in refused(f"--out={tmp_path / 'new'}"), "an export that was damaged is not the same"
     export_main([f"--workdir={copied}", f"--out={tmp_path / 'new'}", "--overwrite", "--folded"])
     assert RewardModel.from_pretrained(tmp_path / "new").rules == ("reward",)
     made_by = f"encore export --workdir={copied} --out={tmp_path / 'new'} --overwrite --folded\n"
     assert made_by in (tmp_path / "new" / "README.md").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "out", "run"]
+
+
+def test_the_command_says_what_it_does_before_it_imports_what_it_needs(tmp_path):
+    """What takes seconds to import is imported after the first line."""
+    code = (
+        "import sys; from encore_jax.cli import export; export.exported = lambda *_: sys.exit(sorted("
+        "name for name in ('jax', 'transformers', 'matplotlib') if name in sys.modules) or None); export.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--workdir=runs/mine", f"--out={tmp_path / 'out'}"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and f"export of runs/mine into {tmp_path / 'out'}" in done.stderr, done.stderr

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from encore_jax.cli.export import export_run
+from encore_jax.cli.export_run import export_run
 from encore_jax.cli.finished_run import read_run
 from encore_jax.data import prompt_key
 from encore_jax.evaluation.coverage import ALL, EVERY_RULE, REWARD, Coverage, coverage

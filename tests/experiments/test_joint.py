@@ -9,16 +9,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from encore_jax.cli.export import export_run
 from encore_jax.cli.export import main as export_main
-from encore_jax.cli.finished_joint import Choice
+from encore_jax.cli.export_run import export_run
+from encore_jax.cli.finished_joint import HEADS
 from encore_jax.cli.finished_run import read_run
+from encore_jax.cli.joint_choice import ARMS, HEAD_NAMES, Choice
 from encore_jax.cli.score import score_file
 from encore_jax.composition import entropy_weights
 from encore_jax.composition.settings import ENCORE, UNIFORM
 from encore_jax.errors import InputError
 from encore_jax.evaluation.joint import PREFERENCE_HEAD
 from encore_jax.model.heads import PREFERENCE
+from encore_jax.recipes.joint_config import LOSS_OF
 from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.stages.ingest import Ingested
 from encore_jax.recipes.stages.joint import JointModels
@@ -203,6 +205,10 @@ def test_transformers_gives_the_reward_of_the_run(finished, tmp_path):
             with torch.inference_mode():
                 logit = model(ids).logits[0].item()
             assert logit + model.config.encore_jax["offset"][0] == pytest.approx(float(reward), abs=1e-4)
+
+
+def test_the_command_line_knows_arms_and_heads_before_it_reads_a_run():
+    assert set(ARMS) == set(LOSS_OF) and tuple(HEADS) == HEAD_NAMES
 
 
 def test_the_command_exports_the_choice(finished, tmp_path, capsys):

@@ -19,7 +19,8 @@ from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.rating_run import rating_run
 from encore_jax.data.scales import UNIT
-from encore_jax.data.scored_rows import is_scored, read_scored_rows, rules_of
+from encore_jax.data.scored_rows import is_scored, no_such_file, read_scored_rows, rules_of
+from encore_jax.data.sources import check_local
 from encore_jax.data.stray import check_stray
 from encore_jax.errors import InputError
 from encore_jax.evaluation.decision import (
@@ -146,6 +147,12 @@ class AblationSource(Outside):
         flags = [f"--config.data.pool={self.pool}"] if self.pool else []
         flags += [f"--config.data.scale={scale[0]:g},{scale[1]:g}"] if scale else []
         return rated_in(path, read_scored_rows(path, self.pool, tuple(scale) or None), flags)
+
+    def check_there(self) -> None:
+        if not self.path.is_file():
+            raise no_such_file(self.path)
+        if self.features:
+            check_local(self.features)
 
     def key(self) -> dict[str, str]:
         """SHA-256 of the files, and of the rules by which ratings are oriented."""

@@ -14,6 +14,7 @@ from encore_jax.data.digest import file_sha256, folder_sha256
 from encore_jax.data.rated_comparisons import RatedComparisons
 from encore_jax.data.rated_comparisons.descriptions import read_metadata
 from encore_jax.data.readers import recognise
+from encore_jax.data.sources import check_local
 from encore_jax.json_shape import read_json
 from encore_jax.recipes.outside import Outside
 
@@ -53,6 +54,9 @@ class BenchmarkData(Outside):
             read_metadata(path)
             return folder_sha256(path)
         return file_sha256(path)
+
+    def check_there(self) -> None:
+        check_local(self.uri)
 
     def key(self) -> dict[str, str]:
         pool = self.path.with_name("pool.yaml")  # the directions of the file's ratings

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from encore_jax.data.comparison import RatedResponse
+from encore_jax.data.sources import check_local
 from encore_jax.judge import judges, named_request
 from encore_jax.judge.devices.followers import load_everywhere
 from encore_jax.judge.devices.load_local import load_local_judge
@@ -52,6 +53,9 @@ class Rules(Outside):
     def key(self) -> str:
         return self.pool.digest
 
+    def check_there(self) -> None:
+        _ = self.pool
+
 
 class RunJudge:
     """Who answers in a run: how it is asked, and the files of its model.
@@ -89,6 +93,11 @@ class RunJudge:
     def reward_model(self) -> RewardModelFiles:
         """Of kind "model": the reward model's files."""
         return RewardModelFiles(self.model.path, offline=self.offline, fetch=self.fetch_backbone)
+
+    def check_there(self) -> None:
+        """Raises InputError where the model is to lie on this machine and does not."""
+        if self.judge.kind in ("local", "model"):
+            check_local(self.model.path)
 
     def key(self) -> dict[str, Any]:
         """What answers depend on."""
