@@ -80,9 +80,9 @@ def test_links_of_the_readme_lead_somewhere():
 
 def test_pages_are_short_but_for_what_a_run_printed():
     printed = re.compile(r"<!-- ([\w ]+): begin -->.*?<!-- \1: end -->", re.DOTALL)
-    long = {name: len(printed.sub("", text).splitlines()) for name, text in TEXT.items()}
+    whole = "../README.md"
+    long = {name: len((text if name == whole else printed.sub("", text)).splitlines()) for name, text in TEXT.items()}
     assert not {name: lines for name, lines in long.items() if lines > 150}
-    assert not printed.search(TEXT["../README.md"])
 
 
 def words_of_commands(text):

@@ -6,12 +6,13 @@ The input is anything `encore_jax.data.read_comparisons` knows, or rows {"prompt
 The output has a row per input row, in order: id, rewards of its n responses, best (index of the highest, the first of
 those that tie), first_place (indices of all that tie for it), preferred (if the file says). Column "score:RULE" lists
 the n scores by a rule; tokens, reason and hidden follow. Scores are on the scale that the model was trained on, a run's
-0 to 1, but heads are linear: a text unlike those rated may lie beyond its ends. The reason says why something is null: a response that is
-longer than the model takes, since nothing is truncated; a conversation that the chat template refuses; a row that holds
-what no model here is shown, e.g. images. Hidden names the messages that the chat template does not print, such as
-reasoning that it cuts; the rest is scored. A model whose weights depend on the prompt (ArmoRM) adds "weight:RULE": the
-weight of every rule for each response; the others' weights are in the passport. The passport is in the file's metadata,
-under "encore_jax". A model that its passport does not stand for is refused with the difference; with --allow-mismatch
+0 to 1, but heads are linear: a text unlike those rated may lie beyond its ends. The reason says why something is null:
+a response that is longer than the model takes, since nothing is truncated; a conversation that the chat template
+refuses; a row that holds what no model here is shown, e.g. images. Hidden names the messages that the chat template
+does not print, such as reasoning that it cuts; the rest is scored. A model whose weights depend on the prompt (ArmoRM)
+adds "weight:RULE": the weight of every rule for each response; the others' weights are in the passport. The passport
+is in the file's metadata, under "encore_jax".
+A model that its passport does not stand for is refused with the difference; with --allow-mismatch
 it is used, and the difference recorded in that passport. --weights=equal, RULE=WEIGHT,... or a JSON file composes heads
 that nobody has weighed, or weighs them otherwise. With --intervals columns "lower" and "upper" hold the ends of each
 reward's interval, "lower:RULE" and "upper:RULE" those of each score's; null where there is none (docs/intervals.md).

@@ -61,8 +61,9 @@ def _scores(model: RewardModel, offset: list[float], folded: bool) -> str:
         f"A {model.cfg.family} backbone with linear heads on the last token of the conversation; its logits are "
         f"{what}. Higher is better on every rule. The classes of transformers have no bias, so the heads' offsets are "
         f"not in the logits: a score of this package is `logits + offset`, with offset {numbers} (in `config.json` "
-        "under `encore_jax`, or in `encore_jax.json`). A constant changes no comparison of responses. Scores are linear and so not confined to the scale of the "
-        "ratings: a text unlike those rated may lie beyond its ends."
+        "under `encore_jax`, or in `encore_jax.json`). A constant changes no comparison of responses. "
+        "Scores are linear, and so not confined to the scale of the ratings: a text unlike those rated may lie "
+        "beyond its ends."
     )
 
 
