@@ -148,10 +148,10 @@ def scales_by_rule(ranges: Mapping[str, tuple[float, float]]) -> dict[str, Scale
     {'kind': (1.0, 10.0), 'true': (1.0, 10.0), 'harm': (0.0, 1.0), 'safe': (0.0, 100.0), 'same': (0.0, 100.0)}
     """
     ends = {rule: infer_scale(map(Cell, own)) for rule, own in ranges.items() if own[0] <= own[1]}
-    varied = sorted((rule for rule in ends if ranges[rule][0] < ranges[rule][1]), key=lambda rule: -_size(ends[rule]))
+    varied = sorted((rule for rule in ends if ranges[rule][0] < ranges[rule][1]), key=lambda rule: -size_of(ends[rule]))
     groups: list[list[str]] = []
     for rule in varied or list(ends)[:1]:
-        if groups and _size(ends[groups[-1][0]]) < FAR_BELOW * _size(ends[rule]):
+        if groups and size_of(ends[groups[-1][0]]) < FAR_BELOW * size_of(ends[rule]):
             groups[-1].append(rule)
         else:
             groups.append([rule])
@@ -169,7 +169,8 @@ def scales_by_rule(ranges: Mapping[str, tuple[float, float]]) -> dict[str, Scale
     return {rule: scales[grouped[rule]] for rule in ranges}
 
 
-def _size(scale: Scale) -> float:
+def size_of(scale: Scale) -> float:
+    """How far it reaches."""
     return max(abs(scale[0]), abs(scale[1]))
 
 
@@ -278,6 +279,7 @@ def on_inferred_scales(
     option: str = "",
     columns: Sequence[str] = (),
     notes: list[str] | None = None,
+    own: Mapping[str, Scale] | None = None,
 ) -> tuple[Iterator[Record], Scale]:
     """Records whose ratings are numbers, and the scale that they are on: the file's own, or 0 to 1 if it has several.
 
@@ -288,19 +290,19 @@ def on_inferred_scales(
       option: how the scale is given on this command line, for the message; "" for none.
       columns: names of the columns that hold ratings, where the field ``ratings`` does not.
       notes: gets the scale in words, unless it is 0 to 1.
+      own: the scale of every rule, where it is that of several sources.
     """
     values = rating_values(source, columns)
-    ranges = {rule: _ends(own) for rule, (own, _) in values.items()}
-    ranges = {rule: (low, high) for rule, (low, high) in ranges.items() if -_LARGEST <= low <= high <= _LARGEST}
-    own = scales_by_rule(ranges)
+    ranges = rated_ranges(values)
+    own = scales_by_rule(ranges) if own is None else own
 
     def place(rule: str, i: int) -> str:
         return next(itertools.islice(read_rows(source), values[rule][1][i], None))[0]
 
-    numbers = {rule: np.asarray(values[rule][0]) for rule in own}
+    numbers = {rule: np.asarray(values[rule][0]) for rule in ranges}
     fix = f"give the ratings' scale{option and f': {option}'}"
     check_stray(numbers, own, place, fix)
-    if not own:  # no rating, or none that is a number: the reader says so
+    if not ranges:  # no rating, or none that is a number: the reader says so
         return iter(read(UNIT)), UNIT
     log, name = logging.getLogger(__name__), source.name if isinstance(source, Path) else str(source)
     log.info("%s: scale %s, inferred from the ratings%s", name, scale_words(own), option and f" ({option})")
@@ -312,6 +314,12 @@ def on_inferred_scales(
     common = min(low for low, _ in scales), max(high for _, high in scales)
     names = {rule: pool.names.index(rule) for rule in own if rule in pool.names}  # others the reader refuses
     return (_on_own(record, common, own, names, pool) for record in read(common)), UNIT
+
+
+def rated_ranges(values: Mapping[str, tuple[array, array]]) -> dict[str, Scale]:
+    """Lowest and highest rating of every rule that has any, and none that is no rating on any scale."""
+    ranges = {rule: _ends(own) for rule, (own, _) in values.items()}
+    return {rule: (low, high) for rule, (low, high) in ranges.items() if -_LARGEST <= low <= high <= _LARGEST}
 
 
 def _on_own(

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from encore_jax.data.mixed_scales import SeveralScales, check_mixed
 from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_cells import USUAL, Cell, infer_scale
-from encore_jax.errors import InputError
 
 FEW = 0.01
 """A scale that at most this share of the ratings needs is theirs alone, and is asked for."""
@@ -36,14 +36,15 @@ def check_stray(
       fix: how the scale is given.
 
     Raises:
-      InputError: naming the rating.
+      InputError: naming the rating; or one of a rule that is rated on two scales (`encore_jax.data.mixed_scales`).
 
     >>> grades = np.repeat([1.0, 2, 3, 4, 5], 40)
     >>> check_stray({"kind": grades}, {"kind": (1, 5)}, "line {1}".format)
     >>> check_stray({"kind": np.append(grades, 55)}, {"kind": (0, 100)}, "{1}".format)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    encore_jax.errors.InputError: 200, rule 'kind': this rating is 55, and the other 200 lie on the scale from 1 to 5...
+    encore_jax.data.mixed_scales.SeveralScales: 200, rule 'kind': this rating is 55, and the other 200...
     """
+    check_mixed(values, place, fix)
     total = sum(map(len, values.values()))  # a rule that a slip has put on a scale of its own has few
     for scale in dict.fromkeys(scales.values()):
         rules = [rule for rule in values if scales.get(rule) == scale and len(values[rule])]
@@ -67,7 +68,7 @@ def check_stray(
             continue
         one = "it" if count == 1 else "them"
         meant = "it is" if count == 1 else "they are"
-        raise InputError(problem, where=where, fix=f"correct {one} or leave {one} out; if {meant} meant so, {fix}")
+        raise SeveralScales(problem, where=where, fix=f"correct {one} or leave {one} out; if {meant} meant so, {fix}")
 
 
 def _narrower(values: np.ndarray, scale: Scale) -> Scale | None:

@@ -136,19 +136,21 @@ def coverage(model: RewardModel, rated: Iterable[Comparison | RatedResponse]) ->
         subsets (or sources), coverage is told for each.
 
     Raises:
-      InputError: nobody has calibrated the model, nothing is rated, a rule that it does not have, or no response that
-        it takes.
+      InputError: nobody has calibrated the model, nothing is rated, a rule that it does not have, no response that it
+        takes, or ratings on two scales, or on another than those that calibrated it.
 
     >>> import encore_jax as enc
     >>> enc.coverage(model, held_out).report("coverage.html")  # doctest: +SKIP
     """
     from encore_jax.reward.calibrate import scored_rows  # with what runs a model, which a run's own numbers do not need
     from encore_jax.reward.rated_rows import rated_rows
+    from encore_jax.reward.same_scale import check_same_scale
 
     intervals, rows = model.intervals, rated_rows(rated)
     kept, scores, ratings = scored_rows(model, rows)
     prompt = group_ids([prompt_key(prompt) for prompt, _ in rows.texts])[kept]
     subset = np.array(rows.subsets)[kept]
+    check_same_scale(model.calibration, ratings, prompt, intervals.rules)
     return coverage_of(intervals, scores, ratings, prompt, subset, model.weights, compiled_graph(model.passport))
 
 

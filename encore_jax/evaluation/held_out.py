@@ -189,7 +189,8 @@ def evaluate(
     covered = {}
     if model.calibration is not None:
         graph = compiled_graph(model.passport)
-        found = coverage_of_records(model.intervals, records, scored.scores, model.weights, graph)
+        args = (model.intervals, records, scored.scores, model.weights, graph)
+        found = coverage_of_records(*args, calibration=model.calibration)
         covered = dict(zip(("coverage", "coverage_note"), found, strict=True))
     ablated = {}
     if scored.plain is not None:

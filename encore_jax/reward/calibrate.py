@@ -15,6 +15,7 @@ from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
 from encore_jax.reward.calibration import HELD_OUT, Calibration
 from encore_jax.reward.rated_rows import RatedRows, rated_rows
+from encore_jax.reward.same_scale import check_same_scale
 from encore_jax.reward.sequences import fits
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def calibration_of_rows(model: RewardModel, rows: RatedRows, coverage: float = C
         raise InputError(problem, where=model.passport.model, fix="use a model with weights of its own")
     kept, scores, ratings = scored_rows(model, rows)
     prompts = group_ids([prompt_key(prompt) for prompt, _ in rows.texts])
+    if model.calibration is not None:
+        check_same_scale(model.calibration, ratings, prompts[kept], model.rules)
     return Calibration(scores, ratings, prompts[kept], HELD_OUT, coverage)
 
 

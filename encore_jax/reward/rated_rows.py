@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from encore_jax.data import Comparison, RatedResponse
+from encore_jax.data.mixed_scales import check_mixed
 from encore_jax.errors import InputError
 from encore_jax.reward.sequences import Text
 
@@ -49,11 +50,19 @@ class RatedRows(NamedTuple):
         return digest.hexdigest()
 
 
+def check_one_scale(rules: Sequence[str], ratings: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> None:
+    """Refuses a rule that is rated on two scales, ``[R, K]``; the R responses are called by their names."""
+    rows = {rule: np.flatnonzero(mask[:, k]) for k, rule in enumerate(rules)}
+    values = {rule: ratings[rows[rule], k].astype(np.float64) for k, rule in enumerate(rules)}
+    check_mixed(values, lambda rule, i: names[rows[rule][i]], "map them to 0 to 1")
+
+
 def rated_rows(rated: Iterable[Comparison | RatedResponse]) -> RatedRows:
     """Every rated response of the records, in their order.
 
     Raises:
-      InputError: there is none, something else is among them, or they are rated on different rules.
+      InputError: there is none, something else is among them, they are rated on different rules, or one rule on two
+        scales.
 
     >>> from encore_jax.data import Message
     >>> prompt = (Message("user", "Hi"),)
@@ -93,6 +102,7 @@ def rated_rows(rated: Iterable[Comparison | RatedResponse]) -> RatedRows:
     if not texts:
         raise InputError("there is no rated response", where="rated", fix="pass comparisons with ratings")
     stacked = np.concatenate(ratings).astype(np.float32), np.concatenate(masks)
+    check_one_scale(rules, *stacked, names)
     return RatedRows(
         rules, texts, names, *stacked, np.array(pairs, np.int64).reshape(-1, 2), np.array(preferred, np.int64), subsets
     )

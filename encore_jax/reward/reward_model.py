@@ -19,7 +19,6 @@ from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.gating import Gate
 from encore_jax.parallel.mesh import MeshSettings, scoring_mesh
-from encore_jax.reward.calibrate import calibration_of
 from encore_jax.reward.calibration import Calibration
 from encore_jax.reward.conversations import grouped_texts
 from encore_jax.reward.described import described
@@ -175,6 +174,8 @@ class RewardModel:
         Raises:
           InputError: see `encore_jax.reward.calibrate.calibration_of`.
         """
+        from encore_jax.reward.calibrate import calibration_of  # with what reads ratings, which scoring does not need
+
         return dataclasses.replace(self, calibration=calibration_of(self, rated, coverage))
 
     def with_coverage(self, coverage: float) -> RewardModel:

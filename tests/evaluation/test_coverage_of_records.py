@@ -1,10 +1,13 @@
 """Coverage beside an evaluation: the numbers of `encore_jax.coverage`, and what is said where there are none."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import encore_jax as enc
 from encore_jax.data import Comparison, Message
+from encore_jax.errors import InputError
 from encore_jax.evaluation.coverage import ALL, BELOW, EVERY_RULE, REWARD
 from tests.experiments import tiny_reward_model
 from tests.reward.test_intervals import RULES, rated
@@ -30,7 +33,7 @@ def evaluated(model, records):
 
 
 def test_an_evaluation_has_the_coverage_that_the_ratings_alone_have(model, tmp_path):
-    near, far = pairs(subset="near"), pairs(seed=6, shift=9.0, subset="far", start=100)
+    near, far = pairs(subset="near"), pairs(seed=6, shift=2.9, subset="far", start=100)
     found, alone = evaluated(model, near + far), enc.coverage(model, near + far)
     assert found.coverage == alone and found.coverage_note == ""
     assert {row.what for row in alone.rows if row.subset == ALL} == {REWARD, EVERY_RULE, *RULES}
@@ -59,3 +62,26 @@ def test_without_ratings_or_intervals_an_evaluation_says_nothing_of_them(model):
     bare = [Comparison(c.prompt, c.responses, c.preferred) for c in pairs()]
     for found in (evaluated(model, bare), evaluated(tiny_reward_model.in_memory(), pairs())):
         assert found.coverage is None and found.coverage_note == "" and "ntervals" not in repr(found)
+
+
+def percent(records):
+    return [dataclasses.replace(one, ratings=np.round(100 * one.ratings)) for one in records]
+
+
+def test_ratings_on_another_scale_than_the_calibration_have_no_coverage(model):
+    other = percent(pairs())
+    with pytest.raises(InputError, match=f"rated, rule '{RULES[0]}': its ratings lie between .* two scales"):
+        enc.coverage(model, other)
+    with pytest.raises(InputError, match="they are on two scales"):
+        model.calibrated(other)
+    found = evaluated(model, other)
+    assert found.coverage is None and "Coverage is not known: comparisons, rule" in repr(found)
+    assert found.accuracy == evaluated(model, pairs()).accuracy
+
+
+def test_two_scales_in_one_file_have_no_coverage(model):
+    both = pairs() + percent(pairs(start=100))
+    with pytest.raises(InputError, match=r"comparison \d+, rule|record \d+, rule"):
+        enc.coverage(model, both)
+    found = evaluated(model, both)
+    assert found.coverage is None and f"rule '{RULES[0]}': this rating is" in found.coverage_note

@@ -9,7 +9,7 @@ from encore_jax.recipes.config import DataConfig
 from encore_jax.recipes.data_config import PAIRS
 from encore_jax.recipes.sources import rule_pool
 from encore_jax.recipes.stages.rating_tables import rated_responses
-from encore_jax.recipes.stages.records import read_records
+from encore_jax.recipes.stages.records import NO_PREFERENCE, read_records
 from encore_jax.rules import Rule, RulePool
 from tests.experiments.test_own_ratings import POOL, rows, write
 
@@ -72,8 +72,8 @@ def test_pairs_nobody_chose_from_and_wrong_tables(folder):
     csv(folder / "t.csv", ["prompt", "response_a", "response_b"], [["Hi", "A", "B"]])
     (one,) = records(folder, "t.csv", need=PAIRS).comparisons
     assert one.preferred is None and one.ratings is None
-    with pytest.raises(InputError, match="preferred None"):
-        records(folder, "t.csv")
+    unused = records(folder, "t.csv")
+    assert unused.comparisons == [] and unused.comparison_skips.reasons[NO_PREFERENCE] == 1
     csv(folder / "t.csv", ["prompt", "response", *POOL.names], [["Hi", "A", *"55555"]])
     with pytest.raises(InputError, match="has one response in a row.*--config.data.ratings_path"):
         records(folder, "t.csv")

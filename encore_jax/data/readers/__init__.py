@@ -10,9 +10,16 @@ from pathlib import Path
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.formats import FORMATS, TABLE, reader_of
 from encore_jax.data.memory_rows import MemoryRows, row_source
+from encore_jax.data.mixed_scales import SeveralScales
 from encore_jax.data.orientation import Scale
 from encore_jax.data.readers.recognition import recognise
-from encore_jax.data.readers.several_files import file_labels, from_file, options_by_reader, several_paths
+from encore_jax.data.readers.several_files import (
+    file_labels,
+    from_file,
+    options_by_reader,
+    scales_of_files,
+    several_paths,
+)
 from encore_jax.data.scales import UNIT, on_inferred_scales
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
@@ -57,7 +64,10 @@ def read_comparisons(
         return _of_one(source, _known(source, format, options.get("pool")), skips, options)
     formats = [_known(source, format, options.get("pool")) for source in paths]
     each = options_by_reader(list(map(reader_of, formats)), options)
-    parts = [_of_one(*args) for args in zip(paths, formats, itertools.repeat(skips), each)]
+    files = [path for path, format in zip(paths, formats, strict=True) if format == "encore"]
+    inferred = options.get("pool") is not None and options.get("scale") is None
+    own = scales_of_files(files) if inferred and len(files) > 1 else None
+    parts = [_of_one(*args, own) for args in zip(paths, formats, itertools.repeat(skips), each)]
     labels = file_labels(paths)
     return (from_file(comparison, label) for label, part in zip(labels, parts, strict=True) for comparison in part)
 
@@ -90,24 +100,36 @@ def _rates_pairs(source: Path | MemoryRows, pool: object) -> bool:
 
 
 def _of_one(
-    source: Path | MemoryRows, format: str, skips: SkipCounter | None, options: Mapping
+    source: Path | MemoryRows,
+    format: str,
+    skips: SkipCounter | None,
+    options: Mapping,
+    own: Mapping[str, Scale] | None = None,
 ) -> Iterator[Comparison]:
     counter = SkipCounter() if skips is None else skips
     if format == "encore" and options.get("pool") is not None and options.get("scale") is None:
-        comparisons = _on_inferred_scale(source, counter, options)
+        comparisons = _on_inferred_scale(source, counter, options, own)
     else:
         comparisons = reader_of(format)(source, skips=counter, **options)
     return _watched(comparisons, source, counter, report=skips is None)
 
 
-def _on_inferred_scale(source: Path | MemoryRows, counter: SkipCounter, options: Mapping) -> Iterator[Comparison]:
-    """Comparisons in this project's own format; the scale of their ratings is inferred, and noted."""
+def _on_inferred_scale(
+    source: Path | MemoryRows, counter: SkipCounter, options: Mapping, own: Mapping[str, Scale] | None
+) -> Iterator[Comparison]:
+    """Comparisons in this project's own format; the scale of their ratings is inferred, and noted.
+
+    Args:
+      own: by rule that of several files together.
+    """
 
     def read(scale: Scale) -> Iterator[Comparison]:
         return reader_of("encore")(source, skips=counter, **dict(options) | {"scale": scale})
 
     try:
-        found, _ = on_inferred_scales(read, source, as_pool(options["pool"]), notes=counter.notes)
+        found, _ = on_inferred_scales(read, source, as_pool(options["pool"]), notes=counter.notes, own=own)
+    except SeveralScales:
+        raise
     except InputError:  # which the reader tells, with its row
         found = read(UNIT)
     yield from found

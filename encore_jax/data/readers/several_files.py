@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.memory_rows import is_path
+from encore_jax.data.mixed_scales import SeveralScales
+from encore_jax.data.orientation import Scale
+from encore_jax.data.scales import FAR_BELOW, rated_ranges, rating_values, scales_by_rule, size_of
 from encore_jax.errors import InputError
+
+ENOUGH = 10
+"""Fewer ratings of a rule in a file do not say that it is on another scale there than in others."""
 
 
 def several_paths(source: object) -> list[Path] | None:
@@ -72,3 +79,32 @@ def options_by_reader(readers: Sequence[Callable], options: Mapping[str, object]
         if not any(name in own for own in known):
             raise TypeError(f"no reader of these files takes {name!r}")
     return [{name: value for name, value in options.items() if name in own} for own in known]
+
+
+def scales_of_files(paths: Sequence[Path]) -> dict[str, Scale] | None:
+    """The scale of every rule, of several files together; None where one of them cannot be read, which its reader says.
+
+    Raises:
+      InputError: a rule is on one scale in a file, and on another in the next.
+    """
+    try:
+        values = {path: rating_values(path) for path in paths}
+    except InputError:
+        return None
+    first: dict[str, tuple[Path, Scale]] = {}
+    ranges: dict[str, Scale] = {}
+    for path, found in values.items():
+        for rule, (low, high) in rated_ranges(found).items():
+            few = len(found[rule][0]) < ENOUGH or low == high
+            scale = scales_by_rule({rule: (low, high)})[rule]
+            other, known = first.setdefault(rule, (path, scale)) if not few else (path, scale)
+            if max(size_of(scale), size_of(known)) >= FAR_BELOW * min(size_of(scale), size_of(known)):
+                problem = (
+                    f"its ratings are on the scale from {scale[0]:g} to {scale[1]:g}, and in {other} from "
+                    f"{known[0]:g} to {known[1]:g}"
+                )
+                fix = "read the files one by one, bring them to one scale, or give scale=(LOWEST, HIGHEST)"
+                raise SeveralScales(problem, where=f"{path}, rule {rule!r}", fix=fix)
+            least, most = ranges.get(rule, (math.inf, -math.inf))
+            ranges[rule] = min(low, least), max(high, most)
+    return scales_by_rule(ranges)

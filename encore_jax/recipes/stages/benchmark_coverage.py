@@ -56,7 +56,7 @@ def benchmark_coverage(
         return None
     weights, graph = np.asarray(known.weights, np.float32), compiled_graph(known)
     intervals = intervals_of(calibration, known.rules, weights, graph)
-    found, said = coverage_of_records(intervals, rated, scored.scores, weights, graph)
+    found, said = coverage_of_records(intervals, rated, scored.scores, weights, graph, calibration=calibration)
     if said:
         logging.warning("%s", said)
     return None if found is None else finite(found.to_json())
