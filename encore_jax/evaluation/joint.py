@@ -21,6 +21,8 @@ METHODS = {
     "joint": (PREFERENCE_HEAD, ENCORE, UNIFORM),
 }
 """The rewards that each arm has learnt: heads that its loss does not reach are left out."""
+JOINT_REWARD = "joint", PREFERENCE_HEAD
+"""The arm and its reward that are asked whether joint training helps."""
 ARM_WORDS = {"preferences": "preferences alone", "rules": "rules alone", "joint": "joint"}
 
 
@@ -59,7 +61,9 @@ def accuracy_rows(
     Returns:
       One dict per model, tested domain and reward: accuracy (a tie counts half) and its difference from the preference
       head of preferences alone, trained on the same, on the same comparisons, both with 95 % intervals over prompts;
-      the difference is None for that reward itself, and where that arm was not trained.
+      the difference is None for that reward itself, and where that arm was not trained. `together` is the same
+      difference of the joint preference head (None of every other reward) with an interval so wide that those of all
+      its rows hold at once 95 % of the time (Bonferroni).
     """
     credit = {
         (cell["trained_on"], cell["arm"], method): joint_margins(
@@ -68,12 +72,15 @@ def accuracy_rows(
         for cell in cells
         for method in METHODS[cell["arm"]]
     }
+    compared = [trained for trained, arm, _ in credit if arm == "preferences" and (trained, *JOINT_REWARD) in credit]
+    level = 1 - 0.05 / max(1, len(compared) * len(np.unique(domain)))
     rows = []
     for tested in np.unique(domain):
         own = domain == tested
         for (trained, arm, method), values in credit.items():
             base = credit.get((trained, "preferences", PREFERENCE_HEAD))
             beside = base is not None and arm != "preferences"
+            together = beside and (arm, method) == JOINT_REWARD
             options = cluster[own], seed, replicates
             rows.append({
                 "trained_on": trained,
@@ -85,6 +92,7 @@ def accuracy_rows(
                 "prompts": len(np.unique(cluster[own])),
                 "accuracy": interval_of_means(values[own], *options),
                 "minus_preferences": interval_of_means((values - base)[own], *options) if beside else None,
+                "together": interval_of_means((values - base)[own], *options, level) if together else None,
             })  # fmt: skip
     return rows
 

@@ -14,26 +14,32 @@ def joint_line(rows: Sequence[Mapping]) -> str:
       rows: of `encore_jax.evaluation.joint.accuracy_rows`.
 
     >>> ahead = {"value": 0.05, "low": 0.01, "high": 0.09}
-    >>> row = {"arm": "joint", "method": "preference head", "trained_on": "a", "tested_on": "b"}
-    >>> joint_line([row | {"minus_preferences": ahead}])
+    >>> row = {"arm": "joint", "method": "preference head", "trained_on": "a", "minus_preferences": ahead}
+    >>> joint_line([row | {"tested_on": "b", "together": ahead}])
     'Use joint training: beside preferences alone its preference head is better from a to b (+5.0 points [+1.0, +9.0]).'
+    >>> joint_line([row | {"tested_on": tested, "together": ahead | {"low": -0.01}} for tested in "bc"])[:95]
+    'Nothing here tells joint training from preferences alone, all 2 differences counted together: i'
     """
     own = [r for r in rows if (r["arm"], r["method"]) == ("joint", "preference head") and r["minus_preferences"]]
     if not own:
         return "Joint training and preferences alone were not both trained, so nothing compares them."
-    better = [_told(row) for row in own if row["minus_preferences"]["low"] > 0]
-    worse = [_told(row) for row in own if row["minus_preferences"]["high"] < 0]
+    better = [_told(row) for row in own if row["together"]["low"] > 0]
+    worse = [_told(row) for row in own if row["together"]["high"] < 0]
     if not better and not worse:
         told = ", ".join(map(_told, own))
-        return f"Nothing here tells joint training from preferences alone: its preference head differs {told}."
+        alone = any(not row["minus_preferences"]["low"] <= 0 <= row["minus_preferences"]["high"] for row in own)
+        many = f", all {len(own)} differences counted together" if alone else ""
+        each = "; each interval is 95 % by itself" if alone else ""
+        return (
+            f"Nothing here tells joint training from preferences alone{many}: its preference head differs {told}{each}."
+        )
     use = "It depends on the data" if better and worse else "Use joint training" if better else "Use preferences alone"
     parts = [f"better {', '.join(better)}"] if better else []
     parts += [f"worse {', '.join(worse)}"] if worse else []
     equal = len(own) - len(better) - len(worse)
-    rest = (
-        f"; the other {equal} domains do not tell" if equal > 1 else "; the other domain does not tell" if equal else ""
-    )
-    return f"{use}: beside preferences alone its preference head is {' and '.join(parts)}{rest}."
+    rest = f"; the other {equal} do not tell" if equal > 1 else "; the other one does not tell" if equal else ""
+    many = f", which holds for all {len(own)} differences together" if len(own) > 1 else ""
+    return f"{use}: beside preferences alone its preference head is {' and '.join(parts)}{many}{rest}."
 
 
 def _told(row: Mapping) -> str:

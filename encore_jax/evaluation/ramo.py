@@ -43,9 +43,9 @@ def arm_name(arm: str, r: int, size: int) -> str:
     return ", ".join(filter(None, parts))
 
 
-def interval(value: float, replicates: np.ndarray) -> dict[str, float]:
-    """Value and central 95 % of the replicates."""
-    low, high = percentile_interval(replicates)
+def interval(value: float, replicates: np.ndarray, level: float = 0.95) -> dict[str, float]:
+    """Value and central 95 % of the replicates, or another share of them."""
+    low, high = percentile_interval(replicates, level)
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 
@@ -149,7 +149,9 @@ def arm_results(
     return found
 
 
-def interval_of_means(values: np.ndarray, cluster: np.ndarray, seed: int, replicates: int) -> dict[str, float]:
+def interval_of_means(
+    values: np.ndarray, cluster: np.ndarray, seed: int, replicates: int, level: float = 0.95
+) -> dict[str, float]:
     """Mean of values ``[N]`` with its interval over clusters; NaN values are left out."""
     known = np.isfinite(values)
     if not known.any():
@@ -157,4 +159,4 @@ def interval_of_means(values: np.ndarray, cluster: np.ndarray, seed: int, replic
     values, groups = values[known], np.unique(cluster[known], return_inverse=True)[1]
     sums = cluster_sums(np.stack([values, np.ones(len(values))], 1), groups, int(groups.max()) + 1)
     totals = np.asarray(resampled_totals(sums, jax.random.key(seed), replicates))
-    return interval(values.mean(), totals[:, 0] / totals[:, 1])
+    return interval(values.mean(), totals[:, 0] / totals[:, 1], level)

@@ -7,7 +7,8 @@ import pytest
 
 from encore_jax.composition.settings import ENCORE, UNIFORM
 from encore_jax.errors import InputError
-from encore_jax.evaluation.joint import accuracy_rows, error_rows
+from encore_jax.evaluation.joint import PREFERENCE_HEAD, accuracy_rows, error_rows
+from encore_jax.evaluation.ramo import interval_of_means
 from encore_jax.model.heads import PREFERENCE
 from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.outside import Sources
@@ -62,7 +63,13 @@ def test_accuracy_and_error_against_numpy():
     joint = rows["b", "joint", ENCORE]
     assert joint["accuracy"]["value"] == pytest.approx((right[:, 0] > right[:, 1]).mean())
     expected = (right[:, 0] > right[:, 1]).mean() - (base[:, 0] > base[:, 1]).mean()
-    assert joint["minus_preferences"]["value"] == pytest.approx(expected)
+    assert joint["minus_preferences"]["value"] == pytest.approx(expected) and joint["together"] is None
+    head = rows["b", "joint", PREFERENCE_HEAD]
+    right, base = ((scores[arm][25:, 0, 2] > scores[arm][25:, 1, 2]).astype(float) for arm in ("joint", "preferences"))
+    expected = interval_of_means(right - base, cluster[25:], 0, 200, level=0.975)  # of two differences
+    assert head["together"] == pytest.approx(expected)
+    width = {key: head[key]["high"] - head[key]["low"] for key in ("together", "minus_preferences")}
+    assert width["together"] > width["minus_preferences"]
     ratings, rated = rng.random((40, 2, 2)).astype(np.float32), rng.random((40, 2, 2)) < 0.4
     rated[30:] = False
     found = error_rows(cells, scores, ratings, rated, {"a": np.zeros(2)}, domain, cluster, 0, 200)
