@@ -152,7 +152,9 @@ def shelf(tmp_path_factory):
     """A folder with the files that the blocks name: a finished run's model, rules, comparisons of several kinds."""
     folder = tmp_path_factory.mktemp("shelf")
     write_files(folder)
-    shutil.copytree(tiny_reward_model.write(folder / "tiny"), folder / "runs" / "quickstart" / "compose")
+    shutil.copytree(
+        tiny_reward_model.write(folder / "tiny"), folder / "runs" / "quickstart" / "compose", dirs_exist_ok=True
+    )
     pairs = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
     (folder / "hh.jsonl").write_text((folder / "pairs.jsonl").read_text())
     pq.write_table(pa.Table.from_pylist(pairs), folder / "pku.parquet")
