@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from encore_jax.terminal_text import one_line
@@ -118,6 +119,15 @@ def typeset(number: str) -> str:
     '[−0.5, +0.1]'
     """
     return number.replace("-", "\N{MINUS SIGN}")
+
+
+def minus_signs(text: str) -> str:
+    """A sentence whose negative numbers have a real minus sign, for the page; hyphens stay.
+
+    >>> minus_signs("over rules [-0.45, +0.76]; see the common-footing variants of 10-15")
+    'over rules [−0.45, +0.76]; see the common-footing variants of 10-15'
+    """
+    return re.sub(r"(?<![\w-])-(?=\d)", "\N{MINUS SIGN}", text)
 
 
 def printable(text: object) -> str:

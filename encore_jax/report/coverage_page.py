@@ -54,7 +54,17 @@ def figure(found: Coverage, sheet: Sheet = PAGE) -> Figure:
 
 def cells(found: Coverage) -> list[list[str]]:
     """The table: head, then a line for each of `rows`."""
-    head = ["interval of", "ratings", "prompts", "covered, %", "95 % interval", "by rating, %", "mean width", "p", ""]
+    head = [
+        "interval of",
+        "ratings",
+        "prompts",
+        "covered, %",
+        "95 % interval",
+        "by rating, %",
+        "mean width",
+        "p",
+        "verdict",
+    ]
     return [head] + [
         [
             _name(row),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,8 @@ def page_environment() -> jinja2.Environment:
     environment.filters["first_line"] = first_line
     environment.filters["oracle_name"] = oracle_name
     environment.filters["breakable"] = breakable
+    environment.filters["minus_signs"] = formats.minus_signs
+    environment.filters["whole_flags"] = whole_flags
     return environment
 
 
@@ -59,6 +62,16 @@ def breakable(name: object) -> markupsafe.Markup:
     no_<wbr>medical_<wbr>advice
     """
     return markupsafe.Markup(str(markupsafe.escape(name)).replace("_", "_<wbr>"))
+
+
+def whole_flags(text: object) -> markupsafe.Markup:
+    """A text in which no line ends within a command's flag, unless the flag is longer than a line.
+
+    >>> print(whole_flags("encore fit RUN --config.seed=1"))
+    encore fit RUN <span class="flag">--config.seed=1</span>
+    """
+    escaped = str(markupsafe.escape(text))
+    return markupsafe.Markup(re.sub(r"(?<!\S)--[\w.-]+(?:=\S*)?", r'<span class="flag">\g<0></span>', escaped))
 
 
 def _typeset(form):
