@@ -6,7 +6,7 @@ import functools
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,7 @@ def page_environment() -> jinja2.Environment:
     environment.filters["breakable"] = breakable
     environment.filters["minus_signs"] = formats.minus_signs
     environment.filters["whole_flags"] = whole_flags
+    environment.filters["columns_of_words"] = columns_of_words
     return environment
 
 
@@ -62,6 +63,22 @@ def breakable(name: object) -> markupsafe.Markup:
     no_<wbr>medical_<wbr>advice
     """
     return markupsafe.Markup(str(markupsafe.escape(name)).replace("_", "_<wbr>"))
+
+
+def columns_of_words(rows: Sequence[Sequence[object]]) -> set[int]:
+    """Which columns of a table hold words and no numbers; these stand to the left, as words do.
+
+    >>> columns_of_words([["a", "joint", "64.3 [52.9, 75.7]", "refused"], ["b", "", "", "+1.4"]])
+    {0, 1}
+    """
+    columns: dict[int, list[str]] = {}
+    for row in rows:
+        for i, cell in enumerate(row):
+            columns.setdefault(i, []).append(str(cell).strip())
+    words = {i: [cell for cell in cells if cell and cell != formats.MISSING] for i, cells in columns.items()}
+    return {
+        i for i, cells in words.items() if cells and not any(re.match(r"[-+−<>±≥≤]?[.\d\[]", cell) for cell in cells)
+    }
 
 
 def whole_flags(text: object) -> markupsafe.Markup:
