@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         given = parse(words)
         start_logging()
-        logging.info("export of %s into %s", given.workdir, given.out)  # before what takes seconds to import
+        logging.info(
+            "export of %s into %s: reading the run", given.workdir, given.out
+        )  # before what takes seconds to import
         folder, new = exported(given, words)
         told = ", ".join(sorted(path.name for path in folder.iterdir()))
         print(

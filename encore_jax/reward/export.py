@@ -19,6 +19,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from encore_jax.checkpoints.adapters import write_adapter
 from encore_jax.checkpoints.assemble import Progress
@@ -140,6 +141,7 @@ def export(
         tensors = fuse(stored_params(declare(out.cfg), out.params, stored), out.cfg)
         head = np.ascontiguousarray(out.kernel.T, np.float32)
         write_tensors(made, [*tensors, whole(SCORE, head)], shard_bytes, progress)
+        logging.info("writing tokenizer, passport and model card; the weights are hashed")
         tokenizer.save_pretrained(made)
         if out.calibration is not None:
             out.calibration.save(made)
