@@ -49,6 +49,11 @@ class NnxBackbone(nnx.Module):
         self.linen = nnx.static(Backbone(cfg, dtype, remat=remat, attention=attention, unroll=unroll, lora=lora))
         self.params = variables(params)
 
+    @property
+    def cfg(self) -> DecoderConfig:
+        """The architecture."""
+        return self.linen.cfg
+
     def __call__(
         self,
         tokens: Int[Array, "B S"],

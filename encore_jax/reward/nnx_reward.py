@@ -17,12 +17,18 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from encore_jax.composition.checks import real_number, shortened
 from encore_jax.data.comparison import Message
 from encore_jax.errors import InputError
 from encore_jax.model.heads import rule_scores
 from encore_jax.model.nnx_adapter import NnxBackbone
+from encore_jax.model.remat import REMAT
+from encore_jax.reward.nnx_inputs import checked_rows
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.sequences import token_sequences
+
+LARGEST_SCALE = 1e9
+"""Times a reward that is still no infinity, and tells rewards apart."""
 
 
 class NnxReward(nnx.Module):
@@ -44,13 +50,20 @@ class NnxReward(nnx.Module):
       scale: a factor on the reward; 1000 where a trainer keeps whole numbers and three decimals matter.
 
     Raises:
-      InputError: `scale` is not a positive number, the weights depend on the prompt (a gate), nobody has said how
+      InputError: an argument that is none of these, the weights depend on the prompt (a gate), nobody has said how
         several heads compose, or the model has a rule graph.
     """
 
     def __init__(self, model: RewardModel, *, remat: str = "none", add_ending: bool = False, scale: float = 1.0):
-        if not isinstance(scale, int | float) or not 0 < scale < float("inf"):
-            raise InputError(f"is {scale!r}", where="NnxReward, scale", fix="use a positive number")
+        if not isinstance(model, RewardModel):
+            fix = "pass a reward model: RewardModel.from_pretrained(FOLDER)"
+            raise InputError(f"got a {type(model).__name__}", where="NnxReward, model", fix=fix)
+        fix = f"use a positive number of at most {LARGEST_SCALE:g}"
+        scale = real_number(scale, "NnxReward, scale", lambda value: 0 < value <= LARGEST_SCALE, fix)
+        if not isinstance(add_ending, bool):
+            raise InputError(f"is {shortened(add_ending)}", where="NnxReward, add_ending", fix="use True or False")
+        if remat not in REMAT:
+            raise InputError(f"is {shortened(remat)}", where="NnxReward, remat", fix=f"use one of {', '.join(REMAT)}")
         if model.gate is not None:
             fix = "call model.weighted(...) for fixed weights, or use encore_jax.reward.rl.reward_function"
             raise InputError("the weights depend on the prompt", where=model.passport.model, fix=fix)
@@ -102,8 +115,11 @@ class NnxReward(nnx.Module):
           segment_ids: which conversation of its row each token belongs to, 0 for padding. None: one a row.
 
         Raises:
-          InputError: an ending is to be added to rows that may hold several conversations.
+          InputError: shapes or kinds of numbers that do not fit, see `encore_jax.reward.nnx_inputs.checked_rows`; or an
+            ending is to be added to rows that may hold several conversations.
         """
+        given = (tokens, positions, attention_mask, segment_ids)
+        tokens, positions, attention_mask, segment_ids = checked_rows(*given, self.backbone.cfg, len(self.ending))
         tree_BS = jnp.ones_like(tokens) if segment_ids is None else segment_ids.astype(tokens.dtype)
         if attention_mask is not None:
             tree_BS *= jnp.diagonal(attention_mask, axis1=1, axis2=2).astype(tokens.dtype)

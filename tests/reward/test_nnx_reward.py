@@ -143,3 +143,100 @@ def test_what_cannot_be_one_module_is_refused(model):
     gate = object()
     with pytest.raises(InputError, match="depend on the prompt.*reward_function"):
         NnxReward(dataclasses.replace(model, gate=gate))
+
+
+def causal(rows, width):
+    return np.broadcast_to(np.tri(width, dtype=bool), (rows, width, width))
+
+
+def arguments(rows=2, width=8, **changes):
+    """A call's arguments, by name; without padding."""
+    at = np.tile(np.arange(width, dtype=np.int32), (rows, 1))
+    whole = {"tokens": np.full_like(at, 5), "positions": at, "attention_mask": causal(rows, width), "segment_ids": None}
+    return whole | changes
+
+
+ADDED = np.where(causal(2, 8), 0.0, -1e9).astype(np.float32)
+WRONG_SHAPES = {
+    "tokens": [np.zeros(shape, np.int32) for shape in ((8,), (2, 8, 1), (0, 8), (2, 0))],
+    "positions": [np.zeros(shape, np.int32) for shape in ((2, 7), (1, 8), (8,))],
+    "attention_mask": [np.ones(shape, bool) for shape in ((2, 8), (2, 9, 9), (1, 8, 8), (2, 1, 8, 8), (2, 9, 8))],
+    "segment_ids": [np.ones((2, 7), np.int32), np.ones((1, 8), np.int32)],
+}  # fmt: skip
+WRONG_KINDS = {
+    "tokens": [np.ones((2, 8), np.float32), np.ones((2, 8), bool)],
+    "positions": [np.ones((2, 8), np.float32), np.ones((2, 8), bool)],
+    "attention_mask": [ADDED, causal(2, 8).astype(np.float32)],
+    "segment_ids": [np.ones((2, 8), np.float32)],
+}
+BAD = [(name, i, kind) for kind in (WRONG_SHAPES, WRONG_KINDS) for name, all_ in kind.items() for i in range(len(all_))]
+
+
+@pytest.mark.parametrize("ending", [False, True])
+@pytest.mark.parametrize(("name", "i", "kind"), BAD)
+def test_arguments_that_do_not_fit_are_refused_by_name_inside_jit_too(model, name, i, kind, ending):
+    """A mask that is added to logits would have hidden every token, and still there would be a reward."""
+    made, given = NnxReward(model, add_ending=ending), arguments(**{name: kind[name][i]})
+    for run in (lambda: made(**given), lambda: nnx.jit(lambda reward, given: reward(**given))(made, given)):
+        with pytest.raises(InputError, match=f"^{name}: (have shape|are )"):
+            run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"tokens": [[1, 2]]}, "tokens: got a list"),
+        ({"positions": None}, "positions: got a NoneType"),
+        ({"tokens": np.full((2, 8), -1)}, "tokens: -1 is no id: there are 258"),
+        ({"tokens": np.full((2, 8), 258)}, "tokens: 258 is no id"),
+        ({"segment_ids": np.full((2, 8), -1)}, "segment_ids: one is negative"),
+        ({"attention_mask": np.ones((2, 8, 8), bool)}, "attention_mask: a token sees a later one"),
+        ({"cache": {}}, "cache: a reward model keeps no cache"),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(reward, changes, said):
+    with pytest.raises(InputError, match=said):
+        reward(**arguments(**changes))
+
+
+def test_rows_beyond_the_models_positions_are_refused(model, reward):
+    ending = NnxReward(model, add_ending=True)
+    most = model.cfg.max_positions
+    with pytest.raises(InputError, match=f"rows of {most + 1} tokens, and the model's positions end at {most}"):
+        jax.eval_shape(lambda given: reward(**given), arguments(1, most + 1))
+    with pytest.raises(InputError, match=rf"rows of {most} tokens and \d of an ending"):
+        jax.eval_shape(lambda given: ending(**given), arguments(1, most))
+    jax.eval_shape(lambda given: reward(**given), arguments(1, most))
+    several = arguments(1, most + 1, segment_ids=np.ones((1, most + 1), np.int32))
+    jax.eval_shape(lambda given: reward(**given), several)  # several conversations, each of which may fit
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.int16])
+def test_any_whole_numbers_will_do(reward, dtype):
+    run, given = nnx.jit(lambda reward, given: reward(**given)), arguments()
+    changed = {name: given[name].astype(dtype) for name in ("tokens", "positions", "attention_mask")}
+    np.testing.assert_array_equal(run(reward, given | changed), run(reward, given))
+
+
+def test_gradients_reach_backbone_and_heads_and_are_finite(model):
+    def total(reward, given):
+        return reward(**given).sum()
+
+    grads = nnx.jit(nnx.grad(total))(NnxReward(model, add_ending=True), arguments())
+    leaves = jax.tree.leaves(grads)
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in leaves) and sum(float(abs(leaf).sum()) for leaf in leaves) > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        *(({"scale": value}, "scale") for value in (0, -1, True, float("nan"), float("inf"), 1e300, "1", None)),
+        ({"remat": "everything"}, "remat: is 'everything'"),
+        ({"add_ending": 3}, "add_ending: is 3"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(model, given, said):
+    with pytest.raises(InputError, match=said):
+        NnxReward(model, **given)
+    with pytest.raises(InputError, match="NnxReward, model: got a str"):
+        NnxReward("runs/quickstart")
