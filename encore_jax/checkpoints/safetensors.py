@@ -219,10 +219,15 @@ def _check_alone(single: Path, index: Path) -> None:
     if not index.is_file():
         return
     shards = set(_weight_map(index).values()) - {single.name}
-    there = sorted(name for name in shards if _is_name(name) and (index.parent / name).is_file())
+    there = sorted(name for name in shards if _is_name(name) and _is_another(index.parent / name, single))
     if there:
         problem = f"holds weights twice: {single.name}, and {_some(there)} of {index.name}"
         raise InputError(problem, where=str(index.parent), fix="remove the ones that are not the model's")
+
+
+def _is_another(shard: Path, single: Path) -> bool:
+    """Whether a shard is there and no link to the single file, as a hub's cache may have."""
+    return shard.is_file() and not shard.samefile(single)
 
 
 def _weight_map(index: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -69,7 +70,7 @@ def exported(given: argparse.Namespace, words: Sequence[str]) -> tuple[Path, boo
         "folded": given.folded, "peft": given.peft, "allow_mismatch": given.allow_mismatch,
         "shard_bytes": max(1, int(min(given.shard_gb, 1e9) * 1e9)), "weights": given.weights,
     }  # fmt: skip
-    there = given.out.is_dir() and not given.out.is_symlink() and any(given.out.iterdir())
+    there = not os.path.islink(given.out) and all(os.path.isfile(given.out / mark) for mark in MARKS)
     if not there or given.overwrite:
         with output_lock(given.out):  # before a model is read for nothing
             check_replaceable(given.out, overwrite=given.overwrite, marks=MARKS)

@@ -72,7 +72,7 @@ def works(tmp_path, model, monkeypatch):
     ratings = out.parent / "ratings.npz"
     ratings.write_bytes(b"")
     asked = reliability.parse([str(ratings), f"--out={out}", "--overwrite"])
-    monkeypatch.setattr(reliability, "measured", lambda *given: ("Use equal weights.", ""))
+    monkeypatch.setattr(reliability, "measured", lambda *given: reliability.Measured(None))
     monkeypatch.setattr(reliability, "first", lambda *given: "Use equal weights.")
     monkeypatch.setattr(reliability, "reliability_text", lambda found, line: line)
     monkeypatch.setattr(reliability.reliability_page, "page", lambda *given: "page" * 1000)

@@ -226,6 +226,24 @@ def _load_calibration(folder: Path):
     return Calibration.load(folder)
 
 
+def _page(folder: Path) -> None:
+    _rated(folder)
+    meta = f'<meta name="encore_jax-inputs" content="{_record(folder)}">'
+    (folder / "page.html").write_text(f"<html><head>{meta}</head></html>")
+
+
+def _record(folder: Path) -> str:
+    from encore_jax.data.input_record import input_record
+
+    return input_record({"FILE": folder / "rated.jsonl"})
+
+
+def _load_page(folder: Path):
+    from encore_jax.data.input_record import has_input_record
+
+    return has_input_record(folder / "page.html", _record(folder))
+
+
 def _scores(folder: Path) -> None:
     rows = [{"id": str(i), "preferred": i % 2, "score:a": [0.1 * i, 1.0], "score:b": [1.0, 0.3 * i]} for i in range(6)]
     pq.write_table(pa.Table.from_pylist(rows), folder / "scores.parquet")
@@ -346,6 +364,7 @@ DATA_TARGETS = {
     ),
     "CSV in a wheel": Target(write_pyrit, {"pyrit.whl": mutate_zip}, _load_pyrit, 2),
     "calibration": Target(_calibration, {"intervals.npz": mutate_zip}, _load_calibration),
+    "page": Target(_page, {"page.html": mutate_bytes}, _load_page),
     "view": Target(_view, {"view.npz": mutate_zip}, _load_view),
     "scores": Target(_scores, {"scores.parquet": mutate_parquet}, _load_scores),
     "judged responses": Target(_judged, _judged_files(), _load_judged, 2),

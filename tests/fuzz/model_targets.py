@@ -157,6 +157,19 @@ def _saved(folder: Path) -> None:
     tiny_reward_model.write(folder)
 
 
+def _exported(folder: Path) -> None:
+    from encore_jax.reward.export import export
+
+    export(tiny_reward.reward_model(folder / "backbone"), folder / "out", source="made")
+
+
+def _load_export(folder: Path):
+    """Whether it is the export that a command would make again; then the model."""
+    from encore_jax.reward.export import is_exported_from
+
+    return is_exported_from(folder / "out", "made"), _tokens_of(_reward_model(folder, "out"))
+
+
 def _load_saved(folder: Path):
     return _tokens_of(_reward_model(folder, "model"))
 
@@ -209,6 +222,9 @@ MODEL_TARGETS = {
     "passport": Target(_saved, {"model/passport.json": mutate_json}, _load_saved),
     "backbone.json": Target(_saved, {"model/backbone.json": mutate_json}, _load_saved),
     "heads": Target(_saved, {"model/heads.safetensors": mutate_safetensors}, _load_saved),
+    "export": Target(
+        _exported, {"out/config.json": mutate_json, "out/passport.json": mutate_json}, _load_export
+    ),
     "classifier": Target(
         _classifier, {"config.json": mutate_json, "model.safetensors": mutate_safetensors} | TOKENIZER,
         _load_reward_model,

@@ -224,7 +224,7 @@ def test_a_saved_model_notices_another_backbone(tmp_path):
     model.save(tmp_path / "saved", str(tmp_path / "backbone"))
     back = RewardModel.from_pretrained(tmp_path / "saved")
     assert equal(back.params, model.params) and not back.passport.mismatch
-    tiny_reward.write_backbone(tmp_path / "backbone", "llama32", rope_theta=7.0)
+    tiny_reward.write_backbone(tmp_path / "backbone", "llama32", rms_norm_eps=0.5)
     with pytest.raises(InputError, match="model_sha256"):
         RewardModel.from_pretrained(tmp_path / "saved")
     assert RewardModel.from_pretrained(tmp_path / "saved", allow_mismatch=True).passport.mismatch
