@@ -196,9 +196,12 @@ def _fill(
         return
     try:
         chunks = _tokenized(scorer, _chunks(source, format), lambda number, items: not parts.has(number, len(items)))
-        for chunk in _shown(chunks, totals):
+        logging.info("score: begun; what is compiled for the first time takes longer")
+        of = len(_sizes(totals.items))
+        for chunk in chunks:
             if chunk.sequences is not None:
-                parts.write(chunk.number, score_items(scorer, chunk.items, *chunk[2:], totals.repeats))
+                label = f"score, part {chunk.number + 1} of {of}" if of > 1 else "score"
+                parts.write(chunk.number, score_items(scorer, chunk.items, *chunk[2:], totals.repeats, label))
             else:
                 kinds = kinds_of(model.gate is not None)
                 totals.repeats.keep_part(chunk.items, parts.read(chunk.number), kinds, model.rules)
@@ -295,6 +298,7 @@ def _inputs(output: Path, best: Path | None) -> tuple[Path, RewardModel]:
     given = {f"--{flag.name}": flag.value for flag in (_MODEL, _INPUT, _WEIGHTS)}
     check_outputs({"--output": output} | ({"--best": best} if best else {}), local_inputs(given))
     source, mesh = locate(_INPUT.value), flags.FLAGS["mesh"].value
+    logging.info("score: reading %s", _MODEL.value)
     model = RewardModel.from_pretrained(
         _MODEL.value,
         allow_mismatch=_ALLOW.value,

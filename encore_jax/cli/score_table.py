@@ -21,6 +21,7 @@ def score_items(
     refused: Mapping[int, str] = {},
     hidden: Mapping[int, str] = {},
     repeats: Repeats | None = None,
+    label: str = "",
 ) -> pa.Table:
     """One row per item; `encore_jax.cli.score` says what is in it.
 
@@ -31,9 +32,10 @@ def score_items(
       refused: why a response has none, by its place among `sequences`.
       hidden: what the chat template does not print of a conversation, by the response's place.
       repeats: texts that other chunks hold too.
+      label: of progress, which is shown if there is one.
     """
     repeats = Repeats() if repeats is None else repeats
-    values = values_of(scorer, items, sequences, repeats.known(items))
+    values = values_of(scorer, items, sequences, repeats.known(items), label)
     repeats.keep(items, values)
     return table_of(scorer, items, values, lengths_of(sequences), refused, hidden)
 
@@ -100,6 +102,7 @@ def values_of(
     items: Sequence[Item],
     sequences: Sequence[np.ndarray | None],
     known: Mapping[int, np.ndarray] = {},
+    label: str = "",
 ) -> np.ndarray:
     """Values ``[N, C]`` of the items' N responses; those that are `known`, by their number, stay so."""
     owner = np.repeat(np.arange(len(items)), [len(item.responses) for item in items])
@@ -107,7 +110,7 @@ def values_of(
     for i, row in known.items():
         values[i] = row
     new = [i for i in range(len(sequences)) if i not in known]
-    values[new] = scorer.run_sequences([sequences[i] for i in new], [str(owner[i]) for i in new])
+    values[new] = scorer.run_sequences([sequences[i] for i in new], [str(owner[i]) for i in new], label)
     return values
 
 

@@ -41,7 +41,7 @@ def agreement_warning(
 
     >>> scores = np.random.default_rng(0).normal(size=(40, 2, 3))
     >>> agreement_warning(("a", "b", "c"), np.array([0.9, 0.1, 0.0]), scores, scores[..., 1].argmax(1), np.ones(3))
-    '90.0 % of the weight is on rules that are not told from chance on 40 labelled comparisons: a (50.0 %)'
+    '90.0 % of the weight is on rules that are not told from chance on 40 labelled comparisons: a (right in 50.0 %)'
     """
     parts = []
     weights = np.asarray(weights, np.float64)
@@ -52,7 +52,7 @@ def agreement_warning(
         low, _ = wilson_interval(right.sum(0), np.full(len(rules), len(scores)))
         unsure = [k for k in np.argsort(-weights).tolist() if weights[k] > 0.01 and low[k] <= 0.5]
         if weights[unsure].sum() > MOST_WEIGHT * weights.sum():
-            named = ", ".join(f"{printable(rules[k])} ({percent(right[:, k].mean())} %)" for k in unsure[:4])
+            named = ", ".join(f"{printable(rules[k])} (right in {percent(right[:, k].mean())} %)" for k in unsure[:4])
             parts.append(
                 f"{percent(weights[unsure].sum() / weights.sum())} % of the weight is on rules that are not told from "
                 f"chance on {len(scores)} labelled comparisons: {named}"

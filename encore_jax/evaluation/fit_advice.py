@@ -86,13 +86,15 @@ def how_for_ratings(use: str, rated: Rated = RUN) -> str:
       use: the weighting; "" if nothing is advised.
       rated: the ratings.
 
-    >>> how_for_ratings("uniform", Rated("pairs", "my pairs.csv"))
-    "To train a model so: encore fit 'my pairs.csv' --config.compose.method=uniform."
-    >>> how_for_ratings("uniform", Rated("run", "runs/rate_server"))
-    'To train a model so: encore fit runs/rate_server --config.compose.method=uniform.'
-    >>> print(how_for_ratings("agreement", Rated("responses", "ratings.csv", ("--config.data.pool=rules.yaml",))))
-    To train a model so: encore fit PAIRS ratings.csv --config.data.pool=rules.yaml --config.compose.method=agreement, \
-where PAIRS is your file of pairs of which people prefer one response, by which the model is judged.
+    >>> print(how_for_ratings("uniform", Rated("pairs", "my pairs.csv")))
+    To train a model so: encore fit 'my pairs.csv' --config.compose.method=uniform '--workdir=runs/my pairs'.
+    >>> print(how_for_ratings("agreement", Rated("run", "runs/mine")))
+    To train a model so: encore fit runs/mine --config.compose.method=agreement --workdir=runs/mine-model. Its \
+weights are computed anew, of its own scores, and may be others.
+    >>> print(how_for_ratings("uniform", Rated("responses", "rated.csv", ("--config.data.pool=rules.yaml",))))
+    To train a model so: encore fit PAIRS rated.csv --config.data.pool=rules.yaml --config.compose.method=uniform \
+--workdir=runs/rated, where PAIRS is your file of pairs of which people prefer one response, by which the model is \
+judged.
     >>> print(how_for_ratings("agreement", Rated("only numbers", "ratings.csv")))
     To train a model on these ratings, write the texts beside them: columns prompt and response.
     """
@@ -100,12 +102,13 @@ where PAIRS is your file of pairs of which people prefer one response, by which 
         return ""
     if rated.holds == "only numbers":
         return "To train a model on these ratings, write the texts beside them: columns prompt and response."
+    anew = "" if use == "uniform" else " Its weights are computed anew, of its own scores, and may be others."
     if rated.holds in ("run", "pairs"):
-        return f"To train a model so: {fit_command(use, rated)}."
+        return f"To train a model so: {fit_command(use, rated)}.{anew}"
     if rated.holds == "responses":
         return (
             f"To train a model so: {fit_command(use, rated)}, where PAIRS is your file of pairs of which people prefer "
-            "one response, by which the model is judged."
+            f"one response, by which the model is judged.{anew}"
         )
     from encore_jax.data.text_tables import is_text_table
 
@@ -113,7 +116,7 @@ where PAIRS is your file of pairs of which people prefer one response, by which 
     where = "column preferred: a or b" if table else 'field "preferred": 0 or 1'
     line = (
         f"To train a model so, first say of {FEWEST_LABELS} or more prompts which of two responses people prefer "
-        f"({where}), because the model is judged by that; then: {fit_command(use, rated)}."
+        f"({where}), because the model is judged by that; then: {fit_command(use, rated)}.{anew}"
     )
     return f"{line} Without labels, in Python: {python_line(use, rated)}." if table and not rated.flags else line
 
@@ -121,7 +124,14 @@ where PAIRS is your file of pairs of which people prefer one response, by which 
 def fit_command(use: str, rated: Rated) -> str:
     """The command, quoted for a shell; the word PAIRS stands for a file that only the user knows."""
     words = ["PAIRS"] if rated.holds == "responses" else []
-    return shlex.join(["encore", "fit", *words, rated.path, *rated.flags, f"--config.compose.method={use}"])
+    options = [*rated.flags, f"--config.compose.method={use}", f"--workdir={_workdir(rated)}"]
+    return shlex.join(["encore", "fit", *words, rated.path, *options])
+
+
+def _workdir(rated: Rated) -> str:
+    """A folder of these ratings' own: the usual one may hold a run on others."""
+    name = Path(rated.path).name
+    return f"runs/{name}-model" if rated.holds == "run" else f"runs/{name.split('.')[0] or 'ratings'}"
 
 
 def python_line(use: str, rated: Rated) -> str:

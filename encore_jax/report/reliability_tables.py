@@ -20,7 +20,8 @@ LABELLED_HEAD = ("labels", "accuracy, %", "ties half", "ties wrong", "decided")
 NARROW_HEAD = ("rule", "n", "ties, %", "entropy", "loading", "agreement, %", "entropy, %")
 NARROW_LABELLED = ("accuracy, %",)
 LEGEND = (
-    "n: pairs that a rule rates. Entropy: of its ratings as they are, in nats (a run's own page takes them on a grid). "
+    "n: pairs, or single responses, that a rule rates. Entropy: of its ratings as they are, in nats (a run's own page "
+    "takes them on a grid). "
     "Loading: how far it follows what the rules have in common [95 %]. Agreement, % and entropy, %: its weight by each."
 )
 LABELLED_LEGEND = " Accuracy: right by the labels, a tie counts half [95 %]."

@@ -87,7 +87,7 @@ def _lines(view: dict) -> Iterator[tuple[str, str]]:
 
 
 def _cells(view: dict) -> Iterator[dict[str, str]]:
-    """At most six rows: ENCORE, equal weights, and the best of each other kind."""
+    """At most seven rows: ENCORE, equal weights, the model's own, and the best of each other kind."""
     for method in headline(view):
         gain = method["minus_uniform"]
         reference = method["name"] == REFERENCE

@@ -60,7 +60,7 @@ def test_rewards_that_tie_but_for_rounding_share_the_first_place(folder, model, 
     """0.9 + 0.1 and 0.8 + 0.2 are equal, whatever their sums in floating point; the third is less by a hundredth."""
     grid = np.array([[0.9, 0.1, 0.3], [0.8, 0.2, 0.3], [0.3, 0.9, 0.07]], np.float32)
     monkeypatch.setattr(
-        Scorer, "run_sequences", lambda self, sequences, groups: np.tile(grid, (len(sequences) // 3, 1))
+        Scorer, "run_sequences", lambda self, sequences, groups, label="": np.tile(grid, (len(sequences) // 3, 1))
     )
     rows = [{"prompt": "Q?", "responses": ["a", "b", f"c {i}"], "preferred": i} for i in range(3)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -62,7 +62,7 @@ def model(tmp_path_factory):
 def works(tmp_path, model, monkeypatch):
     """Small commands by name: what they do, into which folder, and their result."""
     monkeypatch.setattr(score, "CHUNK", 8)
-    lengths = lambda self, sequences, owners: np.tile([[len(s)] for s in sequences], (1, self.columns))  # noqa: E731
+    lengths = lambda self, sequences, owners, label="": np.tile([[len(s)] for s in sequences], (1, self.columns))  # noqa: E731
     monkeypatch.setattr(Scorer, "run_sequences", lambda *given: lengths(*given).astype(np.float32))
     (tmp_path / "rows.jsonl").write_text(ROWS)
     (tmp_path / "source.txt").write_bytes(b"mine" * 1000)

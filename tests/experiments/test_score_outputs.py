@@ -38,7 +38,7 @@ def made(tmp_path_factory):
 def files(tmp_path, made, monkeypatch):
     """A folder with the input; chunks of 8 rows; scores cost nothing."""
     monkeypatch.setattr(score, "CHUNK", 8)
-    monkeypatch.setattr(Scorer, "run_sequences", lambda self, sequences, owners: fake(self, sequences))
+    monkeypatch.setattr(Scorer, "run_sequences", lambda self, sequences, owners, label="": fake(self, sequences))
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
     return tmp_path
 
