@@ -21,6 +21,7 @@ from absl import logging
 
 from encore_jax.cli.joint_choice import ARMS, HEAD_NAMES, Choice
 from encore_jax.command_line import Parser, one_line_errors, start_logging
+from encore_jax.data.digest import file_sha256
 from encore_jax.data.lock import output_lock, reader_lock
 from encore_jax.data.outputs import check_replaceable
 from encore_jax.errors import InputError
@@ -76,7 +77,9 @@ def exported(given: argparse.Namespace, words: Sequence[str]) -> tuple[Path, boo
             check_replaceable(given.out, overwrite=given.overwrite, marks=MARKS)
     with reader_lock(given.workdir):
         run = read_run(given.workdir, Choice(given.arm, given.trained_on, given.head))
-        source = "" if given.allow_mismatch else export_source(run, **options)  # of a model that nothing vouches for
+        held = {"weights held": file_sha256(Path(given.weights))} if os.path.isfile(given.weights) else {}
+        # a model that nothing vouches for has no source
+        source = "" if given.allow_mismatch else export_source(run, **options, **held)
         if there and not given.overwrite:
             with output_lock(given.out):
                 if is_exported_from(given.out, source):

@@ -23,8 +23,8 @@ OPENAI = "openai_rbr_23"
 def named_rules(path: Path, option: str) -> RulePool:
     """The pool of a file of ratings: pool.yaml beside it, else the rules that its columns or its ratings name.
 
-    A higher rating is better by every rule, which is said, unless a pool says otherwise: the one beside the file, or
-    the shipped pool that has exactly these rules.
+    A higher rating is better by every rule, which is said, unless the pool beside the file says otherwise: as
+    `encore reliability` takes them. A shipped pool of the same names is mentioned, and left to the user.
 
     Args:
       path: the file.
@@ -34,19 +34,17 @@ def named_rules(path: Path, option: str) -> RulePool:
       InputError: it holds no ratings, or names a rule as no rule can be named.
     """
     beside = path.with_name("pool.yaml")
-    if beside.is_file():
+    if beside.is_file() or beside.is_symlink():
         return RulePool.from_yaml(beside)
     if not is_text_table(path) and "propositions" in _first(path):
         return RulePool.shipped(OPENAI)
     rules = [_rule(name, path) for name in _names(path)]
     names = [rule.name for rule in rules]
-    for pool in map(RulePool.shipped, RulePool.shipped_names()):
-        if set(pool.names) == set(names):
-            logging.info("%s: its rules are those of the shipped pool %s", path.name, pool.name)
-            return pool
+    shipped = [of.name for of in map(RulePool.shipped, RulePool.shipped_names()) if set(of.names) == set(names)]
+    known = f"; the shipped pool {shipped[0]} has rules of these names and says what is better" if shipped else ""
     logging.warning(
-        "%s: higher is taken as better by every rule (%s), because no pool says otherwise (%s)",
-        path.name, named(names), option,
+        "%s: higher is taken as better by every rule (%s), because no pool says otherwise (%s)%s",
+        path.name, named(names), option.replace("RULES", shipped[0]) if shipped else option, known,
     )  # fmt: skip
     try:
         return RulePool(tuple(rules))

@@ -113,7 +113,7 @@ def check_suffix(path: Path, suffixes: tuple[str, ...], flag: str, what: str) ->
     """
     if path.suffix.lower() not in suffixes:
         ending = f"ends in {path.suffix!r}" if path.suffix else "has no ending"
-        fix = f"name it {path.with_suffix(suffixes[0]).name or '...' + suffixes[0]}"
+        fix = f"name it {path.with_suffix(suffixes[0]).name if path.name else 'NAME' + suffixes[0]}"
         raise InputError(f"{ending}, and {what} is written", where=f"{flag}={path}", fix=fix)
 
 

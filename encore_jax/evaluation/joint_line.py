@@ -23,11 +23,12 @@ def joint_line(rows: Sequence[Mapping]) -> str:
     own = [r for r in rows if (r["arm"], r["method"]) == ("joint", "preference head") and r["minus_preferences"]]
     if not own:
         return "Joint training and preferences alone were not both trained, so nothing compares them."
-    better = [_told(row) for row in own if row["together"]["low"] > 0]
-    worse = [_told(row) for row in own if row["together"]["high"] < 0]
+    together = [row.get("together") or row["minus_preferences"] for row in own]  # an older version had none
+    better = [_told(row) for row, all_of in zip(own, together, strict=True) if all_of["low"] > 0]
+    worse = [_told(row) for row, all_of in zip(own, together, strict=True) if all_of["high"] < 0]
     if not better and not worse:
         told = ", ".join(map(_told, own))
-        alone = any(not row["minus_preferences"]["low"] <= 0 <= row["minus_preferences"]["high"] for row in own)
+        alone = any(row["minus_preferences"]["low"] > 0 or row["minus_preferences"]["high"] < 0 for row in own)
         many = f", all {len(own)} differences counted together" if alone else ""
         each = "; each interval is 95 % by itself" if alone else ""
         return (

@@ -33,6 +33,7 @@ from encore_jax.model.config import DecoderConfig
 from encore_jax.model.config_json import class_name, hf_config
 from encore_jax.model.lora import Lora
 from encore_jax.model.params import declare
+from encore_jax.reward.calibration import Calibration
 from encore_jax.reward.intervals import folded_calibration
 from encore_jax.reward.model_card import model_card
 from encore_jax.reward.padding import exported_tokenizer
@@ -72,20 +73,20 @@ SOURCE = "made_from"
 
 
 def is_exported_from(folder: Path, source: str) -> bool:
-    """Whether a folder holds a whole export that was made from this.
+    """Whether a folder holds a whole export that was made from this; never of an adapter, of which no hash is kept.
 
     Args:
       folder: of an export, or anything else.
       source: as `export` was told it.
     """
     try:
-        adapter = folder / f"{OURS}.json"
-        said = read_json(adapter if adapter.is_file() else folder / "config.json", dict[str, object])
-        ours = said if adapter.is_file() else said.get(OURS)
+        ours = read_json(folder / "config.json", dict[str, object]).get(OURS)
         if not isinstance(ours, dict) or ours.get(SOURCE) != source or not (folder / MARKS[1]).is_file():
             return False
         passport = read_passport(folder)
-        return adapter.is_file() or model_digest(folder) == passport.model_sha256
+        if passport.intervals is not None:
+            Calibration.load(folder)
+        return model_digest(folder) == passport.model_sha256
     except InputError:
         return False
 

@@ -14,6 +14,7 @@ from encore_jax.cli.config_file import load_config
 from encore_jax.cli.from_run import take_from
 from encore_jax.cli.main import COMMANDS, expanded
 from encore_jax.cli.overrides import apply_overrides, split_arguments, switches_of
+from encore_jax.data import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.evaluation.fit_advice import Rated, how_for_ratings
 from encore_jax.recipes.config import DataConfig
@@ -21,6 +22,7 @@ from encore_jax.recipes.rating_config import JudgeConfig, RatingConfig
 from encore_jax.recipes.run import run_experiment
 from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.sources import rule_pool
+from encore_jax.recipes.stages.rating_tables import table_comparisons
 from encore_jax.recipes.stages.train import TrainedHeads
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.rules import RulePool
@@ -132,24 +134,19 @@ def test_a_rating_run_is_named_itself_and_without_labels_its_ratings(folder, tmp
     assert carry_out(command_in(line), folder, tmp_path / "fitted")[1] == tiny_run.POOL.names
 
 
-def test_the_rules_of_a_file_are_those_it_names_or_of_the_pool_that_knows_their_directions(tmp_path, folder):
+def test_the_rules_of_a_file_are_those_it_names_or_of_the_pool_beside_it(tmp_path, folder, caplog):
     config = DataConfig(source="files", pool="auto", path=str(folder / "labelled pairs.csv"))
     pool = rule_pool(config)
     assert pool.names == ("safe", "honest", "kind_tone") and pool["kind_tone"].text == "kind tone"
     assert set(pool.directions) == {1}
     shipped = RulePool.shipped("openai_rbr_23")
     assert -1 in shipped.directions
-    write_csv(
-        tmp_path / "r.csv", ["prompt", "response", *shipped.names], [["Q", "A", *["1"] * 23], ["Q", "B", *["0"] * 23]]
-    )
-    assert (
-        rule_pool(
-            DataConfig(
-                source="files", pool="auto", path=str(folder / "PAIRS.csv"), ratings_path=str(tmp_path / "r.csv")
-            )
-        )
-        == shipped
-    )
+    rows = [["Q", "A", *["1"] * 23], ["Q", "B", *["0"] * 23]]
+    write_csv(tmp_path / "r.csv", ["prompt", "response", *shipped.names], rows)
+    pairs, ratings = str(folder / "PAIRS.csv"), str(tmp_path / "r.csv")
+    named = rule_pool(DataConfig(source="files", pool="auto", path=pairs, ratings_path=ratings))
+    assert sorted(named.names) == sorted(shipped.names) and set(named.directions) == {1}, "as reliability takes them"
+    assert "the shipped pool openai_rbr_23 has rules of these names and says what is better" in caplog.text
     tiny_run.POOL.to_yaml(tmp_path / "pool.yaml")
     own = DataConfig(source="files", pool="auto", path=str(folder / "PAIRS.csv"), ratings_path=str(tmp_path / "r.csv"))
     assert rule_pool(own) == tiny_run.POOL
@@ -157,6 +154,15 @@ def test_the_rules_of_a_file_are_those_it_names_or_of_the_pool_that_knows_their_
         rule_pool(DataConfig(source="files", pool="auto", path=str(folder / "PAIRS.csv")))
     with pytest.raises(InputError, match=r"config.data.pool: is for files"):
         rule_pool(DataConfig(pool="auto"))
+
+
+def test_columns_in_capitals_are_the_rules_that_they_name(tmp_path):
+    columns = ["prompt", "response_a", "response_b", "preferred", "Safe_a", "Safe_b", "Kind Tone_a", "Kind Tone_b"]
+    rows = [["Q", "A", "B", "a", "5", "1", "4", "2"], ["R", "A", "B", "b", "1", "5", "2", "3"]]
+    write_csv(tmp_path / "p.csv", columns, rows)
+    pool = rule_pool(DataConfig(source="files", pool="auto", path=str(tmp_path / "p.csv")))
+    found, _ = table_comparisons(tmp_path / "p.csv", pool, (1, 5), SkipCounter(), rated=True)
+    assert pool.names == ("safe", "kind_tone") and found[0].ratings.tolist() == [[1, 0.75], [0, 0.25]]
 
 
 def test_nothing_is_advised_where_no_weighting_is(tmp_path):

@@ -232,6 +232,11 @@ def test_where_an_export_goes(copied, tmp_path, capsys):
     there = "is there already. Fix: name a new folder, or give --overwrite"
     for other in ("--folded", "--weights=equal", "--allow-mismatch"):
         assert there in refused(f"--out={tmp_path / 'new'}", other)
+    rules = json.loads((tmp_path / "new" / "passport.json").read_text())["rules"]
+    of_file = [f"--workdir={copied}", f"--out={tmp_path / 'by file'}", f"--weights={tmp_path / 'w.json'}"]
+    for first in rules[:2]:  # the same command, another file's content
+        (tmp_path / "w.json").write_text(json.dumps({rule: float(rule == first) for rule in rules}))
+        assert there in refused(*of_file[1:]) if first != rules[0] else export_main(of_file) is None
     weights = tmp_path / "new" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     assert there in refused(f"--out={tmp_path / 'new'}"), "an export that was damaged is not the same"
@@ -239,7 +244,7 @@ def test_where_an_export_goes(copied, tmp_path, capsys):
     assert RewardModel.from_pretrained(tmp_path / "new").rules == ("reward",)
     made_by = f"encore export --workdir={copied} --out={tmp_path / 'new'} --overwrite --folded\n"
     assert made_by in (tmp_path / "new" / "README.md").read_text()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "out", "run"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["by file", "new", "out", "run", "w.json"]
 
 
 def test_the_command_says_what_it_does_before_it_imports_what_it_needs(tmp_path):

@@ -9,7 +9,7 @@ from absl import logging
 
 from encore_jax.data import Comparison, RatedResponse, SkipCounter
 from encore_jax.data.orientation import Scale
-from encore_jax.data.rating_columns import columns_of, rule_columns
+from encore_jax.data.rating_columns import columns_of, rule_columns, rule_of
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import RatedTable, rating_table
 from encore_jax.data.scales import on_unit_scale
@@ -60,7 +60,7 @@ def table_comparisons(
     if not columns.sides:
         fix = "name two responses response_a and response_b, or chosen and rejected; ratings of single responses go to "
         raise InputError("has one response in a row", where=str(path), fix=f"{fix}--config.data.ratings_path")
-    rated = rated and bool(set(rule_columns(columns, path)) & set(pool.names))
+    rated = rated and any(rule_of(written, pool.names) for written in rule_columns(columns, path))
     pool = pool if rated else None
     table = rating_table(rows, where=path, pool=pool, scale=scale or None, rated=rated, skips=skips)
     _say(path, table)
