@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install -c constraints.txt
 export JAX_PLATFORMS ?= cpu
 PYTEST := $(BIN)/python -m pytest
@@ -44,8 +44,8 @@ test-next:  ## the core on the newest jax, with a Python 3.12 or 3.13 of this ma
 
 .venv-next/.done: setup.py constraints-next.txt
 	$(NEXT_PYTHON) -m venv .venv-next
-	$(NEXT_BIN)/python -m pip --disable-pip-version-check -q install --no-compile -r constraints-next.txt
-	$(NEXT_BIN)/python -m pip --disable-pip-version-check -q install --no-compile --no-deps -e .
+	$(NEXT_BIN)/python -m pip --disable-pip-version-check install --no-compile -r constraints-next.txt
+	$(NEXT_BIN)/python -m pip --disable-pip-version-check install --no-compile --no-deps -e .
 	touch $@
 
 test-tunix: .venv-tunix/.done  ## GRPO, GDPO and PPO by Tunix itself, in an environment of its own (.venv-tunix)
@@ -53,7 +53,7 @@ test-tunix: .venv-tunix/.done  ## GRPO, GDPO and PPO by Tunix itself, in an envi
 
 .venv-tunix/.done: setup.py constraints-tunix.txt
 	$(PYTHON) -m venv .venv-tunix
-	.venv-tunix/bin/python -m pip --disable-pip-version-check -q install --no-compile -c constraints-tunix.txt \
+	.venv-tunix/bin/python -m pip --disable-pip-version-check install --no-compile -c constraints-tunix.txt \
 	  google-tunix pytest hypothesis -e .
 	touch $@
 
