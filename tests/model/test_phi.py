@@ -130,23 +130,23 @@ def test_numbers_of_longrope_that_are_none_are_refused(field, value):
         DecoderConfig.from_hf(config | {"rope_scaling": config["rope_scaling"] | {field: given}})
 
 
+NO_LENGTHS = [*NO_NUMBERS, 1, 1.5, 257]
+"""Of 257 tokens before, 256 after the stretching."""
+NO_SHARES = [*NO_NUMBERS, 1.5, -0.5, 0.7, 0.1]
+"""Of a head's dimensions: they leave no pairs."""
+
+
 @pytest.mark.parametrize("inside", [True, False])
-@pytest.mark.parametrize("value", [*NO_NUMBERS, 1, 1.5, 257], ids=lambda value: repr(value)[:8])
-def test_first_lengths_that_are_none_are_refused(value, inside):
-    """257 tokens before, 256 after the stretching."""
-    config, field = tiny.config("phi3"), "original_max_position_embeddings"
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("original_max_position_embeddings", value) for value in NO_LENGTHS]
+    + [("partial_rotary_factor", value) for value in NO_SHARES],
+    ids=lambda value: repr(value)[:12],
+)
+def test_first_lengths_and_shares_that_are_none_are_refused(field, value, inside):
+    config = tiny.config("phi3")
     del config[field]
     changes = {"rope_scaling": config["rope_scaling"] | {field: value}} if inside else {field: value}
-    with pytest.raises(InputError, match=field):
-        DecoderConfig.from_hf(config | changes)
-
-
-@pytest.mark.parametrize("inside", [True, False])
-@pytest.mark.parametrize("share", [*NO_NUMBERS, 1.5, -0.5, 0.7, 0.1], ids=lambda value: repr(value)[:8])
-def test_a_share_of_dimensions_that_leaves_no_pairs_is_refused(share, inside):
-    config, field = tiny.config("phi3"), "partial_rotary_factor"
-    del config[field]
-    changes = {"rope_scaling": config["rope_scaling"] | {field: share}} if inside else {field: share}
     with pytest.raises(InputError, match=field):
         DecoderConfig.from_hf(config | changes)
 
