@@ -22,7 +22,7 @@ TUNIX := tests/reward/test_tunix.py tests/composition/test_trainers_parity.py
 
 QUICKSTART := -m encore_jax.cli.main quickstart
 
-.PHONY: help quickstart test test-next test-slow test-parity test-tunix test-gpu fuzz mutants aot goldens docs lint
+.PHONY: help quickstart test test-next test-slow test-parity test-tunix test-trackers test-gpu fuzz mutants aot goldens docs lint
 .PHONY: published clean
 .PHONY: bench-forward bench-train bench-gpu bench-serving bench-import bench-export bench-judge
 
@@ -55,6 +55,15 @@ test-tunix: .venv-tunix/.done  ## GRPO, GDPO and PPO by Tunix itself, in an envi
 	$(PYTHON) -m venv .venv-tunix
 	.venv-tunix/bin/python -m pip --disable-pip-version-check install --no-compile -c constraints-tunix.txt \
 	  google-tunix pytest hypothesis -e .
+	touch $@
+
+test-trackers: .venv-trackers/.done  ## TensorBoard, wandb, MLflow, trackio, XProf, goodput themselves, in .venv-trackers
+	.venv-trackers/bin/python -m pytest -q -rs tests/train/test_real_trackers.py tests/train/test_goodput.py
+
+.venv-trackers/.done: setup.py constraints.txt constraints-trackers.txt
+	$(PYTHON) -m venv .venv-trackers
+	.venv-trackers/bin/python -m pip --disable-pip-version-check install --no-compile -r constraints-trackers.txt
+	.venv-trackers/bin/python -m pip --disable-pip-version-check install --no-compile -c constraints.txt pytest hypothesis -e .
 	touch $@
 
 lint: $(VENV)/.test  ## ruff check and format check

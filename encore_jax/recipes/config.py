@@ -16,7 +16,7 @@ from encore_jax.recipes.run_config import RECIPES, RunConfig
 from encore_jax.settings import Settings, no_result
 from encore_jax.train.profile import traced_steps
 from encore_jax.train.settings import ALPHAS, LOSSES, TRAINABLE, TrainSettings
-from encore_jax.train.trackers import TRACKERS
+from encore_jax.train.trackers import NAMES as TRACKERS
 
 POSITIVE = ("lr", "rows", "length", "accumulate", "tokens_per_end", "epochs", "save_every", "keep", "lora_rank")
 """Fields of training that are above 0."""
@@ -101,7 +101,7 @@ class TrainConfig(TrainSettings):
         require("train.rows", self.rows % self.accumulate == 0, "is a multiple of train.accumulate")
         traced_steps(self.profile)
         for name in self.trackers:
-            one_of("train.trackers", name, tuple(TRACKERS))
+            one_of("train.trackers", name, TRACKERS)
 
 
 @dataclasses.dataclass

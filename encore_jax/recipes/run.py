@@ -16,6 +16,7 @@ from encore_jax.recipes.judging_together import Role, judging_together
 from encore_jax.recipes.pipeline import LastStage, Pipeline, Plan
 from encore_jax.recipes.run_config import RunConfig, to_dict
 from encore_jax.recipes.workdir import check_folder, kept_for
+from encore_jax.train.trackers import check_trackers
 
 
 def recipe_of(config: RunConfig) -> ModuleType:
@@ -74,6 +75,14 @@ def check_stages(plan: Plan, *names: str | None) -> None:
             raise InputError(f"there is no stage {name!r} here", where="run", fix=fix)
 
 
+def check_installed(config: RunConfig, plan: Plan, until: str | None) -> None:
+    """Raises InputError where training is still to come and a tracker that it names is not installed."""
+    names = getattr(getattr(config, "train", None), "trackers", ())
+    wanted = plan.stages[: plan.stages.index(until) + 1] if until else plan.stages
+    if not all(plan.complete(stage) for stage in wanted):
+        check_trackers(names)
+
+
 def run_experiment(
     config: RunConfig,
     workdir: Path,
@@ -105,6 +114,7 @@ def run_experiment(
             recipe, plan = recipe_of(config), plan_of(config, workdir)
             check_stages(plan, rerun, until)
             check_rerun(plan, rerun, together)
+            check_installed(config, plan, until)
             with kept_for(config, recipe, plan, overwrite=overwrite, together=together):
                 stage = Pipeline(
                     workdir, rerun=rerun, until=until, together=together, overwrite=overwrite, stages=plan.stages

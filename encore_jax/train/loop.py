@@ -85,7 +85,8 @@ def fit(
                 batch = next(stream)
                 placed = program.place(batch)
             clock.start_of_step(done)
-            state, metrics = program.step(state, placed, weights)
+            with jax.profiler.StepTraceAnnotation("train", step_num=done):  # tells XProf where steps begin and end
+                state, metrics = program.step(state, placed, weights)
             _read(pending, report, name, clock)
             pending = _Pending(done, batch.trees.key, int((batch.trees.tree > 0).sum()), metrics)
             done += 1

@@ -7,6 +7,7 @@ in before, MLflow and trackio write to the run's folder unless their own environ
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import importlib.util
 import netrc
@@ -21,6 +22,10 @@ GOODPUT, GOODPUT_PACKAGE = "goodput", "ml_goodput_measurement"
 """Is told what happens when, see `encore_jax.train.goodput`, and no metrics."""
 
 
+_TAG = "encore_jax.folder"
+"""MLflow finds the run whose metrics are in a folder by this tag, a digest of the folder's path."""
+
+
 class Tracker(Protocol):
     """What a run tells a tracker."""
 
@@ -33,7 +38,7 @@ class Tracker(Protocol):
 
 class _TensorBoard:
     def __init__(self, folder: Path, run: str, first: int, load: Callable[[], Any]):
-        self._writer = load().SummaryWriter(str(folder / "tensorboard"), purge_step=first)
+        self._writer = load().SummaryWriter(str(folder / "tensorboard"), purge_step=first, filename_suffix=f".{first}")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         for name, value in metrics.items():
@@ -64,7 +69,12 @@ class _Mlflow:
             folder.mkdir(parents=True, exist_ok=True)
             module.set_tracking_uri(f"sqlite:///{(folder / 'mlflow.db').absolute()}")
         module.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", "encore_jax"))
-        module.start_run(run_name=run)
+        where = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()
+        before = module.search_runs(filter_string=f"tags.`{_TAG}` = '{where}'", max_results=1, output_format="list")
+        if before:  # a training that goes on is one run
+            module.start_run(run_id=before[0].info.run_id)
+        else:
+            module.start_run(run_name=run, tags={_TAG: where})
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         self._mlflow.log_metrics(dict(metrics), step=step)
@@ -92,18 +102,20 @@ TRACKERS: dict[str, tuple[str, Callable[..., Tracker]]] = {
     "trackio": ("trackio", _Trackio),
 }
 """By name: the package, which is what is installed, and what imports it and talks to it."""
+NAMES = (*TRACKERS, GOODPUT)
+"""All that `train.trackers` may hold."""
 
 
 def check_trackers(names: tuple[str, ...]) -> None:
     """Makes sure that these trackers can be used.
 
     Raises:
-      InputError: a name is neither of `TRACKERS` nor "goodput", or its package is not installed; says what to type.
+      InputError: a name is none of `NAMES`, or its package is not installed; says what to type.
     """
     packages = {name: package for name, (package, _) in TRACKERS.items()} | {GOODPUT: GOODPUT_PACKAGE}
     for name in names:
-        if name not in packages:
-            raise InputError(f"{name!r} is unknown", where="train.trackers", fix=f"use some of {', '.join(packages)}")
+        if name not in NAMES:
+            raise InputError(f"{name!r} is unknown", where="train.trackers", fix=f"use some of {', '.join(NAMES)}")
         package = packages[name]
         if importlib.util.find_spec(package) is None:
             raise InputError(

@@ -119,6 +119,7 @@ def stub(name, said):
     module.init, module.SummaryWriter = init, lambda *args, **named: Run()
     for what in ("set_tracking_uri", "set_experiment", "start_run", "log_metrics", "end_run"):
         setattr(module, what, note(what))
+    module.search_runs = lambda **named: []
     return module
 
 
@@ -155,7 +156,7 @@ def test_trackio_is_imported_once_its_folder_is_named(tmp_path, monkeypatch):
 
 
 def test_trackers_that_are_missing_are_named_with_what_to_type(monkeypatch):
-    with pytest.raises(InputError, match="tensorboard, wandb, mlflow, trackio"):
+    with pytest.raises(InputError, match="tensorboard, wandb, mlflow, trackio, goodput"):
         trackers.check_trackers(("tensorbord",))
     monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install trackio"):
