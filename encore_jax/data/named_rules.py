@@ -10,8 +10,8 @@ from absl import logging
 
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
+from encore_jax.data.rating_values import rating_ranges
 from encore_jax.data.rows import named, read_rows
-from encore_jax.data.scales import rating_ranges
 from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError
 from encore_jax.rules import Rule, RulePool

@@ -14,6 +14,8 @@ from encore_jax.errors import InputError
 
 USUAL: tuple[Scale, ...] = ((0, 1), (1, 5), (0, 5), (1, 7), (1, 10), (0, 10), (0, 100))
 """Scales that people use, the narrowest first."""
+SIGNED: tuple[Scale, ...] = ((-1, 1), (-2, 2), (-3, 3))
+"""Those with ratings below 0."""
 MISSING = frozenset({
     "", "-", "--", "---", "\N{EN DASH}", "\N{EM DASH}", ".", "?",
     "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "null", "none", "missing",
@@ -99,8 +101,8 @@ def infer_scale(cells: Iterable[Cell]) -> Scale:
     Raises:
       InputError: ratings say different ends, or lie beyond the end that others say.
 
-    >>> infer_scale([Cell(2), Cell(5)]), infer_scale([Cell(7, 10)]), infer_scale([Cell(1, 1)]), infer_scale([Cell(-2)])
-    ((1, 5), (1, 10), (0, 1), (-2, -1))
+    >>> infer_scale([Cell(2), Cell(5)]), infer_scale([Cell(7, 10)]), infer_scale([Cell(1, 1)]), infer_scale([Cell(-9)])
+    ((1, 5), (1, 10), (0, 1), (-9, -8))
     """
     low, high, tops = math.inf, -math.inf, []
     for cell in cells:
@@ -112,7 +114,7 @@ def infer_scale(cells: Iterable[Cell]) -> Scale:
         raise InputError(problem, fix="bring them to one scale")
     if low > high:
         return USUAL[0]
-    usual = [scale for scale in USUAL if not tops or scale[1] == tops[0]]
+    usual = [scale for scale in (*USUAL, *SIGNED) if not tops or scale[1] == tops[0]]
     for scale in usual:
         if scale[0] <= low and high <= scale[1]:
             return scale

@@ -21,8 +21,9 @@ from encore_jax.data.rating_cells import HOW, Cell, is_rating, parse_cell
 from encore_jax.data.rating_columns import FORMS, Columns, columns_of, rule_columns, rule_of
 from encore_jax.data.rating_texts import cell_prompt, cell_text, preferred_side, row_labels, unreadable, usable_rows
 from encore_jax.data.rows import named
-from encore_jax.data.scales import scale_words, scales_of_cells
+from encore_jax.data.scales import evidence, scale_words, scales_of_cells
 from encore_jax.data.skips import SkipCounter
+from encore_jax.data.stray import values_of
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 from encore_jax.rules.rule import as_pool
@@ -245,7 +246,7 @@ def _values(found: _Found, rules, pool, scale, where) -> tuple[tuple[np.ndarray,
         told = f"scale {scale_words(own)}, as given"
     else:
         own = scales_of_cells(found.cells, found.wheres, where, found.places)
-        told = f"scale {scale_words(own)}, inferred from the ratings"
+        told = f"scale {scale_words(own)}, inferred from the ratings: {evidence(own, values_of(found.cells)[0])}"
     used = set(own.values())
     common = used.pop() if len(used) == 1 else (0.0, 1.0)
     ratings = np.zeros((len(found.wheres), len(rules)), np.float32)

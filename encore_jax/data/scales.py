@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import logging
 import math
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -15,6 +14,7 @@ import numpy as np
 
 from encore_jax.data.orientation import OffScale, Scale, to_unit
 from encore_jax.data.rating_cells import Cell, infer_scale
+from encore_jax.data.rating_values import rated_ranges, rating_range, rating_values
 from encore_jax.data.rows import named, read_rows
 from encore_jax.data.stray import check_stray, values_of
 from encore_jax.errors import InputError
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from encore_jax.rules import RulePool
 
 UNIT: Scale = (0.0, 1.0)
-_LARGEST = 1e9
-"""Beyond it a number is no rating on any scale."""
 FAR_BELOW = 5
 """Rules whose scales end so many times apart, as 1 and 5 or 10 and 100 do, are on scales of their own."""
 _OF_FORMAT: Mapping[str, Scale] = {"ultrafeedback": (1.0, 5.0), "helpsteer2": (0.0, 4.0)}
@@ -75,55 +73,6 @@ def scaled(records: Iterator[Record], path: str | Path, option: str, columns: Se
             where=error.where,
             fix=f"say what the judge's scale is: {option}, e.g. {example}; write null for a missing rating",
         ) from None
-
-
-def rating_range(path: str | Path, columns: Sequence[str] = ()) -> Scale:
-    """The lowest and the highest number under ``ratings``, or in these columns, of a file's rows."""
-    ranges = rating_ranges(path, columns).values()
-    return min((low for low, _ in ranges), default=math.inf), max((high for _, high in ranges), default=-math.inf)
-
-
-def rating_ranges(path: str | Path, columns: Sequence[str] = ()) -> dict[str, Scale]:
-    """The same for every rule; (inf, -inf) of one without a number."""
-    return {rule: _ends(values) for rule, (values, _) in rating_values(path, columns).items()}
-
-
-def rating_values(path: str | Path, columns: Sequence[str] = ()) -> dict[str, tuple[array, array]]:
-    """By rule all numbers under ``ratings``, or in these columns, and the number of the row of each."""
-    found: dict[str, tuple[array, array]] = {}
-    for i, (_, row) in enumerate(read_rows(path)):
-        for rule, value in [(name, row.get(name)) for name in columns] or _by_rule(row.get("ratings")):
-            values, at = found.setdefault(rule, (array("d"), array("q")))
-            for number in _numbers(value):
-                if number == number:
-                    values.append(number)
-                    at.append(i)
-    return found
-
-
-def _ends(values: Sequence[float]) -> Scale:
-    return min(values, default=math.inf), max(values, default=-math.inf)
-
-
-def _by_rule(ratings: object) -> list[tuple[str, object]]:
-    """Names and values; a Parquet map arrives as a list of them. None for what is no such thing."""
-    if isinstance(ratings, Mapping):
-        return [(str(name), value) for name, value in ratings.items()]
-    pairs = ratings if isinstance(ratings, list | tuple) else []
-    return [(str(pair[0]), pair[1]) for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2]
-
-
-def _numbers(value: object) -> Iterator[float]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for inner in value:
-            yield from _numbers(inner)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            yield float(value)
-        except OverflowError:
-            yield math.copysign(math.inf, value)
 
 
 def _example(option: str, low: float, high: float) -> str:
@@ -272,6 +221,21 @@ def scale_words(own: Mapping[str, Scale]) -> str:
     return " and ".join(f"{low:g} to {high:g} ({named(names)})" for (low, high), names in rules.items())
 
 
+def evidence(own: Mapping[str, Scale], values: Mapping[str, np.ndarray]) -> str:
+    """What the scales are inferred from, one part for each of them.
+
+    >>> evidence({"kind": (1.0, 5.0), "true": (1.0, 5.0)}, {"kind": np.array([2, 5]), "true": np.array([1, 1])})
+    'lowest 1, highest 5, 3 different'
+    """
+    parts = []
+    for scale in dict.fromkeys(own.values()):
+        levels = np.unique(np.concatenate([values[rule] for rule in own if own[rule] == scale and rule in values]))
+        parts.append(
+            f"lowest {levels[0]:g}, highest {levels[-1]:g}, {len(levels):,} different" if len(levels) else "none"
+        )
+    return "; ".join(parts)
+
+
 def on_inferred_scales(
     read: Callable[[Scale], Iterable[Record]],
     source: Path | object,
@@ -305,7 +269,9 @@ def on_inferred_scales(
     if not ranges:  # no rating, or none that is a number: the reader says so
         return iter(read(UNIT)), UNIT
     log, name = logging.getLogger(__name__), source.name if isinstance(source, Path) else str(source)
-    log.info("%s: scale %s, inferred from the ratings%s", name, scale_words(own), option and f" ({option})")
+    seen = {rule: numbers[rule] for rule in own if rule in numbers}
+    told = evidence({rule: own[rule] for rule in seen}, seen)
+    log.info("%s: scale %s, inferred from the ratings%s: %s", name, scale_words(own), option and f" ({option})", told)
     scales = set(own.values())
     if notes is not None and scales != {UNIT}:
         notes.append(f"scale {scale_words(own)}, inferred from the ratings (another: scale=(LOWEST, HIGHEST))")
@@ -314,12 +280,6 @@ def on_inferred_scales(
     common = min(low for low, _ in scales), max(high for _, high in scales)
     names = {rule: pool.names.index(rule) for rule in own if rule in pool.names}  # others the reader refuses
     return (_on_own(record, common, own, names, pool) for record in read(common)), UNIT
-
-
-def rated_ranges(values: Mapping[str, tuple[array, array]]) -> dict[str, Scale]:
-    """Lowest and highest rating of every rule that has any, and none that is no rating on any scale."""
-    ranges = {rule: _ends(own) for rule, (own, _) in values.items()}
-    return {rule: (low, high) for rule, (low, high) in ranges.items() if -_LARGEST <= low <= high <= _LARGEST}
 
 
 def _on_own(

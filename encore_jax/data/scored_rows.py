@@ -24,8 +24,9 @@ from encore_jax.data.rating_account import AGAIN
 from encore_jax.data.rating_columns import columns_of
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
+from encore_jax.data.rating_values import rating_ranges
 from encore_jax.data.rows import SUFFIXES, read_rows
-from encore_jax.data.scales import UNIT, on_inferred_scales, rating_ranges, scaled
+from encore_jax.data.scales import UNIT, on_inferred_scales, scaled
 from encore_jax.data.split import group_ids
 from encore_jax.data.spreadsheets import check_no_workbook_name
 from encore_jax.data.text_tables import is_text_table

@@ -9,7 +9,7 @@ import numpy as np
 
 from encore_jax.data.mixed_scales import SeveralScales, check_mixed
 from encore_jax.data.orientation import Scale
-from encore_jax.data.rating_cells import USUAL, Cell, infer_scale
+from encore_jax.data.rating_cells import SIGNED, USUAL, Cell, infer_scale
 
 FEW = 0.01
 """A scale that at most this share of the ratings needs is theirs alone, and is asked for."""
@@ -18,13 +18,18 @@ ENOUGH = 100
 LEAST = 10
 CLEARLY = 0.1
 """How far beyond the narrower scale they are at least, in its widths: predictions of -0.01 or 1.02 are no slips."""
+FIX = (
+    "give the ratings' scale: scale=(LOWEST, HIGHEST); of a command --scale=LOWEST,HIGHEST, of a run "
+    "--config.data.scale=LOWEST,HIGHEST"
+)
+"""How a scale is given, wherever it is."""
 
 
 def check_stray(
     values: Mapping[str, np.ndarray],
     scales: Mapping[str, Scale],
     place: Callable[[str, int], str],
-    fix: str = "give the ratings' scale",
+    fix: str = FIX,
 ) -> None:
     """Refuses inferred scales that a few ratings decide, as one 55 among thousands from 1 to 5; warns where there are
     too few ratings to tell.
@@ -79,7 +84,7 @@ def _narrower(values: np.ndarray, scale: Scale) -> Scale | None:
     inner = np.sort(values)
     for kept in (inner[:-few], inner[few:]):
         found = infer_scale([Cell(float(kept[0])), Cell(float(kept[-1]))])
-        if found in USUAL and found != tuple(scale) and scale[0] <= found[0] and found[1] <= scale[1]:
+        if found in (*USUAL, *SIGNED) and found != tuple(scale) and scale[0] <= found[0] and found[1] <= scale[1]:
             beyond = _beyond(values, found)
             if beyond.any() and beyond.sum() == np.sum((values < found[0]) | (values > found[1])):
                 return found

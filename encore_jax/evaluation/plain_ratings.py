@@ -13,7 +13,8 @@ from encore_jax.data.rating_columns import ROLES, Columns, is_metadata, near_rol
 from encore_jax.data.rating_texts import preferred_side
 from encore_jax.data.row_labels import row_id
 from encore_jax.data.rows import named
-from encore_jax.data.scales import scale_words, scales_of_cells
+from encore_jax.data.scales import evidence, scale_words, scales_of_cells
+from encore_jax.data.stray import values_of
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 
@@ -74,7 +75,7 @@ def plain_ratings(
     for i, k in np.argwhere((values < low) | (values > high))[:1]:
         problem = f"{values[i, k]:g} is not on the scale from {low[k]:g} to {high[k]:g}"
         raise InputError(problem, where=f"{places[i]}, rule {rules[k]!r}", fix="give the ratings' scale")
-    told = "as given" if scale else "inferred from the ratings"
+    told = "as given" if scale else f"inferred from the ratings: {evidence(own, values_of(cells)[0])}"
     logging.getLogger(__name__).info("%s: scale %s, %s", where, scale_words(own), told)
     if len(set(own.values())) > 1:
         values = (values - low) / (high - low)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from encore_jax.data.mixed_scales import SeveralScales
+from encore_jax.data.mixed_scales import SeveralScales, off_grid, step_of
 from encore_jax.reward.calibration import Calibration
 
 APART, CLEARLY_APART = 4.0, 10.0
@@ -25,7 +26,8 @@ def check_same_scale(
     rules: Sequence[str],
     where: str = "rated",
 ) -> None:
-    """Refuses held-out ratings that reach far beyond those of the calibration, or not nearly as far.
+    """Refuses held-out ratings that reach far beyond those of the calibration, or not nearly as far, and are finer;
+    warns of them where they are no finer, because they may be all low by their prompts.
 
     Let s be the share of the set that reaches farther which lies beyond the other's end, one rating more counted as
     within. If both were of one scale and one kind of prompts, none of the other's n prompts would lie there with
@@ -51,11 +53,21 @@ def check_same_scale(
         if _of_one_scale(near, len(np.unique(near_prompts)), far):
             continue
         low, high, least, most = (float(end) for one in (theirs, mine) for end in (np.nanmin(one), np.nanmax(one)))
+        sure = _finer(near, far)
         problem = (
             f"its ratings lie between {low:g} and {high:g}, and those that calibrated the model between {least:g} and "
-            f"{most:g}: they are on two scales"
+            f"{most:g}: they {'are' if sure else 'may be'} on two scales"
         )
-        raise SeveralScales(problem, where=f"{where}, rule {rule!r}", fix="bring them to the scale of the calibration")
+        told = SeveralScales(problem, where=f"{where}, rule {rule!r}", fix="bring them to the scale of the calibration")
+        if sure:
+            raise told
+        logging.getLogger(__name__).warning("%s; leave them if these prompts are only unlike those", told)
+
+
+def _finer(near: np.ndarray, far: np.ndarray) -> bool:
+    """Whether most ratings that reach less far lie between those that the farther ones are multiples of."""
+    step = step_of(far)
+    return step is not None and 2 * int(off_grid(near, step).sum()) > len(near)
 
 
 def _of_one_scale(near: np.ndarray, prompts: int, far: np.ndarray) -> bool:

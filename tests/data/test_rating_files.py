@@ -78,7 +78,8 @@ GRADES, TENS, FLAGS, SHARES = [1, 5, 3, 4], [2, 9, 10, 4], [0, 1, 1, 0], [20, 10
 def test_rules_that_stay_far_below_others_are_on_their_own_scale():
     found = read_rating_table(table_of(kind=GRADES, harm=FLAGS, safe=SHARES))
     assert found.scale == (0, 1)
-    assert "scale 1 to 5 (kind) and 0 to 1 (harm) and 0 to 100 (safe), inferred from the ratings" in found.notes
+    told = "scale 1 to 5 (kind) and 0 to 1 (harm) and 0 to 100 (safe), inferred from the ratings: lowest 1, highest 5, "
+    assert any(note.startswith(f"{told}4 different; lowest 0, highest 1, 2 different; ") for note in found.notes)
     expected = [[0, 0, 0.2], [1, 1, 1], [0.5, 1, 0.6], [0.75, 0, 0.75]]
     np.testing.assert_allclose([one.ratings for one in found.responses], expected, atol=1e-6)
     near = read_rating_table(table_of(kind=GRADES, true=TENS, same=[3] * 4))

@@ -12,7 +12,8 @@ from encore_jax.data.comparison import Comparison
 from encore_jax.data.memory_rows import is_path
 from encore_jax.data.mixed_scales import SeveralScales
 from encore_jax.data.orientation import Scale
-from encore_jax.data.scales import FAR_BELOW, rated_ranges, rating_values, scales_by_rule, size_of
+from encore_jax.data.rating_values import rated_ranges, rating_values
+from encore_jax.data.scales import FAR_BELOW, scales_by_rule, size_of
 from encore_jax.errors import InputError
 
 ENOUGH = 10
