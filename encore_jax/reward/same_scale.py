@@ -65,7 +65,7 @@ def check_same_scale(
 
 
 def _finer(near: np.ndarray, far: np.ndarray) -> bool:
-    """Whether most ratings that reach less far lie between those that the farther ones are multiples of."""
+    """Whether most ratings that reach less far are off the grid of the others."""
     step = step_of(far)
     return step is not None and 2 * int(off_grid(near, step).sum()) > len(near)
 

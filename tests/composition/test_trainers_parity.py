@@ -70,7 +70,14 @@ def test_grpo_gdpo_and_constraints_are_those_of_trl(trl, seed, missing):
         np.testing.assert_allclose(got, expected, rtol=1e-6, atol=2e-6)
 
 
-@pytest.mark.skipif(not find_spec("verl"), reason="needs verl: pip install --no-deps verl")
+VERL = (
+    "needs verl and what it imports: pip install --no-deps verl==0.9.1 ray tensordict omegaconf "
+    "antlr4-python3-runtime==4.9.3, and the modules that its import then names"
+)
+"""Without --no-deps, verl would bring its own versions of much else."""
+
+
+@pytest.mark.skipif(not find_spec("verl"), reason=VERL)
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("groups", [G, 1])
 def test_grpo_and_gdpo_are_those_of_verl(torch, seed, groups):
