@@ -22,7 +22,7 @@ from absl import logging
 from encore_jax.cli.joint_choice import ARMS, HEAD_NAMES, Choice
 from encore_jax.command_line import Parser, one_line_errors, start_logging
 from encore_jax.data.digest import file_sha256
-from encore_jax.data.lock import output_lock, reader_lock
+from encore_jax.data.lock import kept_output, reader_lock
 from encore_jax.data.outputs import check_replaceable
 from encore_jax.errors import InputError
 from encore_jax.reward.weighting import HELP
@@ -72,19 +72,17 @@ def exported(given: argparse.Namespace, words: Sequence[str]) -> tuple[Path, boo
         "shard_bytes": max(1, int(min(given.shard_gb, 1e9) * 1e9)), "weights": given.weights,
     }  # fmt: skip
     there = not os.path.islink(given.out) and all(os.path.isfile(given.out / mark) for mark in MARKS)
-    if not there or given.overwrite:
-        with output_lock(given.out):  # before a model is read for nothing
+    with kept_output(given.out), reader_lock(given.workdir):  # a second export to it reads no model for nothing
+        if not there or given.overwrite:
             check_replaceable(given.out, overwrite=given.overwrite, marks=MARKS)
-    with reader_lock(given.workdir):
         run = read_run(given.workdir, Choice(given.arm, given.trained_on, given.head))
         held = {"weights held": file_sha256(Path(given.weights))} if os.path.isfile(given.weights) else {}
         # a model that nothing vouches for has no source
         source = "" if given.allow_mismatch else export_source(run, **options, **held)
         if there and not given.overwrite:
-            with output_lock(given.out):
-                if is_exported_from(given.out, source):
-                    return given.out, False
-                check_replaceable(given.out, overwrite=False, marks=MARKS)
+            if is_exported_from(given.out, source):
+                return given.out, False
+            check_replaceable(given.out, overwrite=False, marks=MARKS)
         run = run._replace(about=run.about | {"Made by": made_by(words, run.config.name)})
         return export_run(run, given.out, **options, overwrite=given.overwrite, source=source), True
 

@@ -8,6 +8,7 @@ never written to.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import errno
 import fcntl
 import json
@@ -27,6 +28,7 @@ from encore_jax.errors import InputError
 from encore_jax.json_shape import check_shape
 
 LOCK = ".lock"
+_KEPT: contextvars.ContextVar[frozenset[Path]] = contextvars.ContextVar("kept outputs", default=frozenset())
 _OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe must not make the opening wait
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 _KINDS = {errno.ELOOP: "is a link", errno.EISDIR: "is a folder", errno.ENXIO: "is no ordinary file"}
@@ -77,6 +79,33 @@ def output_lock(path: str | Path, *, fix: str = "", wait: bool = False) -> Itera
     lock = hidden_neighbour(path, LOCK)
     with file_lock(lock, place=path, fix=fix, wait=wait, remove=True) as descriptor:
         yield descriptor
+
+
+@contextlib.contextmanager
+def kept_output(path: str | Path) -> Iterator[None]:
+    """`output_lock` over everything that leads to an output, whose writer (`writing_lock`) finds it locked already.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "model")
+    >>> with kept_output(path), writing_lock(path):
+    ...     pass
+    """
+    with output_lock(path):
+        token = _KEPT.set(_KEPT.get() | {Path(path).absolute()})
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
+
+
+@contextlib.contextmanager
+def writing_lock(path: str | Path, *, fix: str = "") -> Iterator[None]:
+    """`output_lock`, unless whoever calls keeps the output (`kept_output`)."""
+    if Path(path).absolute() in _KEPT.get():
+        yield
+        return
+    with output_lock(path, fix=fix):
+        yield
 
 
 @contextlib.contextmanager

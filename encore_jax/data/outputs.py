@@ -12,7 +12,7 @@ from pathlib import Path
 
 from encore_jax.data.atomic import atomic_path, hidden_neighbour
 from encore_jax.data.digest import file_sha256
-from encore_jax.data.lock import output_lock
+from encore_jax.data.lock import writing_lock
 from encore_jax.errors import InputError
 
 
@@ -150,7 +150,7 @@ def new_folder(folder: Path, *, overwrite: bool = False, marks: tuple[str, ...] 
     Raises:
       InputError: there is something in the folder already, or another process writes to it.
     """
-    with output_lock(folder, fix="wait until it ends, or name another folder"):
+    with writing_lock(folder, fix="wait until it ends, or name another folder"):
         check_replaceable(folder, overwrite=overwrite, marks=marks)
         temporary, before = (hidden_neighbour(folder, f".{uuid.uuid4().hex}.tmp") for _ in range(2))
         temporary.mkdir()

@@ -16,7 +16,7 @@ import threading
 import pytest
 
 from encore_jax.data import lock as module
-from encore_jax.data.lock import file_lock, folder_lock, output_lock, reader_lock
+from encore_jax.data.lock import file_lock, folder_lock, kept_output, output_lock, reader_lock
 from encore_jax.errors import InputError
 
 HOLDER = """
@@ -197,3 +197,18 @@ def test_lock_of_any_name(tmp_path):
             with file_lock(tmp_path / "journal.sqlite.lock", place=tmp_path / "journal.sqlite", fix="use another file"):
                 pass
     assert (tmp_path / "journal.sqlite.lock").stat().st_size == 0
+
+
+def test_a_kept_output_is_written_by_its_keeper_and_by_nobody_else(tmp_path):
+    from encore_jax.data.outputs import new_folder
+
+    out = tmp_path / "model"
+    with kept_output(out):
+        with pytest.raises(InputError, match="model: is in use by process"), kept_output(out):
+            pass
+        with new_folder(out, overwrite=False, marks=()) as made:
+            (made / "weights").write_text("1")
+        with pytest.raises(InputError, match="is in use"), output_lock(out):
+            pass
+    with output_lock(out):
+        assert (out / "weights").read_text() == "1"
