@@ -73,3 +73,38 @@ def test_a_connection_that_nobody_closes_warns(closed, tmp_path):
         del connection
         gc.collect()
     assert [str(one.message).startswith("unclosed database") for one in caught] == [True] * (not closed)
+
+
+def threads_in_generators(source: str) -> list[int]:
+    """Lines in which a generator yields while it holds threads.
+
+    One that an exception leaves behind is closed by the garbage collector, in any thread, which cannot wait for itself.
+
+    >>> threads_in_generators("def g():\\n  with ThreadPoolExecutor(1) as pool:\\n    yield 1")
+    [2]
+    >>> threads_in_generators("@contextmanager\\ndef g():\\n  with ThreadPoolExecutor(1) as p:\\n    yield p")
+    []
+    """
+    if "PoolExecutor(" not in source:
+        return []
+    found = []
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, ast.FunctionDef) or "contextmanager" in "".join(
+            ast.dump(decorator) for decorator in function.decorator_list
+        ):
+            continue
+        for node in ast.walk(function):
+            holds = isinstance(node, ast.With) and "PoolExecutor" in ast.dump(ast.Tuple(node.items))
+            if holds and any(isinstance(inner, ast.Yield | ast.YieldFrom) for inner in ast.walk(node)):
+                found.append(node.lineno)
+    return found
+
+
+def test_no_generator_holds_threads():
+    found = {
+        str(path.relative_to(ROOT)): lines
+        for room in ("encore_jax", "experiments", "examples")
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if (lines := threads_in_generators(path.read_text(encoding="utf-8")))
+    }
+    assert not found

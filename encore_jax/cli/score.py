@@ -184,27 +184,29 @@ def _fill(
     led = several and model.mesh is not None and spans_processes(model.mesh)
     scorer = Scorer(model, tokens_per_batch=tokens_per_batch, led=led, intervals=intervals)
     if several and not led:
-        sizes = _sizes(totals.items)
+        with _tokenizer() as pool:
 
-        def tokenized(wanted):
-            return _shown(_tokenized(scorer, _chunks(source, format), lambda number, items: wanted(number)), totals)
+            def tokenized(wanted):
+                chunks = _chunks(source, format)
+                return _shown(_tokenized(pool, scorer, chunks, lambda number, items: wanted(number)), totals)
 
-        fill_together(scorer, tokenized, sizes, parts, totals.repeats)
+            fill_together(scorer, tokenized, _sizes(totals.items), parts, totals.repeats)
         return
     if not speaks():
         scorer.follow()
         return
+    missing = lambda number, items: not parts.has(number, len(items))  # noqa: E731
     try:
-        chunks = _tokenized(scorer, _chunks(source, format), lambda number, items: not parts.has(number, len(items)))
-        logging.info("score: begun; what is compiled for the first time takes longer")
-        of = len(_sizes(totals.items))
-        for chunk in chunks:
-            if chunk.sequences is not None:
-                label = f"score, part {chunk.number + 1} of {of}" if of > 1 else "score"
-                parts.write(chunk.number, score_items(scorer, chunk.items, *chunk[2:], totals.repeats, label))
-            else:
-                kinds = kinds_of(model.gate is not None)
-                totals.repeats.keep_part(chunk.items, parts.read(chunk.number), kinds, model.rules)
+        with _tokenizer() as pool:
+            logging.info("score: begun; what is compiled for the first time takes longer")
+            of = len(_sizes(totals.items))
+            for chunk in _tokenized(pool, scorer, _chunks(source, format), missing):
+                if chunk.sequences is not None:
+                    label = f"score, part {chunk.number + 1} of {of}" if of > 1 else "score"
+                    parts.write(chunk.number, score_items(scorer, chunk.items, *chunk[2:], totals.repeats, label))
+                else:
+                    kinds = kinds_of(model.gate is not None)
+                    totals.repeats.keep_part(chunk.items, parts.read(chunk.number), kinds, model.rules)
     finally:
         scorer.finish()
 
@@ -237,8 +239,20 @@ def _chunks(source: Path, format: str) -> Iterator[list[Item]]:
         yield chunk
 
 
+def _tokenizer() -> concurrent.futures.ThreadPoolExecutor:
+    """The thread that tokenises, to be held by a ``with``.
+
+    A generator may not hold it: one that an exception leaves behind is closed by the garbage collector in any thread,
+    and this thread cannot wait for itself.
+    """
+    return concurrent.futures.ThreadPoolExecutor(1, "tokenizer")
+
+
 def _tokenized(
-    scorer: Scorer, chunks: Iterator[list[Item]], wanted: Callable[[int, list[Item]], bool]
+    pool: concurrent.futures.Executor,
+    scorer: Scorer,
+    chunks: Iterator[list[Item]],
+    wanted: Callable[[int, list[Item]], bool],
 ) -> Iterator[Chunk]:
     """Chunks, with token ids where they are wanted; each is tokenised while the one before is scored."""
 
@@ -249,15 +263,14 @@ def _tokenized(
         sequences = scorer.tokenize(texts, refused, hidden) if wanted(number, items) else None
         return Chunk(number, items, sequences, refused, hidden)
 
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        waiting = None
-        for number, items in enumerate(chunks):
-            started = pool.submit(tokenize, number, items)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = started
+    waiting = None
+    for number, items in enumerate(chunks):
+        started = pool.submit(tokenize, number, items)
         if waiting is not None:
             yield waiting.result()
+        waiting = started
+    if waiting is not None:
+        yield waiting.result()
 
 
 def main(argv: Sequence[str]) -> None:
