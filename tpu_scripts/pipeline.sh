@@ -31,8 +31,11 @@ begin() {
   local file i names=()
   for i in "${!pairs[@]}"; do pairs[i]=$(from_here "${pairs[i]}"); done
   for i in "${!benchmarks[@]}"; do benchmarks[i]=$(from_here "${benchmarks[i]}"); done
-  for file in "${pairs[@]}" "${benchmarks[@]}"; do
-    [[ $file == hf://* || -f $file ]] || usage_error "--pairs, --benchmarks: there is no file $(quote "$file")"
+  for file in "${pairs[@]}"; do
+    [[ $file == hf://* || -f $file ]] || usage_error "--pairs: there is no file $(quote "$file")"
+  done
+  for file in "${benchmarks[@]}"; do
+    [[ $file == hf://* || -f $file ]] || usage_error "--benchmarks: there is no file $(quote "$file")"
   done
   for file in "${benchmarks[@]}"; do
     ! contains "$(benchmark_name "$file")" "${names[@]}" || usage_error "--benchmarks: two files of one name: $file"

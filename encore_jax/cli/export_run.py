@@ -114,7 +114,7 @@ def export_run(
     model = RewardModel(cfg, params, tokenizer, kernel, bias, passport, buckets, calibration=calibration)
     if weights:
         model = model.weighted(weights)
-    logging.info("writing %s", out)
+    logging.info("writing %s: %s", out, _dtypes(passport.dtype))
     about = run.about | ({"Results": WEIGHED_ANEW + run.about["Results"]} if weights else {})
     options = {
         "folded": folded,
@@ -134,6 +134,23 @@ def export_run(
         layers = updated(params["layers"], trained["lora"], lora.scale)
         model = dataclasses.replace(model, params=params | {"layers": layers})
     return export(model, out, shard_bytes=shard_bytes, **options)
+
+
+def _dtypes(name: str) -> str:
+    """What is stored in which dtype, and how exactly scores agree that are computed otherwise.
+
+    >>> _dtypes("float32")
+    'backbone in float32, heads in float32'
+    >>> _dtypes("bfloat16")
+    'backbone in bfloat16, heads in float32; bfloat16 rounds every number by up to 1/256 of its size: scores that are \
+computed in float32 may differ by as much'
+    """
+    bits = {"bfloat16": 8, "float16": 11}.get(name)
+    said = f"backbone in {name}, heads in float32"
+    if bits is None:
+        return said
+    rounds = f"{name} rounds every number by up to 1/{2**bits:,} of its size"
+    return f"{said}; {rounds}: scores that are computed in float32 may differ by as much"
 
 
 def export_source(run: Finished, **options: object) -> str:

@@ -95,11 +95,17 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
         """Of the composed reward, a tie counting half."""
         return self.rows[0].accuracy
 
+    @property
+    def subject(self) -> str:
+        """The model in words: its backbone alone would name another one."""
+        rules = len(self.rows) - 1
+        return f"The reward model ({rules} rule{'s' * (rules != 1)} on {printable(self.model)})"
+
     def sentences(self) -> list[str]:
         """What the numbers say, the most important first."""
         whole = self.rows[0]
         said = [
-            f"{printable(self.model)} agrees with people in {percent(whole.accuracy)} % "
+            f"{self.subject} agrees with people in {percent(whole.accuracy)} % "
             f"[{percent(whole.low)}, {percent(whole.high)}] of {self.pairs} pairs of {self.prompts} prompts."
         ]
         best = max(self.rows[1:], key=lambda row: row.low, default=None)

@@ -135,12 +135,11 @@ class Pipeline:
         with recording() as files:
             key = _same_key_everywhere(name, call) if self.together else call.key()
         options = {"everywhere": lambda complete: bool(on_every_process(complete).all())} if self.together else {}
-        folder, again, number = self.workdir / name, name == self._rerun, self._number.get(name, "")
+        folder, again = self.workdir / name, name == self._rerun
         body = functools.partial(self._run, name, call, files)
-        with part_of(number):
+        with part_of(self._number.get(name, "")):
             manifest, ran = run_stage(folder, key, body, again=again, overwrite=self.overwrite, **options)
-        what = ", ".join(filter(None, (number, name)))
-        logging.info("%s: %s (%s)", what, "done" if ran else "up to date", clock(manifest["seconds"]))
+        logging.info("%s: %s (%s)", self._named(name), "done" if ran else "up to date", clock(manifest["seconds"]))
         return Artefact(name, folder, manifest["outputs"])
 
     def always(self, function: Callable, *args) -> None:
@@ -149,8 +148,12 @@ class Pipeline:
         kinds, given = typing.get_type_hints(function), inspect.signature(function).bind(*args).arguments
         function(**{name: _given(value, kinds.get(name)) for name, value in given.items()})
 
+    def _named(self, name: str) -> str:
+        return ", ".join(filter(None, (self._number.get(name, ""), name)))
+
     def _run(self, name: str, call: Call, files: dict[str, str], folder: Path) -> None:
         """The stage's function; what it reads is checked before and after: it must be what its manifest will say."""
+        logging.info("%s: begins", self._named(name))  # before it reads its inputs, which may take a while
         self._check(name, call, files)
         made = call(folder)
         if made is not None:

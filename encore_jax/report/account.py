@@ -8,7 +8,8 @@ from encore_jax.formats import printable
 
 
 def account_lines(results: Mapping) -> list[str]:
-    """A sentence on rated responses and one on comparisons; none for results of an older version.
+    """A sentence on rated responses, one on comparisons, and which field holds prompts out; none for results of an
+    older version.
 
     Args:
       results: of a run that trains rule heads.
@@ -48,7 +49,18 @@ def account_lines(results: Mapping) -> list[str]:
     read = ingest["comparison_rows_read"]
     lost["for other reasons"] = read - compared["test"] - compared["train"] - sum(lost.values())
     line = f"Comparisons: {read:,} read, {compared['test']:,} judge, {compared['train']:,} fit; "
-    return [rated, line + _listed("left out", lost)]
+    return [rated, line + _listed("left out", lost), *_held_out(results, held_out)]
+
+
+def _held_out(results: Mapping, responses: int) -> list[str]:
+    """Why rated responses train nothing, and the field that says how many; nothing where none is held out."""
+    share = results.get("config", {}).get("data", {}).get("test_fraction")
+    if share is None or not responses:
+        return []
+    return [
+        f"Held out: {100 * share:g} % of the prompts (--config.data.test_fraction={share:g}) train no head, so that "
+        "heads and weightings are judged on texts that they have not seen."
+    ]
 
 
 def _listed(what: str, reasons: Mapping[str, int]) -> str:

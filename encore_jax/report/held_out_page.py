@@ -22,13 +22,19 @@ NOTE = (
     "Accuracy: how often the preferred response gets the higher reward, a tie counting half; intervals resample "
     "prompts."
 )
+COLUMNS = (
+    "Reward: the model's, then every rule alone. Weight: of the rule in the model's reward. Accuracy: in how many % of "
+    "the pairs the preferred response gets the higher reward, a tie counting half; 95 % interval: prompts resampled. "
+    "Ties: pairs with two equal rewards."
+)
+"""What the columns of the table mean."""
 
 
 def text(found: Evaluation) -> str:
     """The first sentence, the table, and what else there is to say."""
     first, *others = lines(found)
     covered = ["", *aligned(coverage_page.cells(found.coverage))] if found.coverage is not None else []
-    return "\n".join([first, "", *aligned(cells(found)), *covered, "", *others])
+    return "\n".join([first, "", *aligned(cells(found)), COLUMNS, *covered, "", *others])
 
 
 def html(found: Evaluation) -> str:
@@ -83,4 +89,4 @@ def _context(found: Evaluation) -> dict:
     if found.coverage is not None:
         more["also_head"], *more["also_rows"] = coverage_page.cells(found.coverage)
         more["also"] = "what the intervals hold"
-    return {"first": first, "lines": others, "head": head, "rows": rows} | more
+    return {"first": first, "lines": others, "head": head, "rows": rows, "columns": COLUMNS} | more

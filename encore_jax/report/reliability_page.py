@@ -16,6 +16,7 @@ from encore_jax.report.reliability_tables import (
     head,
     reliability_text,
     what_to_use,
+    where_to_label,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def _context(found: Reliability, first: str = "") -> dict:
         "rows": rows,
         "foretelling": [[words, typeset(value)] for words, value in foretelling(found)],
         "label_next": list(found.label_ids),
+        "where_to_label": where_to_label(found),
         "verdict": found.common.verdict,
         "factors": found.common.factors,
         "effective_rules": found.common.effective_rules,

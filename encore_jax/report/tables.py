@@ -243,7 +243,7 @@ def over_refusal_lines(results: dict, by_rule: bool = False) -> list[str]:
     found, cells = results.get("over_refusal", {}), probe_by_name(results)
     cell = cells.get(found.get("composed", ""))
     rules = [f"{printable(row['name'])} {cells[SINGLE + row['name']]}" for row in found.get("rules", ())]
-    listed = [f"Over-refusal probe: {cell}"] if cell else []
+    listed = [f"Over-refusal probe: {cell} (% right on unsafe / harmless requests)"] if cell else []
     listed += [f"Over-refusal by rule: {'; '.join(rules)}"] if rules and by_rule else []
     return [*listed, *(text for text, _ in probe_words(results))]
 
