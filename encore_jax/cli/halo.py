@@ -28,10 +28,10 @@ from encore_jax.data import RatedResponse
 from encore_jax.data.manifest import FIX, reading_stage
 from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_run import rating_run
+from encore_jax.data.rating_shape import pool_beside, shape_of
 from encore_jax.data.rating_source import read_rating_table
 from encore_jax.data.scales import UNIT, scaled
-from encore_jax.data.scored_rows import is_scored, is_table, no_such_file, rules_of
-from encore_jax.data.text_tables import is_text_table
+from encore_jax.data.scored_rows import is_scored, no_such_file, rules_of
 from encore_jax.errors import InputError
 from encore_jax.evaluation.halo import DRAWS
 from encore_jax.evaluation.halo_of_ratings import WAYS, halo_of, side_by_side
@@ -161,7 +161,7 @@ def _read(path: Path, rules: RulePool, scale: Scale | None, notes: list[str]) ->
 
 def _rules(path: Path, pool: str) -> RulePool:
     """The pool that is named or lies beside the file, or the columns of a table."""
-    if pool or path.with_name("pool.yaml").is_file() or not (is_text_table(path) or is_table(path)):
+    if pool or pool_beside(path) or shape_of(path) != "table":
         return rules_of(path, pool, "--")
     return RulePool(tuple(Rule(rule, rule) for rule in read_rating_table(path).rules))
 

@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shown = {HELP: help_of(name)} if command.module == RUN and command.means else {}
         if not asks_for_help(rest):
             check_given(name, rest)
-        rest = expanded(command, rest)
+        rest = [_at_home(word) for word in expanded(command, rest)]
     spec = importlib.util.find_spec(command.module)
     sys.argv = [spec.origin, *rest]
     runpy.run_module(command.module, init_globals=shown, run_name="__main__", alter_sys=True)
@@ -279,6 +279,16 @@ def expanded(command: Command, words: Sequence[str]) -> list[str]:
     if command.module in UNDERSCORED:
         rest = [_underscored(word) for word in rest]
     return before + rest
+
+
+def _at_home(word: str) -> str:
+    """A path below the home folder that no shell has expanded, as ``--flag=~/file`` is left by some.
+
+    >>> _at_home("--config.name=a~/b"), _at_home("--out=~/page.html").startswith("--out=~")
+    ('--config.name=a~/b', False)
+    """
+    flag, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return flag + equals + (os.path.expanduser(value) if value == "~" or value.startswith("~/") else value)
 
 
 def _underscored(word: str) -> str:

@@ -38,6 +38,7 @@ from encore_jax.data.manifest import reading_stage
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_files
 from encore_jax.data.rating_account import account
 from encore_jax.data.rating_run import rating_run
+from encore_jax.data.rating_shape import pool_beside
 from encore_jax.data.rows import SUFFIXES
 from encore_jax.data.scored_rows import Rows, is_scored, no_such_file, read_scored_rows, rules_of
 from encore_jax.data.split import group_ids
@@ -75,7 +76,8 @@ def main(given: argparse.Namespace) -> None:
         check_number(f"--{flag}", getattr(given, flag), least, most)
     if not given.tau > 0:
         raise InputError(f"is {given.tau}", where="--tau", fix="give a positive temperature")
-    given.file = os.path.expanduser(given.file)
+    given.file, given.pool = map(os.path.expanduser, (given.file, given.pool))
+    given.out = given.out and os.path.expanduser(given.out)
     if Path(given.file).is_dir():
         given.file = str(rating_run(given.file).comparisons)  # with its pool beside it
     path = Path(given.file)
@@ -98,9 +100,10 @@ def main(given: argparse.Namespace) -> None:
     out = Path(given.out)
     check_suffix(out, (".html",), "--out", "HTML")
     outputs = {"--out": out}
-    check_outputs(outputs, local_inputs({"FILE": given.file, "--pool": given.pool}))
+    inputs = local_inputs({"FILE": path, "--pool": given.pool or pool_beside(path)})
+    check_outputs(outputs, inputs)
     with output_lock(out):
-        record = input_record(local_inputs({"FILE": path, "--pool": given.pool}))
+        record = input_record(inputs)
         again = out.is_file() and not out.is_symlink() and has_input_record(out, record)
         check_new(out, overwrite=given.overwrite or again, flag="--out")  # before anything is measured
         found = measured(given, scale)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from absl import logging
 
+from encore_jax.data.rating_shape import fields_of_file, pool_beside, shape_of
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rating_values import rating_ranges
-from encore_jax.data.rows import named, read_rows
-from encore_jax.data.text_tables import is_text_table
+from encore_jax.data.rows import named
 from encore_jax.errors import InputError
 from encore_jax.rules import Rule, RulePool
 
@@ -33,10 +33,9 @@ def named_rules(path: Path, option: str) -> RulePool:
     Raises:
       InputError: it holds no ratings, or names a rule as no rule can be named.
     """
-    beside = path.with_name("pool.yaml")
-    if beside.is_file() or beside.is_symlink():
+    if beside := pool_beside(path):
         return RulePool.from_yaml(beside)
-    if not is_text_table(path) and "propositions" in _first(path):
+    if shape_of(path) == "propositions":
         return RulePool.shipped(OPENAI)
     rules = [_rule(name, path) for name in _names(path)]
     names = [rule.name for rule in rules]
@@ -52,13 +51,9 @@ def named_rules(path: Path, option: str) -> RulePool:
         raise error.at(str(path)) from None
 
 
-def _first(path: Path) -> dict:
-    return dict(next(read_rows(path), ("", {}))[1] or {})
-
-
 def _names(path: Path) -> Sequence[str]:
     """The rules that have a rating, as the file writes them."""
-    if not is_text_table(path) and "ratings" in _first(path):
+    if shape_of(path) != "table" and "ratings" in fields_of_file(path):
         names = [rule for rule, (low, high) in rating_ranges(path).items() if low <= high]
     else:
         try:
@@ -71,10 +66,18 @@ def _names(path: Path) -> Sequence[str]:
     return names
 
 
+def plain_name(written: str) -> str:
+    """What a rule is called that a file calls so: its words in lower case with underscores; it may be no name at all.
+
+    >>> plain_name("Kind tone!"), plain_name("有害")
+    ('kind_tone', '')
+    """
+    return re.sub(r"[^a-z0-9]+", "_", written.strip().lower()).strip("_")
+
+
 def _rule(name: str, path: Path) -> Rule:
     """A rule called as the column is, in lower case with underscores."""
-    plain = re.sub(r"[^a-z0-9]+", "_", name.strip().lower()).strip("_")
     try:
-        return Rule(plain, name.strip())
+        return Rule(plain_name(name), name.strip())
     except InputError as error:
         raise InputError(error.problem, where=f"{path}, rule {name!r}", fix=error.fix) from None

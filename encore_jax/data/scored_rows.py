@@ -21,11 +21,11 @@ from encore_jax.data.orientation import Scale
 from encore_jax.data.parquet_rows import column_names, number_columns, record_batches
 from encore_jax.data.rated_again import best_of, merged, quality_of
 from encore_jax.data.rating_account import AGAIN
-from encore_jax.data.rating_columns import columns_of
+from encore_jax.data.rating_shape import pool_beside, shape_of
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rating_values import rating_ranges
-from encore_jax.data.rows import SUFFIXES, read_rows
+from encore_jax.data.rows import SUFFIXES
 from encore_jax.data.scales import UNIT, on_inferred_scales, scaled
 from encore_jax.data.split import group_ids
 from encore_jax.data.spreadsheets import check_no_workbook_name
@@ -88,19 +88,17 @@ def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "
     """
     if not path.is_file():
         raise no_such_file(path)
-    if is_text_table(path):
-        return _table(path, pool, scale)
-    if not path.name.endswith(tuple(SUFFIXES)):
+    if not is_text_table(path) and not path.name.endswith(tuple(SUFFIXES)):
         check_no_workbook_name(path)
         raise InputError("is of no known kind", where=str(path), fix=f"give {KINDS}")
     if pool and is_scored(path):
         raise InputError("has no effect: the file holds scores by rule", where=f"{option}pool", fix="leave it out")
     if is_scored(path):
         return _scored(path)
-    if is_table(path):
+    if (shape := shape_of(path)) == "table":
         return _table(path, pool, scale)
     rules, flag = rules_of(path, pool, option), f"{option}scale=LOWEST,HIGHEST"
-    reader = iter_rated if _holds_responses(path) else iter_comparisons
+    reader = iter_rated if shape == "responses" else iter_comparisons
 
     def read(by: Scale) -> Iterator[RatedResponse | Comparison]:
         return scaled(reader(path, pool=rules, scale=by), path, flag)
@@ -112,6 +110,9 @@ def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "
 
 def no_such_file(path: Path) -> InputError:
     """What to say of a path where there is neither a file nor a run's folder."""
+    if path.exists() and not path.is_dir():
+        fix = "write what it gives to a file, and give that"
+        return InputError("is a pipe or a device, which cannot be read twice", where=str(path), fix=fix)
     first = "give a file, or the folder of a run; `encore rate PAIRS --config.judge.model=NAME` makes runs/rate_server"
     fix = did_you_mean_file(path, f"give {KINDS}" if path.suffix else first)
     return InputError("there is no such file" if path.suffix else "there is no such file or folder", where=str(path),
@@ -121,18 +122,6 @@ def no_such_file(path: Path) -> InputError:
 def is_scored(path: Path) -> bool:
     """Whether it is a file of the batch scorer."""
     return path.suffix == ".parquet" and any(name.startswith(SCORE) for name in column_names(path))
-
-
-def is_table(path: Path) -> bool:
-    """Whether the first row has columns as a CSV of ratings, and is not in this project's own format."""
-    _, row = next(iter(read_rows(path)), ("", {}))
-    if {"ratings", "responses"} & set(row):
-        return False
-    try:
-        columns = columns_of(list(row), path)
-    except InputError:
-        return False
-    return bool(columns.other) or columns.is_long
 
 
 def _scored(path: Path) -> Rows:
@@ -213,8 +202,7 @@ def _prompts_of(path: Path, rows: int) -> list[str]:
 
 def _table(path: Path, pool: str, scale: Scale | None) -> Rows:
     """A table in any kind of file; rules of which no pool tells the direction are better the higher they are."""
-    beside = path.with_name("pool.yaml")
-    rules = rules_of(path, pool) if pool or beside.is_file() else None
+    rules = rules_of(path, pool) if pool or pool_beside(path) else None
     table = rating_table(table_rows(path), where=path, pool=rules, scale=scale)
     for note in table.notes:
         logging.info("%s: %s", path.name, note)
@@ -229,30 +217,26 @@ def _table(path: Path, pool: str, scale: Scale | None) -> Rows:
 
 def _rated(comparisons: Iterable[Comparison], path: Path) -> Rows:
     """Comparisons with ratings of their responses."""
-    values, sizes, preferred, prompt, subset, ids, rules = [], [], [], [], [], [], ()
+    values, sizes, preferred, prompt, subset, ids = [], [], [], [], [], []
+    comparisons = list(comparisons)
+    if not comparisons:
+        raise InputError("holds no comparison", where=str(path), fix="check the file")
+    rules = next((c.rules for c in comparisons if c.ratings is not None), None)
+    if rules is None:
+        fix = "rate the comparisons first: encore run with a judge, or encore score with a model"
+        raise InputError("has no ratings", where=f"{path}, comparison {comparisons[0].id}", fix=fix)
     for c in comparisons:
-        rules = c.rules
-        if c.ratings is None:
-            fix = "rate the comparisons first: encore run with a judge, or encore score with a model"
-            raise InputError("has no ratings", where=f"{path}, comparison {c.id}", fix=fix)
-        values.append(np.where(c.mask, c.ratings, np.nan))
+        unrated = np.full((len(c.responses), len(rules)), np.nan)
+        values.append(unrated if c.ratings is None else np.where(c.mask, c.ratings, np.nan))
         sizes.append(len(c.responses))
         preferred.append(-1 if c.preferred is None else c.preferred)
         prompt.append(prompt_key(c.prompt))
         subset.append(c.subset)
         ids.append(c.id)
-    if not values:
-        raise InputError("holds no comparison", where=str(path), fix="check the file")
     numbers = np.array(sizes), np.array(preferred)
     joined = np.concatenate(values)
     given = int(np.isfinite(joined).sum())
     return Rows(rules, joined, *numbers, prompt, np.array(subset), tuple(ids), given=given)
-
-
-def _holds_responses(path: Path) -> bool:
-    """Whether the first row of a file is one rated response, and no comparison."""
-    _, row = next(iter(read_rows(path)), ("", {}))
-    return "response" in row and not {"responses", "chosen", "rejected"} & set(row)
 
 
 def _responses(rated: Sequence[RatedResponse], path: Path) -> Rows:
@@ -290,8 +274,8 @@ def rules_of(path: Path, name: str, option: str = "--config.") -> RulePool:
     Raises:
       InputError: it names none either.
     """
-    beside = path.with_name("pool.yaml")
-    if not name and not beside.is_file():
+    beside = pool_beside(path)
+    if not name and beside is None:
         ranges = rating_ranges(path)
         if all(low > high for low, high in ranges.values()):
             fix = f"have a judge rate it: encore rate {path} --config.judge.model=NAME; or give a file with ratings"

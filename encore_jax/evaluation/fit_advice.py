@@ -6,10 +6,17 @@ a file of ratings depends on what that file holds.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from encore_jax.data.named_rules import plain_name
+from encore_jax.data.rating_shape import pool_beside
+from encore_jax.data.rows import named
 
 if TYPE_CHECKING:
     from encore_jax.data.scored_rows import Rows
@@ -17,9 +24,10 @@ if TYPE_CHECKING:
 FEWEST_LABELS = 10
 """Prompts with a labelled pair from which `encore fit` is advised: fewer may all fall on one side of its split."""
 
-Holds = Literal["run", "pairs", "unlabelled pairs", "responses", "only numbers"]
-"""What is rated: by a rating run whose pairs are labelled; labelled pairs; pairs or longer lists of responses with
-fewer labels than needed; responses whose ratings can be read beside other pairs; or ratings without texts."""
+Holds = Literal["run", "pairs", "unlabelled pairs", "groups", "responses", "only numbers"]
+"""What is rated: by a rating run whose pairs are labelled; labelled pairs; pairs with fewer labels than
+needed; nothing but longer lists of responses; responses whose ratings can be read beside other pairs; or ratings
+without texts."""
 
 
 class Rated(NamedTuple):
@@ -29,11 +37,13 @@ class Rated(NamedTuple):
       holds: what is rated.
       path: the file, or the folder of the run.
       flags: of the command, that say how the file is read.
+      first: what must be changed in the file before a model can be trained on it, a command in words; "" for nothing.
     """
 
     holds: Holds
     path: str
     flags: tuple[str, ...] = ()
+    first: str = ""
 
 
 RUN = Rated("run", "RUN")
@@ -48,10 +58,32 @@ def rated_in(path: Path, rows: Rows | None, flags: Sequence[str] = ()) -> Rated:
       rows: what it says; None for a table of nothing but ratings.
       flags: see `Rated`.
     """
-    from encore_jax.data.rating_run import STAGES
-
     if rows is None:
         return Rated("only numbers", str(path))
+    found = _rated_in(path, rows, flags)
+    return found._replace(first=_to_change(path, rows, any(flag.startswith("--config.data.pool=") for flag in flags)))
+
+
+def _to_change(path: Path, rows: Rows, pool: bool) -> str:
+    """What `encore fit` does not take of these ratings, as an instruction; "" if it takes them as they are."""
+    rated = np.isfinite(rows.values).any(0)
+    if not rated.all():
+        names = named([rule for rule, some in zip(rows.rules, rated, strict=True) if not some])
+        return f"drop the rules that nobody rated from the pool: {names}"
+    if pool or pool_beside(path):
+        return ""
+    plain = {rule: plain_name(rule) for rule in rows.rules}
+    if wrong := [rule for rule, name in plain.items() if not re.match("[a-z]", name)]:
+        return f"rename {named(wrong)}: a rule's name begins with one of the letters a to z"
+    if same := [rule for rule, name in plain.items() if list(plain.values()).count(name) > 1]:
+        return f"rename all but one of {named(same)}, which differ in capitals and signs alone"
+    return ""
+
+
+def _rated_in(path: Path, rows: Rows, flags: Sequence[str]) -> Rated:
+    """What is rated, whatever the rules are called."""
+    from encore_jax.data.rating_run import STAGES
+
     if rows.quality is not None:
         return Rated("responses", str(path), tuple(flags))
     run, of_run = path.parent.parent, path.name == "comparisons.jsonl" and path.with_name("rated.jsonl").is_file()
@@ -63,6 +95,8 @@ def rated_in(path: Path, rows: Rows | None, flags: Sequence[str] = ()) -> Rated:
         return Rated("pairs", str(path), tuple(flags))
     if of_run:
         return Rated("responses", str(path.with_name("rated.jsonl")), tuple(flags))
+    if (rows.sizes > 2).any() and not (rows.sizes == 2).any():
+        return Rated("groups", str(path), tuple(flags))
     return Rated("unlabelled pairs", str(path), tuple(flags))
 
 
@@ -102,6 +136,13 @@ judged.
         return ""
     if rated.holds == "only numbers":
         return "To train a model on these ratings, write the texts beside them: columns prompt and response."
+    if rated.first:
+        return f"To train a model on these ratings, first {rated.first}."
+    if rated.holds == "groups":
+        return (
+            "To train a model on these ratings, write two of the responses a row and which of them people prefer: a "
+            "model is judged by pairs, and every comparison here has three responses or more."
+        )
     anew = "" if use == "uniform" else " Its weights are computed anew, of its own scores, and may be others."
     if rated.holds in ("run", "pairs"):
         return f"To train a model so: {fit_command(use, rated)}.{anew}"

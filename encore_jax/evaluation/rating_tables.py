@@ -16,6 +16,7 @@ from encore_jax.data.memory_rows import MemoryRows, is_frame, is_path, is_table,
 from encore_jax.data.orientation import Scale, checked_scale
 from encore_jax.data.rated_again import best_of, merged, quality_of
 from encore_jax.data.rating_columns import rule_of
+from encore_jax.data.rating_shape import fields_of_file, pool_beside
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.scales import on_inferred_scales
@@ -61,8 +62,8 @@ def table_arguments(source: object, pool: object, given: Mapping[str, object], s
     pool, frame = as_pool(pool), source
     if is_path(source):
         source = Path(source)
-        beside = source.with_name("pool.yaml")
-        pool = RulePool.load(beside) if pool is None and beside.is_file() else pool
+        beside = pool_beside(source)
+        pool = RulePool.load(beside) if pool is None and beside else pool
     else:
         source = row_source(source)
     where, rows = str(source), list(table_rows(source))
@@ -91,9 +92,9 @@ def _index_ids(frame: object) -> list[str] | None:
 
 
 def is_plain(path: Path) -> bool:
-    """Whether a file is a table of nothing but ratings and labels, by its first row."""
-    _, row = next(iter(table_rows(path)), ("", {}))
-    return bool(row) and "ratings" not in row and not _has_responses(row, None)
+    """Whether a file is a table of nothing but ratings and labels, by its first rows."""
+    fields = fields_of_file(path)
+    return bool(fields) and "ratings" not in fields and not _has_responses(fields, None)
 
 
 def _has_responses(names: Iterable[str], pool: RulePool | None) -> bool:

@@ -49,7 +49,7 @@ def test_own_comparisons_with_few_labels_and_several_responses(tmp_path, capsys)
     places = [name.split("comparisons.jsonl:") for name in label_next]
     assert len(label_next) == 5 and all(int(line) > 12 for _, line in places), "each by its file and line"
     page = (tmp_path / "page.html").read_text()
-    assert "Your ratings: use agreement weights." in page and "--config.compose.method=agreement" in page
+    assert "Your ratings: use agreement weights." in page and "three responses or more" in page
     assert "http" not in page.replace("http-equiv", "").replace("w3.org", "")[:500]
     with pytest.raises(InputError, match="overwrite"):
         run(write_ratings(tmp_path / "other.csv", 1 + values[:, 0] / 2), f"--out={tmp_path}/page.html")

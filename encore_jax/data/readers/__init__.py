@@ -25,7 +25,7 @@ from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.rules.rule import as_pool
 
-__all__ = ["read_comparisons", "recognise"]
+__all__ = ["format_of", "read_comparisons", "recognise"]
 
 
 def read_comparisons(
@@ -79,24 +79,27 @@ def _known(source: Path | MemoryRows, format: str, pool: object = None) -> str:
       InputError: it is unknown.
     """
     if format == "auto":
-        try:
-            format = recognise(source)
-            return TABLE if format == "pairs" and pool is not None and _rates_pairs(source, pool) else format
-        except InputError:
-            from encore_jax.data.readers.table import is_table_of_pairs
-
-            if not is_table_of_pairs(source):
-                raise
-            return TABLE
+        return format_of(source, pool)
     if format not in FORMATS:
         raise InputError(f"unknown format {format!r}", where=str(source), fix=f"use one of {', '.join(FORMATS)}")
     return format
 
 
-def _rates_pairs(source: Path | MemoryRows, pool: object) -> bool:
-    from encore_jax.data.readers.table import rates_pairs
+def format_of(source: Path | MemoryRows, pool: object = None) -> str:
+    """The format that the first rows show; pairs beside which a pool's ratings stand are a table.
 
-    return rates_pairs(source, pool)
+    Raises:
+      InputError: they show none; says what the nearest ones lack.
+    """
+    from encore_jax.data.readers.table import is_table_of_pairs, rates_pairs
+
+    try:
+        format = recognise(source)
+    except InputError:
+        if not is_table_of_pairs(source):
+            raise
+        return TABLE
+    return TABLE if format == "pairs" and pool is not None and rates_pairs(source, pool) else format
 
 
 def _of_one(

@@ -48,16 +48,21 @@ def read_attribute_columns(
 
     Args:
       path: the file.
-      pool: every rule of it must be a column (null where unrated); other columns are not read.
+      pool: every rule of it must be a column (null or absent in rows where unrated); other columns are not read.
       scale: (low, high) of the columns, (0, 4) for HelpSteer2.
       skips: counts what was kept and skipped (blank responses).
     """
-    pool = as_pool(pool)
+    from encore_jax.data.rating_shape import fields_of_file
+
+    pool, shown = as_pool(pool), frozenset(fields_of_file(path))
+
+    def rating(row: dict, name: str, where: str) -> object:
+        return row.get(name) if name in shown else require(row, name, object, where)
 
     def convert(row: dict, where: str) -> Iterator[RatedResponse]:
         prompt = require(row, "prompt", object, where)
         prompt = parse_turns(prompt) if isinstance(prompt, str) else parse_prompt(prompt, "prompt", skips.not_read)
-        given = {name: _mean(require(row, name, object, where), name) for name in pool.names}
+        given = {name: _mean(rating(row, name, where), name) for name in pool.names}
         labels = {"source": "attributes", "id": row_id(row, where)}
         response = require(row, "response", str, where)
         return _usable(prompt, response, given, pool, scale, where, skips, **labels)

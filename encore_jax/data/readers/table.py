@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from encore_jax.data.memory_rows import MemoryRows, is_path
 from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_cells import parse_cell
 from encore_jax.data.rating_columns import Columns, columns_of, rule_columns, rule_of
+from encore_jax.data.rating_shape import SHOWN_BY
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rows import named
@@ -28,17 +30,20 @@ def is_table_of_pairs(source: Path | MemoryRows) -> bool:
     if is_path(source) and is_text_table(source):
         return True
     try:
-        _, row = next(iter(table_rows(source)), ("", {}))
-        return bool(columns_of(list(row), "").sides)
+        names = dict.fromkeys(name for _, row in itertools.islice(table_rows(source), SHOWN_BY) for name in row)
+        return bool(columns_of(list(names), "").sides)
     except InputError:
         return False
 
 
 def rates_pairs(source: Path | MemoryRows, pool: RulePool | Sequence[str]) -> bool:
     """Whether a rule of the pool has a column for each of two responses."""
-    _, row = next(iter(table_rows(source)))
+    names = dict.fromkeys(name for _, row in itertools.islice(table_rows(source), SHOWN_BY) for name in row)
     known = as_pool(pool).names
-    columns = columns_of(list(row), str(source), known) if "prompt" in row else Columns({}, {}, ())
+    try:
+        columns = columns_of(list(names), str(source), known)
+    except InputError:
+        return False
     return bool(columns.sides) and any(rule_of(name, known) for name in rule_columns(columns, str(source)))
 
 

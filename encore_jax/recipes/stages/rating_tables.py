@@ -1,4 +1,4 @@
-"""A run's data from tables: ratings long or wide, of any file, and pairs with or without ratings as CSV."""
+"""A run's data from tables: ratings long or wide, of any file, and pairs with or without ratings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from encore_jax.data.rating_columns import columns_of, rule_columns, rule_of
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import RatedTable, rating_table
 from encore_jax.data.scales import on_unit_scale
-from encore_jax.data.text_tables import read_text_table
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 
@@ -53,10 +52,10 @@ def table_comparisons(
     Raises:
       InputError: a row has one response; or naming file, line and column.
     """
-    rows = list(read_text_table(path))
+    rows = list(table_rows(path))
     if not rows:
         raise InputError("has no rows", where=str(path), fix="check that it was written to the end")
-    columns = columns_of(list(rows[0][1]), path, pool.names)
+    columns = columns_of(list(dict.fromkeys(name for _, row in rows for name in row)), path, pool.names)
     if not columns.sides:
         fix = "name two responses response_a and response_b, or chosen and rejected; ratings of single responses go to "
         raise InputError("has one response in a row", where=str(path), fix=f"{fix}--config.data.ratings_path")

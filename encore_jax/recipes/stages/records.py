@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from encore_jax.data import (
     Comparison,
@@ -18,7 +19,8 @@ from encore_jax.data import (
     severity_comparisons,
 )
 from encore_jax.data.orientation import Scale
-from encore_jax.data.readers import recognise
+from encore_jax.data.rating_columns import columns_of, rule_of
+from encore_jax.data.readers import format_of
 from encore_jax.data.rows import named, read_rows
 from encore_jax.data.scales import UNIT, on_inferred_scales, on_unit_scale, prepared_scale, scaled
 from encore_jax.data.text_tables import is_text_table
@@ -27,9 +29,6 @@ from encore_jax.recipes.data_config import ANY, LABELLED_PAIRS, PAIRS, DataConfi
 from encore_jax.recipes.sources import prepared_splits, source_files
 from encore_jax.recipes.stages.rating_tables import rated_responses, responses_of, table_comparisons
 from encore_jax.rules import RulePool
-
-if TYPE_CHECKING:
-    pass
 
 TABLE = "table"
 """A format of ratings that only "auto" recognises: what people write, in any kind of file."""
@@ -108,9 +107,11 @@ def _comparisons(config: DataConfig, pool: RulePool, skips: SkipCounter) -> tupl
             found += [on_unit_scale(comparison, scale) for comparison in data]
         return found, scale
     path = source_files(config, rated=False)["comparisons"]
-    if is_text_table(path):
+    format = TABLE if is_text_table(path) else config.format
+    if format == "auto":
+        format = format_of(path, None if config.ratings_path else pool)
+    if format == TABLE:
         return table_comparisons(path, pool, tuple(config.scale), skips, rated=not config.ratings_path)
-    format = recognise(path) if config.format == "auto" else config.format
     if format != "encore":
         return list(read_comparisons(path, format, skips=skips)), UNIT
 
@@ -160,34 +161,42 @@ def _rated(
 
 
 def _ratings_format(path: Path, pool: RulePool) -> str:
-    """The format of rated responses that the first row of a file has.
+    """The format of rated responses that the first rows of a file have.
 
     Raises:
       InputError: it has none of them; says what is missing.
     """
-    _, row = next(read_rows(path), ("", None))
-    if row is None:
+    from encore_jax.data.rating_shape import fields_of_file, shape_of
+
+    fields = set(fields_of_file(path))
+    if not fields:
         raise InputError("the file has no rows", where=str(path), fix="check that it was written to the end")
-    if "propositions" in row:
+    shape = shape_of(path, pool.names)
+    if shape == "propositions":
         return "openai_rbr"
-    if "ratings" not in row and _is_table(row, pool):
-        return TABLE
-    if "ratings" in row or not {"prompt", "response"} <= row.keys():
+    if shape == "table" and (not {"prompt", "response"} <= fields or _in_words(path, pool)):
+        return TABLE  # in capitals, under other names, with a rating a row, with ratings in words
+    if "ratings" in fields or not {"prompt", "response"} <= fields:
         return "encore"  # whose reader says what a row lacks
-    if set(pool.names) <= row.keys():
+    if set(pool.names) <= fields:
         return "columns"
+    if {rule_of(name, pool.names) for name in fields} >= set(pool.names):
+        return TABLE
     raise InputError(
-        f"neither 'ratings' nor a column for every rule; there is none for {named(set(pool.names) - row.keys())}",
+        f"neither 'ratings' nor a column for every rule; there is none for {named(set(pool.names) - fields)}",
         where=f"{path}, row 1",
         fix='write "ratings": {"RULE": NUMBER, ...}, or a column for every rule of the pool',
     )
 
 
-def _is_table(row: Mapping[str, object], pool: RulePool) -> bool:
-    """Whether a row is of a table with a rating a row, or with ratings in words ("7/10", "yes")."""
-    if {"rule", "rating"} <= {name.strip().lower() for name in row}:
+def _in_words(path: Path, pool: RulePool) -> bool:
+    """Whether a table has a rating a row, or ratings in words ("7/10", "yes"), which only tables are read with."""
+    from encore_jax.data.rating_shape import SHOWN_BY, fields_of_file
+
+    if columns_of(fields_of_file(path), path, pool.names).is_long:
         return True
-    return any(isinstance(row.get(name), str) for name in pool.names)
+    rows = itertools.islice(read_rows(path), SHOWN_BY)
+    return any(isinstance(row.get(name), str) for _, row in rows for name in pool.names)
 
 
 def _pairs(comparisons: Sequence[Comparison], own_ratings: bool, need: str, skips: SkipCounter) -> Iterator[Comparison]:
