@@ -282,11 +282,7 @@ def expanded(command: Command, words: Sequence[str]) -> list[str]:
 
 
 def _at_home(word: str) -> str:
-    """A path below the home folder that no shell has expanded, as ``--flag=~/file`` is left by some.
-
-    >>> _at_home("--config.name=a~/b"), _at_home("--out=~/page.html").startswith("--out=~")
-    ('--config.name=a~/b', False)
-    """
+    """With the home folder for a leading ``~``, which most shells leave in ``--flag=~/file``."""
     flag, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
     return flag + equals + (os.path.expanduser(value) if value == "~" or value.startswith("~/") else value)
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from encore_jax.cli import reliability
+from encore_jax.cli.main import _at_home
 from encore_jax.data.named_rules import named_rules
 from encore_jax.data.scored_rows import read_scored_rows
 from encore_jax.errors import InputError
@@ -194,3 +195,9 @@ def test_a_home_folder_is_found_and_the_pool_beside_is_recorded(tmp_path, monkey
     (tmp_path / "pool.yaml").unlink()
     with pytest.raises(InputError, match=r"page\.html"):
         reliability.main(reliability.parse(again))
+
+
+def test_a_flag_of_any_command_may_name_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    words = ["~/a.csv", "--out=~/b.html", "--config.name=a~/b", "--pool=safety_10"]
+    assert [*map(_at_home, words)] == ["/home/me/a.csv", "--out=/home/me/b.html", *words[2:]]
