@@ -77,9 +77,10 @@ def check_stages(plan: Plan, *names: str | None) -> None:
 
 def check_installed(config: RunConfig, plan: Plan, until: str | None) -> None:
     """Raises InputError where training is still to come and a tracker that it names is not installed."""
-    names = getattr(getattr(config, "train", None), "trackers", ())
+    train = getattr(config, "train", None)
+    names = train.trackers if getattr(train, "method", "") == "gradient" else ()
     wanted = plan.stages[: plan.stages.index(until) + 1] if until else plan.stages
-    if not all(plan.complete(stage) for stage in wanted):
+    if names and not all(plan.complete(stage) for stage in wanted):
         check_trackers(names)
 
 
@@ -114,7 +115,8 @@ def run_experiment(
             recipe, plan = recipe_of(config), plan_of(config, workdir)
             check_stages(plan, rerun, until)
             check_rerun(plan, rerun, together)
-            check_installed(config, plan, until)
+            if not together:
+                check_installed(config, plan, until)
             with kept_for(config, recipe, plan, overwrite=overwrite, together=together):
                 stage = Pipeline(
                     workdir, rerun=rerun, until=until, together=together, overwrite=overwrite, stages=plan.stages
