@@ -143,14 +143,14 @@ def _dtypes(name: str) -> str:
     'backbone in float32, heads in float32'
     >>> _dtypes("bfloat16")
     'backbone in bfloat16, heads in float32; bfloat16 rounds every number by up to 1/256 of its size: scores that are \
-computed in float32 may differ by as much'
+computed in float32 differ by about that'
     """
     bits = {"bfloat16": 8, "float16": 11}.get(name)
     said = f"backbone in {name}, heads in float32"
     if bits is None:
         return said
     rounds = f"{name} rounds every number by up to 1/{2**bits:,} of its size"
-    return f"{said}; {rounds}: scores that are computed in float32 may differ by as much"
+    return f"{said}; {rounds}: scores that are computed in float32 differ by about that"
 
 
 def export_source(run: Finished, **options: object) -> str:

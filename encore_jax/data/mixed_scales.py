@@ -10,8 +10,8 @@ Four signs tell them, each for every usual end of a narrower scale that others r
 
 Grain beyond chance is refused. The other signs have innocent readings as well (most answers are harmless, easy prompts
 come first, nobody gave the lowest rating), so that both readings are told in a warning. No sign shows a mixture whose
-scales end less than `FAR` times apart (1 to 5 among 1 to 10 may be low grades), or of one grain, shuffled, with few
-ratings on one of the scales (`tests/data/test_scales_told_apart.py` measures which).
+scales end less than `FAR` times apart (1 to 5 among 1 to 10 may be low grades), nor, in most files, one whose scales
+have one grain and are shuffled, unless about half of the ratings are on each (`tests/data/test_scales_told_apart.py`).
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ ENDS = (1.0, 3.0, 5.0, 7.0, 10.0)
 """How far the narrower of two scales reaches."""
 FAR = 5.0
 """How many times as far the wider one does, where both have one grain; finer ones are told apart from twice on."""
-STEPS = (10.0, 5.0, 2.0, 1.0, 0.5, 0.25, 0.2, 0.1, 0.05, 0.01)
-"""What the ratings of a scale may be multiples of, coarsest first."""
+STEPS = (10.0, 5.0, 1.0, 0.5, 0.25, 0.2, 0.1, 0.05, 0.01)
+"""What the ratings of a scale may be multiples of, coarsest first; nobody rates in steps of 2, and a few even
+grades beyond odd ones are no scale of their own."""
 HEAP = 5.0
 """People round percentages to multiples of it, which makes edges of its own."""
 LEAST = 2
