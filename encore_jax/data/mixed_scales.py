@@ -9,9 +9,9 @@ Four signs tell them, each for every usual end of a narrower scale that others r
 - **side**: ratings below 0 reach not nearly as far as those above, or the other way round.
 
 Grain beyond chance is refused. The other signs have innocent readings as well (most answers are harmless, easy prompts
-come first, nobody gave the lowest rating), so that both readings are told in a warning. No sign shows a mixture whose
-scales end less than `FAR` times apart (1 to 5 among 1 to 10 may be low grades), nor, in most files, one whose scales
-have one grain and are shuffled, unless about half of the ratings are on each (`tests/data/test_scales_told_apart.py`).
+come first, nobody gave the lowest rating), so that both readings are told in a warning. No sign shows a mixture whose scales end less than `FAR` times apart: 1 to 5 among 1 to 10 may be low grades. Most
+shuffled mixtures of one grain are not seen either, unless about half of the ratings are on each scale
+(`tests/data/test_scales_told_apart.py`).
 """
 
 from __future__ import annotations
