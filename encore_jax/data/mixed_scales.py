@@ -9,7 +9,9 @@ Four signs tell them, each for every usual end of a narrower scale that others r
 - **side**: ratings below 0 reach not nearly as far as those above, or the other way round.
 
 Grain beyond chance is refused. The other signs have innocent readings as well (most answers are harmless, easy prompts
-come first, nobody gave the lowest rating), so that both readings are told in a warning. No sign shows a mixture whose scales end less than `FAR` times apart: 1 to 5 among 1 to 10 may be low grades. Most
+come first, nobody gave the lowest rating), so that both readings are told in a warning.
+
+No sign shows a mixture whose scales end less than `FAR` times apart: 1 to 5 among 1 to 10 may be low grades. Most
 shuffled mixtures of one grain are not seen either, unless about half of the ratings are on each scale
 (`tests/data/test_scales_told_apart.py`).
 """
@@ -35,6 +37,8 @@ FAR = 5.0
 STEPS = (10.0, 5.0, 1.0, 0.5, 0.25, 0.2, 0.1, 0.05, 0.01)
 """What the ratings of a scale may be multiples of, coarsest first; nobody rates in steps of 2, and a few even
 grades beyond odd ones are no scale of their own."""
+KNOWN = 1e4
+"""How many steps large a float32 rating may be for its grid to be told."""
 HEAP = 5.0
 """People round percentages to multiples of it, which makes edges of its own."""
 LEAST = 2
@@ -104,8 +108,9 @@ def off_grid(values: np.ndarray, step: float) -> np.ndarray:
 
 
 def step_of(values: np.ndarray) -> float | None:
-    """The coarsest step that all values are multiples of; None of continuous ones."""
-    return next((step for step in STEPS if not off_grid(values, step).any()), None)
+    """The coarsest step that all values are multiples of; None of continuous ones, and of those too large to tell."""
+    largest = float(np.abs(values).max(initial=0.0))
+    return next((step for step in STEPS if largest <= KNOWN * step and not off_grid(values, step).any()), None)
 
 
 def _grain(values: np.ndarray, size: np.ndarray, end: float) -> tuple[float, TwoScales] | None:
