@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -15,6 +16,7 @@ from absl import logging
 Item = TypeVar("Item")
 LINE_EVERY_SECONDS = 10.0
 _whole = contextvars.ContextVar("whole", default="")
+_heard = [0.0]  # when progress was last seen, of the whole process: also by the thread of `at_work`
 
 
 @contextlib.contextmanager
@@ -32,8 +34,38 @@ def _labelled(label: str) -> str:
     return f"{label} ({whole})" if whole else label
 
 
+@contextlib.contextmanager
+def at_work(label: str) -> Iterator[None]:
+    """Within it, a line says that work continues, and since when, whenever no progress was seen for some seconds.
+
+    Quick work says nothing; nor do processes other than process 0. Its thread ends with it.
+
+    Args:
+      label: what is done.
+    """
+    if jax.distributed.is_initialized() and jax.process_index():  # a lone process needs no devices to know
+        yield
+        return
+    ended, began = threading.Event(), time.perf_counter()
+    _heard[0] = began
+
+    def speak() -> None:
+        while not ended.wait(max(_heard[0] + LINE_EVERY_SECONDS - time.perf_counter(), 0)):
+            if time.perf_counter() - _heard[0] >= LINE_EVERY_SECONDS:
+                _say(f"{label}: at work for {clock(time.perf_counter() - began)}")
+
+    thread = threading.Thread(target=speak, name="at work", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
 def _say(line: str) -> None:
     """A line of the log; to stderr where nobody has started one, as in a notebook: whoever waits must see it."""
+    _heard[0] = time.perf_counter()
     if logging.level_info():
         logging.info("%s", line)
     else:
@@ -60,6 +92,7 @@ def _bar(items, total, label, size):
         for item in items:
             yield item
             progress.advance(task, size(item))
+            _heard[0] = time.perf_counter()
 
 
 def _lines(items, total, label, size):

@@ -1,6 +1,8 @@
 """Progress: every item exactly once, a line now and then, and silence off process 0."""
 
 import io
+import threading
+import time
 
 import jax
 import pytest
@@ -92,3 +94,50 @@ def test_where_nobody_started_a_log_progress_is_seen_all_the_same(capsys, monkey
     assert list(progress.track(range(3), 3, "features")) == [0, 1, 2]
     first, *lines = capsys.readouterr().err.splitlines()
     assert first.startswith("features: begun") and lines[-1] == "features: 100 %, 0:00 left"
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """Log lines, of which one is due after a twentieth of a second of silence."""
+    seen = []
+    monkeypatch.setattr(progress.logging, "level_info", lambda: True)
+    monkeypatch.setattr(progress.logging, "info", lambda text, *values: seen.append(text % values))
+    monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", 0.05)
+    return seen
+
+
+def _wait_for(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_long_silent_work_says_that_it_continues(said):
+    with progress.at_work("stage 8 of 10, evaluate"):
+        _wait_for(lambda: len(said) >= 2)
+    lines = len(said)
+    assert set(said) == {"stage 8 of 10, evaluate: at work for 0:00"}
+    assert "at work" not in [thread.name for thread in threading.enumerate()]
+    time.sleep(0.1)
+    assert len(said) == lines
+
+
+def test_work_whose_progress_is_seen_says_no_more_than_that(said, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", 1.0)
+    with progress.at_work("train"):
+        for _ in range(30):
+            progress._say("train: 30 %")
+            time.sleep(0.05)
+    assert set(said) == {"train: 30 %"}
+
+
+def test_work_that_fails_or_is_of_another_process_leaves_no_thread(said, monkeypatch):
+    with pytest.raises(ZeroDivisionError), progress.at_work("train"):
+        raise ZeroDivisionError
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    with progress.at_work("train"):
+        assert "at work" not in [thread.name for thread in threading.enumerate()]
+        time.sleep(0.2)
+    assert said == []

@@ -30,7 +30,7 @@ from encore_jax.data.manifest import MANIFEST, changed_outputs
 from encore_jax.errors import InputError
 from encore_jax.lazy import Deferred
 from encore_jax.parallel.processes import all_same_everywhere, on_every_process
-from encore_jax.progress import clock, part_of
+from encore_jax.progress import at_work, clock, part_of
 from encore_jax.recipes.artefact import Artefact, write
 from encore_jax.recipes.code_version import code_digest
 from encore_jax.recipes.manifest import run_stage
@@ -155,10 +155,11 @@ class Pipeline:
         """The stage's function; what it reads is checked before and after: it must be what its manifest will say."""
         logging.info("%s: begins", self._named(name))  # before it reads its inputs, which may take a while
         self._check(name, call, files)
-        made = call(folder)
-        if made is not None:
-            write(made, folder)
-        self._check(name, call, files)
+        with at_work(self._named(name)):
+            made = call(folder)
+            if made is not None:
+                write(made, folder)
+            self._check(name, call, files)
 
     def _check(self, name: str, call: Call, files: dict[str, str]) -> None:
         problem = next(_problems(name, call, files), None)
