@@ -22,7 +22,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from encore_jax.cli.reliability import scale_of
+from encore_jax.cli.list_values import list_items
+from encore_jax.cli.reliability import RULES_HELP, scale_of
 from encore_jax.command_line import Parser, check_number, run_command
 from encore_jax.data import RatedResponse
 from encore_jax.data.manifest import FIX, reading_stage
@@ -30,6 +31,7 @@ from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_run import rating_run
 from encore_jax.data.rating_shape import pool_beside, shape_of
 from encore_jax.data.rating_source import read_rating_table
+from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_not_both, check_of_table
 from encore_jax.data.scales import UNIT, scaled
 from encore_jax.data.scored_rows import is_scored, no_such_file, rules_of
 from encore_jax.errors import InputError
@@ -74,6 +76,7 @@ class Way(NamedTuple):
       pool: the same in the order in which they were shown; None where no pool lies beside the ratings.
       scale: on which they were given, in words.
       summary: how the judge was asked; None where only its ratings are known.
+      columns: what to know of which columns of a table are rules, in sentences.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Way(NamedTuple):
     pool: RulePool | None
     scale: str
     summary: Summary | None
+    columns: tuple[str, ...] = ()
 
     @property
     def rules_per_call(self) -> int | None:
@@ -104,13 +108,16 @@ def main(given: argparse.Namespace) -> None:
     scale = scale_of(given.scale) if given.scale else None
     asked = (given.isolated, given.together, given.reversed)
     names = {way: name for way, name in zip(WAYS, asked, strict=True) if name is not None}
-    for flag in ("pool", "scale"):
+    for flag in ("pool", "rules", "scale"):
         if getattr(given, flag) and all(Path(os.path.expanduser(name)).is_dir() for name in names.values()):
             raise InputError("has no effect: runs say it themselves", where=f"--{flag}", fix="leave it out")
-    ways = {way: read_way(name, given.pool, scale) for way, name in names.items()}
+    asked = RuleNames(tuple(list_items(given.rules)), "--rules=")
+    ways = {way: read_way(name, given.pool, scale, asked) for way, name in names.items()}
     check_ways(ways)
     found = side_by_side({way: one.rated for way, one in ways.items()}, names)
     told = halo_of(found, draws=given.draws, seed=given.seed).to_json()
+    for line in dict.fromkeys(line for one in ways.values() for line in one.columns):
+        print(one_line(line))
     print(halo_text(told | described(ways)))
     for way, count in found.left_out.items():
         if count:
@@ -129,7 +136,7 @@ def described(ways: dict[str, Way]) -> dict[str, Any]:
     }
 
 
-def read_way(given: str, pool: str, scale: Scale | None) -> Way:
+def read_way(given: str, pool: str, scale: Scale | None, asked: RuleNames = AUTOMATIC) -> Way:
     """The ratings of a run, a folder or a file.
 
     Raises:
@@ -147,23 +154,28 @@ def read_way(given: str, pool: str, scale: Scale | None) -> Way:
         if path.name in OWN and (path.parent / SUMMARY).is_file():
             summary = read_json(path.parent / SUMMARY, Summary, fix=FIX)
         notes: list[str] = []
-        rules = _rules(path, pool)
+        rules, columns = _rules(path, pool, asked)
         rated = list(scaled(_read(path, rules, scale, notes), path, "--scale=LOWEST,HIGHEST"))
     words = next((note for note in notes if note.startswith("scale ")), f"scale {UNIT[0]:g} to {UNIT[1]:g}")
     words = words.removeprefix("scale ").partition(", inferred")[0].partition(", as given")[0]
     own = rules if path.with_name("pool.yaml").is_file() else None
-    return Way(given, [one for one in rated if one.mask.any()], rules, own, words, summary)
+    return Way(given, [one for one in rated if one.mask.any()], rules, own, words, summary, columns)
 
 
 def _read(path: Path, rules: RulePool, scale: Scale | None, notes: list[str]) -> Iterator[RatedResponse]:
     yield from read_rated(path, rules, scale, notes)
 
 
-def _rules(path: Path, pool: str) -> RulePool:
-    """The pool that is named or lies beside the file, or the columns of a table."""
-    if pool or pool_beside(path) or shape_of(path) != "table":
-        return rules_of(path, pool, "--")
-    return RulePool(tuple(Rule(rule, rule) for rule in read_rating_table(path).rules))
+def _rules(path: Path, pool: str, asked: RuleNames) -> tuple[RulePool, tuple[str, ...]]:
+    """The pool that is named or lies beside the file, or the columns of a table, and what to know of these."""
+    if pool or pool_beside(path):
+        check_not_both(pool, asked)
+        return rules_of(path, pool, "--"), ()
+    if shape_of(path) != "table":
+        check_of_table(path, asked)
+        return rules_of(path, pool, "--"), ()
+    table = read_rating_table(path, rules=asked)
+    return RulePool(tuple(Rule(rule, rule) for rule in table.rules)), table.columns
 
 
 def check_ways(ways: dict[str, Way]) -> None:
@@ -232,6 +244,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("together", metavar="TOGETHER", help="one that asked about several rules in a call")
     parser.add_argument("--reversed", metavar="REVERSED", help="one that asked so about the rules in reversed order")
     parser.add_argument("--pool", default="", help="of files: YAML file or shipped name of the rules")
+    parser.add_argument("--rules", default="", help=RULES_HELP)
     parser.add_argument("--scale", help="of files: lowest and highest possible rating, e.g. 1,5; inferred if left out")
     parser.add_argument("--draws", type=int, default=DRAWS, help=f"bootstrap draws over prompts; {DRAWS} by default")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")

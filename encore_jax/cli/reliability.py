@@ -13,8 +13,9 @@ FILE is one of these, or the work directory of a rating run, whose comparisons a
   other; if no prompt has two, ratings are taken as they are. extra.quality may say how good a response is;
 - a CSV: prompt, response, rule, rating; or prompt, response and a column for every rule; or prompt, response_a,
   response_b, preferred and columns RULE_a, RULE_b; or nothing but a column for every rule. Ratings are numbers,
-  "7/10", "80 %", yes or no. --pool is needed only for rules of which higher is worse. Excel's workbooks are not read:
-  save the sheet as CSV UTF-8.
+  "7/10", "80 %", yes or no. Columns that are certainly no rules (ids, row numbers, years) are left out, and doubtful
+  ones count; the first lines say which, and --rules decides otherwise. --pool is needed only for rules of which higher
+  is worse. Excel's workbooks are not read: save the sheet as CSV UTF-8.
 
 Prints the recommendation, the rules, and which comparisons to label next; --out is the same as a page, which the same
 command may make again; a page of other ratings stays unless --overwrite is given.
@@ -23,6 +24,7 @@ command may make again; a page of other ratings stays unless --overwrite is give
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import os
 from collections.abc import Sequence
@@ -31,6 +33,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from encore_jax.cli.list_values import list_items
 from encore_jax.command_line import Parser, check_number, run_command
 from encore_jax.data.input_record import has_input_record, input_record
 from encore_jax.data.lock import output_lock
@@ -40,6 +43,7 @@ from encore_jax.data.rating_account import account
 from encore_jax.data.rating_run import rating_run
 from encore_jax.data.rating_shape import pool_beside
 from encore_jax.data.rows import SUFFIXES
+from encore_jax.data.rule_names import RuleNames
 from encore_jax.data.scored_rows import Rows, is_scored, no_such_file, read_scored_rows, rules_of
 from encore_jax.data.split import group_ids
 from encore_jax.data.text_tables import SUFFIXES as TEXT_SUFFIXES
@@ -52,7 +56,7 @@ from encore_jax.evaluation.decision import (
     how_for_scores,
 )
 from encore_jax.evaluation.fit_advice import Rated, how_for_ratings, rated_in
-from encore_jax.evaluation.rating_tables import is_plain, table_arguments
+from encore_jax.evaluation.rating_tables import is_plain, read_table
 from encore_jax.evaluation.reliability import Reliability, reliability
 from encore_jax.evaluation.reliability_arguments import MOST_DRAWS
 from encore_jax.evaluation.results import ratings_entropy
@@ -62,6 +66,10 @@ from encore_jax.report.reliability_tables import reliability_text, what_to_use
 from encore_jax.settings import MAX_INT
 
 TABLES = (*SUFFIXES, *TEXT_SUFFIXES)
+RULES_HELP = (
+    "of a table: columns that are rules, NAME,NAME; or changes of what is chosen: +NAME takes one in, -NAME leaves one "
+    "out"
+)
 OPTIONS = ("tau", "labels", "draws", "seed", "anchor")
 """Arguments of `reliability` that are flags here."""
 
@@ -84,7 +92,7 @@ def main(given: argparse.Namespace) -> None:
     if not path.is_file():
         raise no_such_file(path)
     if path.suffix == ".npz" or is_scored(path):
-        for flag in ("scale", "pool"):
+        for flag in ("scale", "pool", "rules"):
             if getattr(given, flag):
                 problem = "has no effect where FILE holds scores; it is about ratings"
                 raise InputError(problem, where=f"--{flag}", fix="leave it out")
@@ -170,6 +178,7 @@ def measured(given: argparse.Namespace, scale: tuple[float, float] | None = None
 
 def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> Measured:
     options = {name: getattr(given, name) for name in OPTIONS}
+    asked = RuleNames(tuple(list_items(given.rules)), "--rules=")
     path = Path(given.file)
     if path.suffix == ".npz":
         view = View.load(path)
@@ -178,10 +187,12 @@ def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> M
         return Measured(reliability(part.scores, part.preferred, prompt=part.cluster, **options))
     if not is_scored(path) and path.name.lower().endswith(TABLES) and is_plain(path):
         pool = rules_of(path, given.pool, "--") if given.pool else None
-        found = table_arguments(path, pool, {}, scale)
+        found, columns = read_table(path, pool, {}, scale, asked)
         told = account(int(found["where"].sum()), {}, found["where"])
-        return Measured(reliability(**found, **options), told, rated_in(path, None))
-    rows = read_scored_rows(path, given.pool, scale, "--")
+        return Measured(
+            dataclasses.replace(reliability(**found, **options), columns=columns), told, rated_in(path, None)
+        )
+    rows = read_scored_rows(path, given.pool, scale, "--", asked)
     options |= {"rules": rows.rules, "ids": rows.ids}
     if len(rows.sizes) and (rows.sizes == 1).all():  # nothing to compare
         where, prompt = np.isfinite(rows.values), group_ids(rows.prompt)
@@ -190,12 +201,13 @@ def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> M
     else:
         values, where = padded(rows)
         found = reliability(values, rows.preferred, where=where, prompt=group_ids(rows.prompt), **options)
+    found = dataclasses.replace(found, columns=rows.columns)
     return Measured(found, account(rows.given, rows.lost, where), _rated(given, path, rows))
 
 
 def _rated(given: argparse.Namespace, path: Path, rows: Rows) -> Rated:
-    """The ratings, as `encore fit` is given them: with the pool and the scale that this command was given."""
-    flags = {"pool": given.pool, "scale": given.scale}
+    """The ratings, as `encore fit` is given them: with the pool, rules and scale that this command was given."""
+    flags = {"pool": given.pool, "rules": given.rules, "scale": given.scale}
     return rated_in(path, rows, [f"--config.data.{name}={value}" for name, value in flags.items() if value])
 
 
@@ -226,6 +238,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", metavar="FILE", help="ratings or scores of comparisons, or a rating run's folder")
     parser.add_argument("--pool", default="", help="YAML file or shipped name of the rules; pool.yaml beside FILE")
+    parser.add_argument("--rules", default="", help=RULES_HELP)
     parser.add_argument("--scale", help="lowest and highest possible rating, e.g. 1,5; inferred if left out")
     parser.add_argument("--anchor", help="a rule that is known to be about quality, should the pool split")
     parser.add_argument("--tau", type=float, default=2.0, help="temperature of the entropy weights; 2 by default")

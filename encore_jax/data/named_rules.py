@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import logging
 
@@ -13,6 +14,7 @@ from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rating_values import rating_ranges
 from encore_jax.data.rows import named
+from encore_jax.data.rule_names import BY_POOL, RuleNames, check_not_both, check_of_table
 from encore_jax.errors import InputError
 from encore_jax.rules import Rule, RulePool
 
@@ -20,7 +22,14 @@ OPENAI = "openai_rbr_23"
 """The shipped pool of files whose rows have OpenAI's propositions."""
 
 
-def named_rules(path: Path, option: str) -> RulePool:
+class NamedRules(NamedTuple):
+    """The pool of a file, and what to know of which columns of a table are rules, in sentences."""
+
+    pool: RulePool
+    columns: tuple[str, ...] = ()
+
+
+def named_rules(path: Path, option: str, asked: RuleNames = BY_POOL) -> NamedRules:
     """The pool of a file of ratings: pool.yaml beside it, else the rules that its columns or its ratings name.
 
     A higher rating is better by every rule, which is said, unless the pool beside the file says otherwise: as
@@ -29,41 +38,52 @@ def named_rules(path: Path, option: str) -> RulePool:
     Args:
       path: the file.
       option: how a pool is given on this command line, e.g. ``--config.data.pool=RULES``.
+      asked: which columns of a table are rules.
 
     Raises:
       InputError: it holds no ratings, or names a rule as no rule can be named.
     """
     if beside := pool_beside(path):
-        return RulePool.from_yaml(beside)
+        check_not_both(beside, asked)
+        return NamedRules(RulePool.from_yaml(beside))
     if shape_of(path) == "propositions":
-        return RulePool.shipped(OPENAI)
-    rules = [_rule(name, path) for name in _names(path)]
+        check_of_table(path, asked)
+        return NamedRules(RulePool.shipped(OPENAI))
+    found, columns = _names(path, asked)
+    rules = [_rule(name, path) for name in found]
     names = [rule.name for rule in rules]
     shipped = [of.name for of in map(RulePool.shipped, RulePool.shipped_names()) if set(of.names) == set(names)]
     known = f"; the shipped pool {shipped[0]} has rules of these names and says what is better" if shipped else ""
+    for line in columns:
+        logging.warning("%s: %s", path.name, line)
     logging.warning(
         "%s: higher is taken as better by every rule (%s), because no pool says otherwise (%s)%s",
         path.name, named(names), option.replace("RULES", shipped[0]) if shipped else option, known,
     )  # fmt: skip
     try:
-        return RulePool(tuple(rules))
+        return NamedRules(RulePool(tuple(rules)), columns)
     except InputError as error:
         raise error.at(str(path)) from None
 
 
-def _names(path: Path) -> Sequence[str]:
-    """The rules that have a rating, as the file writes them."""
+def _names(path: Path, asked: RuleNames) -> tuple[Sequence[str], tuple[str, ...]]:
+    """The rules that have a rating, as the file writes them, and what to know of a table's columns."""
+    columns: tuple[str, ...] = ()
     if shape_of(path) != "table" and "ratings" in fields_of_file(path):
+        check_of_table(path, asked)
         names = [rule for rule, (low, high) in rating_ranges(path).items() if low <= high]
     else:
         try:
-            names = list(rating_table(table_rows(path), where=path).rules)
+            table = rating_table(table_rows(path), where=path, rules=asked)
+            names, columns = list(table.rules), table.columns
         except InputError as error:
+            if error.where.startswith(asked.where):
+                raise
             fix = f"give ratings in the file --config.data.ratings_path=FILE; or {error.fix}"
             raise InputError(error.problem, where=error.where, fix=fix) from None
     if not names:
         raise InputError("holds no ratings", where=str(path), fix='write "ratings": {"RULE": NUMBER, ...}')
-    return names
+    return names, columns
 
 
 def plain_name(written: str) -> str:

@@ -28,13 +28,11 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "subset": ("subset",),
 }
 """What columns may be called, in upper or lower case."""
-METADATA = frozenset({
+TEXTS = frozenset({
     "index", "row", "length", "tokens", "words", "date", "time", "timestamp", "seed", "annotator", "rater", "judge",
     "model", "system", "user", "split", "source", "turn", "comment", "note", "notes",
 })  # fmt: skip
-"""Columns that are no rule's unless a pool has a rule of that name, even where they hold numbers."""
-_NOT_NAMED = re.compile(r"unnamed: \d+(_level_\d+)?|__index_level_\d+__")
-"""What pandas calls columns without a name, and its index in a Parquet file."""
+"""Columns whose texts nobody means as ratings."""
 _SIDE = re.compile(r"(.+)[ _.-]([a-zA-Z]|\d+)")
 FORMS = "prompt, response, rule, rating; or prompt, response and a column for every rule; or prompt, response_a, "
 FORMS += "response_b and columns RULE_a, RULE_b"
@@ -108,16 +106,6 @@ def near_roles(columns: Sequence[str], roles: Sequence[str] = ("prompt", "respon
     return ", ".join(found)
 
 
-def is_metadata(column: str) -> bool:
-    """Whether a column of this name is no rule's, even where it holds numbers.
-
-    >>> is_metadata("Unnamed: 0"), is_metadata("Seed"), is_metadata("kind")
-    (True, True, False)
-    """
-    name = column.strip().lower()
-    return name in METADATA or bool(_NOT_NAMED.fullmatch(name))
-
-
 def _roles(columns: Sequence[str], where: str | Path) -> dict[str, str]:
     """The column of every role that there is one for."""
     found: dict[str, str] = {}
@@ -157,8 +145,7 @@ def rule_columns(found: Columns, where: str | Path, rules: Sequence[str] = ()) -
     """
     columns, sides = found.other, found.sides
     if not sides:
-        free = [column for column in columns if rules or not is_metadata(column)]
-        named_for = {column: rule_of(column, rules) if rules else column for column in free}
+        named_for = {column: rule_of(column, rules) if rules else column for column in columns}
         places = {rule: (column,) for column, rule in named_for.items() if rule is not None}
     else:
         by_rule: dict[str, dict[str, str]] = {}

@@ -9,6 +9,7 @@ from encore_jax.data.memory_rows import is_path, row_source
 from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_table import RatedTable, rating_table
 from encore_jax.data.rows import SUFFIXES, read_rows
+from encore_jax.data.rule_names import AUTOMATIC, RuleNames
 from encore_jax.data.skips import SkipCounter
 from encore_jax.data.text_tables import SUFFIXES as TEXT_SUFFIXES
 from encore_jax.data.text_tables import is_text_table, read_text_table
@@ -46,6 +47,7 @@ def read_rating_table(
     pool: RulePool | None = None,
     scale: Scale | None = None,
     skips: SkipCounter | None = None,
+    rules: RuleNames = AUTOMATIC,
 ) -> RatedTable:
     """The table of ratings that a file or something in memory holds; see `encore_jax.data.rating_table.rating_table`.
 
@@ -55,4 +57,4 @@ def read_rating_table(
     (('kind',), [[True], [False]])
     """
     source = source if is_path(source) else row_source(source)
-    return rating_table(table_rows(source), where=str(source), pool=pool, scale=scale, skips=skips)
+    return rating_table(table_rows(source), where=str(source), pool=pool, scale=scale, skips=skips, rules=rules)

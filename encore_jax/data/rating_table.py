@@ -21,9 +21,11 @@ from encore_jax.data.rating_cells import HOW, Cell, is_rating, parse_cell
 from encore_jax.data.rating_columns import FORMS, Columns, columns_of, rule_columns, rule_of
 from encore_jax.data.rating_texts import cell_prompt, cell_text, preferred_side, row_labels, unreadable, usable_rows
 from encore_jax.data.rows import named
+from encore_jax.data.rule_names import AUTOMATIC, RuleNames, asked_rules, check_not_both
 from encore_jax.data.scales import evidence, scale_words, scales_of_cells
 from encore_jax.data.skips import SkipCounter
 from encore_jax.data.stray import values_of
+from encore_jax.data.wide_rules import cell_of, wide_rules
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 from encore_jax.rules.rule import as_pool
@@ -40,6 +42,7 @@ class RatedTable(NamedTuple):
       notes: in words, what was taken for what, and what was not read.
       given: ratings in the file.
       lost: those of them that are in no record, by reason.
+      columns: what to know of which columns are rules, in sentences that belong in the first lines of every result.
     """
 
     rules: tuple[str, ...]
@@ -49,6 +52,7 @@ class RatedTable(NamedTuple):
     notes: tuple[str, ...]
     given: int = 0
     lost: Mapping[str, int] = MappingProxyType({})
+    columns: tuple[str, ...] = ()
 
 
 class _Found(NamedTuple):
@@ -71,6 +75,7 @@ def rating_table(
     scale: Scale | None = None,
     rated: bool = True,
     skips: SkipCounter | None = None,
+    rules: RuleNames = AUTOMATIC,
 ) -> RatedTable:
     """Reads a table of ratings.
 
@@ -82,6 +87,7 @@ def rating_table(
       scale: lowest and highest rating; inferred from the ratings if left out.
       rated: whether ratings are wanted; if not, a table of pairs needs none.
       skips: counts the rows that are skipped, those with a blank response; they are in the notes as well.
+      rules: which columns are rules, or which names where every row is one rating; of a table without a pool.
 
     Raises:
       InputError: naming file, line and column: no rows, no such table, a cell that is no rating, one off the scale, or
@@ -97,15 +103,16 @@ def rating_table(
     if not table:
         raise InputError("has no rows", where=str(where), fix="check that it was written to the end")
     pool = as_pool(pool)
+    check_not_both(pool, rules)
     names = dict.fromkeys(name for _, row in table for name in row)
     columns = columns_of(list(names), where, () if pool is None else pool.names)
     table, blank, notes = usable_rows(table, columns, where, SkipCounter() if skips is None else skips)
     if columns.sides and not rated:
         found = RatedTable((), _comparisons(table, columns), (), (0.0, 1.0), ())
     elif columns.is_long:
-        found = _long(table, columns.role, where, pool, scale)
+        found = _long(table, columns.role, where, pool, scale, rules)
     else:
-        found = _wide(table, columns, where, pool, scale)
+        found = _wide(table, columns, where, pool, scale, rules)
     lost = dict(found.lost) | {BLANK: sum(_ratings_in(row, columns, found.rules) for _, row in blank)}
     kept = sum(int(record.mask.sum()) for record in (*found.responses, *found.comparisons) if record.mask is not None)
     return found._replace(notes=(*notes, *found.notes), lost=lost, given=kept + sum(lost.values()))
@@ -121,7 +128,7 @@ def _ratings_in(row: Mapping[str, object], columns: Columns, rules: Sequence[str
     return sum(is_rating(row.get(name)) and parse_cell(row.get(name)) is not None for name in names)
 
 
-def _long(table, role, where, pool, scale) -> RatedTable:
+def _long(table, role, where, pool, scale, asked: RuleNames) -> RatedTable:
     """A row for every rating."""
     at: dict[tuple[str, str], int] = {}
     given: dict[str, dict[int, list[Cell]]] = {}
@@ -135,7 +142,7 @@ def _long(table, role, where, pool, scale) -> RatedTable:
         if i == len(first):
             first.append((place, row))
         rule = cell_text(row, role["rule"], place).strip()
-        cell = _cell(row, role["rating"], place)
+        cell = cell_of(row, role["rating"], place)
         if rule not in spelled and (rule or cell is not None):
             found = _known(rule, pool, f"{place}, column {role['rule']!r}")
             spelled[rule] = next((own for own in given if pool is None and own.lower() == found.lower()), found)
@@ -152,8 +159,13 @@ def _long(table, role, where, pool, scale) -> RatedTable:
     rules = tuple(pool.names) if pool else tuple(rule for rule, own in given.items() if own)
     if not rules:
         raise InputError(f"column {role['rating']!r} holds no rating", where=str(where), fix=HOW)
+    if asked.names:
+        wanted, _, minus = asked_rules(rules, asked)
+        rules = tuple(wanted) or tuple(rule for rule in rules if rule not in minus)
+        if not rules:
+            raise InputError("leaves no rule", where=asked.where, fix="leave fewer out")
     notes = [f"a rating a row: {len(table)} rows about {len(first)} responses"]
-    if unrated := [rule for rule in given if rule not in rules]:
+    if unrated := [rule for rule, own in given.items() if not own]:
         notes.append(f"rules not read, because they have no rating: {named(unrated)}")
     if pool is None and (variants := [name for name, rule in spelled.items() if name != rule]):
         notes.append(f"rules of one name but for capitals are one rule: {named(variants)}")
@@ -185,21 +197,13 @@ def _mean(cells: list[Cell] | None) -> Cell | None:
     return Cell(sum(cell.value for cell in cells) / len(cells), top)
 
 
-def _wide(table, columns: Columns, where, pool, scale) -> RatedTable:
+def _wide(table, columns: Columns, where, pool, scale, asked: RuleNames) -> RatedTable:
     """A column for every rule, or for every rule and response."""
     places = rule_columns(columns, where, () if pool is None else pool.names)
-    cells: dict[str, list[Cell | None]] = {}
-    for rule, own in places.items():
-        try:
-            cells[rule] = [_cell(row, column, place) for place, row in table for column in own]
-        except InputError:
-            if pool is not None or _mostly_ratings(table, own):
-                raise  # without a pool, a column of other things is none of ratings
-    if pool is None:
-        cells = {rule: own for rule, own in cells.items() if any(cell is not None for cell in own)}
+    cells, choice = wide_rules(table, places, pool is not None, asked)
     if not cells:
         every = (*columns.role.values(), *columns.sides.values(), *columns.other)
-        problem = f"no column holds ratings; the columns are {named(every)}"
+        problem = " ".join((f"no column holds ratings; the columns are {named(every)}", *choice.lines(asked)))
         if texts := unreadable(table, columns.other):
             raise InputError(f"{problem}; {texts}", where=str(where), fix=HOW)
         raise InputError(problem, where=str(where), fix=f"name them {FORMS}")
@@ -216,24 +220,10 @@ def _wide(table, columns: Columns, where, pool, scale) -> RatedTable:
         notes.append(f"column {label!r} says how good people find a response")
     if not columns.sides:
         responses = _responses(table, columns.role, rules, ratings, mask)
-        return RatedTable(rules, (), responses, used, (*notes, told))
+        return RatedTable(rules, (), responses, used, (*notes, told), columns=choice.lines(asked))
     shape = (len(table), len(columns.sides), len(rules))
     pairs = _comparisons(table, columns, rules, ratings.reshape(shape), mask.reshape(shape))
-    return RatedTable(rules, pairs, (), used, (*notes, told))
-
-
-def _mostly_ratings(table, columns: Sequence[str]) -> bool:
-    """Whether most cells of a rule's columns are ratings, so that one that is none is a mistake."""
-    cells = [row.get(column) for _, row in table for column in columns]
-    cells = [cell for cell in cells if cell is not None and str(cell).strip()]
-    return 2 * sum(map(is_rating, cells)) > len(cells)
-
-
-def _cell(row: Mapping, column: str, place: str) -> Cell | None:
-    try:
-        return parse_cell(row.get(column))
-    except InputError as error:
-        raise error.at(f"{place}, column {column!r}") from None
+    return RatedTable(rules, pairs, (), used, (*notes, told), columns=choice.lines(asked))
 
 
 def _values(found: _Found, rules, pool, scale, where) -> tuple[tuple[np.ndarray, np.ndarray], Scale, str]:
@@ -274,7 +264,7 @@ def _values(found: _Found, rules, pool, scale, where) -> tuple[tuple[np.ndarray,
 def _responses(table, role, rules, ratings, mask) -> tuple[RatedResponse, ...]:
     found = []
     for i, (place, row) in enumerate(table):
-        good = next((_cell(row, role[name], place) for name in ("quality", "preferred") if name in role), None)
+        good = next((cell_of(row, role[name], place) for name in ("quality", "preferred") if name in role), None)
         extra = {} if good is None else {"quality": good.value}
         try:
             prompt, response = cell_prompt(row, role["prompt"], place), cell_text(row, role["response"], place)

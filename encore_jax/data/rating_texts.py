@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from encore_jax.data.comparison import Message, parse_prompt
 from encore_jax.data.fields import is_empty
 from encore_jax.data.rating_cells import is_rating
-from encore_jax.data.rating_columns import ROLES, Columns, is_metadata
+from encore_jax.data.rating_columns import ROLES, TEXTS, Columns
 from encore_jax.data.row_labels import row_id, text_label
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
@@ -45,7 +45,7 @@ def unreadable(table: Table, columns: Sequence[str]) -> str:
     found = []
     for column in columns:
         cells = {str(row.get(column)).strip()[:40]: place for place, row in table if not is_rating(row.get(column))}
-        if 0 < len(cells) <= MOST_LEVELS and not is_metadata(column):
+        if 0 < len(cells) <= MOST_LEVELS and column.strip().lower() not in TEXTS:
             text, place = next(iter(cells.items()))
             found.append(f"{column!r} holds {text!r} at {place.rsplit('/', 1)[-1]}")
     return "; ".join(found[:3]) + (" and more" if len(found) > 3 else "")

@@ -26,6 +26,7 @@ from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rating_values import rating_ranges
 from encore_jax.data.rows import SUFFIXES
+from encore_jax.data.rule_names import BY_POOL, RuleNames, check_of_table
 from encore_jax.data.scales import UNIT, on_inferred_scales, scaled
 from encore_jax.data.split import group_ids
 from encore_jax.data.spreadsheets import check_no_workbook_name
@@ -57,6 +58,7 @@ class Rows(NamedTuple):
       given: ratings in the file.
       lost: those that are no values of their own, by reason.
       scale: of the values, which may lie beyond it where they are scores.
+      columns: what to know of which columns of a table are rules, in sentences.
     """
 
     rules: tuple[str, ...]
@@ -70,9 +72,12 @@ class Rows(NamedTuple):
     given: int = 0
     lost: Mapping[str, int] = MappingProxyType({})
     scale: Scale = UNIT
+    columns: tuple[str, ...] = ()
 
 
-def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "--config.") -> Rows:
+def read_scored_rows(
+    path: Path, pool: str, scale: Scale | None, option: str = "--config.", rules: RuleNames = BY_POOL
+) -> Rows:
     """Rows of a file of the batch scorer, of comparisons with ratings, of rated responses, or of a table of ratings.
 
     Rated responses of one prompt make one row; a response that is alone with its prompt is a row of its own.
@@ -82,6 +87,7 @@ def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "
       pool: of ratings: YAML file or shipped name of the rules; "" for pool.yaml beside the file.
       scale: of ratings, lowest and highest possible; inferred, and said, if left out.
       option: how flags of pool and scale begin on this command line.
+      rules: which columns of a table are rules.
 
     Raises:
       InputError: the file is missing, of another kind, or holds no comparison.
@@ -96,14 +102,15 @@ def read_scored_rows(path: Path, pool: str, scale: Scale | None, option: str = "
     if is_scored(path):
         return _scored(path)
     if (shape := shape_of(path)) == "table":
-        return _table(path, pool, scale)
-    rules, flag = rules_of(path, pool, option), f"{option}scale=LOWEST,HIGHEST"
+        return _table(path, pool, scale, rules)
+    check_of_table(path, rules)
+    known, flag = rules_of(path, pool, option), f"{option}scale=LOWEST,HIGHEST"
     reader = iter_rated if shape == "responses" else iter_comparisons
 
     def read(by: Scale) -> Iterator[RatedResponse | Comparison]:
-        return scaled(reader(path, pool=rules, scale=by), path, flag)
+        return scaled(reader(path, pool=known, scale=by), path, flag)
 
-    records, scale = on_inferred_scales(read, path, rules, flag) if scale is None else (read(scale), scale)
+    records, scale = on_inferred_scales(read, path, known, flag) if scale is None else (read(scale), scale)
     rows = _responses(list(records), path) if reader is iter_rated else _rated(records, path)
     return rows._replace(scale=scale)
 
@@ -200,19 +207,21 @@ def _prompts_of(path: Path, rows: int) -> list[str]:
     return keys
 
 
-def _table(path: Path, pool: str, scale: Scale | None) -> Rows:
+def _table(path: Path, pool: str, scale: Scale | None, asked: RuleNames) -> Rows:
     """A table in any kind of file; rules of which no pool tells the direction are better the higher they are."""
     rules = rules_of(path, pool) if pool or pool_beside(path) else None
-    table = rating_table(table_rows(path), where=path, pool=rules, scale=scale)
+    table = rating_table(table_rows(path), where=path, pool=rules, scale=scale, rules=asked)
     for note in table.notes:
         logging.info("%s: %s", path.name, note)
     if rules is None:
         logging.info("%s: no pool says otherwise, so higher is better by every rule", path.name)
     if table.comparisons:
-        return _rated(table.comparisons, path)._replace(given=table.given, lost=table.lost, scale=table.scale)
+        rows = _rated(table.comparisons, path)
+        return rows._replace(given=table.given, lost=table.lost, scale=table.scale, columns=table.columns)
     rows = _responses(table.responses, path)
     again = rows.lost[AGAIN] + table.lost.get(AGAIN, 0)
-    return rows._replace(given=table.given, lost=dict(table.lost) | {AGAIN: again}, scale=table.scale)
+    lost = dict(table.lost) | {AGAIN: again}
+    return rows._replace(given=table.given, lost=lost, scale=table.scale, columns=table.columns)
 
 
 def _rated(comparisons: Iterable[Comparison], path: Path) -> Rows:

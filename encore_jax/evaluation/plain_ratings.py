@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from encore_jax.data.orientation import Scale
-from encore_jax.data.rating_cells import Cell, parse_cell
-from encore_jax.data.rating_columns import ROLES, Columns, is_metadata, near_roles, rule_columns, rule_of
+from encore_jax.data.rating_columns import ROLES, Columns, near_roles, rule_columns, rule_of
 from encore_jax.data.rating_texts import preferred_side
 from encore_jax.data.row_labels import row_id
 from encore_jax.data.rows import named
+from encore_jax.data.rule_choice import is_measure, is_never_rating
+from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_not_both
 from encore_jax.data.scales import evidence, scale_words, scales_of_cells
 from encore_jax.data.stray import values_of
+from encore_jax.data.wide_rules import cell_of, wide_rules
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 
@@ -26,7 +28,12 @@ Rows = Sequence[tuple[str, Mapping[str, object]]]
 
 
 def plain_ratings(
-    rows: Rows, where: str, pool: RulePool | None, given: Mapping[str, object], scale: Scale | None = None
+    rows: Rows,
+    where: str,
+    pool: RulePool | None,
+    given: Mapping[str, object],
+    scale: Scale | None = None,
+    asked: RuleNames = AUTOMATIC,
 ) -> dict[str, object]:
     """Arguments of `encore_jax.reliability` of a table without responses.
 
@@ -38,6 +45,9 @@ def plain_ratings(
         and ``id``.
       scale: that all ratings are on; else those that `scales_of_cells` infers, and if they are several, every rule is
         brought to 0 to 1.
+      asked: which columns are rules; of a table without a pool.
+
+    The result has, beside these arguments, "columns": what to know of which columns are rules, in sentences.
 
     Raises:
       InputError: no column holds ratings, a rating is off the scale, or a cell of a label holds no such.
@@ -51,16 +61,11 @@ def plain_ratings(
     role = _roles(names, known)
     columns = Columns(role, {}, tuple(name for name in names if name not in role.values()))
     sides, places = _places(columns, where, known)
-    cells: dict[str, list[Cell | None]] = {}
-    for rule, own in places.items():
-        try:
-            cells[rule] = [_cell(row, column, place) for place, row in rows for column in own]
-        except InputError:
-            if pool is not None:
-                raise  # without a pool, a column with other things in it is none of ratings
-    cells = {rule: own for rule, own in cells.items() if pool is not None or any(cell is not None for cell in own)}
+    check_not_both(pool, asked)
+    cells, choice = wide_rules(rows, places, pool is not None, asked)
     if not cells:
-        problem, fix = f"no column holds ratings; the columns are {named(names)}", "name a column for every rule"
+        problem = " ".join((f"no column holds ratings; the columns are {named(names)}", *choice.lines(asked)))
+        fix = "name a column for every rule"
         raise InputError(problem, where=where, fix=fix)
     rules = tuple(known or cells)
     unread = [name for name in columns.other if not any(name in places[rule] for rule in cells)]
@@ -82,7 +87,7 @@ def plain_ratings(
     if pool is not None:
         values = values * pool.directions
     values = values.reshape(len(rows), len(sides), len(rules)) if sides else values
-    found = {"ratings": values, "where": ~np.isnan(values), "rules": rules}
+    found = {"ratings": values, "where": ~np.isnan(values), "rules": rules, "columns": choice.lines(asked)}
     return found | _labels(rows, role, sides) | given
 
 
@@ -98,7 +103,7 @@ def _roles(names: Sequence[str], known: Sequence[str]) -> dict[str, str]:
 
 def _places(columns: Columns, where: str, known: Sequence[str]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """Sides, and of every rule its column or one for each side: sides only where all columns are of one."""
-    ratings = [name for name in columns.other if known or not is_metadata(name)]
+    ratings = [name for name in columns.other if known or not is_never_rating(name) and not is_measure(name)]
     for sides in SIDES:
         paired = columns._replace(sides=dict.fromkeys(sides, ""))
         try:
@@ -108,13 +113,6 @@ def _places(columns: Columns, where: str, known: Sequence[str]) -> tuple[tuple[s
         if len(places) > 1 and (known or sum(map(len, places.values())) == len(ratings)):
             return sides, places
     return (), rule_columns(columns, where, known)
-
-
-def _cell(row: Mapping, column: str, place: str) -> Cell | None:
-    try:
-        return parse_cell(row.get(column))
-    except InputError as error:
-        raise error.at(f"{place}, column {column!r}") from None
 
 
 def _labels(rows: Rows, role: Mapping[str, str], sides: tuple[str, ...]) -> dict[str, object]:
@@ -132,7 +130,7 @@ def _labels(rows: Rows, role: Mapping[str, str], sides: tuple[str, ...]) -> dict
         elif sides == ("chosen", "rejected"):
             found["preferred"] = [0] * len(rows)
     elif column := role.get("quality", role.get("preferred")):
-        cells = [_cell(row, column, place) for place, row in rows]
+        cells = [cell_of(row, column, place) for place, row in rows]
         found["quality"] = np.array([np.nan if cell is None else cell.value for cell in cells])
     return found
 

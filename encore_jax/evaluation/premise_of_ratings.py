@@ -6,6 +6,7 @@ Letters: N comparisons, n responses of each, M labelled pairs of them, K rules.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from encore_jax.evaluation.methods import half_credit
 from encore_jax.evaluation.own_grid import own_grid
 from encore_jax.evaluation.premise import Interval, Premise, bootstrap_accuracy, check_premise
 from encore_jax.evaluation.rated_pairs import is_comparisons, pairs_of, rated_arrays
-from encore_jax.evaluation.rating_tables import is_ratings_table, table_arguments
+from encore_jax.evaluation.rating_tables import is_ratings_table, named_columns, read_table
 from encore_jax.evaluation.reliability_arguments import check_on_scale
 from encore_jax.evaluation.view import Pairs, View
 from encore_jax.evaluation.wording import gain_words, verdict_words
@@ -46,7 +47,7 @@ class PremiseCheck(Shown, shown_by="encore_jax.report.premise_page"):
 
     Attributes:
       premise: the verdict, the correlation with its intervals, and what else was looked at.
-      rules: K names.
+      rules: K names; of a table which columns are rules, as in `reliability`.
       entropy: ``[K]``.
       accuracy: how often each rule prefers what people prefer, a tie counting half, with 95 % intervals over prompts.
       weights: ``[K]``, ENCORE's.
@@ -100,7 +101,7 @@ def premise(
       preferred: ``[N]``, 0 to n - 1 by people, -1 where nobody chose; comparisons and tables carry their own.
       where: of the ratings' shape, which of them exist.
       prompt: ``[N]``, comparisons of one prompt are resampled together; each has its own prompt if left out.
-      rules: K names.
+      rules: K names; of a table which columns are rules, as in `reliability`.
       compose: how entropies and weights are made; τ = 2 on the ratings' own grid if left out.
       replicates: of the bootstrap over prompts.
       seed: of the bootstrap.
@@ -121,8 +122,10 @@ def premise(
     whole_number(replicates, "replicates", 100, 100_000, why="how often to resample")
     whole_number(seed, "seed", 0, 2**64)
     if is_ratings_table(ratings):
-        given = {"preferred": preferred, "where": where, "prompt": prompt, "rules": rules}
-        own = table_arguments(ratings, pool, given, scale)
+        given = {"preferred": preferred, "where": where, "prompt": prompt}
+        own, columns = read_table(ratings, pool, given, scale, named_columns(rules))
+        for line in columns:
+            logging.getLogger(__name__).warning("%s", line)
         scale = None  # its ratings may be brought to another
         names = ("ratings", "preferred", "where", "prompt", "rules")
         ratings, preferred, where, prompt, rules = (own.get(name) for name in names)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from encore_jax.data.rating_columns import rule_of
 from encore_jax.data.rating_shape import fields_of_file, pool_beside
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
+from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_of_table
 from encore_jax.data.scales import on_inferred_scales
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
@@ -45,15 +47,34 @@ def is_ratings_table(source: object) -> bool:
     return is_table(source)
 
 
+class OfTable(NamedTuple):
+    """What a table says: arguments of `encore_jax.reliability`, and what to know of its columns, in sentences."""
+
+    arguments: Arguments
+    columns: tuple[str, ...] = ()
+
+
 def table_arguments(source: object, pool: object, given: Mapping[str, object], scale: Scale | None = None) -> Arguments:
+    """The arguments alone; see `read_table`."""
+    return read_table(source, pool, given, scale).arguments
+
+
+def read_table(
+    source: object,
+    pool: object,
+    given: Mapping[str, object],
+    scale: Scale | None = None,
+    rules: RuleNames = AUTOMATIC,
+) -> OfTable:
     """Arguments of `encore_jax.reliability` that say what a table of ratings says.
 
     Args:
       source: a file or a table; see `encore_jax.data.rating_source.table_rows`.
       pool: the rules and their directions; of a file that of pool.yaml beside it, if that is there. Without one, every
         column of ratings is a rule of which higher is better.
-      given: arguments that were given beside it: none where the table has prompts and responses of its own.
+      given: arguments that were given beside it, but rules: none where the table has prompts and responses of its own.
       scale: lowest and highest possible rating; inferred if left out.
+      rules: which columns are rules.
 
     Raises:
       InputError: what the readers refuse; or an argument was given twice.
@@ -74,15 +95,32 @@ def table_arguments(source: object, pool: object, given: Mapping[str, object], s
         fix = "give the file to the command: encore reliability FILE"
         raise InputError("holds scores of the batch scorer, and no ratings", where=where, fix=fix)
     if not _has_responses(names, pool):
-        found = plain_ratings(rows, where, pool, given, scale)
-        return {"ids": _index_ids(frame)} | {name: value for name, value in found.items() if value is not None}
+        found = plain_ratings(rows, where, pool, given, scale, rules)
+        columns = found.pop("columns")
+        found = {"ids": _index_ids(frame)} | {name: value for name, value in found.items() if value is not None}
+        return OfTable(found, columns)
     if given:
         raise InputError("the table carries its own", where=next(iter(given)), fix="leave it out")
     if "ratings" in names and {"response", "responses"} & set(names):
-        return _arguments(*_own_format(source, rows, pool, "responses" in names, scale), where)
-    found = rating_table(rows, where=where, pool=pool, scale=scale)
+        check_of_table(where, rules)
+        return OfTable(_arguments(*_own_format(source, rows, pool, "responses" in names, scale), where))
+    found = rating_table(rows, where=where, pool=pool, scale=scale, rules=rules)
     _say(where, found.notes, pool)
-    return _arguments(found.comparisons, found.responses, where)
+    return OfTable(_arguments(found.comparisons, found.responses, where), found.columns)
+
+
+def named_columns(rules: object) -> RuleNames:
+    """The argument `rules` of a table, as a list of names.
+
+    Raises:
+      InputError: it is none.
+    """
+    if rules is None:
+        return AUTOMATIC
+    if isinstance(rules, str) or not isinstance(rules, Iterable) or not all(isinstance(name, str) for name in rules):
+        fix = 'name all rules, ["kind", "true"], or changes of those that are found, ["+year", "-length"]'
+        raise InputError(f"is a {type(rules).__name__}, no list of names", where="rules", fix=fix)
+    return RuleNames(tuple(rules))
 
 
 def _index_ids(frame: object) -> list[str] | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -39,6 +40,9 @@ from encore_jax.evaluation.reliability_arguments import (
 from encore_jax.evaluation.rule_reliability import RuleReliability, rule_reliabilities
 from encore_jax.rules import RulePool
 from encore_jax.shown import Shown
+
+if TYPE_CHECKING:
+    from encore_jax.evaluation.rating_tables import OfTable
 
 FEWEST_FOR_CORRELATION = 50
 """Labels below which the correlation of accuracy with anything says nothing."""
@@ -75,6 +79,7 @@ class Reliability(Shown, shown_by="encore_jax.report.reliability_page"):
       label_ids: what those are called.
       prompts: how many there are; intervals rest on them.
       single: whether responses were rated alone, and not in comparisons.
+      columns: of a table, what to know of which columns count as rules, in sentences.
     """
 
     rules: tuple[RuleReliability, ...]
@@ -93,6 +98,7 @@ class Reliability(Shown, shown_by="encore_jax.report.reliability_page"):
     label_ids: tuple[str, ...]
     prompts: int
     single: bool = False
+    columns: tuple[str, ...] = ()
 
     def shares(self, name: Weighting) -> Float[np.ndarray, " K"]:
         """How much of the reward each rule's part is under these weights: weight times spread, 1 in all.
@@ -159,7 +165,8 @@ def reliability(
       where: of the ratings' shape, which of them exist.
       prompt: ``[N]``, comparisons (or responses) of one prompt are resampled together; each has its own prompt if
         left out.
-      rules: K names.
+      rules: K names. Of a table, which columns are rules: all of them by name, or changes of what is chosen by names
+        and values, ``["+year", "-length"]``; what is doubtful is said in the first lines of the result.
       ids: ``[N]``, what the comparisons (or responses) are called; records have their own; their numbers if left out.
       anchor: a rule that is known to be about quality. If the pool splits, its camp is meant; and what rules have in
         common is turned so that the anchor follows it.
@@ -193,8 +200,9 @@ def reliability(
     check_numbers(labels, draws, seed, tau)
     check_anchor(anchor)
     given = {"preferred": preferred, "quality": quality, "where": where, "prompt": prompt, "rules": rules, "ids": ids}
-    if (own := _of_a_table(ratings, pool, given, scale)) is not None:
-        return reliability(**own, anchor=anchor, tau=tau, entropy=entropy, labels=labels, draws=draws, seed=seed)
+    if (table := _of_a_table(ratings, pool, given, scale)) is not None:
+        options = {"anchor": anchor, "tau": tau, "entropy": entropy, "labels": labels, "draws": draws, "seed": seed}
+        return dataclasses.replace(reliability(**table.arguments, **options), columns=table.columns)
     if pool is not None:
         raise InputError("is of a table, and this is none", where="pool", fix="turn the ratings, and give rules=")
     if is_comparisons(ratings):
@@ -278,13 +286,17 @@ def reliability(
 
 def _of_a_table(
     ratings: object, pool: object, given: Mapping[str, object], scale: tuple[float, float] | None
-) -> Mapping[str, object] | None:
+) -> OfTable | None:
     """The arguments that a file, or a table whose columns have names, stands for; None for an array."""
     if hasattr(ratings, "dtype"):
         return None
-    from encore_jax.evaluation.rating_tables import is_ratings_table, table_arguments
+    from encore_jax.evaluation.rating_tables import is_ratings_table, named_columns, read_table
 
-    return table_arguments(ratings, pool, given, scale) if is_ratings_table(ratings) else None
+    if not is_ratings_table(ratings):
+        return None
+    given = dict(given)
+    rules = named_columns(given.pop("rules"))
+    return read_table(ratings, pool, given, scale, rules)
 
 
 def _given_entropy(entropy, rules: int) -> Float[np.ndarray, " K"]:

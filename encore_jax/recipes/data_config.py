@@ -25,6 +25,8 @@ class DataConfig(Settings):
         different human severity), "files", or "tfds", a data set that `encore_jax.data.rated_comparisons` prepared.
       pool: a shipped rule pool's name, or a YAML file; or "auto": pool.yaml beside the file with the ratings, else the
         rules that this file names, of which higher is better. A prepared data set that has ratings has its own.
+      rules: of a table whose columns name the rules (pool "auto"): all of them by name; or changes of what is chosen by
+        names and values, +NAME to take a column in, -NAME to leave one out.
       path, format: comparisons of source "files": a path or hf:// uri, and its format ("auto" recognises it). Of source
         "tfds", the data set's folder; its prompts are split anew, and as it was if seed and test_fraction are the same.
       ratings_path, ratings_format: rated responses of source "files"; format "encore" (this project's own), "columns"
@@ -41,6 +43,7 @@ class DataConfig(Settings):
 
     source: str = "pyrit"
     pool: str = "pyrit_10"
+    rules: tuple[str, ...] = ()
     path: str = ""
     format: str = "auto"
     ratings_path: str = ""
@@ -58,6 +61,8 @@ class DataConfig(Settings):
         one_of("data.ratings_format", self.ratings_format, RATINGS_FORMATS)
         if self.source != "pyrit" and not self.path:
             raise InputError("is empty", where="config.data.path", fix="give --config.data.path=FILE")
+        of_table = self.source == "files" and self.pool == AUTO
+        require("data.rules", not self.rules or of_table, "is left out: only a table's columns need it")
         own = self.source == "tfds" and self.ratings_path
         require("data.ratings_path", not own, "is left out: a prepared data set has its own")
         require("data.scale", len(self.scale) in (0, 2), "is two numbers, e.g. --config.data.scale=1,5, or left out")

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from encore_jax.data import PYRIT_WHEEL, cache_folder, locate, wheel
 from encore_jax.data.digest import file_sha256, folder_sha256
+from encore_jax.data.rule_names import RuleNames
 from encore_jax.errors import InputError
 from encore_jax.recipes.data_config import AUTO, DataConfig
 from encore_jax.rules import RulePool
 
 if TYPE_CHECKING:
+    from encore_jax.data.named_rules import NamedRules
     from encore_jax.data.rated_comparisons import RatedComparisons
 
 
@@ -27,10 +29,8 @@ def rule_pool(config: DataConfig) -> RulePool:
     if config.source == "tfds" and (own := prepared_splits(config)[0].pool):
         return own
     if config.pool == AUTO and config.source == "files":
-        files = source_files(config)
-        path = files.get("ratings", files["comparisons"])
-        beside = path.with_name("pool.yaml")
-        return _named_rules(path, file_sha256(path), file_sha256(beside) if beside.is_file() else "")
+        path, digest = _names_rules(config)
+        return _named_rules(path, config.rules, file_sha256(path), digest).pool
     if config.pool == AUTO:
         problem = "is for files: nothing else names the rules"
         raise InputError(
@@ -43,12 +43,32 @@ def rule_pool(config: DataConfig) -> RulePool:
     return pool
 
 
+def columns_told(config: DataConfig) -> tuple[str, ...]:
+    """What to know of which columns of the table with the ratings are rules, in sentences; () where a pool names them.
+
+    Raises:
+      InputError: as `rule_pool`.
+    """
+    if config.pool != AUTO or config.source != "files":
+        return ()
+    path, digest = _names_rules(config)
+    return _named_rules(path, config.rules, file_sha256(path), digest).columns
+
+
+def _names_rules(config: DataConfig) -> tuple[Path, str]:
+    """The file that names the rules, and the digest of the pool beside it."""
+    files = source_files(config)
+    path = files.get("ratings", files["comparisons"])
+    beside = path.with_name("pool.yaml")
+    return path, file_sha256(beside) if beside.is_file() else ""
+
+
 @functools.lru_cache(maxsize=4)
-def _named_rules(path: Path, *digests: str) -> RulePool:
+def _named_rules(path: Path, names: tuple[str, ...], *digests: str) -> NamedRules:
     """The same of the same files is read once, and said once."""
     from encore_jax.data.named_rules import named_rules
 
-    return named_rules(path, "--config.data.pool=RULES")
+    return named_rules(path, "--config.data.pool=RULES", RuleNames(tuple(names), "--config.data.rules="))
 
 
 def source_files(config: DataConfig, rated: bool = True) -> dict[str, Path]:

@@ -69,6 +69,7 @@ COUNT_NAMES = {
     "comparison_rows_skipped": "rows of comparisons skipped",
     "fields_not_read": "fields that no reader knows, and how often each holds something",
     "rating_scale": "lowest and highest rating of the files, mapped to 0 to 1",
+    "columns": "which columns of the table count as rules",
     "sources": "SHA-256 of the source",
     "texts": "different texts (prompt and response)",
     "dropped": "texts dropped as too long",

@@ -58,6 +58,7 @@ def _context(found: Reliability, first: str = "") -> dict:
     rows = [[typeset(cell) if i else cell for i, cell in enumerate(row)] for row in cells(found)]
     camps = [[found.rules[k].rule for k in camp] for camp in found.common.camps]
     return {
+        "column_lines": found.columns,
         "recommendation": first or what_to_use(found),
         "notes": notes(found),
         "head": head(found),

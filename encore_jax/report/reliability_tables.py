@@ -113,14 +113,15 @@ def where_to_label(found: Reliability) -> str:
 
 
 def reliability_text(found: Reliability, first: str = "") -> str:
-    """All of it as plain text (a Markdown table).
+    """All of it as plain text (a Markdown table); what is doubtful of a table's columns comes first.
 
     Args:
       found: what is known.
-      first: the first line, `what_to_use`; the recommendation alone if left out.
+      first: the line on what to use, `what_to_use`; the recommendation alone if left out.
     """
     top, rows, legend = narrow(found)
-    lines = [printable(first or what_to_use(found)), *notes(found), "", markdown(top, rows), legend]
+    columns = map(printable, found.columns)
+    lines = [*columns, printable(first or what_to_use(found)), *notes(found), "", markdown(top, rows), legend]
     if found.better_than_uniform:
         lines.append(PROBABILITY)
     foretold = foretelling(found)

@@ -57,8 +57,10 @@ def test_tables_of_single_ratings(tmp_path):
     assert (
         reliability(frame.drop(columns="id").set_index(frame["id"].to_numpy()), **OPTIONS).label_ids == found.label_ids
     )
-    plain = reliability(ratings, where=np.isfinite(ratings), rules=["x", "y", "z"], **OPTIONS)
-    same(reliability(frame[list(RULES)], rules=["x", "y", "z"], **OPTIONS), plain)
+    plain = reliability(ratings, where=np.isfinite(ratings), rules=RULES, **OPTIONS)
+    same(reliability(frame[list(RULES)], rules=RULES, **OPTIONS), plain)
+    with pytest.raises(InputError, match="^rules: no rule or column is called 'x'"):
+        reliability(frame[list(RULES)], rules=["x", "y", "z"], **OPTIONS)
     np.testing.assert_array_equal(reliability(pd.DataFrame(np.nan_to_num(ratings)), **OPTIONS).spread > 0, True)
 
 
@@ -123,7 +125,7 @@ FRAME = pd.DataFrame(RATINGS[:, 0], columns=RULES)
 
 @pytest.mark.parametrize(
     ("source", "options", "problem"),
-    [(FRAME.assign(response="A", prompt="Q"), {"rules": RULES}, "^rules: the table carries its own"),
+    [(FRAME.assign(response="A", prompt="Q"), {"ids": PROMPT}, "^ids: the table carries its own"),
      (RATINGS, {"pool": ["It is kind."]}, "^pool: is of a table, and this is none"),
      (FRAME[["kind"]], {}, "1 rule"), (FRAME.iloc[:0], {}, "^the DataFrame: has no rows"),
      (FRAME.assign(kind="good", true="x", brief="z"), {}, "^the DataFrame: no column holds ratings"),
@@ -144,7 +146,8 @@ def test_what_is_no_table_of_ratings_is_refused(source, options, problem):
 
 
 def test_what_is_not_read_is_named(caplog):
-    frame = FRAME.assign(length=RATINGS[:, 1, 0], note="x", index_=1)
+    frame = FRAME.assign(length=40 * RATINGS[:, 1, 0], note="x", index_=1)
     frame = frame.rename(columns={"index_": "Unnamed: 0"})
-    assert [line.rule for line in reliability(frame, **OPTIONS).rules] == list(RULES)
+    found = reliability(frame, **OPTIONS)
+    assert [line.rule for line in found.rules] == list(RULES) and "'length' (a measurement" in str(found)
     assert "the DataFrame: columns not read: length, note, Unnamed: 0" in caplog.text

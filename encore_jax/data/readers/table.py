@@ -7,20 +7,22 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.memory_rows import MemoryRows, is_path
 from encore_jax.data.orientation import Scale
-from encore_jax.data.rating_cells import parse_cell
 from encore_jax.data.rating_columns import Columns, columns_of, rule_columns, rule_of
 from encore_jax.data.rating_shape import SHOWN_BY
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rows import named
+from encore_jax.data.rule_names import BY_POOL
 from encore_jax.data.skips import SkipCounter
 from encore_jax.data.text_tables import is_text_table
+from encore_jax.data.wide_rules import wide_rules
 from encore_jax.errors import InputError
 from encore_jax.rules.rule import RulePool, as_pool
 
@@ -74,9 +76,12 @@ def read_table_of_pairs(
         fix = "name two responses response_a and response_b, or chosen and rejected; enc.reliability reads single ones"
         raise InputError("has one response in a row", where=str(path), fix=fix)
     rated = _holds_ratings(rows, columns, str(path), known)
-    found = rating_table(rows, where=str(path), pool=pool if rated else None, scale=scale, rated=rated, skips=skips)
+    found = rating_table(rows, where=str(path), pool=pool if rated else None, scale=scale, rated=rated, skips=skips,
+        rules=BY_POOL)  # fmt: skip
     if not rated and columns.other:
         skips.notes.append(f"columns not read: {named(columns.other)}")
+    for line in found.columns:
+        logging.getLogger(__name__).warning("%s: %s", path, line)
     skips.notes.extend(note for note in found.notes if "skipped" not in note)
     skips.kept += len(found.comparisons)
     yield from found.comparisons
@@ -87,11 +92,4 @@ def _holds_ratings(rows: Sequence[tuple[str, Mapping]], columns: Columns, where:
     places = rule_columns(columns, where)
     if known:
         return any(rule_of(name, known) for name in places)
-    return any(_all_ratings(rows, own) for own in places.values())
-
-
-def _all_ratings(rows: Sequence[tuple[str, Mapping]], columns: Sequence[str]) -> bool:
-    try:
-        return any([parse_cell(row.get(column)) is not None for _, row in rows for column in columns])
-    except InputError:
-        return False
+    return bool(wide_rules(rows, places, False, BY_POOL)[1].rules)

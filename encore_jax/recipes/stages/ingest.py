@@ -25,7 +25,7 @@ from encore_jax.errors import InputError
 from encore_jax.json_shape import read_json
 from encore_jax.recipes.data_config import LABELLED_PAIRS, DataConfig
 from encore_jax.recipes.outside import Sources
-from encore_jax.recipes.sources import rule_pool
+from encore_jax.recipes.sources import columns_told, rule_pool
 from encore_jax.recipes.stages.records import read_records, require_comparisons, require_ratings, source_of
 from encore_jax.rules import RulePool
 
@@ -107,6 +107,7 @@ def ingest(sources: Sources, seed: int, need_rated: bool = True, need: str = LAB
         "comparison_rows_skipped": comparison_skips.reasons,
         "fields_not_read": rated_skips.unread | comparison_skips.unread,
         "rating_scale": list(scale),
+        "columns": list(columns_told(config)),
         "sources": sources.hashes,
     }
     return Ingested(pool, rated, comparisons, counts)
