@@ -37,11 +37,11 @@ from encore_jax.cli.list_values import list_items
 from encore_jax.command_line import Parser, check_number, run_command
 from encore_jax.data.input_record import has_input_record, input_record
 from encore_jax.data.lock import output_lock
-from encore_jax.data.manifest import reading_stage
+from encore_jax.data.manifest import is_stage, reading_stage
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs, new_files
 from encore_jax.data.rating_account import account
 from encore_jax.data.rating_run import rating_run
-from encore_jax.data.rating_shape import pool_beside
+from encore_jax.data.rating_shape import pool_beside, shape_of
 from encore_jax.data.rows import SUFFIXES
 from encore_jax.data.rule_names import RuleNames
 from encore_jax.data.scored_rows import Rows, is_scored, no_such_file, read_scored_rows, rules_of
@@ -56,11 +56,13 @@ from encore_jax.evaluation.decision import (
     how_for_scores,
 )
 from encore_jax.evaluation.fit_advice import Rated, how_for_ratings, rated_in
+from encore_jax.evaluation.label_next import LabelPlace, place_in_run
 from encore_jax.evaluation.rating_tables import is_plain, read_table
 from encore_jax.evaluation.reliability import Reliability, reliability
 from encore_jax.evaluation.reliability_arguments import MOST_DRAWS
 from encore_jax.evaluation.results import ratings_entropy
 from encore_jax.evaluation.view import View
+from encore_jax.json_shape import read_json
 from encore_jax.report import reliability_page
 from encore_jax.report.reliability_tables import reliability_text, what_to_use
 from encore_jax.settings import MAX_INT
@@ -187,13 +189,12 @@ def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> M
         return Measured(reliability(part.scores, part.preferred, prompt=part.cluster, **options))
     if not is_scored(path) and path.name.lower().endswith(TABLES) and is_plain(path):
         pool = rules_of(path, given.pool, "--") if given.pool else None
-        found, columns = read_table(path, pool, {}, scale, asked)
-        told = account(int(found["where"].sum()), {}, found["where"])
-        return Measured(
-            dataclasses.replace(reliability(**found, **options), columns=columns), told, rated_in(path, None)
-        )
+        table = read_table(path, pool, {}, scale, asked)
+        found, told = table.arguments, account(int(table.arguments["where"].sum()), {}, table.arguments["where"])
+        own = {"columns": table.columns, "label_place": table.label_place}
+        return Measured(dataclasses.replace(reliability(**found, **options), **own), told, rated_in(path, None))
     rows = read_scored_rows(path, given.pool, scale, "--", asked)
-    options |= {"rules": rows.rules, "ids": rows.ids}
+    options |= {"rules": rows.rules, "ids": rows.ids, "texts": rows.texts}
     if len(rows.sizes) and (rows.sizes == 1).all():  # nothing to compare
         where, prompt = np.isfinite(rows.values), group_ids(rows.prompt)
         quality = None if rows.quality is None or np.isnan(rows.quality).all() else rows.quality
@@ -201,8 +202,22 @@ def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> M
     else:
         values, where = padded(rows)
         found = reliability(values, rows.preferred, where=where, prompt=group_ids(rows.prompt), **options)
-    found = dataclasses.replace(found, columns=rows.columns)
+    found = dataclasses.replace(found, columns=rows.columns, label_place=_label_place(path, rows))
     return Measured(found, account(rows.given, rows.lost, where), _rated(given, path, rows))
+
+
+def _label_place(path: Path, rows: Rows) -> LabelPlace:
+    """Where the labels of a file's comparisons or responses go; a run's own file stays as it is."""
+    run = path.parent.parent
+    if is_stage(path.parent) and (run / "config.json").is_file():
+        data = read_json(run / "config.json", dict[str, object]).get("data")
+        return place_in_run(data if isinstance(data, dict) else {}, str(run), single=rows.quality is not None)
+    if is_scored(path):
+        return LabelPlace("index", str(path))
+    compared, table = rows.quality is None, shape_of(path) == "table"
+    return LabelPlace(
+        ("side" if compared else "quality") if table else "index" if compared else "extra.quality", str(path)
+    )
 
 
 def _rated(given: argparse.Namespace, path: Path, rows: Rows) -> Rated:

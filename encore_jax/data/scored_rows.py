@@ -59,6 +59,7 @@ class Rows(NamedTuple):
       lost: those that are no values of their own, by reason.
       scale: of the values, which may lie beyond it where they are scores.
       columns: what to know of which columns of a table are rules, in sentences.
+      texts: of every row the last message of its prompt, then its responses; None where the file has no texts.
     """
 
     rules: tuple[str, ...]
@@ -73,6 +74,7 @@ class Rows(NamedTuple):
     lost: Mapping[str, int] = MappingProxyType({})
     scale: Scale = UNIT
     columns: tuple[str, ...] = ()
+    texts: list[tuple[str, ...]] | None = None
 
 
 def read_scored_rows(
@@ -226,7 +228,7 @@ def _table(path: Path, pool: str, scale: Scale | None, asked: RuleNames) -> Rows
 
 def _rated(comparisons: Iterable[Comparison], path: Path) -> Rows:
     """Comparisons with ratings of their responses."""
-    values, sizes, preferred, prompt, subset, ids = [], [], [], [], [], []
+    values, sizes, preferred, prompt, subset, ids, texts = [], [], [], [], [], [], []
     comparisons = list(comparisons)
     if not comparisons:
         raise InputError("holds no comparison", where=str(path), fix="check the file")
@@ -242,10 +244,11 @@ def _rated(comparisons: Iterable[Comparison], path: Path) -> Rows:
         prompt.append(prompt_key(c.prompt))
         subset.append(c.subset)
         ids.append(c.id)
+        texts.append((c.prompt[-1].content, *c.responses))
     numbers = np.array(sizes), np.array(preferred)
     joined = np.concatenate(values)
     given = int(np.isfinite(joined).sum())
-    return Rows(rules, joined, *numbers, prompt, np.array(subset), tuple(ids), given=given)
+    return Rows(rules, joined, *numbers, prompt, np.array(subset), tuple(ids), given=given, texts=texts)
 
 
 def _responses(rated: Sequence[RatedResponse], path: Path) -> Rows:
@@ -271,9 +274,13 @@ def _responses(rated: Sequence[RatedResponse], path: Path) -> Rows:
         logging.info("%s: %d responses of %d prompts: %s%s", path.name, len(rated), len(sizes), told, left)
     best = [best_of(part) for part in np.split(quality, first[1:])]
     rows = order[first]
+    texts = [
+        (rated[own[0]].prompt[-1].content, *(rated[i].response for i in own)) for own in np.split(order, first[1:])
+    ]
     return Rows(
         rated[0].rules, values, sizes, np.array(best), [prompts[i] for i in rows],
         np.array([rated[i].subset for i in rows]), tuple(rated[i].id for i in rows), quality, ratings, {AGAIN: again},
+        texts=texts,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from encore_jax.evaluation.advice import advice
 from encore_jax.evaluation.benchmark import right_mask
 from encore_jax.evaluation.benchmark_methods import benchmark_methods, label_free_methods, right_and_wrong
 from encore_jax.evaluation.convention_scores import ConventionScores
+from encore_jax.evaluation.label_next import listed
 from encore_jax.evaluation.over_refusal import over_refusal
 
 
@@ -41,7 +42,7 @@ def benchmark_advice(
         [one["scores"] for _, one in kept], [c.preferred for c, _ in kept], [prompt_key(c.prompt) for c, _ in kept],
         rules, seed=seed,
     )  # fmt: skip
-    return told | {"label_next": [kept[i][0].id or str(i) for i in told["label_next"]]}
+    return told | listed([kept[i][0] for i in told["label_next"]], told["label_next"])
 
 
 def method_rows(

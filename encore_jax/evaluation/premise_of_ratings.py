@@ -123,7 +123,7 @@ def premise(
     whole_number(seed, "seed", 0, 2**64)
     if is_ratings_table(ratings):
         given = {"preferred": preferred, "where": where, "prompt": prompt}
-        own, columns = read_table(ratings, pool, given, scale, named_columns(rules))
+        own, columns, _ = read_table(ratings, pool, given, scale, named_columns(rules))
         for line in columns:
             logging.getLogger(__name__).warning("%s", line)
         scale = None  # its ratings may be brought to another

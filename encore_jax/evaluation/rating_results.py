@@ -11,6 +11,7 @@ from encore_jax.composition.settings import CompositionSettings
 from encore_jax.composition.ties import credit
 from encore_jax.data.comparison import Comparison, RatedResponse, prompt_key
 from encore_jax.evaluation.advice import advice
+from encore_jax.evaluation.label_next import listed
 
 BINS = 11
 """Of the histograms: around 0, 0.1, ..., 1."""
@@ -30,7 +31,8 @@ def rating_results(
 
     Returns:
       `rules`; `warnings`: what ENCORE says of ratings that would mislead it; and `advice`, which weighting to use
-      (`encore_jax.evaluation.advice`; `label_next` holds ids of comparisons), None without ratings.
+      (`encore_jax.evaluation.advice`; `label_next` holds ids of comparisons, `label_texts` how
+      their texts begin), None without ratings.
     """
     rated, comparisons = list(rated), list(comparisons)
     if not rated:
@@ -77,7 +79,7 @@ def _advice(comparisons: list[Comparison], names: tuple[str, ...], entropy: np.n
         entropy=entropy,
         tau=tau,
     )
-    return told | {"label_next": [rated[i].id or str(i) for i in told["label_next"]]}
+    return told | listed([rated[i] for i in told["label_next"]], told["label_next"])
 
 
 def _relevance(rated: list[RatedResponse], names: tuple[str, ...]) -> np.ndarray:

@@ -24,6 +24,7 @@ from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_of_table
 from encore_jax.data.scales import on_inferred_scales
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
+from encore_jax.evaluation.label_next import LabelPlace, texts_of, texts_together
 from encore_jax.evaluation.plain_ratings import plain_ratings
 from encore_jax.rules import Rule, RulePool
 from encore_jax.rules.rule import as_pool
@@ -48,10 +49,12 @@ def is_ratings_table(source: object) -> bool:
 
 
 class OfTable(NamedTuple):
-    """What a table says: arguments of `encore_jax.reliability`, and what to know of its columns, in sentences."""
+    """What a table says: arguments of `encore_jax.reliability`, what to know of its columns, in sentences, and where
+    labels go."""
 
     arguments: Arguments
     columns: tuple[str, ...] = ()
+    label_place: LabelPlace = LabelPlace()
 
 
 def table_arguments(source: object, pool: object, given: Mapping[str, object], scale: Scale | None = None) -> Arguments:
@@ -88,6 +91,7 @@ def read_table(
     else:
         source = row_source(source)
     where, rows = str(source), list(table_rows(source))
+    file = where if is_path(frame) else ""
     if not rows:
         raise InputError("has no rows", where=where, fix="check that it was written to the end")
     names = dict.fromkeys(name for _, row in rows for name in row)
@@ -98,15 +102,18 @@ def read_table(
         found = plain_ratings(rows, where, pool, given, scale, rules)
         columns = found.pop("columns")
         found = {"ids": _index_ids(frame)} | {name: value for name, value in found.items() if value is not None}
-        return OfTable(found, columns)
+        return OfTable(found, columns, LabelPlace("side" if np.ndim(found["ratings"]) == 3 else "quality", file))
     if given:
         raise InputError("the table carries its own", where=next(iter(given)), fix="leave it out")
     if "ratings" in names and {"response", "responses"} & set(names):
         check_of_table(where, rules)
-        return OfTable(_arguments(*_own_format(source, rows, pool, "responses" in names, scale), where))
+        compared = "responses" in names
+        records = _own_format(source, rows, pool, compared, scale)
+        return OfTable(_arguments(*records, where), (), LabelPlace("index" if compared else "extra.quality", file))
     found = rating_table(rows, where=where, pool=pool, scale=scale, rules=rules)
     _say(where, found.notes, pool)
-    return OfTable(_arguments(found.comparisons, found.responses, where), found.columns)
+    place = LabelPlace("side" if found.comparisons else "quality", file)
+    return OfTable(_arguments(found.comparisons, found.responses, where), found.columns, place)
 
 
 def named_columns(rules: object) -> RuleNames:
@@ -203,7 +210,7 @@ def _of_responses(rated: Sequence[RatedResponse], where: str) -> Arguments:
         known = None if np.isnan(quality).all() else quality
         ids = [one.id for one in rated]
         return {"ratings": values, "where": np.isfinite(values), "quality": known, "prompt": prompts, "rules": rules,
-                "ids": ids}  # fmt: skip
+                "ids": ids, "texts": [texts_of(one) for one in rated]}  # fmt: skip
     ratings = np.full((len(sizes), max(2, sizes.max()), len(rules)), np.nan)
     members = np.split(np.argsort(prompts, kind="stable"), np.cumsum(sizes)[:-1])
     for i, own in enumerate(members):
@@ -211,4 +218,5 @@ def _of_responses(rated: Sequence[RatedResponse], where: str) -> Arguments:
     if alone := int((sizes == 1).sum()):
         logging.getLogger(__name__).info("%s: %d responses are alone with their prompt: not compared", where, alone)
     return {"ratings": ratings, "where": np.isfinite(ratings), "preferred": [best_of(quality[own]) for own in members],
-            "prompt": np.arange(len(sizes)), "rules": rules, "ids": [rated[own[0]].id for own in members]}  # fmt: skip
+            "prompt": np.arange(len(sizes)), "rules": rules, "ids": [rated[own[0]].id for own in members],
+            "texts": [texts_together([rated[i] for i in own]) for own in members]}  # fmt: skip

@@ -73,10 +73,13 @@ def _labels(found: Reliability) -> str:
     labelled = max((line.labels for line in found.rules), default=0)
     if not labelled:
         return "There are no labels."
-    what = f"{labelled} pairs of labelled responses" if found.single else f"{labelled} labels"
+    plural = "s" * (labelled != 1)
+    what = f"{labelled} pair{plural} of labelled responses" if found.single else f"{labelled} label{plural}"
     name = found.recommended
     if name == "uniform":
         likely = ", ".join(f"{_chance(p)} for {other} weights" for other, p in found.better_than_uniform.items())
+        if not likely:
+            return f"There {'is' if labelled == 1 else 'are'} {what}, and no other weights to judge by them."
         return f"{what}: given these, the probability of being right more often than equal weights is {likely}."
     gain = 100 * (found.accuracy[name] - found.accuracy["uniform"])
     return (

@@ -27,14 +27,17 @@ from encore_jax.errors import InputError
 from encore_jax.evaluation.decision import Decision, Weighting, decide
 from encore_jax.evaluation.few_labels import CHOSEN, preferred_side, which_labels
 from encore_jax.evaluation.followed import follow
+from encore_jax.evaluation.label_next import LabelPlace, openings, texts_of
 from encore_jax.evaluation.rated_pairs import is_comparisons, rated_pairs
 from encore_jax.evaluation.rated_responses import RatedResponses, response_reliabilities, single_responses
 from encore_jax.evaluation.reliability_arguments import (
     check_anchor,
+    check_no_texts,
     check_numbers,
     check_on_scale,
     check_room,
     checked_ids,
+    checked_texts,
     record_ids,
 )
 from encore_jax.evaluation.rule_reliability import RuleReliability, rule_reliabilities
@@ -77,6 +80,8 @@ class Reliability(Shown, shown_by="encore_jax.report.reliability_page"):
       better_than_chance: of each the probability that it is right more often than wrong; empty without labels.
       label_next: numbers of the comparisons whose labels would tell most, the most telling first.
       label_ids: what those are called.
+      label_texts: how the texts of each begin, the prompt's and every response's; empty where there are no texts.
+      label_place: where their labels go.
       prompts: how many there are; intervals rest on them.
       single: whether responses were rated alone, and not in comparisons.
       columns: of a table, what to know of which columns count as rules, in sentences.
@@ -99,6 +104,8 @@ class Reliability(Shown, shown_by="encore_jax.report.reliability_page"):
     prompts: int
     single: bool = False
     columns: tuple[str, ...] = ()
+    label_texts: tuple[tuple[str, ...], ...] = ()
+    label_place: LabelPlace = LabelPlace()
 
     def shares(self, name: Weighting) -> Float[np.ndarray, " K"]:
         """How much of the reward each rule's part is under these weights: weight times spread, 1 in all.
@@ -141,6 +148,7 @@ def reliability(
     prompt: Int[Array, " N"] | None = None,
     rules: Sequence[str] | None = None,
     ids: Sequence[str] | None = None,
+    texts: Sequence[Sequence[str]] | None = None,
     anchor: str | None = None,
     tau: float = 2.0,
     entropy: Float[Array, " K"] | None = None,
@@ -168,6 +176,8 @@ def reliability(
       rules: K names. Of a table, which columns are rules: all of them by name, or changes of what is chosen by names
         and values, ``["+year", "-length"]``; what is doubtful is said in the first lines of the result.
       ids: ``[N]``, what the comparisons (or responses) are called; records have their own; their numbers if left out.
+      texts: ``[N]``, of every comparison its prompt and its responses (of a response, its prompt and itself), shown
+        beside what to label next; records have their own; none are shown if left out.
       anchor: a rule that is known to be about quality. If the pool splits, its camp is meant; and what rules have in
         common is turned so that the anchor follows it.
       tau: temperature of the entropy weights.
@@ -200,14 +210,18 @@ def reliability(
     check_numbers(labels, draws, seed, tau)
     check_anchor(anchor)
     given = {"preferred": preferred, "quality": quality, "where": where, "prompt": prompt, "rules": rules, "ids": ids}
+    given["texts"] = texts
     if (table := _of_a_table(ratings, pool, given, scale)) is not None:
         options = {"anchor": anchor, "tau": tau, "entropy": entropy, "labels": labels, "draws": draws, "seed": seed}
-        return dataclasses.replace(reliability(**table.arguments, **options), columns=table.columns)
+        found = reliability(**table.arguments, **options)
+        return dataclasses.replace(found, columns=table.columns, label_place=table.label_place)
     if pool is not None:
         raise InputError("is of a table, and this is none", where="pool", fix="turn the ratings, and give rules=")
+    records = None
     if is_comparisons(ratings):
         records = list(ratings)
         ratings, ids = iter(records), record_ids(records, ids)
+        check_no_texts(texts)
     alone = single_responses(ratings, preferred, quality, where, prompt, rules, seed)
     if alone is not None:
         data, rows = alone.pairs, rating_rows(alone.ratings, alone.mask, alone.prompt)
@@ -223,7 +237,7 @@ def reliability(
         check_on_scale(*flat, names, scale, 2, comparison)
     else:
         check_on_scale(alone.ratings, alone.mask, names, scale)
-    ids = checked_ids(count, ids)
+    ids, texts = checked_ids(count, ids), checked_texts(count, texts)
     entropy = None if entropy is None else _given_entropy(entropy, len(names))
     groups = grouped_moments(rows, seed)
     common = commonality(groups, draws=draws, seed=seed)
@@ -281,6 +295,7 @@ def reliability(
         label_ids=tuple(ids[i] for i in telling.tolist()),
         prompts=len(np.unique(rows.prompt)),
         single=alone is not None,
+        label_texts=_label_texts(records, texts, telling.tolist()),
     )
 
 
@@ -297,6 +312,12 @@ def _of_a_table(
     given = dict(given)
     rules = named_columns(given.pop("rules"))
     return read_table(ratings, pool, given, scale, rules)
+
+
+def _label_texts(records: list[Comparison] | None, texts, which: list[int]) -> tuple[tuple[str, ...], ...]:
+    if records is None and texts is None:
+        return ()
+    return tuple(map(tuple, openings(texts_of(records[i]) if records is not None else texts[i] for i in which)))
 
 
 def _given_entropy(entropy, rules: int) -> Float[np.ndarray, " K"]:

@@ -134,6 +134,31 @@ def checked_ids(count: int, ids: Sequence[str] | None) -> tuple[str, ...]:
     return names
 
 
+def check_no_texts(texts: object) -> None:
+    """Refuses texts beside records, which have their own."""
+    if texts is not None:
+        raise InputError("comparisons carry their own", where="texts", fix="leave it out")
+
+
+def checked_texts(count: int, texts: Sequence[Sequence[str]] | None) -> Sequence[Sequence[str]] | None:
+    """The texts of N comparisons or responses, as they are; None where there are none.
+
+    Raises:
+      InputError: not the texts of each, or something that is no text.
+    """
+    if texts is None:
+        return None
+    fix = "pass for each comparison [PROMPT, RESPONSE, RESPONSE], in the order of the ratings"
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise InputError(f"is a {type(texts).__name__}, no list of texts", where="texts", fix=fix)
+    if len(texts) != count:
+        raise InputError(f"has texts of {len(texts)} comparisons, and there are {count}", where="texts", fix=fix)
+    for i, own in enumerate(texts):
+        if isinstance(own, str) or not isinstance(own, Sequence) or not all(isinstance(text, str) for text in own):
+            raise InputError("holds no list of texts", where=f"texts, comparison {i}", fix=fix)
+    return texts
+
+
 def record_ids(records: Sequence, ids: Sequence[str] | None) -> tuple[str, ...]:
     """What records are called; the number of one that has no name.
 

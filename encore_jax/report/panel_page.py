@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from encore_jax.evaluation.panel import PanelReliability
 from encore_jax.evaluation.panel_results import panel_results
 from encore_jax.formats import typeset
+from encore_jax.report.label_next import label_context
 from encore_jax.report.page import render
 from encore_jax.report.panel_tables import (
     POINTWISE,
@@ -17,6 +18,7 @@ from encore_jax.report.panel_tables import (
     position_table,
     repetition_table,
     rule_table,
+    to_label,
 )
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def render_panel(results: Mapping, run: Mapping | None = None) -> str:
       results: as `encore_jax.evaluation.panel_results` makes them.
       run: of a rating run, its results: who was asked, and what became of the questions.
     """
-    return render("panel.html", **_context(results), run=run)
+    return render("panel.html", **_context(results), run=run, label_next=label_context(*to_label(results, run)))
 
 
 def _context(results: Mapping) -> dict:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from encore_jax.evaluation.label_next import LabelPlace
 from encore_jax.evaluation.panel import PanelReliability
 from encore_jax.evaluation.panel_results import panel_results
 from encore_jax.formats import bounds, fixed, percent, points, printable
+from encore_jax.report.label_next import label_lines, of_run
 from encore_jax.report.text_tables import markdown
 
 MOST_RULES = 20
@@ -85,8 +87,8 @@ def panel_text(found: PanelReliability) -> str:
     return "\n".join(panel_lines(panel_results(found)))
 
 
-def panel_lines(results: Mapping) -> Iterator[str]:
-    """The same from JSON values."""
+def panel_lines(results: Mapping, run: Mapping | None = None, workdir: str = "RUN") -> Iterator[str]:
+    """The same from JSON values; of a run, with its results and its work directory."""
     yield printable(results["recommendation"])
     yield from map(printable, results.get("twins", ()))
     yield ""
@@ -106,8 +108,14 @@ def panel_lines(results: Mapping) -> Iterator[str]:
         yield markdown(*position_table(results))
     else:
         yield POINTWISE
-    if results["label_next"]:
-        yield f"Label next: {printable(', '.join(map(str, results['label_next'])))}"
+    yield from label_lines(*to_label(results, run, workdir))
+
+
+def to_label(results: Mapping, run: Mapping | None = None, workdir: str = "RUN") -> tuple:
+    """What `label_lines` and `label_context` take."""
+    if run is not None:
+        return of_run(results["label_next"], run | results, workdir)
+    return [str(number) for number in results["label_next"]], [], LabelPlace()
 
 
 def common_words(results: Mapping) -> str:

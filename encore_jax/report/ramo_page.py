@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from encore_jax.formats import typeset
 from encore_jax.report import ramo_tables as tables
+from encore_jax.report.label_next import label_context, of_run
 from encore_jax.report.page import render
 from encore_jax.report.ramo_figures import ramo_figures
 from encore_jax.report.tables import probe_by_name
@@ -33,6 +34,8 @@ def render_ramo_report(results: dict) -> str:
             "reward": WHAT_TRAINS[results["config"]["train"]["method"]] if ramo else "",
         },
     }
+    advice = results.get("advice") or {}
+    shown["label_next"] = label_context(*of_run(advice.get("label_next", []), results | advice))
     return render("ramo.html", **shown)
 
 

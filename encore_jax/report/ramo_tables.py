@@ -10,6 +10,7 @@ from encore_jax.evaluation.method_names import SINGLE
 from encore_jax.evaluation.over_refusal import HALVES
 from encore_jax.evaluation.ramo import ARM_WORDS, arm_name
 from encore_jax.formats import bounds, count, fixed, percent, points, printable
+from encore_jax.report.label_next import label_lines, of_run
 from encore_jax.report.tables import PROBE, over_refusal_lines, probe_by_name
 from encore_jax.report.text_tables import markdown
 
@@ -112,7 +113,8 @@ def ramo_tables(results: Mapping) -> str:
     parts += probe_lines(results)
     found = results["simulation"]["verdicts"]
     parts.append(f"\nSimulation: the argument for the largest discrepancies {theory_words(found)}.")
-    return "\n".join(parts)
+    advice = results.get("advice") or {}
+    return "\n".join([*parts, *label_lines(*of_run(advice.get("label_next", []), results | advice))])
 
 
 def probe_lines(results: Mapping) -> list[str]:

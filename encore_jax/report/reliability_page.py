@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from encore_jax.evaluation.reliability import Reliability
 from encore_jax.evaluation.reliability_notes import notes
 from encore_jax.formats import typeset
+from encore_jax.report.label_next import label_context, of_reliability
 from encore_jax.report.page import render
 from encore_jax.report.reliability_tables import (
     PROBABILITY,
@@ -16,7 +17,6 @@ from encore_jax.report.reliability_tables import (
     head,
     reliability_text,
     what_to_use,
-    where_to_label,
 )
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def _context(found: Reliability, first: str = "") -> dict:
         "head": head(found),
         "rows": rows,
         "foretelling": [[words, typeset(value)] for words, value in foretelling(found)],
-        "label_next": list(found.label_ids),
-        "where_to_label": where_to_label(found),
+        "label_next": label_context(*of_reliability(found)),
         "verdict": found.common.verdict,
         "factors": found.common.factors,
         "effective_rules": found.common.effective_rules,

@@ -11,6 +11,7 @@ from encore_jax.evaluation.recommendation import recommendation
 from encore_jax.evaluation.reliability import Reliability
 from encore_jax.evaluation.reliability_notes import notes
 from encore_jax.formats import fixed, percent, printable
+from encore_jax.report.label_next import label_lines, of_reliability
 from encore_jax.report.text_tables import markdown
 
 RULES_HEAD = ("rule", "n", "levels", "ties, %", "entropy", "loading")
@@ -99,19 +100,6 @@ def what_to_use(found: Reliability, subject: str = "", how: str = "") -> str:
     return " ".join(filter(None, [about(subject, said) if subject else said, how]))
 
 
-def where_to_label(found: Reliability) -> str:
-    """Which field a label is written to, and what to run then."""
-    if found.single:
-        return (
-            "Labels go into the file that was read: extra.quality of a rated response says how good it is. Then run "
-            "the same command again."
-        )
-    return (
-        'Labels go into the file that was read: "preferred" of the comparison, 0 for its first response and 1 for its '
-        'second (a table\'s column "preferred": a or b). Then run the same command again.'
-    )
-
-
 def reliability_text(found: Reliability, first: str = "") -> str:
     """All of it as plain text (a Markdown table); what is doubtful of a table's columns comes first.
 
@@ -128,6 +116,5 @@ def reliability_text(found: Reliability, first: str = "") -> str:
     if foretold:
         lines += ["", *(f"{words}: {value}" for words, value in foretold)]
     if len(found.label_next):
-        what = "responses" if found.single else "comparisons"
-        lines += ["", f"Label next: {what} {printable(', '.join(found.label_ids))}.", where_to_label(found)]
+        lines += ["", *label_lines(*of_reliability(found))]
     return "\n".join(lines)

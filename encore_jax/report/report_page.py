@@ -17,6 +17,7 @@ from encore_jax.report.account import account_lines
 from encore_jax.report.figures import CROWDED, MOST_NAMES, configured_cell, histograms, view_figures
 from encore_jax.report.glossary import COUNT_NAMES, GLOSSARY
 from encore_jax.report.headline import headline
+from encore_jax.report.label_next import label_context, of_run
 from encore_jax.report.noise_figures import noise_figures
 from encore_jax.report.page import render
 from encore_jax.report.svg import drawn
@@ -61,7 +62,9 @@ def render_rating_report(results: dict) -> str:
     title = f"Ratings of every rule ({view['label']})"
     figure = drawn(functools.partial(histograms, view), "ratings", title) if view["rules"] else ""
     lines = over_refusal_lines(results, by_rule=True)
-    values = {"results": results, "histograms": figure, "probe_lines": lines}
+    advice = results.get("advice") or {"label_next": []}
+    listed = label_context(*of_run(advice["label_next"], results | advice))
+    values = {"results": results, "histograms": figure, "probe_lines": lines, "label_next": listed}
     return render("ratings.html", **values)
 
 

@@ -49,7 +49,16 @@ def test_comparisons_say_the_same_as_their_arrays():
     np.testing.assert_allclose(a.common.loading, b.common.loading, atol=0.01)
     assert a.accuracy == b.accuracy and [line.half for line in a.rules] == [line.half for line in b.rules]
     assert a.label_ids == tuple(f"c{i}" for i in a.label_next) and b.label_ids == tuple(map(str, b.label_next))
-    assert ", ".join(a.label_ids) in repr(a)
+    assert all(f"| {name} | q{int(name[1:]) // 2} | a | b | c |" in repr(a) for name in a.label_ids)
+    texts = [(f"q{i // 2}", "a", "b", "c") for i in range(150)]
+    c = enc.reliability(RATINGS, preferred, where=where, texts=texts, rules=NAMES, **options)
+    assert c.label_texts == tuple(texts[i] for i in c.label_next) and b.label_texts == ()
+    with pytest.raises(InputError, match="texts: comparisons carry their own"):
+        enc.reliability(records, texts=texts)
+    with pytest.raises(InputError, match="texts: has texts of 149 comparisons, and there are 150"):
+        enc.reliability(RATINGS, texts=texts[1:])
+    with pytest.raises(InputError, match="texts, comparison 3: holds no list of texts"):
+        enc.reliability(RATINGS, texts=[*texts[:3], "text", *texts[4:]])
     with pytest.raises(InputError, match="ids: comparisons carry their own. Fix: leave it out"):
         enc.reliability(records, ids=range(150))
     assert len(a.label_next) == 7 and all(i % 3 for i in a.label_next) and len(set(a.label_next.tolist())) == 7

@@ -57,7 +57,7 @@ def test_what_single_responses_cannot_say_is_said_and_labels_are_asked_of_respon
             found
         )
     assert "There are no labels." in repr(unlabelled) and "pairs of labelled responses" in repr(labelled)
-    assert "Label next: responses " in repr(unlabelled) and len(unlabelled.label_next) == 20
+    assert "Label next, the most telling first: responses " in repr(unlabelled) and len(unlabelled.label_next) == 20
     some = np.where(np.arange(N) < 40, GOOD, np.nan)
     assert (enc.reliability(RATINGS, quality=some, **OPTIONS).label_next >= 40).all(), (
         "labelled ones are not asked again"

@@ -45,9 +45,13 @@ def test_own_comparisons_with_few_labels_and_several_responses(tmp_path, capsys)
     run(file, "--scale=1,5", "--labels=5", f"--out={tmp_path}/page.html")
     printed = capsys.readouterr().out
     assert printed.startswith("Your ratings: use agreement weights.") and "| safe | 240 |" in printed
-    label_next = printed.split("Label next: comparisons ")[1].split(".\n")[0].split(", ")
-    places = [name.split("comparisons.jsonl:") for name in label_next]
-    assert len(label_next) == 5 and all(int(line) > 12 for _, line in places), "each by its file and line"
+    rows = printed.split("response 2 |\n")[1].splitlines()[1:6]
+    for row in rows:  # each by its file and line, with its texts
+        _, name, prompt, *answers, _ = (cell.strip() for cell in row.split("|"))
+        line = int(name.split("comparisons.jsonl:")[1])
+        assert line > 12 and prompt == f"Question {line - 1}"
+        assert answers == [f"Answer {j} to {line - 1}" for j in range(3)]
+    assert 'comparisons.jsonl, as "preferred": the number of the better response, 0 for the first.' in printed
     page = (tmp_path / "page.html").read_text()
     assert "Your ratings: use agreement weights." in page and "three responses or more" in page
     assert "http" not in page.replace("http-equiv", "").replace("w3.org", "")[:500]

@@ -13,6 +13,7 @@ from encore_jax.data import iter_comparisons, write_comparisons, write_rated
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.manifest import FIX
 from encore_jax.data.panel import Panel, judge_mean, judge_numbers, panel_comparisons, stack_panel
+from encore_jax.evaluation.label_next import listed
 from encore_jax.evaluation.panel import panel_reliability
 from encore_jax.evaluation.panel_results import panel_results
 from encore_jax.json_shape import read_json
@@ -132,9 +133,8 @@ def measure_panel(
     averaged = {name: judge for name, judge in rated.judges.items() if not mean_of or judge in mean_of}
     fewest = min_judges or len(set(averaged.values()))
     means = panel_comparisons({name: judged[name] for name in averaged}, list(averaged.values()), label, fewest)
-    ids = [c.id or str(i) for i, c in enumerate(next(iter(judged.values())))]
-    results = panel_results(reliability)
-    results["label_next"] = [ids[i] for i in results["label_next"]]
+    numbers, first = reliability.columns.label_next.tolist(), list(next(iter(judged.values())))
+    results = panel_results(reliability) | listed([first[i] for i in numbers], numbers)
     found = {"panel": results, "label": label, "fewest": fewest}
     found["members"] = [_member(name, judge, parts[name].summary) for name, judge in rated.judges.items()]
     found |= _counts(panel, list(averaged), fewest) | {"mean_of": list(dict.fromkeys(averaged.values()))}
@@ -215,7 +215,7 @@ def report_panel(data: PanelCounts, panel: PanelFound, config: Mapping[str, Any]
 def show_panel(folder: Path) -> None:
     """Prints the tables of a finished report, and makes sure that the work directory holds its copies."""
     results = publish(folder)
-    first, *rest = panel_lines(results["panel"])
+    first, *rest = panel_lines(results["panel"], results, str(folder.parent))
     print(f"\n{first}\n\n{one_line(results['name'])}: {results['label']}")
     for member in results["members"]:
         counts = member["summary"]["questions"]

@@ -15,6 +15,7 @@ from encore_jax.data.probes import over_refusal_probe
 from encore_jax.errors import InputError
 from encore_jax.evaluation.advice import advice
 from encore_jax.evaluation.heuristics import heuristic_rewards
+from encore_jax.evaluation.label_next import listed
 from encore_jax.evaluation.over_refusal import others_warned_of, over_refusal
 from encore_jax.evaluation.ramo import ARM_WORDS, arm_name, arm_results, interval_of_means, label_results
 from encore_jax.evaluation.results import finite
@@ -134,7 +135,8 @@ def _advice(ratings: RuleRatings, shown: Presented, rules: Sequence[str], seed: 
         list(ratings.ratings[own]), [int(p) if p >= 0 else None for p in shown.human[own]], shown.cluster[own].tolist(),
         rules, list(ratings.rated[own]), seed=seed,
     )  # fmt: skip
-    return told | {"label_next": [shown.comparisons[own[i]].id or str(own[i]) for i in told["label_next"]]}
+    numbers = [int(own[i]) for i in told["label_next"]]
+    return told | listed([shown.comparisons[i] for i in numbers], numbers)
 
 
 def _simulation(given: SimulateConfig, r: int, seed: int) -> dict:

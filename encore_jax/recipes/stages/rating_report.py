@@ -19,6 +19,7 @@ from encore_jax.recipes.stages.answering import nothing_rated
 from encore_jax.recipes.stages.halo import HaloResult
 from encore_jax.recipes.stages.judge import Rated
 from encore_jax.recipes.stages.report import Pages, pages_of, publish
+from encore_jax.report.label_next import label_lines, of_run
 from encore_jax.report.report_page import render_rating_report
 from encore_jax.report.tables import over_refusal_lines
 from encore_jax.report.text_tables import rating_table
@@ -79,8 +80,6 @@ def show_ratings(folder: Path, judge: JudgeConfig) -> None:
     print(f"\n{first_line(results, str(folder.parent))}")
     if lacking := without_rating(told, judge.kind, judge.policy):
         print(f"Warning: {lacking}")
-    if results["advice"] and results["advice"]["label_next"]:
-        print(f"Label next: {one_line(', '.join(results['advice']['label_next']))}")
     print(f"\n{one_line(results['name'])}: {told['label']} by {one_line(told['identity']['model'])}\n")
     print(summary_table(told))
     print()
@@ -90,6 +89,9 @@ def show_ratings(folder: Path, judge: JudgeConfig) -> None:
         print(line)
     for warning in results["warnings"]:
         print(f"note: {warning}")
+    advice = results["advice"] or {"label_next": []}
+    for line in label_lines(*of_run(advice["label_next"], results | advice, str(folder.parent))):
+        print(line)
     print(f"\nReport: {folder.parent / 'report.html'}")
     if not told["rated_responses"]:
         raise nothing_rated(f"{sum(told['questions'].values()):,} questions", told["problems"], told["words"], judge)
