@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from encore_jax.evaluation.label_next import AGAIN, LabelPlace, label_table, place_in_run, where_to_label
-from encore_jax.evaluation.reliability import Reliability
 from encore_jax.formats import shortened
 from encore_jax.report.text_tables import markdown
+
+if TYPE_CHECKING:
+    from encore_jax.evaluation.reliability import Reliability
 
 NARROW = 48
 """Characters of a text in a terminal."""

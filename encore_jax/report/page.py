@@ -57,12 +57,12 @@ def page_environment() -> jinja2.Environment:
 
 
 def breakable(name: object) -> markupsafe.Markup:
-    """A name that a narrow column may break after its underscores, and not within a word.
+    """A name that a narrow column may break after its underscores, slashes and colons, and not within a word.
 
     >>> print(breakable("no_medical_advice"))
     no_<wbr>medical_<wbr>advice
     """
-    return markupsafe.Markup(str(markupsafe.escape(name)).replace("_", "_<wbr>"))
+    return markupsafe.Markup(re.sub("[_/:]", r"\g<0><wbr>", str(markupsafe.escape(name))))
 
 
 def columns_of_words(rows: Sequence[Sequence[object]]) -> set[int]:
