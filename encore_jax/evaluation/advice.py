@@ -27,6 +27,7 @@ def advice(
     entropy: np.ndarray | None = None,
     tau: float = 2.0,
     seed: int = 0,
+    of: str = "",
 ) -> dict:
     """What K rules' scores of comparisons say about which of the rules to trust, as plain values.
 
@@ -39,6 +40,7 @@ def advice(
       entropy: ``[K]``, of the ratings; of the scores if left out.
       tau: temperature of the entropy weights.
       seed: of the bootstrap.
+      of: which comparisons these are, where others are held out.
 
     Returns:
       `recommendation` in sentences; `use`, the weighting that it names, or "" for none; `verdict` on
@@ -91,7 +93,7 @@ def advice(
     common = found.common
     each = zip(common.loading, common.low, common.high, strict=True)
     return {
-        "recommendation": recommendation(found),
+        "recommendation": recommendation(found, of),
         "use": "" if found.worse_than_chance else found.recommended,
         "verdict": common.verdict,
         "effective_rules": _known(common.effective_rules),

@@ -18,6 +18,7 @@ from encore_jax.composition import Margin, composed_margins
 from encore_jax.composition.rule_graph import NOBODY
 from encore_jax.data import Comparison, prompt_key
 from encore_jax.data.left_out import Reason, require_some
+from encore_jax.data.origins import origin
 from encore_jax.data.probes import over_refusal_probe
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
@@ -75,6 +76,8 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
       vetoes: responses of these pairs whose reward a veto set, by the rule that vetoed.
       coverage: what the model's intervals hold, see `encore_jax.coverage`; None of a model without intervals, and where
         no comparison carries ratings. `coverage_note` says of ratings why they do not count.
+      folder: that the model was loaded from; "" of one that was made in memory.
+      data: files or data sets of the comparisons; "" where they name none.
     """
 
     model: str
@@ -89,6 +92,8 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
     vetoes: dict[str, int] = dataclasses.field(default_factory=dict)
     coverage: Coverage | None = None
     coverage_note: str = ""
+    folder: str = ""
+    data: str = ""
 
     @property
     def accuracy(self) -> float:
@@ -97,16 +102,18 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
 
     @property
     def subject(self) -> str:
-        """The model in words: its backbone alone would name another one."""
+        """The model in words: its backbone alone would name another one, and its folder none of its parts."""
         rules = len(self.rows) - 1
-        return f"The reward model ({rules} rule{'s' * (rules != 1)} on {printable(self.model)})"
+        named = f" {printable(self.folder)}" if self.folder else ""
+        return f"The reward model{named} ({rules} rule{'s' * (rules != 1)} on {printable(self.model)})"
 
     def sentences(self) -> list[str]:
         """What the numbers say, the most important first."""
         whole = self.rows[0]
         said = [
             f"{self.subject} agrees with people in {percent(whole.accuracy)} % "
-            f"[{percent(whole.low)}, {percent(whole.high)}] of {self.pairs} pairs of {self.prompts} prompts."
+            f"[{percent(whole.low)}, {percent(whole.high)}] of {self.pairs:,} pair{'s' * (self.pairs != 1)} of "
+            f"{self.prompts:,} prompt{'s' * (self.prompts != 1)}{f' ({self.data})' if self.data else ''}."
         ]
         best = max(self.rows[1:], key=lambda row: row.low, default=None)
         if best is not None and best.low > whole.high:
@@ -121,7 +128,7 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
             said.append(f"Responses under a veto: {', '.join(each) or 'none'}.")
         if whole.low <= 0.5 <= whole.high:
             said.append("That is not told from chance.")
-        said += [f"{count} comparisons left out: they {reason}." for reason, count in self.left_out.items()]
+        said += [f"Left out, comparisons that {reason}: {count:,}." for reason, count in self.left_out.items()]
         if len(self.subsets) > 1:
             parts = (f"{printable(name)} {percent(value)} % of {n}" for name, (value, n) in self.subsets.items())
             said.append(f"By subset: {'; '.join(parts)}.")
@@ -220,6 +227,8 @@ def evaluate(
         prompts=len(np.unique(cluster)),
         left_out=left_out,
         over_refusal=probed(model, seed) if probe else {},
+        folder=model.folder,
+        data=origin(records),
         **ablated,
         **covered,
     )

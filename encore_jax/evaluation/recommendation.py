@@ -16,9 +16,14 @@ MOST_NAMES = 6
 """Rules of a camp that are named before the rest is counted."""
 
 
-def recommendation(found: Reliability) -> str:
-    """Two to four sentences for the first lines of a report."""
-    sentences = [_use(found), _what_is_shared(found), _labels(found), _next(found)]
+def recommendation(found: Reliability, of: str = "") -> str:
+    """Two to four sentences for the first lines of a report.
+
+    Args:
+      found: what is known.
+      of: which comparisons were looked at, where others are held out: "training comparisons".
+    """
+    sentences = [_use(found), _what_is_shared(found), _labels(found, of), _next(found)]
     return " ".join(filter(None, sentences))
 
 
@@ -69,12 +74,13 @@ def _what_is_shared(found: Reliability) -> str:
     return "The rules have too little in common to tell them apart by agreement."
 
 
-def _labels(found: Reliability) -> str:
+def _labels(found: Reliability, of: str) -> str:
     labelled = max((line.labels for line in found.rules), default=0)
     if not labelled:
         return "There are no labels."
     plural = "s" * (labelled != 1)
     what = f"{labelled} pair{plural} of labelled responses" if found.single else f"{labelled} label{plural}"
+    what += f" of {of}" if of else ""
     name = found.recommended
     if name == "uniform":
         likely = ", ".join(f"{_chance(p)} for {other} weights" for other, p in found.better_than_uniform.items())

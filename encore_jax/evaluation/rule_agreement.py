@@ -139,7 +139,7 @@ def rule_agreement(
         refused=refusal(found) if weights is None else "",
         camp=camp,
         camp_by="" if not camp else "anchor" if anchor else "train labels",
-        recommendation=recommendation(found),
+        recommendation=recommendation(found, "training comparisons"),
         use="" if found.worse_than_chance else found.recommended,
     )
 

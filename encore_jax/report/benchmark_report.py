@@ -35,7 +35,12 @@ def benchmark_table(results: dict) -> str:
 def _lines(results: dict) -> Iterator[str]:
     peer = results["peer"]
     yield f"{first_line(results)}\n"
-    yield f"{printable(results['name'])}: {results['benchmark']}, {results['n']} comparisons, {results['ties']} ties"
+    config = results["config"]
+    yield (
+        f"{printable(results['name'])}: {results['benchmark']}, {results['n']:,} comparison{'s' * (results['n'] != 1)} "
+        f"of {printable(config['data'])}, {results['ties']:,} tie{'s' * (results['ties'] != 1)}"
+    )
+    yield f"Model: {printable(config['model'])}, on {printable(results['passport']['model'])}"
     named = f" {peer['name']}, % |" if peer else ""
     yield f"\n| | score, % [95 %] | n | correct | ties |{named}"
     yield "|---|---|---|---|---|" + ("---|" if peer else "")

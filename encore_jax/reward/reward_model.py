@@ -54,6 +54,7 @@ class RewardModel:
       own_backbone: whether the backbone was trained with the heads, so that it lies nowhere yet and `save` writes it.
       mesh: of devices that share the parameters, on which they lie; without one they lie whole on a device.
       calibration: what its intervals come from; None of a model that nobody has calibrated.
+      folder: path or uri that it was loaded from, "" of a model made here; says which model a result is about.
 
     Raises:
       InputError: heads of another shape, values that are not finite, row lengths that are none, or a passport by which
@@ -72,6 +73,7 @@ class RewardModel:
     own_backbone: bool = False
     mesh: Mesh | None = None
     calibration: Calibration | None = None
+    folder: str = ""
 
     def __post_init__(self):
         where = f"reward model {self.passport.model}"
@@ -320,15 +322,16 @@ class RewardModel:
         """
         if dtype is not None and dtype not in DTYPES:
             raise InputError(f"{repr(dtype)[:100]} is unknown", where="dtype", fix=f"use one of {', '.join(DTYPES)}")
+        named = str(folder)
         folder = locate(folder, offline=offline)
         mesh = scoring_mesh(mesh) if isinstance(mesh, MeshSettings) else mesh
         options = {"dtype": dtype, "offline": offline, "allow_mismatch": allow_mismatch, "fetch": fetch_backbone}
         options["mesh"] = mesh
         if (folder / BACKBONE).is_file():
             with reading_stage(folder):
-                return cls(**load_saved(folder, **options)._asdict())
+                return cls(**load_saved(folder, **options)._asdict(), folder=named)
         if is_checkpoint(folder):
-            return cls(**load_checkpoint(folder, **options)._asdict())
+            return cls(**load_checkpoint(folder, **options)._asdict(), folder=named)
         raise no_model(folder)
 
 

@@ -218,7 +218,7 @@ def test_of_many_responses_the_preferred_is_compared_with_each(model):
     reward = model.rewards([prompt], [many.responses])[0]
     assert found.pairs == 2 and found.accuracy == np.mean(reward[1] > reward[[0, 2]])
     assert found.left_out == {"say of no response that it is preferred": 1}
-    assert "1 comparisons left out: they say of no response" in repr(found)
+    assert "Left out, comparisons that say of no response that it is preferred: 1." in repr(found)
 
 
 @pytest.mark.parametrize(("given", "options", "told"), [

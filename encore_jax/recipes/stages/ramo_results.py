@@ -133,7 +133,7 @@ def _advice(ratings: RuleRatings, shown: Presented, rules: Sequence[str], seed: 
     own = np.flatnonzero((shown.part != "test") & ratings.usable.any(1))
     told = advice(
         list(ratings.ratings[own]), [int(p) if p >= 0 else None for p in shown.human[own]], shown.cluster[own].tolist(),
-        rules, list(ratings.rated[own]), seed=seed,
+        rules, list(ratings.rated[own]), seed=seed, of="comparisons that are not held out",
     )  # fmt: skip
     numbers = [int(own[i]) for i in told["label_next"]]
     return told | listed([shown.comparisons[i] for i in numbers], numbers)
