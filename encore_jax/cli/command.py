@@ -39,7 +39,10 @@ def define_config(default: str | None = None) -> None:
     define_overwrite()
 
 
-DRY_RUN = "Only check the configuration and that its files are there, and print its stages and where they go."
+DRY_RUN = (
+    "Refuse what the run would refuse at first: flags, data of this machine (which it reads), the work directory. "
+    "Print its stages and where they go."
+)
 
 
 def read_command(argv: Sequence[str], *kinds: type[RunConfig], required: Sequence[str] = ()) -> Given:

@@ -21,13 +21,14 @@ Exit codes: 0 all done, 1 a run failed, 75 a run was preempted (the same command
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -42,8 +43,8 @@ from encore_jax.cli.overrides import apply_overrides
 from encore_jax.cli.sweep_reuse import lend_stages, most_similar
 from encore_jax.cli.sweep_runs import LOG, RESULTS, STATE, Cell, Runner, State, check_launch, command_of, launched
 from encore_jax.command_line import one_line_errors, start_logging
-from encore_jax.data.atomic import atomic_path
-from encore_jax.data.lock import folder_lock
+from encore_jax.data.atomic import atomic_path, check_makeable
+from encore_jax.data.lock import folder_lock, reader_lock
 from encore_jax.data.outputs import in_the_way
 from encore_jax.errors import InputError
 from encore_jax.json_shape import check_shape, read_json
@@ -185,13 +186,7 @@ def sweep(
       overwrite: replace tables in the folder that no sweep has made.
       reuse: runs beside the cells whose finished stages serve where they fit; None if cells run elsewhere.
     """
-    fix = "wait for it, or for the runs that it left behind, or choose another --workdir"
-    with folder_lock(folder, fix=fix) as lock:  # runs inherit it, so that theirs counts as well
-        state = State(folder, config)
-        tables = in_the_way(folder, [f"table.{suffix}" for suffix in ("md", "csv", "json")])
-        if tables and not overwrite and not (folder / STATE).exists():
-            fix = "choose another --workdir, or give --overwrite to replace it"
-            raise InputError(f"holds what no sweep has made: {', '.join(tables)}", where=str(folder), fix=fix)
+    with _checked(folder, config, overwrite, folder_lock) as (lock, state):  # runs inherit it: theirs counts as well
         state.save()
         write_table(folder, cells, state, columns)
         waiting = [cell for cell in cells if again or not state.is_done(cell)]
@@ -214,6 +209,20 @@ def sweep(
         for cell in failed:
             logging.error("%s: %s; log: %s", cell.name, state.status(cell), folder / cell.name / LOG)
         return code or int(bool(failed))
+
+
+@contextlib.contextmanager
+def _checked(folder: Path, config: str, overwrite: bool, lock: Callable) -> Iterator[tuple[int | None, State]]:
+    """What a sweep and its dry run refuse before the first cell; yields what the lock gives, and the sweep's state."""
+    check_makeable(folder)
+    fix = "wait for it, or for the runs that it left behind, or choose another --workdir"
+    with lock(folder, fix=fix) as held:
+        state = State(folder, config)
+        tables = in_the_way(folder, [f"table.{suffix}" for suffix in ("md", "csv", "json")])
+        if tables and not overwrite and not (folder / STATE).exists():
+            fix = "choose another --workdir, or give --overwrite to replace it"
+            raise InputError(f"holds what no sweep has made: {', '.join(tables)}", where=str(folder), fix=fix)
+        yield held, state
 
 
 def _lend(folder: Path, cells: Sequence[Cell], state: State, cell: Cell, home: Path, others: Sequence[Path]) -> None:
@@ -251,12 +260,14 @@ def main(argv: Sequence[str]) -> None:
                 return command_of(cell, folder, python)
             return launched(launch, cell, folder, python, place)
 
+        reused = None if launch else _reused(given["reuse"], config)
         if given["dry-run"]:
+            with _checked(folder, path, given["overwrite"], reader_lock):
+                pass
             for i, cell in enumerate(cells):
                 print(shlex.join(command(cell, places[i % len(places)])))
             return
-        options = {"again": given["recheck"], "overwrite": given["overwrite"]}
-        options["reuse"] = None if launch else _reused(given["reuse"], config)
+        options = {"again": given["recheck"], "overwrite": given["overwrite"], "reuse": reused}
         sys.exit(sweep(folder, path, cells, columns, command, places, **options))
 
 

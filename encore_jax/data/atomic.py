@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import uuid
@@ -50,15 +51,48 @@ def make_folder(folder: Path, *, fix: str = "choose another folder") -> Path:
     Raises:
       InputError: a file is in the way, the name cannot be, or the place cannot be written to.
     """
-    try:
+    with _folder_errors(folder, fix):
         Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder)
+
+
+def check_makeable(folder: Path, *, fix: str = "choose another folder") -> None:
+    """Refuses, in the words of `make_folder`, what that could not make; makes nothing.
+
+    Raises:
+      InputError: as `make_folder`.
+
+    >>> check_makeable(Path("/dev/null/run"))
+    Traceback (most recent call last):
+    encore_jax.errors.InputError: /dev/null/run: a file is in the way of this folder. Fix: choose another folder
+    """
+    with _folder_errors(folder, fix):
+        there = Path(folder)
+        while not os.path.lexists(_looked_at(there)) and there != there.parent:
+            there = there.parent
+        if not there.is_dir():
+            raise FileExistsError
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _looked_at(path: Path) -> Path:
+    """The same path; raises OSError or ValueError for a name that no file can have, or a loop of links."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.stat(path)
+    return path
+
+
+@contextlib.contextmanager
+def _folder_errors(folder: Path, fix: str) -> Iterator[None]:
+    try:
+        yield
     except (FileExistsError, NotADirectoryError):
         raise InputError("a file is in the way of this folder", where=str(folder), fix=fix) from None
     except OSError as error:
         raise InputError(f"cannot be written to: {error.strerror or error}", where=str(folder), fix=fix) from None
     except ValueError as error:  # a null byte, half a surrogate pair
         raise InputError(f"is no name of a folder: {error}", where=repr(str(folder)), fix=fix) from None
-    return Path(folder)
 
 
 def hidden_neighbour(path: Path, suffix: str) -> Path:

@@ -134,10 +134,14 @@ def file_lock(
 
 
 @contextlib.contextmanager
-def reader_lock(folder: str | Path) -> Iterator[None]:
+def reader_lock(folder: str | Path, *, fix: str = "") -> Iterator[None]:
     """Keeps writers out of a folder while this process reads it; other readers may share it.
 
     Nothing is written: a folder that has no lock file yet, or is of a read-only medium, is read without.
+
+    Args:
+      folder: that is read.
+      fix: what a user can do who finds it in use.
 
     Raises:
       InputError: another process writes to it.
@@ -150,7 +154,7 @@ def reader_lock(folder: str | Path) -> Iterator[None]:
         return
     try:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            _take(descriptor, lock, str(folder), "wait until it ends", wait=False, shared=True)
+            _take(descriptor, lock, str(folder), fix or "wait until it ends", wait=False, shared=True)
         yield
     finally:
         os.close(descriptor)

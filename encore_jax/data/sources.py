@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from encore_jax.data.wheels import NAME, VERSION, member, wheel
 from encore_jax.errors import InputError
-from encore_jax.files import did_you_mean_file
+from encore_jax.files import did_you_mean_file, open_file
 
 
 class WheelSource(NamedTuple):
@@ -113,6 +113,26 @@ def check_local(uri: str | Path) -> None:
     """Raises InputError, as `locate` does, for a path where nothing lies; what would be fetched is not looked for."""
     if isinstance(_parsed(uri, None), Path):
         locate(uri)
+
+
+def check_local_file(uri: str | Path) -> None:
+    """The same for a path that must be a regular file which can be opened, with `is_local`.
+
+    Raises:
+      InputError: nothing lies there, or a folder, a pipe, a device, or a file that this user may not read.
+    """
+    if isinstance(parsed := _parsed(uri, None), Path):
+        path = locate(uri)
+        if path.is_dir():
+            raise InputError("is a folder", where=str(uri), fix="name a file in it")
+        if str(parsed) != str(uri) and str(uri).endswith("/"):
+            raise InputError("is a file, and its name ends in /", where=str(uri), fix=f"write {parsed}")
+        open_file(path, fix="name a regular file that this user may read").close()
+
+
+def is_local(uri: str | Path) -> bool:
+    """Whether it is a path on this machine, and nothing that would be fetched."""
+    return isinstance(_parsed(uri, None), Path)
 
 
 def locate_named(

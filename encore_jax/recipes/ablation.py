@@ -25,7 +25,7 @@ def run(config: AblateConfig, stage) -> None:
     source = AblationSource(config.scores, config.features, config.pool)
     reading = Reading(config.label, config.scale, config.test_fraction, config.seed)
     if config.scores:
-        stage.always(check_readable, source, reading)  # refused before anything is written
+        stage.before(check_readable, source, reading)  # refused before anything is written
     draws = Draws(config.seeds, config.shares)
     entropies = Entropies(config.grids, config.estimators, config.normalize, config.bases)
     taus = config.taus if math.inf in config.taus else (*config.taus, math.inf)  # equal weights are always there

@@ -7,7 +7,7 @@ from etils import epath
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import on_every_process
 from encore_jax.recipes.config import TrainConfig
-from encore_jax.recipes.pipeline import Plan
+from encore_jax.recipes.plan import Plan
 from encore_jax.train.checkpoint import DAMAGED
 
 

@@ -14,7 +14,7 @@ from encore_jax.data.manifest import BEGUN
 from encore_jax.errors import InputError
 from encore_jax.json_shape import read_json
 from encore_jax.recipes.outside import inputs_read
-from encore_jax.recipes.pipeline import Plan
+from encore_jax.recipes.plan import Plan
 from encore_jax.recipes.run_config import RunConfig
 from encore_jax.settings import fields_of
 

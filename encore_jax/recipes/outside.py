@@ -12,7 +12,7 @@ from typing import Any
 from encore_jax.data import locate
 from encore_jax.data.digest import file_sha256, note, recording
 from encore_jax.data.probes import over_refusal_probe, probe_digest
-from encore_jax.data.sources import check_local
+from encore_jax.data.sources import check_local, check_local_file, is_local
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import ModelConfig
 from encore_jax.recipes.data_config import AUTO, DataConfig
@@ -30,6 +30,8 @@ class Outside:
     """
 
     reads: tuple[str, ...] = ()
+    is_local = True
+    """Whether reading it fetches nothing."""
 
     def key(self) -> Any:
         """JSON values: what results depend on."""
@@ -85,11 +87,16 @@ class Sources(Outside):
     def key(self) -> dict[str, Any]:
         return {"settings": results_depend_on(self.data)} | self.hashes
 
+    @property
+    def is_local(self) -> bool:
+        uris = (self.data.path, self.data.ratings_path if self.rated else "")
+        return self.data.source == "tfds" or (self.data.source == "files" and all(map(is_local, uris)))
+
     def check_there(self) -> None:
         if self.data.source == "files":
             for uri in (self.data.path, self.data.ratings_path if self.rated else ""):
                 if uri:
-                    check_local(uri)
+                    check_local_file(uri)
         if self.data.pool != AUTO:  # which the ratings say
             rule_pool(self.data)
 
@@ -168,7 +175,7 @@ class OneFile(Outside):
 
     def check_there(self) -> None:
         if self.uri:
-            check_local(self.uri)
+            check_local_file(self.uri)
 
 
 class AdapterRun(Outside):

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from absl import logging
 
 from encore_jax.data.digest import changed, recording
-from encore_jax.data.manifest import MANIFEST, changed_outputs
+from encore_jax.data.manifest import changed_outputs
 from encore_jax.errors import InputError
 from encore_jax.lazy import Deferred
 from encore_jax.parallel.processes import all_same_everywhere, on_every_process
@@ -76,7 +76,7 @@ def call_of(function: Callable, args: tuple, kwargs: Mapping[str, Any], aside: M
 
     A `Deferred` function is imported.
     """
-    function = _loaded(function)
+    function = loaded(function)
     signature = inspect.signature(function)
     given = signature.bind_partial(*args, **kwargs, **aside)
     missing = {
@@ -144,9 +144,12 @@ class Pipeline:
 
     def always(self, function: Callable, *args) -> None:
         """Calls a function whatever is complete: what is refused at once, copies for the user, what is shown."""
-        function = _loaded(function)
+        function = loaded(function)
         kinds, given = typing.get_type_hints(function), inspect.signature(function).bind(*args).arguments
         function(**{name: _given(value, kinds.get(name)) for name, value in given.items()})
+
+    def before(self, function: Callable, *args) -> None:
+        """Nothing: `encore_jax.recipes.plan.Plan.check_inputs` has made this check."""
 
     def _named(self, name: str) -> str:
         return ", ".join(filter(None, (self._number.get(name, ""), name)))
@@ -175,70 +178,7 @@ class LastStage(Exception):
     """The last stage wanted has run."""
 
 
-class Plan:
-    """Stands in for a `Pipeline` and runs nothing: which stages there are, and what each is given.
-
-    Attributes:
-      workdir: of the run.
-    """
-
-    def __init__(self, workdir: Path):
-        self.workdir = workdir
-        self._calls: dict[str, tuple[Callable, tuple, dict, Mapping]] = {}
-
-    def __call__(self, name: str, function: Callable, *args, aside: Mapping[str, Any] | None = None, **kwargs):
-        """A handle of what the stage would write."""
-        self._calls[name] = function, args, kwargs, aside or {}
-        return Artefact(name, self.workdir / name, {"made": f"by {name}"})
-
-    def call(self, name: str) -> Call:
-        """What the stage would call, which is imported.
-
-        Raises:
-          TypeError: an argument is missing.
-        """
-        return call_of(*self._calls[name])
-
-    def always(self, function: Callable, *args) -> None:
-        """Reads and shows nothing."""
-
-    def check_there(self, until: str | None = None) -> None:
-        """Raises InputError where an input that is to lie on this machine does not; nothing is fetched or imported.
-
-        Args:
-          until: the last stage wanted; all of them if left out.
-        """
-        for name, (_, args, kwargs, aside) in self._calls.items():
-            for argument in (*args, *kwargs.values(), *aside.values()):
-                for part in argument if isinstance(argument, list) else [argument]:
-                    getattr(part, "check_there", lambda: None)()
-            if name == until:
-                break
-
-    @property
-    def stages(self) -> tuple[str, ...]:
-        """Their names, in order."""
-        return tuple(self._calls)
-
-    @property
-    def at(self) -> dict[str, Path]:
-        """Their folders."""
-        return {name: self.workdir / name for name in self._calls}
-
-    def complete(self, name: str) -> bool:
-        """Whether the stage has been complete before."""
-        return (self.workdir / name / MANIFEST).exists()
-
-    def given(self, kind: type) -> dict[str, Any]:
-        """By stage, the first argument of this type."""
-        found = {
-            name: [value for value in (*args, *kwargs.values(), *aside.values()) if isinstance(value, kind)]
-            for name, (_, args, kwargs, aside) in self._calls.items()
-        }
-        return {name: values[0] for name, values in found.items() if values}
-
-
-def _loaded(function: Callable) -> Callable:
+def loaded(function: Callable) -> Callable:
     return function.load() if isinstance(function, Deferred) else function
 
 

@@ -13,9 +13,10 @@ from encore_jax.errors import InputError
 from encore_jax.parallel.processes import all_same_everywhere
 from encore_jax.recipes.checkpoints_kept import check_rerun
 from encore_jax.recipes.judging_together import Role, judging_together
-from encore_jax.recipes.pipeline import LastStage, Pipeline, Plan
+from encore_jax.recipes.pipeline import LastStage, Pipeline
+from encore_jax.recipes.plan import Plan
 from encore_jax.recipes.run_config import RunConfig, to_dict
-from encore_jax.recipes.workdir import check_folder, kept_for
+from encore_jax.recipes.workdir import check_run, kept_for
 from encore_jax.train.trackers import check_trackers
 
 
@@ -50,14 +51,12 @@ def stages_of(
       until, rerun, overwrite: as `run_experiment` takes them.
 
     Raises:
-      InputError: this experiment has no such stage, the work directory is another run's, or an input that is to lie
-        on this machine does not.
+      InputError: as `run_experiment` before its first stage, or in a first stage that reads files of this machine.
     """
     recipe, plan = recipe_of(config), plan_of(config, workdir)
-    check_stages(plan, rerun, until)
-    plan.check_there(until)
-    if not overwrite:
-        check_folder(config, recipe, plan)
+    check_command(config, plan, rerun, until)
+    check_run(config, recipe, plan, overwrite=overwrite, until=until)
+    plan.read_sources(until)
     lines = [f"{config.name}: {type(config).__name__}, {workdir}"]
     for stage in plan.stages:
         there = plan.complete(stage) and stage != rerun
@@ -65,6 +64,20 @@ def stages_of(
         if stage == until:
             break
     return "\n".join(lines)
+
+
+def check_command(
+    config: RunConfig, plan: Plan, rerun: str | None, until: str | None, *, together: bool = False
+) -> None:
+    """Refuses what a run and its dry run refuse before they look at the work directory.
+
+    Raises:
+      InputError: there is no such stage, a stage to run again would resume from checkpoints, or a tracker is missing.
+    """
+    check_stages(plan, rerun, until)
+    check_rerun(plan, rerun, together)
+    if not together:
+        check_installed(config, plan, until)
 
 
 def check_stages(plan: Plan, *names: str | None) -> None:
@@ -113,11 +126,8 @@ def run_experiment(
                 command = to_dict(config) | {"rerun": rerun, "until": until}
                 all_same_everywhere("the command", command, "start the same command on every host")
             recipe, plan = recipe_of(config), plan_of(config, workdir)
-            check_stages(plan, rerun, until)
-            check_rerun(plan, rerun, together)
-            if not together:
-                check_installed(config, plan, until)
-            with kept_for(config, recipe, plan, overwrite=overwrite, together=together):
+            check_command(config, plan, rerun, until, together=together)
+            with kept_for(config, recipe, plan, overwrite=overwrite, together=together, until=until):
                 stage = Pipeline(
                     workdir, rerun=rerun, until=until, together=together, overwrite=overwrite, stages=plan.stages
                 )

@@ -15,7 +15,7 @@ PUBLISHED = ("results.json", "report.html")
 def run(config: TheoryConfig, stage) -> None:
     """The stages check and report."""
     for path in config.views:
-        stage.always(View.load, Path(path))  # refused before anything is simulated
+        stage.before(View.load, Path(path))  # refused before anything is simulated
     views = [OneFile(path) for path in config.views]
     results = stage(
         "check", check_claims, config.pairs, config.repeats, views, config.replicates, config.seed, Record(config)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from encore_jax.data.atomic import atomic_path
-from encore_jax.data.lock import folder_lock
+from encore_jax.data.atomic import atomic_path, check_makeable
+from encore_jax.data.lock import folder_lock, reader_lock
 from encore_jax.data.manifest import MARK, is_stage, kind_of_run
 from encore_jax.data.outputs import check_outputs, in_the_way, local_inputs
 from encore_jax.errors import InputError
 from encore_jax.parallel.processes import on_every_process, speaks
 from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.inputs_held import check_inputs
-from encore_jax.recipes.pipeline import Plan
+from encore_jax.recipes.plan import Plan
 from encore_jax.recipes.run_config import RunConfig, to_dict
 from encore_jax.settings import fields_of
 
@@ -27,7 +27,13 @@ OUTPUT_FIELDS = ("train.checkpoints", "adapter.checkpoints", "judge.journal")
 
 @contextlib.contextmanager
 def kept_for(
-    config: RunConfig, recipe: ModuleType, plan: Plan, *, overwrite: bool = False, together: bool = False
+    config: RunConfig,
+    recipe: ModuleType,
+    plan: Plan,
+    *,
+    overwrite: bool = False,
+    together: bool = False,
+    until: str | None = None,
 ) -> Iterator[None]:
     """Around a run: holds its work directory's lock, and those of what it writes elsewhere; writes config.json.
 
@@ -37,15 +43,18 @@ def kept_for(
       plan: its stages, and the work directory, which is made if it is not there.
       overwrite: replace what is in the way and no such run has made.
       together: all processes call it, each with a folder of its own; what one of them refuses, all refuse.
+      until: the last stage wanted; all of them if left out.
 
     Raises:
-      InputError: another process is at work there, it holds files that no such run has made, or the run would write
-        over its own inputs.
+      InputError: as `check_run`.
     """
     with contextlib.ExitStack() as stack:
         problem = None
         try:
-            _keep(stack, config, recipe, plan, overwrite)
+            stack.enter_context(_checked(config, recipe, plan, overwrite, until, folder_lock))
+            for name, text in ((MARK, {"kind": kind_of(recipe)}), (CONFIG, to_dict(config))):
+                with atomic_path(plan.workdir / name) as temporary:
+                    temporary.write_text(json.dumps(text, indent=1))
         except (InputError, OSError) as error:
             problem = error
         refused = on_every_process(problem is not None).any() if together else problem
@@ -57,20 +66,40 @@ def kept_for(
         yield
 
 
-def _keep(stack: contextlib.ExitStack, config: RunConfig, recipe: ModuleType, plan: Plan, overwrite: bool) -> None:
+def check_run(
+    config: RunConfig, recipe: ModuleType, plan: Plan, *, overwrite: bool = False, until: str | None = None
+) -> None:
+    """Refuses what `kept_for` refuses, and writes nothing.
+
+    Raises:
+      InputError: an input that is to lie on this machine cannot be read, another process is at work in the work
+        directory, it holds files that no such run has made or a run on other inputs, or the run would write over its
+        own inputs.
+    """
+    with _checked(config, recipe, plan, overwrite, until, reader_lock):
+        pass
+
+
+@contextlib.contextmanager
+def _checked(
+    config: RunConfig, recipe: ModuleType, plan: Plan, overwrite: bool, until: str | None, lock: Callable
+) -> Iterator[None]:
+    """What a run and its dry run refuse before the first stage; `lock` is held around what reads more than names."""
     folder, own = plan.workdir, (*plan.stages, *recipe.PUBLISHED, CONFIG)
     check_outputs(_outputs(config, folder, own), _inputs(config))
-    fix = "wait until it ends, or choose another --workdir"
-    stack.enter_context(folder_lock(folder, fix=fix))
-    fix = "wait until it ends, or name another place by --config.train.checkpoints"
-    for place in {settings.checkpoints for settings in plan.given(TrainConfig).values()} - {""}:
-        if "://" not in place and speaks():
-            stack.enter_context(folder_lock(place, fix=fix))
-    if not overwrite:
-        check_folder(config, recipe, plan)
-    for name, text in ((MARK, {"kind": kind_of(recipe)}), (CONFIG, to_dict(config))):
-        with atomic_path(folder / name) as temporary:
-            temporary.write_text(json.dumps(text, indent=1))
+    check_makeable(folder)
+    plan.check_there(until)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(lock(folder, fix="wait until it ends, or choose another --workdir"))
+        fix = "wait until it ends, or name another place by --config.train.checkpoints"
+        for place in {settings.checkpoints for settings in plan.given(TrainConfig).values()} - {""}:
+            if "://" not in place and speaks():
+                check_makeable(Path(place))
+                stack.enter_context(lock(place, fix=fix))
+        if not overwrite:
+            check_folder(config, recipe, plan)
+        plan.check_inputs(until)
+        yield
 
 
 def check_folder(config: RunConfig, recipe: ModuleType, plan: Plan) -> None:

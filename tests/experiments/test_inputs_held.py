@@ -9,7 +9,7 @@ from encore_jax.cli.config_file import load_config
 from encore_jax.data.manifest import BEGUN, MANIFEST
 from encore_jax.errors import InputError
 from encore_jax.recipes.outside import Outside, Probe, Record, inputs_read
-from encore_jax.recipes.pipeline import Plan
+from encore_jax.recipes.plan import Plan
 from encore_jax.recipes.reward_model_files import RuleWeights
 from encore_jax.recipes.run import plan_of, recipe_of, stages_of
 from encore_jax.recipes.run_config import to_dict
@@ -60,7 +60,8 @@ def fields_read(config, tmp_path):
 @pytest.fixture(autouse=True)
 def nothing_is_read(monkeypatch):
     monkeypatch.setattr(AblationSource, "view", lambda *_: None)
-    monkeypatch.setattr(Plan, "check_there", lambda *_: None)  # tests/experiments/test_inputs_there.py
+    for name in ("check_there", "check_inputs", "read_sources"):  # tests/experiments/test_inputs_there.py
+        monkeypatch.setattr(Plan, name, lambda *_: None)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -16,7 +16,8 @@ from encore_jax.recipes import pipeline
 from encore_jax.recipes.artefact import Artefact, read, write
 from encore_jax.recipes.config import ModelConfig
 from encore_jax.recipes.outside import OneFile, Outside
-from encore_jax.recipes.pipeline import LastStage, Pipeline, Plan
+from encore_jax.recipes.pipeline import LastStage, Pipeline
+from encore_jax.recipes.plan import Plan
 
 CALLS: list[str] = []
 

@@ -92,7 +92,11 @@ def test_what_was_asked_for_reaches_the_recipe(role, processes, called, tmp_path
         assert command == to_dict(one) | {"rerun": "train", "until": "score"} and "same command" in fix
     (_, (plan, *rerun), _), (_, kept, kept_options), (_, where, options), (_, ran, _) = called[-4:]
     assert plan.stages[0] == "ingest" and rerun == ["train", together]
-    assert kept[0] is one and kept[2] is plan and kept_options == {"overwrite": True, "together": together}
+    assert (
+        kept[0] is one
+        and kept[2] is plan
+        and kept_options == {"overwrite": True, "together": together, "until": "score"}
+    )
     assert where == (tmp_path,) and ran == (one,)
     told = {"rerun": "train", "until": "score", "together": together, "overwrite": True}
     assert options == told | {"stages": plan.stages}

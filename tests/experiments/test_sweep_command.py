@@ -18,12 +18,15 @@ from tests.experiments.stub_sweep import QUICKSTART, REPOSITORY
 def commands(tmp_path_factory):
     """Several command lines at once, since most of their time is imports: name -> finished process; their folder."""
     folder = tmp_path_factory.mktemp("sweep")
+    (folder / "file").write_text("mine")
     arguments = {
         "dry run": ["--grid=seed=0..1;name='a b',c", "--config.compose.tau=0.5", "--slices=x,y", "--dry-run",
                     "--launch=ssh {slice} {command}"],
         "bad value": ["--grid=seed=x", "--workdir=bad"],
         "failing run": ["--grid=data.path=no such", "--config.data.source=files",
                          "--config.data.ratings_path=none", "--workdir=failing"],
+        "file": ["--grid=seed=0..1", "--workdir=file"],
+        "file, dry": ["--grid=seed=0..1", "--workdir=file", "--dry-run"],
     }  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "JAX_NUM_CPU_DEVICES": "1"}
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -54,6 +57,14 @@ def test_bad_input_is_one_line_and_exit_code_2(commands):
     assert process.returncode == 2 and not stdout and not (folder / "bad").exists()
     (line,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
     assert "cell seed=x" in line and "Traceback" not in stderr
+
+
+def test_a_dry_run_refuses_the_folder_that_the_sweep_refuses(commands):
+    done, folder = commands
+    (dry, *words), (real, *others) = done["file, dry"], done["file"]
+    assert dry.returncode == real.returncode == 2 and words == others
+    assert words[1].endswith("error: file: a file is in the way of this folder. Fix: choose another folder\n")
+    assert (folder / "file").read_text() == "mine"
 
 
 def test_a_real_run_that_fails_is_listed_with_its_last_words(commands):

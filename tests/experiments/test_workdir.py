@@ -15,7 +15,8 @@ from encore_jax.data.manifest import MANIFEST, check_one_run
 from encore_jax.errors import InputError
 from encore_jax.recipes.config import TrainConfig
 from encore_jax.recipes.outside import OneFile
-from encore_jax.recipes.pipeline import Pipeline, Plan
+from encore_jax.recipes.pipeline import Pipeline
+from encore_jax.recipes.plan import Plan
 from encore_jax.recipes.run_config import validated
 from encore_jax.recipes.theory_config import TheoryConfig
 from encore_jax.recipes.workdir import CONFIG, MARK, kept_for

@@ -263,7 +263,7 @@ def _check_inputs(folder: Path) -> None:
     from encore_jax.recipes.config import ExperimentConfig
     from encore_jax.recipes.inputs_held import check_inputs
     from encore_jax.recipes.outside import OneFile
-    from encore_jax.recipes.pipeline import Plan
+    from encore_jax.recipes.plan import Plan
     from encore_jax.recipes.workdir import CONFIG, MARK
 
     config, plan, moved = ExperimentConfig(), Plan(folder), OneFile(str(folder / MARK))

@@ -20,7 +20,7 @@ from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.rating_run import rating_run
 from encore_jax.data.scales import UNIT
 from encore_jax.data.scored_rows import is_scored, no_such_file, read_scored_rows, rules_of
-from encore_jax.data.sources import check_local
+from encore_jax.data.sources import check_local_file
 from encore_jax.data.stray import check_stray
 from encore_jax.errors import InputError
 from encore_jax.evaluation.decision import (
@@ -152,7 +152,7 @@ class AblationSource(Outside):
         if not self.path.is_file():
             raise no_such_file(self.path)
         if self.features:
-            check_local(self.features)
+            check_local_file(self.features)
 
     def key(self) -> dict[str, str]:
         """SHA-256 of the files, and of the rules by which ratings are oriented."""

@@ -14,7 +14,7 @@ from encore_jax.data.digest import file_sha256, folder_sha256
 from encore_jax.data.rated_comparisons import RatedComparisons
 from encore_jax.data.rated_comparisons.descriptions import read_metadata
 from encore_jax.data.readers import recognise
-from encore_jax.data.sources import check_local
+from encore_jax.data.sources import check_local, check_local_file, is_local
 from encore_jax.json_shape import read_json
 from encore_jax.recipes.outside import Outside
 
@@ -57,6 +57,13 @@ class BenchmarkData(Outside):
 
     def check_there(self) -> None:
         check_local(self.uri)
+        if is_local(self.uri) and not Path(self.uri).expanduser().is_dir():  # a prepared data set is a folder
+            check_local_file(self.uri)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether reading it fetches nothing."""
+        return is_local(self.uri)
 
     def key(self) -> dict[str, str]:
         pool = self.path.with_name("pool.yaml")  # the directions of the file's ratings

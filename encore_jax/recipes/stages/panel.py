@@ -66,6 +66,15 @@ class Table(NamedTuple):
         """What is read."""
         return with_name(self.judge, self.sources.key, table=True)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether reading it fetches nothing."""
+        return self.sources.is_local
+
+    def check_there(self) -> None:
+        """Raises InputError, naming the judge, where its file does not lie on this machine and should."""
+        with_name(self.judge, self.sources.check_there, table=True)
+
 
 def tables_of(config: PanelConfig) -> dict[str, Table]:
     """By judge, the table that it reads, if that is a file of its own."""
