@@ -31,6 +31,7 @@ from encore_jax.data.fields import BOOKKEEPING, Unshown, holds_text, is_empty, s
 from encore_jax.data.orientation import Scale, checked_scale, orient_named, unorient_named
 from encore_jax.data.row_labels import row_id, text_label, whole
 from encore_jax.data.rows import located, read_rows, require, write_rows
+from encore_jax.data.rule_names import rule_of
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 from encore_jax.json_shape import decode_json
@@ -76,7 +77,7 @@ def iter_comparisons(
             if unread:
                 unread("ratings")
         elif row.get("ratings") is not None:
-            rated = _rate_all(_named(row["ratings"]), len(responses), pool, scale)
+            rated = _rate_all(_named(row["ratings"], pool), len(responses), pool, scale)
         prompt, preferred = parse_prompt(prompt, "prompt", unread), whole(row.get("preferred"), "preferred")
         return Comparison(prompt, tuple(responses), preferred, **rated, **_labels(row, where))
 
@@ -91,7 +92,7 @@ def iter_rated(
 
     def convert(row: dict, where: str, unread) -> RatedResponse:
         prompt, response = require(row, "prompt", object, where), require(row, "response", str, where)
-        ratings, mask = orient_named(_named(require(row, "ratings", object, where)), pool, scale)
+        ratings, mask = orient_named(_named(require(row, "ratings", object, where), pool), pool, scale)
         prompt = parse_prompt(prompt, "prompt", unread)
         return RatedResponse(prompt, response, tuple(pool.names), ratings, mask, **_labels(row, where))
 
@@ -195,16 +196,22 @@ def _labels(row: Mapping, where: str) -> dict:
     return {"id": row_id(row, where), "extra": {} if extra is None else extra, **texts}
 
 
-def _named(ratings: object) -> dict:
-    """Ratings by rule name; a Parquet map arrives as a list of (name, value)."""
+def _named(ratings: object, pool: RulePool | None) -> dict:
+    """Ratings by rule name, as the pool writes it; a Parquet map arrives as a list of (name, value)."""
     try:
-        return dict(ratings)
+        found = dict(ratings)
     except (TypeError, ValueError):
         raise InputError(
             f"expected an object of rule names, found {type(ratings).__name__}",
             where="ratings",
             fix='write {"rule_name": RATING}; of a comparison {"rule_name": [RATING, RATING]}, one for each response',
         ) from None
+    names = () if pool is None else pool.names
+    spelled = {name: rule_of(str(name), names) or name for name in found}
+    if len(set(spelled.values())) < len(spelled):
+        problem = f"two of the rules {', '.join(map(repr, spelled))} differ in capitals and signs alone"
+        raise InputError(problem, where="ratings", fix="name each rule once")
+    return {spelled[name]: value for name, value in found.items()}
 
 
 def _rate_all(named: Mapping, n: int, pool: RulePool | None, scale: Scale) -> dict:

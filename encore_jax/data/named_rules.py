@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +50,8 @@ def named_rules(path: Path, option: str, asked: RuleNames = BY_POOL) -> NamedRul
         check_of_table(path, asked)
         return NamedRules(RulePool.shipped(OPENAI))
     found, columns = _names(path, asked)
-    rules = [_rule(name, path) for name in found]
-    names = [rule.name for rule in rules]
+    pool = pool_of_names(found, path)
+    names = pool.names
     shipped = [of.name for of in map(RulePool.shipped, RulePool.shipped_names()) if set(of.names) == set(names)]
     known = f"; the shipped pool {shipped[0]} has rules of these names and says what is better" if shipped else ""
     for line in columns:
@@ -60,10 +60,25 @@ def named_rules(path: Path, option: str, asked: RuleNames = BY_POOL) -> NamedRul
         "%s: higher is taken as better by every rule (%s), because no pool says otherwise (%s)%s",
         path.name, named(names), option.replace("RULES", shipped[0]) if shipped else option, known,
     )  # fmt: skip
-    try:
-        return NamedRules(RulePool(tuple(rules)), columns)
-    except InputError as error:
-        raise error.at(str(path)) from None
+    return NamedRules(pool, columns)
+
+
+def pool_of_names(names: Iterable[str], where: object) -> RulePool:
+    """The pool of rules that a file names so: in lower case with underscores, and higher is better by each.
+
+    Raises:
+      InputError: a name is none, or two are one.
+
+    >>> pool_of_names(["Is Honest", "kind"], "rated.jsonl").names
+    ('is_honest', 'kind')
+    """
+    rules: dict[str, str] = {}
+    for name in names:
+        if (plain := plain_name(name)) in rules:
+            problem = f"the rules {rules[plain]!r} and {name!r} differ in capitals and signs alone"
+            raise InputError(problem, where=str(where), fix="rename one of them everywhere, or write both as one")
+        rules[plain] = name
+    return RulePool(tuple(_rule(name, where) for name in rules.values()))
 
 
 def _names(path: Path, asked: RuleNames) -> tuple[Sequence[str], tuple[str, ...]]:
@@ -95,7 +110,7 @@ def plain_name(written: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", written.strip().lower()).strip("_")
 
 
-def _rule(name: str, path: Path) -> Rule:
+def _rule(name: str, path: object) -> Rule:
     """A rule called as the column is, in lower case with underscores."""
     try:
         return Rule(plain_name(name), name.strip())

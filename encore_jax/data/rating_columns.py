@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from encore_jax.data.rows import named
+from encore_jax.data.rule_choice import is_measure, is_never_rating
+from encore_jax.data.rule_names import rule_of
 from encore_jax.errors import InputError
 
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -28,6 +30,13 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "subset": ("subset",),
 }
 """What columns may be called, in upper or lower case."""
+ALSO: Mapping[str, tuple[str, ...]] = {
+    "prompt": ("input", "query", "user_prompt"),
+    "response": ("output", "reply", "model_response"),
+    "rule": ("dimension", "aspect", "criteria", "metric", "principle"),
+    "rating": ("mark", "points", "value"),
+}
+"""The same where no column has a name of `ROLES`; "rule" and "rating" only where no other column may be a rule's."""
 TEXTS = frozenset({
     "index", "row", "length", "tokens", "words", "date", "time", "timestamp", "seed", "annotator", "rater", "judge",
     "model", "system", "user", "split", "source", "turn", "comment", "note", "notes",
@@ -68,26 +77,18 @@ def columns_of(columns: Sequence[str], where: str | Path, rules: Sequence[str] =
     ({'prompt': 'Prompt'}, {'a': 'Response_A', 'b': 'Response_B'}, ('kind_A', 'kind_B'))
     """
     free = [column for column in columns if rule_of(column, rules) is None]
-    role = _roles(free, where)
+    role = _roles(free, where, ROLES)
+    role |= {name: column for name, column in _also(free, where).items() if name not in role}
     sides = {} if "response" in role else _sides(free)
     if "prompt" not in role or not ("response" in role or sides):
-        meant = near_roles(columns)
+        row_a_rating = {"rule", "rating"} & role.keys()
+        meant = near_roles(columns, ("prompt", "response", *(("rule", "rating") if row_a_rating else ())))
         fix = f"{meant and f'rename {meant}, or '}name them {FORMS}"
         raise InputError(f"has the columns {named(columns)}", where=str(where), fix=fix)
     long = {"rule", "rating"} <= role.keys() and not sides
     role = {name: column for name, column in role.items() if long or name not in ("rule", "rating")}
     taken = {*role.values(), *sides.values()}
     return Columns(role, sides, tuple(column for column in columns if column not in taken))
-
-
-def rule_of(written: str, rules: Sequence[str]) -> str | None:
-    """The rule that is meant: of this name, or of its words in lower case with underscores; None if there is none.
-
-    >>> rule_of("Helpful tone ", ["helpful_tone"]), rule_of("tone", ["helpful_tone"])
-    ('helpful_tone', None)
-    """
-    plain = re.sub(r"[^a-z0-9]+", "_", written.strip().lower()).strip("_")
-    return next((name for name in (written, plain) if name in rules), None)
 
 
 def near_roles(columns: Sequence[str], roles: Sequence[str] = ("prompt", "response", "rule", "rating")) -> str:
@@ -106,10 +107,29 @@ def near_roles(columns: Sequence[str], roles: Sequence[str] = ("prompt", "respon
     return ", ".join(found)
 
 
-def _roles(columns: Sequence[str], where: str | Path) -> dict[str, str]:
+def roles_by_name(columns: Sequence[str], rules: Sequence[str] = ()) -> dict[str, str]:
+    """The columns whose names say what they are, though some are missing or two may be the same; {} if so."""
+    free = [column for column in columns if rule_of(column, rules) is None]
+    try:
+        sides = _sides(free)
+        response = {"response": next(iter(sides.values()))} if sides else {}
+        return {**_roles(free, "", ALSO), **_roles(free, "", ROLES), **response, **sides}
+    except InputError:
+        return {}
+
+
+def _also(columns: Sequence[str], where: str | Path) -> dict[str, str]:
+    """The columns of other names; of rules and ratings only where the others may be no rule's."""
+    every = {role: (*names, *ALSO.get(role, ())) for role, names in ROLES.items()}
+    known = {name for names in every.values() for name in names} | TEXTS
+    others = [c for c in columns if c.strip().lower() not in known and not is_never_rating(c) and not is_measure(c)]
+    return _roles(columns, where, {role: ALSO[role] for role in ALSO if not others or role in ("prompt", "response")})
+
+
+def _roles(columns: Sequence[str], where: str | Path, known: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """The column of every role that there is one for."""
     found: dict[str, str] = {}
-    for role, names in ROLES.items():
+    for role, names in known.items():
         matches = [column for name in names for column in columns if column.strip().lower() == name]
         if len(matches) > 1 and role in ("prompt", "response"):
             problem = f"columns {matches[0]!r} and {matches[1]!r} may both be the {role}"

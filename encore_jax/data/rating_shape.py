@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from encore_jax.data.jsonl import COMPARISON_FIELDS, RATED_FIELDS
 from encore_jax.data.rating_columns import columns_of
 from encore_jax.data.rating_source import table_rows
+from encore_jax.data.rows import named
 from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError
 
 SHOWN_BY = 1000
 """Rows whose fields together show the shape: the first one alone may lack some."""
+OWN_FIELDS = frozenset({*COMPARISON_FIELDS, *RATED_FIELDS})
+"""Of this project's own format."""
 Shape = Literal["propositions", "responses", "comparisons", "table"]
 """OpenAI's propositions; rated responses or comparisons in this project's own format; a table of `rating_columns`."""
 
@@ -24,7 +29,30 @@ def fields_of_file(path: Path) -> tuple[str, ...]:
     Raises:
       InputError: the file is missing, damaged or of no known kind.
     """
-    return tuple(dict.fromkeys(name for _, row in itertools.islice(table_rows(path), SHOWN_BY) for name in row))
+    rows = list(itertools.islice(table_rows(path), SHOWN_BY))
+    check_own_fields(rows, path)
+    return tuple(dict.fromkeys(name for _, row in rows for name in row))
+
+
+def check_own_fields(rows: Iterable[tuple[str, Mapping[str, object]]], path: object) -> None:
+    """Refuses ratings by rule under a field that is called ``ratings`` but for capitals, which no reader would find.
+
+    Raises:
+      InputError: with what to rename.
+    """
+    names: dict[str, None] = {}
+    own = False
+    for _, row in rows:
+        names |= dict.fromkeys(row)
+        own = own or any(name.lower() == "ratings" and isinstance(row[name], Mapping | list) for name in row)
+    wrong = [name for name in names if name not in OWN_FIELDS and name.lower() in OWN_FIELDS]
+    if own and wrong:
+        words = ", ".join(f"{name!r} to {name.lower()!r}" for name in wrong)
+        edits = "; ".join(f's/"{name}":/"{name.lower()}":/g' for name in wrong)
+        text = str(path).lower().endswith((".json", ".jsonl"))
+        command = f": sed -i.bak '{edits}' {shlex.quote(str(path))}" if text else ""
+        problem = f"ratings by rule stand in fields whose names are lower-case; it has {named(wrong)}"
+        raise InputError(problem, where=str(path), fix=f"rename {words}{command}")
 
 
 def shape_of(path: Path, rules: Sequence[str] = ()) -> Shape:

@@ -18,10 +18,10 @@ from encore_jax.data.comparison import Comparison, RatedResponse
 from encore_jax.data.orientation import Scale, checked_scale, to_unit
 from encore_jax.data.rating_account import AGAIN, BLANK
 from encore_jax.data.rating_cells import HOW, Cell, is_rating, parse_cell
-from encore_jax.data.rating_columns import FORMS, Columns, columns_of, rule_columns, rule_of
+from encore_jax.data.rating_columns import FORMS, Columns, columns_of, near_roles, roles_by_name, rule_columns
 from encore_jax.data.rating_texts import cell_prompt, cell_text, preferred_side, row_labels, unreadable, usable_rows
 from encore_jax.data.rows import named
-from encore_jax.data.rule_names import AUTOMATIC, RuleNames, asked_rules, check_not_both
+from encore_jax.data.rule_names import AUTOMATIC, RuleNames, asked_rules, check_not_both, rule_of
 from encore_jax.data.scales import evidence, scale_words, scales_of_cells
 from encore_jax.data.skips import SkipCounter
 from encore_jax.data.stray import values_of
@@ -105,7 +105,7 @@ def rating_table(
     pool = as_pool(pool)
     check_not_both(pool, rules)
     names = dict.fromkeys(name for _, row in table for name in row)
-    columns = columns_of(list(names), where, () if pool is None else pool.names)
+    columns = _columns(table, list(names), where, () if pool is None else pool.names)
     table, blank, notes = usable_rows(table, columns, where, SkipCounter() if skips is None else skips)
     if columns.sides and not rated:
         found = RatedTable((), _comparisons(table, columns), (), (0.0, 1.0), ())
@@ -116,6 +116,20 @@ def rating_table(
     lost = dict(found.lost) | {BLANK: sum(_ratings_in(row, columns, found.rules) for _, row in blank)}
     kept = sum(int(record.mask.sum()) for record in (*found.responses, *found.comparisons) if record.mask is not None)
     return found._replace(notes=(*notes, *found.notes), lost=lost, given=kept + sum(lost.values()))
+
+
+def _columns(table, names: Sequence[str], where, rules: Sequence[str]) -> Columns:
+    """What the columns are; an error says what to rename, by what they hold."""
+    try:
+        return columns_of(names, where, rules)
+    except InputError as error:
+        from encore_jax.data.rating_advice import rename_words, renames
+
+        found = renames(table, roles_by_name(names, rules)) if error.problem.startswith("has the columns") else {}
+        if not found or near_roles(names, ("prompt", "response")):
+            raise
+        fix = f"{rename_words(found, where, names)}; or name them {FORMS}"
+        raise InputError(error.problem, where=error.where, fix=fix) from None
 
 
 def _ratings_in(row: Mapping[str, object], columns: Columns, rules: Sequence[str]) -> int:
@@ -207,6 +221,10 @@ def _wide(table, columns: Columns, where, pool, scale, asked: RuleNames) -> Rate
         if texts := unreadable(table, columns.other):
             raise InputError(f"{problem}; {texts}", where=str(where), fix=HOW)
         raise InputError(problem, where=str(where), fix=f"name them {FORMS}")
+    if len(cells) == 1 and pool is None and not asked.names and not columns.sides:
+        from encore_jax.data.rating_advice import check_not_long
+
+        check_not_long(table, columns.role, tuple(cells), where)
     rules = tuple(pool.names) if pool else tuple(cells)
     unread = [column for column in columns.other if not any(column in places[rule] for rule in cells)]
     wheres = [place for place, _ in table for _ in (columns.sides or (None,))]

@@ -73,6 +73,16 @@ def asked_rules(columns: Sequence[str], asked: RuleNames) -> tuple[list[str], li
     return list(dict.fromkeys(found)), plus, minus
 
 
+def rule_of(written: str, rules: Sequence[str]) -> str | None:
+    """The rule that is meant: of this name, or of its words in lower case with underscores; None if there is none.
+
+    >>> rule_of("Helpful tone ", ["helpful_tone"]), rule_of("tone", ["helpful_tone"])
+    ('helpful_tone', None)
+    """
+    plain = re.sub(r"[^a-z0-9]+", "_", written.strip().lower()).strip("_")
+    return next((name for name in (written, plain) if name in rules), None)
+
+
 def check_not_both(pool: object, asked: RuleNames) -> None:
     """Raises InputError where rules are named though a pool names them."""
     if pool is not None and asked.names:

@@ -16,6 +16,7 @@ from encore_jax.data.orientation import OffScale, Scale, to_unit
 from encore_jax.data.rating_cells import Cell, infer_scale
 from encore_jax.data.rating_values import rated_ranges, rating_range, rating_values
 from encore_jax.data.rows import named, read_rows
+from encore_jax.data.rule_names import rule_of
 from encore_jax.data.stray import check_stray, values_of
 from encore_jax.errors import InputError
 
@@ -278,7 +279,11 @@ def on_inferred_scales(
     if len(scales) == 1:
         return iter(read(common := scales.pop())), common
     common = min(low for low, _ in scales), max(high for _, high in scales)
-    names = {rule: pool.names.index(rule) for rule in own if rule in pool.names}  # others the reader refuses
+    known = {rule: rule_of(rule, pool.names) for rule in own}  # others the reader refuses
+    names = {rule: pool.names.index(name) for rule, name in known.items() if name is not None}
+    if len(set(names.values())) < len(names):
+        problem = f"rules differ in capitals and signs alone: {named(names)}"
+        raise InputError(problem, where=name, fix="name each rule in one way")
     return (_on_own(record, common, own, names, pool) for record in read(common)), UNIT
 
 
@@ -291,6 +296,6 @@ def _on_own(
     ratings = np.array(record.ratings, np.float64)
     for rule, k in names.items():
         low, high = own[rule]
-        turned = 0.0 if pool[rule].direction > 0 else low + high - sum(common)
+        turned = 0.0 if pool[k].direction > 0 else low + high - sum(common)
         ratings[..., k] = to_unit(np.clip(ratings[..., k] + turned, low, high), own[rule])
     return dataclasses.replace(record, ratings=np.where(record.mask, ratings, 0).astype(np.float32))

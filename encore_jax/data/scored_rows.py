@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from absl import logging
 
 from encore_jax.data import Comparison, RatedResponse, iter_comparisons, iter_rated, prompt_key
+from encore_jax.data.named_rules import pool_of_names
 from encore_jax.data.orientation import Scale
 from encore_jax.data.parquet_rows import column_names, number_columns, record_batches
 from encore_jax.data.rated_again import best_of, merged, quality_of
@@ -33,7 +34,7 @@ from encore_jax.data.spreadsheets import check_no_workbook_name
 from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError
 from encore_jax.files import did_you_mean_file
-from encore_jax.rules import Rule, RulePool
+from encore_jax.rules import RulePool
 
 SCORE = "score:"
 """What the batch scorer's column of a rule begins with."""
@@ -297,6 +298,6 @@ def rules_of(path: Path, name: str, option: str = "--config.") -> RulePool:
             fix = f"have a judge rate it: encore rate {path} --config.judge.model=NAME; or give a file with ratings"
             raise InputError("holds no ratings", where=str(path), fix=fix)
         logging.info("%s: no pool says otherwise (%spool=RULES), so higher is better by every rule", path.name, option)
-        return RulePool(tuple(Rule(rule, rule) for rule in ranges))
+        return pool_of_names(ranges, path)
     name = name or str(beside)
     return RulePool.from_yaml(name) if name.endswith((".yaml", ".yml")) else RulePool.shipped(name)

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from encore_jax.data.orientation import Scale
-from encore_jax.data.rating_columns import ROLES, Columns, near_roles, rule_columns, rule_of
+from encore_jax.data.rating_advice import check_not_long
+from encore_jax.data.rating_columns import ROLES, Columns, near_roles, rule_columns
 from encore_jax.data.rating_texts import preferred_side
 from encore_jax.data.row_labels import row_id
 from encore_jax.data.rows import named
 from encore_jax.data.rule_choice import is_measure, is_never_rating
-from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_not_both
+from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_not_both, rule_of
 from encore_jax.data.scales import evidence, scale_words, scales_of_cells
 from encore_jax.data.stray import values_of
 from encore_jax.data.wide_rules import cell_of, wide_rules
@@ -67,6 +68,8 @@ def plain_ratings(
         problem = " ".join((f"no column holds ratings; the columns are {named(names)}", *choice.lines(asked)))
         fix = "name a column for every rule"
         raise InputError(problem, where=where, fix=fix)
+    if pool is None and not asked.names and not sides:
+        check_not_long(rows, {}, tuple(cells), where)
     rules = tuple(known or cells)
     unread = [name for name in columns.other if not any(name in places[rule] for rule in cells)]
     if meant := near_roles(unread, ("response",)):

@@ -14,19 +14,20 @@ import numpy as np
 
 from encore_jax.data import Comparison, RatedResponse, iter_comparisons, iter_rated, prompt_key
 from encore_jax.data.memory_rows import MemoryRows, is_frame, is_path, is_table, row_source
+from encore_jax.data.named_rules import pool_of_names
 from encore_jax.data.orientation import Scale, checked_scale
 from encore_jax.data.rated_again import best_of, merged, quality_of
-from encore_jax.data.rating_columns import rule_of
-from encore_jax.data.rating_shape import fields_of_file, pool_beside
+from encore_jax.data.rating_columns import ALSO, ROLES
+from encore_jax.data.rating_shape import check_own_fields, fields_of_file, pool_beside
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
-from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_of_table
+from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_of_table, rule_of
 from encore_jax.data.scales import on_inferred_scales
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
 from encore_jax.evaluation.label_next import LabelPlace, texts_of, texts_together
 from encore_jax.evaluation.plain_ratings import plain_ratings
-from encore_jax.rules import Rule, RulePool
+from encore_jax.rules import RulePool
 from encore_jax.rules.rule import as_pool
 
 Arguments = dict[str, object]
@@ -94,6 +95,7 @@ def read_table(
     file = where if is_path(frame) else ""
     if not rows:
         raise InputError("has no rows", where=where, fix="check that it was written to the end")
+    check_own_fields(rows, where)
     names = dict.fromkeys(name for _, row in rows for name in row)
     if any(name.startswith("score:") for name in names):
         fix = "give the file to the command: encore reliability FILE"
@@ -145,7 +147,7 @@ def is_plain(path: Path) -> bool:
 def _has_responses(names: Iterable[str], pool: RulePool | None) -> bool:
     """Whether there is a column for a response, or for each of several."""
     kinds = {name.strip().lower() for name in names if rule_of(name, () if pool is None else pool.names) is None}
-    words = ("response", "responses", "answer", "completion", "chosen", "rejected")
+    words = ("responses", "chosen", "rejected", *ROLES["response"], *ALSO["response"])
     return any(name in words or name.startswith(("response_", "answer_", "completion_", "response ", "answer "))
                for name in kinds)  # fmt: skip
 
@@ -189,10 +191,7 @@ def _pool_of(rows: Sequence[tuple[str, Mapping]], where: str) -> RulePool:
             raise InputError(problem, where=f"{place}, field 'ratings'", fix=fix) from None
     if not names:
         raise InputError("no row names a rule in its ratings", where=where, fix='write {"RULE": RATING, ...}')
-    try:
-        return RulePool(tuple(Rule(name, name) for name in names))
-    except InputError as error:
-        raise error.at(f"{where}, {error.where}") from None
+    return pool_of_names(names, where)
 
 
 def _arguments(comparisons: Sequence[Comparison], responses: Sequence[RatedResponse], where: str) -> Arguments:

@@ -136,7 +136,7 @@ FRAME = pd.DataFrame(RATINGS[:, 0], columns=RULES)
      ("t.npz", {}, "^t.npz: the file name does not tell"), ([{"kind": 1}, 3], {}, "^row 2: expected an object"),
      ([{"prompt": "Q", "response": "A", "ratings": [1]}], {}, "^row 1, field 'ratings': expected an object"),
      ([{"prompt": "Q", "response": "A", "ratings": {}}], {}, "^the list: no row names a rule"),
-     ([{"prompt": "Q", "response": "A", "ratings": {"K t": 1}}], {}, "^the list, rule 'K t'.*rename it 'k_t'"),
+     ([{"prompt": "Q", "response": "A", "ratings": {"K t": 1, "k_t": 2}}], {}, "^the list: the rules 'K t' and 'k_t'"),
      ([{"score:kind": [1.0, 2.0]}], {}, "holds scores of the batch scorer")],
 )  # fmt: skip
 def test_what_is_no_table_of_ratings_is_refused(source, options, problem):

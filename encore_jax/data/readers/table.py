@@ -14,12 +14,12 @@ from pathlib import Path
 from encore_jax.data.comparison import Comparison
 from encore_jax.data.memory_rows import MemoryRows, is_path
 from encore_jax.data.orientation import Scale
-from encore_jax.data.rating_columns import Columns, columns_of, rule_columns, rule_of
+from encore_jax.data.rating_columns import Columns, columns_of, rule_columns
 from encore_jax.data.rating_shape import SHOWN_BY
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rows import named
-from encore_jax.data.rule_names import BY_POOL
+from encore_jax.data.rule_names import BY_POOL, rule_of
 from encore_jax.data.skips import SkipCounter
 from encore_jax.data.text_tables import is_text_table
 from encore_jax.data.wide_rules import wide_rules

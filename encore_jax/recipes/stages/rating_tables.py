@@ -9,9 +9,10 @@ from absl import logging
 
 from encore_jax.data import Comparison, RatedResponse, SkipCounter
 from encore_jax.data.orientation import Scale
-from encore_jax.data.rating_columns import columns_of, rule_columns, rule_of
+from encore_jax.data.rating_columns import columns_of, rule_columns
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import RatedTable, rating_table
+from encore_jax.data.rule_names import rule_of
 from encore_jax.data.scales import on_unit_scale
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool

@@ -19,9 +19,10 @@ from encore_jax.data import (
     severity_comparisons,
 )
 from encore_jax.data.orientation import Scale
-from encore_jax.data.rating_columns import columns_of, rule_of
+from encore_jax.data.rating_columns import columns_of
 from encore_jax.data.readers import format_of
 from encore_jax.data.rows import named, read_rows
+from encore_jax.data.rule_names import rule_of
 from encore_jax.data.scales import UNIT, on_inferred_scales, on_unit_scale, prepared_scale, scaled
 from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError

@@ -1,0 +1,152 @@
+"""Tables as people have them: read rightly, or refused in one line that says what to type; by every command alike."""
+
+import csv
+import json
+import shlex
+import subprocess
+
+import numpy as np
+import pytest
+
+from encore_jax.cli import halo, reliability
+from encore_jax.errors import InputError
+from encore_jax.recipes.config import DataConfig
+from encore_jax.recipes.sources import rule_pool
+from encore_jax.recipes.stages.records import read_records
+
+RULES = ("harm", "kind", "true")
+N = 12
+GRADES = np.random.default_rng(1).integers(1, 6, (N, 2, 3)).tolist()
+EACH = [(i, j) for i in range(N) for j in range(2)]
+
+
+def wide(change=lambda row, k: row):
+    rows = ({"prompt": f"question {i}", "response": f"answer {i} {j}"} | dict(zip(RULES, GRADES[i][j], strict=True))
+            for i, j in EACH)  # fmt: skip
+    return [change(row, k) for k, row in enumerate(rows)]
+
+
+def long(prompt, response, rule, rating):
+    return [{prompt: row["prompt"], response: row["response"], rule: name, rating: row[name]}
+            for row in wide() for name in RULES]  # fmt: skip
+
+
+def pairs(change=lambda row, k: row):
+    rows = ({"prompt": f"question {i}", "response_a": f"answer {i} 0", "response_b": f"answer {i} 1", "preferred": "a"}
+            | {f"{rule}_{side}": GRADES[i][j][k] for k, rule in enumerate(RULES) for j, side in enumerate("ab")}
+            for i in range(N))  # fmt: skip
+    return [change(row, k) for k, row in enumerate(rows)]
+
+
+def own(fields, names=RULES):
+    prompt, response, ratings = fields
+    return [{prompt: row["prompt"], response: row["response"],
+             ratings: dict(zip(names, (row[rule] for rule in RULES), strict=True))} for row in wide()]  # fmt: skip
+
+
+def renamed(**names):
+    return lambda row, k: {names.get(name, name): value for name, value in row.items()}
+
+
+CASES = {
+    "criterion, points": ("csv", long("prompt", "response", "criterion", "points"), RULES),
+    "dimension, value": ("csv", long("question", "answer", "dimension", "value"), RULES),
+    "aspect, mark": ("jsonl", long("Input", "Output", "Aspect", "Mark"), RULES),
+    "topic, mark": ("csv", long("prompt", "response", "topic", "mark"),
+                    "rename 'mark' to 'rating' and 'topic' to 'rule': sed -i.bak"),
+    "topic, mark in JSON": ("jsonl", long("prompt", "response", "topic", "mark"),
+                            "Fix: .*rename 'mark' to 'rating' and 'topic' to 'rule'$"),
+    "no name known": ("csv", long("what was asked", "said", "area", "stars"),
+                      "'stars' to 'rating' and 'area' to 'rule' and 'said' to 'response' and 'what was asked' to "),
+    "value beside other rules": ("csv", wide(renamed(harm="value", kind="aspect")), ("value", "aspect", "true")),
+    "no prompt": ("csv", wide(renamed(prompt="ask")), "rename 'ask' to 'prompt': sed -i.bak '1s/ask/prompt/'"),
+    "fields in capitals": ("jsonl", own(("Prompt", "Response", "RATINGS")),
+                           "rename 'Prompt' to 'prompt', 'Response' to 'response', 'RATINGS' to 'ratings': sed -i.bak"),
+    "ratings in capitals": ("jsonl", own(("prompt", "response", "Ratings")), "rename 'Ratings' to 'ratings'"),
+    "rules with spaces": ("jsonl", own(("prompt", "response", "ratings"), ("Is Honest", "Kind", "true!")),
+                          ("is_honest", "kind", "true")),
+    "rules alike but for capitals": ("jsonl", own(("prompt", "response", "ratings"), ("Kind", "kind", "true")),
+                                     "'Kind' and 'kind' differ in capitals and signs alone. Fix: rename one"),
+    "a rule without letters": ("jsonl", own(("prompt", "response", "ratings"), ("有害", "kind", "true")),
+                               "rule '有害'"),
+    "columns in capitals": ("parquet", wide(lambda row, k: {name.upper(): row[name] for name in row}), RULES),
+}  # fmt: skip
+
+
+def write(path, rows):
+    if isinstance(rows, str):
+        path.write_text(rows, encoding="utf-8")
+    elif path.suffix == ".csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            table.writerows(rows)
+    elif path.suffix == ".parquet":
+        import pandas as pd
+
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def by_reliability(path):
+    found = reliability.measured(reliability.parse([str(path), "--draws=20"]))
+    return [line.rule for line in found.reliability.rules], found.reliability.columns
+
+
+def by_fit(path):
+    beside = write(path.with_name("pairs.jsonl"), [
+        {"prompt": f"question {i}", "chosen": f"answer {i} 0", "rejected": f"answer {i} 1"} for i in range(N)
+    ])  # fmt: skip
+    files = (
+        {"path": str(path)} if path.name.startswith("pairs of") else {"path": str(beside), "ratings_path": str(path)}
+    )
+    config = DataConfig(source="files", pool="auto", **files)
+    pool = rule_pool(config)
+    records = read_records(config, 0, pool, True)
+    return pool.names, {one.response: np.where(one.mask, one.ratings, np.nan) for one in records.rated}
+
+
+def by_halo(path):
+    way = halo.read_way(str(path), "", None)
+    return way.read.names, {one.response: np.where(one.mask, one.ratings, np.nan) for one in way.rated}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_people_have_is_read_or_refused_by_every_command(name, tmp_path):
+    suffix, rows, expected = CASES[name][:3]
+    path = write(
+        tmp_path / f"{'pairs of' if 'response_a' in rows[0] else 't'} {name}.{suffix}".replace(", ", "-"), rows
+    )
+    if isinstance(expected, str):
+        for read in (by_reliability, by_fit, by_halo):
+            with pytest.raises(InputError, match=expected) as caught:
+                read(path)
+            assert "\n" not in str(caught.value) and path.name in str(caught.value)
+        return
+    plain = ["_".join(rule.lower().split()) for rule in expected]
+    rules, columns = by_reliability(path)
+    assert [rule.lower() for rule in rules] == plain
+    told = CASES[name][3] if len(CASES[name]) > 3 else None
+    assert any(told in line for line in columns) if told else not columns
+    values = np.array(CASES[name][4] if len(CASES[name]) > 4 else GRADES, float).reshape(len(EACH), -1)
+    for read in (by_fit, by_halo):
+        if read is by_halo and any(rule not in plain for rule in rules):
+            continue  # whose rules are called as columns are
+        names, read_values = read(path)
+        assert list(names) == plain
+        got = np.array([read_values.get(f"answer {i} {j}", np.full(len(plain), np.nan)) for i, j in EACH])
+        np.testing.assert_allclose(got, (values - 1) / 4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["topic, mark", "no name known", "no prompt", "fields in capitals"])
+def test_the_advised_command_makes_the_file_readable(name, tmp_path):
+    suffix, rows, _ = CASES[name]
+    path = write(tmp_path / f"t.{suffix}", rows)
+    with pytest.raises(InputError) as caught:
+        by_reliability(path)
+    command = shlex.split("sed " + caught.value.fix.partition("sed ")[2].partition("; or name")[0])
+    subprocess.run(command, check=True)
+    rules, columns = by_reliability(path)
+    assert tuple(rules) == RULES and not columns
