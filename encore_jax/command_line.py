@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from encore_jax.errors import InputError
+from encore_jax.files import check_file_words
 from encore_jax.terminal_text import escaped
 
 FAILED, BAD_INPUT, INTERRUPTED, STOPPED = 1, 2, 130, 143
@@ -182,6 +183,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Sequence[str] | None = None, namespace=None):
         args = list(sys.argv[1:] if args is None else args)
+        check_file_words(args)
         known = [name for action in self._actions for name in action.option_strings]
         for argument in args[: args.index("--")] if "--" in args else args:  # before anything is missed
             flag = argument.partition("=")[0]
@@ -281,6 +283,7 @@ def parse_flags(argv: Sequence[str], required: Sequence[str] = (), more: Iterabl
     from absl import app, flags
 
     app.define_help_flags()
+    check_file_words(argv[1:])
     own = own_flags()
     if asks_for_help(argv[1:]):
         program = sys.modules["__main__"]

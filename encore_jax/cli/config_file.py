@@ -16,6 +16,7 @@ from types import ModuleType
 import encore_jax
 from encore_jax.command_line import did_you_mean
 from encore_jax.errors import InputError
+from encore_jax.files import why_missing
 from encore_jax.json_shape import read_bytes
 from encore_jax.recipes import configs
 from encore_jax.recipes.run_config import RunConfig
@@ -73,7 +74,9 @@ def find_config(text: str) -> Path:
         if path.is_dir():
             raise InputError("is a folder", where=where, fix=_near(path / "x", list(path.glob("*.py"))))
         beside = list(path.parent.glob("*.py")) if path.parent != Path() else []
-        raise InputError("there is no such file", where=where, fix=_near(path, beside))
+        there = path.exists()
+        problem = "is no regular file" if there else why_missing(path, "there is no such file")
+        raise InputError(problem, where=where, fix=_near(path, [one for one in beside if one != path]))
     except InputError:
         raise
     except (OSError, ValueError) as error:  # a name that is too long, or has a null character

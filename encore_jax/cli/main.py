@@ -8,6 +8,7 @@ encore COMMAND --help                    a command's example and flags
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import runpy
 import sys
@@ -17,6 +18,7 @@ from typing import NamedTuple
 from encore_jax import __version__
 from encore_jax.command_line import HELP, asks_for_help, did_you_mean, one_line_errors
 from encore_jax.errors import InputError
+from encore_jax.files import check_file_words
 
 RUN = "encore_jax.cli.run"
 
@@ -171,6 +173,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name not in COMMANDS:
             problem = "there is no such flag" if name.startswith("-") else "there is no such command"
             raise InputError(problem, where=name, fix=did_you_mean(name, COMMANDS))
+        check_file_words(rest)
+        for place, word in enumerate(itertools.takewhile(lambda word: not word.startswith("-"), rest), 1):
+            if not word.strip():
+                raise InputError(f"word {place} is empty", where=f"encore {name}", fix="name a file, or leave it out")
         command = COMMANDS[name]
         shown = {HELP: help_of(name)} if command.module == RUN and command.means else {}
         if not asks_for_help(rest):

@@ -110,7 +110,8 @@ def main(given: argparse.Namespace) -> None:
     out = Path(given.out)
     check_suffix(out, (".html",), "--out", "HTML")
     outputs = {"--out": out}
-    inputs = local_inputs({"FILE": path, "--pool": given.pool or pool_beside(path)})
+    scored = path.suffix == ".npz" or is_scored(path)  # no rules are read beside scores
+    inputs = local_inputs({"FILE": path} | ({} if scored else {"--pool": given.pool or pool_beside(path)}))
     check_outputs(outputs, inputs)
     with output_lock(out):
         record = input_record(inputs)

@@ -48,9 +48,10 @@ from encore_jax.cli.score_together import fill_together
 from encore_jax.cli.score_totals import Totals, characters_of, count
 from encore_jax.command_line import define_devices, define_overwrite, one_line_errors, parse_flags, start_logging
 from encore_jax.data import FORMATS, locate
-from encore_jax.data.lock import output_lock
+from encore_jax.data.lock import kept_output, writing_lock
 from encore_jax.data.outputs import check_new, check_outputs, check_suffix, local_inputs
 from encore_jax.data.skips import SkipCounter
+from encore_jax.data.sources import check_local_file
 from encore_jax.errors import InputError
 from encore_jax.parallel.mesh import parse_mesh, spans_processes
 from encore_jax.parallel.processes import all_or_none, all_same_everywhere, end_at_once, join, of_first, speaks
@@ -63,6 +64,9 @@ from encore_jax.terminal_text import cut, one_line
 
 CHUNK = 1024
 """Input rows of a chunk: what a kill can cost, and how far packing looks."""
+
+IN_USE = "wait until it ends, or name another output"
+"""What a user can do whose output another process writes."""
 
 _MODEL = flags.DEFINE_string("model", None, "Folder of a saved reward model, or an hf:// uri.")
 _INPUT = flags.DEFINE_string("input", None, "File of prompts and responses, a path or an hf:// uri.")
@@ -139,7 +143,7 @@ def score_file(
         def begin() -> bool:
             check_outputs(outputs | {"parts of --output": output.with_name(output.name + PARTS)}, {"--input": source})
             for path in outputs.values():
-                stack.enter_context(output_lock(path, fix="wait until it ends, or name another output"))
+                stack.enter_context(writing_lock(path, fix=IN_USE))
             complete = parts.is_complete(overwrite)
             if best:
                 check_new(best, overwrite=overwrite, flag="--best", made=complete)
@@ -293,23 +297,32 @@ def main(argv: Sequence[str]) -> None:
 def _run() -> None:
     """The command, once its flags are read and all processes have met."""
     output, best = Path(_OUTPUT.value), Path(_BEST.value) if _BEST.value else None
-    source, model = all_or_none(lambda: _inputs(output, best))
     options = {"format": _FORMAT.value, "tokens_per_batch": _TOKENS.value}
     options |= {"overwrite": flags.FLAGS["overwrite"].value, "intervals": _INTERVALS.value}
-    counts = score_file(model, source, output, best=best, **options)
+    all_or_none(lambda: _check_outputs(output, best))
+    with contextlib.ExitStack() as kept:  # a second command on these outputs reads no model for nothing
+        for path in filter(None, (output, best)):
+            of_first(lambda path=path: kept.enter_context(kept_output(path, fix=IN_USE)))
+        source, model = all_or_none(_inputs)
+        counts = score_file(model, source, output, best=best, **options)
     if speaks():
         if "accuracy" in counts:
             logging.info("accuracy is over this file's rows; on rows that the model was trained on it is too high")
         print(json.dumps(counts | ({"mismatch": model.passport.mismatch} if model.passport.mismatch else {})))
 
 
-def _inputs(output: Path, best: Path | None) -> tuple[Path, RewardModel]:
-    """The file and the model that the flags name, once the outputs are seen to be something else."""
+def _check_outputs(output: Path, best: Path | None) -> None:
+    """Refuses outputs of another kind or that are inputs, and an input that is no file."""
     check_suffix(output, (".parquet", ".pq"), "--output", "Parquet")
     if best:
         check_suffix(best, (".jsonl",), "--best", "JSON Lines")
     given = {f"--{flag.name}": flag.value for flag in (_MODEL, _INPUT, _WEIGHTS)}
     check_outputs({"--output": output} | ({"--best": best} if best else {}), local_inputs(given))
+    check_local_file(_INPUT.value)
+
+
+def _inputs() -> tuple[Path, RewardModel]:
+    """The file and the model that the flags name."""
     source, mesh = locate(_INPUT.value), flags.FLAGS["mesh"].value
     logging.info("score: reading %s", _MODEL.value)
     model = RewardModel.from_pretrained(

@@ -82,7 +82,7 @@ def output_lock(path: str | Path, *, fix: str = "", wait: bool = False) -> Itera
 
 
 @contextlib.contextmanager
-def kept_output(path: str | Path) -> Iterator[None]:
+def kept_output(path: str | Path, *, fix: str = "") -> Iterator[None]:
     """`output_lock` over everything that leads to an output, whose writer (`writing_lock`) finds it locked already.
 
     >>> import tempfile
@@ -90,7 +90,7 @@ def kept_output(path: str | Path) -> Iterator[None]:
     >>> with kept_output(path), writing_lock(path):
     ...     pass
     """
-    with output_lock(path):
+    with output_lock(path, fix=fix):
         token = _KEPT.set(_KEPT.get() | {Path(path).absolute()})
         try:
             yield
@@ -149,7 +149,7 @@ def reader_lock(folder: str | Path, *, fix: str = "") -> Iterator[None]:
     lock = Path(folder) / LOCK
     try:
         descriptor = os.open(lock, os.O_RDONLY | _OPEN)
-    except OSError:
+    except (OSError, ValueError):  # whoever reads the folder says what is wrong with its name
         yield
         return
     try:

@@ -33,7 +33,7 @@ from encore_jax.data.split import group_ids
 from encore_jax.data.spreadsheets import check_no_workbook_name
 from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError
-from encore_jax.files import did_you_mean_file
+from encore_jax.files import did_you_mean_file, why_missing
 from encore_jax.rules import RulePool
 
 SCORE = "score:"
@@ -125,8 +125,8 @@ def no_such_file(path: Path) -> InputError:
         return InputError("is a pipe or a device, which cannot be read twice", where=str(path), fix=fix)
     first = "give a file, or the folder of a run; `encore rate PAIRS --config.judge.model=NAME` makes runs/rate_server"
     fix = did_you_mean_file(path, f"give {KINDS}" if path.suffix else first)
-    return InputError("there is no such file" if path.suffix else "there is no such file or folder", where=str(path),
-                      fix=fix)  # fmt: skip
+    problem = "there is no such file" if path.suffix else "there is no such file or folder"
+    return InputError(why_missing(path, problem), where=str(path), fix=fix)
 
 
 def is_scored(path: Path) -> bool:

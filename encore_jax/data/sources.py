@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from encore_jax.data.wheels import NAME, VERSION, member, wheel
 from encore_jax.errors import InputError
-from encore_jax.files import did_you_mean_file, open_file
+from encore_jax.files import did_you_mean_file, open_file, why_missing
 
 
 class WheelSource(NamedTuple):
@@ -105,7 +105,7 @@ def locate(
     path = _existing(source)
     if path is None:
         fix = did_you_mean_file(source, "correct the path; a hub repository is written hf://org/name")
-        raise InputError("no such file or folder", where=str(uri), fix=fix)
+        raise InputError(why_missing(source, "no such file or folder"), where=str(uri), fix=fix)
     return path
 
 

@@ -189,12 +189,19 @@ def test_a_revision_given_apart_is_checked_too(revision, hub_cache):
         call()
 
 
-@pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "~no such user/x", "/dev/null/x", "loop", "\ud800"])
+@pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "~no such user/x", "/dev/null/x", "\ud800"])
 def test_a_path_that_cannot_be_is_a_path_that_is_not_there(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(InputError, match="no such file or folder"):
         locate(path)
+
+
+@pytest.mark.parametrize(("to", "problem"), [("link", "levels of symbolic links"), ("nothing", "a link to no")])
+def test_a_link_that_leads_nowhere_is_told_from_nothing(to, problem, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(to)
+    with pytest.raises(InputError, match=f"link: .*{problem}"):
+        locate("link")
 
 
 def test_what_a_file_names_is_local_pinned_in_the_cache_or_asked_for(hub_cache, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -86,6 +87,29 @@ def test_the_same_command_makes_its_page_again_and_no_other_page(tmp_path, capsy
             run(other, f"--out={out}")
         assert out.read_bytes() == there
     run(other, f"--out={out}", "--overwrite")
+
+
+@pytest.mark.parametrize("kind", ["npz", "parquet", "jsonl"])
+def test_a_page_says_of_the_inputs_that_were_read_and_of_no_other(tmp_path, kind, capsys):
+    """Rules are read beside ratings, and not beside scores: a pool.yaml that comes or goes is none of theirs."""
+    file, out, beside = tmp_path / f"file.{kind}", tmp_path / "page.html", tmp_path / "pool.yaml"
+    if kind == "npz":
+        views.view().save(file)
+    elif kind == "parquet":
+        write_scores(file, ratings()[0])
+    else:
+        file = Path(write_comparisons(tmp_path, *ratings()))
+    pool = RulePool([Rule(name, f"It is {name}.") for name in RULES])
+    pool.to_yaml(beside)
+    run(str(file), f"--out={out}")
+    record = re.search(r'"encore_jax-inputs" content="([^"]*)"', out.read_text())[1]
+    names = [part.partition("=")[0] for part in record.split()]
+    assert names == (["FILE", "--pool"] if kind == "jsonl" else ["FILE"])
+    before = out.read_bytes()
+    beside.unlink()
+    if kind != "jsonl":
+        run(str(file), f"--out={out}")
+        assert out.read_bytes() == before
 
 
 def test_scores_and_views_are_read_as_the_ablation_reads_them(tmp_path, capsys):
