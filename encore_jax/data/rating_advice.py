@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from encore_jax.data.rating_cells import is_rating, parse_cell
+from encore_jax.data.rating_columns import roles_by_name
 from encore_jax.data.rule_choice import is_label, is_measure, is_never_rating
 from encore_jax.data.text_tables import is_text_table
 from encore_jax.errors import InputError
@@ -86,9 +87,10 @@ def check_not_long(table: Table, role: Mapping[str, str], rules: Sequence[str], 
     keys = [(str(row.get(role.get("prompt", ""))), str(row.get(role.get("response", "")))) for _, row in table]
     if len(set(keys)) == len(keys):
         return
-    found = renames(table, {name: column for name, column in role.items() if name in ("prompt", "response")})
-    if {"rule", "rating"} <= set(found.values()):
-        names = list(dict.fromkeys(name for _, row in table for name in row))
+    names = list(dict.fromkeys(name for _, row in table for name in row))
+    known = roles_by_name(names)
+    found = renames(table, known)
+    if found and {"rule", "rating"} <= {*known, *found.values()}:
         problem = f"has several rows about one response, and ratings in column {rules[0]!r} alone"
         fix = f"if every row is one rating, {rename_words(found, where, names)}"
         raise InputError(problem, where=str(where), fix=fix)

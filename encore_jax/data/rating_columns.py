@@ -37,11 +37,13 @@ ALSO: Mapping[str, tuple[str, ...]] = {
     "rating": ("mark", "points", "value"),
 }
 """The same where no column has a name of `ROLES`; "rule" and "rating" only where no other column may be a rule's."""
-TEXTS = frozenset({
-    "index", "row", "length", "tokens", "words", "date", "time", "timestamp", "seed", "annotator", "rater", "judge",
-    "model", "system", "user", "split", "source", "turn", "comment", "note", "notes",
-})  # fmt: skip
+TEXTS = frozenset(
+    "index row length tokens words date time timestamp seed annotator rater judge model system user split source turn "
+    "category topic domain task type language lang dataset name title when day".split()
+)
 """Columns whose texts nobody means as ratings."""
+REMARKS = frozenset("comment comments note notes remark remarks explanation reason reasons rationale feedback".split())
+"""The same, and last words of the names of such columns."""
 _SIDE = re.compile(r"(.+)[ _.-]([a-zA-Z]|\d+)")
 FORMS = "prompt, response, rule, rating; or prompt, response and a column for every rule; or prompt, response_a, "
 FORMS += "response_b and columns RULE_a, RULE_b"

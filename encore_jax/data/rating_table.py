@@ -19,7 +19,17 @@ from encore_jax.data.orientation import Scale, checked_scale, to_unit
 from encore_jax.data.rating_account import AGAIN, BLANK
 from encore_jax.data.rating_cells import HOW, Cell, is_rating, parse_cell
 from encore_jax.data.rating_columns import FORMS, Columns, columns_of, near_roles, roles_by_name, rule_columns
-from encore_jax.data.rating_texts import cell_prompt, cell_text, preferred_side, row_labels, unreadable, usable_rows
+from encore_jax.data.rating_texts import (
+    cell_prompt,
+    cell_text,
+    preferred_side,
+    row_labels,
+    unread_lines,
+    unreadable,
+    usable_rows,
+    with_preferred,
+    without_totals,
+)
 from encore_jax.data.rows import named
 from encore_jax.data.rule_names import AUTOMATIC, RuleNames, asked_rules, check_not_both, rule_of
 from encore_jax.data.scales import evidence, scale_words, scales_of_cells
@@ -106,7 +116,10 @@ def rating_table(
     check_not_both(pool, rules)
     names = dict.fromkeys(name for _, row in table for name in row)
     columns = _columns(table, list(names), where, () if pool is None else pool.names)
-    table, blank, notes = usable_rows(table, columns, where, SkipCounter() if skips is None else skips)
+    columns = with_preferred(table, columns)
+    skips = SkipCounter() if skips is None else skips
+    table, summed = without_totals(table, columns.role["prompt"], skips)
+    table, blank, notes = usable_rows(table, columns, where, skips)
     if columns.sides and not rated:
         found = RatedTable((), _comparisons(table, columns), (), (0.0, 1.0), ())
     elif columns.is_long:
@@ -115,7 +128,9 @@ def rating_table(
         found = _wide(table, columns, where, pool, scale, rules)
     lost = dict(found.lost) | {BLANK: sum(_ratings_in(row, columns, found.rules) for _, row in blank)}
     kept = sum(int(record.mask.sum()) for record in (*found.responses, *found.comparisons) if record.mask is not None)
-    return found._replace(notes=(*notes, *found.notes), lost=lost, given=kept + sum(lost.values()))
+    notes = [*notes, summed] if summed else notes
+    told = (*found.columns, summed) if summed else found.columns
+    return found._replace(columns=told, notes=(*notes, *found.notes), lost=lost, given=kept + sum(lost.values()))
 
 
 def _columns(table, names: Sequence[str], where, rules: Sequence[str]) -> Columns:
@@ -233,15 +248,16 @@ def _wide(table, columns: Columns, where, pool, scale, asked: RuleNames) -> Rate
     if unread:
         texts = unreadable(table, unread)
         notes.append(f"columns not read: {named(unread)}{texts and f' ({texts})'}")
+    lines = () if pool else (*choice.lines(asked), *unread_lines(table, unread, bool(columns.sides), asked))
     label = columns.role.get("quality", columns.role.get("preferred"))
     if label and not columns.sides:
         notes.append(f"column {label!r} says how good people find a response")
     if not columns.sides:
         responses = _responses(table, columns.role, rules, ratings, mask)
-        return RatedTable(rules, (), responses, used, (*notes, told), columns=choice.lines(asked))
+        return RatedTable(rules, (), responses, used, (*notes, told), columns=lines)
     shape = (len(table), len(columns.sides), len(rules))
     pairs = _comparisons(table, columns, rules, ratings.reshape(shape), mask.reshape(shape))
-    return RatedTable(rules, pairs, (), used, (*notes, told), columns=choice.lines(asked))
+    return RatedTable(rules, pairs, (), used, (*notes, told), columns=lines)
 
 
 def _values(found: _Found, rules, pool, scale, where) -> tuple[tuple[np.ndarray, np.ndarray], Scale, str]:

@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 
 from encore_jax.data.comparison import Message, parse_prompt
 from encore_jax.data.fields import is_empty
-from encore_jax.data.rating_cells import is_rating
-from encore_jax.data.rating_columns import ROLES, TEXTS, Columns
+from encore_jax.data.rating_cells import HOW, is_rating
+from encore_jax.data.rating_columns import REMARKS, ROLES, TEXTS, Columns
 from encore_jax.data.row_labels import row_id, text_label
+from encore_jax.data.rule_choice import is_label, is_measure, is_never_rating
+from encore_jax.data.rule_names import RuleNames
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 
 Table = list[tuple[str, Mapping]]
+TOTALS = frozenset("total totals sum average averages avg mean median subtotal".split())
+MOST_TOTALS = 4
+"""Rows at the end of a table that may sum it up."""
 MOST_LEVELS = 20
 """Different texts in a column that may be meant as ratings, such as "agree"; more are notes or names."""
 
@@ -45,10 +50,80 @@ def unreadable(table: Table, columns: Sequence[str]) -> str:
     found = []
     for column in columns:
         cells = {str(row.get(column)).strip()[:40]: place for place, row in table if not is_rating(row.get(column))}
-        if 0 < len(cells) <= MOST_LEVELS and column.strip().lower() not in TEXTS:
+        if 0 < len(cells) <= MOST_LEVELS and not _is_text(column):
             text, place = next(iter(cells.items()))
             found.append(f"{column!r} holds {text!r} at {place.rsplit('/', 1)[-1]}")
     return "; ".join(found[:3]) + (" and more" if len(found) > 3 else "")
+
+
+def unread_lines(table: Table, columns: Sequence[str], paired: bool, asked: RuleNames) -> tuple[str, ...]:
+    """What to know of columns that may be meant as ratings or as people's choice, and are not read, in sentences.
+
+    Args:
+      table: ``(where, row)``.
+      columns: that are not read.
+      paired: whether rows hold two responses.
+      asked: what the user names, of which nothing needs to be said.
+    """
+    if asked.names_all:
+        return ()
+    columns = [column for column in columns if f"-{column}" not in asked.names]
+    lines = []
+    if texts := unreadable(table, [column for column in columns if not is_label(column)]):
+        lines.append(f"Not read, because these are no ratings: {texts}. If it is a rule, {HOW}")
+    for column in columns:
+        if is_label(column) and any(not is_empty(row.get(column)) for _, row in table):
+            kind = "which response people prefer, write a or b under the name preferred"
+            if not paired:
+                kind = "how good people find a response, write numbers under the name quality"
+            lines.append(f"Not read: column {column!r}. If it says {kind}")
+    return tuple(lines)
+
+
+def with_preferred(table: Table, columns: Columns) -> Columns:
+    """The columns, with one that is called like a choice as "preferred" if its cells name responses, as "a" does."""
+    if "preferred" in columns.role or not columns.sides:
+        return columns
+    names = [side for side in columns.sides if not side.isdecimal()]
+    for column in columns.other:
+        cells = [str(row.get(column)).strip().lower() for _, row in table if not is_empty(row.get(column))]
+        cells = [re.sub(rf"^({'|'.join(ROLES['response'])})[ _.-]", "", cell) for cell in cells]
+        if is_label(column) and set(cells) & set(names) and set(cells) <= {*names, "tie"}:
+            other = tuple(name for name in columns.other if name != column)
+            return columns._replace(role=columns.role | {"preferred": column}, other=other)
+    return columns
+
+
+def without_totals(table: Table, column: str | None, skips: SkipCounter) -> tuple[Table, str]:
+    """The rows without the last ones that are called total or average, as spreadsheets have them, and that in words.
+
+    Args:
+      table: ``(where, row)``.
+      column: where rows say it; None for the first one with a text.
+      skips: counts these rows.
+    """
+    left, found = list(table), []
+    while len(left) > 1 and len(found) < MOST_TOTALS and _is_total(left[-1][1], column):
+        found.append(left.pop())
+    if not found:
+        return left, ""
+    for place, _ in found[::-1]:
+        skips.skip("that sum up others", place)
+    place = found[-1][0]
+    return left, f"Left out, because it sums up others: {'the row at' if len(found) == 1 else 'the rows from'} {place}"
+
+
+def _is_total(row: Mapping, column: str | None) -> bool:
+    """Whether a row sums up others by its name."""
+    texts = [row.get(column)] if column else [x for x in row.values() if isinstance(x, str) and not is_rating(x)][:1]
+    return any(str(text).strip().lower().rstrip(":") in TOTALS for text in texts)
+
+
+def _is_text(column: str) -> bool:
+    """Whether a column of this name holds texts that nobody means as ratings."""
+    words = re.findall(r"[^\W_]+", column.lower())
+    remark = bool(words) and words[-1] in REMARKS
+    return remark or "_".join(words) in TEXTS or is_never_rating(column) or is_measure(column)
 
 
 def _is_blank(prompt: object) -> bool:

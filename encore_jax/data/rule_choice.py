@@ -45,6 +45,8 @@ FEWEST_NUMBERED, FEWEST_DIFFERENT = 8, 20
 """Values from which numbers that count up, and numbers that are all different, are none of ratings."""
 MOST_LEVELS = 11
 """Of scales of whole numbers but those up to 100: ratings that are sorted count up, too."""
+SPARSE = 10
+"""A column with so many times fewer ratings than another may be one of remarks."""
 BEYOND = 1000 * 100.0
 """So far beyond the highest end of a usual scale, whole numbers are ids or times."""
 YEARS = 1900, 2100
@@ -231,6 +233,9 @@ def _judge(rule: str, own: _Values, others: Mapping[str, _Values], every: Mappin
         return False, f"its name may be that of a measurement; {own.words()}"
     if is_label(rule) and len(every) > 1:
         return False, f"by its name it may be people's label, which belongs in a column 'quality'; {own.words()}"
+    most = max(other.count for other in every.values())
+    if own.count * SPARSE < most:
+        return False, f"it holds {own.count} rating{'s' * (own.count != 1)} where others hold {most}"
     if own.usual or not others:
         return False, ""
     if own.whole and YEARS[0] <= own.low and own.high <= YEARS[1]:

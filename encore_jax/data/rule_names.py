@@ -24,6 +24,11 @@ class RuleNames(NamedTuple):
     flag: str | None = ""
 
     @property
+    def names_all(self) -> bool:
+        """Whether all rules are named, and not changes."""
+        return any(not name.startswith(("+", "-")) for name in self.names)
+
+    @property
     def where(self) -> str:
         """What errors call it."""
         return (self.flag or "rules").rstrip("=")

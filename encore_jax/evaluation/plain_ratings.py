@@ -10,12 +10,13 @@ import numpy as np
 from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_advice import check_not_long
 from encore_jax.data.rating_columns import ROLES, Columns, near_roles, rule_columns
-from encore_jax.data.rating_texts import preferred_side
+from encore_jax.data.rating_texts import preferred_side, unread_lines, without_totals
 from encore_jax.data.row_labels import row_id
 from encore_jax.data.rows import named
 from encore_jax.data.rule_choice import is_measure, is_never_rating
 from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_not_both, rule_of
 from encore_jax.data.scales import evidence, scale_words, scales_of_cells
+from encore_jax.data.skips import SkipCounter
 from encore_jax.data.stray import values_of
 from encore_jax.data.wide_rules import cell_of, wide_rules
 from encore_jax.errors import InputError
@@ -58,6 +59,7 @@ def plain_ratings(
     >>> found["rules"], found["ratings"].tolist(), found["where"].tolist()
     (('kind', 'true'), [[1.0, 1.0], [nan, 0.0]], [[True, True], [False, True]])
     """
+    rows, summed = without_totals(list(rows), None, SkipCounter())
     names, known = list(dict.fromkeys(name for _, row in rows for name in row)), () if pool is None else pool.names
     role = _roles(names, known)
     columns = Columns(role, {}, tuple(name for name in names if name not in role.values()))
@@ -72,6 +74,8 @@ def plain_ratings(
         check_not_long(rows, {}, tuple(cells), where)
     rules = tuple(known or cells)
     unread = [name for name in columns.other if not any(name in places[rule] for rule in cells)]
+    lines = () if pool else (*choice.lines(asked), *unread_lines(rows, unread, bool(sides), asked))
+    lines = (*lines, summed) if summed else lines
     if meant := near_roles(unread, ("response",)):
         raise InputError(f"has the columns {named(names)}", where=where, fix=f"rename {meant}")
     if unread:
@@ -90,7 +94,7 @@ def plain_ratings(
     if pool is not None:
         values = values * pool.directions
     values = values.reshape(len(rows), len(sides), len(rules)) if sides else values
-    found = {"ratings": values, "where": ~np.isnan(values), "rules": rules, "columns": choice.lines(asked)}
+    found = {"ratings": values, "where": ~np.isnan(values), "rules": rules, "columns": lines}
     return found | _labels(rows, role, sides) | given
 
 

@@ -53,9 +53,9 @@ CASES = {
     "dimension, value": ("csv", long("question", "answer", "dimension", "value"), RULES),
     "aspect, mark": ("jsonl", long("Input", "Output", "Aspect", "Mark"), RULES),
     "topic, mark": ("csv", long("prompt", "response", "topic", "mark"),
-                    "rename 'mark' to 'rating' and 'topic' to 'rule': sed -i.bak"),
+                    "if every row is one rating, rename 'topic' to 'rule': sed -i.bak"),
     "topic, mark in JSON": ("jsonl", long("prompt", "response", "topic", "mark"),
-                            "Fix: .*rename 'mark' to 'rating' and 'topic' to 'rule'$"),
+                            "Fix: .*rename 'topic' to 'rule'$"),
     "no name known": ("csv", long("what was asked", "said", "area", "stars"),
                       "'stars' to 'rating' and 'area' to 'rule' and 'said' to 'response' and 'what was asked' to "),
     "value beside other rules": ("csv", wide(renamed(harm="value", kind="aspect")), ("value", "aspect", "true")),
@@ -70,6 +70,69 @@ CASES = {
     "a rule without letters": ("jsonl", own(("prompt", "response", "ratings"), ("有害", "kind", "true")),
                                "rule '有害'"),
     "columns in capitals": ("parquet", wide(lambda row, k: {name.upper(): row[name] for name in row}), RULES),
+}  # fmt: skip
+
+
+def more(**columns):
+    """More columns, as functions of the row's number."""
+    return lambda row, k: row | {name.replace("__", ": "): make(k) for name, make in columns.items()}
+
+
+def without(row, *names):
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def changed(name, make):
+    return lambda row, k: row | {name: make(row[name], k)}
+
+
+def text_of(rows, *last, delimiter=","):
+    lines = [list(rows[0]), *(row.values() for row in rows), *last]
+    return "".join(delimiter.join(map(str, line)) + "\n" for line in lines)
+
+
+def halved(row, k):
+    """Half grades with decimal commas."""
+    return row | {rule: f"{row[rule] - 0.5 * (row[rule] > 1)}".replace(".", ",") for rule in RULES}
+
+
+def summed(row, k):
+    every = [row[rule] for rule in RULES]
+    return row | {"total": sum(every), "average": sum(every) / 3}
+
+
+PLAIN = wide(lambda row, k: {"item": f"i{k}"} | without(row, "prompt", "response"))
+TWENTIETHS = [[[20 * v if k == 0 else v for k, v in enumerate(own)] for own in both] for both in GRADES]
+HALVES = (np.array(GRADES) - 0.5 * (np.array(GRADES) > 1)).tolist()
+CASES |= {
+    "an empty column of Excel": ("csv", wide(more(Unnamed__7=lambda k: "")), RULES),
+    "delimiters at the ends": ("csv", text_of(wide(more(a=lambda k: ""))).replace(",a\n", ",\n"), RULES),
+    "a remark under no name": ("csv", wide(more(Unnamed__7=lambda k: "see mail" if k == 3 else "")), RULES),
+    "total of texts": ("csv", text_of(wide(), ["Total", "", 70, 71, 72]), RULES, "Left out, because it sums up others"),
+    "average of texts": ("csv", text_of(wide(), ["Average:", "Average", 3.1, 2.9, 3.0]), RULES, "it sums up others"),
+    "totals of numbers": ("csv", text_of(PLAIN, ["Total", 70, 71, 72], ["Mean", 3.1, 2.9, 3]), RULES, "sums up others"),
+    "comments": ("csv", wide(more(comments=lambda k: ("", "N/A", "too long", "good")[k % 4])), RULES),
+    "one number among comments": ("csv", wide(more(remarks=lambda k: "" if k else 5)), (*RULES, "remarks"),
+                                  "'remarks' (it holds 1 rating where others hold 24)"),
+    "dates": ("csv", wide(more(when=lambda k: f"2024-03-{k + 1}", day=lambda k: 20240301 + k)), RULES, "'day' ("),
+    "dates as Excel's numbers": ("csv", wide(more(date=lambda k: 45352 + k % 9)), RULES, "'date' ("),
+    "columns of one name": ("csv", "prompt,response,kind,kind,harm\nHi,A,5,4,1\n", "csv:1: has two columns 'kind'"),
+    "percent": ("csv", wide(changed("harm", lambda value, k: f"{20 * value} %")), RULES, None, TWENTIETHS),
+    "an error of Excel": ("csv", wide(changed("kind", lambda value, k: value if k else "#DIV/0!")),
+                          "csv:2, column 'kind': '#DIV/0!' is no rating"),
+    "labels 0 and 1": ("csv", wide(more(label=lambda k: k % 2)), (*RULES, "label"), "'label' (by its name"),
+    "labels in words": ("csv", wide(more(label=lambda k: ("good", "bad")[k % 2])), RULES, "Not read: column 'label'"),
+    "winner": ("csv", pairs(renamed(preferred="winner")), RULES),
+    "winner, named in full": ("csv", pairs(lambda row, k: without(row, "preferred") | {"winner": "response_a"}), RULES),
+    "label 0 of pairs": ("csv", pairs(more(label=lambda k: 0)), RULES,
+                         "Not read: column 'label'. If it says which response people prefer, write a or b"),
+    "preferred by another name": ("csv", pairs(changed("preferred", lambda value, k: "Model A")),
+                                  "csv:2, column 'preferred': 'Model A' is none of the responses"),
+    "decimal commas": ("csv", text_of(wide(halved), delimiter=";"), RULES, None, HALVES),
+    "decimal commas in quotes": ("csv", wide(halved), RULES, None, HALVES),
+    "levels in words": ("csv", wide(more(tone=lambda k: ("low", "high")[k % 2])), RULES, "'tone' holds 'low'"),
+    "stars": ("csv", wide(more(tone=lambda k: "*" * (k % 5 + 1))), RULES, "Not read, because these are no ratings"),
+    "sums and means": ("csv", wide(summed), RULES, "'total' ("),
 }  # fmt: skip
 
 
@@ -105,6 +168,7 @@ def by_fit(path):
     config = DataConfig(source="files", pool="auto", **files)
     pool = rule_pool(config)
     records = read_records(config, 0, pool, True)
+    assert [one.preferred for one in records.comparisons] == [0] * N
     return pool.names, {one.response: np.where(one.mask, one.ratings, np.nan) for one in records.rated}
 
 
@@ -116,9 +180,8 @@ def by_halo(path):
 @pytest.mark.parametrize("name", CASES)
 def test_what_people_have_is_read_or_refused_by_every_command(name, tmp_path):
     suffix, rows, expected = CASES[name][:3]
-    path = write(
-        tmp_path / f"{'pairs of' if 'response_a' in rows[0] else 't'} {name}.{suffix}".replace(", ", "-"), rows
-    )
+    kind = "pairs of" if "response_a" in rows[0] else "t"
+    path = write(tmp_path / f"{kind} {name}.{suffix}".replace(", ", "-"), rows)
     if isinstance(expected, str):
         for read in (by_reliability, by_fit, by_halo):
             with pytest.raises(InputError, match=expected) as caught:
@@ -130,6 +193,8 @@ def test_what_people_have_is_read_or_refused_by_every_command(name, tmp_path):
     assert [rule.lower() for rule in rules] == plain
     told = CASES[name][3] if len(CASES[name]) > 3 else None
     assert any(told in line for line in columns) if told else not columns
+    if name == "totals of numbers":
+        return  # no model is trained on numbers alone
     values = np.array(CASES[name][4] if len(CASES[name]) > 4 else GRADES, float).reshape(len(EACH), -1)
     for read in (by_fit, by_halo):
         if read is by_halo and any(rule not in plain for rule in rules):
@@ -137,7 +202,9 @@ def test_what_people_have_is_read_or_refused_by_every_command(name, tmp_path):
         names, read_values = read(path)
         assert list(names) == plain
         got = np.array([read_values.get(f"answer {i} {j}", np.full(len(plain), np.nan)) for i, j in EACH])
-        np.testing.assert_allclose(got, (values - 1) / 4, atol=1e-6)
+        expected = (values - 1) / 4
+        expected[:, 0] = values[:, 0] / 100 if name == "percent" else expected[:, 0]
+        np.testing.assert_allclose(got[:, : len(RULES)], expected, atol=1e-6)  # another has a test of its own
 
 
 @pytest.mark.parametrize("name", ["topic, mark", "no name known", "no prompt", "fields in capitals"])
