@@ -230,8 +230,9 @@ def check_ratings(
         coarsest, finest = max(steps, key=steps.get), min(steps, key=steps.get)
         warnings.warn(
             f"rules are rated on grids of different size ({label(coarsest)}: {grids[coarsest].size}, {label(finest)}: "
-            f"{grids[finest].size}); a coarse grid has a low entropy whatever the judge's quality. Use a common grid "
-            "(levels=...) or normalize='observed'.",
+            f"{grids[finest].size}); a coarse grid has a low entropy however good its judge. Put all rules on one grid "
+            "of few levels (compose.levels), or divide each entropy by the largest that its own levels allow "
+            "(compose.normalize='observed').",
             RatingsWarning,
             stacklevel=3,
         )

@@ -20,11 +20,11 @@ FIELDS: Mapping[tuple[Field, bool], str] = {
     ("side", False): 'in a column "preferred": the better response, a or b',
     ("quality", False): 'in a column "quality", for every response of the prompt: a number, higher is better',
     ("extra.quality", False): 'as "extra": {"quality": NUMBER}, for every response of the prompt: higher is better',
-    ("either", False): 'as "preferred" (an argument of enc.reliability, or a column or field of the file that was '
+    ("either", False): 'as "preferred" (an argument in Python, or a column or field of the file that was '
     "read): the number of the better response, 0 for the first",
     ("quality", True): 'in a column "quality": how good the response is, a number, higher is better',
     ("extra.quality", True): 'as "extra": {"quality": NUMBER}: how good the response is, higher is better',
-    ("either", True): 'as "quality" (an argument of enc.reliability, or a column of the file that was read): how good '
+    ("either", True): 'as "quality" (an argument in Python, or a column of the file that was read): how good '
     "the response is, a number, higher is better",
 }
 """By `Field`, and by whether responses were rated alone."""

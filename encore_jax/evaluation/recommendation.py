@@ -89,8 +89,8 @@ def _labels(found: Reliability, of: str) -> str:
         return f"{what}: given these, the probability of being right more often than equal weights is {likely}."
     gain = 100 * (found.accuracy[name] - found.accuracy["uniform"])
     return (
-        f"On {what} it is {gain:+.1f} points from equal weights "
-        f"(given these labels, it is right more often than they are with a probability of "
+        f"On {what} {name} weights are {gain:+.1f} points from equal weights "
+        f"(given these, the probability that they are right more often is "
         f"{_chance(found.better_than_uniform[name])})."
     )
 

@@ -22,7 +22,7 @@ def label_lines(
     """Lines for a terminal; none where there is nothing to label. See `label_table` for the arguments.
 
     >>> print("\\n".join(label_lines(["t.csv:2"], [["Hi", "Hello!", "Go."]], LabelPlace("side", "t.csv"))))
-    Label next, the most telling first:
+    Label next:
     | comparison | prompt | response a | response b |
     |---|---|---|---|
     | t.csv:2 | Hi | Hello! | Go. |
@@ -34,9 +34,10 @@ def label_lines(
     last = where_to_label(place, single)
     if len(head) == 1:
         names = ", ".join(row[0] for row in rows)
-        return [f"Label next, the most telling first: {head[0]}{'s' * (len(rows) > 1)} {names}.", last]
+        first = f", the most telling first: {head[0]}s" if len(rows) > 1 else f": {head[0]}"
+        return [f"Label next{first} {names}.", last]
     cells = [[row[0], *(shortened(cell, NARROW).replace("|", "\\|") for cell in row[1:])] for row in rows]
-    return ["Label next, the most telling first:", markdown(head, cells), last]
+    return [f"Label next{', the most telling first' * (len(rows) > 1)}:", markdown(head, cells), last]
 
 
 def label_context(

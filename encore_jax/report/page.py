@@ -50,6 +50,8 @@ def page_environment() -> jinja2.Environment:
     environment.filters["first_line"] = first_line
     environment.filters["oracle_name"] = oracle_name
     environment.filters["breakable"] = breakable
+    environment.filters["whole"] = "{:,}".format
+    environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     environment.filters["minus_signs"] = formats.minus_signs
     environment.filters["whole_flags"] = whole_flags
     environment.filters["columns_of_words"] = columns_of_words

@@ -16,6 +16,7 @@ from encore_jax.report.reliability_tables import (
     has_labels,
     head,
     reliability_text,
+    what_n_counts,
     what_to_use,
 )
 
@@ -73,6 +74,7 @@ def _context(found: Reliability, first: str = "") -> dict:
         "labelled": has_labels(found),
         "prompts": found.prompts,
         "rules": len(found.rules),
+        "what_n_counts": what_n_counts(found),
         "probability": PROBABILITY,
         "accuracy": [(name, found.accuracy[name], found.better_than_uniform.get(name)) for name in found.accuracy],
     }

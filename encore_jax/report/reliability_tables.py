@@ -20,8 +20,10 @@ HEAD = RULES_HEAD + WEIGHTS_HEAD
 LABELLED_HEAD = ("labels", "accuracy, %", "ties half", "ties wrong", "decided")
 NARROW_HEAD = ("rule", "n", "ties, %", "entropy", "loading", "agreement, %", "entropy, %")
 NARROW_LABELLED = ("accuracy, %",)
+OF_PAIRS = "n: pairs of which the rule rates both responses. "
+OF_SINGLE = "n: responses that the rule rates. "
 LEGEND = (
-    "n: pairs, or single responses, that a rule rates. Entropy: of its ratings as they are, in nats (a run's own page "
+    "Entropy: of its ratings as they are, in nats (a run's own page "
     "takes them on a grid). "
     "Loading: how far it follows what the rules have in common [95 %]. Agreement, % and entropy, %: its weight by each."
 )
@@ -36,6 +38,11 @@ FORETELLS = {
     "entropy and tie rate": "r(entropy, tie rate)",
     "loading": "r(loading, accuracy)",
 }
+
+
+def what_n_counts(found: Reliability) -> str:
+    """Of what the column n is the number."""
+    return OF_SINGLE if found.single else OF_PAIRS
 
 
 def has_labels(found: Reliability) -> bool:
@@ -76,7 +83,7 @@ def narrow(found: Reliability) -> tuple[tuple[str, ...], list[list[str]], str]:
     return (
         NARROW_HEAD + (NARROW_LABELLED if labelled else ()),
         rows,
-        LEGEND + (LABELLED_LEGEND if labelled else ""),
+        what_n_counts(found) + LEGEND + (LABELLED_LEGEND if labelled else ""),
     )
 
 

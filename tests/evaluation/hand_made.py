@@ -61,7 +61,7 @@ def hand_made_view(name="heads", label="human-rated", rules=RULES):
         "comparisons": {"train": 71, "test": 43},
         "prompts": {"train": 17, "test": 13},
         "settings": {"tau": 2.0, "levels": 11, "bins": 0, "estimator": "plug_in", "normalize": "none", "draws": 1000},
-        "warnings": [f"rules of {name} are rated on <different> grids"],
+        "warnings": [f"Rules of {name} are rated on <different> grids"],
         "premise": {
             "verdict": "does not hold",
             "reasons": ["r is positive & that is the reason", "a second reason"],

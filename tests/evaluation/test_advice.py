@@ -28,7 +28,10 @@ def test_of_more_than_two_responses_every_two_are_a_pair_and_the_preferred_one_l
     values = [row["value"] for row in told["loading"]]
     np.testing.assert_allclose(values, expected.common.loading, atol=1e-5)
     assert told["verdict"] == expected.common.verdict and told["refused"] == ""
-    assert told["recommendation"].startswith("Use agreement weights.") and "labels it is" in told["recommendation"]
+    assert (
+        told["recommendation"].startswith("Use agreement weights.")
+        and "labels agreement weights are" in told["recommendation"]
+    )
 
 
 def test_without_labels_it_names_the_comparisons_to_label():
@@ -51,3 +54,16 @@ def test_where_nothing_can_be_told_it_says_so(rules, mask, refused):
     told = advice(list(scores[..., :rules]), best.tolist(), range(30), RULES[:rules], masks)
     assert told["refused"] == refused and told["recommendation"] and told["label_next"] == []
     assert len(told["loading"]) == rules and told["loading"][0]["value"] is None
+
+
+def test_labels_that_nothing_is_compared_on_leave_no_sentence_unfinished():
+    """Entropy of a rule that nobody rated is unknown, and so are the weights by entropy."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(60, 2, 4))
+    mask = np.ones((60, 2, 4), bool)
+    mask[..., 3] = False
+    told = advice(list(scores), [0] * 60, range(60), ("a", "b", "c", "d"), list(mask), of="training comparisons")
+    assert (
+        "There are 60 labels of training comparisons, and no other weights to judge by them." in told["recommendation"]
+    )
+    assert " is ." not in told["recommendation"]
