@@ -16,17 +16,21 @@ GLOSSARY = {
     "accuracy": "Share of held-out comparisons in which the preferred response gets the higher reward. A tie counts "
     "half; “ties wrong” counts it as wrong.",
     "subset mean": "Mean of the accuracies of the subsets, each with the same say.",
-    "95 % interval": "Over prompts: percentiles of a bootstrap that draws prompts, with all their comparisons, anew. "
-    "Over rules: Fisher's interval of a correlation, as if other rules might have been chosen.",
+    "95 % interval": "Over prompts: percentiles of a bootstrap that draws prompts, with all their comparisons, many "
+    "times. Over rules: Fisher's interval of a correlation, as if other rules might have been chosen.",
     "points": "Difference of two accuracies in percent.",
     "uniform": "Equal weights for all rules.",
+    "exchangeable": "Held-out prompts that might as well have been among those that the intervals were calibrated on. "
+    "Only of such prompts do intervals hold as many ratings as is promised.",
+    "out-of-fold": "A score by heads that did not see its prompt: the training prompts are parted into folds, and each "
+    "fold is scored by heads trained on the others.",
     "loading": "How strongly a rule follows what the rules have in common, −1 to 1; estimated from the correlations of "
     "their score differences alone, without labels.",
     "agreement": "Weights ∝ loading / (1 − loading²) / spread: the best linear estimate of what the rules have in "
     "common. Refused where the pool splits into rules that agree among themselves only, or where there is too little "
     "in common to tell.",
     "agreement × entropy": "Those weights times ENCORE's.",
-    "critical rules": "Every comparison decided by the r rules that differ most on it, as the second paper labels "
+    "critical rules": "Every comparison decided by the r rules that differ most on it, as Rule Adapters (RAMO) label "
     "comparisons; “× loading” multiplies each difference by loading / spread before.",
     "random (Dirichlet)": "Weights drawn uniformly from all possible ones, many times; sd is over the draws.",
     "lowest-entropy selection": "Equal weights for the rules of lowest entropy, none for the others.",

@@ -84,7 +84,10 @@ def show_ratings(folder: Path, judge: JudgeConfig) -> None:
     print(summary_table(told))
     print()
     print(rating_table(results["rules"]))
-    print("Entropy: of its ratings on the grid of config.compose, in nats.")
+    print(
+        "Entropy: of its ratings on the grid of config.compose, in nats. Agrees with people: of the labelled pairs of "
+        "which it rates both responses (pairs), in how many it prefers the preferred one; a tie counts half."
+    )
     for line in over_refusal_lines(results, by_rule=True):
         print(line)
     for warning in results["warnings"]:
