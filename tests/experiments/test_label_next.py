@@ -1,14 +1,22 @@
 """Labels that are written where the list of comparisons to label says so are read by the same command."""
 
 import csv
+import dataclasses
 import json
+import random
+import re
 
 import numpy as np
 import pytest
+from aiohttp import web
 
 from encore_jax.cli import reliability
 from encore_jax.evaluation.label_next import LabelPlace, openings, place_in_run, where_to_label
+from encore_jax.recipes.run import run_experiment
 from encore_jax.report.label_next import label_context, label_lines
+from encore_jax.rules import Rule, RulePool
+from tests.experiments.rating_runs import config
+from tests.judge.faulty_server import FaultyServer, Running, chat
 
 RULES = ("safe", "honest", "kind", "coin")
 N = 150
@@ -96,3 +104,39 @@ def test_texts_are_escaped_and_short():
     assert "hi \\| there" in "\n".join(lines)
     assert label_context(names, begins, LabelPlace())["rows"][0][1] == begins[0][0]
     assert label_lines([], [], LabelPlace()) == [] and label_context([], [], LabelPlace()) is None
+
+
+class Noisy(FaultyServer):
+    """Rates a response by what its text says, with noise by the whole question."""
+
+    async def answer(self, body):
+        text = json.dumps(body)
+        quality = int(re.findall(r"worth (\d+)", text)[-1]) / 10
+        noise = random.Random(text).random()
+        likely = min(max(0.5 * quality + 0.5 * noise, 0.02), 0.98)
+        return web.json_response(chat({"Yes": likely, "No": 1 - likely}))
+
+
+def test_a_rating_run_says_where_labels_go_and_asks_nothing_again_once_they_are_there(tmp_path, capsys):
+    files, rng = tmp_path, random.Random(0)
+    rows = [{"prompt": f"Question {i}", "responses": [f"{side}{i} worth {rng.randint(0, 9)}" for side in "ab"],
+             "preferred": None} for i in range(60)]  # fmt: skip
+    write(files / "pairs.jsonl", rows)
+    RulePool([Rule(name, f"It is {name}.") for name in RULES]).to_yaml(files / "pool.yaml")
+    server = Noisy()
+    with Running(server) as url:
+        given = config(files, url, limit=0)
+        given = dataclasses.replace(given, data=dataclasses.replace(given.data, ratings_path=""))
+        run_experiment(given, tmp_path / "run")
+        asked, printed = sum(server.asked.values()), capsys.readouterr().out
+        told = json.loads((tmp_path / "run" / "results.json").read_text())["advice"]
+        listed = {texts[0] for texts in told["label_texts"]}
+        assert listed and all(f"| {own[0]} | {own[1]} | {own[2]} |" in printed for own in told["label_texts"])
+        assert f'Write each label into {files}/pairs.jsonl, as "preferred"' in printed
+        page = (tmp_path / "run" / "report.html").read_text()
+        assert all(f">{prompt}<" in page for prompt in listed) and f"into {files}/pairs.jsonl" in page
+        write(files / "pairs.jsonl", [row | {"preferred": 0 if row["prompt"] in listed else None} for row in rows])
+        run_experiment(given, tmp_path / "run")
+    assert sum(server.asked.values()) == asked, "the judge is not asked again"
+    again = json.loads((tmp_path / "run" / "results.json").read_text())["advice"]
+    assert not listed & {texts[0] for texts in again["label_texts"]} and again["labelled_prompts"] == len(listed)
