@@ -108,6 +108,33 @@ def writing_lock(path: str | Path, *, fix: str = "") -> Iterator[None]:
         yield
 
 
+def journal_lock(path: str | Path) -> Path:
+    """The lock file of a journal, which stays beside it."""
+    return Path(path).with_name(f"{Path(path).name}.lock")
+
+
+@contextlib.contextmanager
+def kept_journal(path: str | Path, *, fix: str = "") -> Iterator[None]:
+    """Keeps a journal for this process over everything that leads to it; who opens it (`open_lock`) finds it kept."""
+    make_folder(Path(path).parent, fix=fix.removeprefix(_WAIT))
+    with file_lock(journal_lock(path), place=path, fix=fix):
+        token = _KEPT.set(_KEPT.get() | {Path(path).absolute()})
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
+
+
+@contextlib.contextmanager
+def open_lock(path: str | Path, *, fix: str = "") -> Iterator[None]:
+    """A journal's lock while it is open, unless whoever calls keeps it (`kept_journal`)."""
+    if Path(path).absolute() in _KEPT.get():
+        yield
+        return
+    with file_lock(journal_lock(path), place=path, fix=fix):
+        yield
+
+
 @contextlib.contextmanager
 def file_lock(
     lock: str | Path, *, place: str | Path, fix: str = "", wait: bool = False, remove: bool = False
@@ -146,7 +173,14 @@ def reader_lock(folder: str | Path, *, fix: str = "") -> Iterator[None]:
     Raises:
       InputError: another process writes to it.
     """
-    lock = Path(folder) / LOCK
+    with shared_lock(Path(folder) / LOCK, place=folder, fix=fix):
+        yield
+
+
+@contextlib.contextmanager
+def shared_lock(lock: str | Path, *, place: str | Path, fix: str = "") -> Iterator[None]:
+    """The same by the lock file itself; see `file_lock`."""
+    lock = Path(lock)
     try:
         descriptor = os.open(lock, os.O_RDONLY | _OPEN)
     except (OSError, ValueError):  # whoever reads the folder says what is wrong with its name
@@ -154,7 +188,7 @@ def reader_lock(folder: str | Path, *, fix: str = "") -> Iterator[None]:
         return
     try:
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            _take(descriptor, lock, str(folder), fix or "wait until it ends", wait=False, shared=True)
+            _take(descriptor, lock, str(place), fix or "wait until it ends", wait=False, shared=True)
         yield
     finally:
         os.close(descriptor)

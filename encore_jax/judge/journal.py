@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from encore_jax.data.atomic import make_folder
-from encore_jax.data.lock import file_lock
+from encore_jax.data.lock import open_lock
 from encore_jax.errors import InputError
 from encore_jax.judge.calls.call import asked_text, call_of_rule, question_call
 from encore_jax.judge.journal_file import JournalWriter, open_journal, sqlite_errors
@@ -55,8 +55,7 @@ class Journal:
         fix = "name another file"
         make_folder(self.path.parent, fix=fix)
         with contextlib.ExitStack() as held:
-            lock = self.path.with_name(f"{self.path.name}.lock")
-            held.enter_context(file_lock(lock, place=self.path, fix=f"wait until it ends, or {fix}"))
+            held.enter_context(open_lock(self.path, fix=f"wait until it ends, or {fix}"))
             self.connection = held.enter_context(contextlib.closing(open_journal(self.path)))
             self._calls = call_of_rule(pool, identity.rules_per_call)
             asked = {rule.name: asked_text(rule, self._calls[rule.name]) for rule in pool}

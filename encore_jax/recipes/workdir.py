@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from encore_jax.data.atomic import atomic_path, check_makeable
-from encore_jax.data.lock import folder_lock, reader_lock
+from encore_jax.data.lock import folder_lock, journal_lock, kept_journal, reader_lock, shared_lock
 from encore_jax.data.manifest import MARK, is_stage, kind_of_run
 from encore_jax.data.outputs import check_outputs, in_the_way, local_inputs
 from encore_jax.errors import InputError
@@ -51,7 +51,7 @@ def kept_for(
     with contextlib.ExitStack() as stack:
         problem = None
         try:
-            stack.enter_context(_checked(config, recipe, plan, overwrite, until, folder_lock))
+            stack.enter_context(_checked(config, recipe, plan, overwrite, until, writes=True))
             for name, text in ((MARK, {"kind": kind_of(recipe)}), (CONFIG, to_dict(config))):
                 with atomic_path(plan.workdir / name) as temporary:
                     temporary.write_text(json.dumps(text, indent=1))
@@ -76,15 +76,19 @@ def check_run(
         directory, it holds files that no such run has made or a run on other inputs, or the run would write over its
         own inputs.
     """
-    with _checked(config, recipe, plan, overwrite, until, reader_lock):
+    with _checked(config, recipe, plan, overwrite, until, writes=False):
         pass
 
 
 @contextlib.contextmanager
 def _checked(
-    config: RunConfig, recipe: ModuleType, plan: Plan, overwrite: bool, until: str | None, lock: Callable
+    config: RunConfig, recipe: ModuleType, plan: Plan, overwrite: bool, until: str | None, *, writes: bool
 ) -> Iterator[None]:
-    """What a run and its dry run refuse before the first stage; `lock` is held around what reads more than names."""
+    """What a run and its dry run refuse before the first stage; what reads more than names does so under their locks.
+
+    The run holds them alone (`writes`), and its dry run shares them, so that it leaves no trace.
+    """
+    lock = folder_lock if writes else reader_lock
     folder, own = plan.workdir, (*plan.stages, *recipe.PUBLISHED, CONFIG)
     check_outputs(_outputs(config, folder, own), _inputs(config))
     check_makeable(folder)
@@ -96,6 +100,13 @@ def _checked(
             if "://" not in place and speaks():
                 check_makeable(Path(place))
                 stack.enter_context(lock(place, fix=fix))
+        fix = "wait until it ends, or name another file"
+        for journal in _journals(config) if speaks() and not all(map(plan.complete, plan.stages)) else ():
+            check_makeable(journal.parent)
+            kept = (
+                kept_journal(journal, fix=fix) if writes else shared_lock(journal_lock(journal), place=journal, fix=fix)
+            )
+            stack.enter_context(kept)
         if not overwrite:
             check_folder(config, recipe, plan)
         plan.check_inputs(until)
@@ -124,6 +135,12 @@ def _outputs(config: RunConfig, folder: Path, own: Sequence[str]) -> dict[str, P
         for field, value in fields_of(config).items()
         if _is_output(field) and value and "://" not in value
     }
+
+
+def _journals(config: RunConfig) -> list[Path]:
+    """The journals that a configuration names; one that it does not name lies in the work directory."""
+    values = {value for field, value in fields_of(config).items() if field.endswith("journal") and _is_output(field)}
+    return sorted(Path(value) for value in values - {""})
 
 
 def _inputs(config: RunConfig) -> dict[str, Path]:

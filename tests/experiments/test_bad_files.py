@@ -24,7 +24,7 @@ SAID = {
     "loop": "Too many levels of symbolic links",
     "link to nothing": "is a link to nothing",
     "line break": r"no\nwhere.csv: no such file|no\nwhere.csv: there is no such file|is missing",
-    "null": "null character|no such file|there is no such file|is no path",
+    "null": "null character|null byte|no such file|there is no such file|is no path",
 }
 
 

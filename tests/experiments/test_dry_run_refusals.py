@@ -13,7 +13,7 @@ from encore_jax.cli import run
 from encore_jax.cli.command import define_config
 from encore_jax.cli.main import COMMANDS, check_given, expanded
 from encore_jax.command_line import BAD_INPUT
-from encore_jax.data.lock import folder_lock
+from encore_jax.data.lock import folder_lock, kept_journal
 
 if "config" not in flags.FLAGS:
     define_config()
@@ -95,6 +95,9 @@ ROWS = {
     "rate: pairs are a folder": ("rate", ["folder", *JUDGE, "--workdir=w"], "folder: is a folder"),
     "rate: pairs are empty": ("rate", ["empty.jsonl", *JUDGE, "--workdir=w"], "has no rows"),
     "rate: work directory is a file": ("rate", ["pairs.jsonl", *JUDGE, "--workdir=file"], "file: a file is in the way"),
+    "rate: journal in use": (
+        "rate", ["pairs.jsonl", *JUDGE, "--workdir=w", "--config.judge.journal=j.sqlite"], "j.sqlite: is in use by",
+    ),
     "evaluate: pairs are a pipe": ("evaluate", ["model", "pipe.jsonl", "--workdir=w"], "pipe.jsonl: cannot be read"),
     "evaluate: pairs are broken": ("evaluate", ["model", "broken.jsonl", "--workdir=w"], "broken.jsonl"),
     "evaluate: work directory is a file": ("evaluate", ["model", "pairs.jsonl", "--workdir=file"], "file: a file"),
@@ -113,7 +116,8 @@ ROWS = {
 @pytest.mark.parametrize("row", ROWS)
 def test_a_dry_run_refuses_as_the_run_does(row, files, capsys):
     name, words, expected = ROWS[row]
-    held = folder_lock("used") if "in use" in row else contextlib.nullcontext()
+    held = kept_journal("j.sqlite") if "journal" in row else contextlib.nullcontext()
+    held = folder_lock("used") if row == "work directory in use" else held
     if "is an input" in row:
         (files / "w").mkdir()
         (files / "w" / "config.json").write_text("{}")
