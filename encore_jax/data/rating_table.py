@@ -232,7 +232,7 @@ def _wide(table, columns: Columns, where, pool, scale, asked: RuleNames) -> Rate
     cells, choice = wide_rules(table, places, pool is not None, asked)
     if not cells:
         every = (*columns.role.values(), *columns.sides.values(), *columns.other)
-        problem = " ".join((f"no column holds ratings; the columns are {named(every)}", *choice.lines(asked)))
+        problem = "; ".join((f"no column holds ratings; the columns are {named(every)}", *choice.lines(asked)))
         if texts := unreadable(table, columns.other):
             raise InputError(f"{problem}; {texts}", where=str(where), fix=HOW)
         raise InputError(problem, where=str(where), fix=f"name them {FORMS}")

@@ -32,7 +32,7 @@ _OF = _WHO | frozenset(
 """Words before "id" or "number"."""
 _NUMBER = frozenset("id ids idx index no nr num number uuid uid".split())
 _MEASURES = frozenset(
-    "length len chars characters char words word tokens token count counts year month day hour date time duration "
+    "length len chars characters char words word tokens token count counts cnt year month day hour date time duration "
     "seconds secs sec ms minutes price cost costs age turn turns step epoch size rank position version model system "
     "user source judge latency temperature total sum average avg mean median std hash id ids idx num number".split()
 )
@@ -167,7 +167,7 @@ class _Values(NamedTuple):
 
     def words(self) -> str:
         kind = "whole numbers" if self.whole else "numbers"
-        low, high = (f"{end:.12g}" for end in (self.low, self.high))
+        low, high = (f"{end:.{12 if self.whole else 4}g}" for end in (self.low, self.high))
         return f"{kind} from {low} to {high}" if self.levels > 1 else f"nothing but {low}"
 
 

@@ -67,7 +67,7 @@ def plain_ratings(
     check_not_both(pool, asked)
     cells, choice = wide_rules(rows, places, pool is not None, asked)
     if not cells:
-        problem = " ".join((f"no column holds ratings; the columns are {named(names)}", *choice.lines(asked)))
+        problem = "; ".join((f"no column holds ratings; the columns are {named(names)}", *choice.lines(asked)))
         fix = "name a column for every rule"
         raise InputError(problem, where=where, fix=fix)
     if pool is None and not asked.names and not sides:

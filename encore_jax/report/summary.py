@@ -36,7 +36,7 @@ def print_summary(results: dict, file: TextIO | None = None, workdir: str = "RUN
     file = file or sys.stdout
     plain = {} if file.isatty() else {"width": PLAIN_WIDTH, "color_system": None, "force_terminal": False}
     console = Console(file=file, markup=False, highlight=False, emoji=False, **plain)
-    for line in results["counts"].get("ingest", {}).get("columns", ()):
+    for line in results.get("counts", {}).get("ingest", {}).get("columns", ()):
         console.print(Text(f"Columns. {printable(line)}", "bold"))
     console.print(Text(first_line(results, workdir), "bold"))
     for line in chance_lines(results):

@@ -113,6 +113,8 @@ class AblationSource(Outside):
                 fix = "give --scores=RUN/score/view-NAME.npz"
                 raise InputError("belong to a view", where="config.features", fix=fix)
             rows = read_scored_rows(path, self.pool, given or None)
+            for line in rows.columns:
+                logging.warning("%s: %s", path.name, line)
             scale = given or rows.scale
             return scored_view(rows, path.name, **reading._asdict() | {"scale": scale}), scale
 
