@@ -127,7 +127,9 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
             each = (f"{printable(rule)} {count}" for rule, count in self.vetoes.items())
             said.append(f"Responses under a veto: {', '.join(each) or 'none'}.")
         if whole.low <= 0.5 <= whole.high:
-            said.append("That is not told from chance.")
+            said.append(
+                f"Whether {MODEL} does better than chance, {self.pairs:,} pair{'s' * (self.pairs != 1)} cannot tell."
+            )
         said += [f"Left out, comparisons that {reason}: {count:,}." for reason, count in self.left_out.items()]
         if len(self.subsets) > 1:
             parts = (f"{printable(name)} {percent(value)} % of {n}" for name, (value, n) in self.subsets.items())

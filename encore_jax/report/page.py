@@ -52,6 +52,7 @@ def page_environment() -> jinja2.Environment:
     environment.filters["breakable"] = breakable
     environment.filters["whole"] = "{:,}".format
     environment.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
+    environment.filters["unbroken"] = unbroken
     environment.filters["minus_signs"] = formats.minus_signs
     environment.filters["whole_flags"] = whole_flags
     environment.filters["columns_of_words"] = columns_of_words
@@ -64,7 +65,17 @@ def breakable(name: object) -> markupsafe.Markup:
     >>> print(breakable("no_medical_advice"))
     no_<wbr>medical_<wbr>advice
     """
-    return markupsafe.Markup(re.sub("[_/:]", r"\g<0><wbr>", str(markupsafe.escape(name))))
+    breaks = re.sub("[_/:]", r"\g<0><wbr>", str(markupsafe.escape(name)))
+    return unbroken(markupsafe.Markup(breaks))
+
+
+def unbroken(name: object) -> markupsafe.Markup:
+    """A name in which no line ends within a setting.
+
+    >>> print(unbroken("critical rules, r = 1"))
+    critical rules, <span class="whole">r = 1</span>
+    """
+    return markupsafe.Markup(re.sub(r"\br = \d+", r'<span class="whole">\g<0></span>', str(markupsafe.escape(name))))
 
 
 def columns_of_words(rows: Sequence[Sequence[object]]) -> set[int]:

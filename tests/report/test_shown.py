@@ -115,3 +115,12 @@ def test_evaluation_draws_nothing_and_lays_no_page():
     for path in (Path(enc.__file__).parent / "evaluation").glob("*.py"):
         source = path.read_text()
         assert "matplotlib" not in source and "jinja2" not in source and "<svg" not in source, path.name
+
+
+def test_an_evaluation_names_the_models_folder_and_the_data():
+    found = dataclasses.replace(one_evaluation(), folder="runs/mine/compose", data="held_out.jsonl")
+    first = repr(found).splitlines()[0]
+    assert first.startswith("The reward model runs/mine/compose (1 rule on a model) agrees with people in 70.0 %")
+    assert first.endswith("of 100 pairs of 60 prompts (held_out.jsonl).")
+    few = dataclasses.replace(found, rows=(Row("the model", None, 0.5, 0.0, 1.0, 1),), pairs=1, prompts=1)
+    assert "of 1 pair of 1 prompt (" in repr(few) and "1 pair cannot tell." in repr(few)
