@@ -28,6 +28,7 @@ OF_MODULES = {
 """Those whose names alone say too little, with their modules'."""
 
 EXCEPTIONS = {
+    "opened to see whether it can be, and closed; nothing is read": {"encore_jax/data/sources.py::check_local_file"},
     "what another stage of the same run wrote; its manifest holds the file's hash": {
         "encore_jax/cli/finished_run.py::_one_model", "encore_jax/recipes/artefact.py::_array",
         "encore_jax/recipes/artefact.py::read", "encore_jax/evaluation/rule_agreement.py::RuleAgreement.from_json",
