@@ -191,7 +191,10 @@ def _measured(given: argparse.Namespace, scale: tuple[float, float] | None) -> M
     if not is_scored(path) and path.name.lower().endswith(TABLES) and is_plain(path):
         pool = rules_of(path, given.pool, "--") if given.pool else None
         table = read_table(path, pool, {}, scale, asked)
-        found, told = table.arguments, account(int(table.arguments["where"].sum()), {}, table.arguments["where"])
+        found, told = (
+            table.arguments,
+            account(int(table.arguments["where"].sum()), {}, table.arguments["where"], responses=False),
+        )
         own = {"columns": table.columns, "label_place": table.label_place}
         return Measured(dataclasses.replace(reliability(**found, **options), **own), told, rated_in(path, None))
     rows = read_scored_rows(path, given.pool, scale, "--", asked)

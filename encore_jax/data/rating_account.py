@@ -33,13 +33,14 @@ def compared(where: Bool[np.ndarray, "N n K"]) -> tuple[int, dict[str, int]]:
     return int(beside.sum()), {ONE_SIDED: int(one_sided.sum()), ALONE: int(alone.sum())}
 
 
-def account(given: int, lost: Mapping[str, int], where: np.ndarray) -> str:
+def account(given: int, lost: Mapping[str, int], where: np.ndarray, responses: bool = True) -> str:
     """The sentence.
 
     Args:
       given: ratings in the file.
       lost: ratings that were not taken over as they are, by reason.
       where: which of the others exist, ``[N, n, K]``; ``[N, K]`` where every response is alone with its prompt.
+      responses: whether the file says which response is rated.
 
     >>> print(account(5, {BLANK: 2}, np.array([[[True], [True]], [[True], [False]]])))
     Ratings: 5 of 2 comparisons by 1 rule. 2 are compared. 3 are not: 2 in rows with a blank prompt or response; \
@@ -48,8 +49,8 @@ def account(given: int, lost: Mapping[str, int], where: np.ndarray) -> str:
     rules = f"{where.shape[-1]:,} rule{'s' * (where.shape[-1] != 1)}"
     if where.ndim == 2:
         used, others = int(where.sum()), dict(lost)
-        head = f"Ratings: {given:,} of {len(where):,} responses by {rules}. {used:,} are used as they are, because no "
-        head += "prompt has two responses."
+        head = f"Ratings: {given:,} of {len(where):,} responses by {rules}. {used:,} are used as they are, "
+        head += "because no prompt has two responses." if responses else "because the file has no responses to compare."
     else:
         used, more = compared(where)
         others = dict(lost) | more

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from encore_jax.data.chat_rows import with_prompts
 from encore_jax.data.memory_rows import is_path, row_source
 from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_table import RatedTable, rating_table
@@ -20,14 +21,20 @@ from encore_jax.rules import RulePool
 def table_rows(source: str | Path | object) -> Iterator[tuple[str, Mapping[str, object]]]:
     """Streams ``(where, row)`` of a file, or of rows in memory as `encore_jax.data.read_comparisons` takes them.
 
+    A field ``messages`` is read as prompt and response, see `encore_jax.data.chat_rows.with_prompts`.
     A file is ``.csv``, ``.tsv``, ``.txt``, ``.csv.gz``, ``.parquet``, ``.jsonl``, ``.jsonl.gz`` or ``.json``.
 
     Raises:
-      InputError: the file is missing, of another kind or damaged; it is nothing of these.
+      InputError: the file is missing, of another kind or damaged; it is nothing of these; or messages end without a
+        response.
 
     >>> list(table_rows([{"prompt": "Hi", "response": "Hello!", "kind": 5}]))
     [('row 1', {'prompt': 'Hi', 'response': 'Hello!', 'kind': 5})]
     """
+    return with_prompts(_rows(source))
+
+
+def _rows(source: str | Path | object) -> Iterator[tuple[str, Mapping[str, object]]]:
     if not is_path(source):
         return read_rows(row_source(source))
     if is_text_table(source):

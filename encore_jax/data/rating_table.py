@@ -20,10 +20,7 @@ from encore_jax.data.rating_account import AGAIN, BLANK
 from encore_jax.data.rating_cells import HOW, Cell, is_rating, parse_cell
 from encore_jax.data.rating_columns import FORMS, Columns, columns_of, near_roles, roles_by_name, rule_columns
 from encore_jax.data.rating_texts import (
-    cell_prompt,
     cell_text,
-    preferred_side,
-    row_labels,
     unread_lines,
     unreadable,
     usable_rows,
@@ -35,6 +32,7 @@ from encore_jax.data.rule_names import AUTOMATIC, RuleNames, asked_rules, check_
 from encore_jax.data.scales import evidence, scale_words, scales_of_cells
 from encore_jax.data.skips import SkipCounter
 from encore_jax.data.stray import values_of
+from encore_jax.data.table_records import compared_responses, rated_responses
 from encore_jax.data.wide_rules import cell_of, wide_rules
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
@@ -121,7 +119,7 @@ def rating_table(
     table, summed = without_totals(table, columns.role["prompt"], skips)
     table, blank, notes = usable_rows(table, columns, where, skips)
     if columns.sides and not rated:
-        found = RatedTable((), _comparisons(table, columns), (), (0.0, 1.0), ())
+        found = RatedTable((), compared_responses(table, columns), (), (0.0, 1.0), ())
     elif columns.is_long:
         found = _long(table, columns.role, where, pool, scale, rules)
     else:
@@ -163,13 +161,14 @@ def _long(table, role, where, pool, scale, asked: RuleNames) -> RatedTable:
     given: dict[str, dict[int, list[Cell]]] = {}
     stands: dict[tuple[str, int], str] = {}  # where a response's first rating by a rule is
     spelled: dict[str, str] = {}  # by how it is written, the rule
-    first: list[tuple[str, Mapping]] = []
+    about: list[list[tuple[str, Mapping]]] = []
     several = again = 0
     for place, row in table:
         key = (str(row.get(role["prompt"])), cell_text(row, role["response"], place))
         i = at.setdefault(key, len(at))
-        if i == len(first):
-            first.append((place, row))
+        if i == len(about):
+            about.append([])
+        about[i].append((place, row))
         rule = cell_text(row, role["rule"], place).strip()
         cell = cell_of(row, role["rating"], place)
         if rule not in spelled and (rule or cell is not None):
@@ -193,6 +192,7 @@ def _long(table, role, where, pool, scale, asked: RuleNames) -> RatedTable:
         rules = tuple(wanted) or tuple(rule for rule in rules if rule not in minus)
         if not rules:
             raise InputError("leaves no rule", where=asked.where, fix="leave fewer out")
+    first = [own[0] for own in about]
     notes = [f"a rating a row: {len(table)} rows about {len(first)} responses"]
     if unrated := [rule for rule, own in given.items() if not own]:
         notes.append(f"rules not read, because they have no rating: {named(unrated)}")
@@ -204,7 +204,7 @@ def _long(table, role, where, pool, scale, asked: RuleNames) -> RatedTable:
     wheres = [place for place, _ in first]
     places = {rule: [stands.get((rule, i), place) for i, place in enumerate(wheres)] for rule in rules}
     values, used, told = _values(_Found(cells, wheres, places), rules, pool, scale, where)
-    responses = _responses(first, role, rules, *values)
+    responses = rated_responses(about, role, rules, *values)
     return RatedTable(rules, (), responses, used, (*notes, told), lost={AGAIN: again})
 
 
@@ -251,12 +251,13 @@ def _wide(table, columns: Columns, where, pool, scale, asked: RuleNames) -> Rate
     lines = () if pool else (*choice.lines(asked), *unread_lines(table, unread, bool(columns.sides), asked))
     label = columns.role.get("quality", columns.role.get("preferred"))
     if label and not columns.sides:
-        notes.append(f"column {label!r} says how good people find a response")
+        what = "how good people find a response" if "quality" in columns.role else "which response people prefer"
+        notes.append(f"column {label!r} says {what}")
     if not columns.sides:
-        responses = _responses(table, columns.role, rules, ratings, mask)
+        responses = rated_responses([[row] for row in table], columns.role, rules, ratings, mask)
         return RatedTable(rules, (), responses, used, (*notes, told), columns=lines)
     shape = (len(table), len(columns.sides), len(rules))
-    pairs = _comparisons(table, columns, rules, ratings.reshape(shape), mask.reshape(shape))
+    pairs = compared_responses(table, columns, rules, ratings.reshape(shape), mask.reshape(shape))
     return RatedTable(rules, pairs, (), used, (*notes, told), columns=lines)
 
 
@@ -293,33 +294,3 @@ def _values(found: _Found, rules, pool, scale, where) -> tuple[tuple[np.ndarray,
         mask[:, k] = known
         ratings[:, k] = np.where(known, value if common == own[rule] else to_unit(value, own[rule]), 0)
     return (ratings, mask), common, told
-
-
-def _responses(table, role, rules, ratings, mask) -> tuple[RatedResponse, ...]:
-    found = []
-    for i, (place, row) in enumerate(table):
-        good = next((cell_of(row, role[name], place) for name in ("quality", "preferred") if name in role), None)
-        extra = {} if good is None else {"quality": good.value}
-        try:
-            prompt, response = cell_prompt(row, role["prompt"], place), cell_text(row, role["response"], place)
-            labels = row_labels(row, role, place)
-            found.append(RatedResponse(prompt, response, rules, ratings[i], mask[i], extra=extra, **labels))
-        except InputError as error:
-            raise error.at(f"{place}, {error.where}") from None
-    return tuple(found)
-
-
-def _comparisons(table, columns: Columns, rules=(), ratings=None, mask=None) -> tuple[Comparison, ...]:
-    found, names, role = [], list(columns.sides), columns.role
-    for i, (place, row) in enumerate(table):
-        preferred = 0 if names == ["chosen", "rejected"] else None
-        if "preferred" in role:
-            preferred = preferred_side(row.get(role["preferred"]), names, f"{place}, column {role['preferred']!r}")
-        rated = {} if ratings is None else {"rules": rules, "ratings": ratings[i], "mask": mask[i]}
-        try:
-            prompt = cell_prompt(row, role["prompt"], place)
-            responses = tuple(cell_text(row, column, place) for column in columns.sides.values())
-            found.append(Comparison(prompt, responses, preferred, **rated, **row_labels(row, role, place)))
-        except InputError as error:
-            raise error.at(f"{place}, {error.where}") from None
-    return tuple(found)

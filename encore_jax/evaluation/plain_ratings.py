@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_advice import check_not_long
 from encore_jax.data.rating_columns import ROLES, Columns, near_roles, rule_columns
 from encore_jax.data.rating_texts import preferred_side, unread_lines, without_totals
+from encore_jax.data.response_labels import label_cell
 from encore_jax.data.row_labels import row_id
 from encore_jax.data.rows import named
 from encore_jax.data.rule_choice import is_measure, is_never_rating
@@ -18,7 +20,7 @@ from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_not_both, rul
 from encore_jax.data.scales import evidence, scale_words, scales_of_cells
 from encore_jax.data.skips import SkipCounter
 from encore_jax.data.stray import values_of
-from encore_jax.data.wide_rules import cell_of, wide_rules
+from encore_jax.data.wide_rules import wide_rules
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
 
@@ -94,8 +96,20 @@ def plain_ratings(
     if pool is not None:
         values = values * pool.directions
     values = values.reshape(len(rows), len(sides), len(rules)) if sides else values
-    found = {"ratings": values, "where": ~np.isnan(values), "rules": rules, "columns": lines}
-    return found | _labels(rows, role, sides) | given
+    labels = _labels(rows, role, sides)
+    lines = lines if sides else (*lines, *_without_responses(labels.get("prompt", ())))
+    return {"ratings": values, "where": ~np.isnan(values), "rules": rules, "columns": lines} | labels | given
+
+
+def _without_responses(prompts: Sequence[object]) -> tuple[str, ...]:
+    """What to know of rows about one prompt where no column says which response is rated."""
+    rows = Counter(prompt for prompt in prompts if prompt is not None)
+    several = sum(count > 1 for count in rows.values())
+    if not several:
+        return ()
+    stand = f"{several:,} prompt{'s stand' if several > 1 else ' stands'} in two rows or more"
+    fix = 'Write the responses into a column "response" to have them compared.'
+    return (f"{stand}, which are not compared: there is no column for the response. {fix}",)
 
 
 def _roles(names: Sequence[str], known: Sequence[str]) -> dict[str, str]:
@@ -137,8 +151,9 @@ def _labels(rows: Rows, role: Mapping[str, str], sides: tuple[str, ...]) -> dict
         elif sides == ("chosen", "rejected"):
             found["preferred"] = [0] * len(rows)
     elif column := role.get("quality", role.get("preferred")):
-        cells = [cell_of(row, column, place) for place, row in rows]
-        found["quality"] = np.array([np.nan if cell is None else cell.value for cell in cells])
+        name = "quality" if "quality" in role else "preferred"
+        said = [label_cell(row, column, place, name) for place, row in rows]
+        found["quality"] = np.array([np.nan if label is None else label for label in said])
     return found
 
 

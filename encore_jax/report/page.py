@@ -65,7 +65,7 @@ def breakable(name: object) -> markupsafe.Markup:
     >>> print(breakable("no_medical_advice"))
     no_<wbr>medical_<wbr>advice
     """
-    breaks = re.sub("[_/:]", r"\g<0><wbr>", str(markupsafe.escape(name)))
+    breaks = re.sub(r"[_/:](?!\s)", r"\g<0><wbr>", str(markupsafe.escape(name)))
     return unbroken(markupsafe.Markup(breaks))
 
 

@@ -7,6 +7,7 @@ import json
 import random
 import sqlite3
 import tempfile
+import types
 from pathlib import Path
 
 from tests.fuzz.mutate_bytes import as_json_lines, mutate_bytes, mutate_lines
@@ -194,7 +195,23 @@ def _load_manifest(folder: Path):
     return each(lambda: _run_stage(folder, 1), lambda: _run_stage(folder, 2))
 
 
+def _rating_run(folder: Path) -> None:
+    (folder / "rate").mkdir()
+    (folder / "rate" / "manifest.json").write_text("{}")
+    settings = {"source": "files", "path": "mine.csv"}
+    (folder / "config.json").write_text(json.dumps({"name": "rate_server", "data": settings}))
+
+
+def _label_place(folder: Path) -> object:
+    from encore_jax.cli.reliability import _label_place as found
+    from encore_jax.evaluation.label_next import where_to_label
+
+    rows = types.SimpleNamespace(quality=None)
+    return where_to_label(found(folder / "rate" / "comparisons.jsonl", rows))
+
+
 RUN_TARGETS = {
+    "a rating run's settings": Target(_rating_run, {"config.json": mutate_json}, _label_place),
     "journal": Target(_journal, {"journal.sqlite": mutate_sqlite}, _load_journal, 3),
     "batch results": Target(_batch, {"results.jsonl": mutate_lines}, _load_batch, 3),
     "reply": Target(_replies, {"reply.json": mutate_json}, _load_reply, 2),
