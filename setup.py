@@ -83,6 +83,7 @@ setup(
         "bench": ["torch>=2.6", "trl>=0.20"],
         "mutants": [*TEST, "cosmic-ray>=8.4"],
         "serve": SERVE,
+        "notebooks": ["ipykernel>=6.29", "jupyterlab>=4", "pandas>=2.2"],
         "browser": ["playwright>=1.50"],
         "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5", "mkdocstrings[python]>=0.30"],
     },

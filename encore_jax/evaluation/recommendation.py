@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MOST_NAMES = 6
 """Rules of a camp that are named before the rest is counted."""
+FEWEST_FOR_POINTS = 20
+"""Labels from which on a difference in points is said; of fewer, one label moves it by more than 5 points."""
 
 
 def recommendation(found: Reliability, of: str = "") -> str:
@@ -23,7 +25,7 @@ def recommendation(found: Reliability, of: str = "") -> str:
       found: what is known.
       of: which comparisons were looked at, where others are held out: "training comparisons".
     """
-    sentences = [_use(found), _what_is_shared(found), _labels(found, of), _next(found)]
+    sentences = [_use(found), _wrong_by_labels(found), _what_is_shared(found), _labels(found, of), _next(found)]
     return " ".join(filter(None, sentences))
 
 
@@ -40,6 +42,24 @@ def _use(found: Reliability) -> str:
         unsure = f"{decision.unsure} of {decision.known} loadings"
         return f"Cannot tell; use equal weights: the intervals of {unsure} contain 0."
     return f"Use {IN_WORDS[decision.use]}."
+
+
+def wrong_by_labels(found: Reliability) -> tuple[str, ...]:
+    """Rules that prefer the worse response by the labels: the whole interval of their accuracy lies below one half."""
+    if found.worse_than_chance:  # then that is said of all of them
+        return ()
+    return tuple(line.rule for line in found.rules if line.labels and line.high < 0.5)
+
+
+def _wrong_by_labels(found: Reliability) -> str:
+    wrong = wrong_by_labels(found)
+    if not wrong:
+        return ""
+    turn, prefer = ("its direction", "it prefers") if len(wrong) == 1 else ("their directions", "they prefer")
+    return (
+        f"First leave {_named(wrong)} out, or turn {turn} round (direction -1 in the pool): by the labels {prefer} the "
+        "worse response."
+    )
 
 
 def _what_is_shared(found: Reliability) -> str:
@@ -62,6 +82,7 @@ def _what_is_shared(found: Reliability) -> str:
             f"worth {common.effective_rules:.1f} independent rules; that the factor is quality, ratings alone cannot "
             "show."
         )
+        against = [name for name in against if name not in wrong_by_labels(found)]
         if against:
             said += f" {_named(against)} run{'s' * (len(against) == 1)} against it: is the direction right?"
         return said
@@ -87,6 +108,11 @@ def _labels(found: Reliability, of: str) -> str:
         if not likely:
             return f"There {'is' if labelled == 1 else 'are'} {what}, and no other weights to judge by them."
         return f"{what}: given these, the probability of being right more often than equal weights is {likely}."
+    if labelled < FEWEST_FOR_POINTS:
+        chance = _chance(found.better_than_uniform[name])
+        return (
+            f"{what}: given these, {name} weights are right more often than equal ones with a probability of {chance}."
+        )
     gain = 100 * (found.accuracy[name] - found.accuracy["uniform"])
     return (
         f"On {what} {name} weights are {gain:+.1f} points from equal weights "

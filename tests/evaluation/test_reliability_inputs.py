@@ -7,6 +7,7 @@ import encore_jax as enc
 from encore_jax.data import Comparison, Message
 from encore_jax.errors import InputError
 from encore_jax.evaluation.rated_pairs import rated_pairs
+from encore_jax.evaluation.recommendation import recommendation
 from encore_jax.evaluation.reliability_notes import notes
 
 RNG = np.random.default_rng(0)
@@ -166,3 +167,28 @@ def test_what_is_odd_is_named_and_what_can_still_be_done_is_said(case):
     assert all("\n" not in line for line in said)
     if "agreement" in found.weights:
         assert np.isfinite(found.weights["agreement"]).all() and found.weights["agreement"].sum() == pytest.approx(1)
+
+
+def test_a_rule_that_labels_call_wrong_is_to_be_left_out_first():
+    draw = np.random.default_rng(1)
+    quality = draw.normal(size=(200, 2))
+    ratings = np.stack([*(quality + 0.3 * draw.normal(size=(200, 2)) for _ in range(3)), -quality], -1)
+    better = (quality[:, 1] > quality[:, 0]).astype(int)
+    found = enc.reliability(ratings, better, rules=["kind", "true", "safe", "short"])
+    assert recommendation(found).count("short") == 1
+    words = (
+        "First leave short out, or turn its direction round (direction -1 in the pool): by the labels it prefers the"
+    )
+    assert words in recommendation(found)
+    alone = enc.reliability(ratings, rules=["kind", "true", "safe", "short"])
+    assert "First leave" not in recommendation(alone) and "short runs against it" in recommendation(alone)
+
+
+@pytest.mark.parametrize(("labels", "points"), [(3, False), (19, False), (20, True), (100, True)])
+def test_a_difference_in_points_is_said_of_twenty_labels_and_more(labels, points):
+    draw = np.random.default_rng(2)
+    quality = draw.normal(size=(100, 2))
+    ratings = quality[..., None] + np.array([0.3, 0.5, 4.0]) * draw.normal(size=(100, 2, 3))
+    better = np.where(np.arange(100) < labels, quality[:, 1] > quality[:, 0], -1).astype(int)
+    said = recommendation(enc.reliability(ratings, better))
+    assert f"{labels} labels" in said and ("points from equal weights" in said) == points

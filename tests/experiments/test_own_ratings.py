@@ -218,3 +218,14 @@ def test_five_rules_ratings_from_1_to_5_and_500_pairs_run_through_the_command(fi
         counts = [int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d(?= [a-z])", line)]
         assert counts[0] == read == sum(counts[1:]), line
         assert "other reasons" not in line
+
+
+@pytest.mark.parametrize("some", [False, True])
+def test_where_no_compared_response_is_rated_a_run_says_so(files, tmp_path, caplog, some):
+    rated = [json.loads(line) for line in (files / "rated 1,5.jsonl").read_text().splitlines()]
+    for row in rated[some:]:
+        row["response"] += " indeed"
+    path = write(tmp_path / "rated.jsonl", rated)
+    with caplog.at_level("WARNING"):
+        ingest(Sources(config(files, ratings_path=str(path), scale=(1, 5))), 0)
+    assert ("none of the compared responses is rated" in caplog.text) is not some

@@ -96,6 +96,9 @@ def ingest(sources: Sources, seed: int, need_rated: bool = True, need: str = LAB
     if rated_skips.kept + rated_skips.skipped:
         logging.info("rated responses: %s", rated_skips)
     logging.info("comparisons: %s; %d used", comparison_skips, len(comparisons))
+    if rated and comparisons and not _any_rated(rated, comparisons):
+        problem = "%s: none of the compared responses is rated: heads learn from other texts than they are judged on"
+        logging.warning(problem, source_of(config, ratings=True))
     counts = {
         "rated_responses": len(rated),
         "comparisons": len(comparisons),
@@ -111,6 +114,12 @@ def ingest(sources: Sources, seed: int, need_rated: bool = True, need: str = LAB
         "sources": sources.hashes,
     }
     return Ingested(pool, rated, comparisons, counts)
+
+
+def _any_rated(rated: list[RatedResponse], comparisons: list[Comparison]) -> bool:
+    """Whether some response that is compared has a rating."""
+    known = {(prompt_key(record.prompt), record.response) for record in rated}
+    return any((prompt_key(c.prompt), response) in known for c in comparisons for response in c.responses)
 
 
 def _uses_scale(config: DataConfig, rated: list[RatedResponse], comparisons: list[Comparison]) -> bool:
