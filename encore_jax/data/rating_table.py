@@ -248,7 +248,7 @@ def _wide(table, columns: Columns, where, pool, scale, asked: RuleNames) -> Rate
     if unread:
         texts = unreadable(table, unread)
         notes.append(f"columns not read: {named(unread)}{texts and f' ({texts})'}")
-    lines = () if pool else (*choice.lines(asked), *unread_lines(table, unread, bool(columns.sides), asked))
+    lines = () if pool else (*choice.lines(asked), *unread_lines(table, unread, places if columns.sides else {}, asked))
     label = columns.role.get("quality", columns.role.get("preferred"))
     if label and not columns.sides:
         what = "how good people find a response" if "quality" in columns.role else "which response people prefer"

@@ -10,15 +10,21 @@ from encore_jax.data.fields import is_empty
 from encore_jax.data.rating_cells import HOW, is_rating
 from encore_jax.data.rating_columns import REMARKS, ROLES, TEXTS, Columns
 from encore_jax.data.row_labels import row_id, text_label
+from encore_jax.data.rows import named
 from encore_jax.data.rule_choice import is_label, is_measure, is_never_rating
 from encore_jax.data.rule_names import RuleNames
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 
 Table = list[tuple[str, Mapping]]
-TOTALS = frozenset("total totals sum average averages avg mean median subtotal".split())
+TOTALS = frozenset(
+    "total totals sum sums average averages avg mean means median subtotal std stdev sd min minimum max maximum "
+    "count n variance".split()
+)
+"""Names of rows that sum up others, alone or after words of `OVERALL`, with or without a remark in brackets."""
+OVERALL = r"(?:(?:grand|overall|column|standard) )"
 MOST_TOTALS = 4
-"""Rows at the end of a table that may sum it up."""
+"""Rows at the beginning or at the end of a table that may sum it up; more are those of a column of such words."""
 MOST_LEVELS = 20
 """Different texts in a column that may be meant as ratings, such as "agree"; more are notes or names."""
 
@@ -56,19 +62,26 @@ def unreadable(table: Table, columns: Sequence[str]) -> str:
     return "; ".join(found[:3]) + (" and more" if len(found) > 3 else "")
 
 
-def unread_lines(table: Table, columns: Sequence[str], paired: bool, asked: RuleNames) -> tuple[str, ...]:
+def unread_lines(
+    table: Table, columns: Sequence[str], paired: Mapping[str, Sequence[str]], asked: RuleNames
+) -> tuple[str, ...]:
     """What to know of columns that may be meant as ratings or as people's choice, and are not read, in sentences.
 
     Args:
       table: ``(where, row)``.
       columns: that are not read.
-      paired: whether rows hold two responses.
+      paired: the columns of every rule that has one for each of a row's responses; empty where a row has one response.
       asked: what the user names, of which nothing needs to be said.
     """
     if asked.names_all:
         return ()
     columns = [column for column in columns if f"-{column}" not in asked.names]
     lines = []
+    of_each = {name for own in paired.values() for name in own}
+    single = [name for name in columns if paired and name not in of_each and _holds_ratings(table, name)]
+    if single:
+        head = "Not read, because a row holds several responses, and there is no such column for each: "
+        lines.append(f"{head}{named(single)}. If it is a rule, write a column for each response")
     if texts := unreadable(table, [column for column in columns if not is_label(column)]):
         lines.append(f"Not read, because these are no ratings: {texts}. If it is a rule, {HOW}")
     for column in columns:
@@ -78,6 +91,14 @@ def unread_lines(table: Table, columns: Sequence[str], paired: bool, asked: Rule
                 kind = "how good people find a response, write numbers under the name quality"
             lines.append(f"Not read: column {column!r}. If it says {kind}")
     return tuple(lines)
+
+
+def _holds_ratings(table: Table, column: str) -> bool:
+    """Whether a column that is no label, id or measurement holds nothing but ratings."""
+    if is_label(column) or is_never_rating(column) or is_measure(column):
+        return False
+    cells = [row.get(column) for _, row in table if not is_empty(row.get(column))]
+    return bool(cells) and all(map(is_rating, cells))
 
 
 def with_preferred(table: Table, columns: Columns) -> Columns:
@@ -102,21 +123,37 @@ def without_totals(table: Table, column: str | None, skips: SkipCounter) -> tupl
       column: where rows say it; None for the first one with a text.
       skips: counts these rows.
     """
-    left, found = list(table), []
-    while len(left) > 1 and len(found) < MOST_TOTALS and _is_total(left[-1][1], column):
-        found.append(left.pop())
-    if not found:
-        return left, ""
-    for place, _ in found[::-1]:
+    ends = [_totals_first(table, column), _totals_first(table[::-1], column)]
+    first, last = (count if count <= MOST_TOTALS else 0 for count in ends)
+    if not first + last or first + last >= len(table):
+        return list(table), ""
+    stop = len(table) - last
+    places = [place for place, _ in (*table[:first], *table[stop:])]
+    for place in places:
         skips.skip("that sum up others", place)
-    place = found[-1][0]
-    return left, f"Left out, because it sums up others: {'the row at' if len(found) == 1 else 'the rows from'} {place}"
+    at = f"the row at {places[0]}" if len(places) == 1 else f"the rows at {', '.join(places)}"
+    return list(table[first:stop]), f"Left out, because it sums up others: {at}"
+
+
+def _totals_first(table: Table, column: str | None) -> int:
+    """How many of the first rows sum up others."""
+    return next((i for i, (_, row) in enumerate(table) if not _is_total(row, column)), len(table))
 
 
 def _is_total(row: Mapping, column: str | None) -> bool:
-    """Whether a row sums up others by its name."""
+    """Whether a row sums up others by its name.
+
+    >>> [_is_total({"prompt": text}, "prompt") for text in ("Total", "Grand total (n = 20):", "Total war")]
+    [True, True, False]
+    """
     texts = [row.get(column)] if column else [x for x in row.values() if isinstance(x, str) and not is_rating(x)][:1]
-    return any(str(text).strip().lower().rstrip(":") in TOTALS for text in texts)
+    return any(_sums_up(str(text)) for text in texts)
+
+
+def _sums_up(text: str) -> bool:
+    words = re.sub(r"\s*\(.*\)\s*", "", text.strip().lower().rstrip(":")).rstrip(": ")
+    plain = re.sub(rf"^{OVERALL}", "", words)
+    return plain in TOTALS or words == "standard deviation"
 
 
 def _is_text(column: str) -> bool:

@@ -23,8 +23,8 @@ def qualities(rows: Sequence[Sequence[Row]], role: Mapping[str, str]) -> list[fl
     Raises:
       InputError: a cell is no number, or "preferred" does not say which response of a prompt it is.
 
-    >>> rows = [[("t.csv:2", {"prompt": "Hi", "preferred": "yes"})], [("t.csv:3", {"prompt": "Hi", "preferred": "no"})]]
-    >>> qualities(rows, {"prompt": "prompt", "preferred": "preferred"})
+    >>> rows = [[("", {"ask": "Hi", "say": "A", "best": "yes"})], [("", {"ask": "Hi", "say": "B", "best": 0})]]
+    >>> qualities(rows, {"prompt": "ask", "response": "say", "preferred": "best"})
     [1.0, 0.0]
     """
     name = next((name for name in ("quality", "preferred") if name in role), None)
@@ -43,7 +43,7 @@ def label_cell(row: Mapping[str, object], column: str, place: str, name: str) ->
     """A label's number; None where there is none.
 
     Raises:
-      InputError: it is no number, such as the name of a side.
+      InputError: it is no number, such as the name of a side; or of "preferred" beyond 0 and 1, such as a rank.
     """
     try:
         cell = cell_of(row, column, place)
@@ -52,6 +52,9 @@ def label_cell(row: Mapping[str, object], column: str, place: str, name: str) ->
             raise
         problem = f"{error.problem}, and this table has a response a row, so that none of them is called so"
         raise InputError(problem, where=error.where, fix=_HOW) from None
+    if name == "preferred" and cell is not None and not 0 <= cell.value / (cell.top or 1) <= 1:
+        problem = f"{cell.value:g} is neither 1 nor 0: it may be a rank, of which 1 is the best, or a response's number"
+        raise InputError(problem, where=f"{place}, column {column!r}", fix=_HOW)
     return None if cell is None else cell.value
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from encore_jax.data.rating_cells import SIGNED, USUAL, Cell, infer_scale
 from encore_jax.data.rule_names import AUTOMATIC, RuleNames, asked_rules
+from encore_jax.data.sum_columns import summing
 
 Cells = Mapping[str, Sequence[Cell | None]]
 
@@ -120,6 +121,8 @@ def choose_rules(cells: Cells, asked: RuleNames = AUTOMATIC) -> RuleChoice:
         if why:
             (left_out if sure else doubtful)[rule] = why
     rules = tuple(rule for rule in names if rule not in left_out and rule not in minus)
+    sums = {rule: why for rule, why in summing(cells, rules).items() if rule not in plus}
+    left_out, rules = left_out | sums, tuple(rule for rule in rules if rule not in sums)
     told = {rule: why for rule, why in left_out.items() if not (values[rule].numbered and _by_programs(rule))}
     return RuleChoice(rules, told, doubtful)
 

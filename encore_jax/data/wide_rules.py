@@ -25,10 +25,13 @@ def wide_rules(
       asked: what the user names.
 
     Raises:
-      InputError: a cell of a rule is no rating; a rule that is named has no rating; or there is no such column.
+      InputError: a cell of a rule is no rating; a rule that is named has no rating; there is no such column,
+        or it is no rule's; or no rule is left.
     """
+    _check_no_role(table, places, asked)
     wanted, plus, minus = asked_rules(list(places), asked)
     cells: Cells = {}
+    mixed: dict[str, str] = {}
     for rule, own in places.items():
         if rule in minus or (wanted and rule not in wanted):
             continue
@@ -38,8 +41,11 @@ def wide_rules(
         except InputError as error:
             if must:
                 raise
-            if is_never_rating(rule) or is_measure(rule) or not _mostly_ratings(table, own):
+            if is_never_rating(rule) or not _mostly_ratings(table, own):
                 continue  # a column of other things
+            if is_measure(rule):
+                mixed[rule] = f"a measurement by its name; {error.problem}"
+                continue
             fix = f"{error.fix}; or leave the column out: {asked.typed('-', [rule])}"
             raise InputError(error.problem, where=error.where, fix=fix) from None
         if named or any(cell is not None for cell in found):
@@ -50,7 +56,22 @@ def wide_rules(
         return cells, RuleChoice(tuple(cells))
     changes = tuple(name for name in asked.names if name in cells or not name.startswith("-"))
     choice = choose_rules(cells, asked._replace(names=changes))
+    if asked.names and places and not choice.rules:
+        raise InputError("leaves no rule", where=asked.where, fix="leave fewer out")
+    choice = choice._replace(left_out={} if wanted else {**choice.left_out, **mixed})
     return {rule: cells[rule] for rule in choice.rules}, choice
+
+
+def _check_no_role(table: Table, places: Mapping[str, Sequence[str]], asked: RuleNames) -> None:
+    """Raises InputError where a column is named that the table has, but as its prompt, label, or the like."""
+    columns = {name for _, row in table for name in row} - {name for own in places.values() for name in own}
+    for name in asked.names:
+        plain = name if name in columns else name.lstrip("+-")
+        if plain in columns and name not in places and plain not in places:
+            problem = f"by its name, column {plain!r} is no rule, but the prompt, an id, a label, or the like"
+            raise InputError(
+                problem, where=asked.where, fix=f"rename the column if it is a rule, or leave {name!r} away"
+            )
 
 
 def _mostly_ratings(table: Table, columns: Sequence[str]) -> bool:

@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from encore_jax.data.fields import is_empty
 from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_advice import check_not_long
+from encore_jax.data.rating_cells import is_rating
 from encore_jax.data.rating_columns import ROLES, Columns, near_roles, rule_columns
-from encore_jax.data.rating_texts import preferred_side, unread_lines, without_totals
+from encore_jax.data.rating_texts import preferred_side, unread_lines, with_preferred, without_totals
 from encore_jax.data.response_labels import label_cell
 from encore_jax.data.row_labels import row_id
 from encore_jax.data.rows import named
-from encore_jax.data.rule_choice import is_measure, is_never_rating
+from encore_jax.data.rule_choice import is_label, is_measure, is_never_rating
 from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_not_both, rule_of
 from encore_jax.data.scales import evidence, scale_words, scales_of_cells
 from encore_jax.data.skips import SkipCounter
@@ -65,7 +67,9 @@ def plain_ratings(
     names, known = list(dict.fromkeys(name for _, row in rows for name in row)), () if pool is None else pool.names
     role = _roles(names, known)
     columns = Columns(role, {}, tuple(name for name in names if name not in role.values()))
-    sides, places = _places(columns, where, known)
+    sides, places = _places(rows, columns, where, known)
+    columns = with_preferred(rows, columns._replace(sides=dict.fromkeys(sides, "")))
+    role = columns.role
     check_not_both(pool, asked)
     cells, choice = wide_rules(rows, places, pool is not None, asked)
     if not cells:
@@ -76,7 +80,8 @@ def plain_ratings(
         check_not_long(rows, {}, tuple(cells), where)
     rules = tuple(known or cells)
     unread = [name for name in columns.other if not any(name in places[rule] for rule in cells)]
-    lines = () if pool else (*choice.lines(asked), *unread_lines(rows, unread, bool(sides), asked))
+    places_of_sides = places if sides else {}
+    lines = () if pool else (*choice.lines(asked), *unread_lines(rows, unread, places_of_sides, asked))
     lines = (*lines, summed) if summed else lines
     if meant := near_roles(unread, ("response",)):
         raise InputError(f"has the columns {named(names)}", where=where, fix=f"rename {meant}")
@@ -122,18 +127,28 @@ def _roles(names: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _places(columns: Columns, where: str, known: Sequence[str]) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """Sides, and of every rule its column or one for each side: sides only where all columns are of one."""
-    ratings = [name for name in columns.other if known or not is_never_rating(name) and not is_measure(name)]
+def _places(
+    rows: Rows, columns: Columns, where: str, known: Sequence[str]
+) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Sides, and of every rule its column or one for each side: sides where most columns of ratings are of both."""
     for sides in SIDES:
         paired = columns._replace(sides=dict.fromkeys(sides, ""))
         try:
             places = rule_columns(paired, where, known)
         except InputError:
             continue
-        if len(places) > 1 and (known or sum(map(len, places.values())) == len(ratings)):
+        taken = {name for own in places.values() for name in own}
+        others = [name for name in columns.other if name not in taken and _may_be_rule(rows, name)]
+        if len(places) > 1 and (known or len(others) < len(taken) / 2):
             return sides, places
     return (), rule_columns(columns, where, known)
+
+
+def _may_be_rule(rows: Rows, column: str) -> bool:
+    """Whether a column may be that of a rule, by its name and cells."""
+    if is_never_rating(column) or is_measure(column) or is_label(column):
+        return False
+    return any(is_rating(row.get(column)) and not is_empty(row.get(column)) for _, row in rows)
 
 
 def _labels(rows: Rows, role: Mapping[str, str], sides: tuple[str, ...]) -> dict[str, object]:

@@ -71,7 +71,8 @@ def test_a_label_counts_whichever_of_a_responses_rows_it_stands_in(tmp_path):
         ([[0, ""]] * 40, "says 0 of this response, and nothing of another one of its prompt"),
         ([["", ""]] * 39 + [["", 1]], "says 1 of this response, and nothing of another one of its prompt"),
         ([[better, better] for better in BETTER], "says the same of all responses, of every prompt"),
-        ([[2, 2]] * 40, "says the same of all responses, of every prompt"),
+        ([[2, 2]] * 40, "2 is neither 1 nor 0: it may be a rank"),
+        ([[1, 2]] * 40, "2 is neither 1 nor 0: it may be a rank"),
     ],
 )
 def test_a_place_among_the_responses_is_never_taken_for_a_flag(tmp_path, labels, words):
