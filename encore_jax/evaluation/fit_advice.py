@@ -124,7 +124,7 @@ def how_for_ratings(use: str, rated: Rated = RUN) -> str:
     To train a model so: encore fit 'my pairs.csv' --config.compose.method=uniform '--workdir=runs/my pairs'.
     >>> print(how_for_ratings("agreement", Rated("run", "runs/mine")))
     To train a model so: encore fit runs/mine --config.compose.method=agreement --workdir=runs/mine-model. Its \
-weights are computed anew, of its own scores, and may be others.
+weights follow from its own scores, and may differ from these.
     >>> print(how_for_ratings("uniform", Rated("responses", "rated.csv", ("--config.data.pool=rules.yaml",))))
     To train a model so: encore fit PAIRS rated.csv --config.data.pool=rules.yaml --config.compose.method=uniform \
 --workdir=runs/rated, where PAIRS is your file of pairs of which people prefer one response, by which the model is \
@@ -143,7 +143,7 @@ judged.
             "To train a model on these ratings, write two of the responses a row and which of them people prefer: a "
             "model is judged by pairs, and every comparison here has three responses or more."
         )
-    anew = "" if use == "uniform" else " Its weights are computed anew, of its own scores, and may be others."
+    anew = "" if use == "uniform" else " Its weights follow from its own scores, and may differ from these."
     if rated.holds in ("run", "pairs"):
         return f"To train a model so: {fit_command(use, rated)}.{anew}"
     if rated.holds == "responses":
