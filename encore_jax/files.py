@@ -35,6 +35,7 @@ def open_file(path: str | Path, *, fix: str = "") -> BinaryIO:
                 return file
         problem = "it is no regular file"
     except FileNotFoundError:
+        fix = did_you_mean_file(path, fix or "correct the path")
         raise InputError(why_missing(path, "is missing"), where=str(path), fix=fix) from None
     except OSError as error:
         problem = "it is no regular file" if error.errno == errno.ENXIO else error.strerror or str(error)  # a socket

@@ -14,6 +14,7 @@ from pathlib import Path
 from encore_jax.data.atomic import atomic_path
 from encore_jax.data.json_rows import array_rows, line_rows
 from encore_jax.errors import InputError
+from encore_jax.files import did_you_mean_file
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
 _KINDS = {str: "text", bool: "true or false", int: "an integer", list: "a list", dict: "an object"}
@@ -42,8 +43,10 @@ def read_rows(path: str | Path | object) -> Iterator[tuple[str, dict]]:
         return
     suffix = _suffix(path)
     if not path.exists() or path.is_dir():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{what}", where=str(path), fix=f"name one {_or(SUFFIXES)} file")
+        fix = f"name one {_or(SUFFIXES)} file"
+        if path.is_dir():
+            raise InputError("is a folder", where=str(path), fix=fix)
+        raise InputError("does not exist", where=str(path), fix=did_you_mean_file(path, fix))
     for where, row in _rows(path, suffix):
         if not isinstance(row, dict):
             fix = "name a file that holds one array .json" if isinstance(row, list) else "write {...}"

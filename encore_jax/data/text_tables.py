@@ -44,7 +44,7 @@ def read_text_table(path: str | Path) -> Iterator[tuple[str, dict[str, str]]]:
         has more cells than the header.
     """
     path = Path(path)
-    content = read_bytes(path, fix=SAVE, max_bytes=MAX_TABLE)
+    content = read_bytes(path, fix=SAVE if path.exists() else "", max_bytes=MAX_TABLE)
     text = _decoded(_unpacked(content, path) if path.name.lower().endswith(".gz") else content, path)
     csv.field_size_limit(MAX_CELL)
     first, delimiter = _delimiter_line(text)

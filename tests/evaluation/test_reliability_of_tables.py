@@ -151,3 +151,14 @@ def test_what_is_not_read_is_named(caplog):
     found = reliability(frame, **OPTIONS)
     assert [line.rule for line in found.rules] == list(RULES) and "'length' (a measurement" in str(found)
     assert "the DataFrame: columns not read: length, note, Unnamed: 0" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["ratings.csv", "ratings.jsonl", "ratings.parquet"])
+def test_of_a_missing_file_the_one_of_nearly_its_name_is_told(tmp_path, name):
+    (tmp_path / name).write_text("kind,true,safe\n1,2,3\n")
+    with pytest.raises(InputError) as refused:
+        reliability(tmp_path / name.replace("ratings", "rating"))
+    assert refused.value.fix == f"did you mean {tmp_path / name}?"
+    with pytest.raises(InputError) as refused:
+        reliability(tmp_path / "none.csv")
+    assert refused.value.fix == "correct the path"
