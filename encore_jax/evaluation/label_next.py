@@ -41,12 +41,14 @@ class LabelPlace(NamedTuple):
       file: its name; "" where it is not known.
       copy_of: the file of a run that must stay as it is, so that `file` is to be a copy of it; "" for none.
       then: what to do once labels are there, a sentence.
+      column: that holds labels already, under another name than "preferred"; "" for none.
     """
 
     field: Field = "either"
     file: str = ""
     copy_of: str = ""
     then: str = AGAIN
+    column: str = ""
 
 
 def where_to_label(place: LabelPlace, single: bool = False) -> str:
@@ -65,7 +67,10 @@ same command again.'
     )
     field = place.field if (place.field, single) in FIELDS else "either"
     file = f" into {printable(place.file)}," if place.file else ""
-    return f"{copied * bool(place.copy_of)}Write each label{file} {FIELDS[field, single]}. {place.then}"
+    words = FIELDS[field, single]
+    if place.column:
+        words = words.replace('"preferred"', f'"{printable(place.column)}"')
+    return f"{copied * bool(place.copy_of)}Write each label{file} {words}. {place.then}"
 
 
 def place_in_run(data: Mapping[str, object], workdir: str, stage: str = "rate", single: bool = False) -> LabelPlace:

@@ -17,10 +17,11 @@ from encore_jax.data.memory_rows import MemoryRows, is_frame, is_path, is_table,
 from encore_jax.data.named_rules import pool_of_names
 from encore_jax.data.orientation import Scale, checked_scale
 from encore_jax.data.rated_again import best_of, merged, quality_of
-from encore_jax.data.rating_columns import ALSO, ROLES
+from encore_jax.data.rating_columns import ALSO, ROLES, Columns
 from encore_jax.data.rating_shape import check_own_fields, fields_of_file, pool_beside
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
+from encore_jax.data.rating_texts import with_preferred
 from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_of_table, rule_of
 from encore_jax.data.scales import on_inferred_scales
 from encore_jax.data.split import group_ids
@@ -104,7 +105,7 @@ def read_table(
         found = plain_ratings(rows, where, pool, given, scale, rules)
         columns = found.pop("columns")
         found = {"ids": _index_ids(frame)} | {name: value for name, value in found.items() if value is not None}
-        return OfTable(found, columns, LabelPlace("side" if np.ndim(found["ratings"]) == 3 else "quality", file))
+        return OfTable(found, columns, _place_in_table(rows, np.ndim(found["ratings"]) == 3, file))
     if given:
         raise InputError("the table carries its own", where=next(iter(given)), fix="leave it out")
     if "ratings" in names and {"response", "responses"} & set(names):
@@ -114,8 +115,18 @@ def read_table(
         return OfTable(_arguments(*records, where), (), LabelPlace("index" if compared else "extra.quality", file))
     found = rating_table(rows, where=where, pool=pool, scale=scale, rules=rules)
     _say(where, found.notes, pool)
-    place = LabelPlace("side" if found.comparisons else "quality", file)
+    place = _place_in_table(rows, bool(found.comparisons), file)
     return OfTable(_arguments(found.comparisons, found.responses, where), found.columns, place)
+
+
+def _place_in_table(rows: Sequence[tuple[str, Mapping]], compared: bool, file: str) -> LabelPlace:
+    """Where labels of a table go: of two responses a row into the column that says already which one people prefer."""
+    names = tuple(dict.fromkeys(name for _, row in rows for name in row))
+    if not compared or any(name.strip().lower() in ROLES["preferred"] for name in names):
+        return LabelPlace("side" if compared else "quality", file)
+    sides = dict.fromkeys((*"abcdefgh", "chosen", "rejected"), "")
+    column = with_preferred(list(rows), Columns({}, sides, names)).role.get("preferred", "")
+    return LabelPlace("side", file, column=column)
 
 
 def named_columns(rules: object) -> RuleNames:

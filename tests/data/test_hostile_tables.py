@@ -67,6 +67,7 @@ def test_a_column_too_many_leaves_two_responses_a_row(sides, extra):
     np.testing.assert_array_equal(found.arguments["ratings"], GRADES.reshape(30, 4, 2).swapaxes(1, 2))
     if extra == "winner":
         assert found.arguments["preferred"] == [i % 2 for i in range(30)]
+        assert found.label_place.column == "winner"  # another one would come before it
     assert any(f"{extra}" in line for line in found.columns) == (extra in ("label", "overall"))
 
 
