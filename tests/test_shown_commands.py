@@ -44,6 +44,7 @@ ELSEWHERE = {
     ". .venv/bin/activate": ".ci/run",
     "pip install -e": ".ci/run",
     "pip install -c constraints.txt -e": ".ci/run",
+    "pip install -c constraints.txt torch": "Makefile",
     "pip install ml-goodput-measurement": "tests/train/test_goodput.py",
 }
 """Commands that are no programs of this project, or need a cloud: what carries them out."""

@@ -12,6 +12,7 @@ from encore_jax.recipes.ablation_config import AblateConfig
 from encore_jax.recipes.baseline_config import BaselineConfig
 from encore_jax.recipes.benchmark_config import BenchmarkConfig
 from encore_jax.recipes.config import DataConfig, ExperimentConfig, TrainConfig
+from encore_jax.recipes.data_config import AUTO
 from encore_jax.recipes.joint_config import JointConfig
 from encore_jax.recipes.panel_config import PanelConfig, PanelJudge
 from encore_jax.recipes.ramo_config import WITHOUT_R, AdapterConfig, RamoConfig
@@ -95,6 +96,8 @@ def _data(data: DataConfig, unrated: str = "", unsplit: str = "") -> Idle:
             yield f"data.{name}", "data.source is 'pyrit'"
     else:
         yield "data.most_per_prompt", f"data.source is {data.source!r}"
+    if data.source != "files" or data.pool != AUTO:
+        yield "data.rules", "only a table's columns need it, where no pool names the rules"
     if data.source == "tfds":
         for name in ("format", "ratings_path", "ratings_format"):
             yield f"data.{name}", "data.source is 'tfds'"

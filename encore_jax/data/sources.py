@@ -127,7 +127,8 @@ def check_local_file(uri: str | Path) -> None:
             raise InputError("is a folder", where=str(uri), fix="name a file in it")
         if str(parsed) != str(uri) and str(uri).endswith("/"):
             raise InputError("is a file, and its name ends in /", where=str(uri), fix=f"write {parsed}")
-        open_file(path, fix="name a regular file that this user may read").close()
+        with open_file(path, fix="name a regular file that this user may read"):
+            pass
 
 
 def is_local(uri: str | Path) -> bool:

@@ -59,7 +59,7 @@ def kept_for(
             problem = error
         refused = on_every_process(problem is not None).any() if together else problem
         if problem is None and refused:
-            words = "another process is refused its work directory"
+            words = "another process is refused its inputs or its work directory"
             problem = InputError(words, where="multihost", fix="see its message")
         if problem is not None:
             raise problem

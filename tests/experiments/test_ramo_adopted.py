@@ -175,5 +175,5 @@ def test_predictions_of_another_pool_or_of_other_comparisons_are_refused(files, 
     with pytest.raises(InputError, match="did not predict for it"):
         run_experiment(validated(config), tmp_path / "seed", until="adapter")
     config = by_gradient(files, path, tmp_path / "nowhere", reward_model)
-    with pytest.raises(InputError, match="is missing"):
+    with pytest.raises(InputError, match="no such file or folder"):
         run_experiment(validated(config), tmp_path / "none", until="adapter")

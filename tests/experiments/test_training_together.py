@@ -106,7 +106,7 @@ def test_processes_with_other_data_or_none_are_told_and_train_nothing(files, tmp
             refused(started, words)
         else:
             first, second = finish(started, code=2)
-            assert "process 1: what stage ingest depends on: not found" in first
+            assert "another process is refused its inputs or its work directory" in first
             assert "no such file or folder" in second and "Traceback" not in first + second
     assert not (tmp_path / "run" / "train").exists()
 

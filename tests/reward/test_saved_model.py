@@ -359,6 +359,6 @@ def test_a_models_digest_follows_links_and_refuses_what_is_no_file(tmp_path):
     odd = tmp_path / "m" / "odd.json"
     for make in (os.mkfifo, os.mkdir, lambda path: os.symlink("nowhere", path)):
         make(odd)
-        with pytest.raises(InputError, match=r"odd\.json: (cannot be read|is missing)"):
+        with pytest.raises(InputError, match=r"odd\.json: (cannot be read|is missing|is a link to nothing)"):
             model_digest(tmp_path / "m")
         odd.rmdir() if odd.is_dir() else odd.unlink()
