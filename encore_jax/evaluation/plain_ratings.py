@@ -10,6 +10,7 @@ import numpy as np
 
 from encore_jax.data.fields import is_empty
 from encore_jax.data.orientation import Scale
+from encore_jax.data.paired_columns import paired_line
 from encore_jax.data.rating_advice import check_not_long
 from encore_jax.data.rating_cells import is_rating
 from encore_jax.data.rating_columns import ROLES, Columns, near_roles, rule_columns
@@ -102,7 +103,11 @@ def plain_ratings(
         values = values * pool.directions
     values = values.reshape(len(rows), len(sides), len(rules)) if sides else values
     labels = _labels(rows, role, sides)
-    lines = lines if sides else (*lines, *_without_responses(labels.get("prompt", ())))
+    lines = (
+        lines
+        if sides
+        else (*lines, *_without_responses(labels.get("prompt", ())), *(() if pool else paired_line(rules)))
+    )
     return {"ratings": values, "where": ~np.isnan(values), "rules": rules, "columns": lines} | labels | given
 
 

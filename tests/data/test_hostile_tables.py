@@ -95,3 +95,30 @@ def test_names_that_cannot_be_rules_are_refused_as_what_they_are(names, words):
 def test_a_rank_without_responses_is_no_preference():
     with pytest.raises(InputError, match="2 is neither 1 nor 0"):
         read_table(_single(preferred=lambda i: 1 + i % 2), None, {})
+
+
+@pytest.mark.parametrize(
+    ("sides", "first", "fix"),
+    [
+        ("12", "kind_1 and kind_2", "name these columns kind_a and kind_b"),
+        (("left", "Right"), "kind_left and kind_Right", "name these columns kind_a"),
+        (("model1", "model2"), "kind_model1 and kind_model2", "name these columns kind_a"),
+        ("123", "kind_1 and kind_2 and kind_3", "write a row for every response"),
+    ],
+)
+def test_sides_of_other_names_are_read_as_rules_and_that_is_said(sides, first, fix):
+    names = [f"{rule}_{side}" for rule in ("kind", "true") for side in sides]
+    rows = [dict(zip(names, row.tolist(), strict=False)) for row in GRADES]
+    found = read_table(rows, None, {})
+    assert found.arguments["rules"] == tuple(names)
+    assert f"({first}, for example), and are read as {len(names)} rules" in found.columns[-1]
+    assert fix in found.columns[-1]
+    asked = read_table(rows, None, {}, rules=named_columns(names[: len(sides)]))
+    assert not asked.columns
+
+
+def test_sides_that_are_known_and_rules_of_two_words_get_no_such_line():
+    assert not any("come in" in line for line in read_table(_paired("ab"), None, {}).columns)
+    names = ["code style", "code tests", "text style", "text tests"]
+    rows = [dict(zip(names, row.tolist(), strict=False)) for row in GRADES]
+    assert not read_table(rows, None, {}).columns
