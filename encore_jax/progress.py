@@ -15,6 +15,8 @@ from absl import logging
 
 Item = TypeVar("Item")
 LINE_EVERY_SECONDS = 10.0
+SAY_AFTER = 2.0
+"""Seconds within which a command that has begun says what it does."""
 _whole = contextvars.ContextVar("whole", default="")
 _heard = [0.0]  # when progress was last seen, of the whole process: also by the thread of `at_work`
 
@@ -35,19 +37,20 @@ def _labelled(label: str) -> str:
 
 
 @contextlib.contextmanager
-def at_work(label: str) -> Iterator[None]:
+def at_work(label: str, *, first: float | None = None) -> Iterator[None]:
     """Within it, a line says that work continues, and since when, whenever no progress was seen for some seconds.
 
     Quick work says nothing; nor do processes other than process 0. Its thread ends with it.
 
     Args:
       label: what is done.
+      first: seconds until the first line, where nobody has said anything before; as between lines if left out.
     """
     if jax.distributed.is_initialized() and jax.process_index():  # a lone process needs no devices to know
         yield
         return
     ended, began = threading.Event(), time.perf_counter()
-    _heard[0] = began
+    _heard[0] = began if first is None else began - LINE_EVERY_SECONDS + first
 
     def speak() -> None:
         while not ended.wait(max(_heard[0] + LINE_EVERY_SECONDS - time.perf_counter(), 0)):

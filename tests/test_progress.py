@@ -123,6 +123,19 @@ def test_long_silent_work_says_that_it_continues(said):
     assert len(said) == lines
 
 
+def test_a_command_speaks_first_after_less_than_the_time_between_lines(said, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", 100.0)
+
+    @progress.at_work("score", first=0.05)
+    def work():
+        _wait_for(lambda: said)
+        time.sleep(0.2)
+
+    work()
+    work()  # what has ended begins anew
+    assert said == ["score: at work for 0:00"] * 2
+
+
 def test_work_whose_progress_is_seen_says_no_more_than_that(said, monkeypatch):
     monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", 1.0)
     with progress.at_work("train"):

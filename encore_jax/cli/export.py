@@ -46,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logging.info(
             "export of %s into %s: reading the run", given.workdir, given.out
         )  # before what takes seconds to import
-        folder, new = exported(given, words)
+        from encore_jax.progress import at_work
+
+        with at_work("export"):
+            folder, new = exported(given, words)
         told = ", ".join(sorted(path.name for path in folder.iterdir()))
         print(
             f"{folder}: {told}" if new else f"{folder}: up to date, made by this command from this run before: {told}"

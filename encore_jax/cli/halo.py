@@ -41,6 +41,7 @@ from encore_jax.evaluation.reliability_arguments import MOST_DRAWS
 from encore_jax.json_shape import read_json
 from encore_jax.judge.calls.call import ISOLATED
 from encore_jax.judge.table import read_rated
+from encore_jax.progress import SAY_AFTER, at_work
 from encore_jax.report.halo_table import halo_text
 from encore_jax.rules import Rule, RulePool
 from encore_jax.settings import MAX_INT
@@ -96,6 +97,7 @@ class Way(NamedTuple):
         return size if isinstance(size, int) else None
 
 
+@at_work("halo", first=SAY_AFTER)
 def main(given: argparse.Namespace) -> None:
     """Reads, compares, prints.
 

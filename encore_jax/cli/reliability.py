@@ -63,6 +63,7 @@ from encore_jax.evaluation.reliability_arguments import MOST_DRAWS
 from encore_jax.evaluation.results import ratings_entropy
 from encore_jax.evaluation.view import View
 from encore_jax.json_shape import read_json
+from encore_jax.progress import SAY_AFTER, at_work
 from encore_jax.report import reliability_page
 from encore_jax.report.reliability_tables import reliability_text, what_to_use
 from encore_jax.settings import MAX_INT
@@ -168,7 +169,7 @@ def measured(given: argparse.Namespace, scale: tuple[float, float] | None = None
         are not of one run.
     """
     try:
-        with reading_stage(Path(given.file).parent):
+        with at_work(f"reliability of {given.file}", first=SAY_AFTER), reading_stage(Path(given.file).parent):
             return _measured(given, scale)
     except InputError as error:
         flag = error.where.split(" ")[0]

@@ -55,7 +55,7 @@ from encore_jax.data.sources import check_local_file
 from encore_jax.errors import InputError
 from encore_jax.parallel.mesh import parse_mesh, spans_processes
 from encore_jax.parallel.processes import all_or_none, all_same_everywhere, end_at_once, join, of_first, speaks
-from encore_jax.progress import track
+from encore_jax.progress import SAY_AFTER, at_work, track
 from encore_jax.recipes.manifest import file_sha256, versions
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.scorer import Scorer
@@ -294,6 +294,7 @@ def main(argv: Sequence[str]) -> None:
             end_at_once(f"a step failed, here or on another process: {said}", fix)
 
 
+@at_work("score", first=SAY_AFTER)
 def _run() -> None:
     """The command, once its flags are read and all processes have met."""
     output, best = Path(_OUTPUT.value), Path(_BEST.value) if _BEST.value else None

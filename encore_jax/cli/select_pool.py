@@ -33,11 +33,13 @@ from encore_jax.data.rating_run import rating_run
 from encore_jax.data.scales import scaled
 from encore_jax.errors import InputError
 from encore_jax.judge.table import read_rated
+from encore_jax.progress import SAY_AFTER, at_work
 from encore_jax.rules import RulePool
 from encore_jax.rules.overlap import near_duplicates
 from encore_jax.settings import MAX_INT
 
 
+@at_work("select-pool", first=SAY_AFTER)
 def main(given: argparse.Namespace) -> None:
     """Reads, selects, writes.
 

@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import stats
 
 from encore_jax.data.orientation import Scale
 from encore_jax.data.rating_cells import Cell, infer_scale
@@ -125,6 +124,8 @@ def _grain(values: np.ndarray, size: np.ndarray, end: float) -> tuple[float, Two
     finer = before & off_grid(values, step)
     if finer.sum() < LEAST or len(np.unique(values[finer])) < (3 if whole else 2):
         return None
+    from scipy import stats  # takes a second to import
+
     p = float(stats.hypergeom.sf(finer.sum() - 1, len(values), before.sum(), finer.sum()))
     if p >= LIKELY:
         return None
@@ -158,6 +159,8 @@ def _edge(values: np.ndarray, size: np.ndarray, end: float) -> tuple[float, TwoS
         return None
     falls = [(counts[i] + 1) / (counts[i + 1] + 1) for i in (0, 2)]
     odds = DROP * max(1.0, *falls)
+    from scipy import stats  # takes a second to import
+
     p = float(stats.binom.sf(before - 1, before + after, odds / (1 + odds)))
     if p >= UNLIKELY:
         return None

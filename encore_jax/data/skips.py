@@ -56,12 +56,12 @@ class SkipCounter:
         return sum(self.reasons.values())
 
     def __str__(self) -> str:
-        text = f"{self.kept + self.skipped} rows: {self.kept} kept, {self.skipped} skipped"
+        text = f"{self.kept + self.skipped:,} rows: {self.kept:,} kept, {self.skipped:,} skipped"
         if self.reasons:
-            parts = [f"{n} {reason}, first at {self.first[reason]}" for reason, n in self.reasons.items()]
+            parts = [f"{n:,} {reason}, first at {self.first[reason]}" for reason, n in self.reasons.items()]
             text += f" ({'; '.join(_some(parts, 'reasons'))})"
         if self.unread:
-            names = [f"{name} ({n})" for name, n in self.unread.items()]
+            names = [f"{name} ({n:,})" for name, n in self.unread.items()]
             text += f"; fields not read: {', '.join(_some(names, 'fields'))}"
         return "; ".join([text, *self.notes])
 

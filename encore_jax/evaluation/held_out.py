@@ -27,6 +27,7 @@ from encore_jax.evaluation.coverage import Coverage
 from encore_jax.evaluation.coverage_of_records import coverage_of_records
 from encore_jax.evaluation.over_refusal import over_refusal
 from encore_jax.formats import percent, printable
+from encore_jax.progress import at_work
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.scored import compiled_graph
 from encore_jax.reward.sequences import Text, fits
@@ -138,6 +139,7 @@ class Evaluation(Shown, shown_by="encore_jax.report.held_out_page"):
         return said + [self.coverage_note] * bool(self.coverage_note)
 
 
+@at_work("evaluate")
 def evaluate(
     model: RewardModel,
     comparisons: Iterable[Comparison],

@@ -79,8 +79,8 @@ def _what_is_shared(found: Reliability) -> str:
         ]
         said = (
             f"{count} of {len(names)} rules follow one common factor{f' (not: {_named(others)})' if others else ''}, "
-            f"worth {common.effective_rules:.1f} independent rules; that the factor is quality, ratings alone cannot "
-            "show."
+            f"and together they say as much as {common.effective_rules:.1f} independent rules; that the factor is "
+            "quality, ratings alone cannot show."
         )
         against = [name for name in against if name not in wrong_by_labels(found)]
         if against:

@@ -81,7 +81,7 @@ def _lines(view: dict) -> Iterator[tuple[str, str]]:
     yield f"Premise of ENCORE: {printable(premise['verdict'])}; {r}", ""
     if found := view.get("agreement"):
         effective = found.get("effective_rules")
-        worth = f", worth {fixed(effective, 1)} independent rules" if effective else ""
+        worth = f"; together they say as much as {fixed(effective, 1)} independent rules" if effective else ""
         why = found["refused"] or f"{found['verdict']}{worth}"
         yield f"Reliability: {printable(why)}", ""
     if view["warnings"]:

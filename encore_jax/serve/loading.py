@@ -11,6 +11,7 @@ import jax
 
 from encore_jax.parallel.mesh import make_mesh, parse_mesh
 from encore_jax.parallel.processes import all_or_none
+from encore_jax.progress import at_work
 from encore_jax.reward.reward_model import RewardModel
 from encore_jax.reward.scorer import Scorer
 from encore_jax.serve.app import App, Limits
@@ -75,7 +76,8 @@ def load_app(given: argparse.Namespace, metrics: Metrics, say: Callable[[str], N
     scorer = load_scorer(given)
     count = len(scorer.shapes)
     try:
-        scorer.warm_up(lambda i, shape: say(f"compiling {i + 1} of {count} shapes: {shape.rows}x{shape.length}"))
+        with at_work(f"compiling {count} shapes"):
+            scorer.warm_up(lambda i, shape: say(f"compiling {i + 1} of {count} shapes: {shape.rows}x{shape.length}"))
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             raise MemoryError(str(error)) from None

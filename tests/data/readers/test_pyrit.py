@@ -186,7 +186,7 @@ def test_the_published_wheel():
         pytest.skip(f"the pinned wheel is not in this user's cache: {error}")
     skips = SkipCounter()
     rated = list(read_pyrit(path, pool=POOL, skips=skips))
-    assert (str(skips), len(rated)) == ("1554 rows: 1554 kept, 0 skipped", 1328)
+    assert (str(skips), len(rated)) == ("1,554 rows: 1,554 kept, 0 skipped", 1328)
     assert len({record.prompt for record in rated}) == 617
     per_rule = np.stack([record.mask for record in rated]).sum(0).tolist()
     assert dict(zip(POOL.names, per_rule, strict=True)) == {
