@@ -261,7 +261,7 @@ def main(argv: Sequence[str]) -> None:
             return launched(launch, cell, folder, python, place)
 
         reused = None if launch else _reused(given["reuse"], config)
-        if given["dry-run"]:
+        if given["dry_run"]:
             with _checked(folder, path, given["overwrite"], reader_lock):
                 pass
             for i, cell in enumerate(cells):
@@ -278,7 +278,7 @@ def _reused(run: str | None, config: RunConfig) -> list[Path]:
     return [Path(run)] if run is not None else [default_workdir(config)]
 
 
-FLAGS = ("grid", "workdir", "columns", "dry-run", "recheck", "launch", "slices", "python", "overwrite", "reuse")
+FLAGS = ("grid", "workdir", "columns", "dry_run", "recheck", "launch", "slices", "python", "overwrite", "reuse")
 
 
 def define_flags() -> None:
@@ -290,7 +290,8 @@ def define_flags() -> None:
         None,
         "Dotted paths into results.json, for the table, separated by commas; the main accuracies by default.",
     )
-    flags.DEFINE_bool("dry-run", False, "Print the commands, one per line, and run none.")
+    flags.DEFINE_bool("dry_run", False, "Print the commands, one per line, and run none.")
+    flags.DEFINE_alias("dry-run", "dry_run")
     flags.DEFINE_bool("recheck", False, "Start cells that are done as well: what their data outdate runs again.")
     flags.DEFINE_string("launch", None, "Template of the command that runs a cell elsewhere.")
     flags.DEFINE_string("slices", "", "Where cells run at the same time, one in each place: {slice} in --launch.")

@@ -1,5 +1,6 @@
 """Command lines that say something wrong: one line, what may have been meant, exit status 2, and nothing is begun."""
 
+import importlib.util
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from encore_jax.cli import run
 from encore_jax.cli.command import define_config
 from encore_jax.cli.list_values import list_items, list_text
+from encore_jax.cli.main import UNDERSCORED
 from encore_jax.cli.overrides import apply_overrides, override_texts
 from encore_jax.command_line import BAD_INPUT, FAILED, INTERRUPTED, Parser, one_line_errors
 from encore_jax.errors import InputError
@@ -174,6 +176,14 @@ def test_errors_of_the_system_are_one_line_too(capsys):
     assert "no room is left" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError), one_line_errors():  # a fault of ours is not hidden
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("module", UNDERSCORED)
+def test_flags_that_encore_spells_with_underscores_have_them(module):
+    """`encore` writes every dash of their names as an underscore, so a flag whose own name has one would be unknown."""
+    code = Path(importlib.util.find_spec(module).origin).read_text()
+    names = re.findall(r'DEFINE_(?!alias)\w+\(\s*"([^"]+)"', code)
+    assert names and not [name for name in names if "-" in name]
 
 
 def test_flags_of_argparse_are_told_alike():

@@ -32,7 +32,8 @@ def commands(tmp_path_factory):
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     running = {}
     for name, extra in arguments.items():
-        command = [sys.executable, "-m", "encore_jax.cli.sweep", f"--config={QUICKSTART}", *extra]
+        module = ["encore_jax.cli.main", "sweep"] if "dry" in name else ["encore_jax.cli.sweep"]  # both forms
+        command = [sys.executable, "-m", *module, f"--config={QUICKSTART}", *extra]
         running[name] = subprocess.Popen(command, cwd=folder, env=environment, **pipes)
     return {name: (process, *process.communicate()) for name, process in running.items()}, folder
 
