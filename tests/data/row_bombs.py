@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 
 from encore_jax.data.rows import read_rows
 from encore_jax.errors import InputError
+from tests.peak_memory import peak_memory
 
 MB = 1 << 20
 
@@ -93,7 +93,7 @@ def read(folder: Path) -> None:
                 rows += 1
         except InputError as error:
             said = str(error)
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        memory = peak_memory() >> 20
         seconds = time.monotonic() - started
         print(json.dumps({"name": path.name, "rows": rows, "said": said, "seconds": seconds, "MB": memory}), flush=True)
 

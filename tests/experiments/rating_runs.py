@@ -19,7 +19,7 @@ def write_files(folder):
     return folder
 
 
-def config(files, url="http://127.0.0.1:9", limit=12, **judge):
+def config(files, url="http://127.0.0.1:9", limit=12, patience=10.0, **judge):
     data = DataConfig(
         source="files",
         pool=str(files / "pool.yaml"),
@@ -28,7 +28,7 @@ def config(files, url="http://127.0.0.1:9", limit=12, **judge):
         ratings_format="encore",
         limit=limit,
     )
-    retry = RetrySettings(first_wait=0.01, longest_wait=0.05, patience=1.0, tries=3)
+    retry = RetrySettings(first_wait=0.01, longest_wait=0.05, patience=patience, tries=3)
     server = ServerSettings(urls=(url,), concurrency=8, timeout=5.0, retry=retry, key_variable=judge.pop("key", ""))
     model = ModelConfig(path=judge.pop("model_path", str(files / "model")), buckets=(256,), tokens_per_batch=512)
     return validated(

@@ -71,8 +71,8 @@ class Opinion(FaultyServer):
         return web.json_response(chat({"Yes": yes, "No": 1 - yes}))
 
 
-def server(url="http://127.0.0.1:9", model="m", **judge):
-    retry = RetrySettings(first_wait=0.01, longest_wait=0.05, patience=1.0, tries=3)
+def server(url="http://127.0.0.1:9", model="m", patience=10.0, **judge):
+    retry = RetrySettings(first_wait=0.01, longest_wait=0.05, patience=patience, tries=3)
     return PanelJudge(model=model, server=ServerSettings(urls=(url,), concurrency=8, timeout=5.0, retry=retry), **judge)
 
 
@@ -213,7 +213,7 @@ def test_a_judge_is_drawn_several_times_with_seeds_and_its_chance_is_told(files,
 def test_a_server_that_is_not_there_is_told_before_anybody_is_asked(files, tmp_path):
     ann = Opinion()
     with Running(ann) as a:
-        dead = server(f"http://127.0.0.1:{unused_port()}", "b")
+        dead = server(f"http://127.0.0.1:{unused_port()}", "b", patience=1.0)
         with pytest.raises(InputError, match=r"judge bob, .*no contact.*judges\.bob\.server") as caught:
             run_experiment(config(files, ann=server(a, "a"), bob=dead), tmp_path)
         keyless = dataclasses.replace(dead, server=dataclasses.replace(dead.server, key_variable="ENCORE_NO_SUCH_KEY"))

@@ -141,9 +141,9 @@ def test_a_trial_without_a_single_rating_fails(files, tmp_path):
 
 def test_nobody_there_is_one_line(files, tmp_path):
     with pytest.raises(InputError, match="no contact after .*connection refused"):
-        run_experiment(config(files, f"http://127.0.0.1:{unused_port()}"), tmp_path / "run")
+        run_experiment(config(files, f"http://127.0.0.1:{unused_port()}", patience=1.0), tmp_path / "run")
     with pytest.raises(InputError, match="no contact after"):
-        run_experiment(config(files, f"http://127.0.0.1:{unused_port()}"), tmp_path / "run")
+        run_experiment(config(files, f"http://127.0.0.1:{unused_port()}", patience=1.0), tmp_path / "run")
 
 
 def test_a_key_in_extra_is_refused_before_anything_is_written(files, monkeypatch):

@@ -12,7 +12,6 @@ import importlib
 import json
 import os
 import random
-import re
 import resource
 import shutil
 import signal
@@ -26,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.fuzz.readers import name_of
+from tests.peak_memory import peak_memory
 
 ROOM = 1 << 30
 """So much more memory than before may a loader take."""
@@ -94,7 +94,7 @@ class Bench:
         work, how = self.damaged(name, number)
         self._guard.seen.clear()
         _limit_memory()
-        start, before = time.perf_counter(), _peak(anew=True)
+        start, before = time.perf_counter(), peak_memory(anew=True)
         self._guard.on = True
         try:
             self._targets[name].load(work)
@@ -109,7 +109,7 @@ class Bench:
             self._guard.on = False
         if self._guard.seen:
             outcome, said = "forbidden", f"{self._guard.seen}\n{said}"
-        elif _peak() - before > ROOM:
+        elif peak_memory() - before > ROOM:
             outcome = "memory"
         told = {"target": name, "number": number, "how": how, "outcome": outcome}
         return told | {"said": said[-3000:], "seconds": time.perf_counter() - start}
@@ -135,17 +135,6 @@ def entered_functions() -> Iterator[set[str]]:
     finally:
         sys.settrace(None)
         threading.settrace(None)
-
-
-def _peak(anew: bool = False) -> int:
-    """Bytes of memory that this process has held at most, from here on if anew.
-
-    What getrusage says counts what the parent held as well, before this process became another program.
-    """
-    if anew:
-        Path("/proc/self/clear_refs").write_text("5")
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) << 10
 
 
 def _remove(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import resource
 import ssl
 import time
 
@@ -21,6 +20,7 @@ from encore_jax.judge.replies import BAD_LOGPROBS, NO_ANSWER, NO_LOGPROBS
 from encore_jax.judge.request import request_format
 from encore_jax.judge.server import ServerJudge
 from tests.judge.faulty_server import GOOD, chat
+from tests.peak_memory import peak_memory
 from tests.raw_server import RawServer, forever, reply
 
 ASKING = request_format(YES_NO_IRRELEVANT, "m")
@@ -120,14 +120,14 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_every_fault_is_an_answer_with_a_name_of_its_own(name, ask):
     script, problem = FAULTS[name]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory(anew=True)
     with RawServer(script) as server:
         answer = ask(server.url, timeout=0.6)
     assert answer.rating is None and answer.status is not Status.OK
     assert problem is None or answer.problem == problem
     assert json.dumps(dict(answer.evidence)) and len(answer.evidence.get("raw", "")) <= 2000
     assert answer.evidence.get("words", "").isprintable()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000, "KiB"
+    assert peak_memory() - before < 400 << 20
     once = (ERROR_BODY, NOT_JSON, DROPPED, NOT_HTTP, TIMED_OUT, TOO_LONG)
     assert len(answer.faults) == (
         1 if answer.problem in once or answer.problem in ("HTTP 500", "HTTP 599") else len(answer.faults)

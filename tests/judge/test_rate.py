@@ -19,7 +19,7 @@ from encore_jax.report.judged_page import cells
 from tests.experiments import tiny_model
 from tests.judge.faulty_server import FaultyServer, Running, chat
 
-FAST = RetrySettings(first_wait=0.01, longest_wait=0.05, patience=1.0, tries=2, first_contact=1.0)
+FAST = RetrySettings(first_wait=0.01, longest_wait=0.05, patience=10.0, tries=2, first_contact=10.0)
 
 
 @pytest.fixture(autouse=True)
@@ -46,8 +46,8 @@ class Fixed:
                 yield question, Answer(Status.OK, rating=float(len(question.response)))
 
 
-def judged_by_server(url, **options):
-    return enc.judges.server(url, model="m", retry=FAST, concurrency=4, timeout=5.0, **options)
+def judged_by_server(url, retry=FAST, **options):
+    return enc.judges.server(url, model="m", retry=retry, concurrency=4, timeout=5.0, **options)
 
 
 def test_a_server_rates_and_the_same_call_asks_nothing(comparisons, pool, cache):
@@ -235,7 +235,7 @@ def test_no_remedy_names_a_flag_of_the_command_line(words, kind):
 
 def test_a_dead_server_is_one_line_in_pythons_words(comparisons, pool):
     with pytest.raises(InputError) as caught:
-        rate(comparisons, pool, judge=judged_by_server("http://127.0.0.1:9"))
+        rate(comparisons, pool, judge=judged_by_server("http://127.0.0.1:9", dataclasses.replace(FAST, patience=0.5)))
     assert "127.0.0.1:9" in str(caught.value) and "--config" not in str(caught.value)
 
 
