@@ -18,7 +18,7 @@ LINE_EVERY_SECONDS = 10.0
 SAY_AFTER = 2.0
 """Seconds within which a command that has begun says what it does."""
 _whole = contextvars.ContextVar("whole", default="")
-_heard = [0.0]  # when progress was last seen, of the whole process: also by the thread of `at_work`
+_heard = [0.0]  # when work was last seen to go on, of the whole process: also by the thread of `at_work`
 
 
 @contextlib.contextmanager
@@ -107,6 +107,7 @@ def _lines(items, total, label, size):
         yield item
         done += size(item)
         now = time.monotonic()
+        _heard[0] = time.perf_counter()  # the next line is due soon
         if now - last >= LINE_EVERY_SECONDS:
             pace = (done - shown) / (now - last)  # since the last line: a resumed run begins with what is cached
             left = (total - done) / max(pace, 1e-9)
@@ -129,6 +130,7 @@ class Pace:
     def __call__(self, done: float, text: str) -> None:
         """Says, every some seconds, what share is done; `text` says more."""
         now = time.monotonic()
+        _heard[0] = time.perf_counter()
         if self._last is None:
             self._last, self._shown = now, done  # the first step includes compilation
         elif (now - self._last >= LINE_EVERY_SECONDS or done == self._total) and jax.process_index() == 0:

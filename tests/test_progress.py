@@ -145,6 +145,19 @@ def test_work_whose_progress_is_seen_says_no_more_than_that(said, monkeypatch):
     assert set(said) == {"train: 30 %"}
 
 
+def test_work_that_goes_on_step_by_step_is_left_to_its_own_lines(said, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_EVERY_SECONDS", 0.3)
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False, raising=False)
+    with progress.at_work("features"):
+        for _ in progress.track(range(20), 20.0, "texts"):
+            time.sleep(0.1)
+        pace = progress.Pace(20, "training")
+        for step in range(20):
+            time.sleep(0.1)
+            pace(step, "loss 1")
+    assert len(said) >= 4 and not [line for line in said if "at work" in line], said
+
+
 def test_work_that_fails_or_is_of_another_process_leaves_no_thread(said, monkeypatch):
     with pytest.raises(ZeroDivisionError), progress.at_work("train"):
         raise ZeroDivisionError
