@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from encore_jax.data import read_comparisons
 from encore_jax.data.comparison import Message, parse_prompt
+from encore_jax.data.context import with_context
 from encore_jax.data.fields import Unshown, check_row, fields
 from encore_jax.data.messages import Unread
 from encore_jax.data.readers import recognise
-from encore_jax.data.readers.context import with_context
 from encore_jax.data.row_labels import row_id, whole
 from encore_jax.data.rows import located, read_rows, require
 from encore_jax.data.skips import SkipCounter

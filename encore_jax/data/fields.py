@@ -34,6 +34,16 @@ class Unshown(InputError):
         super().__init__(f"a row {reason}", where=where, fix=fix)
 
 
+class NoText(NamedTuple):
+    """Stands for the response of a row that makes no record.
+
+    Attributes:
+      reason: what counters call it, as `Unshown.reason`.
+    """
+
+    reason: str
+
+
 class Fields(NamedTuple):
     """The fields of a format's rows: those that are read, and those that are known and left out."""
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from encore_jax.data.comparison import Message, parse_prompt
-from encore_jax.data.fields import is_empty
+from encore_jax.data.fields import NoText, is_empty
 from encore_jax.data.rating_cells import HOW, is_rating
 from encore_jax.data.rating_columns import REMARKS, ROLES, TEXTS, Columns
 from encore_jax.data.row_labels import row_id, text_label
@@ -34,7 +34,9 @@ def usable_rows(table: Table, columns: Columns, where, skips: SkipCounter) -> tu
     responses = list(columns.sides.values()) or [columns.role["response"]]
     blank: dict[str, list[str]] = {}
     for place, row in table:
-        if not all(cell_text(row, name, place).strip() for name in responses):
+        if none := next((row[name] for name in responses if isinstance(row.get(name), NoText)), None):
+            blank.setdefault(none.reason, []).append(place)
+        elif not all(cell_text(row, name, place).strip() for name in responses):
             blank.setdefault("with a blank response", []).append(place)
         elif _is_blank(row.get(columns.role["prompt"])):
             blank.setdefault("with a blank prompt", []).append(place)

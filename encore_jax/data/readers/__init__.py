@@ -43,8 +43,9 @@ def read_comparisons(
       skips: counts the rows kept and skipped, and the fields that are not read; print it afterwards. Without one, it is
         logged as a warning at the end wherever something was left out.
       **options: those of the format's reader, e.g. ``pool`` (rules, or sentences) and ``scale`` for "encore",
-        ``preference`` for "pku_saferlhf". Of several files, each takes those that its reader has. The scale of ratings
-        is inferred from them where it is left out; one that is not 0 to 1 is logged, and is among the counter's notes.
+        ``preference`` for "pku_saferlhf". Of several files, each takes those that its reader has; ``pool`` and
+        ``scale`` have no effect on a file without ratings. The scale of ratings is inferred from them where it is left
+        out; one that is not 0 to 1 is logged, and is among the counter's notes.
 
     Raises:
       InputError: unknown format or columns (at once), a row that breaks the format, or a file of
@@ -61,7 +62,8 @@ def read_comparisons(
     paths = several_paths(path)
     if paths is None:
         source = row_source(path)
-        return _of_one(source, _known(source, format, options.get("pool")), skips, options)
+        known = _known(source, format, options.get("pool"))
+        return _of_one(source, known, skips, options_by_reader([reader_of(known)], options)[0])
     formats = [_known(source, format, options.get("pool")) for source in paths]
     each = options_by_reader(list(map(reader_of, formats)), options)
     files = [path for path, format in zip(paths, formats, strict=True) if format == "encore"]

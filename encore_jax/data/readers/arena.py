@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from encore_jax.data.comparison import Comparison, Message, parse_prompt
+from encore_jax.data.context import common_context
 from encore_jax.data.fields import converted_rows, fields
 from encore_jax.data.messages import Unread
-from encore_jax.data.readers.pairs import common_context, usable_pair
+from encore_jax.data.readers.pairs import usable_pair
 from encore_jax.data.row_labels import row_id, text_label
 from encore_jax.data.rows import require
 from encore_jax.data.skips import SkipCounter

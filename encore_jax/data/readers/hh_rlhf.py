@@ -19,9 +19,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from encore_jax.data.comparison import Comparison, Message
+from encore_jax.data.context import common_context, with_context
 from encore_jax.data.fields import converted_rows, fields
-from encore_jax.data.readers.context import with_context
-from encore_jax.data.readers.pairs import Pair, common_context, usable_pair
+from encore_jax.data.readers.pairs import Pair, usable_pair
 from encore_jax.data.row_labels import row_id, text_label
 from encore_jax.data.rows import located, require
 from encore_jax.data.skips import SkipCounter

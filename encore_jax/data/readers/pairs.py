@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from encore_jax.data.comparison import Comparison, Message, parse_prompt
+from encore_jax.data.context import common_context, joined, with_context
 from encore_jax.data.fields import converted_rows, fields
 from encore_jax.data.messages import Unread
-from encore_jax.data.readers.context import joined, with_context
 from encore_jax.data.row_labels import row_id, text_label
 from encore_jax.data.rows import require
 from encore_jax.data.skips import SkipCounter
@@ -63,27 +63,6 @@ def usable_pair(
     comparison = Comparison(tuple(prompt), tuple(responses), preferred, **labels)
     skips.kept += 1
     yield comparison
-
-
-def common_context(
-    chosen: Sequence[Message], rejected: Sequence[Message]
-) -> tuple[tuple[Message, ...], str, str] | str:
-    """Two conversations -> (prompt, chosen answer, rejected answer), or the reason why not.
-
-    The conversations must agree turn by turn up to their last turns, which are the answers.
-
-    >>> hi = Message("user", "Hi")
-    >>> common_context([hi, Message("assistant", "Hello!")], [hi, Message("assistant", "What?")])
-    ((Message(role='user', content='Hi'),), 'Hello!', 'What?')
-    >>> common_context([hi, Message("assistant", "Hello!")], [hi])
-    'not ending with an assistant turn'
-    """
-    for turns in (chosen, rejected):
-        if not turns or turns[-1].role != "assistant":
-            return "not ending with an assistant turn"
-    if list(chosen[:-1]) != list(rejected[:-1]):
-        return "not sharing their context"
-    return tuple(chosen[:-1]), chosen[-1].content, rejected[-1].content
 
 
 def _pair(row: Mapping, where: str, unread: Unread) -> Pair | str:

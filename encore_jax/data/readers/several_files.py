@@ -69,15 +69,19 @@ def from_file(comparison: Comparison, label: str) -> Comparison:
     return dataclasses.replace(comparison, source=label, subset=comparison.subset or label, extra=extra)
 
 
+ABOUT_RATINGS = ("pool", "scale")
+"""Options that say how ratings are read, of files that hold some."""
+
+
 def options_by_reader(readers: Sequence[Callable], options: Mapping[str, object]) -> list[dict[str, object]]:
-    """For every reader those of the options that it takes.
+    """For every reader those of the options that it takes; those about ratings may be for none of them.
 
     Raises:
-      TypeError: no reader takes one of them.
+      TypeError: no reader takes another one.
     """
     known = [inspect.signature(reader).parameters for reader in readers]
     for name in options:
-        if not any(name in own for own in known):
+        if name not in ABOUT_RATINGS and not any(name in own for own in known):
             raise TypeError(f"no reader of these files takes {name!r}")
     return [{name: value for name, value in options.items() if name in own} for own in known]
 

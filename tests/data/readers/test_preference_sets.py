@@ -178,5 +178,5 @@ def test_shared_pairs_are_all_read(shared_data):
         skips = SkipCounter()
         read = read_hh_rlhf if name.startswith("hh") else read_pairs
         pairs = list(read(shared_data / name, skips=skips))
-        assert str(skips) == f"{count} rows: {count} kept, 0 skipped"
+        assert str(skips) == f"{count:,} rows: {count:,} kept, 0 skipped"
         assert len(pairs) == count and all(pair.preferred == 0 for pair in pairs)

@@ -42,6 +42,27 @@ def with_context(row: Mapping, prompt: Sequence[Message], unread: Unread = None)
     return turns
 
 
+def common_context(
+    chosen: Sequence[Message], rejected: Sequence[Message]
+) -> tuple[tuple[Message, ...], str, str] | str:
+    """Two conversations -> (prompt, chosen answer, rejected answer), or the reason why not.
+
+    The conversations must agree turn by turn up to their last turns, which are the answers.
+
+    >>> hi = Message("user", "Hi")
+    >>> common_context([hi, Message("assistant", "Hello!")], [hi, Message("assistant", "What?")])
+    ((Message(role='user', content='Hi'),), 'Hello!', 'What?')
+    >>> common_context([hi, Message("assistant", "Hello!")], [hi])
+    'not ending with an assistant turn'
+    """
+    for turns in (chosen, rejected):
+        if not turns or turns[-1].role != "assistant":
+            return "not ending with an assistant turn"
+    if list(chosen[:-1]) != list(rejected[:-1]):
+        return "not sharing their context"
+    return tuple(chosen[:-1]), chosen[-1].content, rejected[-1].content
+
+
 def joined(prompt: Sequence[Message], context: Sequence[Message]) -> Turns | str:
     """The prompt followed by what two conversations share; or the reason why they do not go together.
 
