@@ -46,10 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logging.info(
             "export of %s into %s: reading the run", given.workdir, given.out
         )  # before what takes seconds to import
-        from encore_jax.progress import at_work
-
-        with at_work("export"):
-            folder, new = exported(given, words)
+        folder, new = exported(given, words)
         told = ", ".join(sorted(path.name for path in folder.iterdir()))
         print(
             f"{folder}: {told}" if new else f"{folder}: up to date, made by this command from this run before: {told}"
@@ -68,6 +65,7 @@ def exported(given: argparse.Namespace, words: Sequence[str]) -> tuple[Path, boo
     """
     from encore_jax.cli.export_run import export_run, export_source
     from encore_jax.cli.finished_run import read_run
+    from encore_jax.progress import at_work
     from encore_jax.reward.export import MARKS, is_exported_from
 
     options = {
@@ -75,7 +73,8 @@ def exported(given: argparse.Namespace, words: Sequence[str]) -> tuple[Path, boo
         "shard_bytes": max(1, int(min(given.shard_gb, 1e9) * 1e9)), "weights": given.weights,
     }  # fmt: skip
     there = not os.path.islink(given.out) and all(os.path.isfile(given.out / mark) for mark in MARKS)
-    with kept_output(given.out), reader_lock(given.workdir):  # a second export to it reads no model for nothing
+    # a second export to it reads no model for nothing
+    with at_work("export"), kept_output(given.out), reader_lock(given.workdir):
         if not there or given.overwrite:
             check_replaceable(given.out, overwrite=given.overwrite, marks=MARKS)
         run = read_run(given.workdir, Choice(given.arm, given.trained_on, given.head))
