@@ -123,10 +123,11 @@ def test_a_best_checkpoint_needs_a_metric_that_will_be_measured(train, field):
 @pytest.mark.parametrize(("name", "value"), [("keep_best", ""), ("watch", 0)])
 def test_so_does_an_adapters_where_it_is_trained_by_gradient(name, value):
     config = ramo_smollm2.get_config()
+    config.data.path, config.data.ratings_path = "pairs.jsonl", "rated.jsonl"
     setattr(config.adapter, name, value)
     assert validated(config).adapter.method == "heads"
     config = ramo_smollm2.get_config()
-    config.adapter.method = "gradient"
+    config.data.path, config.data.ratings_path, config.adapter.method = "pairs.jsonl", "rated.jsonl", "gradient"
     setattr(config.adapter, name, value)
     with pytest.raises(InputError, match=rf"config\.adapter\.{name}: "):
         validated(config)

@@ -23,6 +23,7 @@ if "config" not in flags.FLAGS:
     define_config()
 
 FILES = ("data.source=files", "data.path=pairs.jsonl")
+RATED = ("data.path=pairs.jsonl", "data.ratings_path=rated.jsonl")
 GRADIENT = (*FILES, "train.method=gradient")
 LOCAL = (*FILES, "judge.kind=local")
 SERVER = (*FILES, "judge.kind=server", "judge.model=m")
@@ -80,18 +81,18 @@ WITHOUT_EFFECT = [
     ("rate_panel", WITH_TABLE, "judges.second.prompt=numeric.1", "second.kind is 'table'"),
     ("rate_panel", PANEL, "data.ratings_path=r.jsonl", "no judge is a table"),
     ("rate_panel", PANEL, "mesh.fsdp=2", "no judge is 'local' or 'model'"),
-    ("rule_adapter_smollm2", (), "train.lr=0.1", "train.method is 'heads'"),
-    ("rule_adapter_smollm2", (), "select.ties=first", "trains no reward model"),
-    ("rule_adapter_smollm2", (), "select.half=0.5", "select.relevance is 'none'"),
+    ("rule_adapter_smollm2", RATED, "train.lr=0.1", "train.method is 'heads'"),
+    ("rule_adapter_smollm2", RATED, "select.ties=first", "trains no reward model"),
+    ("rule_adapter_smollm2", RATED, "select.half=0.5", "select.relevance is 'none'"),
     ("rule_adapter_llama32_3b", RATED, "rate.folds=3", "rate.source is 'comparisons'"),
     ("rule_adapter_llama32_3b", RATED, "train.penalties=(1.0,)", "train.method is 'gradient'"),
     ("joint_smollm2", FILES, "train.alphas=(1.0,)", "train.method is 'gradient'"),
     ("joint_smollm2", FILES, "compose.draws=7", "rule heads are composed by entropy"),
     ("joint_smollm2", (*FILES, "train.arms=('rules',)"), "train.rating_weight=2.0", "trains nothing jointly"),
     ("bt_smollm2", FILES, "train.rating_weight=2.0", "train.loss is 'bradley_terry'"),
-    ("ramo_smollm2", ("adapter_from=d",), "adapter_fraction=0.3", "adapter_from names"),
-    ("ramo_smollm2", ("train.arms=('initial','human')",), "train.rs=(1,)", "no arm of train.arms selects"),
-    ("ramo_smollm2", ("train.arms=('human',)",), "select.ties=first", "no arm of train.arms labels by rules"),
+    ("ramo_smollm2", (*RATED, "adapter_from=d"), "adapter_fraction=0.3", "adapter_from names"),
+    ("ramo_smollm2", (*RATED, "train.arms=('initial','human')"), "train.rs=(1,)", "no arm of train.arms selects"),
+    ("ramo_smollm2", (*RATED, "train.arms=('human',)"), "select.ties=first", "no arm of train.arms labels by rules"),
     ("ablation", ("scores=view-heads.npz",), "test_fraction=0.3", "a run's view"),
     ("ablation", ("scores=view-heads.npz",), "folds=3", "features is empty"),
     ("ablation", ("scores=view-heads.npz", "subsets=all"), "sampled=9", "subsets is 'all'"),

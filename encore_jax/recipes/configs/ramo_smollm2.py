@@ -1,9 +1,9 @@
 """RAMO, the whole second paper, on HH-RLHF-format comparisons, on a laptop. Model-rated.
 
-Command:   encore run ramo_smollm2
+Command:   encore run ramo_smollm2 \\
+             --config.data.path=pairs.jsonl --config.data.ratings_path=rbr_gold_train.jsonl
 Data:      comparisons in the format of Anthropic's HH-RLHF; ratings: OpenAI's rule-based-rewards gold set, 23 human
-           true/false rules per response. By default both from ../shared/data; other files by
-           --config.data.path=pairs.jsonl --config.data.ratings_path=rbr_gold_train.jsonl
+           true/false rules per response
 Hardware:  2 CPU cores, 8 GiB of memory
 Time:      18 minutes for 1,782 comparisons on 2 cores shared with other work, nearly all of it features
 Trains:    heads on the frozen backbone only. Rule heads (ridge) stand for a judge; the Rule Adapter is 23 logits on the
@@ -25,8 +25,6 @@ def get_config() -> RamoConfig:
         data=DataConfig(
             source="files",
             pool="openai_rbr_23",
-            path="../shared/data/hh-rlhf/pairs.jsonl",
-            ratings_path="../shared/data/openai-rbr/train.jsonl",
             test_fraction=0.35,
         ),
         model=ModelConfig(dtype="bfloat16", buckets=(256, 512, 1024)),

@@ -1,6 +1,7 @@
 """The Rule Adapter alone, on HH-RLHF-format comparisons, on a laptop. Model-rated.
 
-Command:   encore run rule_adapter_smollm2
+Command:   encore run rule_adapter_smollm2 \\
+             --config.data.path=pairs.jsonl --config.data.ratings_path=rbr_gold_train.jsonl
 Data:      as `ramo_smollm2`: comparisons, and rated responses that stand for a judge
 Hardware:  2 CPU cores, 8 GiB of memory
 Time:      under 45 minutes for 1,782 comparisons, nearly all of it features of the frozen backbone
