@@ -66,9 +66,14 @@ def at_work(label: str, *, first: float | None = None) -> Iterator[None]:
         thread.join()
 
 
+def seen() -> None:
+    """Tells `at_work` that its user has just been told something in another way."""
+    _heard[0] = time.perf_counter()
+
+
 def _say(line: str) -> None:
     """A line of the log; to stderr where nobody has started one, as in a notebook: whoever waits must see it."""
-    _heard[0] = time.perf_counter()
+    seen()
     if logging.level_info():
         logging.info("%s", line)
     else:
@@ -95,7 +100,7 @@ def _bar(items, total, label, size):
         for item in items:
             yield item
             progress.advance(task, size(item))
-            _heard[0] = time.perf_counter()
+            seen()
 
 
 def _lines(items, total, label, size):
@@ -107,7 +112,7 @@ def _lines(items, total, label, size):
         yield item
         done += size(item)
         now = time.monotonic()
-        _heard[0] = time.perf_counter()  # the next line is due soon
+        seen()  # the next line is due soon
         if now - last >= LINE_EVERY_SECONDS:
             pace = (done - shown) / (now - last)  # since the last line: a resumed run begins with what is cached
             left = (total - done) / max(pace, 1e-9)
@@ -130,7 +135,7 @@ class Pace:
     def __call__(self, done: float, text: str) -> None:
         """Says, every some seconds, what share is done; `text` says more."""
         now = time.monotonic()
-        _heard[0] = time.perf_counter()
+        seen()
         if self._last is None:
             self._last, self._shown = now, done  # the first step includes compilation
         elif (now - self._last >= LINE_EVERY_SECONDS or done == self._total) and jax.process_index() == 0:

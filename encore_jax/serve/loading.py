@@ -11,9 +11,9 @@ import jax
 
 from encore_jax.parallel.mesh import make_mesh, parse_mesh
 from encore_jax.parallel.processes import all_or_none
-from encore_jax.progress import at_work
+from encore_jax.progress import at_work, seen
 from encore_jax.reward.reward_model import RewardModel
-from encore_jax.reward.scorer import Scorer
+from encore_jax.reward.scorer import Scorer, Shape
 from encore_jax.serve.app import App, Limits
 from encore_jax.serve.flags import QUEUE
 from encore_jax.serve.metrics import Metrics
@@ -75,9 +75,14 @@ def load_app(given: argparse.Namespace, metrics: Metrics, say: Callable[[str], N
     say(f"loading {given.model}")
     scorer = load_scorer(given)
     count = len(scorer.shapes)
+
+    def told(i: int, shape: Shape) -> None:
+        say(f"compiling {i + 1} of {count} shapes: {shape.rows}x{shape.length}")
+        seen()
+
     try:
         with at_work(f"compiling {count} shapes"):
-            scorer.warm_up(lambda i, shape: say(f"compiling {i + 1} of {count} shapes: {shape.rows}x{shape.length}"))
+            scorer.warm_up(told)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" in str(error):
             raise MemoryError(str(error)) from None
