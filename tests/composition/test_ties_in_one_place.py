@@ -15,7 +15,7 @@ DECIDED = ("sign", "is_tie", "credit", "tied", "settled", "first_place")
 SETTLED = "a benchmark's own rule, on rewards that are equal where they tie (`settled`) or published as they are"
 LOOP = "the loop that a user would write, which the engine is compared with"
 ALLOWED = {
-    "encore_jax/data/readers/pairs.py": {"list(chosen[:-1]) != list(rejected[:-1])": "messages, not rewards"},
+    "encore_jax/data/context.py": {"list(chosen[:-1]) != list(rejected[:-1])": "messages, not rewards"},
     "encore_jax/evaluation/ablation_kernel.py": {"margin_NxS == 0": "exactly 0 is a tie whatever the tolerance is"},
     "encore_jax/evaluation/benchmark.py": {
         "reward[:right].max() == reward[right:].max()": SETTLED,

@@ -110,7 +110,9 @@ def test_a_run_that_outlives_the_command_is_joined(whole):
     with process:  # what it started lives on
         process.kill()
     again = whole("encore_8b.sh")
-    assert any("encore-score-bench is running already" in line for line in again.stdout)
+    said = []
+    found = any("encore-score-bench is running already" in (said.append(line) or line) for line in again.stdout)
+    assert found, "".join(said) + again.stderr.read()
     (cloud.folder / "finish").touch()
     done(again)
     assert len(cloud.runs()) == 2 and cloud.count("queued-resources", "create") == 1
