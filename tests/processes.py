@@ -1,6 +1,8 @@
 """Several real processes that make up one program."""
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -9,11 +11,18 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+_PORTS = range(
+    20_000, 32_000
+)  # below those that Linux, macOS and Windows give to connections: nobody takes one by chance
+
+
 def free_port() -> int:
-    """A port of this machine that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of this machine that nobody uses now, nor soon."""
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def launch(processes: int, devices: int, command, environment=None) -> list[subprocess.Popen]:
@@ -35,13 +44,15 @@ def launch(processes: int, devices: int, command, environment=None) -> list[subp
 
 def finish(started: list[subprocess.Popen], code: int = 0) -> list[str]:
     """Waits for all of them; what they said."""
-    try:
-        said = [process.communicate(timeout=240)[0] for process in started]
-    finally:
-        for process in started:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
+    said, late = [], []
+    for index, process in enumerate(started):
+        try:
+            said.append(process.communicate(timeout=240)[0])
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said.append(process.communicate()[0])
+            late.append(index)
+    assert not late, f"processes {late} did not end:\n" + "\n".join(output[-4000:] for output in said)
     for process, output in zip(started, said, strict=True):
         assert process.returncode == code, output[-4000:]
     return said

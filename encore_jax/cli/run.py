@@ -27,7 +27,7 @@ from absl import flags, logging
 from encore_jax.cli.command import DRY_RUN, check_effects, check_once, define_config, folder_of, read_command
 from encore_jax.command_line import define_devices, one_line_errors, start_logging
 from encore_jax.errors import InputError
-from encore_jax.parallel.processes import device_start, join, speaks
+from encore_jax.parallel.processes import speaks
 from encore_jax.recipes.run_config import validated
 
 _RERUN = flags.DEFINE_string(
@@ -60,7 +60,10 @@ def main(argv: Sequence[str]) -> None:
         given = read_command(argv)
         config = given.config
         start_logging()
-        join(flags.FLAGS["multihost"].value)
+        if multihost := flags.FLAGS["multihost"].value:
+            from encore_jax.parallel.joining import join
+
+            join(multihost)
         if _AS.value:
             if not hasattr(config, "peer"):
                 raise InputError("is for benchmarks", where="--as", fix="leave it out, or give a benchmark's --config")
@@ -76,6 +79,8 @@ def main(argv: Sequence[str]) -> None:
             take_mesh(config, given, mesh)
         workdir = folder_of(config, flags.FLAGS["workdir"].value)
         if hasattr(config, "train"):
+            from encore_jax.parallel.joining import device_start
+
             device_start()
             shared = str(workdir / "checkpoints") if jax.process_count() > 1 else ""
             config.train.checkpoints = config.train.checkpoints or _CHECKPOINTS.value or shared

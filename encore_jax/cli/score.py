@@ -53,8 +53,9 @@ from encore_jax.data.outputs import check_new, check_outputs, check_suffix, loca
 from encore_jax.data.skips import SkipCounter
 from encore_jax.data.sources import check_local_file
 from encore_jax.errors import InputError
+from encore_jax.parallel.joining import join
 from encore_jax.parallel.mesh import parse_mesh, spans_processes
-from encore_jax.parallel.processes import all_or_none, all_same_everywhere, end_at_once, join, of_first, speaks
+from encore_jax.parallel.processes import all_or_none, all_same_everywhere, end_at_once, of_first, speaks
 from encore_jax.progress import SAY_AFTER, at_work, track
 from encore_jax.recipes.manifest import file_sha256, versions
 from encore_jax.reward.reward_model import RewardModel

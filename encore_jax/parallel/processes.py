@@ -1,64 +1,21 @@
-"""Several processes as one program: joining them, and who speaks for them."""
+"""Several processes as one program: what they agree on, and who speaks for them."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
-from absl import logging
 from jax.experimental import multihost_utils
 
 from encore_jax.errors import InputError
 
 Value = TypeVar("Value")
-
-
-def join(where: str) -> None:
-    """Joins the processes of a pod; call it before anything touches a device.
-
-    Args:
-      where: "auto" on a TPU pod, a GKE or a Slurm cluster, whose environment says it all; else
-        "HOST:PORT,PROCESSES,INDEX", with the address of process 0; "" does nothing.
-
-    Raises:
-      InputError: an address in another form, or "auto" where nothing tells of other processes.
-    """
-    if not where:
-        return
-    if where == "auto":
-        try:
-            jax.distributed.initialize()
-        except ValueError as error:  # what jax raises where it finds no pod
-            raise InputError(
-                f"this machine knows of no other processes: {error}",
-                where="multihost",
-                fix="leave --multihost out on one machine, or use HOST:PORT,PROCESSES,INDEX",
-            ) from error
-    else:
-        parts = where.split(",")
-        if len(parts) != 3 or ":" not in parts[0] or not (parts[1].isdigit() and parts[2].isdigit()):
-            raise InputError(f"{where!r} is malformed", where="multihost", fix="use auto, or HOST:PORT,PROCESSES,INDEX")
-        if int(parts[2]) >= int(parts[1]):
-            raise InputError(f"process {parts[2]} of {parts[1]}", where="multihost", fix="count processes from 0")
-        jax.distributed.initialize(parts[0], int(parts[1]), int(parts[2]))
-    device_start()
-    logging.info("process %d of %d, %d devices", jax.process_index(), jax.process_count(), jax.device_count())
-
-
-@functools.cache
-def device_start() -> tuple[float, float]:
-    """When this process first asked for its devices, and when it had them, in seconds since 1970."""
-    began = time.time()
-    jax.devices()
-    return began, time.time()
 
 
 def on_every_process(flag: bool) -> np.ndarray:

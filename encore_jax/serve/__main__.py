@@ -67,7 +67,8 @@ def serve(given: argparse.Namespace) -> None:
         fix = "pip install -e '.[serve]'"
         raise InputError(f"the server needs {', '.join(missing)}, not installed here", fix=fix)
     if given.multihost:
-        from encore_jax.parallel.processes import all_or_none, join, speaks
+        from encore_jax.parallel.joining import join
+        from encore_jax.parallel.processes import all_or_none, speaks
 
         join(given.multihost)
         sockets = all_or_none(lambda: opened(given, listens=speaks()))

@@ -26,8 +26,9 @@ from encore_jax.errors import InputError
 from encore_jax.model.config import DecoderConfig
 from encore_jax.model.lora import merged
 from encore_jax.parallel.chips import peak_flops
+from encore_jax.parallel.joining import device_start
 from encore_jax.parallel.mesh import activate
-from encore_jax.parallel.processes import device_start, speaks
+from encore_jax.parallel.processes import speaks
 from encore_jax.progress import Pace, track
 from encore_jax.train.batches import Targets, held_out_batches, training_batches
 from encore_jax.train.checkpoint import Checkpoints

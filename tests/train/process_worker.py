@@ -9,8 +9,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from encore_jax.parallel import mesh as module
+from encore_jax.parallel.joining import join
 from encore_jax.parallel.mesh import MeshSettings
-from encore_jax.parallel.processes import join
 from encore_jax.train.checkpoint import Checkpoints
 from encore_jax.train.loop import fit
 from encore_jax.train.metrics import MetricsLog
