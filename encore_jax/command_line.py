@@ -272,6 +272,8 @@ def define_overwrite() -> None:
 def parse_flags(argv: Sequence[str], required: Sequence[str] = (), more: Iterable[str] = ()) -> None:
     """Parses absl's flags; ``--help`` prints them and ends with status 0.
 
+    Their names have underscores; with dashes they mean the same.
+
     Args:
       argv: program and arguments.
       required: flags that must be given, and not be empty.
@@ -294,7 +296,7 @@ def parse_flags(argv: Sequence[str], required: Sequence[str] = (), more: Iterabl
             print(f"  --{name}{'' if flag.boolean else '=...'}: {flag.help}{default}")
         sys.exit(0)
     try:
-        rest = flags.FLAGS(list(argv))
+        rest = flags.FLAGS([argv[0], *_underscored(argv[1:], set(flags.FLAGS))])
     except flags.UnrecognizedFlagError as error:
         name = error.flagname
         fix = did_you_mean(name.replace("-", "_"), [*own, *more], "--")
@@ -308,6 +310,23 @@ def parse_flags(argv: Sequence[str], required: Sequence[str] = (), more: Iterabl
         if flag.value is None or flag.value == "":
             problem = "is missing" if flag.value is None else "is empty"
             raise InputError(problem, where=f"--{name}", fix=f"give --{name}=...: {flag.help}")
+
+
+def _underscored(words: Sequence[str], names: set[str]) -> Iterator[str]:
+    """Arguments with the flags' own names: ``--dry_run`` for ``--dry-run``.
+
+    >>> list(_underscored(["--dry-run", "--no-dry-run", "--no-such=a-b", "x-y", "--", "--dry-run"], {"dry_run"}))
+    ['--dry_run', '--nodry_run', '--no-such=a-b', 'x-y', '--', '--dry-run']
+    """
+    ended = False
+    for word in words:
+        ended |= word == "--"
+        flag, equals, value = word.partition("=")
+        name = flag.lstrip("-").replace("-", "_")
+        if name.startswith("no_") and name[3:] in names:
+            name = f"no{name[3:]}"
+        known = name in names or name.removeprefix("no") in names
+        yield f"--{name}{equals}{value}" if known and flag.startswith("-") and not ended else word
 
 
 def start_logging(*, times: bool = True) -> None:

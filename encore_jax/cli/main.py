@@ -155,8 +155,6 @@ COMMANDS = {
 }
 ELSEWHERE = ("--config", "--flagfile", "--from", "--config.data.source", "--aot")
 """Flags that say in another way what the leading words of a command would."""
-UNDERSCORED = (RUN, *(f"encore_jax.cli.{name}" for name in ("ablate", "theory", "sweep", "score")))
-"""Commands whose flags have underscores; with dashes they mean the same."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -264,7 +262,7 @@ def expanded(command: Command, words: Sequence[str]) -> list[str]:
       InputError: there are more leading words than it takes.
 
     >>> expanded(COMMANDS["run"], ["theory", "--dry-run"])
-    ['--config=theory', '--dry_run']
+    ['--config=theory', '--dry-run']
     >>> expanded(COMMANDS["fit"], ["pairs.jsonl", "--config.seed=1"])
     ['--config=encore_hh', '--config.data.path=pairs.jsonl', '--config.seed=1']
     """
@@ -282,8 +280,6 @@ def expanded(command: Command, words: Sequence[str]) -> list[str]:
         before = [f"--from={leading[0]}"]
     if command.config and not any(word.split("=")[0].lstrip("-") == "config" for word in rest):
         before = [f"--config={command.config}", *before]
-    if command.module in UNDERSCORED:
-        rest = [_underscored(word) for word in rest]
     return before + rest
 
 
@@ -291,13 +287,6 @@ def _at_home(word: str) -> str:
     """With the home folder for a leading ``~``, which most shells leave in ``--flag=~/file``."""
     flag, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
     return flag + equals + (os.path.expanduser(value) if value == "~" or value.startswith("~/") else value)
-
-
-def _underscored(word: str) -> str:
-    name, equals, value = word.partition("=")
-    if not name.startswith("--") or name == "--" or name.startswith("--config"):
-        return word
-    return "--" + name[2:].replace("-", "_") + equals + value
 
 
 if __name__ == "__main__":

@@ -291,7 +291,6 @@ def define_flags() -> None:
         "Dotted paths into results.json, for the table, separated by commas; the main accuracies by default.",
     )
     flags.DEFINE_bool("dry_run", False, "Print the commands, one per line, and run none.")
-    flags.DEFINE_alias("dry-run", "dry_run")
     flags.DEFINE_bool("recheck", False, "Start cells that are done as well: what their data outdate runs again.")
     flags.DEFINE_string("launch", None, "Template of the command that runs a cell elsewhere.")
     flags.DEFINE_string("slices", "", "Where cells run at the same time, one in each place: {slice} in --launch.")
