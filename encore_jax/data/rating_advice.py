@@ -43,7 +43,7 @@ def renames(table: Table, role: Mapping[str, str]) -> dict[str, str]:
         found |= {name: "rating" for name in numbers}
         if "rule" not in role and rules:
             found[rules[0]] = "rule"
-    rest = sorted((name for name in texts if name not in found), key=lambda name: -len(texts[name]))
+    rest = sorted((name for name in texts if name not in found), key=lambda name: len(texts[name]))[::-1]
     wanted = [name for name in ("response", "prompt") if name not in role]
     if len(rest) >= len(wanted):
         found |= dict(zip(rest, wanted, strict=False))

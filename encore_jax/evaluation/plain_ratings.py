@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -23,6 +22,7 @@ from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_not_both, rul
 from encore_jax.data.scales import evidence, scale_words, scales_of_cells
 from encore_jax.data.skips import SkipCounter
 from encore_jax.data.stray import values_of
+from encore_jax.data.unnamed_texts import texts_lines
 from encore_jax.data.wide_rules import wide_rules
 from encore_jax.errors import InputError
 from encore_jax.rules import RulePool
@@ -103,23 +103,10 @@ def plain_ratings(
         values = values * pool.directions
     values = values.reshape(len(rows), len(sides), len(rules)) if sides else values
     labels = _labels(rows, role, sides)
-    lines = (
-        lines
-        if sides
-        else (*lines, *_without_responses(labels.get("prompt", ())), *(() if pool else paired_line(rules)))
-    )
+    if not sides:
+        paired = () if pool else paired_line(rules)
+        lines = (*lines, *texts_lines(rows, unread, role.get("prompt"), where), *paired)
     return {"ratings": values, "where": ~np.isnan(values), "rules": rules, "columns": lines} | labels | given
-
-
-def _without_responses(prompts: Sequence[object]) -> tuple[str, ...]:
-    """What to know of rows about one prompt where no column says which response is rated."""
-    rows = Counter(prompt for prompt in prompts if prompt is not None)
-    several = sum(count > 1 for count in rows.values())
-    if not several:
-        return ()
-    stand = f"{several:,} prompt{'s stand' if several > 1 else ' stands'} in two rows or more"
-    fix = 'Write the responses into a column "response" to have them compared.'
-    return (f"{stand}, which are not compared: there is no column for the response. {fix}",)
 
 
 def _roles(names: Sequence[str], known: Sequence[str]) -> dict[str, str]:

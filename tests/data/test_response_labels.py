@@ -90,6 +90,41 @@ def test_of_no_response_column_repeated_prompts_are_spoken_of(tmp_path):
     assert not [line for line in enc.reliability(rows[::2]).columns if "two rows" in line]
 
 
+UNKNOWN = [("User message", "Assistant answer"), ("Frage", "Antwort"), ("问题", "回答"), ("in, or so", "out")]
+
+
+@pytest.mark.parametrize("names", UNKNOWN)
+@pytest.mark.parametrize("form", ["csv", "list", "prompt known", "a response a prompt"])
+def test_texts_under_names_that_nobody_knows_are_spoken_of(tmp_path, names, form):
+    """Without a word, responses of one prompt would be read as ratings that have nothing to do with each other."""
+    asked, said = ("prompt" if form == "prompt known" else names[0]), names[1]
+    rows = []
+    for i, row in enumerate(RATINGS.reshape(80, 3).tolist()):
+        prompt = i if form == "a response a prompt" else i // 2
+        texts = {said: f"answer {i} in words", asked: f"how is prompt {prompt} done?", "who": "ab"[i % 2]}
+        rows.append(texts | dict(zip(RULES, row, strict=True)))
+    table, header = rows, (asked, said, "who", *RULES)
+    if form == "csv":
+        table = tmp_path / "own.csv"
+        with table.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *([row[name] for name in header] for row in rows)])
+    elif form == "a response a prompt":
+        table = [{asked: row[asked]} | row for row in rows]  # as many prompts as responses: the first is the prompt
+    lines = enc.reliability(table, seed=0).columns
+    (told,) = [line for line in lines if "have them compared: rename" in line or "have these compared: rename" in line]
+    assert (f"{asked!r} to 'prompt'" in told) == (asked != "prompt") and f"{said!r} to 'response'" in told
+    assert ("sed -i.bak '1s/" in told) == (form == "csv" and "," not in asked)
+    renamed = [{"prompt": row[asked], "response": row[said]} | {rule: row[rule] for rule in RULES} for row in rows]
+    assert not [line for line in enc.reliability(renamed, seed=0).columns if "compared: rename" in line]
+
+
+@pytest.mark.parametrize("texts", [{"remark": ""}, {"who": "anna"}, {"remark": "very good indeed", "id": "a-1"}])
+def test_remarks_and_names_are_not_taken_for_texts(texts):
+    rows = [dict(zip(RULES, row, strict=True)) for row in RATINGS.reshape(80, 3).tolist()]
+    rows = [row | (texts if i % 2 else dict.fromkeys(texts, "")) for i, row in enumerate(rows)]
+    assert not [line for line in enc.reliability(rows, seed=0).columns if "compared" in line]
+
+
 def _chat(i, j):
     return [{"role": "user", "content": f"prompt {i}"}, {"role": "assistant", "content": f"answer {i} {j}"}]
 
