@@ -10,12 +10,12 @@ from encore_jax.data.context import common_context, joined
 from encore_jax.data.fields import NoText, Unshown, is_empty
 from encore_jax.data.messages import Message, parse_prompt
 from encore_jax.data.rating_columns import ALSO, ROLES
+from encore_jax.data.side_names import response_side
 from encore_jax.errors import InputError
 
 FIELD = "messages"
 _PROMPTS, _RESPONSES = ({*ROLES[role], *ALSO[role]} for role in ("prompt", "response"))
 _ANSWERS = {*_RESPONSES, "responses", "chosen", "rejected"}
-_SIDE = re.compile(rf"(?:{'|'.join(ROLES['response'])})[ _.-](?:[a-z]|\d+)")
 
 _PRINTED = re.compile(r"\s*\[\s*\{\s*'(?:role|content)'\s*:")
 
@@ -49,7 +49,7 @@ def _with_prompt(place: str, row: Mapping[str, object]) -> Mapping[str, object]:
     if not messages or "ratings" in names or names.keys() & (_PROMPTS - _ANSWERS):
         return row
     rest = {name: value for name, value in row.items() if name != names[FIELD]}
-    answered = names.keys() & _ANSWERS or any(name.startswith(("response_", "response ", "answer_")) for name in names)
+    answered = names.keys() & _ANSWERS or any(response_side(name, ROLES["response"]) for name in names)
     if answered:
         whole = any(_messages(row[names[name]]) for name in names.keys() & {"chosen", "rejected"})
         return rest if whole else {"prompt": messages, **rest}  # conversations say it again, with an answer of one
@@ -69,7 +69,7 @@ def _with_texts(place: str, row: Mapping[str, object]) -> Mapping[str, object]:
     if names.keys() & {"ratings", "responses"}:
         return row
     prompt = next((names[name] for name in names if name in _PROMPTS), None)
-    answers = [own for name, own in names.items() if name in _ANSWERS or _SIDE.fullmatch(name)]
+    answers = [own for name, own in names.items() if name in _ANSWERS or response_side(name, ROLES["response"])]
     for own in (*answers, *([] if prompt is None else [prompt])):
         _check_json(row[own], f"{place}, column {own!r}")
     if prompt is not None and isinstance(row[prompt], str) and (found := _messages(row[prompt])):

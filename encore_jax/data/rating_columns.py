@@ -9,7 +9,6 @@ prompt, chosen, rejected, RULE_chosen, RULE_rejected, ...
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from typing import NamedTuple
 from encore_jax.data.rows import named
 from encore_jax.data.rule_choice import is_measure, is_never_rating
 from encore_jax.data.rule_names import rule_of
+from encore_jax.data.side_names import response_side, rule_and_side
 from encore_jax.errors import InputError
 
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -44,7 +44,6 @@ TEXTS = frozenset(
 """Columns whose texts nobody means as ratings."""
 REMARKS = frozenset("comment comments note notes remark remarks explanation reason reasons rationale feedback".split())
 """The same, and last words of the names of such columns."""
-_SIDE = re.compile(r"(.+)[ _.-]([a-zA-Z]|\d+)")
 FORMS = "prompt, response, rule, rating; or prompt, response and a column for every rule; or prompt, response_a, "
 FORMS += "response_b and columns RULE_a, RULE_b"
 
@@ -81,7 +80,7 @@ def columns_of(columns: Sequence[str], where: str | Path, rules: Sequence[str] =
     free = [column for column in columns if rule_of(column, rules) is None]
     role = _roles(free, where, ROLES)
     role |= {name: column for name, column in _also(free, where).items() if name not in role}
-    sides = {} if "response" in role else _sides(free)
+    sides = {} if "response" in role else sides_of(free, where)
     if "prompt" not in role or not ("response" in role or sides):
         row_a_rating = {"rule", "rating"} & role.keys()
         meant = near_roles(columns, ("prompt", "response", *(("rule", "rating") if row_a_rating else ())))
@@ -113,7 +112,7 @@ def roles_by_name(columns: Sequence[str], rules: Sequence[str] = ()) -> dict[str
     """The columns whose names say what they are, though some are missing or two may be the same; {} if so."""
     free = [column for column in columns if rule_of(column, rules) is None]
     try:
-        sides = _sides(free)
+        sides = sides_of(free)
         response = {"response": next(iter(sides.values()))} if sides else {}
         return {**_roles(free, "", ALSO), **_roles(free, "", ROLES), **response, **sides}
     except InputError:
@@ -141,17 +140,32 @@ def _roles(columns: Sequence[str], where: str | Path, known: Mapping[str, tuple[
     return found
 
 
-def _sides(columns: Sequence[str]) -> dict[str, str]:
-    """The response column of every side, "a" and "b" of response_a and response_b; none if there are not two."""
+def sides_of(columns: Sequence[str], where: str | Path = "") -> dict[str, str]:
+    """The response column of every side, "a" and "b" of response_a and response_b; none if there are not two.
+
+    Raises:
+      InputError: two columns may be one response.
+    """
     lowered = {column.strip().lower(): column for column in columns}
     if {"chosen", "rejected"} <= lowered.keys():
         return {side: lowered[side] for side in ("chosen", "rejected")}
     sides = {}
     for column in columns:
-        match = _SIDE.fullmatch(column.strip())
-        if match and match[1].lower() in ROLES["response"]:
-            sides[match[2].lower()] = column
+        if (side := response_side(column, ROLES["response"])) is not None:
+            _add(sides, side, column, where, f"response {side!r}")
     return sides if len(sides) > 1 else {}
+
+
+def _add(found: dict[str, str], side: str, column: str, where: str | Path, what: str) -> None:
+    """Notes which column is of a side.
+
+    Raises:
+      InputError: there is one already.
+    """
+    if side in found:
+        problem = f"columns {found[side]!r} and {column!r} may both be the {what}"
+        raise InputError(problem, where=str(where), fix="rename one")
+    found[side] = column
 
 
 def rule_columns(found: Columns, where: str | Path, rules: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
@@ -172,11 +186,10 @@ def rule_columns(found: Columns, where: str | Path, rules: Sequence[str] = ()) -
     else:
         by_rule: dict[str, dict[str, str]] = {}
         for column in columns:
-            for side in sides:
-                rest = re.fullmatch(rf"(.+)[ _.-]{re.escape(side)}", column.strip(), re.IGNORECASE)
-                rule = rest and (rule_of(rest[1], rules) if rules else rest[1])
-                if rule:
-                    by_rule.setdefault(rule, {})[side] = column
+            name, side = rule_and_side(column, sides) or ("", "")
+            rule = rule_of(name, rules) if rules and name else name
+            if rule:
+                _add(by_rule.setdefault(rule, {}), side, column, where, f"ratings of {side!r} by {rule}")
         places = {r: tuple(own[side] for side in sides) for r, own in by_rule.items() if len(own) == len(sides)}
     missing = [name for name in rules if name not in places]
     if missing:

@@ -114,7 +114,9 @@ def rating_table(
     check_not_both(pool, rules)
     names = dict.fromkeys(name for _, row in table for name in row)
     columns = _columns(table, list(names), where, () if pool is None else pool.names)
-    columns = with_preferred(table, columns)
+    chosen = with_preferred(table, columns)
+    said = [f"column {chosen.role['preferred']!r} says which response people prefer"] if chosen != columns else []
+    columns = chosen
     skips = SkipCounter() if skips is None else skips
     table, summed = without_totals(table, columns.role["prompt"], skips)
     table, blank, notes = usable_rows(table, columns, where, skips)
@@ -126,7 +128,7 @@ def rating_table(
         found = _wide(table, columns, where, pool, scale, rules)
     lost = dict(found.lost) | {BLANK: sum(_ratings_in(row, columns, found.rules) for _, row in blank)}
     kept = sum(int(record.mask.sum()) for record in (*found.responses, *found.comparisons) if record.mask is not None)
-    notes = [*notes, summed] if summed else notes
+    notes = [*notes, *said, summed] if summed else [*notes, *said]
     told = (*found.columns, summed) if summed else found.columns
     return found._replace(columns=told, notes=(*notes, *found.notes), lost=lost, given=kept + sum(lost.values()))
 

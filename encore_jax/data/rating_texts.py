@@ -11,8 +11,9 @@ from encore_jax.data.rating_cells import HOW, is_rating
 from encore_jax.data.rating_columns import REMARKS, ROLES, TEXTS, Columns
 from encore_jax.data.row_labels import row_id, text_label
 from encore_jax.data.rows import named
-from encore_jax.data.rule_choice import is_label, is_measure, is_never_rating
+from encore_jax.data.rule_choice import is_choice, is_label, is_measure, is_never_rating
 from encore_jax.data.rule_names import RuleNames
+from encore_jax.data.side_names import response_side, rule_and_side
 from encore_jax.data.skips import SkipCounter
 from encore_jax.errors import InputError
 
@@ -103,18 +104,38 @@ def _holds_ratings(table: Table, column: str) -> bool:
     return bool(cells) and all(map(is_rating, cells))
 
 
+NOBODY = frozenset(("", "tie", "none", "nan", "null", "n/a", "equal", "draw", "same", "both", "neither"))
+"""Cells of a choice that name no response."""
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
 def with_preferred(table: Table, columns: Columns) -> Columns:
-    """The columns, with one that is called like a choice as "preferred" if its cells name responses, as "a" does."""
+    """The columns, with one that is called like a choice as "preferred" if its cells name responses, as "a" does.
+
+    Where responses have numbers, so may ratings: then its name has to say that it is a choice.
+    """
     if "preferred" in columns.role or not columns.sides:
         return columns
-    names = [side for side in columns.sides if not side.isdecimal()]
+    names = set(columns.sides)
     for column in columns.other:
-        cells = [str(row.get(column)).strip().lower() for _, row in table if not is_empty(row.get(column))]
-        cells = [re.sub(rf"^({'|'.join(ROLES['response'])})[ _.-]", "", cell) for cell in cells]
-        if is_label(column) and set(cells) & set(names) and set(cells) <= {*names, "tie"}:
+        choice = is_choice(column) and rule_and_side(column, names) is None
+        if not choice and not (is_label(column) and not any(map(str.isdecimal, names))):
+            continue
+        cells = {side_word(row.get(column)) for _, row in table if not is_empty(row.get(column))}
+        if cells & names and cells - NOBODY <= names:
             other = tuple(name for name in columns.other if name != column)
             return columns._replace(role=columns.role | {"preferred": column}, other=other)
     return columns
+
+
+def side_word(raw: object) -> str:
+    """What a cell says of which response is meant: "a" of "Response A", "1" of 1.0.
+
+    >>> [side_word(cell) for cell in ("Response A", "answer (b)", 2.0, " Tie ")]
+    ['a', 'b', '2', 'tie']
+    """
+    text = "" if raw is None else str(raw).strip().lower().removesuffix(".0")
+    return response_side(text, ROLES["response"]) or text
 
 
 def without_totals(table: Table, column: str | None, skips: SkipCounter) -> tuple[Table, str]:
@@ -200,15 +221,16 @@ def row_labels(row: Mapping, role: Mapping[str, str], place: str) -> dict:
 
 
 def preferred_side(raw: object, names: Sequence[str], place: str) -> int | None:
-    """The side that is preferred, by its name, or by its number counted from 0 where sides have no numbers."""
-    text = "" if raw is None else str(raw).strip().lower()
-    text = text.removesuffix(".0")
-    for word in ROLES["response"]:
-        text = re.sub(rf"^{word}[ _.-]", "", text)
-    if text in ("", "tie", "none", "nan", "null", "n/a"):
+    """The side that is preferred, by its name; by its number, counted from 0, where sides have names, and by a letter,
+    a for the first, where they have numbers.
+    """
+    text = side_word(raw)
+    if text in NOBODY:
         return None
     if text in names:
         return names.index(text)
+    if len(text) == 1 and text in _LETTERS[: len(names)] and all(name.isdecimal() for name in names):
+        return _LETTERS.index(text)
     if text.isdecimal() and not any(name.isdecimal() for name in names) and int(text) < len(names):
         return int(text)
     allowed = f"{', '.join(names)}, or nothing where nobody chose"

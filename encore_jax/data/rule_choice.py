@@ -42,6 +42,8 @@ _COUNTED = frozenset("n num nb number".split())
 """First words of the names of counts."""
 _LABELS = frozenset("label labels winner gold target truth preferred preference chosen verdict choice".split())
 """Words of columns that may say what people think of a response as a whole."""
+_CHOICES = frozenset("winner preferred preference prefer prefers chosen choice better best favorite favourite".split())
+"""Words of columns that may say which of several responses people prefer."""
 FEWEST_NUMBERED, FEWEST_DIFFERENT = 8, 20
 """Values from which numbers that count up, and numbers that are all different, are none of ratings."""
 MOST_LEVELS = 11
@@ -213,6 +215,15 @@ def is_label(rule: str) -> bool:
     [True, True, True, False]
     """
     return bool(words := _words(rule)) and words[-1] in _LABELS
+
+
+def is_choice(column: str) -> bool:
+    """Whether a column of this name may say which of several responses people prefer.
+
+    >>> [is_choice(name) for name in ("winner", "Better answer", "Which do you prefer?", "kind")]
+    [True, True, True, False]
+    """
+    return not _CHOICES.isdisjoint(_words(column))
 
 
 def _suspect(rule: str) -> bool:

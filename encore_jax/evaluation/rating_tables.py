@@ -17,13 +17,14 @@ from encore_jax.data.memory_rows import MemoryRows, is_frame, is_path, is_table,
 from encore_jax.data.named_rules import pool_of_names
 from encore_jax.data.orientation import Scale, checked_scale
 from encore_jax.data.rated_again import best_of, merged, quality_of
-from encore_jax.data.rating_columns import ALSO, ROLES, Columns
+from encore_jax.data.rating_columns import ALSO, ROLES, Columns, sides_of
 from encore_jax.data.rating_shape import check_own_fields, fields_of_file, pool_beside
 from encore_jax.data.rating_source import table_rows
 from encore_jax.data.rating_table import rating_table
 from encore_jax.data.rating_texts import with_preferred
 from encore_jax.data.rule_names import AUTOMATIC, RuleNames, check_of_table, rule_of
 from encore_jax.data.scales import on_inferred_scales
+from encore_jax.data.side_names import response_side
 from encore_jax.data.split import group_ids
 from encore_jax.errors import InputError
 from encore_jax.evaluation.label_next import LabelPlace, texts_of, texts_together
@@ -124,8 +125,8 @@ def _place_in_table(rows: Sequence[tuple[str, Mapping]], compared: bool, file: s
     names = tuple(dict.fromkeys(name for _, row in rows for name in row))
     if not compared or any(name.strip().lower() in ROLES["preferred"] for name in names):
         return LabelPlace("side" if compared else "quality", file)
-    sides = dict.fromkeys((*"abcdefgh", "chosen", "rejected"), "")
-    column = with_preferred(list(rows), Columns({}, sides, names)).role.get("preferred", "")
+    columns = Columns({}, sides_of(names) or dict.fromkeys((*"ab", "chosen", "rejected"), ""), names)
+    column = with_preferred(list(rows), columns).role.get("preferred", "")
     return LabelPlace("side", file, column=column)
 
 
@@ -159,8 +160,11 @@ def _has_responses(names: Iterable[str], pool: RulePool | None) -> bool:
     """Whether there is a column for a response, or for each of several."""
     kinds = {name.strip().lower() for name in names if rule_of(name, () if pool is None else pool.names) is None}
     words = ("responses", "chosen", "rejected", *ROLES["response"], *ALSO["response"])
-    return any(name in words or name.startswith(("response_", "answer_", "completion_", "response ", "answer "))
-               for name in kinds)  # fmt: skip
+    beginnings = ("response_", "answer_", "completion_", "response ", "answer ")
+    return any(
+        name in words or name.startswith(beginnings) or response_side(name, ROLES["response"]) is not None
+        for name in kinds
+    )
 
 
 def _say(where: str, notes: Iterable[str], pool: RulePool | None) -> None:

@@ -136,6 +136,34 @@ CASES |= {
 }  # fmt: skip
 
 
+def sided(form, sides="ab", choice="preferred", answers="response"):
+    """Pairs whose columns are named by side in another way, and whose choice stands in another column."""
+    name = dict(zip("ab", sides, strict=True))
+
+    def change(row, k):
+        found = {"prompt": row["prompt"], choice: name[row["preferred"]]}
+        parts = [(key.rpartition("_"), value) for key, value in row.items() if key not in ("prompt", "preferred")]
+        return found | {form.format((answers if word == "response" else word).title(), name[side]): value
+                        for (word, _, side), value in parts}  # fmt: skip
+
+    return pairs(change)
+
+
+CASES |= {
+    "sides in brackets": ("csv", sided("{} ({})", "AB"), RULES),
+    "sides in front": ("csv", sided("{1}: {0}", "AB", "winner"), RULES),
+    "sides in front, numbers": ("csv", sided("{1}. {0}", "12", "Better answer", "answer"), RULES),
+    "sides with spaces": ("jsonl", sided("{} - {}", "12", "Which do you prefer?"), RULES),
+    "sides in square brackets": ("csv", sided("{}[{}]", "AB", "best"), RULES),
+    "letters for numbers": ("csv", [row | {"preferred": "a"} for row in sided("{} {}", "12")], RULES),
+    "numbers as texts": ("csv", sided("{} {}", "12", "Chosen answer", "answer"), RULES),
+    "two columns of one side": ("csv", pairs(lambda row, k: row | {"kind (a)": 3}),
+                                "columns 'kind_a' and 'kind \\(a\\)' may both be the ratings of 'a' by kind"),
+    "two responses of one side": ("csv", pairs(lambda row, k: row | {"answer_a": "other"}),
+                                  "columns 'response_a' and 'answer_a' may both be the response 'a'"),
+}  # fmt: skip
+
+
 def write(path, rows):
     if isinstance(rows, str):
         path.write_text(rows, encoding="utf-8")
@@ -180,7 +208,7 @@ def by_halo(path):
 @pytest.mark.parametrize("name", CASES)
 def test_what_people_have_is_read_or_refused_by_every_command(name, tmp_path):
     suffix, rows, expected = CASES[name][:3]
-    kind = "pairs of" if "response_a" in rows[0] else "t"
+    kind = "t" if isinstance(rows, str) or not len(rows) == N else "pairs of"
     path = write(tmp_path / f"{kind} {name}.{suffix}".replace(", ", "-"), rows)
     if isinstance(expected, str):
         for read in (by_reliability, by_fit, by_halo):
