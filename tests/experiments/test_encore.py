@@ -31,7 +31,7 @@ def test_every_command_is_a_program_and_is_listed():
 
 
 @pytest.mark.parametrize(("name", "words", "flags"), [
-    ("run", ["quickstart", "--dry-run"], ["--config=quickstart", "--dry_run"]),
+    ("run", ["quickstart", "--dry-run"], ["--config=quickstart", "--dry-run"]),
     ("run", ["--config=mine.py"], ["--config=mine.py"]),
     ("quickstart", [], ["--config=quickstart"]),
     ("quickstart", ["--config=mine.py"], ["--config=mine.py"]),
@@ -39,7 +39,7 @@ def test_every_command_is_a_program_and_is_listed():
     ("rate", ["p.jsonl", "--config=rate_batch"], ["--config.data.path=p.jsonl", "--config=rate_batch"]),
     ("fit", ["p", "r"], ["--config=encore_hh", "--config.data.path=p", "--config.data.ratings_path=r"]),
     ("evaluate", ["m", "d", "--as=hf"], ["--config=rewardbench", "--config.model=m", "--config.data=d", "--as=hf"]),
-    ("score", ["--allow-mismatch", "--tokens-per-batch=8"], ["--allow_mismatch", "--tokens_per_batch=8"]),
+    ("score", ["--allow-mismatch", "--tokens-per-batch=8"], ["--allow-mismatch", "--tokens-per-batch=8"]),
     ("reliability", ["a.csv", "--out=x-y.html"], ["a.csv", "--out=x-y.html"]),
     ("run", ["theory", "--config.name=a-b", "--workdir=x-y"],
      ["--config=theory", "--config.name=a-b", "--workdir=x-y"]),

@@ -273,7 +273,11 @@ def test_wrong_flags_are_one_line(files, made, capsys, monkeypatch, arguments, w
 
 @pytest.mark.parametrize(
     ("flag", "words"),
-    [("--tokens-per-batch=8", "did you mean --tokens_per_batch"), ("--ouput=y", "did you mean --output")],
+    [
+        ("--tokens-per-batches=8", "did you mean --tokens_per_batch"),
+        ("--tokens-per-batch=8", "--model: is missing"),
+        ("--ouput=y", "did you mean --output"),
+    ],
 )
 def test_an_unknown_flag_names_a_near_one(flag, words):
     """In a process of its own: other commands' flags, imported by other tests, are no part of it."""
